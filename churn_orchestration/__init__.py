@@ -1,0 +1,1 @@
+"""Churn prediction as an orchestrated lineage graph: YAML and SQL choose, Dagster wires, pure functions compute."""

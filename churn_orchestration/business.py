@@ -1,0 +1,174 @@
+"""A business: the folder of YAML and SQL that describes it, and the folder its state lies in."""
+
+import datetime as dt
+import hashlib
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import dagster as dg
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from churn_orchestration.churn.calendar import ClosedDays
+
+PACKAGE = Path(__file__).parent
+DEMO = PACKAGE / "defs"
+SETTINGS = "business.yaml"
+
+
+class BusinessError(Exception):
+    """A mistake in a business's files or in how it is used; its message names the place and the remedy."""
+
+
+class Settings(BaseModel):
+    """What business.yaml may say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="names the state folder; a-z, 0-9 and _")
+    landing: str = Field(description="folder of the landing files; may name environment variables")
+    start_date: dt.date = Field(description="first partition: all that landed up to it is the initial load")
+    end_date: dt.date | None = Field(None, description="last partition, for a business whose data end")
+    history_from: dt.date | None = Field(None, description="first day with data; start_date if not given")
+    timezone: str = Field("UTC", description="the zone in which a day begins, an IANA name")
+    closed: list[str | dt.date] = Field([], description="days on which nothing lands")
+    owners: list[str] = Field([], description="team:name or an e-mail address, shown in the UI")
+    memory_limit: str = Field("4GB", description="DuckDB's memory limit")
+    threads: int = Field(2, gt=0, description="DuckDB's threads")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f'"{zone}" is not an IANA time zone such as Europe/London') from error
+        return zone
+
+    @field_validator("closed")
+    @classmethod
+    def _closed_reads(cls, closed: list[str | dt.date]) -> list[str | dt.date]:
+        ClosedDays.parse(closed)
+        return closed
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> "Settings":
+        if self.end_date and self.end_date < self.start_date:
+            raise ValueError(f"end_date {self.end_date} lies before start_date {self.start_date}")
+        if self.history_from and self.history_from > self.start_date:
+            raise ValueError(f"history_from {self.history_from} lies after start_date {self.start_date}")
+        return self
+
+
+class Business:
+    """One business. ``folder`` holds its YAML and SQL; all it makes goes below ``state``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.settings = read_settings(self.folder / SETTINGS)
+
+    @classmethod
+    def current(cls) -> "Business":
+        """The business that CHURN_BUSINESS names; the demo where it is not set."""
+        return cls(Path(os.environ.get("CHURN_BUSINESS") or DEMO))
+
+    @classmethod
+    def holding(cls, path: Path) -> "Business":
+        """The business whose folder holds ``path``."""
+        for folder in (path, *path.parents):
+            if (folder / SETTINGS).is_file():
+                return cls(folder)
+        raise BusinessError(f"{path} lies in no business: none of its parent folders has a {SETTINGS}")
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def state(self) -> Path:
+        return data_folder() / self.name
+
+    @property
+    def start(self) -> dt.date:
+        return self.settings.start_date
+
+    @property
+    def history_from(self) -> dt.date:
+        return self.settings.history_from or self.settings.start_date
+
+    @cached_property
+    def closed(self) -> ClosedDays:
+        return ClosedDays.parse(self.settings.closed)
+
+    @cached_property
+    def landing(self) -> Path:
+        """The landing folder, environment variables filled in, relative to the business's folder."""
+        os.environ.setdefault("CHURN_DATA", str(data_folder()))
+        try:
+            text = re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], self.settings.landing)
+        except KeyError as error:
+            raise BusinessError(
+                f"{self.folder / SETTINGS}: landing: the environment variable {error} is not set; "
+                "set it to the folder that holds the landing files (see the README)"
+            ) from None
+        return (self.folder / text).resolve()
+
+    @cached_property
+    def days(self) -> dg.DailyPartitionsDefinition:
+        """The daily partitions: from the initial load on, to end_date where there is one."""
+        return self._daily(self.start)
+
+    @cached_property
+    def cutoffs(self) -> dg.DailyPartitionsDefinition:
+        """The cut-off days a training snapshot may have: any day with data."""
+        return self._daily(self.history_from)
+
+    def _daily(self, first: dt.date) -> dg.DailyPartitionsDefinition:
+        end = self.settings.end_date
+        return dg.DailyPartitionsDefinition(
+            start_date=first.isoformat(),
+            end_date=(end + dt.timedelta(days=1)).isoformat() if end else None,
+            timezone=self.settings.timezone,
+        )
+
+
+def data_folder() -> Path:
+    """Where all state goes: $CHURN_DATA, else data/ of the checkout, else data/ of the working directory."""
+    if named := os.environ.get("CHURN_DATA"):
+        return Path(named).expanduser().resolve()
+    checkout = PACKAGE.parent
+    return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "data"
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and validate a business.yaml. Raises BusinessError naming file, line and remedy."""
+    if not path.is_file():
+        raise BusinessError(f"{path.parent} is no business: it has no {SETTINGS} (see examples/ for one)")
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise BusinessError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise BusinessError(f"{path}: wanted settings such as `name: my_shop`, got {type(loaded).__name__}")
+    try:
+        return Settings(**loaded)
+    except ValidationError as error:
+        raise BusinessError("\n".join(_explain(path, fault) for fault in error.errors())) from None
+
+
+def _explain(path: Path, fault: dict) -> str:  # type: ignore[type-arg]
+    key = str(fault["loc"][0]) if fault["loc"] else ""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    line = next((n for n, text in enumerate(lines, 1) if key and text.startswith(f"{key}:")), 1)
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = f"no such setting (known: {', '.join(Settings.model_fields)})"
+    return f"{path}:{line}: {key or 'settings'}: {message}"
+
+
+def digest(*parts: object) -> str:
+    """A short hash that changes when any part's text does."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""Every interval of the platform, and nothing else: as_of, windows, outcome, maturity, the as_of grid.
+
+All intervals are whole days and inclusive at both ends. See "Time" in the README for the words.
+"""
+
+import calendar
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+DAY = dt.timedelta(days=1)
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How far a churn question looks ahead, in days.
+
+    Parameters
+    ----------
+    gap_days : days between as_of and the first day of the outcome window, >= 0
+    horizon_days : length of the outcome window, > 0
+    settle_days : days that late rows get to arrive before a silence is called churn, >= 0
+    """
+
+    horizon_days: int
+    gap_days: int = 0
+    settle_days: int = 0
+
+    def outcome(self, as_of: dt.date) -> tuple[dt.date, dt.date]:
+        """First and last day of the outcome window of ``as_of``.
+
+        >>> Horizon(horizon_days=7).outcome(dt.date(2024, 1, 31))
+        (datetime.date(2024, 2, 1), datetime.date(2024, 2, 7))
+        """
+        first = as_of + DAY * (self.gap_days + 1)
+        return first, first + DAY * (self.horizon_days - 1)
+
+    def label_known_on(self, as_of: dt.date) -> dt.date:
+        """The day at whose end the outcome of ``as_of`` is known.
+
+        >>> Horizon(horizon_days=90).label_known_on(dt.date(2011, 9, 9))
+        datetime.date(2011, 12, 8)
+        """
+        return as_of + DAY * (self.gap_days + self.horizon_days + self.settle_days)
+
+    def newest_as_of(self, cutoff: dt.date) -> dt.date:
+        """The newest as_of whose label is known at the end of ``cutoff``."""
+        return cutoff - DAY * (self.gap_days + self.horizon_days + self.settle_days)
+
+
+def window_start(as_of: dt.date, window_days: int) -> dt.date:
+    """First day of the window of ``window_days`` days that ends with ``as_of``.
+
+    >>> window_start(dt.date(2024, 1, 30), 30)
+    datetime.date(2024, 1, 1)
+    """
+    return as_of - DAY * (window_days - 1)
+
+
+def months_back(day: dt.date, months: int) -> dt.date:
+    """The same day of the month ``months`` earlier, or the last day of a shorter month.
+
+    >>> months_back(dt.date(2024, 3, 31), 1)
+    datetime.date(2024, 2, 29)
+    """
+    year, month0 = divmod(day.year * 12 + day.month - 1 - months, 12)
+    return dt.date(year, month0 + 1, min(day.day, calendar.monthrange(year, month0 + 1)[1]))
+
+
+def as_of_grid(
+    cutoff: dt.date, horizon: Horizon, first_day: dt.date, min_history_days: int, most: int
+) -> list[dt.date]:
+    """The as_ofs of a training snapshot, oldest first: the newest matured one, then back by calendar months.
+
+    Parameters
+    ----------
+    cutoff : what is knowable at the end of this day
+    horizon : of the question
+    first_day : first day with data; an as_of needs ``min_history_days`` of data, its own day included
+    most : the largest number of as_ofs, > 0
+
+    Returns
+    -------
+    list of dates, oldest first; empty where no as_of has matured yet
+
+    >>> as_of_grid(dt.date(2024, 6, 30), Horizon(90), dt.date(2024, 1, 1), 28, most=6)
+    [datetime.date(2024, 2, 1), datetime.date(2024, 3, 1), datetime.date(2024, 4, 1)]
+    """
+    newest = horizon.newest_as_of(cutoff)
+    oldest_allowed = first_day + DAY * (min_history_days - 1)
+    grid = (months_back(newest, months) for months in range(most))
+    return sorted(as_of for as_of in grid if as_of >= oldest_allowed)
+
+
+def purged(train: Iterable[dt.date], test: dt.date, horizon: Horizon) -> list[dt.date]:
+    """The as_ofs that may train a model that is tested at ``test``: their labels are known by then.
+
+    >>> purged([dt.date(2024, 1, 1), dt.date(2024, 2, 1)], dt.date(2024, 4, 1), Horizon(90))
+    [datetime.date(2024, 1, 1)]
+    """
+    return sorted(as_of for as_of in train if horizon.label_known_on(as_of) <= test)
+
+
+def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
+    """Every day from ``first`` to ``last``, both included."""
+    for offset in range((last - first).days + 1):
+        yield first + DAY * offset
+
+
+@dataclass(frozen=True)
+class ClosedDays:
+    """Days on which nothing is expected to land: weekdays, single days and ranges.
+
+    >>> closed = ClosedDays.parse(["saturday", "2010-12-24..2011-01-03"])
+    >>> dt.date(2010, 12, 25) in closed, dt.date(2011, 1, 4) in closed
+    (True, False)
+    """
+
+    weekdays: frozenset[int]
+    ranges: tuple[tuple[dt.date, dt.date], ...]
+
+    @classmethod
+    def parse(cls, words: Iterable[str | dt.date]) -> "ClosedDays":
+        """Read weekday names, ``YYYY-MM-DD`` and ``YYYY-MM-DD..YYYY-MM-DD``. Raises ValueError."""
+        weekdays, ranges = set(), []
+        for word in words:
+            text = str(word).strip().lower()
+            if text in WEEKDAYS:
+                weekdays.add(WEEKDAYS.index(text))
+                continue
+            first, _, last = text.partition("..")
+            try:
+                span = (dt.date.fromisoformat(first), dt.date.fromisoformat(last or first))
+            except ValueError as error:
+                raise ValueError(
+                    f'closed: "{word}" is no weekday ({", ".join(WEEKDAYS)}), no YYYY-MM-DD '
+                    "and no YYYY-MM-DD..YYYY-MM-DD"
+                ) from error
+            if span[1] < span[0]:
+                raise ValueError(f'closed: "{word}" ends before it begins')
+            ranges.append(span)
+        return cls(frozenset(weekdays), tuple(ranges))
+
+    def __contains__(self, day: dt.date) -> bool:
+        return day.weekday() in self.weekdays or any(first <= day <= last for first, last in self.ranges)

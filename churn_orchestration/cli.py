@@ -1,0 +1,279 @@
+"""`churn`: a thin door to the jobs and functions of one business. It computes nothing itself."""
+
+import datetime as dt
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from churn_orchestration import report
+from churn_orchestration.business import DEMO, Business, BusinessError
+
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+class Door(click.Group):
+    """Turns every expected mistake into one line and exit code 1, and Ctrl-C into exit code 130."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; see the class."""
+        from churn_orchestration.warehouse import WarehouseError
+
+        try:
+            return super().main(*args, **kwargs, standalone_mode=False)
+        except click.exceptions.Exit as stop:
+            sys.exit(stop.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            sys.stderr.write("stopped; the same command goes on from here\n")
+            sys.exit(130)
+        except (BusinessError, WarehouseError) as error:
+            sys.stderr.write(f"churn: {error}\n")
+            sys.exit(1)
+        except Exception as error:
+            if expected := _expected(error):
+                sys.stderr.write(f"churn: {expected}\n")
+                sys.exit(1)
+            raise
+
+
+def _expected(error: BaseException) -> str | None:
+    """The message of a mistake in YAML or SQL that Dagster's loader wrapped; None for a fault of ours."""
+    from dagster import DagsterInvalidDefinitionError
+    from dagster.components.core.component_tree import ComponentTreeException
+    from dagster.components.resolved.errors import ResolutionException
+    from pydantic import ValidationError
+
+    cause: BaseException | None = error
+    loading = False
+    while cause is not None:
+        loading = loading or isinstance(cause, ComponentTreeException)
+        if isinstance(cause, BusinessError | ResolutionException):
+            return str(cause)
+        if loading and isinstance(cause, ValidationError | DagsterInvalidDefinitionError):
+            return str(cause)
+        deeper = cause.__cause__ or cause.__context__
+        if deeper is None and loading:
+            return str(cause)
+        cause = deeper
+    return None
+
+
+def _json(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that returns a table for machines and a text for people; ``--json`` chooses."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
+    @wraps(command)
+    def told(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        facts, text, *done = command(*args, **kwargs)
+        click.echo(json.dumps(facts, default=str) if as_json else text)
+        if done and not done[0]:
+            sys.exit(1)
+
+    return told
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--business",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder of the business, such as examples/online_retail. Default: $CHURN_BUSINESS, else the demo.",
+)
+@click.version_option(package_name="churn-orchestration")
+@click.pass_context
+def main(context: click.Context, business: Path | None) -> None:
+    """Churn prediction as a lineage graph: land files, build features, train, score, look back.
+
+    \b
+    The usual way:
+      churn demo                                   a simulated company, from files to ranked customers
+      churn --business FOLDER run --to 2011-12-09  land and refresh all days up to one
+      churn --business FOLDER train --cutoff DAY   train on what had matured by DAY
+      churn --business FOLDER score --from DAY --to DAY
+      churn --business FOLDER export --day DAY --out customers.csv
+
+    A business is a folder of YAML and SQL. All it makes lies in $CHURN_DATA/<its name> (default: data/).
+    """
+    warnings.filterwarnings("ignore", module="dagster")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    folder = business or (Path(named) if (named := os.environ.get("CHURN_BUSINESS")) else DEMO)
+    os.environ["CHURN_BUSINESS"] = str(folder.resolve())
+    context.obj = folder
+
+
+def _business(context: click.Context) -> Business:
+    return Business(context.obj)
+
+
+def _day(moment: dt.datetime) -> dt.date:
+    return moment.date()
+
+
+@main.command()
+@click.option("--customers", default=5000, show_default=True, help="Size of the simulated company.")
+@_json
+@click.pass_context
+def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
+    """Make a small company and take it from landing files to ranked customers."""
+    from churn_orchestration.demo import run_demo
+
+    return run_demo(_business(context), customers)
+
+
+@main.command()
+@click.option("--customers", default=5000, show_default=True)
+@click.option("--days", default=730, show_default=True)
+@click.option("--seed", default=7, show_default=True)
+@click.option("--first-day", type=DAY, default="2023-01-01", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Landing folder to write.")
+@_json
+def simulate(customers: int, days: int, seed: int, first_day: dt.datetime, out: Path) -> tuple[Any, ...]:
+    """Write the landing files of a simulated company, and its truth beside them."""
+    from churn_orchestration.simulator import Company, land
+    from churn_orchestration.simulator import simulate as simulated
+
+    company = Company(customers=customers, first_day=_day(first_day), days=days, seed=seed)
+    counts = land(simulated(company), out / "landing", truth_folder=out / "truth", seed=seed)
+    return counts, f"{out / 'landing'}: {counts['rows']} order rows in {counts['days']} days; truth in {out / 'truth'}"
+
+
+@main.command()
+@click.option("--from", "first", type=DAY, help="First day; default: the first day that is not there yet.")
+@click.option("--to", "last", type=DAY, required=True, help="Last day.")
+@_json
+@click.pass_context
+def run(context: click.Context, first: dt.datetime | None, last: dt.datetime) -> tuple[Any, ...]:
+    """Land files and refresh every daily table, the initial load included."""
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        work._require_day(_day(last), work.business.start)
+        begin = _day(first) if first else work.first_stale_day(_day(last))
+        if begin is None:
+            return report.up_to_date(work.business, _day(last))
+        return report.refreshed(work.business, work.refresh(begin, _day(last)))
+
+
+@main.command()
+@click.option("--cutoff", type=DAY, required=True, help="What was knowable at the end of this day is learned from.")
+@_json
+@click.pass_context
+def train(context: click.Context, cutoff: dt.datetime) -> tuple[Any, ...]:
+    """Take the training snapshot of a cut-off, train every question on it, and decide on promotion."""
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        work.train(_day(cutoff))
+        return report.trained(work.business, list(work.questions()), _day(cutoff))
+
+
+@main.command()
+@click.option("--from", "first", type=DAY, required=True)
+@click.option("--to", "last", type=DAY, required=True)
+@_json
+@click.pass_context
+def score(context: click.Context, first: dt.datetime, last: dt.datetime) -> tuple[Any, ...]:
+    """Score days again by the model in force on each."""
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        done = work.refresh(_day(first), _day(last), layers=("gold", "predictions"))
+        return report.refreshed(work.business, done)
+
+
+@main.command()
+@click.option("--as-of", type=DAY, required=True, help="Train at this cut-off, score this day.")
+@click.option("--question", help="Default: the only one.")
+@_json
+@click.pass_context
+def backtest(context: click.Context, as_of: dt.datetime, question: str | None) -> tuple[Any, ...]:
+    """Look back: train at a day, score that day, grade on the data that matured since."""
+    from churn_orchestration.components.churn_model.backtest import backtest as look_back
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        asked = _asked(work.questions(), question)
+        with work.warehouse.open() as tables:
+            facts = look_back(tables, work.tracking, work.business, asked, _day(as_of))
+    return facts, report.backtested(facts)
+
+
+def _asked(questions: dict[str, Any], name: str | None) -> Any:
+    if name is None and len(questions) == 1:
+        return next(iter(questions.values()))
+    if name not in questions:
+        raise BusinessError(f"--question: one of {', '.join(questions)}" + (f', not "{name}"' if name else ""))
+    return questions[name]
+
+
+@main.command()
+@click.argument("entity")
+@click.option("--day", type=DAY, help="Default: the last scored day.")
+@_json
+@click.pass_context
+def explain(context: click.Context, entity: str, day: dt.datetime | None) -> tuple[Any, ...]:
+    """Say how a customer's risk stands, why, and how it moved."""
+    return report.explained(_business(context), entity, _day(day) if day else None)
+
+
+@main.command()
+@_json
+@click.pass_context
+def status(context: click.Context) -> tuple[Any, ...]:
+    """Say what is there, what was refused and which model is in force."""
+    return report.status(_business(context))
+
+
+@main.command()
+@click.option("--day", type=DAY, required=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv or .parquet")
+@click.option("--question", help="Default: the only one.")
+@_json
+@click.pass_context
+def export(context: click.Context, day: dt.datetime, out: Path, question: str | None) -> tuple[Any, ...]:
+    """Write the ranked customers of a day to a file."""
+    return report.exported(_business(context), _day(day), out, question)
+
+
+@main.command()
+@click.option("--table", required=True, help="The refused table, such as bronze.orders.")
+@click.option("--day", type=DAY, required=True)
+@click.option("--reason", required=True, help="Why the day may count as closed; kept in the ledger.")
+@_json
+@click.pass_context
+def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> tuple[Any, ...]:
+    """Let a refused day count as closed, by a recorded decision."""
+    from churn_orchestration import ledger
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        with work.warehouse.open() as tables:
+            tables.waive(table, _day(day), reason)
+        evidence = {"table": table, "day": str(_day(day))}
+        row = ledger.append(work.business.state, table, "waive", reason, "churn waive", evidence, cutoff=str(_day(day)))
+    return row, f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for it."
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--port", default=3000, show_default=True)
+@click.pass_context
+def ui(context: click.Context, port: int) -> None:
+    """Open the Dagster UI on the business; Ctrl-C stops it."""
+    from churn_orchestration.ui import serve
+
+    serve(_business(context), port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""One churn question: labels, snapshots, models and predictions, from one block of YAML."""
+
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field, model_validator
+
+from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.features import EventSource, catalogue
+from churn_orchestration.churn.labels import Question
+from churn_orchestration.components.churn_model.model import model_asset
+from churn_orchestration.components.churn_model.prediction import prediction_asset
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.churn_model.snapshot import snapshot_asset
+from churn_orchestration.components.feature_table import FeatureTable
+
+_NAME = r"^[a-z][a-z0-9_]*$"
+
+
+class EndSpec(dg.Model, dg.Resolvable):
+    """The events that end a relation."""
+
+    table: str = Field(pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$", description="layer.table of the ending events")
+    entity: str | None = Field(None, description="the column of the entity, where it has another name there")
+    noun: str = Field("cancellation", description="what such an event is called")
+    key: list[str] = Field([], description="columns that identify an event, where it may be corrected")
+
+
+class SnapshotSpec(dg.Model, dg.Resolvable):
+    """The as_ofs of a training snapshot."""
+
+    as_ofs: int = Field(6, ge=1, description="how many, one calendar month apart, the newest matured one last")
+    min_history_days: int = Field(28, ge=1, description="days of data that an as_of needs")
+
+
+class BandSpec(dg.Model, dg.Resolvable):
+    """Where medium, high and critical begin."""
+
+    edges: tuple[float, float, float] = Field((0.3, 0.5, 0.7), description="lower ends, ascending")
+    relative_to: Literal["probability", "base_rate"] = Field("probability", description="or multiples of the base rate")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "BandSpec":
+        if list(self.edges) != sorted(set(self.edges)) or self.edges[0] <= 0:
+            raise ValueError(f"bands: edges {self.edges} do not ascend from above 0")
+        return self
+
+
+class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
+    """One churn question, complete. Two blocks are two questions side by side."""
+
+    name: str = Field(pattern=_NAME, description="names its snapshots, models and predictions")
+    kind: Literal["inactivity", "event"] = Field("inactivity", description="how the outcome is known")
+    features: str = Field(description="name of the feature table in gold that describes an entity")
+    activity: str = Field(description="name of the feature table's source that counts as being active")
+    horizon_days: int = Field(gt=0, description="length of the outcome window")
+    gap_days: int = Field(0, ge=0, description="days between as_of and the outcome window")
+    settle_days: int = Field(0, ge=0, description="days that late rows get before a silence is called churn")
+    observation_days: int | Literal["all"] = Field("all", description="inactivity: active within, at as_of")
+    end: EndSpec | None = Field(None, description="event: the table of ending events")
+    snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
+    learner: Literal["blend", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
+        "blend", description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds"
+    )
+    test_as_ofs: int = Field(3, ge=1, description="later as_ofs on which a candidate is graded")
+    bands: BandSpec = Field(BandSpec(), description="bands of risk")
+    value: str = Field(description="the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ChurnModel":
+        if (self.kind == "event") != (self.end is not None):
+            raise ValueError(f"{self.name}: `end` goes with kind: event, and only with it")
+        if self.observation_days != "all" and self.observation_days < 1:
+            raise ValueError(f"{self.name}: observation_days {self.observation_days}: at least 1, or all")
+        return self
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The assets snapshots/x, models/x and predictions/x."""
+        business = Business.holding(context.path)
+        tables = {table.name: table for table in context.component_tree.get_all_components(of_type=FeatureTable)}
+        place = context.path / "defs.yaml"
+        if self.features not in tables:
+            raise BusinessError(f'{place}: {self.name}: no feature table "{self.features}" (there are: {", ".join(tables)})')
+        asked = self.asked(tables[self.features], str(place))
+        assets = [snapshot_asset(business, asked), model_asset(business, asked), prediction_asset(business, asked)]
+        return dg.Definitions(assets=assets)
+
+    def asked(self, table: FeatureTable, place: str) -> AskedQuestion:
+        """The question in the words of ``churn.labels``. Raises BusinessError for a name that is not there."""
+        declared = table.declared()
+        sources = {source.name: source for source in declared.sources}
+        if self.activity not in sources:
+            raise BusinessError(f'{place}: {self.name}: activity "{self.activity}" is no source of {table.name} ({", ".join(sources)})')
+        names = [feature.name for feature in catalogue(declared)]
+        if self.value not in names:
+            raise BusinessError(f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}, such as {names[-1]}')
+        end = self.end and EventSource(
+            "end", self.end.table, self.end.entity or declared.entity, self.end.noun, tuple(self.end.key)
+        )
+        question = Question(
+            self.name,
+            self.kind,
+            declared,
+            sources[self.activity],
+            Horizon(self.horizon_days, self.gap_days, self.settle_days),
+            self.observation_days,
+            end,
+        )
+        return AskedQuestion(
+            question,
+            f"gold.{table.name}",
+            self.snapshots.as_ofs,
+            self.snapshots.min_history_days,
+            self.learner,
+            self.test_as_ofs,
+            self.bands.edges,
+            self.bands.relative_to == "base_rate",
+            self.value,
+        )

@@ -1,0 +1,71 @@
+"""A look back: train at a cut-off, score that day, grade on what matured since. The same functions as the assets."""
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn import decisions
+from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.labels import labelled
+from churn_orchestration.components.churn_model import model as models
+from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.prediction import Forecaster, catalogue_words, score, write
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import Tables
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.churn_model.question import AskedQuestion
+
+
+def backtest(
+    tables: Tables, tracking: Tracking, business: Business, asked: "AskedQuestion", as_of: dt.date
+) -> dict[str, Any]:
+    """Train at cut-off ``as_of``, score ``as_of``, grade on the data that came since.
+
+    The scores are stored as predictions marked ``backtest``, unless a forecast of that day stands.
+
+    Raises
+    ------
+    BusinessError : the outcome of ``as_of`` is not known yet, or nothing can be trained or scored
+    """
+    from churn_orchestration.churn import evaluation as evaluations
+
+    question = asked.question
+    known_by = newest_day(tables, business, asked)
+    matures = question.horizon.label_known_on(as_of)
+    if matures > known_by:
+        raise BusinessError(
+            f"{asked.name}: the outcome of {as_of} is known on {matures}, and data reach {known_by}: "
+            f"the latest day to look back to is {question.horizon.newest_as_of(known_by)}"
+        )
+    snapshots.require_standing(tables, business, question, known_by)
+    snapshots.build(tables, business, asked, as_of)
+    record = models.train(tables, tracking, asked, as_of, trigger=decisions.BACKTEST)
+    features = f"({features_at(question.features, as_of)})"
+    frame = tables.db.execute(labelled(question, features, as_of, known_by)).df()
+    if frame["label"].nunique() < 2:
+        raise BusinessError(f"{asked.name}: the {len(frame)} customers of {as_of} all had the same outcome: no grade")
+    model = tracking.load(asked.name, record["mlflow_version"])
+    by = Forecaster(record["model_version"], model, record["base_rate"])
+    table = f"predictions.{asked.name}"
+    stored = as_of not in tables.stored(table)
+    if stored:
+        write(tables, table, as_of, score(asked, frame, catalogue_words(tables, asked), by), backtest=True)
+        tables.publish()
+    forecasts = evaluations.scores(model, frame, question, record["base_rate"])
+    return {
+        "question": asked.name, "as_of": str(as_of), "graded_on_data_until": str(known_by),
+        "entities": len(frame), "base_rate": float(frame["label"].mean()),
+        "model_version": record["model_version"], "trained_on": record["as_ofs"], "learner": record["learner"],
+        "stored": stored, "report": evaluations.graded(frame, forecasts, question.entity),
+    }  # fmt: skip
+
+
+def newest_day(tables: Tables, business: Business, asked: "AskedQuestion") -> dt.date:
+    """The last day up to which every table that the question reads stands without a hole."""
+    question = asked.question
+    sources = [*question.features.sources, *([question.terminal] if question.terminal else [])]
+    newest = [max(tables.stored(table), default=None) for table in {source.table for source in sources}]
+    if None in newest:
+        raise BusinessError(f"nothing has been landed yet: `churn run --to {business.start}` first")
+    return min(day for day in newest if day)

@@ -1,0 +1,205 @@
+"""Candidates of a question: trained on a snapshot, graded on later as_ofs, refitted on all, decided upon."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration import ledger
+from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn import decisions
+from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.churn.evaluation import Evaluation
+    from churn_orchestration.components.churn_model.question import AskedQuestion
+
+
+def train(
+    tables: Tables, tracking: Tracking, asked: "AskedQuestion", cutoff: dt.date, trigger: str
+) -> dict[str, Any]:
+    """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its record.
+
+    ``trigger`` says who asked; a ``backtest`` is recorded and never becomes champion.
+
+    Raises
+    ------
+    BusinessError : the label cannot be learned from; the message says what was found and what is needed
+    """
+    frame, manifest = snapshots.load(tables.state / "snapshots" / asked.name, cutoff)
+    settings = [asked.learner, asked.test_as_ofs, asked.question.horizon]
+    version = digest(manifest["sha256"], settings, snapshots.code_hash())
+    path = tables.state / "models" / asked.name / f"{version}.json"
+    if path.exists():
+        record = json.loads(path.read_text())
+    else:
+        record = _trained(tracking, asked, frame, manifest, version)
+        write_text(path, json.dumps(record, indent=1))
+    decided = decisions.Decision(record["decision"], record["reason"])
+    if trigger == decisions.BACKTEST:
+        decided = decisions.Decision(decisions.BACKTEST, f"trained to look back; it would have been: {decided.decision}")
+    facts = {"model_version": version, "cutoff": str(cutoff), "mlflow_version": record["mlflow_version"]}
+    ledger.append(
+        tables.state, asked.name, decided.decision, decided.reason, trigger, record["evaluation"], **facts
+    )
+    newest = ledger.champion(tables.state, asked.name, dt.date.max)
+    if newest:
+        tracking.crown(asked.name, newest["mlflow_version"])
+    publish_models(tables, asked.name)
+    return record
+
+
+def _trained(
+    tracking: Tracking, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any], version: str
+) -> dict[str, Any]:
+    from churn_orchestration.churn import evaluation as evaluations
+    from churn_orchestration.churn import learners
+
+    question = asked.question
+    columns = evaluations.feature_columns(frame, question)
+    try:
+        evaluation = evaluations.evaluate(frame, question, asked.learner, asked.test_as_ofs)
+        model = learners.fit(asked.learner, frame[columns], frame["label"], frame[question.entity])
+    except learners.HopelessLabel as error:
+        raise BusinessError(f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}") from None
+    decided = decisions.decide(evaluation)
+    number = tracking.find(asked.name, version)
+    if number is None:
+        tags = {"model_version": version, "cutoff": manifest["cutoff"], "snapshot_sha256": manifest["sha256"]}
+        with tracking.run(asked.name, f"{asked.name} {manifest['cutoff']}", tags):
+            import mlflow
+
+            mlflow.log_params({"learner": asked.learner, "rows": manifest["rows"], "features": len(columns)})
+            if evaluation:
+                mlflow.log_metrics(flat_metrics(evaluation))
+            number = tracking.register(asked.name, model, frame[columns].head(5).astype(float), version)
+    return {
+        "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
+        "mlflow_version": number, "snapshot_sha256": manifest["sha256"], "rows": manifest["rows"],
+        "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]], "base_rate": float(frame["label"].mean()),
+        "features": columns, "decision": decided.decision, "reason": decided.reason,
+        "evaluation": _told(evaluation),
+    }  # fmt: skip
+
+
+def flat_metrics(evaluation: "Evaluation") -> dict[str, float]:
+    """Metrics as MLflow takes them: ``auc``, ``auc_low``, ``auc_high``, and ``rules_auc`` of the others."""
+    flat = {}
+    for forecaster, report in evaluation.report.items():
+        prefix = "" if forecaster == "model" else f"{forecaster}_"
+        for metric, found in report.items():
+            if isinstance(found, dict):
+                flat[f"{prefix}{metric}"] = found["value"]
+                flat |= {f"{prefix}{metric}_{end}": found[end] for end in ("low", "high")}
+    return flat
+
+
+def _told(evaluation: "Evaluation | None") -> dict[str, Any]:
+    if evaluation is None:
+        return {"report": {}, "tests": [], "differences": {}}
+    tests = [{"test": str(fold.test), "train": [str(day) for day in fold.train]} for fold in evaluation.folds]
+    return {"report": evaluation.report, "tests": tests, "differences": evaluation.differences}
+
+
+def publish_models(tables: Tables, question: str) -> None:
+    """The table models.<question> of the door: one row per decision of the ledger, with the model's metrics."""
+    decided = [row for row in ledger.read(tables.state) if row["subject"] == question and row.get("model_version")]
+    folder = tables.state / "models" / question
+    rows = []
+    for row in decided:
+        record = json.loads((folder / f"{row['model_version']}.json").read_text())
+        report = record["evaluation"]["report"].get("model", {})
+        metrics = {name: found["value"] for name, found in report.items() if isinstance(found, dict)}
+        rows.append(
+            {name: row[name] for name in ("sequence", "model_version", "cutoff", "decision", "reason", "trigger")}
+            | {"learner": record["learner"], "mlflow_version": record["mlflow_version"]}
+            | {name: metrics.get(name) for name in _METRICS}
+        )
+    import pandas as pd
+
+    tables.db.register("_models", pd.DataFrame(rows))
+    metrics = ", ".join(f"{name}::double as {name}" for name in _METRICS)
+    select = (
+        "select model_version, cutoff::date as cutoff, learner, decision, reason, trigger, mlflow_version, "
+        f"{metrics}, sequence from _models order by sequence"
+    )
+    tables.write_parquet(select, folder / "models.parquet")
+    tables.db.unregister("_models")
+    tables.publish()
+
+
+_METRICS = (
+    "auc", "average_precision", "log_loss", "brier", "calibration_error", "lift_top_decile",
+    "recall_top_decile", "base_rate",
+)  # fmt: skip
+
+
+def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """models/<question>, one partition a cut-off, and the check that it beats the rules."""
+    key = dg.AssetKey(["models", asked.name])
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(["snapshots", asked.name])],
+        description=f"One candidate per cut-off: graded on later, purged as_ofs, then refitted on all matured ones.\n\n"
+        f"{asked.sentence()} Served: {asked.learner}.",
+        check_specs=[
+            dg.AssetCheckSpec("promoted", asset=key, description="It beats the rules and a constant on later days.")
+        ],
+        group_name="models",
+        owners=business.settings.owners,
+        kinds={"mlflow", "scikitlearn"},
+        partitions_def=business.cutoffs,
+        pool=POOL,
+    )
+    def model(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
+        cutoff = dt.date.fromisoformat(context.partition_key)
+        with warehouse.open() as tables:
+            record = train(tables, tracking, asked, cutoff, trigger="train")
+        report = record["evaluation"]["report"].get("model", {})
+        yield dg.MaterializeResult(
+            metadata={
+                "model_version": record["model_version"],
+                "decision": record["decision"],
+                "reason": record["reason"],
+                "evaluation": dg.MetadataValue.md(report_table(record)),
+                "dagster/partition_row_count": record["rows"],
+            }
+            | {name: found["value"] for name, found in report.items() if isinstance(found, dict)},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="promoted",
+                    passed=record["decision"] == decisions.PROMOTE,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=record["reason"],
+                )
+            ],
+        )
+
+    return model
+
+
+def report_table(record: dict[str, Any]) -> str:
+    """The evaluation as a Markdown table, one row a forecaster, each number with its interval."""
+    names = [name for name in _METRICS if name != "base_rate"]
+    lines = ["| forecaster | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    for forecaster, report in record["evaluation"]["report"].items():
+        cells = [
+            f"{report[name]['value']:.3f} [{report[name]['low']:.3f}, {report[name]['high']:.3f}]" if name in report else ""
+            for name in names
+        ]
+        lines.append(f"| {forecaster} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def record_of(state: Path, question: str, version: str) -> dict[str, Any]:
+    """The record of a model version."""
+    record: dict[str, Any] = json.loads((state / "models" / question / f"{version}.json").read_text())
+    return record

@@ -1,0 +1,172 @@
+"""Predictions of a day: the champion's probability, band and reasons; the rules' where there is no champion."""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration import ledger
+from churn_orchestration.business import Business, digest
+from churn_orchestration.churn.labels import population
+from churn_orchestration.components.churn_model.model import record_of
+from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import Tables, Warehouse, literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.churn.learners import LogOddsBlend
+    from churn_orchestration.components.churn_model.question import AskedQuestion
+
+RULES = "rules"
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """What scores a day: a model and its record, or the rules (no model)."""
+
+    version: str
+    model: "LogOddsBlend | None" = None
+    base_rate: float | None = None
+
+    @classmethod
+    def in_force(cls, tables: Tables, tracking: Tracking, question: str, as_of: dt.date) -> "Forecaster":
+        """The champion by the ledger as of the day; before any, the rules."""
+        champion = ledger.champion(tables.state, question, as_of)
+        if champion is None:
+            return cls(RULES)
+        record = record_of(tables.state, question, champion["model_version"])
+        model = _loaded(tracking, question, champion["mlflow_version"])
+        return cls(champion["model_version"], model, record["base_rate"])
+
+
+@cache
+def _loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
+    return tracking.load(question, number)
+
+
+def score(asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster) -> "pd.DataFrame":
+    """Probability, band and reasons of each feature row, in its order.
+
+    Parameters
+    ----------
+    frame : the population's feature rows of one as_of
+    words : the feature catalogue, indexed by feature
+    by : what scores them
+    """
+    from churn_orchestration.churn import learners
+    from churn_orchestration.churn.bands import band
+    from churn_orchestration.churn.contributions import contributions
+    from churn_orchestration.churn.reasons import reasons
+
+    source, horizon = asked.question.activity.name, asked.question.horizon
+    if by.model is not None:
+        features = frame[list(by.model.feature_names_in_)].astype(float)
+        probability = by.model.predict_proba(features)[:, 1]
+        why = reasons(contributions(by.model, features)[0], features, words)
+    else:
+        gap = f"{source}_gap_days_mean_all"
+        probability = learners.rules_probability(frame[asked.silence], frame[gap], horizon.horizon_days).to_numpy()
+        used = frame[[asked.silence, gap]].astype(float)
+        distinct = words.assign(family=words.index)  # the rules use two features, and say both
+        why = reasons(used.fillna(horizon.horizon_days), used, distinct)
+    base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands and len(frame) else None
+    return frame[[asked.question.entity, "as_of"]].assign(
+        churn_probability=probability,
+        band=band(probability, asked.edges, base_rate),
+        reasons=why,
+        model_version=by.version,
+        label_known_on=[horizon.label_known_on(day) for day in frame["as_of"].dt.date],
+        days_since_last=frame[asked.silence],
+        recent_value=frame[asked.value],
+    )
+
+
+def score_days(
+    tables: Tables, tracking: Tracking, asked: "AskedQuestion", days: list[dt.date]
+) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
+    """Store the predictions of each day whose features stand; rows by day, and the refused days."""
+    table, words = f"predictions.{asked.name}", catalogue_words(tables, asked)
+    rows, refused = {}, {}
+    for day in days:
+        if reason := tables.not_standing(asked.gold, day, day):
+            refused[day] = reason
+            tables.day_file(table, day).unlink(missing_ok=True)
+            continue
+        frame = tables.db.execute(
+            population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
+            + f" order by {asked.question.entity}"
+        ).df()
+        scored = score(asked, frame, words, Forecaster.in_force(tables, tracking, asked.name, day))
+        rows[day] = write(tables, table, day, scored, backtest=False)
+    return rows, refused
+
+
+def write(tables: Tables, table: str, day: dt.date, scored: "pd.DataFrame", *, backtest: bool) -> int:
+    """Store the predictions of one day, one row per entity in its order."""
+    entity = scored.columns[0]
+    tables.db.register("_scored", scored)
+    select = f"""
+select {entity}, as_of::date as as_of, churn_probability::double as churn_probability, band::varchar as band,
+  reasons::varchar[] as reasons, model_version::varchar as model_version, label_known_on::date as label_known_on,
+  days_since_last::bigint as days_since_last, recent_value::double as recent_value, {backtest} as backtest
+from _scored order by {entity}"""
+    rows = tables.replace_days(table, [day], select)[day]
+    tables.db.unregister("_scored")
+    return rows
+
+
+def catalogue_words(tables: Tables, asked: "AskedQuestion") -> "pd.DataFrame":
+    """The catalogue of the question's features, indexed by feature."""
+    path = tables.state / "gold" / f"{asked.gold.split('.')[1]}_catalogue" / "catalogue.parquet"
+    return tables.db.execute(f"from {literal(path)}").df().set_index("feature")
+
+
+def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """predictions/<question>, one partition a day."""
+    key = dg.AssetKey(["predictions", asked.name])
+
+    @dg.asset(
+        key=key,
+        deps=[
+            dg.AssetKey(asked.gold.split(".")),
+            dg.AssetDep(dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()),
+        ],
+        description=f"One row per {asked.question.entity} and day: probability, band, reasons and what scored it.\n\n"
+        f"{asked.sentence()} A day is scored by the champion of that day; before any model, by the rules.",
+        check_specs=[
+            accepted_spec(key),
+            dg.AssetCheckSpec("somebody_is_scored", asset=key, description="The population of the day is not empty."),
+        ],
+        code_version=digest(asked),
+        **daily(business, "predictions", {"parquet", "scikitlearn"}),
+    )
+    def predictions(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
+        with warehouse.open() as tables:
+            rows, refused = score_days(tables, tracking, asked, wanted(context))
+            tables.publish()
+            empty = [str(day) for day, count in rows.items() if not count]
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="somebody_is_scored",
+                passed=not empty,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"no data in the observation window of {', '.join(empty)}" if empty else None,
+            )
+            in_force = {day: _version(tables, asked.name, day) for day in rows}
+            yield from settle(context, tables, key, digest(asked), rows, refused, in_force)
+
+    return predictions
+
+
+def _version(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
+    champion = ledger.champion(tables.state, question, day)
+    if champion is None:
+        return {"model_version": RULES}
+    return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}
+
+

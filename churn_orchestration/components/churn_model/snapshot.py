@@ -1,0 +1,156 @@
+"""The training snapshot of a cut-off: immutable Parquet with a manifest; loading verifies every byte."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
+from churn_orchestration.churn.features import catalogue, features_at
+from churn_orchestration.churn.labels import Question, labelled
+from churn_orchestration.landing import sha256
+from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal, swap_in, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.components.churn_model.question import AskedQuestion
+
+
+def code_hash() -> str:
+    """Hash of the code that decides what a snapshot and a model are."""
+    return digest(*(path.read_text() for path in sorted((PACKAGE / "churn").rglob("*.py"))))
+
+
+def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt.date) -> dict[str, Any]:
+    """Write the snapshot of a cut-off, unless the same one is there; its manifest.
+
+    Raises
+    ------
+    BusinessError : no as_of has matured by the cut-off, nobody is in the population, or days do not stand
+    """
+    question = asked.question
+    require_standing(tables, business, question, cutoff)
+    source = question.activity
+    [(first_day,)] = tables.rows(f"select min(day) from {source.table} where known_on <= {literal(cutoff)}")
+    grid = asked.as_of_grid(cutoff, first_day) if first_day else []
+    if not grid:
+        wanted = question.horizon.newest_as_of(cutoff)
+        raise BusinessError(
+            f"{question.name}: no as_of has matured by {cutoff}: its newest would be {wanted}, and data begin on "
+            f"{first_day}, {asked.min_history_days} days of which an as_of needs; use a later cut-off"
+        )
+    selects = [
+        f"select *, date '{cutoff}' as cutoff from "
+        f"({labelled(question, f'({features_at(question.features, as_of)})', as_of, cutoff)})"
+        for as_of in grid
+    ]
+    names = [feature.name for feature in catalogue(question.features)]
+    columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
+    folder = tables.state / "snapshots" / question.name
+    beside = folder / f"{cutoff}.writing"
+    stacked = " union all ".join(f"(select {', '.join(columns)} from ({select}))" for select in selects)
+    rows = tables.write_parquet(f"{stacked} order by as_of, {question.entity}", beside)
+    if not rows:
+        beside.unlink()
+        raise BusinessError(
+            f"{question.name}: nobody was active in the observation window ({question.observation_days} days) of "
+            f"any as_of from {grid[0]} to {grid[-1]}"
+        )
+    content = sha256(beside)
+    path = folder / f"{cutoff}-{content[:12]}.parquet"
+    swap_in(beside, path)
+    rates = tables.rows(f"select as_of, count(*), avg(label::int) from {literal(path)} group by 1 order by 1")
+    manifest = {
+        "file": path.name, "sha256": content, "cutoff": str(cutoff), "rows": rows, "columns": columns,
+        "as_ofs": [{"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates],
+        "declaration": digest(question), "code": code_hash(),
+    }  # fmt: skip
+    write_text(folder / f"{cutoff}.json", json.dumps(manifest, indent=1))
+    return manifest
+
+
+def require_standing(tables: Tables, business: Business, question: Question, until: dt.date) -> None:
+    """Refuse to read over a day that is refused or not there."""
+    sources = [*question.features.sources, *([question.terminal] if question.terminal else [])]
+    for table in sorted({source.table for source in sources}):
+        if reason := tables.not_standing(table, business.start, max(until, business.start)):
+            raise BusinessError(f"{question.name}: {reason}; `churn run --to {max(until, business.start)}` first")
+
+
+def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """The snapshot of a cut-off and its manifest; a file whose bytes changed is refused by name."""
+    import pandas as pd
+
+    manifest = json.loads((folder / f"{cutoff}.json").read_text())
+    path = folder / manifest["file"]
+    if (found := sha256(path)) != manifest["sha256"]:
+        raise BusinessError(
+            f"{path} was changed after it was written (SHA-256 {found[:12]}..., wanted {manifest['sha256'][:12]}...): "
+            "materialize its snapshot again"
+        )
+    return pd.read_parquet(path), manifest
+
+
+def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
+    """By as_of that is in gold too: how many of the snapshot's rows differ from the rows that were scored."""
+    path = tables.state / "snapshots" / question.name / manifest["file"]
+    names = ", ".join([question.entity, "as_of", *(feature.name for feature in catalogue(question.features))])
+    differing = {}
+    for entry in manifest["as_ofs"]:
+        day = dt.date.fromisoformat(entry["as_of"])
+        if day in tables.stored(gold) and (file := tables.day_file(gold, day)).is_file():
+            [(count,)] = tables.rows(
+                f"select count(*) from (select {names} from {literal(path)} where as_of = {literal(day)} "
+                f"except select {names} from {literal(file)})"
+            )
+            differing[str(day)] = count
+    return differing
+
+
+def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """snapshots/<question>, one partition a cut-off, and the check that training saw what scoring saw."""
+    question = asked.question
+    key = dg.AssetKey(["snapshots", question.name])
+    window = dg.TimeWindowPartitionMapping(
+        start_offset=-max(question.features.rings), allow_nonexistent_upstream_partitions=True
+    )
+    sources = [*question.features.sources, *([question.terminal] if question.terminal else [])]
+    upstream = sorted({source.table for source in sources})
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
+        description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the end of "
+        f"the cut-off day.\n\n{asked.sentence()}",
+        check_specs=[dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True)],
+        group_name="snapshots",
+        owners=business.settings.owners,
+        kinds={"parquet"},
+        partitions_def=business.cutoffs,
+        pool=POOL,
+    )
+    def snapshot(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        cutoff = dt.date.fromisoformat(context.partition_key)
+        with warehouse.open() as tables:
+            manifest = build(tables, business, asked, cutoff)
+            differing = differing_rows(tables, question, asked.gold, manifest)
+            tables.publish()
+        rows = {"dagster/partition_row_count": manifest["rows"]}
+        yield dg.MaterializeResult(
+            metadata=rows | {name: manifest[name] for name in ("sha256", "file", "as_ofs")},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="same_as_scored",
+                    passed=not any(differing.values()),
+                    metadata={"as_ofs_compared": len(differing), "differing_rows": differing},
+                )
+            ],
+        )
+
+    return snapshot
+
+

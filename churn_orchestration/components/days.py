@@ -1,0 +1,102 @@
+"""What every daily asset shares: which days a run asks for, which stand, and which are refused and why."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from churn_orchestration.business import Business
+from churn_orchestration.warehouse import POOL, Tables
+
+ACCEPTED = "accepted"
+
+
+def shown_in(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
+    """How the UI shows a daily table: its layer as the group, owners, kinds, partitions."""
+    return {
+        "group_name": layer,
+        "owners": business.settings.owners,
+        "kinds": kinds,
+        "partitions_def": business.days,
+    }
+
+
+def daily(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
+    """The options of a daily asset: one run for a range of days, one writer at a time."""
+    return shown_in(business, layer, kinds) | {"backfill_policy": dg.BackfillPolicy.single_run(), "pool": POOL}
+
+
+def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The check that names the days a table refused."""
+    return dg.AssetCheckSpec(ACCEPTED, asset=key, description="Every day of the run stands; refused days are named.")
+
+
+def wanted(context: dg.AssetExecutionContext) -> list[dt.date]:
+    """The days that the run asks for."""
+    return sorted(dt.date.fromisoformat(key) for key in context.partition_keys)
+
+
+def table_of(key: dg.AssetKey) -> str:
+    """``layer/table`` as ``layer.table``."""
+    return ".".join(key.path)
+
+
+def require_initial_load(tables: Tables, table: str, business: Business, days: list[dt.date]) -> None:
+    """A later day without the initial load would take all of history in as if it had come on that day."""
+    if business.start not in days and business.start not in tables.stored(table):
+        raise dg.Failure(
+            f"{table}: the initial load, partition {business.start}, comes first: materialize it, or `churn run`",
+            allow_retries=False,
+        )
+
+
+def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt.date, str]:
+    """Those of ``days`` on which a table upstream does not stand, with the reason."""
+    return {
+        day: reason
+        for day in days
+        for table in upstream
+        for reason in [tables.not_standing(table, day, day)]
+        if reason
+    }
+
+
+def settle(
+    context: dg.AssetExecutionContext,
+    tables: Tables,
+    key: dg.AssetKey,
+    declaration: str,
+    rows: Mapping[dt.date, int],
+    refused: Mapping[dt.date, str],
+    metadata: Mapping[dt.date, Mapping[str, Any]] | None = None,
+) -> Iterator[Any]:
+    """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
+
+    A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day refuses
+    itself. Where not one day stands, the step fails.
+    """
+    table = table_of(key)
+    good = {day: count for day, count in rows.items() if day not in refused}
+    with tables.transaction():
+        tables.record(table, "stored", good, declaration)
+        for day, reason in refused.items():
+            tables.record(table, "refused", {day: 0}, declaration, reason)
+    still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
+    for day, count in good.items():
+        about = {"dagster/partition_row_count": count, **(metadata or {}).get(day, {})}
+        context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
+    for day, reason in still_refused.items():
+        context.add_asset_metadata({"refused": reason}, asset_key=key, partition_key=day.isoformat())
+        context.log.error(f"{table} {day} refused: {reason}")
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=ACCEPTED,
+        passed=not still_refused,
+        metadata={"days": len(rows), "refused": {str(day): reason for day, reason in still_refused.items()}},
+        description="; ".join(f"{day}: {reason}" for day, reason in still_refused.items()) or None,
+    )
+    if still_refused and not good:
+        day, reason = next(iter(still_refused.items()))
+        raise dg.Failure(f"{table} {day} refused: {reason}", allow_retries=False)
+    yield dg.MaterializeResult(asset_key=key, metadata={"rows": sum(good.values())})

@@ -1,0 +1,54 @@
+"""Great Expectations from YAML, run on bronze days. Imported only where a source declares expectations."""
+
+import datetime as dt
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from churn_orchestration.warehouse import Tables, quoted, within
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def unmet(
+    tables: Tables, table: str, expectations: list[dict[str, Any]], days: list[dt.date]
+) -> dict[dt.date, str]:
+    """The days on which an expectation does not hold, with what was expected and found.
+
+    All days are validated together first; only where that fails is each day looked at alone.
+    """
+    columns = ", ".join(
+        f"cast({quoted(name)} as double) as {quoted(name)}" if kind.startswith("DECIMAL") else quoted(name)
+        for name, kind in tables.columns(table).items()
+    )
+    frame = tables.db.execute(f"select {columns} from {table} where {within('_partition', days)}").df()
+    if not _failures(frame, expectations):
+        return {}
+    by_day = {day: frame[frame["_partition"].dt.date == day] for day in days}
+    found = {day: _failures(part, expectations) for day, part in by_day.items()}
+    return {day: "; ".join(failures) for day, failures in found.items() if failures}
+
+
+def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list[str]:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("bronze").add_dataframe_asset("days")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    failures = []
+    for expectation in expectations:
+        arguments = {name: value for name, value in expectation.items() if name != "type"}
+        config = ExpectationConfiguration(type=expectation["type"], kwargs=arguments)
+        result = batch.validate(config.to_domain_obj())
+        raised = [e for e in (result.exception_info or {}).values() if isinstance(e, dict) and e.get("raised_exception")]
+        if raised or (result.exception_info or {}).get("raised_exception") is True:
+            raise RuntimeError(f"{expectation['type']} could not be evaluated: {result.exception_info}")
+        if not result.success:
+            seen = {k: v for k, v in result.result.items() if k in ("unexpected_count", "partial_unexpected_list", "observed_value")}
+            failures.append(f"{expectation['type']} {arguments}: {seen}")
+    return failures

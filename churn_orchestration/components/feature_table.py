@@ -1,0 +1,169 @@
+"""A feature table: declared windows and aggregates over event tables -> gold/x, one row per entity and as_of."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, field_validator, model_validator
+
+from churn_orchestration.business import Business, digest
+from churn_orchestration.churn import features as engine
+from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
+from churn_orchestration.warehouse import Tables, Warehouse, literal
+
+_NAME = r"^[a-z][a-z0-9_]*$"
+
+
+class MeasureSpec(dg.Model, dg.Resolvable):
+    """A number of an event."""
+
+    name: str = Field(pattern=_NAME, description="its name in the features")
+    column: str = Field(description="the column that holds it")
+    unit: str = Field("", description="shown beside it, e.g. usd")
+    decimals: int = Field(4, ge=0, le=9, description="decimals kept, exactly")
+
+
+class CategorySpec(dg.Model, dg.Resolvable):
+    """A category of an event."""
+
+    name: str = Field(pattern=_NAME, description="its name in the features")
+    column: str = Field(description="the column that holds it")
+    values: list[str] = Field([], description="those whose share of the events is a feature")
+
+
+class EventSourceSpec(dg.Model, dg.Resolvable):
+    """A table of events."""
+
+    name: str = Field(pattern=_NAME, description="prefix of its features")
+    table: str = Field(pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$", description="layer.table, e.g. silver.orders")
+    noun: str = Field(description="what one event is called in a sentence, e.g. order")
+    entity: str | None = Field(None, description="the column of the entity, where it has another name here")
+    key: list[str] = Field([], description="columns that identify an event, where it may be corrected")
+    measures: list[MeasureSpec] = Field([], description="numbers to aggregate")
+    categories: list[CategorySpec] = Field([], description="categories to count")
+    flags: dict[str, str] = Field({}, description="name: SQL condition, whose share of the events is a feature")
+
+    def declared(self, entity: str) -> engine.EventSource:
+        """The same in the words of the engine."""
+        return engine.EventSource(
+            self.name,
+            self.table,
+            self.entity or entity,
+            self.noun,
+            tuple(self.key),
+            tuple(engine.Measure(m.name, m.column, m.unit, m.decimals) for m in self.measures),
+            tuple(engine.Category(c.name, c.column, tuple(c.values)) for c in self.categories),
+            tuple(engine.Flag(name, condition) for name, condition in self.flags.items()),
+        )
+
+
+class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
+    """Point-in-time features of an entity, declared."""
+
+    name: str = Field(pattern=_NAME, description="the table's name in gold")
+    description: str = Field("", description="shown in the UI")
+    entity: str = Field(pattern=_NAME, description="the column that names whose features they are")
+    sources: list[EventSourceSpec] = Field(min_length=1, description="the event tables")
+    windows: list[int] = Field([7, 30, 90, 180, 365], description="window lengths in days; all time comes with them")
+    trends: list[int] = Field([30, 90], description="windows that are compared with the one before")
+
+    @field_validator("windows", "trends")
+    @classmethod
+    def _positive(cls, days: list[int]) -> list[int]:
+        if wrong := [window for window in days if window <= 0]:
+            raise ValueError(f"a window of {wrong[0]} days: windows are whole days, at least 1")
+        return sorted(set(days))
+
+    @model_validator(mode="after")
+    def _names_once(self) -> "FeatureTable":
+        names = [feature.name for feature in engine.catalogue(self.declared())]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{self.name}: two features are called {twice[0]}")
+        return self
+
+    def declared(self) -> engine.FeatureSet:
+        """The same in the words of the engine."""
+        sources = tuple(source.declared(self.entity) for source in self.sources)
+        return engine.FeatureSet(self.entity, sources, tuple(self.windows), tuple(self.trends))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The asset gold/x."""
+        business = Business.holding(context.path)
+        declared = self.declared()
+        key = dg.AssetKey(["gold", self.name])
+        window = dg.TimeWindowPartitionMapping(
+            start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True
+        )
+        upstream = sorted({source.table for source in self.sources})
+        features = engine.catalogue(declared)
+
+        @dg.asset(
+            key=key,
+            deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
+            description=f"{self.description}\n\nOne row per {self.entity} and as_of: {len(features)} features from "
+            "the rows with day <= as_of and known_on <= as_of, and from nothing else.",
+            metadata={"dagster/column_schema": _column_schema(self.entity, features)},
+            check_specs=[accepted_spec(key)],
+            code_version=digest(declared),
+            **daily(business, "gold", {"duckdb", "parquet"}),
+        )
+        def gold(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+            with warehouse.open() as tables:
+                rows, refused = build_days(tables, table_of(key), declared, business, wanted(context))
+                write_catalogue(tables, table_of(key), features)
+                tables.publish()
+                yield from settle(context, tables, key, digest(declared), rows, refused)
+
+        return dg.Definitions(assets=[gold])
+
+
+def build_days(
+    tables: Tables, table: str, declared: engine.FeatureSet, business: Business, days: list[dt.date]
+) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
+    """Store the feature table of each as_of that may be built; rows by day, and the refused days."""
+    upstream = sorted({source.table for source in declared.sources})
+    rows, refused = {}, {}
+    for as_of in days:
+        reasons = [tables.not_standing(name, business.start, as_of) for name in upstream]
+        if reason := next(filter(None, reasons), None):
+            refused[as_of] = f"it reads days up to its own, and {reason}"
+            tables.day_file(table, as_of).unlink(missing_ok=True)
+        else:
+            rows |= tables.replace_days(table, [as_of], engine.features_at(declared, as_of))
+    return rows, refused
+
+
+def write_catalogue(tables: Tables, table: str, features: list[engine.Feature]) -> None:
+    """The table of a feature table's columns: what each means and how its null reads."""
+    about = [
+        {
+            "feature": f.name, "source": f.source, "family": f.family, "formula": f.formula, "window": f.window,
+            "unit": f.unit, "null_means": f.null_means, "phrase": f.phrase, "null_phrase": f.null_phrase,
+        }
+        for f in features
+    ]  # fmt: skip
+    select = f"select unnest(from_json({literal(json.dumps(about))}, {literal(_catalogue_shape(about[0]))}), recursive := true)"
+    tables.write_parquet(select, tables.state / "gold" / f"{table.split('.')[1]}_catalogue" / "catalogue.parquet")
+
+
+def _catalogue_shape(row: dict[str, str]) -> str:
+    return json.dumps([dict.fromkeys(row, "VARCHAR")])
+
+
+ALL_TIME = "as of the day"
+
+
+def _column_schema(entity: str, features: list[engine.Feature]) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(entity, "string", "whose row it is"),
+        dg.TableColumn("as_of", "date", "the last day whose data were seen, inclusive"),
+    ]
+    columns += [
+        dg.TableColumn(f.name, "double", f"{f.formula}, {f.window or ALL_TIME}; {f.unit}; null: {f.null_means}")
+        for f in features
+    ]
+    return dg.TableSchema(columns)
+
+

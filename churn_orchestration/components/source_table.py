@@ -1,0 +1,325 @@
+"""A source: landing files or a query -> raw/x as it came, bronze/x by contract, quarantine/x for the rest."""
+
+import dataclasses
+import datetime as dt
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field, field_validator, model_validator
+
+from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn import contract as contracts
+from churn_orchestration.components.days import accepted_spec, blocked, daily, require_initial_load, settle, shown_in, wanted
+from churn_orchestration.landing import Files, Landed, land, land_query
+from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal, quoted, within
+
+_TYPE = re.compile(r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz")
+
+
+class ColumnSpec(dg.Model, dg.Resolvable):
+    """One column of a contract."""
+
+    name: str = Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", description="its name from bronze on")
+    source: str | None = Field(None, alias="from", description="its name in the file, where that differs")
+    type: str = Field("text", description=f"one of {', '.join(contracts.TYPES)} (decimal(p, s) too)")
+    format: str | None = Field(None, description="how a date or timestamp is written, e.g. %d/%m/%Y; ISO if not given")
+    required: bool = Field(False, description="a row without it goes to quarantine")
+    pii: Literal["drop", "hash"] | None = Field(None, description="drop it after raw, or keep a keyed hash")
+    description: str = Field("", description="what it means, with its unit")
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, kind: str) -> str:
+        if not _TYPE.fullmatch(kind):
+            raise ValueError(f'unknown type "{kind}"; known: {", ".join(contracts.TYPES)}')
+        return kind
+
+
+class QuerySpec(dg.Model, dg.Resolvable):
+    """A table behind an SQL connection instead of files."""
+
+    url_variable: str = Field(description="environment variable with an SQLAlchemy URL or a DuckDB file's path")
+    sql: str = Field(description="one select; :first_day and :last_day are the landing days asked for")
+
+
+class SourceTable(dg.Component, dg.Model, dg.Resolvable):
+    """Lands one source and judges every row by its declared contract."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="the table's name in raw, bronze and quarantine")
+    description: str = Field("", description="grain and meaning of a row, shown in the UI")
+    files: str | None = Field(None, description='glob below the landing folder, e.g. "orders/{day}.csv.gz"')
+    delimiter: str = Field(",", description="of CSV files")
+    encoding: str = Field("utf-8", description="of CSV files: utf-8, utf-16 or latin-1")
+    query: QuerySpec | None = Field(None, description="read from a database instead of files")
+    columns: list[ColumnSpec] = Field(min_length=1, description="the contract; other columns stay behind in raw")
+    event_time: str | None = Field(None, description="the date or timestamp column that says when it happened")
+    key: list[str] = Field([], description="columns that identify a row; without it nothing is deduplicated")
+    where: dict[str, str] = Field({}, description="rules a row must meet, name: SQL condition over the columns")
+    missing_file: Literal["warn", "fail"] = Field("warn", description="what a day without its file means")
+    expectations: list[dict[str, Any]] = Field([], description="Great Expectations: type and its arguments")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SourceTable":
+        names = [column.name for column in self.columns]
+        if (self.files is None) == (self.query is None):
+            raise ValueError(f"{self.name}: give either files or query")
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{self.name}: column {', '.join(sorted(twice))} is declared twice")
+        for what, used in (("event_time", [self.event_time] if self.event_time else []), ("key", self.key)):
+            for column in used:
+                if column not in names:
+                    raise ValueError(f'{self.name}: {what} names "{column}", which is no column ({", ".join(names)})')
+        for column in self.columns:
+            if column.name == self.event_time and column.type not in ("date", "timestamp", "timestamptz"):
+                raise ValueError(f"{self.name}: event_time {column.name} is {column.type}; a date or timestamp is needed")
+        for expectation in self.expectations:
+            if "type" not in expectation:
+                raise ValueError(f"{self.name}: an expectation without `type`: {expectation}")
+        return self
+
+    def contract(self, timezone: str) -> contracts.Contract:
+        """The declared contract in the words of ``churn.contract``."""
+        columns = tuple(
+            contracts.Column(c.name, c.source or c.name, c.type, c.format, c.required or c.name in self.key, c.pii)
+            for c in self.columns
+        )
+        where = tuple(self.where.items())
+        return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The assets raw/x and bronze/x with quarantine/x, and their checks."""
+        business = Business.holding(context.path)
+        contract = self.contract(business.settings.timezone)
+        declaration = digest(self.files, self.delimiter, self.encoding, self.query, contract, business.start)
+        raw, bronze, quarantine = (dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine"))
+        about = self.description or f"The source {self.name}."
+
+        @dg.asset(
+            key=raw,
+            description=f"{about}\n\nOne row per landed record, as it came, with its file and line.",
+            check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
+            code_version=declaration,
+            **daily(business, "raw", {"file" if self.files else "sql", "duckdb"}),
+        )
+        def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+            days = wanted(context)
+            with warehouse.open() as tables:
+                require_initial_load(tables, f"raw.{self.name}", business, days)
+                landed = self._land(tables, business, contract, days)
+                yield self._files_complete(raw, landed, business)
+                yield from settle(context, tables, raw, declaration, landed.rows, landed.refused)
+
+        shown = {layer: shown_in(business, layer, {"duckdb"}) | {"code_version": declaration} for layer in ("bronze", "quarantine")}
+        refused = f"One row per refused record of {self.name}, with the rule that refused it."
+        valid = f"{about}\n\nOne row per valid record, typed, under its declared names."
+
+        @dg.multi_asset(
+            name=f"bronze_{self.name}",
+            specs=[
+                dg.AssetSpec(bronze, deps=[raw], description=valid, **shown["bronze"]),
+                dg.AssetSpec(quarantine, deps=[raw], description=refused, **shown["quarantine"]),
+            ],
+            check_specs=[
+                accepted_spec(bronze),
+                *(
+                    dg.AssetCheckSpec(name, asset=bronze, description=text)
+                    for name, text in _CHECKS.items()
+                    if self.expectations or name != "expectations"
+                ),
+            ],
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            pool=POOL,
+        )
+        def bronze_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+            days = wanted(context)
+            with warehouse.open() as tables:
+                judgement = judge(tables, self, contract, days)
+                yield from judgement.checks(bronze)
+                tables.record(f"quarantine.{self.name}", "stored", judgement.quarantined, declaration)
+                for day, rows in judgement.quarantined.items():
+                    about = {"dagster/partition_row_count": rows}
+                    context.add_asset_metadata(about, asset_key=quarantine, partition_key=day.isoformat())
+                yield from settle(
+                    context, tables, bronze, declaration, judgement.rows, judgement.refused, judgement.metadata()
+                )
+                yield dg.MaterializeResult(
+                    asset_key=quarantine, metadata={"rows": sum(judgement.quarantined.values())}
+                )
+
+        return dg.Definitions(assets=[raw_asset, bronze_asset])
+
+    def _land(self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]) -> Landed:
+        if self.query:
+            return land_query(tables, business, self.name, self.query.url_variable, self.query.sql, contract, days)
+        files = Files(self.files or "", self.delimiter, self.encoding)
+        landed = land(tables, business, self.name, files, contract, days)
+        if self.missing_file == "fail":
+            for day in landed.missing:
+                landed.refused.setdefault(max(day, business.start), f"no file for {day} ({self.files})")
+        return landed
+
+    def _files_complete(self, key: dg.AssetKey, landed: Landed, business: Business) -> dg.AssetCheckResult:
+        listed = ", ".join(map(str, landed.missing[:20]))
+        return dg.AssetCheckResult(
+            asset_key=key,
+            check_name="files_complete",
+            passed=not landed.missing,
+            severity=dg.AssetCheckSeverity.ERROR if self.missing_file == "fail" else dg.AssetCheckSeverity.WARN,
+            description=f"no file for {listed}" if landed.missing else None,
+            metadata={"missing_days": len(landed.missing), "landing": str(business.landing)},
+        )
+
+
+_CHECKS = {
+    "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
+    "schema": "Every declared column came; new columns are named.",
+    "expectations": "The declared Great Expectations hold.",
+}
+
+
+@dataclasses.dataclass
+class Judgement:
+    """What became of the raw rows of some days: counts by day, refused days, and the evidence of each check."""
+
+    rows: dict[dt.date, int]
+    quarantined: dict[dt.date, int]
+    duplicates: dict[dt.date, int]
+    refused: dict[dt.date, str]
+    rules: dict[str, int]
+    faults: dict[str, dict[dt.date, str]]
+    new_columns: list[str]
+
+    def metadata(self) -> dict[dt.date, dict[str, Any]]:
+        """Per day, for the UI."""
+        return {
+            day: {"quarantined": self.quarantined.get(day, 0), "duplicates": self.duplicates.get(day, 0)}
+            for day in self.rows
+        }
+
+    def checks(self, bronze: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
+        """One result per check that ran."""
+        evidence = {
+            "conservation": {
+                "bronze": sum(self.rows.values()),
+                "quarantine": sum(self.quarantined.values()),
+                "duplicates": sum(self.duplicates.values()),
+                "rules": self.rules,
+            },
+            "schema": {"new_columns": self.new_columns},
+        }
+        for name, faults in self.faults.items():
+            yield dg.AssetCheckResult(
+                asset_key=bronze,
+                check_name=name,
+                passed=not faults,
+                description="; ".join(f"{day}: {fault}" for day, fault in faults.items()) or None,
+                metadata=evidence.get(name, {}),
+            )
+
+
+def judge(tables: Tables, source: SourceTable, contract: contracts.Contract, days: list[dt.date]) -> Judgement:
+    """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass, whole or not."""
+    raw, bronze, quarantine = (f"{layer}.{source.name}" for layer in ("raw", "bronze", "quarantine"))
+    refused = blocked(tables, [raw], days)
+    schema, new_columns = _schema_faults(tables, source, [day for day in days if day not in refused])
+    refused |= schema
+    good = [day for day in days if day not in refused]
+    judgement = Judgement({}, {}, {}, refused, {}, {"conservation": {}, "schema": schema}, new_columns)
+    if good:
+        _set_pii_key(tables, contract)
+        select = contracts.judged(contract, raw, tables.columns(raw), within("_partition", good))
+        tables.db.execute(f"create or replace temp table _judged as {select}")
+        with tables.transaction():
+            judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
+            judgement.quarantined = tables.replace_days(quarantine, good, _refused_rows(raw))
+            _audit(tables, source, judgement, good)
+            tables.replace_days(bronze, judgement.refused, f"from {bronze} limit 0")
+        for day in judgement.quarantined:
+            tables.write_parquet(_masked(contract, quarantine, day), tables.state / "quarantine" / source.name / f"{day}.parquet")
+    for day in refused:
+        judgement.rows.pop(day, None)
+    return judgement
+
+
+def _refused_rows(raw: str) -> str:
+    return f"""
+select raw.* exclude (_error), _rule as rule, _error as detail
+from {raw} as raw join _judged using (_file, _line, _partition)
+where _rule is not null and _rule <> 'duplicate' order by _partition, _file, _line"""
+
+
+def _schema_faults(
+    tables: Tables, source: SourceTable, days: list[dt.date]
+) -> tuple[dict[dt.date, str], list[str]]:
+    """Days whose file lacks a declared column, and columns that nobody declared."""
+    declared = [column.source or column.name for column in source.columns]
+    headers = tables.rows(
+        f"select partition, file, last(header order by rowid) from meta.manifest where source = ? "
+        f"and {within('partition', days)} group by all order by partition, file",
+        [source.name],
+    )
+    faults: dict[dt.date, str] = {}
+    undeclared: dict[str, None] = {}
+    for day, file, header in headers:
+        if header is None:
+            continue
+        undeclared |= dict.fromkeys(name for name in header if name not in declared)
+        if absent := [name for name in declared if name not in header]:
+            hint = f'; is "{source.delimiter}" the delimiter?' if len(header) == 1 and len(declared) > 1 else ""
+            faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)}){hint}'
+    present = tables.columns(f"raw.{source.name}")
+    if absent := [name for name in declared if name not in present]:
+        columns = ", ".join(name for name in present if not name.startswith("_"))
+        faults |= {day: f'{source.name} has no column "{absent[0]}" (columns: {columns})' for day in days}
+    return faults, list(undeclared)
+
+
+def _audit(tables: Tables, source: SourceTable, judgement: Judgement, days: list[dt.date]) -> None:
+    """Count every row again and run the expectations; a day that fails is refused."""
+    counted = {
+        layer: dict(
+            tables.rows(
+                f"select _partition, count(*) from {layer}.{source.name} where {within('_partition', days)} group by 1"
+            )
+        )
+        for layer in ("raw", "bronze", "quarantine")
+    }
+    judgement.rules = dict(
+        tables.rows("select _rule, count(*) from _judged where _rule is not null group by 1 order by 2 desc, 1")
+    )
+    judgement.duplicates = dict(
+        tables.rows("select _partition, count(*) from _judged where _rule = 'duplicate' group by 1")
+    )
+    for day in days:
+        raw, bronze, quarantine = (counted[layer].get(day, 0) for layer in ("raw", "bronze", "quarantine"))
+        duplicates = judgement.duplicates.get(day, 0)
+        if raw != bronze + quarantine + duplicates:
+            judgement.faults["conservation"][day] = (
+                f"raw {raw} is not bronze {bronze} + quarantine {quarantine} + duplicates {duplicates}"
+            )
+    if source.expectations:
+        from churn_orchestration.components.expectations import unmet
+
+        judgement.faults["expectations"] = unmet(tables, f"bronze.{source.name}", source.expectations, days)
+    for faults in judgement.faults.values():
+        judgement.refused |= faults
+
+
+def _set_pii_key(tables: Tables, contract: contracts.Contract) -> None:
+    if any(column.pii == "hash" for column in contract.columns):
+        key = os.environ.get("CHURN_PII_KEY")
+        if not key:
+            raise BusinessError("a column is declared `pii: hash`: set CHURN_PII_KEY to the secret key of the hash")
+        tables.db.execute("set variable pii_key = ?", [key])
+
+
+def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
+    """Quarantined rows as the door may show them: personal data hidden, and whole lines that may hold some."""
+    personal = dict.fromkeys(column.source for column in contract.columns if column.pii)
+    hidden = [f"case when {quoted(name)} is not null then '***' end as {quoted(name)}" for name in personal]
+    hidden += ["case when detail is not null then '***' end as detail"] if personal else []
+    replaced = f" replace ({', '.join(hidden)})" if hidden else ""
+    return f"select *{replaced} from {quarantine} where _partition = {literal(day)} order by _file, _line"

@@ -1,0 +1,107 @@
+"""Every .sql beside the YAML is a table of that layer: one select, upstreams read from it by sqlglot."""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlglot
+from pydantic import Field
+from sqlglot import exp
+
+from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.components.days import accepted_spec, blocked, daily, require_initial_load, settle, table_of, wanted
+from churn_orchestration.warehouse import Warehouse, within
+
+PARTITION = "_partition"
+
+
+@dataclass(frozen=True)
+class SqlTable:
+    """One .sql file: a select that is valid as it stands and carries ``_partition`` through.
+
+    That column is the whole convention: a day is refreshed by running ``select * from (file) where
+    _partition in (those days)``, and DuckDB pushes the condition down to the tables below.
+    """
+
+    path: Path
+    select: str
+    description: str
+    upstream: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "SqlTable":
+        """Read and check a .sql file. Raises BusinessError with file, line and remedy."""
+        text = path.read_text(encoding="utf-8")
+        try:
+            statements = [tree for tree in sqlglot.parse(text, read="duckdb") if tree is not None]
+        except sqlglot.errors.ParseError as error:
+            first = error.errors[0]
+            place = f"{path}:{first['line']}:{first['col']}"
+            near = first["highlight"]
+            raise BusinessError(f'{place}: not valid SQL near "{near}": {first["description"]}') from None
+        except sqlglot.errors.TokenError as error:
+            raise BusinessError(f"{path}: not valid SQL: {error}") from None
+        if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+            raise BusinessError(f"{path}: wanted one select, got {len(statements)} statements")
+        [tree] = statements
+        carried = tree.named_selects
+        if PARTITION not in carried and "*" not in carried:
+            raise BusinessError(
+                f"{path}: the select does not carry {PARTITION} through; add it, so that a day can be refreshed alone"
+            )
+        upstream = sorted({f"{table.db}.{table.name}" for table in tree.find_all(exp.Table) if table.db})
+        if not upstream:
+            raise BusinessError(f"{path}: reads no table; name upstreams with their layer, such as bronze.orders")
+        return cls(path, text.rstrip().rstrip(";"), _opening_comment(text), tuple(upstream))
+
+
+def _opening_comment(text: str) -> str:
+    lines = []
+    for line in text.lstrip().splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line.removeprefix("--").strip())
+    return "\n".join(lines)
+
+
+class SqlTables(dg.Component, dg.Model, dg.Resolvable):
+    """The .sql files beside this YAML, each a daily table of the layer."""
+
+    layer: str = Field("silver", description="schema of the tables and group in the UI")
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """One asset per .sql file, named after it."""
+        business = Business.holding(context.path)
+        tables = [SqlTable.read(path) for path in sorted(context.path.glob("*.sql"))]
+        return dg.Definitions(assets=[_asset(business, self.layer, table) for table in tables])
+
+
+def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefinition:
+    key = dg.AssetKey([layer, table.path.stem])
+    declaration = digest(table.select)
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(name.split(".")) for name in table.upstream],
+        description=f"{table.description}\n\n```sql\n{table.select}\n```",
+        check_specs=[accepted_spec(key)],
+        code_version=declaration,
+        **daily(business, layer, {"sql", "duckdb"}),
+    )
+    def sql_table(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        days = wanted(context)
+        with warehouse.open() as tables:
+            name = table_of(key)
+            require_initial_load(tables, name, business, days)
+            refused: dict[dt.date, str] = blocked(tables, list(table.upstream), days)
+            good = [day for day in days if day not in refused]
+            select = f"select * from (\n{table.select}\n) where {within(PARTITION, good)} order by all"
+            rows = tables.replace_days(name, good, select) if good else {}
+            if refused and tables.columns(name):
+                tables.replace_days(name, refused, f"from {name} limit 0")
+            yield from settle(context, tables, key, declaration, rows, refused)
+
+    return sql_table

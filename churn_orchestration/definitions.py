@@ -1,0 +1,38 @@
+"""Everything Dagster loads: the components of one business, its resources, jobs, schedule and sensor."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+from dagster.components.core.component_tree import ComponentTree
+
+from churn_orchestration.automation import automation
+from churn_orchestration.business import Business
+from churn_orchestration.components.source_table import SourceTable
+from churn_orchestration.resources import resources
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions of the business that CHURN_BUSINESS names."""
+    return definitions_of(Business.current())
+
+
+def definitions_of(business: Business) -> dg.Definitions:
+    """The definitions of a business, wherever its folder lies."""
+    tree = component_tree(business)
+    found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
+    return dg.Definitions.merge(
+        found, automation(business, sources), dg.Definitions(resources=resources(business))
+    )
+
+
+def component_tree(business: Business) -> ComponentTree:
+    """The components under a business's folder; the folder need not be part of a Python package."""
+    name = f"churn_business_{business.name}"
+    module = ModuleType(name, f"The business folder {business.folder}, as a module for Dagster's loader.")
+    module.__path__ = [str(business.folder)]
+    module.__file__ = str(Path(business.folder) / "__init__.py")
+    sys.modules[name] = module
+    return ComponentTree.from_module(defs_module=module, project_root=business.folder)

@@ -1,0 +1,75 @@
+"""The demo: a simulated company from landing files to ranked customers, in one process."""
+
+import datetime as dt
+import json
+import sys
+from typing import Any
+
+from churn_orchestration import report
+from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.runs import Work, at_work
+
+
+def run_demo(business: Business, customers: int) -> report.Told:
+    """Simulate, land, refresh the initial load, train on it, refresh the days after it, and tell."""
+    if business.folder != DEMO.resolve():
+        raise BusinessError("the demo is a business of its own: call it without --business")
+    with at_work(business) as work:
+        _tell(f"1/4  landing files of a simulated company of {customers:,} customers")
+        _land(business, customers)
+        start, last = business.start, business.settings.end_date or business.start
+        _tell(f"2/4  the initial load: everything that landed up to {start}")
+        _refresh(work, start)
+        _tell(f"3/4  training on what had matured by {start}")
+        work.train(start)
+        _tell(f"4/4  the days after it, scored day by day until {last}")
+        _refresh(work, last)
+        questions = list(work.questions())
+    facts, models, *_ = report.trained(business, questions, start)
+    top = report.top_customers(business, last)
+    told = [report.layers_text(business), models, report.top_text(top, last), _next(business, top)]
+    everything = {"rows": report.rows_by_layer(business), "top": top} | facts
+    return everything, "\n\n".join(told)
+
+
+def _land(business: Business, customers: int) -> None:
+    from churn_orchestration.simulator import Company, land, simulate
+
+    days = ((business.settings.end_date or business.start) - business.history_from).days + 1
+    company = Company(customers=customers, first_day=business.history_from, days=days)
+    truth = business.state / "truth"
+    made, wanted = truth / "made.json", json.dumps({"customers": customers, "days": days, "seed": company.seed})
+    if made.exists():
+        if made.read_text() != wanted:
+            raise BusinessError(
+                f"{business.state} holds a demo of another size ({made.read_text()}); remove that folder first"
+            )
+        return
+    land(simulate(company), business.landing, truth_folder=truth)
+    made.write_text(wanted)
+
+
+def _refresh(work: Work, last: dt.date) -> None:
+    first = work.first_stale_day(last)
+    if first is None:
+        _tell("     is there already")
+        return
+    done = work.refresh(first, last)
+    if done.refused:
+        raise BusinessError(f"the demo's own files were refused: {done.refused}")
+
+
+def _next(business: Business, top: list[dict[str, Any]]) -> str:
+    someone = next(iter(top[0].values())) if top else "ID"
+    return (
+        "Where to look next:\n"
+        f"  churn explain {someone}                  why this customer, and since when\n"
+        f"  churn export --day {business.settings.end_date} --out customers.csv\n"
+        "  churn status                           what is there\n"
+        "  make ui                                the lineage, partitions and checks in the Dagster UI\n"
+        f"  {business.state / 'published.duckdb'}  every table, read-only, for SQL"
+    )
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")

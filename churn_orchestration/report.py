@@ -1,0 +1,265 @@
+"""What the command line tells: facts for machines and the same in a few lines for people, from the door alone."""
+
+import datetime as dt
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from churn_orchestration import ledger
+from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.warehouse import door, literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from churn_orchestration.runs import Refreshed
+
+Told = tuple[Any, ...]
+LAYER_ORDER = ("raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions")
+METRICS = {
+    "auc": "AUC", "average_precision": "avg. precision", "log_loss": "log loss", "brier": "Brier",
+    "calibration_error": "calib. error", "lift_top_decile": "lift top 10 %", "recall_top_decile": "recall top 10 %",
+}  # fmt: skip
+
+
+def _text(*parts: object) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=118, highlight=False)
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
+    return out.getvalue().rstrip()
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for n, column in enumerate(columns):
+        table.add_column(column, justify="left" if n == 0 else "right")
+    return table
+
+
+def rows_by_layer(business: Business) -> dict[str, int]:
+    """Rows of every table of raw to predictions that stand."""
+    with door(business.state) as db:
+        counted = db.execute(
+            "select table_name, sum(rows)::bigint from meta.days where status = 'stored' group by 1"
+        ).fetchall()
+    return dict(sorted(counted, key=lambda row: (LAYER_ORDER.index(row[0].split(".")[0]), row[0])))
+
+
+def layers_text(business: Business) -> str:
+    """Rows per layer, as a table."""
+    table = _table("Rows by table", "table", "rows")
+    for name, rows in rows_by_layer(business).items():
+        table.add_row(name, f"{rows:,}")
+    return _text(table)
+
+
+def refreshed(business: Business, done: "Refreshed") -> Told:
+    """What a refresh did; done only if no day was refused."""
+    rows = rows_by_layer(business) if (business.state / "published.duckdb").exists() else {}
+    facts = {
+        "business": business.name, "from": done.first, "to": done.last, "succeeded": done.succeeded,
+        "refused": done.refused, "rows": rows,
+    }  # fmt: skip
+    lines = [f"{business.name}: refreshed {done.first} to {done.last}"]
+    for table, days in done.refused.items():
+        lines += [f"refused: {table} {day}: {reason}" for day, reason in days.items()]
+    if done.refused:
+        lines.append(
+            "The other days stand. Mend the file and run again, or let the day count as closed: "
+            "churn waive --table TABLE --day DAY --reason WHY"
+        )
+    text = "\n".join(lines) + ("\n" + layers_text(business) if rows else "")
+    return facts, text, done.succeeded and not done.refused
+
+
+def up_to_date(business: Business, last: dt.date) -> Told:
+    """Nothing was left to do."""
+    rows = rows_by_layer(business)
+    facts = {"business": business.name, "to": last, "succeeded": True, "refused": {}, "rows": rows}
+    return facts, f"{business.name}: everything up to {last} is there already\n{layers_text(business)}"
+
+
+def trained(business: Business, questions: list[str], cutoff: dt.date) -> Told:
+    """Models of a cut-off, how they did on later days, and what was decided."""
+    from churn_orchestration.components.churn_model.model import record_of
+
+    rows = [row for row in ledger.read(business.state) if row.get("cutoff") == str(cutoff) and row["subject"] in questions]
+    latest = {row["subject"]: row for row in rows}
+    facts, parts = [], []
+    for question, row in latest.items():
+        record = record_of(business.state, question, row["model_version"])
+        facts.append({"question": question, "decision": row["decision"], "reason": row["reason"]} | record)
+        parts.append(model_text(question, record, row["decision"], row["reason"]))
+    return {"business": business.name, "cutoff": cutoff, "models": facts}, "\n".join(parts)
+
+
+def model_text(question: str, record: dict[str, Any], decision: str, reason: str) -> str:
+    """A model's metrics on later days beside the baselines, with the decision."""
+    evaluation = record["evaluation"]
+    told = [f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})"]
+    if not evaluation["report"]:
+        return _text(*told)
+    days = ", ".join(fold["test"] for fold in evaluation["tests"])
+    return _text(*told, metrics_table(f"Graded on later days that have matured since: {days}", evaluation["report"]))
+
+
+def metrics_table(title: str, graded: dict[str, Any]) -> Table:
+    """Metrics of every forecaster with 95 % intervals, base rate in the title."""
+    base, any_report = graded["model"]["base_rate"], graded["model"]
+    table = _table(
+        f"{title}\n{any_report['rows']:,} rows of {any_report['entities']:,} customers, base rate "
+        f"{base['value']:.1%} [{base['low']:.1%}, {base['high']:.1%}]; 95 % intervals clustered by customer",
+        "forecaster", *METRICS.values(),
+    )  # fmt: skip
+    for name, found in graded.items():
+        shown = {"recency": "recency rank"}.get(name, name)
+        cells = [
+            f"{found[m]['value']:.3f} [{found[m]['low']:.3f}, {found[m]['high']:.3f}]" if m in found else "-"
+            for m in METRICS
+        ]
+        if name in ("model", "rules"):
+            table.add_row(shown, *cells)
+        else:
+            table.add_row(shown, *(cell.split(" [")[0] for cell in cells))
+    return table
+
+
+def backtested(facts: dict[str, Any]) -> str:
+    """A look back in words."""
+    title = (
+        f"{facts['question']}: trained at the end of {facts['as_of']} on as_ofs {facts['trained_on'][0]} to "
+        f"{facts['trained_on'][-1]}, graded on data until {facts['graded_on_data_until']}"
+    )
+    kept = "" if facts["stored"] else "\nA forecast of that day stands already; it was left as it is."
+    return _text(metrics_table(title, facts["report"])) + kept
+
+
+def _questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
+    found = db.execute(
+        "select view_name from duckdb_views() where schema_name = 'predictions' order by 1"
+    ).fetchall()
+    return [name for (name,) in found]
+
+
+def _question(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
+    there = _questions(db)
+    if not there:
+        raise BusinessError("no predictions yet: `churn run --to DAY` first")
+    if name is None and len(there) == 1:
+        return there[0]
+    if name not in there:
+        raise BusinessError(f"--question: one of {', '.join(there)}")
+    return name
+
+
+def top_customers(business: Business, day: dt.date, most: int = 10) -> list[dict[str, Any]]:
+    """The customers with the most at stake on a day: probability of churn x recent value."""
+    with door(business.state) as db:
+        question = _question(db, None)
+        found = db.execute(
+            f"select *, churn_probability * recent_value as at_stake from predictions.{question} "
+            f"where as_of = {literal(day)} order by at_stake desc, 1 limit {most}"
+        )
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
+    """The ten customers, one line each and their reasons."""
+    table = Table(
+        title=f"Most at risk on {day}: ranked by what is at stake, probability of churn x recent value",
+        title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for name, justify in (
+        ("customer", "left"), ("churn", "right"), ("band", "left"), ("last active", "right"),
+        ("recent value", "right"), ("why", "left"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in customers:
+        entity = next(iter(row))
+        active = "never" if row["days_since_last"] is None else f"{row['days_since_last']} days ago"
+        table.add_row(
+            str(row[entity]), f"{row['churn_probability']:.0%}", row["band"], active,
+            f"{row['recent_value']:,.0f}", "\n".join(row["reasons"]),
+        )  # fmt: skip
+    return _text(table)
+
+
+def explained(business: Business, entity: str, day: dt.date | None) -> Told:
+    """One customer's risk: now, why, and over the scored days."""
+    with door(business.state) as db:
+        question = _question(db, None)
+        key = db.execute(f"select * from predictions.{question} limit 0").description[0][0]
+        found = db.execute(
+            f"select as_of, churn_probability, band, reasons, model_version, label_known_on, days_since_last, "
+            f"recent_value from predictions.{question} where {key} = ? order by as_of",
+            [entity],
+        ).fetchall()
+    if not found:
+        raise BusinessError(f"{question}: no prediction of {key} {entity}; is the id right, was it active of late?")
+    days = [row[0] for row in found]
+    if day and day not in days:
+        raise BusinessError(f"{question}: {entity} was not scored on {day}; scored: {days[0]} to {days[-1]}")
+    names = ("as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on", "days_since_last", "recent_value")
+    rows = [dict(zip(names, row, strict=True)) for row in found]
+    now = next(row for row in reversed(rows) if day in (None, row["as_of"]))
+    lines = [
+        f"{key} {entity}, {question} on {now['as_of']}: {now['churn_probability']:.0%} ({now['band']}), "
+        f"last active {now['days_since_last']} days ago, recent value {now['recent_value']:,.0f}",
+        *(f"  {reason}" for reason in now["reasons"]),
+        f"  scored by {now['model_version']}; the outcome is known on {now['label_known_on']}",
+        "risk so far: " + ", ".join(f"{row['as_of']} {row['churn_probability']:.0%}" for row in rows[-10:]),
+    ]
+    return {"entity": entity, "question": question, "now": now, "history": rows}, "\n".join(lines)
+
+
+def status(business: Business) -> Told:
+    """What is there, what was refused, which model is in force."""
+    with door(business.state) as db:
+        found = db.execute(
+            "select table_name, count(*) filter (status = 'stored'), max(day) filter (status = 'stored'), "
+            "sum(rows)::bigint from meta.days group by 1"
+        ).fetchall()
+        refused = db.execute(
+            "select table_name, day, reason from meta.days where status = 'refused' order by 1, 2"
+        ).fetchall()
+        questions = _questions(db)
+    found.sort(key=lambda row: (LAYER_ORDER.index(row[0].split(".")[0]), row[0]))
+    champions = {name: ledger.champion(business.state, name, dt.date.max) for name in questions}
+    table = _table(f"{business.name} ({business.folder})", "table", "days", "newest", "rows")
+    for name, days, newest, rows in found:
+        table.add_row(name, str(days), str(newest or "-"), f"{rows:,}")
+    lines = [f"refused: {name} {day}: {reason}" for name, day, reason in refused]
+    for name, row in champions.items():
+        in_force = f"model {row['model_version']} of cut-off {row['cutoff']}" if row else "the rules: no model yet"
+        lines.append(f"{name}: scored by {in_force}")
+    facts = {
+        "business": business.name,
+        "tables": {name: {"days": days, "newest": newest, "rows": rows} for name, days, newest, rows in found},
+        "refused": [{"table": name, "day": day, "reason": reason} for name, day, reason in refused],
+        "champions": {name: row and {"model_version": row["model_version"], "cutoff": row["cutoff"]} for name, row in champions.items()},
+    }  # fmt: skip
+    return facts, _text(table, *lines)
+
+
+def exported(business: Business, day: dt.date, out: Path, question: str | None) -> Told:
+    """The ranked customers of a day in a file, the riskiest first."""
+    kinds = {".csv": "format csv, header", ".parquet": "format parquet"}
+    if out.suffix not in kinds:
+        raise BusinessError(f"--out {out}: wanted a name that ends in .csv or .parquet")
+    with door(business.state) as db:
+        name = _question(db, question)
+        days = [d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()]
+        if day not in days:
+            raise BusinessError(f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}")
+        why = " replace (array_to_string(reasons, '; ') as reasons)" if out.suffix == ".csv" else ""
+        out.parent.mkdir(parents=True, exist_ok=True)
+        [(rows,)] = db.execute(
+            f"copy (select *{why} from predictions.{name} where as_of = {literal(day)} "
+            f"order by churn_probability desc, 1) to {literal(out)} ({kinds[out.suffix]})"
+        ).fetchall()
+    return {"question": name, "day": day, "rows": rows, "out": str(out)}, f"{rows:,} customers of {day} in {out}"

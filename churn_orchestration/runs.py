@@ -1,0 +1,204 @@
+"""One process at work on a business: its lock, its Dagster home, and the jobs it runs in process."""
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock, Timeout
+
+from churn_orchestration.automation import DAILY_LAYERS, PROGRESS, REFRESH, SNAPSHOT_LAYERS, TRAIN
+from churn_orchestration.business import PACKAGE, Business, BusinessError
+from churn_orchestration.churn.calendar import days_between
+from churn_orchestration.components.churn_model import ChurnModel
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.days import table_of
+from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.definitions import component_tree, definitions_of
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import POOL, Warehouse
+
+OURS = "churn/cli"
+
+
+def dagster_home(business: Business) -> Path:
+    """The Dagster home of a business, made where it is missing; exported as DAGSTER_HOME."""
+    home = business.state / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PACKAGE / "dagster.yaml", home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+@contextmanager
+def at_work(business: Business) -> Iterator["Work"]:
+    """Exclusive work on a business from this process; a second one is told who is at it."""
+    home = dagster_home(business)
+    lock = FileLock(business.state / "work.lock")
+    note = business.state / "work.pid"
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        who = note.read_text() if note.exists() else "another process"
+        raise BusinessError(
+            f"{business.name}: {who} is at work on {business.state}; wait for it, or stop it first"
+        ) from None
+    try:
+        note.write_text(f"process {os.getpid()}")
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            free_dead_slots(instance)
+            yield Work(business, instance)
+    finally:
+        lock.release()
+
+
+def free_dead_slots(instance: dg.DagsterInstance) -> None:
+    """Give back what a killed process still holds; called under the lock, so no run of ours is alive."""
+    storage = instance.event_log_storage
+    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+    for run in instance.get_runs(dg.RunsFilter(tags={OURS: "true"}, statuses=unfinished)):
+        instance.report_run_failed(run, "its process ended before it did")
+        storage.free_concurrency_slots_for_run(run.run_id)
+    if POOL in storage.get_concurrency_keys():
+        info = storage.get_concurrency_info(POOL)
+        for run_id in {slot.run_id for slot in info.claimed_slots} | {step.run_id for step in info.pending_steps}:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                storage.free_concurrency_slots_for_run(run_id)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did: the days asked for, and the refused ones by table with the reason."""
+
+    first: dt.date
+    last: dt.date
+    refused: dict[str, dict[str, str]]
+    succeeded: bool
+
+
+class Work:
+    """The verbs of the command line, on one business."""
+
+    def __init__(self, business: Business, instance: dg.DagsterInstance) -> None:
+        self.business, self.instance = business, instance
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        """All that Dagster loads of the business."""
+        return definitions_of(self.business)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The business's warehouse."""
+        settings = self.business.settings
+        return Warehouse.of(self.business.state, settings.memory_limit, settings.threads)
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """The business's MLflow store."""
+        return Tracking(state=str(self.business.state))
+
+    def first_stale_day(self, last: dt.date) -> dt.date | None:
+        """The first day up to ``last`` that some daily table lacks, or has from another declaration."""
+        graph = self.definitions.resolve_asset_graph()
+        days = list(days_between(self.business.start, last))
+        stale = []
+        with self.warehouse.open() as tables:
+            for key in graph.toposorted_asset_keys:
+                node = graph.get(key)
+                if node.group_name in DAILY_LAYERS:
+                    upstream = [table_of(parent) for parent in node.parent_keys if graph.get(parent).group_name in DAILY_LAYERS]
+                    stale.append(tables.first_stale(table_of(key), node.code_version or "", upstream, days))
+        return min((day for day in stale if day), default=None)
+
+    def refresh(self, first: dt.date, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> Refreshed:
+        """Run the job ``refresh`` over the days from ``first`` to ``last``, in one run."""
+        self._require_day(first, self.business.start)
+        self._require_day(last, self.business.start)
+        selection = [key for key, group in self._groups() if group in layers]
+        result = self._execute(REFRESH, first, last, selection)
+        refused = {}
+        for evaluation in result.get_asset_check_evaluations():
+            if evaluation.check_name == "accepted" and not evaluation.passed:
+                refused[table_of(evaluation.asset_key)] = dict(evaluation.metadata["refused"].value)  # type: ignore[arg-type]
+        return Refreshed(first, last, refused, result.success)
+
+    def train(self, cutoff: dt.date) -> None:
+        """Run the job ``train`` for one cut-off."""
+        self._require_day(cutoff, self.business.history_from)
+        selection = [key for key, group in self._groups() if group in SNAPSHOT_LAYERS]
+        result = self._execute(TRAIN, cutoff, cutoff, selection)
+        if not result.success:
+            raise BusinessError(_failure(result))
+
+    def questions(self) -> dict[str, AskedQuestion]:
+        """The churn questions of the business by name."""
+        tree = component_tree(self.business)
+        features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
+        return {
+            question.name: question.asked(features[question.features], str(self.business.folder))
+            for question in tree.get_all_components(of_type=ChurnModel)
+        }
+
+    def _groups(self) -> list[tuple[dg.AssetKey, str | None]]:
+        graph = self.definitions.resolve_asset_graph()
+        return [(key, graph.get(key).group_name) for key in graph.toposorted_asset_keys]
+
+    def _execute(
+        self, job: str, first: dt.date, last: dt.date, selection: list[dg.AssetKey]
+    ) -> dg.ExecuteInProcessResult:
+        tags = {
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+            OURS: "true",
+        }
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            tags=tags,
+            asset_selection=selection,
+            raise_on_error=False,
+            run_config={"loggers": {PROGRESS: {"config": {}}}},
+        )
+        if not result.success and not (job == REFRESH and _only_refusals(result)):
+            raise BusinessError(_failure(result))
+        return result
+
+    def _require_day(self, day: dt.date, first: dt.date) -> None:
+        end = self.business.settings.end_date
+        if day < first or (end and day > end):
+            span = f"{first} to {end}" if end else f"{first} on"
+            raise BusinessError(
+                f"{self.business.name}: {day} is none of its days ({span}); see start_date, history_from and "
+                f"end_date in {self.business.folder / 'business.yaml'}"
+            )
+
+
+def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
+    return [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+
+
+def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether every failed step failed because all its days were refused: a fault in the data, told elsewhere."""
+    failed = _failed_steps(result)
+    return bool(failed) and all(" refused: " in _message(event) for event in failed)
+
+
+def _message(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else "unknown error"
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    told = [f"{event.step_key}: {_message(event)}" for event in _failed_steps(result)]
+    return "\n".join(told) or f"the run {result.run_id} failed; see it in the UI"

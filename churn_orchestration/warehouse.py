@@ -1,0 +1,307 @@
+"""The warehouse: one DuckDB file for raw to silver, Parquet by day for what others read, one read-only door.
+
+A table is named ``layer.table`` everywhere. Days are replaced whole, in one transaction or one rename.
+"""
+
+import datetime as dt
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import duckdb
+from dagster_duckdb import DuckDBResource
+
+POOL = "warehouse"
+LAYERS = ("raw", "bronze", "quarantine", "silver")
+PARQUET_LAYERS = ("gold", "predictions", "monitoring")
+DOOR = "published.duckdb"
+
+_META = """
+create schema if not exists meta;
+create sequence if not exists meta.versions;
+create table if not exists meta.days (
+    table_name varchar, day date, status varchar, rows bigint, declaration varchar, reason varchar,
+    version bigint default nextval('meta.versions'), primary key (table_name, day));
+create table if not exists meta.manifest (
+    source varchar, file varchar, sha256 varchar, size bigint, mtime_ns bigint, partition date,
+    known_on date, header varchar[]);
+create table if not exists meta.waivers (table_name varchar, day date, reason varchar);
+"""
+
+
+class WarehouseError(Exception):
+    """A table cannot take what was given; the message names table, column and remedy."""
+
+
+class Warehouse(DuckDBResource):
+    """The DuckDB file of a business and the folders beside it. Always closes what it opens."""
+
+    state: str
+
+    @classmethod
+    def of(cls, state: Path, memory_limit: str = "4GB", threads: int = 2) -> "Warehouse":
+        """The warehouse that lies in the folder ``state``."""
+        config = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(state / "spill")}
+        return cls(database=str(state / "warehouse.duckdb"), state=str(state), connection_config=config)
+
+    @contextmanager
+    def open(self) -> Iterator["Tables"]:
+        """The tables, for reading and writing, until the block ends; nobody else can open them meanwhile."""
+        Path(self.state).mkdir(parents=True, exist_ok=True)
+        with self.get_connection() as connection, closing(connection):
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
+            yield Tables(connection, Path(self.state))
+
+
+class Tables:
+    """An open warehouse: the connection ``db`` and the verbs on its tables."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection, state: Path) -> None:
+        self.db, self.state = db, state
+        self._in_transaction = False
+
+    def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple]:  # type: ignore[type-arg]
+        """All rows of a query; the result is closed at once, as the client asks for."""
+        return self.db.execute(query, parameters or []).fetchall()
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Column names and types of a table or view, in order; empty where there is none of that name."""
+        found = self.rows(
+            "select column_name, data_type from duckdb_columns() where database_name = current_database() "
+            "and schema_name || '.' || table_name = ? order by column_index",
+            [table],
+        )
+        return dict(found)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what the block writes; inside another transaction, part of that one."""
+        if self._in_transaction:
+            yield
+            return
+        self.db.execute("begin")
+        self._in_transaction = True
+        try:
+            yield
+        except BaseException:
+            self.db.execute("rollback")
+            raise
+        else:
+            self.db.execute("commit")
+        finally:
+            self._in_transaction = False
+
+    def replace_days(self, table: str, days: Iterable[dt.date], select: str) -> dict[dt.date, int]:
+        """Replace the days of a table by what ``select`` gives.
+
+        Parameters
+        ----------
+        table : ``layer.table``. In raw to silver a DuckDB table, made where it does not exist and widened
+            where ``select`` has new columns, in one transaction. In the Parquet layers one file a day,
+            written beside, synced and renamed.
+        days : the days that are replaced; a day without a row is left empty
+        select : one ordered select; its day column is ``_partition`` (DuckDB) or ``as_of`` (Parquet)
+
+        Returns
+        -------
+        rows by day
+
+        Raises
+        ------
+        WarehouseError : a column has another type than before, or a row belongs to none of ``days``
+        """
+        wanted = dict.fromkeys(sorted(days), 0)
+        if table.split(".")[0] in PARQUET_LAYERS:
+            for day in wanted:
+                where = f"where as_of = {literal(day)}"
+                wanted[day] = self.write_parquet(f"from ({select}) {where}", self.day_file(table, day))
+            return wanted
+        with self.transaction():
+            self.db.execute(f"create or replace temp table _incoming as {select}")
+            counted = dict(self.rows("select _partition, count(*) from _incoming group by all"))
+            if strangers := set(counted) - set(wanted):
+                raise WarehouseError(f"{table}: a row of {min(strangers)} came with other days; nothing written")
+            self._fit_schema(table)
+            self.db.execute(f"delete from {table} where {within('_partition', wanted)}")
+            self.db.execute(f"insert into {table} by name from _incoming")
+            self.db.execute("drop table _incoming")
+        return wanted | counted
+
+    def _fit_schema(self, table: str) -> None:
+        incoming = {name: kind for name, kind, *_ in self.rows("describe _incoming")}
+        present = self.columns(table)
+        if not present:
+            self.db.execute(f"create table {table} as from _incoming limit 0")
+            return
+        for column, kind in incoming.items():
+            if column not in present:
+                self.db.execute(f"alter table {table} add column {quoted(column)} {kind}")
+            elif present[column] != kind:
+                raise WarehouseError(
+                    f'{table}: column "{column}" is {present[column]} in the warehouse and {kind} in what '
+                    "arrives; change its declaration back, or give the column a new name"
+                )
+
+    def day_file(self, table: str, day: dt.date) -> Path:
+        """Where a Parquet layer keeps a day."""
+        layer, name = table.split(".")
+        return self.state / layer / name / f"{day.isoformat()}.parquet"
+
+    def write_parquet(self, select: str, path: Path) -> int:
+        """Write one select as a Parquet file, whole or not at all; the number of rows."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".writing")
+        [(rows,)] = self.rows(f"copy ({select}) to {literal(beside)} (format parquet, compression zstd)")
+        swap_in(beside, path)
+        return int(rows)
+
+    def record(
+        self, table: str, status: str, days: Mapping[dt.date, int], declaration: str, reason: str | None = None
+    ) -> None:
+        """Note what became of the days of a table: ``stored`` or ``refused``, with rows and the reason."""
+        if days:
+            self.db.execute(f"delete from meta.days where table_name = ? and {within('day', days)}", [table])
+            self.db.executemany(
+                "insert into meta.days (table_name, day, status, rows, declaration, reason) values (?, ?, ?, ?, ?, ?)",
+                [[table, day, status, rows, declaration, reason] for day, rows in days.items()],
+            )
+
+    def stored(self, table: str, declaration: str | None = None) -> set[dt.date]:
+        """The days of a table that are there; with ``declaration``, only those made by that declaration."""
+        found = self.rows(
+            "select day, declaration from meta.days where table_name = ? and status = 'stored'", [table]
+        )
+        return {day for day, made_by in found if declaration in (None, made_by)}
+
+    def first_stale(self, table: str, declaration: str, upstream: list[str], days: list[dt.date]) -> dt.date | None:
+        """The first of ``days`` that is not there, was made by another declaration, or before its upstream.
+
+        A gold day reads all days up to its own, so an upstream day before it counts as well.
+        """
+        gone = [day for day in days if day not in self.stored(table, declaration) and not self.is_waived(table, day)]
+        same_day = "u.day = t.day" if table.split(".")[0] != "gold" else "u.day <= t.day"
+        [(older,)] = self.rows(
+            f"select min(t.day) from meta.days as t join meta.days as u on {same_day} and u.version > t.version "
+            "where t.table_name = ? and list_contains(?, u.table_name) and t.day <= ?",
+            [table, upstream, days[-1]],
+        )
+        return min([*gone[:1], *([older] if older else [])], default=None)
+
+    def refused(self, table: str, until: dt.date) -> dict[dt.date, str]:
+        """The refused days of a table up to ``until`` that nobody has waived, with the reason."""
+        found = self.rows(
+            "select day, reason from meta.days anti join meta.waivers using (table_name, day) "
+            "where table_name = ? and status = 'refused' and day <= ? order by day",
+            [table, until],
+        )
+        return dict(found)
+
+    def not_standing(self, table: str, first: dt.date, last: dt.date) -> str | None:
+        """Why a table may not be read over ``first`` to ``last``: its first day that is refused or not there."""
+        found = self.rows(
+            "select t.day::date, reason from generate_series(?::date, ?::date, interval 1 day) as t(day) "
+            "left join meta.days on table_name = ? and days.day = t.day "
+            "where status is distinct from 'stored' and t.day not in "
+            "(select day from meta.waivers where table_name = ?) order by t.day limit 1",
+            [first, last, table, table],
+        )
+        if not found:
+            return None
+        day, reason = found[0]
+        return f"{table} {day} is refused ({reason})" if reason else f"{table} {day} is not there yet"
+
+    def is_waived(self, table: str, day: dt.date) -> bool:
+        """Whether somebody decided that a refused day counts as closed."""
+        return bool(self.rows("from meta.waivers where table_name = ? and day = ?", [table, day]))
+
+    def waive(self, table: str, day: dt.date, reason: str) -> None:
+        """Let a refused day count as closed."""
+        if day not in self.refused(table, day):
+            raise WarehouseError(f"{table} {day} is not refused: there is nothing to waive")
+        self.db.execute("insert into meta.waivers values (?, ?, ?)", [table, day, reason])
+
+    def publish(self) -> Path:
+        """Rebuild the read-only door: views over the Parquet layers, beside the old one, then renamed."""
+        select = "from meta.days order by table_name, day"
+        self.write_parquet(select, self.state / "meta" / "days" / "days.parquet")
+        door = self.state / DOOR
+        beside = door.with_suffix(".building")
+        beside.unlink(missing_ok=True)
+        with closing(duckdb.connect(str(beside))) as built:
+            for table, source in self._published():
+                layer = table.split(".")[0]
+                for db in (built, self.db) if layer in PARQUET_LAYERS else (built,):
+                    db.execute(f"create schema if not exists {layer}")
+                    db.execute(f"create or replace view {table} as {source}")
+        swap_in(beside, door)
+        return door
+
+    def _published(self) -> Iterator[tuple[str, str]]:
+        for layer in (*PARQUET_LAYERS, "quarantine", "models", "meta"):
+            for folder in sorted((self.state / layer).glob("*/")):
+                if any(folder.glob("*.parquet")):
+                    pattern = literal(folder / "*.parquet")
+                    yield f"{layer}.{folder.name}", f"from read_parquet({pattern}, union_by_name = true)"
+        for folder in sorted((self.state / "snapshots").glob("*/")):
+            manifests = sorted(folder.glob("*.json"))
+            files = [folder / json.loads(path.read_text())["file"] for path in manifests]
+            if files:
+                listed = ", ".join(map(literal, files))
+                yield f"snapshots.{folder.name}", f"from read_parquet([{listed}], union_by_name = true)"
+
+
+def swap_in(beside: Path, path: Path) -> None:
+    """Put a finished file in the place of another: synced, then renamed, so that no reader sees half of it."""
+    with beside.open("rb") as handle:
+        os.fsync(handle.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".writing")
+    beside.write_text(text, encoding="utf-8")
+    swap_in(beside, path)
+
+
+@contextmanager
+def door(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The published tables, read-only: never meets a lock and never makes one."""
+    path = state / DOOR
+    if not path.is_file():
+        raise WarehouseError(f"nothing is published in {state} yet: `churn run --to DAY` first")
+    with closing(duckdb.connect(str(path), read_only=True)) as connection:
+        yield connection
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """An SQL literal for text, a path, a date or None.
+
+    >>> literal("it's"), literal(dt.date(2024, 1, 2))
+    ("'it''s'", "date '2024-01-02'")
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, dt.date):
+        return f"date '{value.isoformat()}'"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def within(column: str, days: Iterable[dt.date]) -> str:
+    """An SQL condition: the column holds one of the days."""
+    listed = ", ".join(map(literal, sorted(days)))
+    return f"{column} in ({listed})" if listed else "false"
