@@ -1,1 +1,1 @@
-"""Churn prediction as an orchestrated lineage graph: YAML and SQL choose, Dagster wires, pure functions compute."""
+"""Churn prediction as a lineage graph: YAML and SQL choose, Dagster wires, pure functions compute."""

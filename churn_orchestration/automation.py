@@ -26,12 +26,25 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
             executor_def=dg.in_process_executor,
         )
         for name, layers, partitions, description in (
-            (REFRESH, DAILY_LAYERS, business.days, "Land the days asked for and bring every daily table up to them."),
-            (TRAIN, SNAPSHOT_LAYERS, business.cutoffs, "Take the snapshot of a cut-off, train on it and decide."),
+            (
+                REFRESH,
+                DAILY_LAYERS,
+                business.days,
+                "Land the days asked for and bring every daily table up to them.",
+            ),
+            (
+                TRAIN,
+                SNAPSHOT_LAYERS,
+                business.cutoffs,
+                "Take the snapshot of a cut-off, train on it and decide.",
+            ),
         )
     ]
     daily = dg.build_schedule_from_partitioned_job(
-        jobs[0], name="daily", hour_of_day=2, description="The day that has just ended, at 02:00 in the business's zone."
+        jobs[0],
+        name="daily",
+        hour_of_day=2,
+        description="The day that has just ended, at 02:00 in the business's zone.",
     )
     return dg.Definitions(
         jobs=jobs,
@@ -49,8 +62,8 @@ def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefini
         name="new_files",
         job_name=REFRESH,
         minimum_interval_seconds=60,
-        description="Asks once for the day of new landing files. A file of a day before the newest one asked for is "
-        "late: the next day's refresh takes it in and remembers when it came.",
+        description="Asks once for the day of new landing files. A file of a day before the newest one asked "
+        "for is late: the next day's refresh takes it in and remembers when it came.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         newest = dt.date.fromisoformat(context.cursor) if context.cursor else dt.date.min
@@ -65,7 +78,7 @@ def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefini
     return sensor
 
 
-@dg.logger(description="One line a finished step; what the command line shows while a run goes on.")
+@dg.logger({}, description="One line a finished step; what the command line shows while a run goes on.")
 def progress(_: dg.InitLoggerContext) -> logging.Logger:
     """Logger of step events, for people."""
     logger = logging.Logger("progress", logging.DEBUG)

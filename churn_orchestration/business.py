@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import dagster as dg
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from churn_orchestration.churn.calendar import ClosedDays
 
@@ -159,7 +160,7 @@ def read_settings(path: Path) -> Settings:
         raise BusinessError("\n".join(_explain(path, fault) for fault in error.errors())) from None
 
 
-def _explain(path: Path, fault: dict) -> str:  # type: ignore[type-arg]
+def _explain(path: Path, fault: ErrorDetails) -> str:
     key = str(fault["loc"][0]) if fault["loc"] else ""
     lines = path.read_text(encoding="utf-8").splitlines()
     line = next((n for n, text in enumerate(lines, 1) if key and text.startswith(f"{key}:")), 1)

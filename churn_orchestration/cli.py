@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import logging
 import os
 import sys
 import warnings
@@ -27,7 +26,7 @@ class Door(click.Group):
         from churn_orchestration.warehouse import WarehouseError
 
         try:
-            return super().main(*args, **kwargs, standalone_mode=False)
+            return super().main(*args, **(kwargs | {"standalone_mode": False}))
         except click.exceptions.Exit as stop:
             sys.exit(stop.exit_code)
         except click.ClickException as error:
@@ -105,8 +104,6 @@ def main(context: click.Context, business: Path | None) -> None:
     A business is a folder of YAML and SQL. All it makes lies in $CHURN_DATA/<its name> (default: data/).
     """
     warnings.filterwarnings("ignore", module="dagster")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     folder = business or (Path(named) if (named := os.environ.get("CHURN_BUSINESS")) else DEMO)
     os.environ["CHURN_BUSINESS"] = str(folder.resolve())
     context.obj = folder
@@ -136,7 +133,9 @@ def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
 @click.option("--days", default=730, show_default=True)
 @click.option("--seed", default=7, show_default=True)
 @click.option("--first-day", type=DAY, default="2023-01-01", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Landing folder to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Landing folder to write."
+)
 @_json
 def simulate(customers: int, days: int, seed: int, first_day: dt.datetime, out: Path) -> tuple[Any, ...]:
     """Write the landing files of a simulated company, and its truth beside them."""
@@ -145,7 +144,10 @@ def simulate(customers: int, days: int, seed: int, first_day: dt.datetime, out: 
 
     company = Company(customers=customers, first_day=_day(first_day), days=days, seed=seed)
     counts = land(simulated(company), out / "landing", truth_folder=out / "truth", seed=seed)
-    return counts, f"{out / 'landing'}: {counts['rows']} order rows in {counts['days']} days; truth in {out / 'truth'}"
+    return (
+        counts,
+        f"{out / 'landing'}: {counts['rows']} order rows in {counts['days']} days; truth in {out / 'truth'}",
+    )
 
 
 @main.command()
@@ -166,7 +168,9 @@ def run(context: click.Context, first: dt.datetime | None, last: dt.datetime) ->
 
 
 @main.command()
-@click.option("--cutoff", type=DAY, required=True, help="What was knowable at the end of this day is learned from.")
+@click.option(
+    "--cutoff", type=DAY, required=True, help="What was knowable at the end of this day is learned from."
+)
 @_json
 @click.pass_context
 def train(context: click.Context, cutoff: dt.datetime) -> tuple[Any, ...]:
@@ -213,7 +217,9 @@ def _asked(questions: dict[str, Any], name: str | None) -> Any:
     if name is None and len(questions) == 1:
         return next(iter(questions.values()))
     if name not in questions:
-        raise BusinessError(f"--question: one of {', '.join(questions)}" + (f', not "{name}"' if name else ""))
+        raise BusinessError(
+            f"--question: one of {', '.join(questions)}" + (f', not "{name}"' if name else "")
+        )
     return questions[name]
 
 
@@ -237,7 +243,9 @@ def status(context: click.Context) -> tuple[Any, ...]:
 
 @main.command()
 @click.option("--day", type=DAY, required=True)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv or .parquet")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv or .parquet"
+)
 @click.option("--question", help="Default: the only one.")
 @_json
 @click.pass_context
@@ -261,7 +269,9 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
         with work.warehouse.open() as tables:
             tables.waive(table, _day(day), reason)
         evidence = {"table": table, "day": str(_day(day))}
-        row = ledger.append(work.business.state, table, "waive", reason, "churn waive", evidence, cutoff=str(_day(day)))
+        row = ledger.append(
+            work.business.state, table, "waive", reason, "churn waive", evidence, cutoff=str(_day(day))
+        )
     return row, f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for it."
 
 

@@ -38,11 +38,14 @@ def _land(business: Business, customers: int) -> None:
     days = ((business.settings.end_date or business.start) - business.history_from).days + 1
     company = Company(customers=customers, first_day=business.history_from, days=days)
     truth = business.state / "truth"
-    made, wanted = truth / "made.json", json.dumps({"customers": customers, "days": days, "seed": company.seed})
+    made, wanted = (
+        truth / "made.json",
+        json.dumps({"customers": customers, "days": days, "seed": company.seed}),
+    )
     if made.exists():
         if made.read_text() != wanted:
             raise BusinessError(
-                f"{business.state} holds a demo of another size ({made.read_text()}); remove that folder first"
+                f"{business.state} holds a demo of another size ({made.read_text()}); remove it first"
             )
         return
     land(simulate(company), business.landing, truth_folder=truth)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -53,7 +53,9 @@ class Files:
             raise BusinessError(f"the landing folder {folder} does not exist; see `landing` in business.yaml")
         paths = folder.glob(_DAY.sub("*", self.pattern))
         found = [(path, self.day_of(path.relative_to(folder).as_posix())) for path in paths]
-        return sorted((f for f in found if f[1] or not self.is_daily), key=lambda f: (f[1] or dt.date.min, f[0]))
+        return sorted(
+            (f for f in found if f[1] or not self.is_daily), key=lambda f: (f[1] or dt.date.min, f[0])
+        )
 
     def day_of(self, file: str) -> dt.date | None:
         """The day in a file's name, a path relative to the landing folder.
@@ -97,9 +99,14 @@ def sha256(path: Path) -> str:
 
 
 def land(
-    tables: Tables, business: Business, name: str, files: Files, contract: contracts.Contract, days: list[dt.date]
+    tables: Tables,
+    business: Business,
+    name: str,
+    files: Files,
+    contract: contracts.Contract,
+    days: list[dt.date],
 ) -> Landed:
-    """Take in what has come for ``days`` and store it as ``raw.<name>``, manifest and rows in one transaction."""
+    """Take in what has come for ``days`` and store it as ``raw.<name>``, manifest and rows together."""
     take = _take_daily if files.is_daily else _take_history
     taken, entries, refused = take(tables, business, name, files, contract, days)
     landed = Landed(rows=dict.fromkeys(days, 0), refused=refused)
@@ -114,12 +121,19 @@ def land(
 
 
 def _take_daily(
-    tables: Tables, business: Business, name: str, files: Files, contract: contracts.Contract, days: list[dt.date]
-) -> tuple[list[_Taken], list[list[object]], dict[dt.date, str]]:
-    """Which files belong to ``days``: those taken in before, and new ones, on the first day that can see them."""
+    tables: Tables,
+    business: Business,
+    name: str,
+    files: Files,
+    contract: contracts.Contract,
+    days: list[dt.date],
+) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
+    """Which files belong to ``days``: those taken in before; new ones, on the first day that sees them."""
     known = {file: entry for file, *entry in tables.rows(_MANIFEST, [name])}
     awaiting = {day for layer in ("raw", "bronze") for day in tables.refused(f"{layer}.{name}", dt.date.max)}
-    taken, entries, refused = [], [], {}
+    taken: list[_Taken] = []
+    entries: list[list[Any]] = []
+    refused: dict[dt.date, str] = {}
     for path, expected in files.find(business.landing):
         file, stat = path.relative_to(business.landing).as_posix(), path.stat()
         sha, size, mtime, partition, known_on = known.get(file, (None, None, None, None, None))
@@ -128,17 +142,28 @@ def _take_daily(
             if content != sha and partition not in days:
                 if partition in awaiting:
                     continue  # the refused day is mended by refreshing that day, not by a later one
-                first = next((day for day in days if day >= max(expected or business.start, business.start)), None)
+                first = next(
+                    (day for day in days if day >= max(expected or business.start, business.start)), None
+                )
                 if sha and first and not contract.key:
                     refused[first] = (
-                        f"{file} changed after {partition} took it in, and without a key its rows cannot be told "
-                        f"from the earlier ones: refresh that day (--from {partition}) or declare a key"
+                        f"{file} changed after {partition} took it in, and without a key its rows cannot be "
+                        f"told from the earlier ones: refresh that day (--from {partition}) or declare a key"
                     )
                 if first is None or first in refused:
                     continue
                 partition, known_on = first, expected if first == business.start else first
             entries.append(
-                [name, file, content, stat.st_size, stat.st_mtime_ns, partition, known_on, _header(path, files)]
+                [
+                    name,
+                    file,
+                    content,
+                    stat.st_size,
+                    stat.st_mtime_ns,
+                    partition,
+                    known_on,
+                    _header(path, files),
+                ]
             )
         if partition in days:
             taken.append(_Taken(path, file, partition, known_on))
@@ -152,16 +177,24 @@ from meta.manifest where source = ? group by file"""
 
 
 def _take_history(
-    tables: Tables, business: Business, name: str, files: Files, contract: contracts.Contract, days: list[dt.date]
-) -> tuple[list[_Taken], list[list[object]], dict[dt.date, str]]:
+    tables: Tables,
+    business: Business,
+    name: str,
+    files: Files,
+    contract: contracts.Contract,
+    days: list[dt.date],
+) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
     """Every file of a history, for each of ``days``; its records are told apart by the day of their event."""
     if contract.event_time is None:
-        raise BusinessError(f'{name}: files without {{day}} in their name are split by event day: give "event_time"')
+        raise BusinessError(
+            f'{name}: files without {{day}} in their name are split by event day: give "event_time"'
+        )
     found = files.find(business.landing)
     if not found:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
     recorded = set(tables.rows("select file, sha256, partition from meta.manifest where source = ?", [name]))
-    taken, entries = [], []
+    taken: list[_Taken] = []
+    entries: list[list[Any]] = []
     for path, _ in found:
         file, stat, content = path.relative_to(business.landing).as_posix(), path.stat(), sha256(path)
         header = _header(path, files)
@@ -219,7 +252,12 @@ def _header_fault(header: tuple[str, ...]) -> str | None:
 
 
 def _reads_alone(
-    tables: Tables, files: Files, contract: contracts.Contract, header: tuple[str, ...], item: _Taken, landed: Landed
+    tables: Tables,
+    files: Files,
+    contract: contracts.Contract,
+    header: tuple[str, ...],
+    item: _Taken,
+    landed: Landed,
 ) -> bool:
     try:
         _read(tables, "_group_alone", files, contract, header, [item])
@@ -230,28 +268,38 @@ def _reads_alone(
 
 
 def _read(
-    tables: Tables, table: str, files: Files, contract: contracts.Contract, header: tuple[str, ...], items: list[_Taken]
+    tables: Tables,
+    table: str,
+    files: Files,
+    contract: contracts.Contract,
+    header: tuple[str, ...],
+    items: list[_Taken],
 ) -> None:
     db = tables.db
     paths = "[" + ", ".join(literal(item.path) for item in items) + "]"
-    db.execute("create or replace temp table _taken (path varchar, _file varchar, _partition date, known_on date)")
+    db.execute(
+        "create or replace temp table _taken (path varchar, _file varchar, _partition date, known_on date)"
+    )
     db.executemany(
         "insert into _taken values (?, ?, ?, ?)",
         [[str(item.path), item.file, item.partition, item.known_on] for item in items],
     )
     if header == (".parquet",):
-        query = f"""select * exclude (filename, file_row_number), filename as path, file_row_number + 1 as _line,
-            null::varchar as _error from read_parquet({paths}, filename = true, file_row_number = true,
-            union_by_name = true)"""
+        query = f"""select * exclude (filename, file_row_number), filename as path,
+            file_row_number + 1 as _line, null::varchar as _error
+            from read_parquet({paths}, filename = true, file_row_number = true, union_by_name = true)"""
     elif header in {(".jsonl",), (".ndjson",), (".json",)}:
-        names = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(c.source for c in contract.columns))
+        names = ", ".join(
+            f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(c.source for c in contract.columns)
+        )
         query = f"""select * exclude (filename, _n), filename as path,
             _n - min(_n) over (partition by filename) + 1 as _line, null::varchar as _error
             from (select *, row_number() over () as _n from read_json({paths}, format = 'newline_delimited',
             columns = {{{names}}}, filename = true))"""
     else:
         query = _csv_query(db, files, header, paths)
-    db.execute(f"create or replace temp table {table} as select * exclude (path) from ({query}) join _taken using (path)")
+    rows = f"select * exclude (path) from ({query}) join _taken using (path)"
+    db.execute(f"create or replace temp table {table} as {rows}")
 
 
 def _csv_query(db: duckdb.DuckDBPyConnection, files: Files, header: tuple[str, ...], paths: str) -> str:
@@ -261,9 +309,9 @@ def _csv_query(db: duckdb.DuckDBPyConnection, files: Files, header: tuple[str, .
     columns = ", ".join(f"{literal(name or f'column{n}')}: 'VARCHAR'" for n, name in enumerate(header))
     db.execute(
         f"""create or replace temp table _good as select *, row_number() over () as _n
-        from read_csv({paths}, header = true, auto_detect = false, all_varchar = true, columns = {{{columns}}},
-            delim = {literal(files.delimiter)}, quote = '"', escape = '"', encoding = {literal(files.encoding)},
-            null_padding = false, strict_mode = true, filename = true,
+        from read_csv({paths}, header = true, auto_detect = false, all_varchar = true,
+            columns = {{{columns}}}, delim = {literal(files.delimiter)}, quote = '"', escape = '"',
+            encoding = {literal(files.encoding)}, null_padding = false, strict_mode = true, filename = true,
             store_rejects = true, rejects_table = '_rejects_errors', rejects_scan = '_rejects_scans')"""
     )
     names = ", ".join(quoted(name or f"column{n}") for n, name in enumerate(header))
@@ -309,7 +357,9 @@ def _replace(
 
 
 def _empty(tables: Tables, contract: contracts.Contract) -> str:
-    columns = ", ".join(f"{quoted(name)} varchar" for name in dict.fromkeys(c.source for c in contract.columns))
+    columns = ", ".join(
+        f"{quoted(name)} varchar" for name in dict.fromkeys(c.source for c in contract.columns)
+    )
     tables.db.execute(
         f"create or replace temp table _none ({columns}, _line bigint, _error varchar, _file varchar, "
         "_partition date, known_on date)"
@@ -320,20 +370,22 @@ def _empty(tables: Tables, contract: contracts.Contract) -> str:
 def _split_by_event_day(
     tables: Tables, contract: contracts.Contract, start: dt.date, days: list[dt.date], arrived: str
 ) -> str:
-    """Give each record of a history the partition of its event's day; what has no day goes to the first one."""
+    """Give each record of a history the partition of its event's day; what has no day goes to the first."""
     column = next(c for c in contract.columns if c.name == contract.event_time)
     kinds = {name: kind for name, kind, *_ in tables.rows(f"describe (from {arrived})")}
     if column.source not in kinds:
         return f"(from {arrived})"
     day = contracts.day(contract, contracts.typed(column, kinds[column.source], contract.timezone))
-    first = literal(start)
+    known = f"coalesce(_day, {literal(start)})"
+    partition = f"greatest({known}, {literal(start)})"
     return f"""
-select * exclude (_day) replace (coalesce(_day, {first}) as known_on,
-  greatest(coalesce(_day, {first}), {first}) as _partition)
-from (select *, {day} as _day from {arrived}) where {within(f"greatest(coalesce(_day, {first}), {first})", days)}"""
+select * exclude (_day) replace ({known} as known_on, {partition} as _partition)
+from (select *, {day} as _day from {arrived}) where {within(partition, days)}"""
 
 
-def _missing(tables: Tables, business: Business, name: str, files: Files, days: Iterable[dt.date]) -> list[dt.date]:
+def _missing(
+    tables: Tables, business: Business, name: str, files: Files, days: Iterable[dt.date]
+) -> list[dt.date]:
     """The days among ``days`` on which a file was expected and none of that name ever came."""
     came = {day for _, day in files.find(business.landing)}
     landed = tables.rows("select file from meta.manifest where source = ?", [name])
@@ -361,7 +413,9 @@ def land_query(
     """
     address = os.environ.get(url_variable)
     if not address:
-        raise BusinessError(f"{name}: the environment variable {url_variable} is not set; it names the database")
+        raise BusinessError(
+            f"{name}: the environment variable {url_variable} is not set; it names the database"
+        )
     first = business.history_from if days[0] == business.start else days[0]
     frame = _query(address, sql, {"first_day": first, "last_day": days[-1]})
     frame["_line"] = range(1, len(frame) + 1)

@@ -20,7 +20,13 @@ def read(state: Path) -> list[dict[str, Any]]:
 
 
 def append(
-    state: Path, subject: str, decision: str, reason: str, trigger: str, evidence: dict[str, Any], **facts: Any
+    state: Path,
+    subject: str,
+    decision: str,
+    reason: str,
+    trigger: str,
+    evidence: dict[str, Any],
+    **facts: Any,
 ) -> dict[str, Any]:
     """Add one decision, unless the very same one was taken already; the row as it stands.
 

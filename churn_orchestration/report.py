@@ -1,4 +1,4 @@
-"""What the command line tells: facts for machines and the same in a few lines for people, from the door alone."""
+"""What the command line tells: facts for machines, the same in a few lines for people; read from the door."""
 
 import datetime as dt
 import io
@@ -21,7 +21,8 @@ Told = tuple[Any, ...]
 LAYER_ORDER = ("raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions")
 METRICS = {
     "auc": "AUC", "average_precision": "avg. precision", "log_loss": "log loss", "brier": "Brier",
-    "calibration_error": "calib. error", "lift_top_decile": "lift top 10 %", "recall_top_decile": "recall top 10 %",
+    "calibration_error": "calibration error", "lift_top_decile": "lift, top 10 %",
+    "recall_top_decile": "recall, top 10 %",
 }  # fmt: skip
 
 
@@ -30,11 +31,13 @@ def _text(*parts: object) -> str:
     console = Console(file=out, width=118, highlight=False)
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, str))
-    return out.getvalue().rstrip()
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for n, column in enumerate(columns):
         table.add_column(column, justify="left" if n == 0 else "right")
     return table
@@ -50,10 +53,16 @@ def rows_by_layer(business: Business) -> dict[str, int]:
 
 
 def layers_text(business: Business) -> str:
-    """Rows per layer, as a table."""
-    table = _table("Rows by table", "table", "rows")
-    for name, rows in rows_by_layer(business).items():
-        table.add_row(name, f"{rows:,}")
+    """Rows per table, and where the raw rows of each source went."""
+    counted = rows_by_layer(business)
+    table = _table("Rows by table", "table", "rows", "")
+    for name, rows in counted.items():
+        layer, source = name.split(".")
+        told = ""
+        if layer == "raw":
+            valid, refused = (counted.get(f"{other}.{source}", 0) for other in ("bronze", "quarantine"))
+            told = f"= {valid:,} bronze + {refused:,} quarantine + {rows - valid - refused:,} exact duplicates"
+        table.add_row(name, f"{rows:,}", told)
     return _text(table)
 
 
@@ -87,7 +96,11 @@ def trained(business: Business, questions: list[str], cutoff: dt.date) -> Told:
     """Models of a cut-off, how they did on later days, and what was decided."""
     from churn_orchestration.components.churn_model.model import record_of
 
-    rows = [row for row in ledger.read(business.state) if row.get("cutoff") == str(cutoff) and row["subject"] in questions]
+    rows = [
+        row
+        for row in ledger.read(business.state)
+        if row.get("cutoff") == str(cutoff) and row["subject"] in questions
+    ]
     latest = {row["subject"]: row for row in rows}
     facts, parts = [], []
     for question, row in latest.items():
@@ -100,31 +113,36 @@ def trained(business: Business, questions: list[str], cutoff: dt.date) -> Told:
 def model_text(question: str, record: dict[str, Any], decision: str, reason: str) -> str:
     """A model's metrics on later days beside the baselines, with the decision."""
     evaluation = record["evaluation"]
-    told = [f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})"]
+    told = [
+        f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})"
+    ]
     if not evaluation["report"]:
         return _text(*told)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])
-    return _text(*told, metrics_table(f"Graded on later days that have matured since: {days}", evaluation["report"]))
+    return _text(
+        *told, metrics_table(f"Graded on later days that have matured since: {days}", evaluation["report"])
+    )
 
 
 def metrics_table(title: str, graded: dict[str, Any]) -> Table:
-    """Metrics of every forecaster with 95 % intervals, base rate in the title."""
-    base, any_report = graded["model"]["base_rate"], graded["model"]
+    """Metrics of every forecaster, one column each, with 95 % intervals for the model and the rules."""
+    base, model = graded["model"]["base_rate"], graded["model"]
+    shown = {"recency": "recency rank"}
     table = _table(
-        f"{title}\n{any_report['rows']:,} rows of {any_report['entities']:,} customers, base rate "
-        f"{base['value']:.1%} [{base['low']:.1%}, {base['high']:.1%}]; 95 % intervals clustered by customer",
-        "forecaster", *METRICS.values(),
-    )  # fmt: skip
-    for name, found in graded.items():
-        shown = {"recency": "recency rank"}.get(name, name)
-        cells = [
-            f"{found[m]['value']:.3f} [{found[m]['low']:.3f}, {found[m]['high']:.3f}]" if m in found else "-"
-            for m in METRICS
-        ]
-        if name in ("model", "rules"):
-            table.add_row(shown, *cells)
-        else:
-            table.add_row(shown, *(cell.split(" [")[0] for cell in cells))
+        f"{title}\n{model['rows']:,} rows of {model['entities']:,} customers, base rate {base['value']:.1%} "
+        f"[{base['low']:.1%}, {base['high']:.1%}]; 95 % intervals, clustered by customer",
+        "",
+        *(shown.get(name, name) for name in graded),
+    )
+    for metric, words in METRICS.items():
+        cells = []
+        for name, found in graded.items():
+            number = found.get(metric)
+            text = f"{number['value']:.3f}" if number else "-"
+            if number and name in ("model", "rules"):
+                text += f" [{number['low']:.3f}, {number['high']:.3f}]"
+            cells.append(text)
+        table.add_row(words, *cells)
     return table
 
 
@@ -195,16 +213,27 @@ def explained(business: Business, entity: str, day: dt.date | None) -> Told:
         question = _question(db, None)
         key = db.execute(f"select * from predictions.{question} limit 0").description[0][0]
         found = db.execute(
-            f"select as_of, churn_probability, band, reasons, model_version, label_known_on, days_since_last, "
-            f"recent_value from predictions.{question} where {key} = ? order by as_of",
+            "select as_of, churn_probability, band, reasons, model_version, label_known_on, "
+            f"days_since_last, recent_value from predictions.{question} where {key} = ? order by as_of",
             [entity],
         ).fetchall()
     if not found:
-        raise BusinessError(f"{question}: no prediction of {key} {entity}; is the id right, was it active of late?")
+        raise BusinessError(
+            f"{question}: no prediction of {key} {entity}; is the id right, was it active of late?"
+        )
     days = [row[0] for row in found]
     if day and day not in days:
         raise BusinessError(f"{question}: {entity} was not scored on {day}; scored: {days[0]} to {days[-1]}")
-    names = ("as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on", "days_since_last", "recent_value")
+    names = (
+        "as_of",
+        "churn_probability",
+        "band",
+        "reasons",
+        "model_version",
+        "label_known_on",
+        "days_since_last",
+        "recent_value",
+    )
     rows = [dict(zip(names, row, strict=True)) for row in found]
     now = next(row for row in reversed(rows) if day in (None, row["as_of"]))
     lines = [
@@ -235,13 +264,15 @@ def status(business: Business) -> Told:
         table.add_row(name, str(days), str(newest or "-"), f"{rows:,}")
     lines = [f"refused: {name} {day}: {reason}" for name, day, reason in refused]
     for name, row in champions.items():
-        in_force = f"model {row['model_version']} of cut-off {row['cutoff']}" if row else "the rules: no model yet"
+        in_force = (
+            f"model {row['model_version']} of cut-off {row['cutoff']}" if row else "the rules: no model yet"
+        )
         lines.append(f"{name}: scored by {in_force}")
     facts = {
         "business": business.name,
-        "tables": {name: {"days": days, "newest": newest, "rows": rows} for name, days, newest, rows in found},
+        "tables": {row[0]: dict(zip(("days", "newest", "rows"), row[1:], strict=True)) for row in found},
         "refused": [{"table": name, "day": day, "reason": reason} for name, day, reason in refused],
-        "champions": {name: row and {"model_version": row["model_version"], "cutoff": row["cutoff"]} for name, row in champions.items()},
+        "champions": {name: row and row["model_version"] for name, row in champions.items()},
     }  # fmt: skip
     return facts, _text(table, *lines)
 
@@ -253,13 +284,22 @@ def exported(business: Business, day: dt.date, out: Path, question: str | None) 
         raise BusinessError(f"--out {out}: wanted a name that ends in .csv or .parquet")
     with door(business.state) as db:
         name = _question(db, question)
-        days = [d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()]
+        days = [
+            d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()
+        ]
         if day not in days:
-            raise BusinessError(f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}")
+            raise BusinessError(
+                f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"
+            )
         why = " replace (array_to_string(reasons, '; ') as reasons)" if out.suffix == ".csv" else ""
         out.parent.mkdir(parents=True, exist_ok=True)
         [(rows,)] = db.execute(
             f"copy (select *{why} from predictions.{name} where as_of = {literal(day)} "
             f"order by churn_probability desc, 1) to {literal(out)} ({kinds[out.suffix]})"
         ).fetchall()
-    return {"question": name, "day": day, "rows": rows, "out": str(out)}, f"{rows:,} customers of {day} in {out}"
+    return {
+        "question": name,
+        "day": day,
+        "rows": rows,
+        "out": str(out),
+    }, f"{rows:,} customers of {day} in {out}"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from filelock import FileLock, Timeout
@@ -17,7 +18,7 @@ from churn_orchestration.business import PACKAGE, Business, BusinessError
 from churn_orchestration.churn.calendar import days_between
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.days import table_of
+from churn_orchestration.components.days import ACCEPTED, table_of
 from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.tracking import Tracking
@@ -66,9 +67,11 @@ def free_dead_slots(instance: dg.DagsterInstance) -> None:
         storage.free_concurrency_slots_for_run(run.run_id)
     if POOL in storage.get_concurrency_keys():
         info = storage.get_concurrency_info(POOL)
-        for run_id in {slot.run_id for slot in info.claimed_slots} | {step.run_id for step in info.pending_steps}:
-            run = instance.get_run_by_id(run_id)
-            if run is None or run.is_finished:
+        for run_id in {slot.run_id for slot in info.claimed_slots} | {
+            step.run_id for step in info.pending_steps
+        }:
+            holder = instance.get_run_by_id(run_id)
+            if holder is None or holder.is_finished:
                 storage.free_concurrency_slots_for_run(run_id)
 
 
@@ -113,7 +116,11 @@ class Work:
             for key in graph.toposorted_asset_keys:
                 node = graph.get(key)
                 if node.group_name in DAILY_LAYERS:
-                    upstream = [table_of(parent) for parent in node.parent_keys if graph.get(parent).group_name in DAILY_LAYERS]
+                    upstream = [
+                        table_of(parent)
+                        for parent in node.parent_keys
+                        if graph.get(parent).group_name in DAILY_LAYERS
+                    ]
                     stale.append(tables.first_stale(table_of(key), node.code_version or "", upstream, days))
         return min((day for day in stale if day), default=None)
 
@@ -123,10 +130,11 @@ class Work:
         self._require_day(last, self.business.start)
         selection = [key for key, group in self._groups() if group in layers]
         result = self._execute(REFRESH, first, last, selection)
-        refused = {}
+        refused: dict[str, dict[str, str]] = {}
         for evaluation in result.get_asset_check_evaluations():
-            if evaluation.check_name == "accepted" and not evaluation.passed:
-                refused[table_of(evaluation.asset_key)] = dict(evaluation.metadata["refused"].value)  # type: ignore[arg-type]
+            if evaluation.check_name == ACCEPTED and not evaluation.passed:
+                days: Any = evaluation.metadata["refused"].value
+                refused[table_of(evaluation.asset_key)] = dict(days)
         return Refreshed(first, last, refused, result.success)
 
     def train(self, cutoff: dt.date) -> None:
@@ -184,7 +192,7 @@ def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
 
 
 def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether every failed step failed because all its days were refused: a fault in the data, told elsewhere."""
+    """Whether every failed step failed because all its days were refused: a fault in the data."""
     failed = _failed_steps(result)
     return bool(failed) and all(" refused: " in _message(event) for event in failed)
 

@@ -1,5 +1,6 @@
 """MLflow of a business: one run a training, one registered model a question, the alias mirrors the ledger."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ class Tracking(dg.ConfigurableResource):
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
         import mlflow
 
+        for name in ("mlflow", "alembic"):  # both tell at INFO of every table they make
+            logging.getLogger(name).setLevel(logging.ERROR)
         folder = Path(self.state) / "mlflow"
         folder.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
@@ -49,7 +52,7 @@ class Tracking(dg.ConfigurableResource):
             yield run.info.run_id
 
     def register(self, question: str, model: "LogOddsBlend", example: "pd.DataFrame", version: str) -> str:
-        """Save the model with signature and example, without a pickle; the number of its registered version."""
+        """Save the model with signature and example, without a pickle; its number in the registry."""
         import mlflow
         from mlflow.models import infer_signature
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from dagster_duckdb import DuckDBResource
@@ -63,7 +64,7 @@ class Tables:
         self.db, self.state = db, state
         self._in_transaction = False
 
-    def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple]:  # type: ignore[type-arg]
+    def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a query; the result is closed at once, as the client asks for."""
         return self.db.execute(query, parameters or []).fetchall()
 
@@ -123,7 +124,9 @@ class Tables:
             self.db.execute(f"create or replace temp table _incoming as {select}")
             counted = dict(self.rows("select _partition, count(*) from _incoming group by all"))
             if strangers := set(counted) - set(wanted):
-                raise WarehouseError(f"{table}: a row of {min(strangers)} came with other days; nothing written")
+                raise WarehouseError(
+                    f"{table}: a row of {min(strangers)} came with other days; nothing written"
+                )
             self._fit_schema(table)
             self.db.execute(f"delete from {table} where {within('_partition', wanted)}")
             self.db.execute(f"insert into {table} by name from _incoming")
@@ -159,13 +162,19 @@ class Tables:
         return int(rows)
 
     def record(
-        self, table: str, status: str, days: Mapping[dt.date, int], declaration: str, reason: str | None = None
+        self,
+        table: str,
+        status: str,
+        days: Mapping[dt.date, int],
+        declaration: str,
+        reason: str | None = None,
     ) -> None:
         """Note what became of the days of a table: ``stored`` or ``refused``, with rows and the reason."""
         if days:
             self.db.execute(f"delete from meta.days where table_name = ? and {within('day', days)}", [table])
             self.db.executemany(
-                "insert into meta.days (table_name, day, status, rows, declaration, reason) values (?, ?, ?, ?, ?, ?)",
+                "insert into meta.days (table_name, day, status, rows, declaration, reason) "
+                "values (?, ?, ?, ?, ?, ?)",
                 [[table, day, status, rows, declaration, reason] for day, rows in days.items()],
             )
 
@@ -176,15 +185,22 @@ class Tables:
         )
         return {day for day, made_by in found if declaration in (None, made_by)}
 
-    def first_stale(self, table: str, declaration: str, upstream: list[str], days: list[dt.date]) -> dt.date | None:
+    def first_stale(
+        self, table: str, declaration: str, upstream: list[str], days: list[dt.date]
+    ) -> dt.date | None:
         """The first of ``days`` that is not there, was made by another declaration, or before its upstream.
 
         A gold day reads all days up to its own, so an upstream day before it counts as well.
         """
-        gone = [day for day in days if day not in self.stored(table, declaration) and not self.is_waived(table, day)]
+        gone = [
+            day
+            for day in days
+            if day not in self.stored(table, declaration) and not self.is_waived(table, day)
+        ]
         same_day = "u.day = t.day" if table.split(".")[0] != "gold" else "u.day <= t.day"
         [(older,)] = self.rows(
-            f"select min(t.day) from meta.days as t join meta.days as u on {same_day} and u.version > t.version "
+            f"select min(t.day) from meta.days as t join meta.days as u "
+            f"on {same_day} and u.version > t.version "
             "where t.table_name = ? and list_contains(?, u.table_name) and t.day <= ?",
             [table, upstream, days[-1]],
         )
@@ -200,7 +216,7 @@ class Tables:
         return dict(found)
 
     def not_standing(self, table: str, first: dt.date, last: dt.date) -> str | None:
-        """Why a table may not be read over ``first`` to ``last``: its first day that is refused or not there."""
+        """Why a table may not be read over ``first`` to ``last``: its first day that does not stand."""
         found = self.rows(
             "select t.day::date, reason from generate_series(?::date, ?::date, interval 1 day) as t(day) "
             "left join meta.days on table_name = ? and days.day = t.day "
@@ -254,7 +270,7 @@ class Tables:
 
 
 def swap_in(beside: Path, path: Path) -> None:
-    """Put a finished file in the place of another: synced, then renamed, so that no reader sees half of it."""
+    """Put a finished file in the place of another: synced, then renamed; no reader sees half of it."""
     with beside.open("rb") as handle:
         os.fsync(handle.fileno())
     beside.replace(path)

@@ -1,4 +1,4 @@
-"""The contract of a source as SQL: from text as it came to typed rows, each judged by the first rule it breaks."""
+"""The contract of a source as SQL: from text as it came to typed rows, and the rule each breaks."""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """All that is declared of a source. ``where`` maps a rule's name to a condition over the typed columns."""
+    """All that is declared of a source. ``where``: names of rules and conditions over the typed columns."""
 
     columns: tuple[Column, ...]
     event_time: str | None = None
@@ -61,7 +61,9 @@ def typed(column: Column, raw_type: str, timezone: str) -> str:
     'regexp_replace(nullif(trim("CustomerID"), \\'\\'), \\'^([0-9]+)\\\\\\\\.0+$\\', \\'\\\\\\\\1\\')'
     """
     cell = _cell(column, raw_type)
-    moment = f"try_strptime({cell}, {_text(column.format)})" if column.format else f"try_cast({cell} as timestamp)"
+    moment = (
+        f"try_strptime({cell}, {_text(column.format)})" if column.format else f"try_cast({cell} as timestamp)"
+    )
     utc = f"timezone('UTC', timezone({_text(timezone)}, {moment}))"
     if decimal := _DECIMAL.fullmatch(column.type):
         precision, scale = decimal[2] or 18, decimal[3] or 4
@@ -112,10 +114,10 @@ def judged(contract: Contract, raw: str, raw_types: dict[str, str], where: str) 
 
     Returns
     -------
-    SQL: one row per raw row, the typed columns under their names, ``day`` and ``_rule``. Rules, in this order:
-    ``malformed``, ``required:column``, ``type:column``, ``future_day`` (the event lies after the day on which
-    it became known), ``where:name``, ``conflicting_key``; and ``duplicate`` for the second and later copies of
-    a row that is equal in every raw column, where a key is declared.
+    SQL: one row per raw row, the typed columns under their names, ``day`` and ``_rule``. Rules, in this
+    order: ``malformed``, ``required:column``, ``type:column``, ``future_day`` (the event lies after the day
+    on which it became known), ``where:name``, ``conflicting_key``; and ``duplicate`` for the second and later
+    copies of a row that is equal in every raw column, where a key is declared.
     """
     zone = contract.timezone
     expressions = {c.name: typed(c, raw_types[c.source], zone) for c in contract.columns}
@@ -156,7 +158,7 @@ select * exclude (_broken, _copy, _judged),
 
 
 def kept(contract: Contract, judged_table: str) -> str:
-    """The bronze rows of a judged table; PII hashed with the session variable ``pii_key``, in a total order."""
+    """The bronze rows of a judged table in order; PII hashed with the session variable ``pii_key``."""
     columns = []
     for column in contract.columns:
         name = _quoted(column.name)

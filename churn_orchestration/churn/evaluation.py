@@ -5,6 +5,7 @@ Imports the learners, so import this module inside the function that trains.
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def scores(
     return pd.DataFrame(table, index=frame.index)
 
 
-def graded(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, dict]:  # type: ignore[type-arg]
+def graded(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, dict[str, Any]]:
     """Metrics with intervals of every forecaster on the same rows; of a rank, those of its order only."""
     report = {}
     for name in forecasts:
@@ -79,9 +80,9 @@ def graded(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[st
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the recipe did on later days: pooled report by forecaster, the folds, rows and what was compared."""
+    """How the recipe did on later days: the pooled report by forecaster, the folds, paired differences."""
 
-    report: dict[str, dict]  # type: ignore[type-arg]
+    report: dict[str, dict[str, Any]]
     folds: list[Fold]
     differences: dict[str, dict[str, float]]
 

@@ -104,7 +104,9 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     versions = ""
     if source.key:
         key = ", ".join(source.key)
-        versions = f" qualify row_number() over (partition by {key} order by known_on desc, _partition desc) = 1"
+        versions = (
+            f" qualify row_number() over (partition by {key} order by known_on desc, _partition desc) = 1"
+        )
     seen = (
         f"select {columns} from {source.table} "
         f"where day <= {until} and known_on <= {until} and {source.entity} is not null"

@@ -16,7 +16,7 @@ class Question:
     Parameters
     ----------
     name : names its snapshots, models and predictions
-    kind : ``inactivity``: no event of ``activity`` in the outcome window; ``event``: an event of ``terminal`` in it
+    kind : ``inactivity``: no event of ``activity`` in the outcome window; ``event``: one of ``terminal``
     features : the feature table that describes an entity
     activity : the event source whose events count as being active
     horizon : how far it looks ahead
@@ -46,7 +46,11 @@ def population(question: Question, features: str, as_of: dt.date) -> str:
     """
     last = f"{question.activity.name}_days_since_last"
     if question.kind == "inactivity":
-        seen = f"{last} is not null" if question.observation_days == ALL else f"{last} < {question.observation_days}"
+        seen = (
+            f"{last} is not null"
+            if question.observation_days == ALL
+            else f"{last} < {question.observation_days}"
+        )
         return f"select * from {features} where {seen}"
     assert question.terminal is not None
     ended = visible(question.terminal, as_of, f"{question.terminal.entity} as {question.entity}")
@@ -71,11 +75,13 @@ def labelled(question: Question, features: str, as_of: dt.date, known_by: dt.dat
     source = question.activity if question.kind == "inactivity" else question.terminal
     assert source is not None
     events = visible(source, known_by, f"{source.entity} as {question.entity}, day")
-    hit = f"select distinct {question.entity} from ({events}) where day between date '{first}' and date '{last}'"
+    outcome = f"day between date '{first}' and date '{last}'"
+    hit = f"select distinct {question.entity} from ({events}) where {outcome}"
     label = "o.hit is null" if question.kind == "inactivity" else "o.hit is not null"
     entity = question.entity
     return f"""
-select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on, p.* exclude ({entity}, as_of)
+select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on,
+  p.* exclude ({entity}, as_of)
 from ({population(question, features, as_of)}) as p
 left join (select {entity}, true as hit from ({hit})) as o using ({entity})
 order by p.{entity}"""

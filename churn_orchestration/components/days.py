@@ -24,12 +24,17 @@ def shown_in(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
 
 def daily(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
     """The options of a daily asset: one run for a range of days, one writer at a time."""
-    return shown_in(business, layer, kinds) | {"backfill_policy": dg.BackfillPolicy.single_run(), "pool": POOL}
+    return shown_in(business, layer, kinds) | {
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+        "pool": POOL,
+    }
 
 
 def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     """The check that names the days a table refused."""
-    return dg.AssetCheckSpec(ACCEPTED, asset=key, description="Every day of the run stands; refused days are named.")
+    return dg.AssetCheckSpec(
+        ACCEPTED, asset=key, description="Every day of the run stands; refused days are named."
+    )
 
 
 def wanted(context: dg.AssetExecutionContext) -> list[dt.date]:
@@ -46,7 +51,7 @@ def require_initial_load(tables: Tables, table: str, business: Business, days: l
     """A later day without the initial load would take all of history in as if it had come on that day."""
     if business.start not in days and business.start not in tables.stored(table):
         raise dg.Failure(
-            f"{table}: the initial load, partition {business.start}, comes first: materialize it, or `churn run`",
+            f"{table}: the initial load, partition {business.start}, comes first: `churn run`",
             allow_retries=False,
         )
 
@@ -73,8 +78,8 @@ def settle(
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
 
-    A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day refuses
-    itself. Where not one day stands, the step fails.
+    A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day
+    refuses itself. Where not one day stands, the step fails.
     """
     table = table_of(key)
     good = {day: count for day, count in rows.items() if day not in refused}

@@ -33,11 +33,12 @@ def unmet(
 def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list[str]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("bronze").add_dataframe_asset("days")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
     failures = []
@@ -45,10 +46,18 @@ def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list
         arguments = {name: value for name, value in expectation.items() if name != "type"}
         config = ExpectationConfiguration(type=expectation["type"], kwargs=arguments)
         result = batch.validate(config.to_domain_obj())
-        raised = [e for e in (result.exception_info or {}).values() if isinstance(e, dict) and e.get("raised_exception")]
+        raised = [
+            e
+            for e in (result.exception_info or {}).values()
+            if isinstance(e, dict) and e.get("raised_exception")
+        ]
         if raised or (result.exception_info or {}).get("raised_exception") is True:
             raise RuntimeError(f"{expectation['type']} could not be evaluated: {result.exception_info}")
         if not result.success:
-            seen = {k: v for k, v in result.result.items() if k in ("unexpected_count", "partial_unexpected_list", "observed_value")}
+            seen = {
+                k: v
+                for k, v in result.result.items()
+                if k in ("unexpected_count", "partial_unexpected_list", "observed_value")
+            }
             failures.append(f"{expectation['type']} {arguments}: {seen}")
     return failures

@@ -1,4 +1,4 @@
-"""A feature table: declared windows and aggregates over event tables -> gold/x, one row per entity and as_of."""
+"""A feature table: windows and aggregates over event tables -> gold/x, one row per entity and as_of."""
 
 import datetime as dt
 import json
@@ -43,7 +43,9 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
     key: list[str] = Field([], description="columns that identify an event, where it may be corrected")
     measures: list[MeasureSpec] = Field([], description="numbers to aggregate")
     categories: list[CategorySpec] = Field([], description="categories to count")
-    flags: dict[str, str] = Field({}, description="name: SQL condition, whose share of the events is a feature")
+    flags: dict[str, str] = Field(
+        {}, description="name: SQL condition, whose share of the events is a feature"
+    )
 
     def declared(self, entity: str) -> engine.EventSource:
         """The same in the words of the engine."""
@@ -66,7 +68,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     description: str = Field("", description="shown in the UI")
     entity: str = Field(pattern=_NAME, description="the column that names whose features they are")
     sources: list[EventSourceSpec] = Field(min_length=1, description="the event tables")
-    windows: list[int] = Field([7, 30, 90, 180, 365], description="window lengths in days; all time comes with them")
+    windows: list[int] = Field(
+        [7, 30, 90, 180, 365], description="window lengths in days; all time comes with them"
+    )
     trends: list[int] = Field([30, 90], description="windows that are compared with the one before")
 
     @field_validator("windows", "trends")
@@ -102,8 +106,8 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         @dg.asset(
             key=key,
             deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
-            description=f"{self.description}\n\nOne row per {self.entity} and as_of: {len(features)} features from "
-            "the rows with day <= as_of and known_on <= as_of, and from nothing else.",
+            description=f"{self.description}\n\nOne row per {self.entity} and as_of: {len(features)} "
+            "features from the rows with day <= as_of and known_on <= as_of, and from nothing else.",
             metadata={"dagster/column_schema": _column_schema(self.entity, features)},
             check_specs=[accepted_spec(key)],
             code_version=digest(declared),
@@ -124,7 +128,8 @@ def build_days(
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the feature table of each as_of that may be built; rows by day, and the refused days."""
     upstream = sorted({source.table for source in declared.sources})
-    rows, refused = {}, {}
+    rows: dict[dt.date, int] = {}
+    refused: dict[dt.date, str] = {}
     for as_of in days:
         reasons = [tables.not_standing(name, business.start, as_of) for name in upstream]
         if reason := next(filter(None, reasons), None):
@@ -139,17 +144,17 @@ def write_catalogue(tables: Tables, table: str, features: list[engine.Feature]) 
     """The table of a feature table's columns: what each means and how its null reads."""
     about = [
         {
-            "feature": f.name, "source": f.source, "family": f.family, "formula": f.formula, "window": f.window,
-            "unit": f.unit, "null_means": f.null_means, "phrase": f.phrase, "null_phrase": f.null_phrase,
+            "feature": f.name, "source": f.source, "family": f.family, "formula": f.formula,
+            "window": f.window, "unit": f.unit, "null_means": f.null_means,
+            "phrase": f.phrase, "null_phrase": f.null_phrase,
         }
         for f in features
     ]  # fmt: skip
-    select = f"select unnest(from_json({literal(json.dumps(about))}, {literal(_catalogue_shape(about[0]))}), recursive := true)"
-    tables.write_parquet(select, tables.state / "gold" / f"{table.split('.')[1]}_catalogue" / "catalogue.parquet")
-
-
-def _catalogue_shape(row: dict[str, str]) -> str:
-    return json.dumps([dict.fromkeys(row, "VARCHAR")])
+    shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
+    select = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
+    tables.write_parquet(
+        select, tables.state / "gold" / f"{table.split('.')[1]}_catalogue" / "catalogue.parquet"
+    )
 
 
 ALL_TIME = "as of the day"
@@ -161,9 +166,9 @@ def _column_schema(entity: str, features: list[engine.Feature]) -> dg.TableSchem
         dg.TableColumn("as_of", "date", "the last day whose data were seen, inclusive"),
     ]
     columns += [
-        dg.TableColumn(f.name, "double", f"{f.formula}, {f.window or ALL_TIME}; {f.unit}; null: {f.null_means}")
+        dg.TableColumn(
+            f.name, "double", f"{f.formula}, {f.window or ALL_TIME}; {f.unit}; null: {f.null_means}"
+        )
         for f in features
     ]
     return dg.TableSchema(columns)
-
-

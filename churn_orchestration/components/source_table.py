@@ -12,7 +12,15 @@ from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import contract as contracts
-from churn_orchestration.components.days import accepted_spec, blocked, daily, require_initial_load, settle, shown_in, wanted
+from churn_orchestration.components.days import (
+    accepted_spec,
+    blocked,
+    daily,
+    require_initial_load,
+    settle,
+    shown_in,
+    wanted,
+)
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal, quoted, within
 
@@ -25,7 +33,9 @@ class ColumnSpec(dg.Model, dg.Resolvable):
     name: str = Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", description="its name from bronze on")
     source: str | None = Field(None, alias="from", description="its name in the file, where that differs")
     type: str = Field("text", description=f"one of {', '.join(contracts.TYPES)} (decimal(p, s) too)")
-    format: str | None = Field(None, description="how a date or timestamp is written, e.g. %d/%m/%Y; ISO if not given")
+    format: str | None = Field(
+        None, description="how a date or timestamp is written, e.g. %d/%m/%Y; ISO if not given"
+    )
     required: bool = Field(False, description="a row without it goes to quarantine")
     pii: Literal["drop", "hash"] | None = Field(None, description="drop it after raw, or keep a keyed hash")
     description: str = Field("", description="what it means, with its unit")
@@ -41,23 +51,33 @@ class ColumnSpec(dg.Model, dg.Resolvable):
 class QuerySpec(dg.Model, dg.Resolvable):
     """A table behind an SQL connection instead of files."""
 
-    url_variable: str = Field(description="environment variable with an SQLAlchemy URL or a DuckDB file's path")
+    url_variable: str = Field(
+        description="environment variable with an SQLAlchemy URL or a DuckDB file's path"
+    )
     sql: str = Field(description="one select; :first_day and :last_day are the landing days asked for")
 
 
 class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     """Lands one source and judges every row by its declared contract."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="the table's name in raw, bronze and quarantine")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="the table's name in raw, bronze and quarantine"
+    )
     description: str = Field("", description="grain and meaning of a row, shown in the UI")
     files: str | None = Field(None, description='glob below the landing folder, e.g. "orders/{day}.csv.gz"')
     delimiter: str = Field(",", description="of CSV files")
     encoding: str = Field("utf-8", description="of CSV files: utf-8, utf-16 or latin-1")
     query: QuerySpec | None = Field(None, description="read from a database instead of files")
-    columns: list[ColumnSpec] = Field(min_length=1, description="the contract; other columns stay behind in raw")
-    event_time: str | None = Field(None, description="the date or timestamp column that says when it happened")
+    columns: list[ColumnSpec] = Field(
+        min_length=1, description="the contract; other columns stay behind in raw"
+    )
+    event_time: str | None = Field(
+        None, description="the date or timestamp column that says when it happened"
+    )
     key: list[str] = Field([], description="columns that identify a row; without it nothing is deduplicated")
-    where: dict[str, str] = Field({}, description="rules a row must meet, name: SQL condition over the columns")
+    where: dict[str, str] = Field(
+        {}, description="rules a row must meet, name: SQL condition over the columns"
+    )
     missing_file: Literal["warn", "fail"] = Field("warn", description="what a day without its file means")
     expectations: list[dict[str, Any]] = Field([], description="Great Expectations: type and its arguments")
 
@@ -69,12 +89,15 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{self.name}: column {', '.join(sorted(twice))} is declared twice")
         for what, used in (("event_time", [self.event_time] if self.event_time else []), ("key", self.key)):
-            for column in used:
-                if column not in names:
-                    raise ValueError(f'{self.name}: {what} names "{column}", which is no column ({", ".join(names)})')
+            if unknown := [name for name in used if name not in names]:
+                raise ValueError(
+                    f'{self.name}: {what} names "{unknown[0]}", which is no column ({", ".join(names)})'
+                )
         for column in self.columns:
             if column.name == self.event_time and column.type not in ("date", "timestamp", "timestamptz"):
-                raise ValueError(f"{self.name}: event_time {column.name} is {column.type}; a date or timestamp is needed")
+                raise ValueError(
+                    f"{self.name}: event_time {column.name} is {column.type}; a date or timestamp is needed"
+                )
         for expectation in self.expectations:
             if "type" not in expectation:
                 raise ValueError(f"{self.name}: an expectation without `type`: {expectation}")
@@ -83,7 +106,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     def contract(self, timezone: str) -> contracts.Contract:
         """The declared contract in the words of ``churn.contract``."""
         columns = tuple(
-            contracts.Column(c.name, c.source or c.name, c.type, c.format, c.required or c.name in self.key, c.pii)
+            contracts.Column(
+                c.name, c.source or c.name, c.type, c.format, c.required or c.name in self.key, c.pii
+            )
             for c in self.columns
         )
         where = tuple(self.where.items())
@@ -94,7 +119,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         business = Business.holding(context.path)
         contract = self.contract(business.settings.timezone)
         declaration = digest(self.files, self.delimiter, self.encoding, self.query, contract, business.start)
-        raw, bronze, quarantine = (dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine"))
+        raw, bronze, quarantine = (
+            dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
+        )
         about = self.description or f"The source {self.name}."
 
         @dg.asset(
@@ -112,7 +139,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 yield self._files_complete(raw, landed, business)
                 yield from settle(context, tables, raw, declaration, landed.rows, landed.refused)
 
-        shown = {layer: shown_in(business, layer, {"duckdb"}) | {"code_version": declaration} for layer in ("bronze", "quarantine")}
+        shown = {
+            layer: shown_in(business, layer, {"duckdb"}) | {"code_version": declaration}
+            for layer in ("bronze", "quarantine")
+        }
         refused = f"One row per refused record of {self.name}, with the rule that refused it."
         valid = f"{about}\n\nOne row per valid record, typed, under its declared names."
 
@@ -143,7 +173,13 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     about = {"dagster/partition_row_count": rows}
                     context.add_asset_metadata(about, asset_key=quarantine, partition_key=day.isoformat())
                 yield from settle(
-                    context, tables, bronze, declaration, judgement.rows, judgement.refused, judgement.metadata()
+                    context,
+                    tables,
+                    bronze,
+                    declaration,
+                    judgement.rows,
+                    judgement.refused,
+                    judgement.metadata(),
                 )
                 yield dg.MaterializeResult(
                     asset_key=quarantine, metadata={"rows": sum(judgement.quarantined.values())}
@@ -151,9 +187,13 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
 
         return dg.Definitions(assets=[raw_asset, bronze_asset])
 
-    def _land(self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]) -> Landed:
+    def _land(
+        self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]
+    ) -> Landed:
         if self.query:
-            return land_query(tables, business, self.name, self.query.url_variable, self.query.sql, contract, days)
+            return land_query(
+                tables, business, self.name, self.query.url_variable, self.query.sql, contract, days
+            )
         files = Files(self.files or "", self.delimiter, self.encoding)
         landed = land(tables, business, self.name, files, contract, days)
         if self.missing_file == "fail":
@@ -167,7 +207,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             asset_key=key,
             check_name="files_complete",
             passed=not landed.missing,
-            severity=dg.AssetCheckSeverity.ERROR if self.missing_file == "fail" else dg.AssetCheckSeverity.WARN,
+            severity=dg.AssetCheckSeverity.ERROR
+            if self.missing_file == "fail"
+            else dg.AssetCheckSeverity.WARN,
             description=f"no file for {listed}" if landed.missing else None,
             metadata={"missing_days": len(landed.missing), "landing": str(business.landing)},
         )
@@ -182,7 +224,7 @@ _CHECKS = {
 
 @dataclasses.dataclass
 class Judgement:
-    """What became of the raw rows of some days: counts by day, refused days, and the evidence of each check."""
+    """What became of the raw rows of some days: counts, refused days, and the evidence of each check."""
 
     rows: dict[dt.date, int]
     quarantined: dict[dt.date, int]
@@ -201,7 +243,7 @@ class Judgement:
 
     def checks(self, bronze: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
         """One result per check that ran."""
-        evidence = {
+        evidence: dict[str, dict[str, Any]] = {
             "conservation": {
                 "bronze": sum(self.rows.values()),
                 "quarantine": sum(self.quarantined.values()),
@@ -220,8 +262,10 @@ class Judgement:
             )
 
 
-def judge(tables: Tables, source: SourceTable, contract: contracts.Contract, days: list[dt.date]) -> Judgement:
-    """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass, whole or not."""
+def judge(
+    tables: Tables, source: SourceTable, contract: contracts.Contract, days: list[dt.date]
+) -> Judgement:
+    """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass."""
     raw, bronze, quarantine = (f"{layer}.{source.name}" for layer in ("raw", "bronze", "quarantine"))
     refused = blocked(tables, [raw], days)
     schema, new_columns = _schema_faults(tables, source, [day for day in days if day not in refused])
@@ -235,12 +279,17 @@ def judge(tables: Tables, source: SourceTable, contract: contracts.Contract, day
         with tables.transaction():
             judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
             judgement.quarantined = tables.replace_days(quarantine, good, _refused_rows(raw))
-        # The audit reads what is committed: DuckDB 2.0 prunes by statistics that miss a transaction's own rows.
+        # The audit reads what is committed: DuckDB 2.0 may filter away rows of its own transaction.
         _audit(tables, source, judgement, good)
         if judgement.faults["conservation"] or judgement.faults.get("expectations"):
-            tables.replace_days(bronze, [day for day in good if day in judgement.refused], f"from {bronze} limit 0")
+            tables.replace_days(
+                bronze, [day for day in good if day in judgement.refused], f"from {bronze} limit 0"
+            )
         for day in judgement.quarantined:
-            tables.write_parquet(_masked(contract, quarantine, day), tables.state / "quarantine" / source.name / f"{day}.parquet")
+            tables.write_parquet(
+                _masked(contract, quarantine, day),
+                tables.state / "quarantine" / source.name / f"{day}.parquet",
+            )
     for day in refused:
         judgement.rows.pop(day, None)
     return judgement
@@ -270,12 +319,14 @@ def _schema_faults(
             continue
         undeclared |= dict.fromkeys(name for name in header if name not in declared)
         if absent := [name for name in declared if name not in header]:
-            hint = f'; is "{source.delimiter}" the delimiter?' if len(header) == 1 and len(declared) > 1 else ""
+            hint = (
+                f'; is "{source.delimiter}" the delimiter?' if len(header) == 1 and len(declared) > 1 else ""
+            )
             faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)}){hint}'
     present = tables.columns(f"raw.{source.name}")
     if absent := [name for name in declared if name not in present]:
         columns = ", ".join(name for name in present if not name.startswith("_"))
-        faults |= {day: f'{source.name} has no column "{absent[0]}" (columns: {columns})' for day in days}
+        faults |= dict.fromkeys(days, f'{source.name} has no column "{absent[0]}" (columns: {columns})')
     return faults, list(undeclared)
 
 
@@ -284,13 +335,16 @@ def _audit(tables: Tables, source: SourceTable, judgement: Judgement, days: list
     counted = {
         layer: dict(
             tables.rows(
-                f"select _partition, count(*) from {layer}.{source.name} where {within('_partition', days)} group by 1"
+                f"select _partition, count(*) from {layer}.{source.name} "
+                f"where {within('_partition', days)} group by 1"
             )
         )
         for layer in ("raw", "bronze", "quarantine")
     }
     judgement.rules = dict(
-        tables.rows("select _rule, count(*) from _judged where _rule is not null group by 1 order by 2 desc, 1")
+        tables.rows(
+            "select _rule, count(*) from _judged where _rule is not null group by 1 order by 2 desc, 1"
+        )
     )
     judgement.duplicates = dict(
         tables.rows("select _partition, count(*) from _judged where _rule = 'duplicate' group by 1")
@@ -314,12 +368,14 @@ def _set_pii_key(tables: Tables, contract: contracts.Contract) -> None:
     if any(column.pii == "hash" for column in contract.columns):
         key = os.environ.get("CHURN_PII_KEY")
         if not key:
-            raise BusinessError("a column is declared `pii: hash`: set CHURN_PII_KEY to the secret key of the hash")
+            raise BusinessError(
+                "a column is declared `pii: hash`: set CHURN_PII_KEY to the secret key of the hash"
+            )
         tables.db.execute("set variable pii_key = ?", [key])
 
 
 def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
-    """Quarantined rows as the door may show them: personal data hidden, and whole lines that may hold some."""
+    """Quarantined rows as the door shows them: personal data hidden, and whole lines that may hold some."""
     personal = dict.fromkeys(column.source for column in contract.columns if column.pii)
     hidden = [f"case when {quoted(name)} is not null then '***' end as {quoted(name)}" for name in personal]
     hidden += ["case when detail is not null then '***' end as detail"] if personal else []

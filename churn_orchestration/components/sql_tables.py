@@ -12,7 +12,15 @@ from pydantic import Field
 from sqlglot import exp
 
 from churn_orchestration.business import Business, BusinessError, digest
-from churn_orchestration.components.days import accepted_spec, blocked, daily, require_initial_load, settle, table_of, wanted
+from churn_orchestration.components.days import (
+    accepted_spec,
+    blocked,
+    daily,
+    require_initial_load,
+    settle,
+    table_of,
+    wanted,
+)
 from churn_orchestration.warehouse import Warehouse, within
 
 PARTITION = "_partition"
@@ -46,15 +54,17 @@ class SqlTable:
             raise BusinessError(f"{path}: not valid SQL: {error}") from None
         if len(statements) != 1 or not isinstance(statements[0], exp.Query):
             raise BusinessError(f"{path}: wanted one select, got {len(statements)} statements")
-        [tree] = statements
+        tree = statements[0]
         carried = tree.named_selects
         if PARTITION not in carried and "*" not in carried:
             raise BusinessError(
-                f"{path}: the select does not carry {PARTITION} through; add it, so that a day can be refreshed alone"
+                f"{path}: the select does not carry {PARTITION} through; add it, so that a day is its own"
             )
         upstream = sorted({f"{table.db}.{table.name}" for table in tree.find_all(exp.Table) if table.db})
         if not upstream:
-            raise BusinessError(f"{path}: reads no table; name upstreams with their layer, such as bronze.orders")
+            raise BusinessError(
+                f"{path}: reads no table; name upstreams with their layer, such as bronze.orders"
+            )
         return cls(path, text.rstrip().rstrip(";"), _opening_comment(text), tuple(upstream))
 
 

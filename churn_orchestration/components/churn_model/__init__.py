@@ -30,7 +30,9 @@ class EndSpec(dg.Model, dg.Resolvable):
 class SnapshotSpec(dg.Model, dg.Resolvable):
     """The as_ofs of a training snapshot."""
 
-    as_ofs: int = Field(6, ge=1, description="how many, one calendar month apart, the newest matured one last")
+    as_ofs: int = Field(
+        6, ge=1, description="how many, one calendar month apart, the newest matured one last"
+    )
     min_history_days: int = Field(28, ge=1, description="days of data that an as_of needs")
 
 
@@ -38,7 +40,9 @@ class BandSpec(dg.Model, dg.Resolvable):
     """Where medium, high and critical begin."""
 
     edges: tuple[float, float, float] = Field((0.3, 0.5, 0.7), description="lower ends, ascending")
-    relative_to: Literal["probability", "base_rate"] = Field("probability", description="or multiples of the base rate")
+    relative_to: Literal["probability", "base_rate"] = Field(
+        "probability", description="or multiples of the base rate"
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> "BandSpec":
@@ -59,13 +63,17 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     settle_days: int = Field(0, ge=0, description="days that late rows get before a silence is called churn")
     observation_days: int | Literal["all"] = Field("all", description="inactivity: active within, at as_of")
     end: EndSpec | None = Field(None, description="event: the table of ending events")
-    snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
+    snapshots: SnapshotSpec = Field(
+        default_factory=SnapshotSpec, description="the as_ofs of a training snapshot"
+    )
     learner: Literal["blend", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
         "blend", description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds"
     )
     test_as_ofs: int = Field(3, ge=1, description="later as_ofs on which a candidate is graded")
     bands: BandSpec = Field(BandSpec(), description="bands of risk")
-    value: str = Field(description="the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d")
+    value: str = Field(
+        description="the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChurnModel":
@@ -78,26 +86,37 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets snapshots/x, models/x and predictions/x."""
         business = Business.holding(context.path)
-        tables = {table.name: table for table in context.component_tree.get_all_components(of_type=FeatureTable)}
+        tables = {
+            table.name: table for table in context.component_tree.get_all_components(of_type=FeatureTable)
+        }
         place = context.path / "defs.yaml"
         if self.features not in tables:
-            raise BusinessError(f'{place}: {self.name}: no feature table "{self.features}" (there are: {", ".join(tables)})')
+            raise BusinessError(
+                f'{place}: {self.name}: no feature table "{self.features}" (there are: {", ".join(tables)})'
+            )
         asked = self.asked(tables[self.features], str(place))
-        assets = [snapshot_asset(business, asked), model_asset(business, asked), prediction_asset(business, asked)]
+        assets = [
+            snapshot_asset(business, asked),
+            model_asset(business, asked),
+            prediction_asset(business, asked),
+        ]
         return dg.Definitions(assets=assets)
 
     def asked(self, table: FeatureTable, place: str) -> AskedQuestion:
-        """The question in the words of ``churn.labels``. Raises BusinessError for a name that is not there."""
+        """The question in the words of ``churn.labels``. Raises BusinessError for an unknown name."""
         declared = table.declared()
         sources = {source.name: source for source in declared.sources}
         if self.activity not in sources:
-            raise BusinessError(f'{place}: {self.name}: activity "{self.activity}" is no source of {table.name} ({", ".join(sources)})')
+            raise BusinessError(
+                f'{place}: {self.name}: activity "{self.activity}" is no source of {table.name}, which has '
+                f"{', '.join(sources)}"
+            )
         names = [feature.name for feature in catalogue(declared)]
         if self.value not in names:
-            raise BusinessError(f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}, such as {names[-1]}')
-        end = self.end and EventSource(
-            "end", self.end.table, self.end.entity or declared.entity, self.end.noun, tuple(self.end.key)
-        )
+            raise BusinessError(f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}')
+        end = None
+        if spec := self.end:
+            end = EventSource("end", spec.table, spec.entity or declared.entity, spec.noun, tuple(spec.key))
         question = Question(
             self.name,
             self.kind,

@@ -1,4 +1,4 @@
-"""A look back: train at a cut-off, score that day, grade on what matured since. The same functions as the assets."""
+"""A look back: train at a cut-off, score that day, grade on what matured since; by the assets' functions."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,9 @@ def backtest(
     features = f"({features_at(question.features, as_of)})"
     frame = tables.db.execute(labelled(question, features, as_of, known_by)).df()
     if frame["label"].nunique() < 2:
-        raise BusinessError(f"{asked.name}: the {len(frame)} customers of {as_of} all had the same outcome: no grade")
+        raise BusinessError(
+            f"{asked.name}: the {len(frame)} customers of {as_of} all had the same outcome: no grade"
+        )
     model = tracking.load(asked.name, record["mlflow_version"])
     by = Forecaster(record["model_version"], model, record["base_rate"])
     table = f"predictions.{asked.name}"
@@ -56,8 +58,9 @@ def backtest(
     return {
         "question": asked.name, "as_of": str(as_of), "graded_on_data_until": str(known_by),
         "entities": len(frame), "base_rate": float(frame["label"].mean()),
-        "model_version": record["model_version"], "trained_on": record["as_ofs"], "learner": record["learner"],
-        "stored": stored, "report": evaluations.graded(frame, forecasts, question.entity),
+        "model_version": record["model_version"], "trained_on": record["as_ofs"],
+        "learner": record["learner"], "stored": stored,
+        "report": evaluations.graded(frame, forecasts, question.entity),
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import decisions
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal, write_text
+from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,9 @@ def train(
         write_text(path, json.dumps(record, indent=1))
     decided = decisions.Decision(record["decision"], record["reason"])
     if trigger == decisions.BACKTEST:
-        decided = decisions.Decision(decisions.BACKTEST, f"trained to look back; it would have been: {decided.decision}")
+        decided = decisions.Decision(
+            decisions.BACKTEST, f"trained to look back; it would have been: {decided.decision}"
+        )
     facts = {"model_version": version, "cutoff": str(cutoff), "mlflow_version": record["mlflow_version"]}
     ledger.append(
         tables.state, asked.name, decided.decision, decided.reason, trigger, record["evaluation"], **facts
@@ -68,7 +70,9 @@ def _trained(
         evaluation = evaluations.evaluate(frame, question, asked.learner, asked.test_as_ofs)
         model = learners.fit(asked.learner, frame[columns], frame["label"], frame[question.entity])
     except learners.HopelessLabel as error:
-        raise BusinessError(f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}") from None
+        raise BusinessError(
+            f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
+        ) from None
     decided = decisions.decide(evaluation)
     number = tracking.find(asked.name, version)
     if number is None:
@@ -109,8 +113,10 @@ def _told(evaluation: "Evaluation | None") -> dict[str, Any]:
 
 
 def publish_models(tables: Tables, question: str) -> None:
-    """The table models.<question> of the door: one row per decision of the ledger, with the model's metrics."""
-    decided = [row for row in ledger.read(tables.state) if row["subject"] == question and row.get("model_version")]
+    """The table models.<question> of the door: one row per decision, with the model's metrics."""
+    decided = [
+        row for row in ledger.read(tables.state) if row["subject"] == question and row.get("model_version")
+    ]
     folder = tables.state / "models" / question
     rows = []
     for row in decided:
@@ -118,17 +124,20 @@ def publish_models(tables: Tables, question: str) -> None:
         report = record["evaluation"]["report"].get("model", {})
         metrics = {name: found["value"] for name, found in report.items() if isinstance(found, dict)}
         rows.append(
-            {name: row[name] for name in ("sequence", "model_version", "cutoff", "decision", "reason", "trigger")}
+            {
+                name: row[name]
+                for name in ("sequence", "model_version", "cutoff", "decision", "reason", "trigger")
+            }
             | {"learner": record["learner"], "mlflow_version": record["mlflow_version"]}
             | {name: metrics.get(name) for name in _METRICS}
         )
     import pandas as pd
 
     tables.db.register("_models", pd.DataFrame(rows))
-    metrics = ", ".join(f"{name}::double as {name}" for name in _METRICS)
+    measured = ", ".join(f"{name}::double as {name}" for name in _METRICS)
     select = (
         "select model_version, cutoff::date as cutoff, learner, decision, reason, trigger, mlflow_version, "
-        f"{metrics}, sequence from _models order by sequence"
+        f"{measured}, sequence from _models order by sequence"
     )
     tables.write_parquet(select, folder / "models.parquet")
     tables.db.unregister("_models")
@@ -148,10 +157,12 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(["snapshots", asked.name])],
-        description=f"One candidate per cut-off: graded on later, purged as_ofs, then refitted on all matured ones.\n\n"
-        f"{asked.sentence()} Served: {asked.learner}.",
+        description="One candidate per cut-off: graded on later, purged as_ofs, then refitted on all "
+        f"matured ones.\n\n{asked.sentence()} Served: {asked.learner}.",
         check_specs=[
-            dg.AssetCheckSpec("promoted", asset=key, description="It beats the rules and a constant on later days.")
+            dg.AssetCheckSpec(
+                "promoted", asset=key, description="It beats the rules and a constant on later days."
+            )
         ],
         group_name="models",
         owners=business.settings.owners,
@@ -192,7 +203,9 @@ def report_table(record: dict[str, Any]) -> str:
     lines = ["| forecaster | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     for forecaster, report in record["evaluation"]["report"].items():
         cells = [
-            f"{report[name]['value']:.3f} [{report[name]['low']:.3f}, {report[name]['high']:.3f}]" if name in report else ""
+            f"{report[name]['value']:.3f} [{report[name]['low']:.3f}, {report[name]['high']:.3f}]"
+            if name in report
+            else ""
             for name in names
         ]
         lines.append(f"| {forecaster} | " + " | ".join(cells) + " |")

@@ -1,4 +1,4 @@
-"""Predictions of a day: the champion's probability, band and reasons; the rules' where there is no champion."""
+"""Predictions of a day: probability, band and reasons by the champion; by the rules where there is none."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -49,7 +49,9 @@ def _loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
     return tracking.load(question, number)
 
 
-def score(asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster) -> "pd.DataFrame":
+def score(
+    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+) -> "pd.DataFrame":
     """Probability, band and reasons of each feature row, in its order.
 
     Parameters
@@ -70,7 +72,9 @@ def score(asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", 
         why = reasons(contributions(by.model, features)[0], features, words)
     else:
         gap = f"{source}_gap_days_mean_all"
-        probability = learners.rules_probability(frame[asked.silence], frame[gap], horizon.horizon_days).to_numpy()
+        probability = learners.rules_probability(
+            frame[asked.silence], frame[gap], horizon.horizon_days
+        ).to_numpy()
         used = frame[[asked.silence, gap]].astype(float)
         distinct = words.assign(family=words.index)  # the rules use two features, and say both
         why = reasons(used.fillna(horizon.horizon_days), used, distinct)
@@ -112,8 +116,9 @@ def write(tables: Tables, table: str, day: dt.date, scored: "pd.DataFrame", *, b
     tables.db.register("_scored", scored)
     select = f"""
 select {entity}, as_of::date as as_of, churn_probability::double as churn_probability, band::varchar as band,
-  reasons::varchar[] as reasons, model_version::varchar as model_version, label_known_on::date as label_known_on,
-  days_since_last::bigint as days_since_last, recent_value::double as recent_value, {backtest} as backtest
+  reasons::varchar[] as reasons, model_version::varchar as model_version,
+  label_known_on::date as label_known_on, days_since_last::bigint as days_since_last,
+  recent_value::double as recent_value, {backtest} as backtest
 from _scored order by {entity}"""
     rows = tables.replace_days(table, [day], select)[day]
     tables.db.unregister("_scored")
@@ -136,16 +141,20 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             dg.AssetKey(asked.gold.split(".")),
             dg.AssetDep(dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()),
         ],
-        description=f"One row per {asked.question.entity} and day: probability, band, reasons and what scored it.\n\n"
-        f"{asked.sentence()} A day is scored by the champion of that day; before any model, by the rules.",
+        description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."
+        f"\n\n{asked.sentence()} The champion of the day scores it; before any model, the rules do.",
         check_specs=[
             accepted_spec(key),
-            dg.AssetCheckSpec("somebody_is_scored", asset=key, description="The population of the day is not empty."),
+            dg.AssetCheckSpec(
+                "somebody_is_scored", asset=key, description="The population of the day is not empty."
+            ),
         ],
         code_version=digest(asked),
         **daily(business, "predictions", {"parquet", "scikitlearn"}),
     )
-    def predictions(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
+    def predictions(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
+    ) -> Iterator[Any]:
         with warehouse.open() as tables:
             rows, refused = score_days(tables, tracking, asked, wanted(context))
             tables.publish()
@@ -168,5 +177,3 @@ def _version(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
     if champion is None:
         return {"model_version": RULES}
     return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}
-
-

@@ -40,8 +40,8 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     if not grid:
         wanted = question.horizon.newest_as_of(cutoff)
         raise BusinessError(
-            f"{question.name}: no as_of has matured by {cutoff}: its newest would be {wanted}, and data begin on "
-            f"{first_day}, {asked.min_history_days} days of which an as_of needs; use a later cut-off"
+            f"{question.name}: no as_of has matured by {cutoff}: its newest is {wanted}, and data "
+            f"begin on {first_day}, {asked.min_history_days} days of which an as_of needs; use a later cut-off"
         )
     selects = [
         f"select *, date '{cutoff}' as cutoff from "
@@ -57,8 +57,8 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     if not rows:
         beside.unlink()
         raise BusinessError(
-            f"{question.name}: nobody was active in the observation window ({question.observation_days} days) of "
-            f"any as_of from {grid[0]} to {grid[-1]}"
+            f"{question.name}: nobody was active in the observation window ({question.observation_days} "
+            f"days) of any as_of from {grid[0]} to {grid[-1]}"
         )
     content = sha256(beside)
     path = folder / f"{cutoff}-{content[:12]}.parquet"
@@ -78,7 +78,9 @@ def require_standing(tables: Tables, business: Business, question: Question, unt
     sources = [*question.features.sources, *([question.terminal] if question.terminal else [])]
     for table in sorted({source.table for source in sources}):
         if reason := tables.not_standing(table, business.start, max(until, business.start)):
-            raise BusinessError(f"{question.name}: {reason}; `churn run --to {max(until, business.start)}` first")
+            raise BusinessError(
+                f"{question.name}: {reason}; `churn run --to {max(until, business.start)}` first"
+            )
 
 
 def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]:
@@ -89,8 +91,8 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
     path = folder / manifest["file"]
     if (found := sha256(path)) != manifest["sha256"]:
         raise BusinessError(
-            f"{path} was changed after it was written (SHA-256 {found[:12]}..., wanted {manifest['sha256'][:12]}...): "
-            "materialize its snapshot again"
+            f"{path} was changed after it was written (SHA-256 {found[:12]}, not "
+            f"{manifest['sha256'][:12]}): materialize its snapshot again"
         )
     return pd.read_parquet(path), manifest
 
@@ -124,8 +126,8 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
     @dg.asset(
         key=key,
         deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
-        description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the end of "
-        f"the cut-off day.\n\n{asked.sentence()}",
+        description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the "
+        f"end of the cut-off day.\n\n{asked.sentence()}",
         check_specs=[dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True)],
         group_name="snapshots",
         owners=business.settings.owners,
@@ -152,5 +154,3 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         )
 
     return snapshot
-
-

@@ -1,0 +1,36 @@
+# The front door. `make demo`, `make test`, `make ui`, `make check`, `make results`.
+PYTHON ?= python3.11
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+.PHONY: demo test ui check results clean
+
+demo: $(READY)  ## a simulated company, from landing files to ranked customers
+	$(BIN)/churn demo
+
+test: $(READY)  ## the whole suite
+	$(BIN)/python -m pytest
+
+ui: $(READY)  ## the Dagster UI on the demo (BUSINESS=examples/... for another, PORT=3000)
+	$(BIN)/churn $(if $(BUSINESS),--business $(BUSINESS)) ui --port $(or $(PORT),3000)
+
+check: $(READY)  ## lint, format, types, YAML and definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/dg check yaml
+	$(BIN)/dg check defs
+
+results: $(READY)  ## docs/results.md, from the real data in the folder that CHURN_REAL_DATA names
+	$(BIN)/python -m benchmarks.results
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo "Python 3.11 or 3.12 is needed, $(PYTHON) is `$(PYTHON) --version`: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+clean:  ## remove the environment; data/ stays
+	rm -rf .venv
