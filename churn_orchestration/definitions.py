@@ -1,6 +1,7 @@
 """Everything Dagster loads: the components of one business, its resources, jobs, schedule and sensor."""
 
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -21,11 +22,14 @@ def defs() -> dg.Definitions:
 
 def definitions_of(business: Business) -> dg.Definitions:
     """The definitions of a business, wherever its folder lies."""
-    tree = component_tree(business)
-    found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
-    return dg.Definitions.merge(
-        found, automation(business, sources), dg.Definitions(resources=resources(business))
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", dg.BetaWarning
+        )  # about 40 of them a load, most of Dagster's own making
+        tree = component_tree(business)
+        found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
+        bound = dg.Definitions(resources=resources(business))
+        return dg.Definitions.merge(found, automation(business, sources), bound)
 
 
 def component_tree(business: Business) -> ComponentTree:

@@ -61,7 +61,9 @@ def layers_text(business: Business) -> str:
         told = ""
         if layer == "raw":
             valid, refused = (counted.get(f"{other}.{source}", 0) for other in ("bronze", "quarantine"))
-            told = f"= {valid:,} bronze + {refused:,} quarantine + {rows - valid - refused:,} exact duplicates"
+            told = (
+                f"= {valid:,} bronze + {refused:,} quarantine + {rows - valid - refused:,} exact duplicates"
+            )
         table.add_row(name, f"{rows:,}", told)
     return _text(table)
 

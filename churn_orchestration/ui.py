@@ -1,8 +1,7 @@
-"""The Dagster UI of a business: the right home, the right business, and one process group to stop."""
+"""The Dagster UI of a business: the right home, the right business, a free port."""
 
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from churn_orchestration.runs import dagster_home
 
 
 def serve(business: Business, port: int) -> None:
-    """Run the UI and its daemon until they end, on this machine only."""
+    """Become the UI and its daemon, for this machine only; Ctrl-C ends both."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -26,8 +25,7 @@ def serve(business: Business, port: int) -> None:
     command = [str(tools / "dagster"), "dev", "-m", "churn_orchestration.definitions", *address]
     if (checkout / "pyproject.toml").is_file():
         command = [str(tools / "dg"), "dev", "--use-active-venv", *address]
-    else:
-        checkout = Path.cwd()
+        os.chdir(checkout)
     sys.stderr.write(f"{business.name}: http://127.0.0.1:{port}/asset-groups (Ctrl-C stops it)\n")
     os.environ["VIRTUAL_ENV"] = str(tools.parent)
-    sys.exit(subprocess.call(command, cwd=checkout))
+    os.execv(command[0], command)

@@ -1,14 +1,14 @@
 """Bands of risk."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 BANDS = ("low", "medium", "high", "critical")
 
 
-def band(
-    probability: ArrayLike, edges: tuple[float, float, float], base_rate: float | None = None
-) -> list[str]:
+def band(probability: ArrayLike, edges: Sequence[float], base_rate: float | None = None) -> list[str]:
     """The band of each probability; an edge belongs to the band above it.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from churn_orchestration.business import Business
-from churn_orchestration.warehouse import POOL, Tables
+from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
 
 ACCEPTED = "accepted"
 
@@ -87,6 +87,8 @@ def settle(
         tables.record(table, "stored", good, declaration)
         for day, reason in refused.items():
             tables.record(table, "refused", {day: 0}, declaration, reason)
+    if refused or key.path[0] in PARQUET_LAYERS:
+        tables.publish()
     still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
     for day, count in good.items():
         about = {"dagster/partition_row_count": count, **(metadata or {}).get(day, {})}

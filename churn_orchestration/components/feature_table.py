@@ -117,7 +117,6 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             with warehouse.open() as tables:
                 rows, refused = build_days(tables, table_of(key), declared, business, wanted(context))
                 write_catalogue(tables, table_of(key), features)
-                tables.publish()
                 yield from settle(context, tables, key, digest(declared), rows, refused)
 
         return dg.Definitions(assets=[gold])

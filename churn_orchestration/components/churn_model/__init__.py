@@ -39,15 +39,15 @@ class SnapshotSpec(dg.Model, dg.Resolvable):
 class BandSpec(dg.Model, dg.Resolvable):
     """Where medium, high and critical begin."""
 
-    edges: tuple[float, float, float] = Field((0.3, 0.5, 0.7), description="lower ends, ascending")
+    edges: list[float] = Field([0.3, 0.5, 0.7], description="lower ends of medium, high and critical")
     relative_to: Literal["probability", "base_rate"] = Field(
         "probability", description="or multiples of the base rate"
     )
 
     @model_validator(mode="after")
     def _ascending(self) -> "BandSpec":
-        if list(self.edges) != sorted(set(self.edges)) or self.edges[0] <= 0:
-            raise ValueError(f"bands: edges {self.edges} do not ascend from above 0")
+        if len(self.edges) != 3 or self.edges != sorted(set(self.edges)) or self.edges[0] <= 0:
+            raise ValueError(f"bands: edges {self.edges}: wanted three numbers that ascend from above 0")
         return self
 
 
@@ -63,9 +63,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     settle_days: int = Field(0, ge=0, description="days that late rows get before a silence is called churn")
     observation_days: int | Literal["all"] = Field("all", description="inactivity: active within, at as_of")
     end: EndSpec | None = Field(None, description="event: the table of ending events")
-    snapshots: SnapshotSpec = Field(
-        default_factory=SnapshotSpec, description="the as_ofs of a training snapshot"
-    )
+    snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
     learner: Literal["blend", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
         "blend", description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds"
     )
@@ -133,7 +131,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.snapshots.min_history_days,
             self.learner,
             self.test_as_ofs,
-            self.bands.edges,
+            tuple(self.bands.edges),
             self.bands.relative_to == "base_rate",
             self.value,
         )

@@ -157,7 +157,6 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
     ) -> Iterator[Any]:
         with warehouse.open() as tables:
             rows, refused = score_days(tables, tracking, asked, wanted(context))
-            tables.publish()
             empty = [str(day) for day, count in rows.items() if not count]
             yield dg.AssetCheckResult(
                 asset_key=key,

@@ -25,7 +25,7 @@ class AskedQuestion:
     min_history_days: int
     learner: str
     test_as_ofs: int
-    edges: tuple[float, float, float]
+    edges: tuple[float, ...]
     relative_bands: bool
     value: str
 
@@ -51,8 +51,8 @@ class AskedQuestion:
         noun = question.activity.noun
         gap = f" after a gap of {horizon.gap_days} days" if horizon.gap_days else ""
         if question.kind == "event" and question.terminal:
-            return f"Churn: a {question.terminal.noun} in the next {horizon.horizon_days} days{gap}."
-        among = f"a {noun} in the last {question.observation_days} days"
+            return f"Churn: any {question.terminal.noun} in the next {horizon.horizon_days} days{gap}."
+        among = f"any {noun} in the last {question.observation_days} days"
         if question.observation_days == ALL:
             among = f"any {noun} so far"
         return f"Churn: no {noun} in the next {horizon.horizon_days} days{gap}, among those with {among}."
