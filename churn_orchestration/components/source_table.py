@@ -279,7 +279,6 @@ def judge(
         with tables.transaction():
             judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
             judgement.quarantined = tables.replace_days(quarantine, good, _refused_rows(raw))
-        # The audit reads what is committed: DuckDB 2.0 may filter away rows of its own transaction.
         _audit(tables, source, judgement, good)
         if judgement.faults["conservation"] or judgement.faults.get("expectations"):
             tables.replace_days(

@@ -1,0 +1,1 @@
+"""Runnable measurements; none is a test."""
