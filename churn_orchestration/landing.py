@@ -3,30 +3,24 @@
 A file first taken in while day k is refreshed belongs to k for ever; a repeated refresh reads the same files.
 """
 
-import csv
 import datetime as dt
-import gzip
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.calendar import days_between
-from churn_orchestration.warehouse import Tables, literal, quoted, within
-
-if TYPE_CHECKING:
-    import pandas as pd
+from churn_orchestration.reading import Shape, UnreadableFileError, read, shape_of
+from churn_orchestration.warehouse import Tables, content_hash, literal, quoted, within
 
 _DAY = re.compile(r"\{day(?::([^}]+))?\}")
-_CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 
 
 @dataclass(frozen=True)
@@ -92,12 +86,6 @@ class _Taken:
     known_on: dt.date | None
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def land(
     tables: Tables,
     business: Business,
@@ -110,13 +98,19 @@ def land(
     take = _take_daily if files.is_daily else _take_history
     taken, entries, refused = take(tables, business, name, files, contract, days)
     landed = Landed(rows=dict.fromkeys(days, 0), refused=refused)
-    groups = list(_reading(tables, files, contract, taken, landed))
+    shapes: dict[str, list[str]] = {}
+    groups = list(_reading(tables, files, contract, taken, landed, shapes))
+    rows = [[*entry, shapes.get(entry[1])] for entry in entries]
     with tables.transaction():
-        if entries:
-            tables.db.executemany("insert into meta.manifest values (?, ?, ?, ?, ?, ?, ?, ?)", entries)
+        if rows:
+            tables.db.executemany("insert into meta.manifest values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         landed.rows |= _replace(tables, business, f"raw.{name}", contract, files, days, taken, groups)
     if files.is_daily:
         landed.missing = _missing(tables, business, name, files, days)
+        if business.start in days and not landed.rows[business.start] and not taken:
+            landed.refused[business.start] = (
+                f"no file {files.pattern} in the landing folder {business.landing}"
+            )
     return landed
 
 
@@ -128,9 +122,15 @@ def _take_daily(
     contract: contracts.Contract,
     days: list[dt.date],
 ) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
-    """Which files belong to ``days``: those taken in before; new ones, on the first day that sees them."""
+    """Which files belong to ``days``: those taken in before; new ones, on the first day that sees them.
+
+    A day that stands has seen all it could see: what is new now belongs to the first day that does not stand
+    yet, or to the last of ``days``. New content of a file replaces the old only where its day was refused, or
+    where that day alone is refreshed; else it is a correction, first known on the day that sees it.
+    """
     known = {file: entry for file, *entry in tables.rows(_MANIFEST, [name])}
     awaiting = {day for layer in ("raw", "bronze") for day in tables.refused(f"{layer}.{name}", dt.date.max)}
+    standing = tables.stored(f"raw.{name}") - awaiting
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     refused: dict[dt.date, str] = {}
@@ -138,33 +138,26 @@ def _take_daily(
         file, stat = path.relative_to(business.landing).as_posix(), path.stat()
         sha, size, mtime, partition, known_on = known.get(file, (None, None, None, None, None))
         if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
-            content = sha256(path)
-            if content != sha and partition not in days:
+            content = content_hash(path)
+            replaced = partition in days and (
+                partition in awaiting or partition not in standing or len(days) == 1
+            )
+            if content != sha and not replaced:
                 if partition in awaiting:
                     continue  # the refused day is mended by refreshing that day, not by a later one
-                first = next(
-                    (day for day in days if day >= max(expected or business.start, business.start)), None
-                )
+                seeing = [day for day in days if day >= max(expected or business.start, business.start)]
+                first = next((day for day in seeing if day not in standing), seeing[-1] if seeing else None)
                 if sha and first and not contract.key:
                     refused[first] = (
-                        f"{file} changed after {partition} took it in, and without a key its rows cannot be "
-                        f"told from the earlier ones: refresh that day (--from {partition}) or declare a key"
+                        f"{file} changed after {partition} took it in, and without a key its rows cannot be told "
+                        f"from the earlier ones: refresh that day alone (--from {partition} --to {partition}) "
+                        "or declare a key"
                     )
                 if first is None or first in refused:
                     continue
-                partition, known_on = first, expected if first == business.start else first
-            entries.append(
-                [
-                    name,
-                    file,
-                    content,
-                    stat.st_size,
-                    stat.st_mtime_ns,
-                    partition,
-                    known_on,
-                    _header(path, files),
-                ]
-            )
+                initial = first == business.start and first not in standing
+                partition, known_on = first, expected if initial else first
+            entries.append([name, file, content, stat.st_size, stat.st_mtime_ns, partition, known_on])
         if partition in days:
             taken.append(_Taken(path, file, partition, known_on))
     return taken, entries, refused
@@ -196,10 +189,9 @@ def _take_history(
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     for path, _ in found:
-        file, stat, content = path.relative_to(business.landing).as_posix(), path.stat(), sha256(path)
-        header = _header(path, files)
+        file, stat, content = path.relative_to(business.landing).as_posix(), path.stat(), content_hash(path)
         entries += [
-            [name, file, content, stat.st_size, stat.st_mtime_ns, day, None, header]
+            [name, file, content, stat.st_size, stat.st_mtime_ns, day, None]
             for day in days
             if (file, content, day) not in recorded
         ]
@@ -207,129 +199,57 @@ def _take_history(
     return taken, entries, {}
 
 
-def _header(path: Path, files: Files) -> list[str] | None:
-    """The column names of a CSV file; None where it has none or is of another kind."""
-    if not path.name.endswith(_CSV_ENDINGS):
-        return None
-    opened = gzip.open if path.suffix == ".gz" else open
-    encoding = "utf-8-sig" if files.encoding == "utf-8" else files.encoding
-    try:
-        with opened(path, "rt", encoding=encoding, newline="") as handle:
-            return next(csv.reader(handle, delimiter=files.delimiter), None)
-    except (OSError, EOFError, UnicodeError, csv.Error):
-        return None
-
-
 def _reading(
-    tables: Tables, files: Files, contract: contracts.Contract, taken: list[_Taken], landed: Landed
-) -> Iterator[str]:
-    """One temporary table of raw rows per set of files that share a shape; unreadable files are refused."""
-    groups: dict[tuple[str, ...], list[_Taken]] = {}
-    for item in taken:
-        is_csv = item.path.name.endswith(_CSV_ENDINGS)
-        header = tuple(_header(item.path, files) or ()) if is_csv else (item.path.suffix,)
-        if is_csv and (fault := _header_fault(header)):
-            landed.refused[item.partition] = f"{item.file}: {fault}"
-        else:
-            groups.setdefault(header, []).append(item)
-    for number, (header, items) in enumerate(groups.items()):
-        try:
-            _read(tables, f"_group_{number}", files, contract, header, items)
-        except duckdb.Error:
-            items = [item for item in items if _reads_alone(tables, files, contract, header, item, landed)]
-            if not items:
-                continue
-            _read(tables, f"_group_{number}", files, contract, header, items)
-        yield f"_group_{number}"
-
-
-def _header_fault(header: tuple[str, ...]) -> str | None:
-    if not any(header):
-        return "no header line could be read: the file is empty, damaged or of another encoding"
-    if twice := next((name for name in header if header.count(name) > 1), None):
-        return f'the header names column "{twice}" twice'
-    return None
-
-
-def _reads_alone(
     tables: Tables,
     files: Files,
     contract: contracts.Contract,
-    header: tuple[str, ...],
-    item: _Taken,
+    taken: list[_Taken],
     landed: Landed,
-) -> bool:
+    shapes: dict[str, list[str]],
+) -> Iterator[str]:
+    """One temporary table of raw rows per set of files of one shape; unreadable files refuse their day."""
+    declared = [column.source for column in contract.columns]
+    groups: dict[Shape, list[_Taken]] = {}
+    for item in taken:
+        try:
+            shape = shape_of(tables.db, item.path, files.delimiter, files.encoding, declared)
+        except UnreadableFileError as error:
+            landed.refused[item.partition] = f"{item.file} {error}"
+        else:
+            groups.setdefault(shape, []).append(item)
+            shapes[item.file] = list(shape.names)
+    for number, (shape, items) in enumerate(groups.items()):
+        try:
+            _read_group(tables, f"_group_{number}", files, shape, items)
+        except duckdb.Error:
+            items = [item for item in items if _reads_alone(tables, files, shape, item, landed)]
+            if not items:
+                continue
+            _read_group(tables, f"_group_{number}", files, shape, items)
+        yield f"_group_{number}"
+
+
+def _reads_alone(tables: Tables, files: Files, shape: Shape, item: _Taken, landed: Landed) -> bool:
     try:
-        _read(tables, "_group_alone", files, contract, header, [item])
+        _read_group(tables, "_group_alone", files, shape, [item])
     except duckdb.Error as error:
-        landed.refused[item.partition] = f"{item.file}: cannot be read: {str(error).splitlines()[0]}"
+        landed.refused[item.partition] = f"{item.file} cannot be read: {str(error).splitlines()[0]}"
         return False
     return True
 
 
-def _read(
-    tables: Tables,
-    table: str,
-    files: Files,
-    contract: contracts.Contract,
-    header: tuple[str, ...],
-    items: list[_Taken],
-) -> None:
+def _read_group(tables: Tables, table: str, files: Files, shape: Shape, items: list[_Taken]) -> None:
     db = tables.db
-    paths = "[" + ", ".join(literal(item.path) for item in items) + "]"
+    read(db, "_records", shape, [item.path for item in items], files.delimiter, files.encoding)
     db.execute(
-        "create or replace temp table _taken (path varchar, _file varchar, _partition date, known_on date)"
+        "create or replace temp table _taken (_path varchar, _file varchar, _partition date, known_on date)"
     )
     db.executemany(
         "insert into _taken values (?, ?, ?, ?)",
         [[str(item.path), item.file, item.partition, item.known_on] for item in items],
     )
-    if header == (".parquet",):
-        query = f"""select * exclude (filename, file_row_number), filename as path,
-            file_row_number + 1 as _line, null::varchar as _error
-            from read_parquet({paths}, filename = true, file_row_number = true, union_by_name = true)"""
-    elif header in {(".jsonl",), (".ndjson",), (".json",)}:
-        names = ", ".join(
-            f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(c.source for c in contract.columns)
-        )
-        query = f"""select * exclude (filename, _n), filename as path,
-            _n - min(_n) over (partition by filename) + 1 as _line, null::varchar as _error
-            from (select *, row_number() over () as _n from read_json({paths}, format = 'newline_delimited',
-            columns = {{{names}}}, filename = true))"""
-    else:
-        query = _csv_query(db, files, header, paths)
-    rows = f"select * exclude (path) from ({query}) join _taken using (path)"
+    rows = "select * exclude (_path) from _records join _taken using (_path)"
     db.execute(f"create or replace temp table {table} as {rows}")
-
-
-def _csv_query(db: duckdb.DuckDBPyConnection, files: Files, header: tuple[str, ...], paths: str) -> str:
-    """Good and malformed records of CSV files of one header; ``_line`` counts records, the header being 1."""
-    for kind in ("_errors", "_scans"):
-        db.execute(f"drop table if exists _rejects{kind}")
-    columns = ", ".join(f"{literal(name or f'column{n}')}: 'VARCHAR'" for n, name in enumerate(header))
-    db.execute(
-        f"""create or replace temp table _good as select *, row_number() over () as _n
-        from read_csv({paths}, header = true, auto_detect = false, all_varchar = true,
-            columns = {{{columns}}}, delim = {literal(files.delimiter)}, quote = '"', escape = '"',
-            encoding = {literal(files.encoding)}, null_padding = false, strict_mode = true, filename = true,
-            store_rejects = true, rejects_table = '_rejects_errors', rejects_scan = '_rejects_scans')"""
-    )
-    names = ", ".join(quoted(name or f"column{n}") for n, name in enumerate(header))
-    nulls = ", ".join(f"null::varchar as {quoted(name or f'column{n}')}" for n, name in enumerate(header))
-    # A rejected record at position r (header = 1) is the i-th of its file, so r - 1 - i good ones precede it.
-    return f"""
-with bad as (
-  select file_path as path, line, any_value(lower(error_type::varchar) || ': ' || csv_line) as _error
-  from _rejects_errors join _rejects_scans using (scan_id, file_id) group by all),
-before as (
-  select path, good, max(i) as skipped from (
-    select path, line - 1 - i as good, i from (
-      select path, line, row_number() over (partition by path order by line) as i from bad)) group by all),
-good as (select *, _n - min(_n) over (partition by filename) + 1 as _position from _good)
-select {names}, filename as path, _position + 1 + coalesce(skipped, 0) as _line, null::varchar as _error
-from good asof left join before on good.filename = before.path and good._position > before.good
-union all
-select {nulls}, path, line as _line, _error from bad"""
 
 
 def _replace(
@@ -345,7 +265,7 @@ def _replace(
     """Store what was read; rows whose file is gone from the landing folder by now stay as they are."""
     arrived = " union all by name ".join(f"(from {group})" for group in groups or [_empty(tables, contract)])
     if not files.is_daily:
-        arrived = _split_by_event_day(tables, contract, business.start, days, f"({arrived})")
+        arrived = _split_by_event_day(contract, business.start, days, f"({arrived})")
     if tables.columns(raw):
         tables.db.execute("create or replace temp table _again (_file varchar, _partition date)")
         partitions = {item: [item.partition] if files.is_daily else days for item in taken}
@@ -368,16 +288,13 @@ def _empty(tables: Tables, contract: contracts.Contract) -> str:
 
 
 def _split_by_event_day(
-    tables: Tables, contract: contracts.Contract, start: dt.date, days: list[dt.date], arrived: str
+    contract: contracts.Contract, first: dt.date, days: list[dt.date], arrived: str
 ) -> str:
-    """Give each record of a history the partition of its event's day; what has no day goes to the first."""
+    """Give each record the partition of its event's day; earlier ones and those without a day go to ``first``."""
     column = next(c for c in contract.columns if c.name == contract.event_time)
-    kinds = {name: kind for name, kind, *_ in tables.rows(f"describe (from {arrived})")}
-    if column.source not in kinds:
-        return f"(from {arrived})"
-    day = contracts.day(contract, contracts.typed(column, kinds[column.source], contract.timezone))
-    known = f"coalesce(_day, {literal(start)})"
-    partition = f"greatest({known}, {literal(start)})"
+    day = contracts.day(contract, contracts.typed(column, contract.timezone))
+    known = f"coalesce(_day, {literal(first)})"
+    partition = f"greatest({known}, {literal(first)})"
     return f"""
 select * exclude (_day) replace ({known} as known_on, {partition} as _partition)
 from (select *, {day} as _day from {arrived}) where {within(partition, days)}"""
@@ -406,45 +323,62 @@ def land_query(
     contract: contracts.Contract,
     days: list[dt.date],
 ) -> Landed:
-    """Take in what a query gives for ``days``, as ``raw.<name>``.
+    """Take in what a query gives for ``days``, as ``raw.<name>``, every value as text.
 
-    The query may use ``:first_day`` and ``:last_day``; the rows' days are those of their events, and in the
-    initial load ``:first_day`` is the first day with data.
+    The query may use ``:first_day`` and ``:last_day``. A row belongs to the day of its event; one of an earlier
+    day, or without a readable day, came late: it belongs to the first of ``days``. In the initial load
+    ``:first_day`` is the first day with data.
     """
     address = os.environ.get(url_variable)
     if not address:
         raise BusinessError(
             f"{name}: the environment variable {url_variable} is not set; it names the database"
         )
+    if contract.event_time is None:
+        raise BusinessError(f'{name}: the rows of a query are split by event day: give "event_time"')
     first = business.history_from if days[0] == business.start else days[0]
-    frame = _query(address, sql, {"first_day": first, "last_day": days[-1]})
-    frame["_line"] = range(1, len(frame) + 1)
-    frame["_file"], frame["_error"] = url_variable, None
-    tables.db.register("_frame", frame)
-    types = ", _error::varchar as _error, _line::bigint as _line, _file::varchar as _file"
-    tables.db.execute(
-        f"create or replace temp table _queried as select * exclude (_error, _line, _file){types}, "
-        f"{literal(days[0])} as known_on, {literal(days[0])} as _partition from _frame"
+    try:
+        names, rows = _query(address, sql, {"first_day": first, "last_day": days[-1]})
+    except Exception as error:  # whatever the driver raises: it is told with the source and the variable
+        told = str(error).strip().splitlines()[0]
+        raise BusinessError(f"{name}: the query on {url_variable} failed: {told}") from error
+    columns = ", ".join(f"{quoted(column)} varchar" for column in names)
+    tables.db.execute(f"create or replace temp table _queried ({columns}, _line bigint)")
+    if rows:
+        marks = ", ".join("?" * (len(names) + 1))
+        tables.db.executemany(
+            f"insert into _queried values ({marks})", [[*r, n] for n, r in enumerate(rows, 1)]
+        )
+    came = (
+        f"(select *, null::varchar as _error, {literal(url_variable)} as _file, {literal(days[0])} as known_on, "
+        f"{literal(days[0])} as _partition from _queried)"
     )
-    tables.db.unregister("_frame")
-    arrived = _split_by_event_day(tables, contract, business.start, days, "_queried")
+    arrived = _split_by_event_day(contract, days[0], days, came)
+    if days[0] != business.start:  # what comes late is known on the day that saw it
+        arrived = f"select * replace (_partition as known_on) from ({arrived})"
     with tables.transaction():
-        rows = tables.replace_days(f"raw.{name}", days, f"from ({arrived}) order by _partition, _file, _line")
-    return Landed(rows=rows)
+        stored = tables.replace_days(
+            f"raw.{name}", days, f"from ({arrived}) order by _partition, _file, _line"
+        )
+    return Landed(rows=stored)
 
 
-def _query(address: str, sql: str, parameters: dict[str, dt.date]) -> "pd.DataFrame":
-    import pandas as pd
-
+def _query(
+    address: str, sql: str, parameters: dict[str, dt.date]
+) -> tuple[list[str], list[tuple[str | None, ...]]]:
+    """Column names and rows of a query, as text."""
     if "://" not in address:
         with closing(duckdb.connect(address, read_only=True)) as connection:
             bound = {name: value for name, value in parameters.items() if f":{name}" in sql}
-            return connection.execute(re.sub(r"(?<!:):(first_day|last_day)", r"$\1", sql), bound).df()
+            query = re.sub(r"(?<!:):(first_day|last_day)", r"$\1", sql.strip().rstrip(";"))
+            found = connection.execute(f"select cast(columns(*) as varchar) from ({query})", bound)
+            return [column[0] for column in found.description], found.fetchall()
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(address)
     try:
         with engine.connect() as connection:
-            return pd.read_sql(sqlalchemy.text(sql), connection, params=parameters)
+            result = connection.execute(sqlalchemy.text(sql), parameters)
+            return list(result.keys()), [tuple(None if v is None else str(v) for v in row) for row in result]
     finally:
         engine.dispose()

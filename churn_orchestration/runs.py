@@ -173,6 +173,8 @@ class Work:
             raise_on_error=False,
             run_config={"loggers": {PROGRESS: {"config": {}}}},
         )
+        if any(_interrupted(event) for event in _failed_steps(result)):
+            raise KeyboardInterrupt
         if not result.success and not (job == REFRESH and _only_refusals(result)):
             raise BusinessError(_failure(result))
         return result
@@ -189,6 +191,11 @@ class Work:
 
 def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
     return [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
 def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:

@@ -4,6 +4,7 @@ A table is named ``layer.table`` everywhere. Days are replaced whole, in one tra
 """
 
 import datetime as dt
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +16,8 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 POOL = "warehouse"
-LAYERS = ("raw", "bronze", "quarantine", "silver")
-PARQUET_LAYERS = ("gold", "predictions", "monitoring")
+LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "models", "predictions")
+PARQUET_LAYERS = ("gold", "predictions")
 DOOR = "published.duckdb"
 
 _META = """
@@ -28,7 +29,10 @@ create table if not exists meta.days (
 create table if not exists meta.manifest (
     source varchar, file varchar, sha256 varchar, size bigint, mtime_ns bigint, partition date,
     known_on date, header varchar[]);
+create table if not exists meta.lineage (table_name varchar, upstream varchar);
 create table if not exists meta.waivers (table_name varchar, day date, reason varchar);
+create table if not exists meta.files (table_name varchar, day date, file varchar, primary key (table_name, day));
+create table if not exists meta.published (file varchar);
 """
 
 
@@ -101,8 +105,8 @@ class Tables:
         Parameters
         ----------
         table : ``layer.table``. In raw to silver a DuckDB table, made where it does not exist and widened
-            where ``select`` has new columns, in one transaction. In the Parquet layers one file a day,
-            written beside, synced and renamed.
+            where ``select`` has new columns, in one transaction. In the Parquet layers one file a day, see
+            ``put_day``; there ``select`` gives one day.
         days : the days that are replaced; a day without a row is left empty
         select : one ordered select; its day column is ``_partition`` (DuckDB) or ``as_of`` (Parquet)
 
@@ -116,10 +120,7 @@ class Tables:
         """
         wanted = dict.fromkeys(sorted(days), 0)
         if table.split(".")[0] in PARQUET_LAYERS:
-            for day in wanted:
-                where = f"where as_of = {literal(day)}"
-                wanted[day] = self.write_parquet(f"from ({select}) {where}", self.day_file(table, day))
-            return wanted
+            return {day: self.put_day(table, day, select) for day in wanted}
         with self.transaction():
             self.db.execute(f"create or replace temp table _incoming as {select}")
             counted = dict(self.rows("select _partition, count(*) from _incoming group by all"))
@@ -146,23 +147,56 @@ class Tables:
             if column not in present:
                 self.db.execute(f"alter table {table} add column {quoted(column)} {kind}")
             elif present[column] != kind:
-                raise WarehouseError(
-                    f'{table}: column "{column}" is {present[column]} in the warehouse and {kind} in what '
-                    "arrives; change its declaration back, or give the column a new name"
-                )
+                raise WarehouseError(_type_conflict(table, column, present[column], kind))
 
-    def day_file(self, table: str, day: dt.date) -> Path:
-        """Where a Parquet layer keeps a day."""
-        layer, name = table.split(".")
-        return self.state / layer / name / f"{day.isoformat()}.parquet"
+    def put_day(self, table: str, day: dt.date, select: str) -> int:
+        """Store one day of a table as a Parquet file, whole or not at all; its rows.
 
-    def write_parquet(self, select: str, path: Path) -> int:
-        """Write one select as a Parquet file, whole or not at all; the number of rows."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".writing")
+        The file is named after its content, so the same day gives the same file and a reader never sees one
+        file change under it. ``select`` is ordered; a column ``as_of`` of another day is an error.
+        """
+        folder = self.state.joinpath(*table.split("."))
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f"{day}.writing"
         [(rows,)] = self.rows(f"copy ({select}) to {literal(beside)} (format parquet, compression zstd)")
-        swap_in(beside, path)
+        written = {name: kind for name, kind, *_ in self.rows(f"describe from {literal_parquet(beside)}")}
+        if "as_of" in written:
+            strangers = self.rows(
+                f"select min(as_of) from {literal_parquet(beside)} where as_of <> {literal(day)}"
+            )
+            if strangers[0][0]:
+                raise WarehouseError(f"{table}: a row of {strangers[0][0]} came with {day}; nothing written")
+        self._refuse_other_types(table, written)
+        file = folder / f"{day}-{content_hash(beside)[:12]}.parquet"
+        swap_in(beside, file)
+        with self.transaction():
+            self.drop_day(table, day)
+            self.db.execute(
+                "insert into meta.files values (?, ?, ?)", [table, day, str(file.relative_to(self.state))]
+            )
         return int(rows)
+
+    def drop_day(self, table: str, day: dt.date) -> None:
+        """Forget a day of a Parquet table; its file goes once no door shows it any more."""
+        self.db.execute("delete from meta.files where table_name = ? and day = ?", [table, day])
+
+    def day_file(self, table: str, day: dt.date) -> Path | None:
+        """The Parquet file of a day; None where there is none."""
+        found = self.rows("select file from meta.files where table_name = ? and day = ?", [table, day])
+        return self.state / found[0][0] if found else None
+
+    def _refuse_other_types(self, table: str, written: Mapping[str, str]) -> None:
+        found = self.rows(
+            "select file from meta.files where table_name = ? order by day desc limit 1", [table]
+        )
+        if not found:
+            return
+        before = {
+            n: k for n, k, *_ in self.rows(f"describe from {literal_parquet(self.state / found[0][0])}")
+        }
+        for column, kind in written.items():
+            if before.get(column, kind) != kind:
+                raise WarehouseError(_type_conflict(table, column, before[column], kind))
 
     def record(
         self,
@@ -180,6 +214,12 @@ class Tables:
                 "values (?, ?, ?, ?, ?, ?)",
                 [[table, day, status, rows, declaration, reason] for day, rows in days.items()],
             )
+
+    def descends(self, table: str, upstream: Iterable[str]) -> None:
+        """Note the tables that a table is made from."""
+        self.db.execute("delete from meta.lineage where table_name = ?", [table])
+        for parent in upstream:
+            self.db.execute("insert into meta.lineage values (?, ?)", [table, parent])
 
     def stored(self, table: str, declaration: str | None = None) -> set[dt.date]:
         """The days of a table that are there; with ``declaration``, only those made by that declaration."""
@@ -219,18 +259,16 @@ class Tables:
         return dict(found)
 
     def not_standing(self, table: str, first: dt.date, last: dt.date) -> str | None:
-        """Why a table may not be read over ``first`` to ``last``: its first day that does not stand."""
-        found = self.rows(
-            "select t.day::date, reason from generate_series(?::date, ?::date, interval 1 day) as t(day) "
-            "left join meta.days on table_name = ? and days.day = t.day "
-            "where status is distinct from 'stored' and t.day not in "
-            "(select day from meta.waivers where table_name = ?) order by t.day limit 1",
-            [first, last, table, table],
-        )
+        """Why a table may not be read over ``first`` to ``last``: the root of its first fault, or None.
+
+        A day stands if it is stored, all it descends from stands on that day, and it was made after them; a
+        waived day stands.
+        """
+        found = self.rows(_FAULTS, [table, table, first, last])
         if not found:
             return None
-        day, reason = found[0]
-        return f"{table} {day} is refused ({reason})" if reason else f"{table} {day} is not there yet"
+        name, day, reason = found[0]
+        return f"{name} {day} {reason}"
 
     def is_waived(self, table: str, day: dt.date) -> bool:
         """Whether somebody decided that a refused day counts as closed."""
@@ -243,33 +281,101 @@ class Tables:
         self.db.execute("insert into meta.waivers values (?, ?, ?)", [table, day, reason])
 
     def publish(self) -> Path:
-        """Rebuild the read-only door: views over the Parquet layers, beside the old one, then renamed."""
-        select = "from meta.days order by table_name, day"
-        self.write_parquet(select, self.state / "meta" / "days" / "days.parquet")
+        """Rebuild the read-only door beside the old one and put it in its place.
+
+        Views over the Parquet files of each table, copies of the small tables (models, catalogues, the state of
+        all days). Files that neither this door nor the one before shows are removed.
+        """
         door = self.state / DOOR
         beside = door.with_suffix(".building")
         beside.unlink(missing_ok=True)
-        with closing(duckdb.connect(str(beside))) as built:
-            for table, source in self._published():
-                layer = table.split(".")[0]
-                for db in (built, self.db) if layer in PARQUET_LAYERS else (built,):
-                    db.execute(f"create schema if not exists {layer}")
-                    db.execute(f"create or replace view {table} as {source}")
+        files = self.rows("select table_name, list(file order by day) from meta.files group by 1 order by 1")
+        shown = {table: [self.state / file for file in those] for table, those in files}
+        shown |= dict(self._snapshots())
+        self.db.execute(f"attach {literal(beside)} as door")
+        try:
+            for table, paths in shown.items():
+                view = f"from read_parquet([{', '.join(map(literal, paths))}], union_by_name = true)"
+                self._define("door", table, f"view {{}} as {view}")
+                if table.split(".")[0] in PARQUET_LAYERS:
+                    self._define("warehouse", table, f"view {{}} as {view}")
+            for (table,) in self.rows(_SMALL_TABLES):
+                self._define("door", table, f"table {{}} as from {table}")
+        finally:
+            self.db.execute("detach door")
         swap_in(beside, door)
+        self._sweep({str(path.relative_to(self.state)) for paths in shown.values() for path in paths})
         return door
 
-    def _published(self) -> Iterator[tuple[str, str]]:
-        for layer in (*PARQUET_LAYERS, "quarantine", "models", "meta"):
-            for folder in sorted((self.state / layer).glob("*/")):
-                if any(folder.glob("*.parquet")):
-                    pattern = literal(folder / "*.parquet")
-                    yield f"{layer}.{folder.name}", f"from read_parquet({pattern}, union_by_name = true)"
+    def _define(self, database: str, table: str, definition: str) -> None:
+        self.db.execute(f"create schema if not exists {database}.{table.split('.')[0]}")
+        self.db.execute(f"create or replace {definition.format(f'{database}.{table}')}")
+
+    def _snapshots(self) -> Iterator[tuple[str, list[Path]]]:
         for folder in sorted((self.state / "snapshots").glob("*/")):
             manifests = sorted(folder.glob("*.json"))
-            files = [folder / json.loads(path.read_text())["file"] for path in manifests]
-            if files:
-                listed = ", ".join(map(literal, files))
-                yield f"snapshots.{folder.name}", f"from read_parquet([{listed}], union_by_name = true)"
+            if manifests:
+                yield (
+                    f"snapshots.{folder.name}",
+                    [folder / json.loads(m.read_text())["file"] for m in manifests],
+                )
+
+    def _sweep(self, shown: set[str]) -> None:
+        before = {file for (file,) in self.rows("from meta.published")}
+        for layer in (*PARQUET_LAYERS, "quarantine"):
+            for path in (self.state / layer).rglob("*.parquet"):
+                if str(path.relative_to(self.state)) not in shown | before:
+                    path.unlink()
+        with self.transaction():
+            self.db.execute("delete from meta.published")
+            self.db.execute("insert into meta.published select unnest(?::varchar[])", [sorted(shown)])
+
+
+_SMALL_TABLES = """
+select schema_name || '.' || table_name from duckdb_tables()
+where database_name = 'warehouse' and (schema_name in ('gold', 'models') or
+  (schema_name = 'meta' and table_name = 'days')) order by 1"""
+
+_FAULTS = """
+with recursive edges as (
+  select table_name, upstream, 1 as depth from meta.lineage where table_name = ?
+  union all
+  select l.table_name, l.upstream, depth + 1 from meta.lineage as l join edges as e on l.table_name = e.upstream),
+family as (
+  select ? as table_name, 0 as depth union all select upstream, max(depth) from edges group by 1),
+wanted as (select unnest(generate_series(?::date, ?::date, interval 1 day))::date as day),
+state as (
+  select f.table_name, f.depth, w.day, d.status, d.version, d.reason, v.day is not null as waived
+  from family as f cross join wanted as w left join meta.days as d on d.table_name = f.table_name and d.day = w.day
+  left join meta.waivers as v on v.table_name = f.table_name and v.day = w.day)
+select table_name, day, reason from (
+  select table_name, depth, day, 'is refused (' || reason || ')' as reason from state
+  where status = 'refused' and not waived
+  union all
+  select table_name, depth, day, 'is not there yet' from state where status is null and not waived
+  union all
+  select t.table_name, t.depth, t.day, 'is older than ' || u.table_name || ' of that day'
+  from edges as e join state as t on t.table_name = e.table_name
+  join state as u on u.table_name = e.upstream and u.day = t.day and u.version > t.version)
+order by day, depth desc, table_name, reason limit 1"""
+
+
+def _type_conflict(table: str, column: str, before: str, now: str) -> str:
+    return (
+        f'{table}: column "{column}" is {before} in the warehouse and {now} in what arrives; '
+        "change its declaration back, or give the column a new name"
+    )
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def literal_parquet(path: Path) -> str:
+    """SQL that reads one Parquet file, whatever its name ends in."""
+    return f"read_parquet({literal(path)})"
 
 
 def swap_in(beside: Path, path: Path) -> None:

@@ -54,20 +54,23 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def typed(column: Column, raw_type: str, timezone: str) -> str:
+# A moment that says how far it is from UTC: 10:00Z, 10:00+02, 10:00 +0200, 10:00+02:00.
+_OFFSET = "'.*[0-9]\\s*([zZ]|[+-][0-9]{2}(:?[0-9]{2})?)'"
+
+
+def typed(column: Column, timezone: str) -> str:
     """The SQL expression that reads one raw column; null where the text is not of the type.
 
-    >>> typed(Column("customer_id", "CustomerID", "id"), "VARCHAR", "UTC")
-    'regexp_replace(nullif(trim("CustomerID"), \\'\\'), \\'^([0-9]+)\\\\\\\\.0+$\\', \\'\\\\\\\\1\\')'
+    >>> typed(Column("country", "Country"), "UTC")
+    'nullif(trim("Country"), \'\')'
     """
-    cell = _cell(column, raw_type)
-    moment = (
-        f"try_strptime({cell}, {_text(column.format)})" if column.format else f"try_cast({cell} as timestamp)"
-    )
-    utc = f"timezone('UTC', timezone({_text(timezone)}, {moment}))"
+    cell = _cell(column)
     if decimal := _DECIMAL.fullmatch(column.type):
         precision, scale = decimal[2] or 18, decimal[3] or 4
         return f"try_cast({cell} as decimal({precision}, {scale}))"
+    if column.type in ("date", "timestamp", "timestamptz"):
+        moment = _moment(column, cell, timezone)
+        return f"case when isfinite({moment}) then {moment} end"
     return {
         "text": cell,
         "id": f"regexp_replace({cell}, '^([0-9]+)\\.0+$', '\\1')",
@@ -76,15 +79,25 @@ def typed(column: Column, raw_type: str, timezone: str) -> str:
         "double": f"case when isfinite(try_cast({cell} as double)) then try_cast({cell} as double) end",
         "boolean": f"case when lower({cell}) in ('true', 't', 'yes', 'y', '1') then true "
         f"when lower({cell}) in ('false', 'f', 'no', 'n', '0') then false end",
-        "date": f"try_cast({moment} as date)" if column.format else f"try_cast({cell} as date)",
-        "timestamp": moment if timezone == "UTC" else utc,
-        "timestamptz": f"timezone('UTC', try_cast({cell} as timestamptz))",
     }[column.type]
 
 
-def _cell(column: Column, raw_type: str) -> str:
-    name = _quoted(column.source)
-    return f"nullif(trim({name}), '')" if raw_type == "VARCHAR" else f"cast({name} as varchar)"
+def _moment(column: Column, cell: str, timezone: str) -> str:
+    """A date, or a timestamp in UTC. Local time must not carry an offset, and a timestamptz must."""
+    parsed = f"try_strptime({cell}, {_text(column.format)})" if column.format else None
+    if column.type == "date":
+        return f"cast({parsed} as date)" if parsed else f"try_cast({cell} as date)"
+    has_offset = f"regexp_full_match({cell}, '[0-9].*:' || {_OFFSET})"
+    if column.type == "timestamptz":
+        if parsed:
+            return f"timezone('UTC', cast({parsed} as timestamptz))"
+        return f"timezone('UTC', case when {has_offset} then try_cast({cell} as timestamptz) end)"
+    local = parsed or f"case when not {has_offset} then try_cast({cell} as timestamp) end"
+    return local if timezone == "UTC" else f"timezone('UTC', timezone({_text(timezone)}, {local}))"
+
+
+def _cell(column: Column) -> str:
+    return f"nullif(trim({_quoted(column.source)}), '')"
 
 
 def day(contract: Contract, event: str | None = None) -> str:
@@ -102,14 +115,14 @@ def day(contract: Contract, event: str | None = None) -> str:
     return f"cast(timezone({_text(contract.timezone)}, timezone('UTC', {moment})) as date)"
 
 
-def judged(contract: Contract, raw: str, raw_types: dict[str, str], where: str) -> str:
+def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
     """Every raw row, typed, with ``_rule``: the first rule that it breaks, or null.
 
     Parameters
     ----------
     contract : what is declared
     raw : name of the raw table; it has ``_file``, ``_line``, ``_error``, ``known_on`` and ``_partition``
-    raw_types : its columns and types
+    landed : its other columns, all text
     where : which of its rows, an SQL condition
 
     Returns
@@ -119,42 +132,42 @@ def judged(contract: Contract, raw: str, raw_types: dict[str, str], where: str) 
     on which it became known), ``where:name``, ``conflicting_key``; and ``duplicate`` for the second and later
     copies of a row that is equal in every raw column, where a key is declared.
     """
-    zone = contract.timezone
-    expressions = {c.name: typed(c, raw_types[c.source], zone) for c in contract.columns}
-    cases = ["when _error is not null then 'malformed'"]
-    for column in contract.columns:
-        cell = _cell(column, raw_types[column.source])
-        if column.required:
-            cases.append(f"when {cell} is null then {_text('required:' + column.name)}")
-        cases.append(
-            f"when {cell} is not null and {_quoted(column.name + '_typed')} is null "
-            f"then {_text('type:' + column.name)}"
+    cells, cases, names = [], ["when _error is not null then 'malformed'"], []
+    for number, column in enumerate(contract.columns):
+        cells.append(
+            f"{_cell(column)} as _cell_{number}, {typed(column, contract.timezone)} as _typed_{number}"
         )
-    listed = ",\n    ".join(f"{sql} as {_quoted(name + '_typed')}" for name, sql in expressions.items())
-    renamed = ", ".join(f"{_quoted(name + '_typed')} as {_quoted(name)}" for name in expressions)
-    landed = [_quoted(name) for name in raw_types if not name.startswith("_") and name != "known_on"]
-    copy = "1"
-    if contract.key:
-        copy = f"row_number() over (partition by known_on, {', '.join(landed)} order by _file, _line)"
+        names.append(f"_typed_{number} as {_quoted(column.name)}")
+        if column.required:
+            cases.append(f"when _cell_{number} is null then {_text('required:' + column.name)}")
+        broken = f"_cell_{number} is not null and _typed_{number} is null"
+        cases.append(f"when {broken} then {_text('type:' + column.name)}")
+    everything = ", ".join(map(_quoted, landed))
+    copy = (
+        f"row_number() over (partition by known_on, {everything} order by _file, _line)"
+        if contract.key
+        else "1"
+    )
     rules = " ".join(
         f"when ({condition}) is not true then {_text('where:' + name)}" for name, condition in contract.where
     )
-    with_day = f"""
-select *, {day(contract)} as day from (
-  select _file, _line, known_on, _partition, _copy, {renamed}, case {" ".join(cases)} end as _broken from (
-    select *, {copy} as _copy,
-    {listed}
-    from {raw} where {where}))"""
-    ruled = f"""
-select *, coalesce(_broken, case when day > known_on then 'future_day' {rules} end,
-  case when _copy > 1 then 'duplicate' end) as _judged from ({with_day})"""
-    if not contract.key:
-        return f"select * exclude (_broken, _copy, _judged), _judged as _rule from ({ruled})"
     key = ", ".join(map(_quoted, contract.key))
-    twins = f"count(*) filter (_judged is null) over (partition by known_on, {key})"
+    twins = f"count(*) filter (_judged is null) over (partition by known_on, {key}) > 1" if key else "false"
     return f"""
+with typed as (
+  select _file, _line, _error, known_on, _partition, {copy} as _copy, {", ".join(cells)}
+  from {raw} where {where}),
+named as (
+  select _file, _line, known_on, _partition, _copy, case {" ".join(cases)} end as _broken, {", ".join(names)}
+  from typed),
+dated as (select *, {day(contract)} as day from named),
+ruled as (
+  select *, coalesce(_broken, case when day > known_on then 'future_day' {rules} end,
+    case when _copy > 1 then 'duplicate' end) as _judged
+  from dated)
 select * exclude (_broken, _copy, _judged),
-  coalesce(_judged, case when {twins} > 1 then 'conflicting_key' end) as _rule from ({ruled})"""
+  coalesce(_judged, case when {twins} then 'conflicting_key' end) as _rule
+from ruled"""
 
 
 def kept(contract: Contract, judged_table: str) -> str:

@@ -1,7 +1,7 @@
 """What every daily asset shares: which days a run asks for, which stand, and which are refused and why."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -49,7 +49,8 @@ def table_of(key: dg.AssetKey) -> str:
 
 def require_initial_load(tables: Tables, table: str, business: Business, days: list[dt.date]) -> None:
     """A later day without the initial load would take all of history in as if it had come on that day."""
-    if business.start not in days and business.start not in tables.stored(table):
+    started = business.start in tables.stored(table) or tables.is_waived(table, business.start)
+    if business.start not in days and not started:
         raise dg.Failure(
             f"{table}: the initial load, partition {business.start}, comes first: `churn run`",
             allow_retries=False,
@@ -74,6 +75,7 @@ def settle(
     declaration: str,
     rows: Mapping[dt.date, int],
     refused: Mapping[dt.date, str],
+    upstream: Iterable[str] = (),
     metadata: Mapping[dt.date, Mapping[str, Any]] | None = None,
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
@@ -84,6 +86,7 @@ def settle(
     table = table_of(key)
     good = {day: count for day, count in rows.items() if day not in refused}
     with tables.transaction():
+        tables.descends(table, upstream)
         tables.record(table, "stored", good, declaration)
         for day, reason in refused.items():
             tables.record(table, "refused", {day: 0}, declaration, reason)

@@ -133,7 +133,7 @@ def build_days(
         reasons = [tables.not_standing(name, business.start, as_of) for name in upstream]
         if reason := next(filter(None, reasons), None):
             refused[as_of] = f"it reads days up to its own, and {reason}"
-            tables.day_file(table, as_of).unlink(missing_ok=True)
+            tables.drop_day(table, as_of)
         else:
             rows |= tables.replace_days(table, [as_of], engine.features_at(declared, as_of))
     return rows, refused
@@ -150,10 +150,8 @@ def write_catalogue(tables: Tables, table: str, features: list[engine.Feature]) 
         for f in features
     ]  # fmt: skip
     shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
-    select = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
-    tables.write_parquet(
-        select, tables.state / "gold" / f"{table.split('.')[1]}_catalogue" / "catalogue.parquet"
-    )
+    rows = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
+    tables.db.execute(f"create or replace table {table}_catalogue as {rows}")
 
 
 ALL_TIME = "as of the day"

@@ -40,6 +40,13 @@ class ColumnSpec(dg.Model, dg.Resolvable):
     pii: Literal["drop", "hash"] | None = Field(None, description="drop it after raw, or keep a keyed hash")
     description: str = Field("", description="what it means, with its unit")
 
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        if name.lower() in ("day", "known_on", "rule", "detail"):
+            raise ValueError(f'"{name}" is a name of the platform\'s own; call the column otherwise')
+        return name
+
     @field_validator("type")
     @classmethod
     def _known_type(cls, kind: str) -> str:
@@ -179,6 +186,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     declaration,
                     judgement.rows,
                     judgement.refused,
+                    [f"raw.{self.name}"],
                     judgement.metadata(),
                 )
                 yield dg.MaterializeResult(
@@ -215,6 +223,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         )
 
 
+_PLATFORM = ("_file", "_line", "_error", "_partition")
 _CHECKS = {
     "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
     "schema": "Every declared column came; new columns are named.",
@@ -274,21 +283,20 @@ def judge(
     judgement = Judgement({}, {}, {}, refused, {}, {"conservation": {}, "schema": schema}, new_columns)
     if good:
         _set_pii_key(tables, contract)
-        select = contracts.judged(contract, raw, tables.columns(raw), within("_partition", good))
+        landed = [name for name in tables.columns(raw) if name not in ("known_on", *_PLATFORM)]
+        select = contracts.judged(contract, raw, landed, within("_partition", good))
         tables.db.execute(f"create or replace temp table _judged as {select}")
         with tables.transaction():
             judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
             judgement.quarantined = tables.replace_days(quarantine, good, _refused_rows(raw))
         _audit(tables, source, judgement, good)
-        if judgement.faults["conservation"] or judgement.faults.get("expectations"):
-            tables.replace_days(
-                bronze, [day for day in good if day in judgement.refused], f"from {bronze} limit 0"
-            )
-        for day in judgement.quarantined:
-            tables.write_parquet(
-                _masked(contract, quarantine, day),
-                tables.state / "quarantine" / source.name / f"{day}.parquet",
-            )
+    for layer in (bronze, quarantine):
+        if refused and tables.columns(layer):
+            tables.replace_days(layer, refused, f"from {layer} limit 0")
+    for day in good:
+        if day not in refused:
+            tables.put_day(quarantine, day, _masked(contract, quarantine, day))
+    judgement.quarantined = {day: n for day, n in judgement.quarantined.items() if day not in refused}
     for day in refused:
         judgement.rows.pop(day, None)
     return judgement
@@ -311,21 +319,15 @@ def _schema_faults(
         f"and {within('partition', days)} group by all order by partition, file",
         [source.name],
     )
+    present = [name for name in tables.columns(f"raw.{source.name}") if name not in ("known_on", *_PLATFORM)]
+    if not headers:
+        headers = [(day, source.name, present) for day in days]
     faults: dict[dt.date, str] = {}
     undeclared: dict[str, None] = {}
     for day, file, header in headers:
-        if header is None:
-            continue
-        undeclared |= dict.fromkeys(name for name in header if name not in declared)
-        if absent := [name for name in declared if name not in header]:
-            hint = (
-                f'; is "{source.delimiter}" the delimiter?' if len(header) == 1 and len(declared) > 1 else ""
-            )
-            faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)}){hint}'
-    present = tables.columns(f"raw.{source.name}")
-    if absent := [name for name in declared if name not in present]:
-        columns = ", ".join(name for name in present if not name.startswith("_"))
-        faults |= dict.fromkeys(days, f'{source.name} has no column "{absent[0]}" (columns: {columns})')
+        undeclared |= dict.fromkeys(name for name in header or [] if name not in declared)
+        if absent := [name for name in declared if name not in (header or declared)]:
+            faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)})'
     return faults, list(undeclared)
 
 
@@ -374,9 +376,20 @@ def _set_pii_key(tables: Tables, contract: contracts.Contract) -> None:
 
 
 def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
-    """Quarantined rows as the door shows them: personal data hidden, and whole lines that may hold some."""
-    personal = dict.fromkeys(column.source for column in contract.columns if column.pii)
-    hidden = [f"case when {quoted(name)} is not null then '***' end as {quoted(name)}" for name in personal]
-    hidden += ["case when detail is not null then '***' end as detail"] if personal else []
-    replaced = f" replace ({', '.join(hidden)})" if hidden else ""
-    return f"select *{replaced} from {quarantine} where _partition = {literal(day)} order by _file, _line"
+    """Quarantined rows as the door shows them: declared columns only, personal data hidden.
+
+    A malformed line may hold anything, so where a source has personal data, its lines are hidden too.
+    """
+    personal = {column.source for column in contract.columns if column.pii}
+    shown = dict.fromkeys(column.source for column in contract.columns)
+    columns = [
+        f"case when {quoted(name)} is not null then '***' end as {quoted(name)}"
+        if name in personal
+        else quoted(name)
+        for name in shown
+    ]
+    detail = "case when detail is not null then '***' end as detail" if personal else "detail"
+    return (
+        f"select {', '.join(columns)}, rule, {detail}, known_on, _file, _line, _partition from {quarantine} "
+        f"where _partition = {literal(day)} order by _file, _line"
+    )

@@ -112,6 +112,6 @@ def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefiniti
             rows = tables.replace_days(name, good, select) if good else {}
             if refused and tables.columns(name):
                 tables.replace_days(name, refused, f"from {name} limit 0")
-            yield from settle(context, tables, key, declaration, rows, refused)
+            yield from settle(context, tables, key, declaration, rows, refused, table.upstream)
 
     return sql_table

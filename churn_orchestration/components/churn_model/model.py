@@ -135,11 +135,10 @@ def publish_models(tables: Tables, question: str) -> None:
 
     tables.db.register("_models", pd.DataFrame(rows))
     measured = ", ".join(f"{name}::double as {name}" for name in _METRICS)
-    select = (
-        "select model_version, cutoff::date as cutoff, learner, decision, reason, trigger, mlflow_version, "
-        f"{measured}, sequence from _models order by sequence"
+    tables.db.execute(
+        f"create or replace table models.{question} as select model_version, cutoff::date as cutoff, learner, "
+        f"decision, reason, trigger, mlflow_version, {measured}, sequence from _models order by sequence"
     )
-    tables.write_parquet(select, folder / "models.parquet")
     tables.db.unregister("_models")
     tables.publish()
 

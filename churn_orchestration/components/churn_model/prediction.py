@@ -99,7 +99,7 @@ def score_days(
     for day in days:
         if reason := tables.not_standing(asked.gold, day, day):
             refused[day] = reason
-            tables.day_file(table, day).unlink(missing_ok=True)
+            tables.drop_day(table, day)
             continue
         frame = tables.db.execute(
             population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
@@ -127,8 +127,7 @@ from _scored order by {entity}"""
 
 def catalogue_words(tables: Tables, asked: "AskedQuestion") -> "pd.DataFrame":
     """The catalogue of the question's features, indexed by feature."""
-    path = tables.state / "gold" / f"{asked.gold.split('.')[1]}_catalogue" / "catalogue.parquet"
-    return tables.db.execute(f"from {literal(path)}").df().set_index("feature")
+    return tables.db.execute(f"from {asked.gold}_catalogue").df().set_index("feature")
 
 
 def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
@@ -166,7 +165,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 description=f"no data in the observation window of {', '.join(empty)}" if empty else None,
             )
             in_force = {day: _version(tables, asked.name, day) for day in rows}
-            yield from settle(context, tables, key, digest(asked), rows, refused, in_force)
+            yield from settle(context, tables, key, digest(asked), rows, refused, [asked.gold], in_force)
 
     return predictions
 

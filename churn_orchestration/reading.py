@@ -1,0 +1,157 @@
+"""Reading landing files: CSV, JSON lines and Parquet as text, record by record, nothing lost and nothing guessed."""
+
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from churn_orchestration.warehouse import literal, quoted
+
+RESERVED = ("_path", "_file", "_line", "_error", "_partition", "known_on")
+KINDS = {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
+
+
+class UnreadableFileError(Exception):
+    """A landing file that cannot be read at all; the message says why."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the files of one reading share: their kind and their column names, in order."""
+
+    kind: str
+    names: tuple[str, ...]
+
+
+def shape_of(
+    db: duckdb.DuckDBPyConnection, path: Path, delimiter: str, encoding: str, declared: list[str]
+) -> Shape:
+    """Kind and column names of a file.
+
+    Raises
+    ------
+    UnreadableFileError : unknown ending, no header, a name twice or a reserved one, or no declared column at all
+    """
+    parts = path.name.lower().removesuffix(".gz").rsplit(".", 1)
+    kind = KINDS.get(parts[-1])
+    if kind is None or (kind == "parquet" and path.suffix.lower() == ".gz"):
+        raise UnreadableFileError(
+            f"is no file this platform reads; it reads {', '.join(KINDS)} (and .gz of text)"
+        )
+    try:
+        names = _names(db, kind, path, delimiter, encoding)
+    except (OSError, EOFError, UnicodeError, csv.Error, duckdb.Error) as error:
+        raise UnreadableFileError(f"cannot be read: {str(error).splitlines()[0]}") from None
+    if not any(names):
+        raise UnreadableFileError("no header line could be read: the file is empty")
+    lower = [name.lower() for name in names]
+    if twice := next((name for name in lower if lower.count(name) > 1), None):
+        raise UnreadableFileError(f'the header names column "{twice}" twice')
+    if taken := next((name for name in names if name.lower() in RESERVED), None):
+        raise UnreadableFileError(
+            f'the column name "{taken}" is kept for the platform; rename it in the file'
+        )
+    if not set(declared) & set(names):
+        hint = (
+            f'is "{delimiter}" its delimiter, and is it a CSV file at all'
+            if kind == "csv"
+            else "is it another file"
+        )
+        raise UnreadableFileError(
+            f'has no column "{declared[0]}" nor any other declared one; {hint}? (columns: {_few(names)})'
+        )
+    return Shape(kind, tuple(name or f"column{n}" for n, name in enumerate(names)))
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(name[:40] for name in names[:12]) + (", ..." if len(names) > 12 else "")
+
+
+def _names(db: duckdb.DuckDBPyConnection, kind: str, path: Path, delimiter: str, encoding: str) -> list[str]:
+    if kind == "parquet":
+        return [name for name, *_ in db.execute(f"describe from read_parquet({literal(path)})").fetchall()]
+    if kind == "jsonl":
+        keys = db.execute(
+            f"select distinct unnest(json_keys(line)) from {_lines([path])} "
+            "where json_valid(line) and json_type(line) = 'OBJECT' order by 1"
+        )
+        return [name for (name,) in keys.fetchall()]
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    text = "utf-8-sig" if encoding == "utf-8" else encoding
+    with opened(path, "rt", encoding=text, newline="") as handle:
+        return next(csv.reader(handle, delimiter=delimiter), [])
+
+
+def read(
+    db: duckdb.DuckDBPyConnection, table: str, shape: Shape, paths: list[Path], delimiter: str, encoding: str
+) -> None:
+    """Make the temporary table of all records of files of one shape.
+
+    Columns: the file's, as text; ``_path``; ``_line``, the record's number in its file, a header being 1; and
+    ``_error``, what is wrong with a record that has no columns at all.
+    """
+    if shape.kind == "parquet":
+        names = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(name)}" for name in shape.names)
+        query = (
+            f"select {names}, _path, file_row_number + 1 as _line, null::varchar as _error from "
+            f"read_parquet({_list(paths)}, filename = '_path', file_row_number = true, union_by_name = true)"
+        )
+    elif shape.kind == "jsonl":
+        names = ", ".join(
+            f"json_extract_string(object, '$.' || {literal(quoted(name))}) as {quoted(name)}"
+            for name in shape.names
+        )
+        query = f"""
+select {names}, _path, _n - min(_n) over (partition by _path) + 1 as _line,
+  case when object is null then 'not a JSON object: ' || line end as _error
+from (select *, case when json_valid(line) and json_type(line) = 'OBJECT' then line end as object
+  from (select *, row_number() over () as _n from {_lines(paths)}))"""
+    else:
+        query = _csv(db, shape, paths, delimiter, encoding)
+    db.execute(f"create or replace temp table {table} as {query}")
+
+
+def _list(paths: list[Path]) -> str:
+    return "[" + ", ".join(map(literal, paths)) + "]"
+
+
+def _lines(paths: list[Path]) -> str:
+    """Text files as one column ``line``."""
+    return (
+        f"read_csv({_list(paths)}, columns = {{'line': 'VARCHAR'}}, header = false, auto_detect = false, "
+        "delim = '\\x01', quote = '', escape = '', filename = '_path')"
+    )
+
+
+def _csv(
+    db: duckdb.DuckDBPyConnection, shape: Shape, paths: list[Path], delimiter: str, encoding: str
+) -> str:
+    """Good and malformed records; columns are read by position, so that no name of theirs can matter."""
+    for kind in ("_errors", "_scans"):
+        db.execute(f"drop table if exists _rejects{kind}")
+    columns = ", ".join(f"'_c{n}': 'VARCHAR'" for n in range(len(shape.names)))
+    db.execute(
+        f"""create or replace temp table _good as select *, row_number() over () as _n
+        from read_csv({_list(paths)}, header = true, auto_detect = false, all_varchar = true,
+            columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '"', escape = '"',
+            encoding = {literal(encoding)}, null_padding = false, strict_mode = true, filename = '_path',
+            store_rejects = true, rejects_table = '_rejects_errors', rejects_scan = '_rejects_scans')"""
+    )
+    names = ", ".join(f"_c{n} as {quoted(name)}" for n, name in enumerate(shape.names))
+    nulls = ", ".join(f"null::varchar as {quoted(name)}" for name in shape.names)
+    # A rejected record at position r (header = 1) is the i-th of its file, so r - 1 - i good ones precede it.
+    return f"""
+with bad as (
+  select file_path as _path, line, any_value(lower(error_type::varchar) || ': ' || csv_line) as _error
+  from _rejects_errors join _rejects_scans using (scan_id, file_id) group by all),
+before as (
+  select _path, precede, max(i) as skipped from (
+    select _path, line - 1 - i as precede, i from (
+      select _path, line, row_number() over (partition by _path order by line) as i from bad)) group by all),
+good as (select *, _n - min(_n) over (partition by _path) + 1 as _position from _good)
+select {names}, good._path, _position + 1 + coalesce(skipped, 0) as _line, null::varchar as _error
+from good asof left join before on good._path = before._path and good._position > before.precede
+union all
+select {nulls}, _path, line as _line, _error from bad"""
