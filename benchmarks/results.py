@@ -1,4 +1,4 @@
-"""Make docs/results.md: look back on real data and on a simulated company whose best possible forecast is known.
+"""Make docs/results.md: look back on real data, and on a company whose best possible forecast is known.
 
 Run: CHURN_REAL_DATA=/folder/of/the/data python -m benchmarks.results
 """
@@ -58,8 +58,9 @@ def looked_back(name: str, facts: dict[str, Any]) -> str:
     lines = [
         f"### {name}, as_of {facts['as_of']}",
         "",
-        f"{facts['entities']:,} customers, {cell_percent(base)} churned. Trained on {len(facts['trained_on'])} as_ofs, "
-        f"{facts['trained_on'][0]} to {facts['trained_on'][-1]}; graded on data until {facts['graded_on_data_until']}.",
+        f"{facts['entities']:,} customers, {cell_percent(base)} churned. Trained on {len(facts['trained_on'])} "
+        f"as_ofs, {facts['trained_on'][0]} to {facts['trained_on'][-1]}; graded on data until "
+        f"{facts['graded_on_data_until']}.",
         "",
         "| forecaster | " + " | ".join(METRICS.values()) + " |",
         "|---" * (len(METRICS) + 1) + "|",
@@ -87,10 +88,11 @@ def known_truth(customers: int) -> str:
     lines = [
         f"### A simulated company of {customers:,} customers",
         "",
-        "AUC, log loss. Best possible: P(no order | the history visible at as_of, the population's parameters), in "
-        "closed form. Oracle: knows each customer's own rate and whether it has left.",
+        "AUC, log loss. Best possible: P(no order | the history visible at as_of, the population's parameters), "
+        "in closed form. Oracle: knows each customer's own rate and whether it has left.",
         "",
-        "| as_of | customers | churn rate | model | best possible | oracle | AUC, best - model | log loss, model - best |",
+        "| as_of | customers | churn rate | model | best possible | oracle | AUC, best - model "
+        "| log loss, model - best |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for as_of in SIMULATED:
@@ -102,7 +104,8 @@ def known_truth(customers: int) -> str:
         best = forecast_table(orders, as_of, 90, company, observation_days=180)
         oracle = oracle_table(orders, truth, as_of, 90, observation_days=180)
         outcome = orders[
-            (orders["ordered_at"].dt.date > as_of) & (orders["ordered_at"].dt.date <= as_of + dt.timedelta(90))
+            (orders["ordered_at"].dt.date > as_of)
+            & (orders["ordered_at"].dt.date <= as_of + dt.timedelta(90))
         ]
         rows = scored.merge(best).merge(oracle)
         rows["label"] = ~rows["customer_id"].isin(outcome["customer_id"])
@@ -114,7 +117,9 @@ def known_truth(customers: int) -> str:
         ]
         told = [f"{cell(found['auc'])}, {found['log_loss']['value']:.3f}" for found in graded]  # type: ignore[arg-type,index]
         base = cell_percent(graded[0]["base_rate"])  # type: ignore[arg-type]
-        lines.append(f"| {as_of} | {len(rows):,} | {base} | {' | '.join(told)} | {' | '.join(map(cell, gaps))} |")
+        lines.append(
+            f"| {as_of} | {len(rows):,} | {base} | {' | '.join(told)} | {' | '.join(map(cell, gaps))} |"
+        )
     return "\n".join(lines)
 
 
@@ -134,9 +139,9 @@ def main() -> None:
     head = (
         "# Results\n\n"
         "Made by `CHURN_REAL_DATA=/folder make results`; no number here is written by hand. Each look back is "
-        "`churn --business FOLDER backtest --as-of DAY`: trained on what was known at the end of that day, graded on "
-        "what matured later. Intervals: 95 %, bootstrap clustered by customer. The settings are those of the "
-        "examples' YAML; nothing was tuned on the last day of each table."
+        "`churn --business FOLDER backtest --as-of DAY`: trained on what was known at the end of that day, graded "
+        "on what matured later. Intervals: 95 %, bootstrap clustered by customer. The settings are those of the "
+        "examples' YAML; nothing was tuned on the last as_of of each."
     )
     (ROOT / "docs" / "results.md").write_text("\n\n".join([head, *parts]) + "\n")
 

@@ -35,7 +35,7 @@ class Settings(BaseModel):
     end_date: dt.date | None = Field(None, description="last partition, for a business whose data end")
     history_from: dt.date | None = Field(None, description="first day with data; start_date if not given")
     timezone: str = Field("UTC", description="the zone in which a day begins, an IANA name")
-    closed: list[str | dt.date] = Field([], description="days on which nothing lands")
+    closed: list[str] = Field([], description="days on which nothing lands")
     owners: list[str] = Field([], description="team:name or an e-mail address, shown in the UI")
     memory_limit: str = Field("4GB", description="DuckDB's memory limit")
     threads: int = Field(2, gt=0, description="DuckDB's threads")
@@ -51,7 +51,7 @@ class Settings(BaseModel):
 
     @field_validator("closed")
     @classmethod
-    def _closed_reads(cls, closed: list[str | dt.date]) -> list[str | dt.date]:
+    def _closed_reads(cls, closed: list[str]) -> list[str]:
         ClosedDays.parse(closed)
         return closed
 
@@ -149,13 +149,14 @@ def read_settings(path: Path) -> Settings:
     if not path.is_file():
         raise BusinessError(f"{path.parent} is no business: it has no {SETTINGS} (see examples/ for one)")
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # As text: a date such as 2024-13-05 is then told by its line, not raised by the YAML reader.
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise BusinessError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(loaded, dict):
         raise BusinessError(f"{path}: wanted settings such as `name: my_shop`, got {type(loaded).__name__}")
     try:
-        return Settings(**loaded)
+        return Settings(**{name: value for name, value in loaded.items() if value != ""})
     except ValidationError as error:
         raise BusinessError("\n".join(_explain(path, fault) for fault in error.errors())) from None
 

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster.components.core.component_tree import ComponentTree
 
 from churn_orchestration.automation import automation
-from churn_orchestration.business import Business
+from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.resources import resources
 
@@ -29,7 +29,23 @@ def definitions_of(business: Business) -> dg.Definitions:
         tree = component_tree(business)
         found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
         bound = dg.Definitions(resources=resources(business))
+        _refuse_unknown_upstreams(found)
         return dg.Definitions.merge(found, automation(business, sources), bound)
+
+
+def _refuse_unknown_upstreams(found: dg.Definitions) -> None:
+    """A table that nothing makes would otherwise be waited for, for ever."""
+    assets = [asset for asset in found.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    specs = {spec.key: spec for asset in assets for spec in asset.specs}
+    for key, spec in specs.items():
+        for upstream in (dep.asset_key for dep in spec.deps):
+            if upstream not in specs:
+                place = spec.metadata.get("declared_in", ".".join(key.path))
+                known = ", ".join(sorted(".".join(k.path) for k in specs if k.path[0] == upstream.path[0]))
+                raise BusinessError(
+                    f"{place} reads {'.'.join(upstream.path)}, which nothing makes; "
+                    f"in {upstream.path[0]} there are: {known or 'no tables'}"
+                )
 
 
 def component_tree(business: Business) -> ComponentTree:

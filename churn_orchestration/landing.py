@@ -124,13 +124,15 @@ def _take_daily(
 ) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
     """Which files belong to ``days``: those taken in before; new ones, on the first day that sees them.
 
-    A day that stands has seen all it could see: what is new now belongs to the first day that does not stand
-    yet, or to the last of ``days``. New content of a file replaces the old only where its day was refused, or
-    where that day alone is refreshed; else it is a correction, first known on the day that sees it.
+    A day that stands has seen all it could see, unless it is the newest: what is new now belongs to a later
+    one. New content of a file replaces the old only where its day was refused, or where that day alone is
+    refreshed; else it is a correction, first known on the day that sees it.
     """
     known = {file: entry for file, *entry in tables.rows(_MANIFEST, [name])}
     awaiting = {day for layer in ("raw", "bronze") for day in tables.refused(f"{layer}.{name}", dt.date.max)}
     standing = tables.stored(f"raw.{name}") - awaiting
+    newest = max(standing, default=business.start)
+    seeing = [day for day in days if day not in standing or day == newest]
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     refused: dict[dt.date, str] = {}
@@ -145,8 +147,7 @@ def _take_daily(
             if content != sha and not replaced:
                 if partition in awaiting:
                     continue  # the refused day is mended by refreshing that day, not by a later one
-                seeing = [day for day in days if day >= max(expected or business.start, business.start)]
-                first = next((day for day in seeing if day not in standing), seeing[-1] if seeing else None)
+                first = next((day for day in seeing if day >= max(expected or day, business.start)), None)
                 if sha and first and not contract.key:
                     refused[first] = (
                         f"{file} changed after {partition} took it in, and without a key its rows cannot be told "
@@ -214,7 +215,7 @@ def _reading(
         try:
             shape = shape_of(tables.db, item.path, files.delimiter, files.encoding, declared)
         except UnreadableFileError as error:
-            landed.refused[item.partition] = f"{item.file} {error}"
+            landed.refused[item.partition] = f"{item.file}: {error}"
         else:
             groups.setdefault(shape, []).append(item)
             shapes[item.file] = list(shape.names)
@@ -233,7 +234,7 @@ def _reads_alone(tables: Tables, files: Files, shape: Shape, item: _Taken, lande
     try:
         _read_group(tables, "_group_alone", files, shape, [item])
     except duckdb.Error as error:
-        landed.refused[item.partition] = f"{item.file} cannot be read: {str(error).splitlines()[0]}"
+        landed.refused[item.partition] = f"{item.file}: cannot be read: {str(error).splitlines()[0]}"
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Reading landing files: CSV, JSON lines and Parquet as text, record by record, nothing lost and nothing guessed."""
+"""Reading landing files: CSV, JSON lines and Parquet as text, record by record, nothing lost or guessed."""
 
 import csv
 import gzip
@@ -45,28 +45,24 @@ def shape_of(
     except (OSError, EOFError, UnicodeError, csv.Error, duckdb.Error) as error:
         raise UnreadableFileError(f"cannot be read: {str(error).splitlines()[0]}") from None
     if not any(names):
-        raise UnreadableFileError("no header line could be read: the file is empty")
+        nothing = (
+            "no line is a JSON object"
+            if kind == "jsonl"
+            else "no header line could be read: the file is empty"
+        )
+        raise UnreadableFileError(nothing)
     lower = [name.lower() for name in names]
-    if twice := next((name for name in lower if lower.count(name) > 1), None):
+    if twice := next((name for name in names if lower.count(name.lower()) > 1), None):
         raise UnreadableFileError(f'the header names column "{twice}" twice')
     if taken := next((name for name in names if name.lower() in RESERVED), None):
         raise UnreadableFileError(
             f'the column name "{taken}" is kept for the platform; rename it in the file'
         )
     if not set(declared) & set(names):
-        hint = (
-            f'is "{delimiter}" its delimiter, and is it a CSV file at all'
-            if kind == "csv"
-            else "is it another file"
-        )
-        raise UnreadableFileError(
-            f'has no column "{declared[0]}" nor any other declared one; {hint}? (columns: {_few(names)})'
-        )
+        shown = ", ".join(name[:40] for name in names[:12])
+        hint = f'; is "{delimiter}" the delimiter?' if kind == "csv" else ""
+        raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
     return Shape(kind, tuple(name or f"column{n}" for n, name in enumerate(names)))
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(name[:40] for name in names[:12]) + (", ..." if len(names) > 12 else "")
 
 
 def _names(db: duckdb.DuckDBPyConnection, kind: str, path: Path, delimiter: str, encoding: str) -> list[str]:
@@ -95,7 +91,7 @@ def read(
     if shape.kind == "parquet":
         names = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(name)}" for name in shape.names)
         query = (
-            f"select {names}, _path, file_row_number + 1 as _line, null::varchar as _error from "
+            f"select {names}, _path, (file_row_number + 1)::bigint as _line, null::varchar as _error from "
             f"read_parquet({_list(paths)}, filename = '_path', file_row_number = true, union_by_name = true)"
         )
     elif shape.kind == "jsonl":
@@ -104,7 +100,7 @@ def read(
             for name in shape.names
         )
         query = f"""
-select {names}, _path, _n - min(_n) over (partition by _path) + 1 as _line,
+select {names}, _path, (_n - min(_n) over (partition by _path) + 1)::bigint as _line,
   case when object is null then 'not a JSON object: ' || line end as _error
 from (select *, case when json_valid(line) and json_type(line) = 'OBJECT' then line end as object
   from (select *, row_number() over () as _n from {_lines(paths)}))"""
@@ -151,7 +147,7 @@ before as (
     select _path, line - 1 - i as precede, i from (
       select _path, line, row_number() over (partition by _path order by line) as i from bad)) group by all),
 good as (select *, _n - min(_n) over (partition by _path) + 1 as _position from _good)
-select {names}, good._path, _position + 1 + coalesce(skipped, 0) as _line, null::varchar as _error
+select {names}, good._path, (_position + 1 + coalesce(skipped, 0))::bigint as _line, null::varchar as _error
 from good asof left join before on good._path = before._path and good._position > before.precede
 union all
-select {nulls}, _path, line as _line, _error from bad"""
+select {nulls}, _path, line::bigint as _line, _error from bad"""

@@ -126,6 +126,8 @@ class Work:
 
     def refresh(self, first: dt.date, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> Refreshed:
         """Run the job ``refresh`` over the days from ``first`` to ``last``, in one run."""
+        if first > last:
+            raise BusinessError(f"the first day asked for, {first}, lies after the last, {last}")
         self._require_day(first, self.business.start)
         self._require_day(last, self.business.start)
         selection = [key for key, group in self._groups() if group in layers]
@@ -205,15 +207,21 @@ def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
 
 
 def _message(event: dg.DagsterEvent) -> str:
+    """What went wrong in a step, without the names of Python's classes where the mistake is a user's."""
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error else "unknown error"
+    told = error.message.strip() if error else "unknown error"
+    for expected in ("BusinessError: ", "WarehouseError: "):
+        told = told.split(expected, 1)[-1]
+    return told
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    told = [f"{event.step_key}: {_message(event)}" for event in _failed_steps(result)]
+    told = [
+        f"{(event.step_key or '').replace('__', '/')}: {_message(event)}" for event in _failed_steps(result)
+    ]
     return "\n".join(told) or f"the run {result.run_id} failed; see it in the UI"

@@ -119,20 +119,31 @@ class Tables:
         WarehouseError : a column has another type than before, or a row belongs to none of ``days``
         """
         wanted = dict.fromkeys(sorted(days), 0)
-        if table.split(".")[0] in PARQUET_LAYERS:
+        if table.split(".")[0] in PARQUET_LAYERS and len(wanted) == 1:
             return {day: self.put_day(table, day, select) for day in wanted}
+        if table.split(".")[0] in PARQUET_LAYERS:
+            self.db.execute(f"create or replace temp table _incoming as {select}")
+            self._refuse_strangers(table, "as_of", wanted)
+            return {
+                day: self.put_day(table, day, f"from _incoming where as_of = {literal(day)}")
+                for day in wanted
+            }
         with self.transaction():
             self.db.execute(f"create or replace temp table _incoming as {select}")
-            counted = dict(self.rows("select _partition, count(*) from _incoming group by all"))
-            if strangers := set(counted) - set(wanted):
-                raise WarehouseError(
-                    f"{table}: a row of {min(strangers)} came with other days; nothing written"
-                )
+            counted = self._refuse_strangers(table, "_partition", wanted)
             self._fit_schema(table)
             self.db.execute(f"delete from {table} where {within('_partition', wanted)}")
             self.db.execute(f"insert into {table} by name from _incoming")
             self.db.execute("drop table _incoming")
         return wanted | counted
+
+    def _refuse_strangers(self, table: str, column: str, wanted: Mapping[dt.date, int]) -> dict[dt.date, int]:
+        counted: dict[dt.date, int] = dict(
+            self.rows(f"select {column}, count(*) from _incoming group by all")
+        )
+        if strangers := set(counted) - set(wanted):
+            raise WarehouseError(f"{table}: a row of {min(strangers)} came with other days; nothing written")
+        return counted
 
     def _fit_schema(self, table: str) -> None:
         incoming = {name: kind for name, kind, *_ in self.rows("describe _incoming")}
@@ -248,6 +259,11 @@ class Tables:
             [table, upstream, days[-1]],
         )
         return min([*gone[:1], *([older] if older else [])], default=None)
+
+    def first_day(self, table: str) -> dt.date | None:
+        """The first day of a table, stored or refused."""
+        [(first,)] = self.rows("select min(day) from meta.days where table_name = ?", [table])
+        return first
 
     def refused(self, table: str, until: dt.date) -> dict[dt.date, str]:
         """The refused days of a table up to ``until`` that nobody has waived, with the reason."""

@@ -17,8 +17,10 @@ def band(probability: ArrayLike, edges: Sequence[float], base_rate: float | None
 
     >>> band([0.1, 0.3, 0.69, 0.7], (0.3, 0.5, 0.7))
     ['low', 'medium', 'high', 'critical']
-    >>> band([0.1, 0.3], (1, 2, 3), base_rate=0.1)
+    >>> band([0.1, 0.35], (1, 2, 3), base_rate=0.1)
     ['medium', 'critical']
     """
+    if np.isnan(probability).any():
+        raise ValueError("nan is no probability: it has no band")
     scaled = np.asarray(edges) * (1 if base_rate is None else base_rate)
     return [BANDS[n] for n in np.searchsorted(scaled, np.asarray(probability), side="right")]

@@ -129,16 +129,16 @@ class ClosedDays:
             if text in WEEKDAYS:
                 weekdays.add(WEEKDAYS.index(text))
                 continue
-            first, _, last = text.partition("..")
+            first, dots, last = text.partition("..")
             try:
-                span = (dt.date.fromisoformat(first), dt.date.fromisoformat(last or first))
+                span = (dt.date.fromisoformat(first), dt.date.fromisoformat(last if dots else first))
             except ValueError as error:
                 raise ValueError(
-                    f'closed: "{word}" is no weekday ({", ".join(WEEKDAYS)}), no YYYY-MM-DD '
+                    f'"{word}" is no weekday ({", ".join(WEEKDAYS)}), no YYYY-MM-DD '
                     "and no YYYY-MM-DD..YYYY-MM-DD"
                 ) from error
             if span[1] < span[0]:
-                raise ValueError(f'closed: "{word}" ends before it begins')
+                raise ValueError(f'"{word}" ends before it begins')
             ranges.append(span)
         return cls(frozenset(weekdays), tuple(ranges))
 

@@ -16,7 +16,7 @@ class Column:
     name : its name from bronze on
     source : its name in the landing file
     type : one of ``TYPES``; ``decimal(p, s)`` too. ``id`` is text without a trailing ``.0``; ``timestamp`` is
-        local time in the business's zone, ``timestamptz`` carries its own offset; both are kept in UTC
+        local time in the business's zone unless it brings an offset, ``timestamptz`` must bring one; both are kept in UTC
     format : how a date or timestamp is written, in strptime's letters; ISO where not given
     required : null is refused
     pii : ``drop`` leaves the column behind in raw, ``hash`` keeps a keyed hash of it
@@ -54,15 +54,15 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-# A moment that says how far it is from UTC: 10:00Z, 10:00+02, 10:00 +0200, 10:00+02:00.
-_OFFSET = "'.*[0-9]\\s*([zZ]|[+-][0-9]{2}(:?[0-9]{2})?)'"
+# A time of day that says how far it is from UTC: 10:00Z, 10:00+02, 10:00 +0200, 10:00+02:00.
+_OFFSET = "'.*:[0-9.]+\\s*([zZ]|[+-][0-9]{2}(:?[0-9]{2})?)'"
 
 
 def typed(column: Column, timezone: str) -> str:
     """The SQL expression that reads one raw column; null where the text is not of the type.
 
-    >>> typed(Column("country", "Country"), "UTC")
-    'nullif(trim("Country"), \'\')'
+    >>> print(typed(Column("country", "Country"), "UTC"))
+    nullif(trim("Country"), '')
     """
     cell = _cell(column)
     if decimal := _DECIMAL.fullmatch(column.type):
@@ -83,17 +83,20 @@ def typed(column: Column, timezone: str) -> str:
 
 
 def _moment(column: Column, cell: str, timezone: str) -> str:
-    """A date, or a timestamp in UTC. Local time must not carry an offset, and a timestamptz must."""
+    """A date, or a timestamp in UTC: local time of the zone, unless the text brings an offset of its own."""
     parsed = f"try_strptime({cell}, {_text(column.format)})" if column.format else None
     if column.type == "date":
         return f"cast({parsed} as date)" if parsed else f"try_cast({cell} as date)"
-    has_offset = f"regexp_full_match({cell}, '[0-9].*:' || {_OFFSET})"
+    if parsed and "%z" in (column.format or ""):
+        return f"timezone('UTC', cast({parsed} as timestamptz))"
+    has_offset = f"regexp_full_match({cell}, {_OFFSET})"
+    instant = f"timezone('UTC', try_cast({cell} as timestamptz))"
     if column.type == "timestamptz":
-        if parsed:
-            return f"timezone('UTC', cast({parsed} as timestamptz))"
-        return f"timezone('UTC', case when {has_offset} then try_cast({cell} as timestamptz) end)"
-    local = parsed or f"case when not {has_offset} then try_cast({cell} as timestamp) end"
-    return local if timezone == "UTC" else f"timezone('UTC', timezone({_text(timezone)}, {local}))"
+        return f"timezone('UTC', {parsed})" if parsed else f"case when {has_offset} then {instant} end"
+    local = parsed or f"try_cast({cell} as timestamp)"
+    if timezone != "UTC":
+        local = f"timezone('UTC', timezone({_text(timezone)}, {local}))"
+    return local if parsed else f"case when {has_offset} then {instant} else {local} end"
 
 
 def _cell(column: Column) -> str:
@@ -152,6 +155,7 @@ def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
         f"when ({condition}) is not true then {_text('where:' + name)}" for name, condition in contract.where
     )
     key = ", ".join(map(_quoted, contract.key))
+    own_day = " exclude (day)" if any(column.name == "day" for column in contract.columns) else ""
     twins = f"count(*) filter (_judged is null) over (partition by known_on, {key}) > 1" if key else "false"
     return f"""
 with typed as (
@@ -160,7 +164,7 @@ with typed as (
 named as (
   select _file, _line, known_on, _partition, _copy, case {" ".join(cases)} end as _broken, {", ".join(names)}
   from typed),
-dated as (select *, {day(contract)} as day from named),
+dated as (select *{own_day}, {day(contract)} as day from named),
 ruled as (
   select *, coalesce(_broken, case when day > known_on then 'future_day' {rules} end,
     case when _copy > 1 then 'duplicate' end) as _judged
@@ -178,7 +182,7 @@ def kept(contract: Contract, judged_table: str) -> str:
         if column.pii == "hash":
             inner = f"sha256(getvariable('pii_key') || cast({name} as varchar))"
             columns.append(f"sha256(getvariable('pii_key') || {inner}) as {name}")
-        elif column.pii != "drop":
+        elif column.pii != "drop" and column.name != "day":
             columns.append(name)
     return (
         f"select {', '.join(columns)}, day, known_on, _partition, _file, _line "

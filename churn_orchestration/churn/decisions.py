@@ -25,7 +25,7 @@ def decide(evaluation: "Evaluation | None") -> Decision:
     if evaluation is None:
         return Decision(REFUSE, "no later as_of with a matured label to test on: more history is needed")
     for peer, difference in evaluation.differences.items():
-        if difference["high"] >= 0:
+        if not difference["high"] < 0:  # nor where it is not a number
             return Decision(
                 REFUSE,
                 f"log loss is not below that of the {peer}: difference {difference['value']:+.4f} "

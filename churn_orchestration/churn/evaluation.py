@@ -88,12 +88,7 @@ class Evaluation:
 
 
 def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int) -> Evaluation | None:
-    """Fit the learner for each fold, grade it on the fold's later as_of; None where no fold exists.
-
-    Raises
-    ------
-    learners.HopelessLabel : the training rows of a fold have too few of one class
-    """
+    """Fit the learner for each fold and grade it on the fold's later as_of; None where no fold can be."""
     snapshot = snapshot.assign(as_of=pd.to_datetime(snapshot["as_of"]).dt.date)
     columns = feature_columns(snapshot, question)
     tests, forecasts, used = [], [], []
@@ -102,7 +97,10 @@ def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int
         test = snapshot[snapshot["as_of"] == fold.test]
         if test["label"].nunique() < 2:
             continue
-        model = learners.fit(learner, train[columns], train["label"], train[question.entity])
+        try:
+            model = learners.fit(learner, train[columns], train["label"], train[question.entity])
+        except learners.HopelessLabel:
+            continue  # too few in an early fold; the refit on all as_ofs is what may refuse
         tests.append(test)
         forecasts.append(scores(model, test, question, float(train["label"].mean())))
         used.append(fold)

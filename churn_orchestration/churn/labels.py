@@ -4,7 +4,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.features import EventSource, FeatureSet, visible
+from churn_orchestration.churn.declared import EventSource, FeatureSet
+from churn_orchestration.churn.features import visible
 
 ALL = "all"
 
@@ -36,6 +37,12 @@ class Question:
     def entity(self) -> str:
         """The column that names who may churn."""
         return self.features.entity
+
+    @property
+    def tables(self) -> list[str]:
+        """Every table that it reads, ``layer.table``, in order."""
+        sources = [*self.features.sources, *([self.terminal] if self.terminal else [])]
+        return sorted({source.table for source in sources})
 
 
 def population(question: Question, features: str, as_of: dt.date) -> str:
@@ -72,16 +79,19 @@ def labelled(question: Question, features: str, as_of: dt.date, known_by: dt.dat
     if known_on > known_by:
         raise ValueError(f"the outcome of {as_of} is known on {known_on}, after {known_by}")
     first, last = question.horizon.outcome(as_of)
+    entity, people = question.entity, population(question, features, as_of)
     source = question.activity if question.kind == "inactivity" else question.terminal
     assert source is not None
-    events = visible(source, known_by, f"{source.entity} as {question.entity}, day")
-    outcome = f"day between date '{first}' and date '{last}'"
-    hit = f"select distinct {question.entity} from ({events}) where {outcome}"
+    events = visible(source, known_by, f"{source.entity} as {entity}, day")
+    if question.kind == "event":
+        # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
+        gone = f"select {entity} from ({events}) where day < date '{first}'"
+        people = f"select * from ({people}) anti join ({gone}) using ({entity})"
+    hit = f"select distinct {entity} from ({events}) where day between date '{first}' and date '{last}'"
     label = "o.hit is null" if question.kind == "inactivity" else "o.hit is not null"
-    entity = question.entity
     return f"""
 select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on,
   p.* exclude ({entity}, as_of)
-from ({population(question, features, as_of)}) as p
+from ({people}) as p
 left join (select {entity}, true as hit from ({hit})) as o using ({entity})
 order by p.{entity}"""

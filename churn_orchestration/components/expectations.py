@@ -5,6 +5,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from churn_orchestration.business import BusinessError
 from churn_orchestration.warehouse import Tables, quoted, within
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def unmet(
 def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list[str]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
+    from great_expectations.compatibility import pydantic
     from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.exceptions import ExpectationNotFoundError
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
@@ -45,7 +48,11 @@ def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list
     for expectation in expectations:
         arguments = {name: value for name, value in expectation.items() if name != "type"}
         config = ExpectationConfiguration(type=expectation["type"], kwargs=arguments)
-        result = batch.validate(config.to_domain_obj())
+        try:
+            result = batch.validate(config.to_domain_obj())
+        except (ExpectationNotFoundError, pydantic.ValidationError) as error:
+            told = str(error).strip().replace("\n", "; ")
+            raise BusinessError(f"expectation {expectation['type']} {arguments}: {told}") from None
         raised = [
             e
             for e in (result.exception_info or {}).values()

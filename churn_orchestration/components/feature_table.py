@@ -9,7 +9,10 @@ import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.business import Business, digest
-from churn_orchestration.churn import features as engine
+from churn_orchestration.churn import declared as declarations
+from churn_orchestration.churn.catalogue import Feature, catalogue
+from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
@@ -47,17 +50,17 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
         {}, description="name: SQL condition, whose share of the events is a feature"
     )
 
-    def declared(self, entity: str) -> engine.EventSource:
+    def declared(self, entity: str) -> declarations.EventSource:
         """The same in the words of the engine."""
-        return engine.EventSource(
+        return declarations.EventSource(
             self.name,
             self.table,
             self.entity or entity,
             self.noun,
             tuple(self.key),
-            tuple(engine.Measure(m.name, m.column, m.unit, m.decimals) for m in self.measures),
-            tuple(engine.Category(c.name, c.column, tuple(c.values)) for c in self.categories),
-            tuple(engine.Flag(name, condition) for name, condition in self.flags.items()),
+            tuple(declarations.Measure(m.name, m.column, m.unit, m.decimals) for m in self.measures),
+            tuple(declarations.Category(c.name, c.column, tuple(c.values)) for c in self.categories),
+            tuple(declarations.Flag(name, condition) for name, condition in self.flags.items()),
         )
 
 
@@ -81,16 +84,23 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return sorted(set(days))
 
     @model_validator(mode="after")
+    def _flags_parse(self) -> "FeatureTable":
+        for source in self.sources:
+            for name, condition in source.flags.items():
+                parsed(condition, f"{self.name}: {source.name}: flag {name}")
+        return self
+
+    @model_validator(mode="after")
     def _names_once(self) -> "FeatureTable":
-        names = [feature.name for feature in engine.catalogue(self.declared())]
+        names = [feature.name for feature in catalogue(self.declared())]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{self.name}: two features are called {twice[0]}")
         return self
 
-    def declared(self) -> engine.FeatureSet:
+    def declared(self) -> declarations.FeatureSet:
         """The same in the words of the engine."""
         sources = tuple(source.declared(self.entity) for source in self.sources)
-        return engine.FeatureSet(self.entity, sources, tuple(self.windows), tuple(self.trends))
+        return declarations.FeatureSet(self.entity, sources, tuple(self.windows), tuple(self.trends))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset gold/x."""
@@ -101,7 +111,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True
         )
         upstream = sorted({source.table for source in self.sources})
-        features = engine.catalogue(declared)
+        features = catalogue(declared)
 
         @dg.asset(
             key=key,
@@ -123,7 +133,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
 
 
 def build_days(
-    tables: Tables, table: str, declared: engine.FeatureSet, business: Business, days: list[dt.date]
+    tables: Tables, table: str, declared: declarations.FeatureSet, business: Business, days: list[dt.date]
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the feature table of each as_of that may be built; rows by day, and the refused days."""
     upstream = sorted({source.table for source in declared.sources})
@@ -135,11 +145,11 @@ def build_days(
             refused[as_of] = f"it reads days up to its own, and {reason}"
             tables.drop_day(table, as_of)
         else:
-            rows |= tables.replace_days(table, [as_of], engine.features_at(declared, as_of))
+            rows |= tables.replace_days(table, [as_of], features_at(declared, as_of))
     return rows, refused
 
 
-def write_catalogue(tables: Tables, table: str, features: list[engine.Feature]) -> None:
+def write_catalogue(tables: Tables, table: str, features: list[Feature]) -> None:
     """The table of a feature table's columns: what each means and how its null reads."""
     about = [
         {
@@ -157,7 +167,7 @@ def write_catalogue(tables: Tables, table: str, features: list[engine.Feature]) 
 ALL_TIME = "as of the day"
 
 
-def _column_schema(entity: str, features: list[engine.Feature]) -> dg.TableSchema:
+def _column_schema(entity: str, features: list[Feature]) -> dg.TableSchema:
     columns = [
         dg.TableColumn(entity, "string", "whose row it is"),
         dg.TableColumn("as_of", "date", "the last day whose data were seen, inclusive"),

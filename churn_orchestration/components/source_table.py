@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import contract as contracts
+from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
@@ -43,7 +44,7 @@ class ColumnSpec(dg.Model, dg.Resolvable):
     @field_validator("name")
     @classmethod
     def _free_name(cls, name: str) -> str:
-        if name.lower() in ("day", "known_on", "rule", "detail"):
+        if name.lower() in ("known_on", "rule", "detail"):
             raise ValueError(f'"{name}" is a name of the platform\'s own; call the column otherwise')
         return name
 
@@ -53,6 +54,12 @@ class ColumnSpec(dg.Model, dg.Resolvable):
         if not _TYPE.fullmatch(kind):
             raise ValueError(f'unknown type "{kind}"; known: {", ".join(contracts.TYPES)}')
         return kind
+
+
+def _require_columns(place: str, used: list[str], declared: list[str]) -> None:
+    known = {name.lower() for name in declared} | {"day", "known_on"}
+    if unknown := [name for name in used if name.lower() not in known]:
+        raise ValueError(f'{place}: no column "{unknown[0]}" ({", ".join(declared)})')
 
 
 class QuerySpec(dg.Model, dg.Resolvable):
@@ -105,9 +112,20 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 raise ValueError(
                     f"{self.name}: event_time {column.name} is {column.type}; a date or timestamp is needed"
                 )
+        if "day" in names and self.event_time != "day":
+            raise ValueError(
+                f'{self.name}: "day" is the day of the event: make it event_time, or name it otherwise'
+            )
+        for name, condition in self.where.items():
+            _require_columns(
+                f"{self.name}: rule {name}", columns_of(parsed(condition, f"{self.name}: rule {name}")), names
+            )
         for expectation in self.expectations:
             if "type" not in expectation:
                 raise ValueError(f"{self.name}: an expectation without `type`: {expectation}")
+            used = [expectation["column"]] if "column" in expectation else []
+            kept = [column.name for column in self.columns if column.pii != "drop"]
+            _require_columns(f"{self.name}: {expectation['type']}", used, kept)
         return self
 
     def contract(self, timezone: str) -> contracts.Contract:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import sqlglot
 from pydantic import Field
 from sqlglot import exp
 
 from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn.user_sql import refuse_clock
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
@@ -55,6 +57,10 @@ class SqlTable:
         if len(statements) != 1 or not isinstance(statements[0], exp.Query):
             raise BusinessError(f"{path}: wanted one select, got {len(statements)} statements")
         tree = statements[0]
+        try:
+            refuse_clock(tree, str(path))
+        except ValueError as error:
+            raise BusinessError(str(error)) from None
         carried = tree.named_selects
         if PARTITION not in carried and "*" not in carried:
             raise BusinessError(
@@ -99,6 +105,7 @@ def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefiniti
         description=f"{table.description}\n\n```sql\n{table.select}\n```",
         check_specs=[accepted_spec(key)],
         code_version=declaration,
+        metadata={"declared_in": str(table.path)},
         **daily(business, layer, {"sql", "duckdb"}),
     )
     def sql_table(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -109,7 +116,11 @@ def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefiniti
             refused: dict[dt.date, str] = blocked(tables, list(table.upstream), days)
             good = [day for day in days if day not in refused]
             select = f"select * from (\n{table.select}\n) where {within(PARTITION, good)} order by all"
-            rows = tables.replace_days(name, good, select) if good else {}
+            try:
+                rows = tables.replace_days(name, good, select) if good else {}
+            except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
+                told = str(error).split("\n\nLINE")[0].replace("\n", " ")
+                raise BusinessError(f"{table.path}: {told}") from None
             if refused and tables.columns(name):
                 tables.replace_days(name, refused, f"from {name} limit 0")
             yield from settle(context, tables, key, declaration, rows, refused, table.upstream)

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.features import EventSource, catalogue
+from churn_orchestration.churn.catalogue import catalogue
+from churn_orchestration.churn.declared import EventSource
 from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model.model import model_asset
 from churn_orchestration.components.churn_model.prediction import prediction_asset

@@ -31,7 +31,7 @@ def backtest(
     from churn_orchestration.churn import evaluation as evaluations
 
     question = asked.question
-    known_by = newest_day(tables, business, asked)
+    known_by = models.newest_day(tables, asked)
     matures = question.horizon.label_known_on(as_of)
     if matures > known_by:
         raise BusinessError(
@@ -52,7 +52,7 @@ def backtest(
     table = f"predictions.{asked.name}"
     stored = as_of not in tables.stored(table)
     if stored:
-        write(tables, table, as_of, score(asked, frame, catalogue_words(tables, asked), by), backtest=True)
+        write(tables, asked, as_of, score(asked, frame, catalogue_words(tables, asked), by), backtest=True)
         tables.publish()
     forecasts = evaluations.scores(model, frame, question, record["base_rate"])
     return {
@@ -62,13 +62,3 @@ def backtest(
         "learner": record["learner"], "stored": stored,
         "report": evaluations.graded(frame, forecasts, question.entity),
     }  # fmt: skip
-
-
-def newest_day(tables: Tables, business: Business, asked: "AskedQuestion") -> dt.date:
-    """The last day up to which every table that the question reads stands without a hole."""
-    question = asked.question
-    sources = [*question.features.sources, *([question.terminal] if question.terminal else [])]
-    newest = [max(tables.stored(table), default=None) for table in {source.table for source in sources}]
-    if None in newest:
-        raise BusinessError(f"nothing has been landed yet: `churn run --to {business.start}` first")
-    return min(day for day in newest if day)

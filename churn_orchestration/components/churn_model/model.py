@@ -47,7 +47,12 @@ def train(
         decided = decisions.Decision(
             decisions.BACKTEST, f"trained to look back; it would have been: {decided.decision}"
         )
-    facts = {"model_version": version, "cutoff": str(cutoff), "mlflow_version": record["mlflow_version"]}
+    facts = {
+        "model_version": version,
+        "cutoff": str(cutoff),
+        "decided_on": str(max(cutoff, newest_day(tables, asked))),
+        "mlflow_version": record["mlflow_version"],
+    }
     ledger.append(
         tables.state, asked.name, decided.decision, decided.reason, trigger, record["evaluation"], **facts
     )
@@ -91,6 +96,14 @@ def _trained(
         "features": columns, "decision": decided.decision, "reason": decided.reason,
         "evaluation": _told(evaluation),
     }  # fmt: skip
+
+
+def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:
+    """The last day up to which every table that the question reads has landed."""
+    newest = [max(tables.stored(table), default=None) for table in asked.question.tables]
+    if None in newest:
+        raise BusinessError(f"{asked.name}: nothing has been landed yet: `churn run` first")
+    return min(day for day in newest if day)
 
 
 def flat_metrics(evaluation: "Evaluation") -> dict[str, float]:

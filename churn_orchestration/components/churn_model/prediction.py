@@ -66,6 +66,12 @@ def score(
     from churn_orchestration.churn.reasons import reasons
 
     source, horizon = asked.question.activity.name, asked.question.horizon
+    if frame.empty:
+        columns = ["churn_probability", "band", "reasons", "model_version", "label_known_on"]
+        columns += ["days_since_last", "recent_value"]
+        return frame[[asked.question.entity, "as_of"]].reindex(
+            columns=[asked.question.entity, "as_of", *columns]
+        )
     if by.model is not None:
         features = frame[list(by.model.feature_names_in_)].astype(float)
         probability = by.model.predict_proba(features)[:, 1]
@@ -78,7 +84,7 @@ def score(
         used = frame[[asked.silence, gap]].astype(float)
         distinct = words.assign(family=words.index)  # the rules use two features, and say both
         why = reasons(used.fillna(horizon.horizon_days), used, distinct)
-    base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands and len(frame) else None
+    base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands else None
     return frame[[asked.question.entity, "as_of"]].assign(
         churn_probability=probability,
         band=band(probability, asked.edges, base_rate),
@@ -97,7 +103,7 @@ def score_days(
     table, words = f"predictions.{asked.name}", catalogue_words(tables, asked)
     rows, refused = {}, {}
     for day in days:
-        if reason := tables.not_standing(asked.gold, day, day):
+        if reason := _not_standing(tables, asked, day):
             refused[day] = reason
             tables.drop_day(table, day)
             continue
@@ -106,21 +112,32 @@ def score_days(
             + f" order by {asked.question.entity}"
         ).df()
         scored = score(asked, frame, words, Forecaster.in_force(tables, tracking, asked.name, day))
-        rows[day] = write(tables, table, day, scored, backtest=False)
+        rows[day] = write(tables, asked, day, scored, backtest=False)
     return rows, refused
 
 
-def write(tables: Tables, table: str, day: dt.date, scored: "pd.DataFrame", *, backtest: bool) -> int:
-    """Store the predictions of one day, one row per entity in its order."""
-    entity = scored.columns[0]
+def _not_standing(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+    """Why a day may not be scored: its features, or the table of those who left, do not stand."""
+    if reason := tables.not_standing(asked.gold, day, day):
+        return reason
+    ends = asked.question.terminal
+    return tables.not_standing(ends.table, tables.first_day(ends.table) or day, day) if ends else None
+
+
+def write(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, scored: "pd.DataFrame", *, backtest: bool
+) -> int:
+    """Store the predictions of one day, one row per entity in its order; an empty day keeps the types."""
+    entity, activity = asked.question.entity, asked.question.activity
+    kind = tables.columns(activity.table)[activity.entity]
     tables.db.register("_scored", scored)
     select = f"""
-select {entity}, as_of::date as as_of, churn_probability::double as churn_probability, band::varchar as band,
-  reasons::varchar[] as reasons, model_version::varchar as model_version,
+select {entity}::{kind} as {entity}, as_of::date as as_of, churn_probability::double as churn_probability,
+  band::varchar as band, reasons::varchar[] as reasons, model_version::varchar as model_version,
   label_known_on::date as label_known_on, days_since_last::bigint as days_since_last,
   recent_value::double as recent_value, {backtest} as backtest
 from _scored order by {entity}"""
-    rows = tables.replace_days(table, [day], select)[day]
+    rows = tables.replace_days(f"predictions.{asked.name}", [day], select)[day]
     tables.db.unregister("_scored")
     return rows
 
@@ -138,6 +155,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
         key=key,
         deps=[
             dg.AssetKey(asked.gold.split(".")),
+            *([dg.AssetKey(ends.table.split("."))] if (ends := asked.question.terminal) else []),
             dg.AssetDep(dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()),
         ],
         description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."

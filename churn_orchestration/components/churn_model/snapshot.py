@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
-from churn_orchestration.churn.features import catalogue, features_at
-from churn_orchestration.churn.labels import Question, labelled
+from churn_orchestration.churn.catalogue import catalogue
+from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.labels import Question, labelled, population
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
 
 def require_standing(tables: Tables, business: Business, question: Question, until: dt.date) -> None:
     """Refuse to read over a day that is refused or not there."""
-    sources = [*question.features.sources, *([question.terminal] if question.terminal else [])]
-    for table in sorted({source.table for source in sources}):
+    for table in question.tables:
         if reason := tables.not_standing(table, business.start, max(until, business.start)):
             raise BusinessError(
                 f"{question.name}: {reason}; `churn run --to {max(until, business.start)}` first"
@@ -88,6 +88,8 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
     """The snapshot of a cut-off and its manifest; a file whose bytes changed is refused by name."""
     import pandas as pd
 
+    if not (folder / f"{cutoff}.json").is_file():
+        raise BusinessError(f"{folder.name}: there is no snapshot of cut-off {cutoff}: materialize it first")
     manifest = json.loads((folder / f"{cutoff}.json").read_text())
     path = folder / manifest["file"]
     if (found := content_hash(path)) != manifest["sha256"]:
@@ -99,16 +101,20 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
 
 
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
-    """By as_of that is in gold too: how many of the snapshot's rows differ from the rows that were scored."""
+    """By as_of that was scored too: how many rows stand in the snapshot or in what was scored, not in both."""
     path = tables.state / "snapshots" / question.name / manifest["file"]
     names = ", ".join([question.entity, "as_of", *(feature.name for feature in catalogue(question.features))])
     differing = {}
-    for entry in manifest["as_ofs"]:
-        day = dt.date.fromisoformat(entry["as_of"])
-        if file := tables.day_file(gold, day):
+    for day in [dt.date.fromisoformat(entry["as_of"]) for entry in manifest["as_ofs"]]:
+        file = tables.day_file(gold, day)
+        if file and day in tables.stored(gold, digest(question.features)):
+            trained = f"select {names} from {literal(path)} where as_of = {literal(day)}"
+            scored = f"select {names} from ({population(question, f'(from {literal(file)})', day)})"
+            if question.kind == "event":  # who is known by the cut-off to have left is not trained on
+                scored += f" semi join ({trained}) using ({question.entity})"
             [(count,)] = tables.rows(
-                f"select count(*) from (select {names} from {literal(path)} where as_of = {literal(day)} "
-                f"except select {names} from {literal(file)})"
+                f"select count(*) from ((({trained}) except all ({scored})) "
+                f"union all (({scored}) except all ({trained})))"
             )
             differing[str(day)] = count
     return differing
@@ -121,8 +127,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
     window = dg.TimeWindowPartitionMapping(
         start_offset=-max(question.features.rings), allow_nonexistent_upstream_partitions=True
     )
-    sources = [*question.features.sources, *([question.terminal] if question.terminal else [])]
-    upstream = sorted({source.table for source in sources})
+    upstream = question.tables
 
     @dg.asset(
         key=key,

@@ -1,0 +1,167 @@
+"""The catalogue of a feature table: each feature's name, SQL, formula, unit, what null means, words for people."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from churn_orchestration.churn.declared import ALL, EventSource, FeatureSet
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column: its SQL over a source's merged row (see ``features``), and how a person reads it.
+
+    ``family`` groups features that say nearly the same; ``phrase`` is a format string of one ``value``,
+    ``null_phrase`` what is said where it is null.
+    """
+
+    name: str
+    sql: str = field(repr=False)
+    source: str
+    family: str
+    formula: str
+    unit: str
+    phrase: str
+    null_phrase: str
+    null_means: str = "never null"
+    window: str = ""
+
+
+def catalogue(declared: FeatureSet) -> list[Feature]:
+    """Every feature, in the table's order; names: ``<source>[_<measure>]_<aggregate>[_<window>d|_all]``."""
+    found = []
+    for number, source in enumerate(declared.sources):
+        row = f"_s{number}"
+        found += _recency(source, row)
+        for window in (*map(str, declared.windows), ALL):
+            found += _of_window(source, row, window)
+        for days in declared.trends:
+            found += _trends(source, row, days)
+    return found
+
+
+def _recency(source: EventSource, row: str) -> Iterator[Feature]:
+    name, noun, plural = source.name, source.noun, f"{source.noun}s"
+    never, once = f"no {noun} yet", f"only one day with {plural} so far"
+    mean = f"cast({row}._gap_sum as double) / nullif({row}._gaps, 0)"
+    spread = _std(f"{row}._gaps", f"{row}._gap_sum", f"{row}._gap_squares")
+    few, fewer = "fewer than two active days", "fewer than three active days"
+    for suffix, sql, family, formula, unit, phrase, null_phrase, null_means in (
+        (
+            "days_since_last", f"{row}._youngest", "recency", f"as_of - day of the last {noun}", "days",
+            f"last {noun} {{value:.0f}} days ago", never, f"never: {never}",
+        ),
+        (
+            "days_since_first", f"{row}._oldest", "tenure", f"as_of - day of the first {noun}", "days",
+            f"first {noun} {{value:.0f}} days ago", never, f"never: {never}",
+        ),
+        (
+            "gap_days_mean_all", mean, "rhythm", "mean of the days between active days", "days",
+            f"{{value:.0f}} days between {plural} on average", once, few,
+        ),
+        (
+            "gap_days_std_all", spread, "rhythm", "standard deviation of the days between active days", "days",
+            f"days between {plural} vary by {{value:.0f}}", once, fewer,
+        ),
+        (
+            "gap_ratio_all", f"{row}._youngest / nullif({mean}, 0)", "recency", "days since last / mean gap",
+            "ratio", "silent for {value:.1f} times the usual gap", once, few,
+        ),
+    ):  # fmt: skip
+        window = ALL if suffix.startswith("gap") else ""
+        yield Feature(
+            f"{name}_{suffix}", sql, name, family, formula, unit, phrase, null_phrase, null_means, window
+        )
+
+
+def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
+    name, noun, plural = source.name, source.noun, f"{source.noun}s"
+    suffix = ALL if window == ALL else f"{window}d"
+    when = "so far" if window == ALL else f"in the last {window} days"
+    nothing = f"no {noun} {when}"
+
+    def feature(
+        words: str,
+        sql: str,
+        family: str,
+        formula: str,
+        unit: str,
+        phrase: str,
+        null_means: str = "never null",
+    ) -> Feature:
+        return Feature(
+            f"{name}_{words}_{suffix}", sql, name, family, formula, unit, phrase, nothing, null_means, suffix
+        )
+
+    n = f"{row}._n_{window}"
+    count, active = (
+        f"cast(coalesce({n}, 0) as bigint)",
+        f"cast(coalesce({row}._active_{window}, 0) as bigint)",
+    )
+    yield feature("count", count, "frequency", "number of rows", "count", f"{{value:.0f}} {plural} {when}")
+    days = f"{plural} on {{value:.0f}} days {when}"
+    yield feature("active_days", active, "frequency", "number of distinct days", "days", days)
+    for number, m in enumerate(source.measures):
+        filled, total, squares = (f"{row}._m{number}_{part}_{window}" for part in ("n", "sum", "squares"))
+        scale, unit = f"{10**m.decimals}::double", f" {m.unit}" if m.unit else ""
+        summed = f"cast(coalesce({total}, 0) as double) / {scale}"
+        told = f"{m.name} of {{value:,.0f}}{unit} {when}"
+        yield feature(f"{m.name}_sum", summed, "value", f"sum of {m.column}", m.unit, told)
+        for aggregate, sql in {
+            "mean": f"cast({total} as double) / nullif({filled}, 0)",
+            "max": f"cast({row}._m{number}_max_{window} as double)",
+            "min": f"cast({row}._m{number}_min_{window} as double)",
+            "std": _std(filled, total, squares),
+        }.items():
+            few = f"fewer than two {plural} {when}" if aggregate == "std" else nothing
+            word = {"mean": "average", "max": "largest", "min": "smallest", "std": "spread of"}[aggregate]
+            told = f"{word} {m.name} {{value:,.2f}}{unit} {when}"
+            of = f"{aggregate} of {m.column}"
+            yield feature(f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, told, few)
+    for number, category in enumerate(source.categories):
+        distinct, told = (
+            f"coalesce({row}._d{number}_{window}, 0)",
+            f"{{value:.0f}} different {category.name} {when}",
+        )
+        of = f"distinct values of {category.column}"
+        yield feature(f"{category.name}_distinct", distinct, "variety", of, "count", told)
+        for position, value in enumerate(category.values):
+            label = "".join(letter if letter.isalnum() else "_" for letter in value.lower())
+            share = f"cast({row}._c{number}_{position}_{window} as double) / nullif({n}, 0)"
+            told = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
+            of = f"share of rows with {category.column} = {value}"
+            yield feature(f"{category.name}_{label}_share", share, "variety", of, "share", told, nothing)
+    for number, flag in enumerate(source.flags):
+        share = f"cast({row}._f{number}_{window} as double) / nullif({n}, 0)"
+        told = f"{{value:.0%}} of {plural} {when}: {flag.name}"
+        of = f"share of rows with {flag.condition}"
+        yield feature(f"{flag.name}_share", share, "quality", of, "share", told, nothing)
+
+
+def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
+    name, plural = source.name, f"{source.noun}s"
+    none, null_means = f"no {source.noun} in {2 * window} days", "nothing in either window"
+    now, both = f"coalesce({row}._n_{window}, 0)", f"coalesce({row}._n_{2 * window}, 0)"
+    parts = [("count", plural, "n", f"(2 * {now} - {both}) / cast(nullif({both}, 0) as double)")]
+    for number, m in enumerate(source.measures):
+        now = f"coalesce({row}._m{number}_sum_{window}, 0)"
+        before = f"(coalesce({row}._m{number}_sum_{2 * window}, 0) - {now})"
+        both = f"nullif(cast(abs({now}) + abs({before}) as double), 0)"
+        parts.append((f"{m.name}_sum", m.name, "|sum|", f"cast({now} - {before} as double) / {both}"))
+    for words, told, part, sql in parts:
+        yield Feature(
+            f"{name}_{words}_trend_{window}d", sql, name, "trend",
+            f"({part} - {part} before) / ({part} + {part} before), windows of {window} days", "-1 to 1",
+            f"trend of {told} over {window} days {{value:+.2f}} (-1: stopped, +1: began)",
+            none, null_means, f"{window}d",
+        )  # fmt: skip
+
+
+def _std(count: str, total: str, squares: str) -> str:
+    """Sample standard deviation from integer parts: exact until the one division. Null below two values."""
+    spread = f"({count}::hugeint * {squares}::hugeint - {total}::hugeint * {total}::hugeint)::double"
+    return f"sqrt({spread} / nullif({count} * ({count} - 1), 0)::double)"
+
+
+def _braced(text: str) -> str:
+    """A text whose braces a format string leaves alone."""
+    return text.replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,70 @@
+"""What a feature table declares: event sources, measures, categories, flags, windows."""
+
+from dataclasses import dataclass
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of an event. ``decimals``: how many are kept, exactly; ``unit``: of the column."""
+
+    name: str
+    column: str
+    unit: str = ""
+    decimals: int = 4
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category of an event; ``values`` are those whose share of the events is a feature."""
+
+    name: str
+    column: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A condition on an event whose share of the events is a feature."""
+
+    name: str
+    condition: str
+
+
+@dataclass(frozen=True)
+class EventSource:
+    """A table of events: one row per event with ``day``, ``known_on`` and the entity's column.
+
+    Parameters
+    ----------
+    name : prefix of its features
+    table : ``layer.table``
+    entity : the column that names who acted
+    noun : what one event is called in a sentence
+    key : columns that identify an event; of several versions, the one known last by as_of counts
+    """
+
+    name: str
+    table: str
+    entity: str
+    noun: str
+    key: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    categories: tuple[Category, ...] = ()
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """All that is declared of a feature table. Windows in days; ``trends`` compare a window with the one before."""
+
+    entity: str
+    sources: tuple[EventSource, ...]
+    windows: tuple[int, ...] = (7, 30, 90, 180, 365)
+    trends: tuple[int, ...] = (30, 90)
+
+    @property
+    def rings(self) -> list[int]:
+        """Upper ends of the age rings, days, ascending; what is older than the last is one more ring."""
+        return sorted({*self.windows, *self.trends, *(2 * window for window in self.trends)})

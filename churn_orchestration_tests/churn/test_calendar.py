@@ -1,0 +1,139 @@
+import datetime as dt
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import churn_orchestration
+from churn_orchestration.churn.calendar import (
+    ClosedDays,
+    Horizon,
+    as_of_grid,
+    days_between,
+    months_back,
+    purged,
+    window_start,
+)
+
+DAY = dt.timedelta(days=1)
+DAYS = st.dates(dt.date(1990, 1, 1), dt.date(2090, 1, 1))
+
+
+def test_the_outcome_starts_the_day_after_as_of_and_has_the_length_of_the_horizon() -> None:
+    assert Horizon(1).outcome(dt.date(2024, 2, 28)) == (dt.date(2024, 2, 29), dt.date(2024, 2, 29))
+    assert Horizon(30).outcome(dt.date(2024, 12, 31)) == (dt.date(2025, 1, 1), dt.date(2025, 1, 30))
+
+
+def test_a_gap_moves_the_outcome_and_keeps_its_length() -> None:
+    assert Horizon(7, gap_days=3).outcome(dt.date(2024, 1, 31)) == (dt.date(2024, 2, 4), dt.date(2024, 2, 10))
+
+
+def test_settling_delays_the_label_and_not_the_outcome() -> None:
+    plain, settled = Horizon(7, gap_days=3), Horizon(7, gap_days=3, settle_days=5)
+    assert settled.outcome(dt.date(2024, 1, 31)) == plain.outcome(dt.date(2024, 1, 31))
+    assert plain.label_known_on(dt.date(2024, 1, 31)) == dt.date(2024, 2, 10)
+    assert settled.label_known_on(dt.date(2024, 1, 31)) == dt.date(2024, 2, 15)
+
+
+@given(DAYS, st.integers(1, 400), st.integers(0, 60), st.integers(0, 60))
+def test_without_settling_a_label_is_known_on_the_last_day_of_its_outcome(
+    as_of: dt.date, horizon_days: int, gap_days: int, settle_days: int
+) -> None:
+    horizon = Horizon(horizon_days, gap_days, settle_days)
+    first, last = horizon.outcome(as_of)
+    assert as_of < first <= last
+    assert horizon.label_known_on(as_of) == last + DAY * settle_days
+    assert horizon.newest_as_of(horizon.label_known_on(as_of)) == as_of
+
+
+def test_a_window_of_one_day_is_as_of_itself() -> None:
+    assert window_start(dt.date(2024, 3, 1), 1) == dt.date(2024, 3, 1)
+    assert window_start(dt.date(2024, 3, 1), 2) == dt.date(2024, 2, 29)
+
+
+@pytest.mark.parametrize(
+    ("day", "months", "wanted"),
+    [
+        (dt.date(2024, 1, 31), 0, dt.date(2024, 1, 31)),
+        (dt.date(2024, 1, 31), 1, dt.date(2023, 12, 31)),
+        (dt.date(2023, 3, 31), 1, dt.date(2023, 2, 28)),
+        (dt.date(2024, 2, 29), 12, dt.date(2023, 2, 28)),
+        (dt.date(2024, 12, 1), 24, dt.date(2022, 12, 1)),
+        (dt.date(2024, 1, 15), 13, dt.date(2022, 12, 15)),
+    ],
+)
+def test_months_back_keeps_the_day_of_the_month_where_there_is_one(
+    day: dt.date, months: int, wanted: dt.date
+) -> None:
+    assert months_back(day, months) == wanted
+
+
+def test_the_grid_goes_back_from_the_newest_and_does_not_drift_over_short_months() -> None:
+    grid = as_of_grid(dt.date(2024, 6, 29), Horizon(90), dt.date(2020, 1, 1), 28, most=4)
+    assert grid == [dt.date(2023, 12, 31), dt.date(2024, 1, 31), dt.date(2024, 2, 29), dt.date(2024, 3, 31)]
+
+
+@pytest.mark.parametrize(("first_day", "count"), [(dt.date(2024, 3, 4), 1), (dt.date(2024, 3, 5), 0)])
+def test_an_as_of_needs_28_days_of_data_its_own_included(first_day: dt.date, count: int) -> None:
+    grid = as_of_grid(dt.date(2024, 6, 29), Horizon(90), first_day, 28, most=6)
+    assert grid == [dt.date(2024, 3, 31)][:count]
+
+
+def test_the_newest_as_of_of_the_grid_is_known_on_the_cut_off_and_not_a_day_later() -> None:
+    horizon = Horizon(30, gap_days=2, settle_days=3)
+    [newest] = as_of_grid(dt.date(2024, 6, 30), horizon, dt.date(2024, 1, 1), 28, most=1)
+    assert newest == dt.date(2024, 5, 26)
+    assert horizon.label_known_on(newest) == dt.date(2024, 6, 30)
+
+
+@given(DAYS, st.integers(1, 200), st.integers(0, 20), st.integers(0, 20), st.integers(1, 30))
+def test_every_as_of_of_a_grid_has_matured_and_none_comes_twice(
+    cutoff: dt.date, horizon_days: int, gap_days: int, settle_days: int, most: int
+) -> None:
+    horizon = Horizon(horizon_days, gap_days, settle_days)
+    grid = as_of_grid(cutoff, horizon, dt.date(1900, 1, 1), 28, most)
+    assert len(set(grid)) == len(grid) == most
+    assert grid == sorted(grid)
+    assert all(horizon.label_known_on(as_of) <= cutoff for as_of in grid)
+
+
+def test_an_as_of_trains_for_a_test_day_on_which_its_label_is_just_known() -> None:
+    horizon = Horizon(30, gap_days=1, settle_days=2)  # known after 33 days
+    train = [dt.date(2024, 1, 1), dt.date(2024, 1, 2)]
+    assert purged(train, dt.date(2024, 2, 2), horizon) == []
+    assert purged(train, dt.date(2024, 2, 3), horizon) == [dt.date(2024, 1, 1)]
+    assert purged(train, dt.date(2024, 2, 4), horizon) == train
+
+
+def test_days_between_includes_both_ends_and_is_empty_backwards() -> None:
+    assert list(days_between(dt.date(2024, 2, 28), dt.date(2024, 3, 1))) == [
+        dt.date(2024, 2, 28), dt.date(2024, 2, 29), dt.date(2024, 3, 1),
+    ]  # fmt: skip
+    assert list(days_between(dt.date(2024, 3, 1), dt.date(2024, 2, 29))) == []
+
+
+def test_closed_days_are_weekdays_single_days_and_ranges_with_both_ends() -> None:
+    closed = ClosedDays.parse(["Sunday", dt.date(2024, 5, 1), "2024-12-24..2024-12-26"])
+    assert dt.date(2024, 5, 5) in closed  # a Sunday
+    assert dt.date(2024, 5, 6) not in closed
+    assert [dt.date(2024, 12, day) in closed for day in (23, 24, 26, 27)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "word", ["caturday", "2024-13-01", "2024-01-05..", "2024-01-05..2024-01-04", "..2024-01-04"]
+)
+def test_a_closed_day_that_does_not_read_is_refused_by_name(word: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(word)):
+        ClosedDays.parse([word])
+
+
+def test_nothing_in_the_package_reads_the_wall_clock() -> None:
+    words = (r"\bnow\(", r"\btoday\(", "utcnow", r"\btime\.time\(", "current_(date|time)", "localtime")
+    clock = re.compile("|".join(words), re.IGNORECASE)
+    package = Path(churn_orchestration.__file__).parent
+    paths = [path for ending in ("py", "sql", "yaml") for path in package.rglob(f"*.{ending}")]
+    assert len(paths) > 30
+    lines = [(path, line) for path in paths for line in path.read_text().splitlines()]
+    assert [f"{path}: {line}" for path, line in lines if clock.search(line)] == []

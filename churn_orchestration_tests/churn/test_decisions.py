@@ -1,0 +1,60 @@
+import pytest
+
+from churn_orchestration.churn.bands import band
+from churn_orchestration.churn.decisions import PROMOTE, REFUSE, decide
+from churn_orchestration.churn.evaluation import Evaluation
+
+
+def against(**differences: tuple[float, float, float]) -> Evaluation:
+    """An evaluation with (value, low, high) of the log loss difference to each peer."""
+    names = ("value", "low", "high")
+    found = {peer: dict(zip(names, numbers, strict=True)) for peer, numbers in differences.items()}
+    return Evaluation({}, [], found)
+
+
+def test_a_candidate_below_rules_and_constant_is_promoted_with_its_lead() -> None:
+    decided = decide(against(rules=(-0.05, -0.07, -0.03), constant=(-0.1, -0.12, -0.08)))
+    assert decided.decision == PROMOTE
+    assert "-0.0500 [-0.0700, -0.0300] against the rules" in decided.reason
+    assert "-0.1000 [-0.1200, -0.0800] against the constant" in decided.reason
+
+
+@pytest.mark.parametrize("loser", ["rules", "constant"])
+@pytest.mark.parametrize("difference", [(-0.01, -0.03, 0.01), (-0.01, -0.03, 0.0), (0.02, 0.01, 0.03)])
+def test_a_lead_that_could_be_chance_or_is_none_is_refused_by_the_peer(
+    loser: str, difference: tuple[float, float, float]
+) -> None:
+    sure = {"rules": (-0.05, -0.07, -0.03), "constant": (-0.05, -0.07, -0.03)}
+    decided = decide(against(**sure | {loser: difference}))
+    assert decided.decision == REFUSE
+    assert f"not below that of the {loser}" in decided.reason
+
+
+def test_a_lead_that_is_no_number_is_refused() -> None:
+    nan = float("nan")
+    assert decide(against(rules=(nan, nan, nan), constant=(-0.1, -0.2, -0.05))).decision == REFUSE
+
+
+def test_without_a_test_on_later_days_nothing_is_promoted() -> None:
+    decided = decide(None)
+    assert decided.decision == REFUSE
+    assert "more history is needed" in decided.reason
+
+
+def test_a_probability_on_an_edge_belongs_to_the_band_above_it() -> None:
+    assert band([0, 0.2999, 0.3, 0.4999, 0.5, 0.6999, 0.7, 1], (0.3, 0.5, 0.7)) == [
+        "low", "low", "medium", "medium", "high", "high", "critical", "critical",
+    ]  # fmt: skip
+
+
+def test_relative_bands_are_multiples_of_the_base_rate() -> None:
+    assert band([0.03, 0.05, 0.1, 0.2], (1, 2, 4), base_rate=0.05) == ["low", "medium", "high", "critical"]
+
+
+def test_nobody_has_no_band() -> None:
+    assert band([], (0.3, 0.5, 0.7)) == []
+
+
+def test_what_is_no_probability_has_no_band() -> None:
+    with pytest.raises(ValueError, match="nan"):
+        band([0.1, float("nan")], (0.3, 0.5, 0.7))

@@ -1,0 +1,159 @@
+import datetime as dt
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from churn_orchestration.churn import learners
+from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.evaluation import evaluate, feature_columns, folds, graded, scores
+from churn_orchestration.churn.features import EventSource, FeatureSet
+from churn_orchestration.churn.labels import Question
+
+ORDERS = EventSource("orders", "silver.orders", "customer_id", "order")
+QUESTION = Question("q", "inactivity", FeatureSet("customer_id", (ORDERS,)), ORDERS, Horizon(30))
+MONTHS = [dt.date(2024, month, 1) for month in range(1, 7)]
+
+
+def snapshot(as_ofs: list[dt.date], customers: int = 120, seed: int = 3) -> pd.DataFrame:
+    """A snapshot in which the longer silent are the likelier to churn."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for as_of in as_ofs:
+        silence = rng.integers(0, 60, customers)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "customer_id": [f"c{number}" for number in range(customers)],
+                    "as_of": pd.Timestamp(as_of),
+                    "label": rng.random(customers) < silence / 60,
+                    "label_known_on": pd.Timestamp(QUESTION.horizon.label_known_on(as_of)),
+                    "cutoff": pd.Timestamp(2024, 12, 31),
+                    "orders_days_since_last": silence,
+                    "orders_gap_days_mean_all": np.where(silence % 2, np.nan, 12.0),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+@given(
+    st.lists(st.dates(dt.date(2023, 1, 1), dt.date(2025, 1, 1)), max_size=12, unique=True),
+    st.integers(1, 120), st.integers(0, 30), st.integers(0, 30), st.integers(1, 5),
+)  # fmt: skip
+def test_no_outcome_of_a_training_as_of_ends_after_the_test_as_of(
+    as_ofs: list[dt.date], horizon_days: int, gap_days: int, settle_days: int, most: int
+) -> None:
+    horizon = Horizon(horizon_days, gap_days, settle_days)
+    found = folds(as_ofs, horizon, most)
+    assert len(found) <= most
+    assert [fold.test for fold in found] == sorted({fold.test for fold in found}, reverse=True)
+    for fold in found:
+        assert fold.train
+        for as_of in fold.train:
+            assert horizon.outcome(as_of)[1] <= fold.test
+            assert horizon.label_known_on(as_of) <= fold.test
+        left_out = set(as_ofs) - set(fold.train)
+        assert all(horizon.label_known_on(as_of) > fold.test for as_of in left_out)
+
+
+def test_the_newest_as_ofs_are_the_tests_and_each_trains_on_what_was_known_by_then() -> None:
+    found = folds(MONTHS, Horizon(60), most=2)
+    assert [(fold.test.month, [day.month for day in fold.train]) for fold in found] == [
+        (6, [1, 2, 3, 4]), (5, [1, 2, 3]),
+    ]  # fmt: skip
+    assert [fold.test.month for fold in folds(MONTHS, Horizon(60), most=9)] == [6, 5, 4, 3]
+
+
+def test_settling_takes_the_as_of_whose_label_is_not_settled_out_of_training() -> None:
+    assert [len(fold.train) for fold in folds(MONTHS[:3], Horizon(60), 1)] == [1]
+    assert folds(MONTHS[:3], Horizon(60, settle_days=1), 1) == []
+
+
+def test_without_a_fold_there_is_no_evaluation() -> None:
+    assert evaluate(snapshot([MONTHS[0]]), QUESTION, "logistic", 3) is None
+    close = [dt.date(2024, 1, 1), dt.date(2024, 1, 30)]  # labels of the first are known on the 31st
+    assert evaluate(snapshot(close), QUESTION, "logistic", 3) is None
+
+
+def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed() -> None:
+    seven = [f"c{number}" for number in range(7)]
+    few = snapshot(MONTHS[:3]).assign(label=lambda frame: frame["customer_id"].isin(seven))
+    with pytest.raises(learners.HopelessLabel, match="at least 20 .* found 7 and 113"):
+        evaluate(few, QUESTION, "logistic", 3)
+
+
+def test_an_as_of_on_which_all_had_the_same_outcome_is_no_test() -> None:
+    frame = snapshot(MONTHS[:4])
+    frame.loc[frame["as_of"] == pd.Timestamp(MONTHS[3]), "label"] = True
+    found = evaluate(frame, QUESTION, "logistic", 3)
+    assert found is not None
+    assert [fold.test for fold in found.folds] == [MONTHS[2], MONTHS[1]]
+
+
+def test_a_scarce_first_fold_does_not_keep_the_later_ones_from_being_graded() -> None:
+    frame = snapshot(MONTHS[:4])
+    early = frame["as_of"] == pd.Timestamp(MONTHS[0])
+    frame.loc[early, "label"] = frame["customer_id"].isin([f"c{n}" for n in range(7)])
+    found = evaluate(frame, QUESTION, "logistic", 3)
+    assert found is not None
+    assert [fold.test for fold in found.folds] == [MONTHS[3], MONTHS[2]]
+
+
+def test_all_forecasters_are_graded_on_the_same_later_rows() -> None:
+    found = evaluate(snapshot(MONTHS[:3]), QUESTION, "logistic", 1)
+    assert found is not None
+    assert {"model", "rules", "recency", "constant"} <= set(found.report)
+    frame = snapshot(MONTHS[:3])
+    test = frame[frame["as_of"] == pd.Timestamp(MONTHS[2])]
+    for report in found.report.values():
+        assert report["base_rate"]["value"] == pytest.approx(test["label"].mean())
+
+
+def test_a_label_of_a_test_as_of_never_reaches_the_model_that_is_tested_on_it() -> None:
+    frame = snapshot(MONTHS[:3])
+    turned = frame.assign(label=frame["label"] ^ (frame["as_of"] == pd.Timestamp(MONTHS[2])))
+    one, other = (evaluate(table, QUESTION, "logistic", 1) for table in (frame, turned))
+    assert one is not None
+    assert other is not None
+    auc = one.report["model"]["auc"]["value"]
+    assert auc > 0.6
+    assert other.report["model"]["auc"]["value"] == pytest.approx(1 - auc)
+
+
+def test_a_model_sees_neither_the_entity_nor_a_date_nor_the_label() -> None:
+    seen = feature_columns(snapshot(MONTHS[:1]), QUESTION)
+    assert seen == ["orders_days_since_last", "orders_gap_days_mean_all"]
+
+
+def test_the_horizon_of_the_question_reaches_the_rules() -> None:
+    frame = snapshot(MONTHS[:2]).assign(orders_days_since_last=10, orders_gap_days_mean_all=20.0)
+    model = learners.fit(
+        "logistic", frame[feature_columns(frame, QUESTION)], frame["label"], frame["customer_id"]
+    )
+    for horizon_days, wanted in ((30, 0.5), (90, 0.25)):  # (10 + 20) / (10 + 20 + h)
+        table = scores(model, frame, replace(QUESTION, horizon=Horizon(horizon_days)), 0.4)
+        assert set(table["rules"]) == {wanted}
+        assert set(table["constant"]) == {0.4}
+
+
+def test_a_rank_is_graded_by_its_order_only() -> None:
+    frame = snapshot(MONTHS[:1])
+    forecasts = pd.DataFrame({"recency": frame["orders_days_since_last"].rank(pct=True)}, index=frame.index)
+    report = graded(frame, forecasts, "customer_id")["recency"]
+    assert "auc" in report
+    assert not {"log_loss", "brier", "calibration_error"} & set(report)
+
+
+def test_the_order_of_the_rows_changes_no_number() -> None:
+    frame = snapshot(MONTHS[:3])
+    mixed = frame.sample(frac=1, random_state=1).reset_index(drop=True)
+    one, other = (evaluate(table, QUESTION, "logistic", 2) for table in (frame, mixed))
+    assert one is not None
+    assert other is not None
+    assert one.folds == other.folds
+    values = [found.report["model"]["auc"]["value"] for found in (one, other)]
+    assert values[0] == pytest.approx(values[1], abs=1e-9)

@@ -1,0 +1,672 @@
+"""One churn question on a small simulated company, on a real warehouse: from snapshots to looks back."""
+
+import datetime as dt
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from churn_orchestration import ledger
+from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn.calendar import Horizon, days_between
+from churn_orchestration.churn.catalogue import catalogue
+from churn_orchestration.churn.declared import Category, EventSource, FeatureSet, Measure
+from churn_orchestration.churn.labels import Question
+from churn_orchestration.components.churn_model import model as models
+from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.backtest import backtest
+from churn_orchestration.components.churn_model.prediction import prediction_asset, score_days
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.feature_table import build_days, write_catalogue
+from churn_orchestration.simulator import Company, simulate
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import DOOR, Tables, Warehouse, door
+
+pytestmark = [
+    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+    # MLflow says so of its own functions, when imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+FIRST, LAST = dt.date(2023, 1, 1), dt.date(2024, 3, 31)
+CUTOFF = dt.date(2024, 1, 31)  # its as_ofs: 2023-10-02, 2023-11-02, 2023-12-02
+AS_OFS = ["2023-10-02", "2023-11-02", "2023-12-02"]
+SCORED = [dt.date(2023, 12, 2), dt.date(2024, 1, 30), CUTOFF, dt.date(2024, 2, 1)]
+
+ORDERS = EventSource(
+    "orders", "silver.orders", "customer_id", "order", ("order_id",),
+    (Measure("amount", "amount_usd", "usd"),), (Category("channel", "channel", ("web",)),),
+)  # fmt: skip
+FEATURES = FeatureSet("customer_id", (ORDERS,), (30, 90), (30,))
+ASKED = AskedQuestion(
+    Question("churn_60d", "inactivity", FEATURES, ORDERS, Horizon(60), 90),
+    gold="gold.customer_features", most_as_ofs=3, min_history_days=28, learner="logistic", test_as_ofs=1,
+    edges=(0.3, 0.5, 0.7), relative_bands=False, value="orders_amount_sum_90d",
+)  # fmt: skip
+
+
+def asking(**changed: Any) -> AskedQuestion:
+    """The question, with something of it changed."""
+    of_question = {name: changed.pop(name) for name in list(changed) if name in Question.__dataclass_fields__}
+    return replace(ASKED, question=replace(ASKED.question, **of_question), **changed)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A simulated shop in a folder: silver.orders up to LAST, gold of the days in SCORED."""
+
+    business: Business
+
+    @property
+    def state(self) -> Path:
+        return self.business.state
+
+    @property
+    def tracking(self) -> Tracking:
+        return Tracking(state=str(self.state))
+
+    @contextmanager
+    def open(self) -> Iterator[Tables]:
+        with Warehouse.of(self.state).open() as tables:
+            yield tables
+
+    def build(self, asked: AskedQuestion = ASKED, cutoff: dt.date = CUTOFF) -> dict[str, Any]:
+        with self.open() as tables:
+            return snapshots.build(tables, self.business, asked, cutoff)
+
+    def train(
+        self, asked: AskedQuestion = ASKED, cutoff: dt.date = CUTOFF, trigger: str = "train"
+    ) -> dict[str, Any]:
+        with self.open() as tables:
+            snapshots.build(tables, self.business, asked, cutoff)
+            return models.train(tables, self.tracking, asked, cutoff, trigger)
+
+    def score(self, *days: dt.date, asked: AskedQuestion = ASKED) -> pd.DataFrame:
+        """Score days; the stored rows of the last of them."""
+        with self.open() as tables:
+            rows, refused = score_days(tables, self.tracking, asked, list(days))
+            assert refused == {}
+            tables.record(f"predictions.{asked.name}", "stored", rows, "test")
+            tables.publish()
+        return pd.read_parquet(self.scored_file(days[-1]))
+
+    def scored_file(self, day: dt.date) -> Path:
+        return self._day_file(f"predictions.{ASKED.name}", day)
+
+    def gold_file(self, day: dt.date) -> Path:
+        return self._day_file(ASKED.gold, day)
+
+    def _day_file(self, table: str, day: dt.date) -> Path:
+        with self.open() as tables:
+            path = tables.day_file(table, day)
+        assert path is not None
+        return path
+
+    def differing(self, asked: AskedQuestion = ASKED) -> dict[str, int]:
+        """The check that training saw what scoring saw."""
+        manifest = self.build(asked)
+        with self.open() as tables:
+            return snapshots.differing_rows(tables, asked.question, asked.gold, manifest)
+
+    def rewrite_gold(self, day: dt.date, select: str) -> None:
+        """Tamper with a gold day: ``select`` reads from ``gold``."""
+        with self.open() as tables:
+            gold = tables.day_file(ASKED.gold, day)
+            tables.db.execute(f"create temp table tampered as with gold as (from '{gold}') {select}")
+            tables.replace_days(ASKED.gold, [day], "from tampered order by customer_id")
+
+    def orders(self, statement: str) -> None:
+        with self.open() as tables:
+            tables.db.execute(statement)
+
+
+def _found(folder: Path) -> Shop:
+    folder.mkdir(parents=True)
+    (folder / "business.yaml").write_text(
+        f"name: shop\nlanding: landing\nhistory_from: {FIRST}\nstart_date: 2023-11-30\nend_date: {LAST}\n"
+    )
+    shop = Shop(Business(folder))
+    company = Company(customers=1500, first_day=FIRST, days=(LAST - FIRST).days + 1, seed=4)
+    orders = simulate(company).orders
+    with shop.open() as tables:
+        tables.db.register("_orders", orders)
+        tables.db.execute("""create table silver.orders as
+            select order_id, customer_id, ordered_at::date as day, amount_usd::decimal(18, 4) as amount_usd,
+              channel, ordered_at::date as known_on, ordered_at::date as _partition from _orders""")
+        days = list(days_between(shop.business.start, LAST))
+        tables.record("silver.orders", "stored", dict.fromkeys(days, 1), "test")
+        rows, refused = build_days(tables, ASKED.gold, FEATURES, shop.business, SCORED)
+        assert refused == {}
+        tables.record(ASKED.gold, "stored", rows, digest(FEATURES))
+        write_catalogue(tables, ASKED.gold, catalogue(FEATURES))
+        tables.publish()
+    return shop
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A $CHURN_DATA with a shop in it that has been scored by nobody; copied, never changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        data = tmp_path_factory.mktemp("untrained")
+        patch.setenv("CHURN_DATA", str(data))
+        shop = _found(data / "folder")
+        shop.tracking.client().search_experiments()  # makes the MLflow store once: 5 s
+        yield data
+
+
+@pytest.fixture(scope="module")
+def trained(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The shop with a champion of CUTOFF; for tests that only read, or add what others do not look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        shop = _copy(untrained, tmp_path_factory.mktemp("trained") / "data", patch)
+        assert shop.train()["decision"] == "promote"
+        yield shop
+
+
+@pytest.fixture
+def shop(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A shop of one's own, untrained."""
+    return _copy(untrained, tmp_path / "data", monkeypatch)
+
+
+@pytest.fixture
+def trained_shop(trained: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The trained shop; the ledger, models and predictions are put back afterwards."""
+    monkeypatch.setenv("CHURN_DATA", str(trained.state.parent))
+    kept = trained.state.parent / "kept"
+    names = ("predictions", "gold", "snapshots", "models", ledger.FILE, "warehouse.duckdb", DOOR)
+    for name in names:
+        _copy_path(trained.state / name, kept / name)
+    yield trained
+    for name in names:
+        _remove(trained.state / name)
+        _copy_path(kept / name, trained.state / name)
+    _remove(kept)
+
+
+def _copy(data: Path, to: Path, patch: pytest.MonkeyPatch) -> Shop:
+    shutil.copytree(data, to)
+    patch.setenv("CHURN_DATA", str(to))
+    return Shop(Business(to / "folder"))
+
+
+def _copy_path(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, to)
+    elif path.exists():
+        shutil.copyfile(path, to)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# ---------------- snapshots
+
+
+def test_a_snapshot_has_the_as_ofs_of_its_cut_off_and_says_what_it_holds(shop: Shop) -> None:
+    manifest = shop.build()
+    frame, again = snapshots.load(shop.state / "snapshots" / ASKED.name, CUTOFF)
+    assert again == manifest
+    assert [entry["as_of"] for entry in manifest["as_ofs"]] == AS_OFS
+    assert [entry["rows"] for entry in manifest["as_ofs"]] == frame.groupby("as_of").size().tolist()
+    assert manifest["rows"] == len(frame)
+    assert manifest["columns"] == list(frame.columns)
+    assert not frame.duplicated(["customer_id", "as_of"]).any()
+    assert set(frame["cutoff"].astype(str)) == {str(CUTOFF)}
+    assert frame["label_known_on"].max() == CUTOFF
+    content = (shop.state / "snapshots" / ASKED.name / manifest["file"]).read_bytes()
+    assert manifest["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_the_labels_of_a_snapshot_are_what_pandas_finds_in_the_orders(shop: Shop) -> None:
+    shop.build()
+    frame, _ = snapshots.load(shop.state / "snapshots" / ASKED.name, CUTOFF)
+    with shop.open() as tables:
+        orders = tables.db.execute("select customer_id, day from silver.orders").df()
+    for day, rows in frame.groupby("as_of"):
+        as_of = pd.Timestamp(day)
+        seen = orders[(orders["day"] <= as_of) & (orders["day"] > as_of - pd.Timedelta(days=90))]
+        after = orders[(orders["day"] > as_of) & (orders["day"] <= as_of + pd.Timedelta(days=60))]
+        assert set(rows["customer_id"]) == set(seen["customer_id"])
+        assert set(rows.loc[~rows["label"], "customer_id"]) == set(seen["customer_id"]) & set(
+            after["customer_id"]
+        )
+
+
+def test_a_snapshot_built_again_is_the_same_to_the_byte(shop: Shop) -> None:
+    first = shop.build()
+    content = (shop.state / "snapshots" / ASKED.name / first["file"]).read_bytes()
+    shop.orders("create or replace table silver.orders as from silver.orders order by hash(order_id)")
+    assert shop.build() == first
+    assert (shop.state / "snapshots" / ASKED.name / first["file"]).read_bytes() == content
+
+
+def test_what_became_known_after_the_cut_off_changes_no_byte_of_a_snapshot(shop: Shop) -> None:
+    first = shop.build()
+    shop.orders(f"delete from silver.orders where known_on > date '{CUTOFF}'")
+    shop.orders(f"""insert into silver.orders select order_id, 'C000001', day, 1, 'web', date '{CUTOFF}' + 1,
+        date '{CUTOFF}' + 1 from silver.orders""")
+    assert shop.build()["sha256"] == first["sha256"]
+    shop.orders("update silver.orders set amount_usd = amount_usd + 1 where day = date '2023-11-15'")
+    assert shop.build()["sha256"] != first["sha256"]
+
+
+def test_a_changed_byte_is_refused_by_name_and_mended_by_building_again(shop: Shop) -> None:
+    manifest = shop.build()
+    path = shop.state / "snapshots" / ASKED.name / manifest["file"]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BusinessError, match=f"{manifest['file']} was changed"):
+        snapshots.load(path.parent, CUTOFF)
+    with shop.open() as tables, pytest.raises(BusinessError, match=manifest["file"]):
+        models.train(tables, shop.tracking, ASKED, CUTOFF, "train")
+    assert shop.build() == manifest
+    assert len(snapshots.load(path.parent, CUTOFF)[0]) == manifest["rows"]
+
+
+def test_a_snapshot_that_is_not_there_is_a_clear_message(shop: Shop) -> None:
+    with shop.open() as tables, pytest.raises(BusinessError, match=str(CUTOFF)):
+        models.train(tables, shop.tracking, ASKED, CUTOFF, "train")
+
+
+def test_a_snapshot_of_another_declaration_leaves_the_first_file_as_it_is(shop: Shop) -> None:
+    first = shop.build()
+    path = shop.state / "snapshots" / ASKED.name / first["file"]
+    content = path.read_bytes()
+    second = shop.build(asking(horizon=Horizon(45)))
+    assert second["file"] != first["file"]
+    assert path.read_bytes() == content
+
+
+def test_a_snapshot_equals_gold_where_both_exist(shop: Shop) -> None:
+    assert shop.differing() == {"2023-12-02": 0}
+
+
+TAMPERED = {
+    "a value": "select * replace (orders_count_90d + 1 as orders_count_90d) from gold",
+    "a last bit": "select * replace (orders_gap_ratio_all * (1 + 2.3e-16) as orders_gap_ratio_all) from gold",
+    "a null": "select * replace (coalesce(orders_amount_std_all, 0) as orders_amount_std_all) from gold",
+    "a row too few": "from gold where orders_count_90d <> (select max(orders_count_90d) from gold)",
+    "a row too many": "from gold union all select * replace ('X' as customer_id) from gold",
+    "a row twice": "from gold union all from gold",
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_the_check_fails_when_gold_is_tampered_with(shop: Shop, what: str) -> None:
+    shop.rewrite_gold(dt.date(2023, 12, 2), TAMPERED[what])
+    assert shop.differing()["2023-12-02"] > 0
+
+
+def test_gold_of_an_older_declaration_is_not_compared(shop: Shop) -> None:
+    wider = replace(FEATURES, windows=(30, 60, 90))
+    assert shop.differing(asking(features=wider)) == {}
+
+
+def test_the_asset_check_blocks_when_gold_is_tampered_with(shop: Shop) -> None:
+    def check() -> dg.AssetCheckEvaluation:
+        result = dg.materialize(
+            [snapshots.snapshot_asset(shop.business, ASKED)],
+            partition_key=str(CUTOFF),
+            resources={"warehouse": Warehouse.of(shop.state)},
+            raise_on_error=False,
+        )
+        [found] = result.get_asset_check_evaluations()
+        return found
+
+    assert (check().passed, check().blocking) == (True, True)
+    shop.rewrite_gold(dt.date(2023, 12, 2), "select * replace (1::bigint as orders_count_90d) from gold")
+    tampered = check()
+    assert not tampered.passed
+    assert tampered.metadata["as_ofs_compared"].value == 1
+
+
+def test_a_cut_off_without_a_matured_as_of_says_which_data_it_wants(shop: Shop) -> None:
+    with pytest.raises(BusinessError, match="matured by 2023-02-20: .* 2022-12-22, .* 2023-01-01"):
+        shop.build(cutoff=dt.date(2023, 2, 20))
+
+
+def test_nobody_in_the_observation_window_is_a_clear_message_and_leaves_no_file(shop: Shop) -> None:
+    shop.orders("delete from silver.orders where day > date '2023-06-30'")
+    with pytest.raises(BusinessError, match=r"nobody was active .* window \(90 days\).*2023-10-02"):
+        shop.build()
+    assert list((shop.state / "snapshots" / ASKED.name).iterdir()) == []
+
+
+def test_no_data_at_all_is_a_clear_message(shop: Shop) -> None:
+    shop.orders("delete from silver.orders")
+    with pytest.raises(BusinessError, match=ASKED.name):
+        shop.build()
+
+
+def test_a_snapshot_does_not_read_over_a_refused_day(shop: Shop) -> None:
+    with shop.open() as tables:
+        tables.record("silver.orders", "refused", {dt.date(2024, 1, 10): 0}, "test", "half a file")
+    with pytest.raises(BusinessError, match=r"silver.orders 2024-01-10 is refused \(half a file\)"):
+        shop.build()
+
+
+# ---------------- models
+
+
+def test_training_the_same_triple_again_finds_the_model_and_fits_nothing(
+    trained_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn_orchestration.churn import learners
+
+    before, registered = (trained_shop.state / ledger.FILE).read_bytes(), _registered(trained_shop)
+    [record] = (trained_shop.state / "models" / ASKED.name).glob("*.json")
+    written = record.read_bytes()
+    monkeypatch.delattr(learners, "fit")  # whoever fits, fails
+    assert trained_shop.train()["model_version"] == record.stem
+    assert record.read_bytes() == written
+    assert (trained_shop.state / ledger.FILE).read_bytes() == before
+    assert _registered(trained_shop) == registered
+
+
+def test_a_lost_record_is_made_again_with_the_same_version_and_registered_number(trained_shop: Shop) -> None:
+    [path] = (trained_shop.state / "models" / ASKED.name).glob("*.json")
+    written, registered = path.read_bytes(), _registered(trained_shop)
+    path.unlink()
+    trained_shop.train()
+    assert path.read_bytes() == written
+    assert _registered(trained_shop) == registered
+
+
+def test_another_learner_is_another_version_and_what_was_trained_stays(trained_shop: Shop) -> None:
+    first = trained_shop.train()["model_version"]
+    other = trained_shop.train(replace(ASKED, learner="lightgbm"))["model_version"]
+    assert other != first
+    names = {path.stem for path in (trained_shop.state / "models" / ASKED.name).glob("*.json")}
+    assert names == {first, other}
+
+
+def test_a_model_is_tested_later_than_all_it_was_trained_on(trained: Shop) -> None:
+    record = models.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
+    assert record["evaluation"]["tests"] == [{"test": "2023-12-02", "train": ["2023-10-02"]}]
+    assert record["as_ofs"] == AS_OFS  # and then refitted on all that had matured
+
+
+def test_the_model_is_kept_without_a_pickle_and_with_signature_and_example(trained: Shop) -> None:
+    files = [path for path in (trained.state / "mlflow").rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".joblib")]
+    assert any(path.suffix == ".skops" for path in files)
+    described = [path.read_text() for path in files if path.name == "MLmodel"]
+    assert described
+    assert all("signature:" in text and "saved_input_example_info" in text for text in described)
+
+
+def test_the_alias_champion_mirrors_the_ledger(trained_shop: Shop) -> None:
+    first = _champion(trained_shop)["model_version"]
+    for learner in ("logistic", "lightgbm"):
+        trained_shop.train(replace(ASKED, learner=learner))
+        aliased = trained_shop.tracking.client().get_model_version_by_alias(ASKED.name, "champion")
+        assert aliased.tags["model_version"] == _champion(trained_shop)["model_version"]
+        assert (aliased.tags["model_version"] == first) == (learner == "logistic")
+
+
+def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed(shop: Shop) -> None:
+    shop.orders("delete from silver.orders where day > date '2023-12-02'")
+    shop.orders("delete from silver.orders where day between date '2023-10-03' and date '2023-12-02' "
+                "and customer_id > 'C000040'")  # fmt: skip
+    with pytest.raises(BusinessError, match=f"refuses to train at cut-off {CUTOFF}: .*at least 20 .* found"):
+        shop.train()
+    assert ledger.read(shop.state) == []
+
+
+def test_too_little_history_to_test_on_trains_and_does_not_promote(shop: Shop) -> None:
+    record = shop.train(replace(ASKED, most_as_ofs=1))
+    assert record["decision"] == "refuse"
+    assert "more history is needed" in record["reason"]
+    with shop.open() as tables:
+        assert ledger.champion(tables.state, ASKED.name, LAST) is None
+
+
+def test_the_ledger_says_what_was_decided_and_the_door_shows_it(trained: Shop) -> None:
+    row = _champion(trained)
+    assert (row["decision"], row["trigger"], row["cutoff"]) == ("promote", "train", str(CUTOFF))
+    with door(trained.state) as db:
+        found = db.execute(f"select model_version, decision, auc from models.{ASKED.name}").fetchall()
+    record = models.record_of(trained.state, ASKED.name, row["model_version"])
+    auc = record["evaluation"]["report"]["model"]["auc"]
+    assert found == [(row["model_version"], "promote", auc["value"])]
+    assert auc["low"] <= auc["value"] <= auc["high"]
+
+
+def _registered(shop: Shop) -> set[str]:
+    found = shop.tracking.client().search_model_versions(f"name = '{ASKED.name}'")
+    return {f"{model.version} {model.tags['model_version']}" for model in found}
+
+
+def _champion(shop: Shop, day: dt.date = LAST) -> dict[str, Any]:
+    found = ledger.champion(shop.state, ASKED.name, day)
+    assert found is not None
+    return found
+
+
+# ---------------- predictions
+
+
+def test_before_any_model_the_rules_score_and_say_so(shop: Shop) -> None:
+    scored = shop.score(CUTOFF)
+    gold = pd.read_parquet(shop.gold_file(CUTOFF)).set_index("customer_id").loc[scored["customer_id"]]
+    assert set(scored["model_version"]) == {"rules"}
+    expected = gold["orders_days_since_last"] + gold["orders_gap_days_mean_all"].fillna(60)
+    assert scored["churn_probability"].to_numpy() == pytest.approx((expected / (expected + 60)).to_numpy())
+    assert set(scored["reasons"].map(len)) <= {1, 2}
+
+
+def test_the_population_of_a_day_is_scored_once_each_in_order(trained_shop: Shop) -> None:
+    scored = trained_shop.score(CUTOFF)
+    gold = pd.read_parquet(trained_shop.gold_file(CUTOFF))
+    active = gold.loc[gold["orders_days_since_last"] < 90, "customer_id"]
+    assert scored["customer_id"].tolist() == sorted(active)
+    assert len(active) < len(gold)
+    assert set(scored["label_known_on"].astype(str)) == {str(CUTOFF + dt.timedelta(days=60))}
+    assert set(scored["as_of"].astype(str)) == {str(CUTOFF)}
+
+
+def test_training_and_scoring_give_the_same_row_the_same_probability(trained_shop: Shop) -> None:
+    day = dt.date(2023, 12, 2)
+    record = models.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    frame, _ = snapshots.load(trained_shop.state / "snapshots" / ASKED.name, CUTOFF)
+    rows = frame[frame["as_of"] == day]
+    model = trained_shop.tracking.load(ASKED.name, record["mlflow_version"])
+    trained_on = pd.Series(model.predict_proba(rows[record["features"]])[:, 1], rows["customer_id"])
+    _decide(trained_shop, record, cutoff="2023-12-01")
+    scored = trained_shop.score(day).set_index("customer_id")["churn_probability"]
+    assert scored.to_dict() == trained_on.to_dict()
+
+
+def test_the_champion_of_a_day_has_a_cut_off_not_after_it(trained_shop: Shop) -> None:
+    version = _champion(trained_shop)["model_version"]
+    trained_shop.score(*SCORED)
+    by_day = [set(pd.read_parquet(trained_shop.scored_file(day))["model_version"]) for day in SCORED]
+    assert by_day == [{"rules"}, {"rules"}, {version}, {version}]
+
+
+def test_a_day_scored_again_gives_the_same_bytes(trained_shop: Shop) -> None:
+    trained_shop.score(CUTOFF)
+    first = trained_shop.scored_file(CUTOFF).read_bytes()
+    trained_shop.score(dt.date(2024, 1, 30), CUTOFF)
+    assert trained_shop.scored_file(CUTOFF).read_bytes() == first
+
+
+def test_a_promotion_with_a_later_cut_off_changes_no_byte_of_an_earlier_day(trained_shop: Shop) -> None:
+    trained_shop.score(CUTOFF)
+    first = trained_shop.scored_file(CUTOFF).read_bytes()
+    other = trained_shop.train(replace(ASKED, learner="lightgbm"), cutoff=dt.date(2024, 2, 1))
+    _decide(trained_shop, other, cutoff="2024-02-01")
+    assert set(trained_shop.score(dt.date(2024, 2, 1))["model_version"]) == {other["model_version"]}
+    trained_shop.score(CUTOFF)
+    assert trained_shop.scored_file(CUTOFF).read_bytes() == first
+
+
+def test_a_model_trained_after_a_day_was_scored_does_not_pass_for_the_forecast_of_that_day(
+    trained_shop: Shop,
+) -> None:
+    kept = (trained_shop.state / ledger.FILE).read_bytes()
+    (trained_shop.state / ledger.FILE).unlink()
+    forecast = trained_shop.score(CUTOFF, dt.date(2024, 2, 1), CUTOFF)
+    (trained_shop.state / ledger.FILE).write_bytes(kept)  # the training at CUTOFF came later than the scoring
+    rescored = trained_shop.score(CUTOFF)
+    assert rescored["backtest"].all() or rescored.equals(forecast)
+
+
+def test_every_prediction_has_up_to_three_reasons_in_words(trained_shop: Shop) -> None:
+    scored = trained_shop.score(CUTOFF)
+    assert set(scored["reasons"].map(len)) == {3}
+    words = [text for row in scored["reasons"] for text in row]
+    assert all(text.startswith(("↑ ", "↓ ")) for text in words)
+    assert not [text for text in words if "nan" in text or "{" in text or "orders_" in text]
+
+
+def test_bands_are_of_the_probability_or_of_multiples_of_the_base_rate(trained_shop: Shop) -> None:
+    record = models.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    plain = trained_shop.score(CUTOFF)
+    relative = trained_shop.score(CUTOFF, asked=replace(ASKED, edges=(0.5, 1.0, 1.5), relative_bands=True))
+    for scored, scale in ((plain, 1.0), (relative, record["base_rate"])):
+        edges = (0.3, 0.5, 0.7) if scale == 1.0 else (0.5, 1.0, 1.5)
+        above = sum((scored["churn_probability"] >= edge * scale).astype(int) for edge in edges)
+        assert scored["band"].tolist() == [("low", "medium", "high", "critical")[n] for n in above]
+    assert plain["band"].tolist() != relative["band"].tolist()
+
+
+@pytest.mark.parametrize("by", ["the rules", "a champion"])
+def test_a_day_on_which_nobody_was_active_is_stored_empty(trained_shop: Shop, by: str) -> None:
+    if by == "the rules":
+        (trained_shop.state / ledger.FILE).unlink()
+    columns = trained_shop.score(CUTOFF).columns.tolist()
+    trained_shop.rewrite_gold(CUTOFF, "from gold where orders_days_since_last >= 90")
+    for asked in (ASKED, replace(ASKED, relative_bands=True, edges=(1, 2, 3))):
+        empty = trained_shop.score(CUTOFF, asked=asked)
+        assert (len(empty), empty.columns.tolist()) == (0, columns)
+
+
+def test_an_empty_day_does_not_keep_the_next_one_from_being_scored(shop: Shop) -> None:
+    shop.rewrite_gold(dt.date(2024, 1, 30), "from gold where orders_days_since_last >= 90")
+    assert shop.score(dt.date(2024, 1, 30)).empty
+    assert not shop.score(CUTOFF).empty
+
+
+def test_a_customer_with_one_order_and_nothing_else_known_is_scored(trained_shop: Shop) -> None:
+    scored = trained_shop.score(CUTOFF)
+    gold = pd.read_parquet(trained_shop.gold_file(CUTOFF)).set_index("customer_id").loc[scored["customer_id"]]
+    once = gold["orders_gap_days_mean_all"].isna().to_numpy()
+    assert once.any()
+    assert scored.loc[once, "churn_probability"].between(0, 1, inclusive="neither").all()
+
+
+def test_the_door_shows_predictions_under_their_stable_names(trained_shop: Shop) -> None:
+    trained_shop.score(CUTOFF)
+    with door(trained_shop.state) as db:
+        names = [name for name, *_ in db.execute(f"describe predictions.{ASKED.name}").fetchall()]
+        leading = [name for name, *_ in db.execute(f"describe snapshots.{ASKED.name}").fetchall()][:5]
+    assert names[:7] == [
+        "customer_id", "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on",
+    ]  # fmt: skip
+    assert leading == ["customer_id", "as_of", "label", "label_known_on", "cutoff"]
+
+
+def test_a_day_whose_features_do_not_stand_is_refused_and_its_old_scores_go(trained_shop: Shop) -> None:
+    trained_shop.score(CUTOFF)
+    with trained_shop.open() as tables:
+        tables.record(ASKED.gold, "refused", {CUTOFF: 0}, "test", "half a file")
+        rows, refused = score_days(tables, trained_shop.tracking, ASKED, [CUTOFF])
+        path = tables.day_file(f"predictions.{ASKED.name}", CUTOFF)
+    assert (rows, list(refused)) == ({}, [CUTOFF])
+    assert "half a file" in refused[CUTOFF]
+    assert path is None or not path.exists()
+
+
+ENDS = EventSource("end", "silver.ends", "customer_id", "cancellation")
+
+
+def test_a_day_is_not_scored_over_a_refused_day_of_the_cancellations(shop: Shop) -> None:
+    shop.orders("create table silver.ends (customer_id varchar, day date, known_on date, _partition date)")
+    with shop.open() as tables:
+        tables.record("silver.ends", "refused", {CUTOFF: 0}, "test", "half a file")
+        rows, refused = score_days(tables, shop.tracking, asking(kind="event", terminal=ENDS), [CUTOFF])
+    assert (rows, list(refused)) == ({}, [CUTOFF])
+
+
+def test_predictions_come_after_the_cancellations_that_they_read(shop: Shop) -> None:
+    asset = prediction_asset(shop.business, asking(kind="event", terminal=ENDS))
+    assert dg.AssetKey(["silver", "ends"]) in asset.asset_deps[asset.key]
+
+
+# ---------------- looks back
+
+
+def _look_back(shop: Shop, as_of: dt.date = CUTOFF) -> dict[str, Any]:
+    with shop.open() as tables:
+        return backtest(tables, shop.tracking, shop.business, ASKED, as_of)
+
+
+def test_a_look_back_is_marked_and_never_becomes_champion(trained_shop: Shop) -> None:
+    as_of = dt.date(2024, 1, 15)
+    facts = _look_back(trained_shop, as_of)
+    stored = pd.read_parquet(trained_shop.scored_file(as_of))
+    assert stored["backtest"].all()
+    assert set(stored["model_version"]) == {facts["model_version"]}
+    assert max(facts["trained_on"]) == "2023-11-16"
+    assert [row["decision"] for row in ledger.read(trained_shop.state)] == ["promote", "backtest"]
+    assert ledger.champion(trained_shop.state, ASKED.name, as_of) is None
+
+
+def test_a_look_back_never_overwrites_a_forecast_and_a_forecast_replaces_a_look_back(
+    trained_shop: Shop,
+) -> None:
+    assert _look_back(trained_shop)["stored"] is True
+    assert not trained_shop.score(CUTOFF)["backtest"].any()
+    forecast = trained_shop.scored_file(CUTOFF).read_bytes()
+    assert _look_back(trained_shop)["stored"] is False
+    assert trained_shop.scored_file(CUTOFF).read_bytes() == forecast
+
+
+def test_a_look_back_grades_what_the_training_at_that_day_would_have_scored(trained_shop: Shop) -> None:
+    facts = _look_back(trained_shop)
+    assert facts["model_version"] == _champion(trained_shop)["model_version"]
+    looked_back = pd.read_parquet(trained_shop.scored_file(CUTOFF))["churn_probability"]
+    assert looked_back.equals(trained_shop.score(CUTOFF)["churn_probability"])
+    assert facts["entities"] == len(looked_back)
+    assert facts["graded_on_data_until"] == str(LAST)
+
+
+def test_a_look_back_to_a_day_whose_outcome_is_not_known_names_the_latest_that_is(trained_shop: Shop) -> None:
+    with pytest.raises(BusinessError, match="is known on 2024-04-01, .* 2024-03-31: .* is 2024-01-31"):
+        _look_back(trained_shop, dt.date(2024, 2, 1))
+
+
+def test_a_training_after_a_look_back_at_the_same_cut_off_can_become_champion(shop: Shop) -> None:
+    version = _look_back(shop)["model_version"]
+    assert ledger.champion(shop.state, ASKED.name, LAST) is None
+    assert shop.train()["model_version"] == version
+    assert _champion(shop)["model_version"] == version
+
+
+def _decide(shop: Shop, record: dict[str, Any], cutoff: str) -> None:
+    """Promote a model by hand, as if trained at another cut-off."""
+    facts = {name: record[name] for name in ("model_version", "mlflow_version")}
+    ledger.append(shop.state, ASKED.name, "promote", "by hand", "a test", {}, cutoff=cutoff, **facts)
+
+
+def test_the_manifest_is_json_that_names_declaration_and_code(trained: Shop) -> None:
+    manifest = json.loads((trained.state / "snapshots" / ASKED.name / f"{CUTOFF}.json").read_text())
+    assert manifest["declaration"] == digest(ASKED.question)
+    assert manifest["code"] == snapshots.code_hash()

@@ -1,0 +1,113 @@
+import pytest
+from conftest import JAN, SILVER_ORDERS
+
+from churn_orchestration.business import BusinessError
+from churn_orchestration.components.sql_tables import SqlTable
+from churn_orchestration.runs import at_work
+
+
+def read(folder, text):
+    path = folder / "table.sql"
+    path.write_text(text)
+    return SqlTable.read(path)
+
+
+def refused(folder, text):
+    with pytest.raises(BusinessError) as refusal:
+        read(folder, text)
+    return str(refusal.value)
+
+
+def test_the_opening_comment_is_the_description(tmp_path):
+    table = read(
+        tmp_path, "-- One row per order.\n-- Source: bronze.a.\nselect _partition from bronze.a -- not this\n"
+    )
+    assert table.description == "One row per order.\nSource: bronze.a."
+
+
+@pytest.mark.parametrize(
+    ("select", "upstream"),
+    [
+        ("select x, _partition from bronze.a", ("bronze.a",)),
+        ("select x, _partition from bronze.a join silver.b using (id) left join bronze.c on c.id = a.id",
+         ("bronze.a", "bronze.c", "silver.b")),
+        ("with b as (select * from bronze.a) select x, _partition from b", ("bronze.a",)),
+        ("with bronze as (select * from bronze.a) select x, _partition from bronze", ("bronze.a",)),
+        ("with a as (from bronze.b), b as (from a join silver.c using (id)) select x, _partition from b",
+         ("bronze.b", "silver.c")),
+        ("select _partition from bronze.a where id in (select id from silver.b)", ("bronze.a", "silver.b")),
+        ("select _partition from bronze.a union all from bronze.b", ("bronze.a", "bronze.b")),
+        ("from bronze.a", ("bronze.a",)),
+        ("select 'from silver.no' as x, _partition from bronze.a -- silver.no", ("bronze.a",)),
+    ],
+)  # fmt: skip
+def test_upstreams_are_read_from_the_sql(tmp_path, select, upstream):
+    assert read(tmp_path, select).upstream == upstream
+
+
+def test_sql_that_does_not_parse_names_file_and_line(tmp_path):
+    message = refused(tmp_path, "-- One row.\nselect x, _partition\nform bronze.a\n")
+    assert message.startswith(f"{tmp_path}/table.sql:3:")
+    assert "not valid SQL" in message
+
+
+def test_a_quote_that_never_ends_names_file_and_line(tmp_path):
+    message = refused(tmp_path, "select 'x, _partition\nfrom bronze.a\n")
+    assert message.startswith(f"{tmp_path}/table.sql")
+    assert "not valid SQL" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("select x from bronze.a", "the select does not carry _partition through; add it"),
+        ("select 1 as _partition", "reads no table; name upstreams with their layer, such as bronze.orders"),
+        ("select _partition from orders", "reads no table; name upstreams with their layer"),
+        ("select _partition from bronze.a; select 1", "wanted one select, got 2 statements"),
+        ("drop table bronze.a", "wanted one select"),
+        ("", "wanted one select, got 0 statements"),
+        (
+            "select x from bronze.a union all select _partition from bronze.b",
+            "does not carry _partition through",
+        ),
+    ],
+)
+def test_sql_that_is_no_daily_table_is_refused_with_the_remedy(tmp_path, text, told):
+    message = refused(tmp_path, text)
+    assert message.startswith(f"{tmp_path}/table.sql: ")
+    assert told in message
+
+
+def test_a_table_that_no_one_makes_is_named_when_the_sql_is_read(shop):
+    """Not as a day that "is not there yet": it will never be there."""
+    path = shop.change("silver/orders.sql", "from bronze.orders", "from bronze.ordres")
+    shop.land_quiet_days(1, 5)
+    with pytest.raises(BusinessError, match=rf"{path}.*bronze\.ordres"):
+        shop.refresh(5, layers=("raw", "bronze", "quarantine", "silver"))
+
+
+def test_a_column_that_is_not_there_is_told_with_the_file_of_the_sql(shop):
+    path = shop.change("silver/orders.sql", "amount_usd, known_on", "amonut_usd, known_on")
+    shop.land_quiet_days(1, 5)
+    with pytest.raises(BusinessError) as refusal:
+        shop.refresh(5, layers=("raw", "bronze", "quarantine", "silver"))
+    assert str(path) in str(refusal.value)
+    assert "amonut_usd" in str(refusal.value)
+    assert "BinderException" not in str(refusal.value)
+
+
+def test_changed_sql_makes_its_days_and_those_after_it_stale(shop):
+    shop.land_quiet_days(1, 6)
+    with at_work(shop.business) as work:
+        work.refresh(JAN[5], JAN[6])
+        assert work.first_stale_day(JAN[6]) is None
+    shop.write(
+        "silver/orders.sql", SILVER_ORDERS.replace("day, amount_usd", "day, 2 * amount_usd as amount_usd")
+    )
+    with at_work(shop.business) as work:
+        assert work.first_stale_day(JAN[6]) == JAN[5]
+        work.refresh(JAN[5], JAN[6])
+        assert work.first_stale_day(JAN[6]) is None
+    assert shop.published(
+        "select orders_amount_sum_7d from gold.customer_features where as_of = '2024-01-06'"
+    ) == [(48.0,)]

@@ -1,0 +1,98 @@
+"""The location as the server loads it, its jobs, schedule and sensor."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from churn_orchestration.business import DEMO, PACKAGE, Business
+from churn_orchestration.definitions import definitions_of, defs
+from churn_orchestration_tests.conftest import Shop
+
+ROOT = PACKAGE.parent
+
+
+@pytest.fixture(scope="module")
+def demo() -> dg.Definitions:
+    """The demo's definitions."""
+    return definitions_of(Business(DEMO))
+
+
+@pytest.mark.usefixtures("churn_data")
+def test_the_location_loads_as_the_server_loads_it() -> None:
+    loaded = defs()
+    dg.Definitions.validate_loadable(loaded)
+    keys = {key.to_user_string() for key in loaded.resolve_asset_graph().get_all_asset_keys()}
+    assert {"raw/orders", "bronze/orders", "quarantine/orders", "silver/orders"} <= keys
+    assert {
+        "gold/customer_features",
+        "snapshots/churn_90d",
+        "models/churn_90d",
+        "predictions/churn_90d",
+    } <= keys
+
+
+def test_every_asset_says_what_it_is(demo: dg.Definitions) -> None:
+    graph = demo.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners == ["team:data"], key
+        assert node.kinds, key
+        assert node.group_name == key.path[0], key
+        assert node.is_partitioned, key
+
+
+@pytest.mark.usefixtures("churn_data")
+@pytest.mark.parametrize("name", ["online_retail", "cdnow"])
+def test_the_examples_load_from_their_own_folders(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_REAL_DATA", "/nowhere")
+    dg.Definitions.validate_loadable(definitions_of(Business(ROOT / "examples" / name)))
+
+
+def test_the_schedule_follows_the_partitions_and_their_time_zone(tmp_path: Path, churn_data: Path) -> None:
+    shop = Shop(tmp_path / "shop", churn_data / "landing")
+    shop.change("business.yaml", "name: shop", "name: shop\ntimezone: Asia/Tokyo")
+    daily = definitions_of(shop.business).resolve_schedule_def("daily")
+    assert (daily.cron_schedule, daily.execution_timezone) == ("0 2 * * *", "Asia/Tokyo")
+
+
+def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> None:
+    shop = Shop(tmp_path / "shop", churn_data / "landing")
+    shop.land_quiet_days(1, 7)
+    found = definitions_of(shop.business)
+    sensor = found.resolve_sensor_def("new_files")
+
+    def look(cursor: str | None) -> tuple[list[str | None], str | None]:
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(instance=instance, cursor=cursor, definitions=found) as context,
+        ):
+            tick = sensor.evaluate_tick(context)
+        return [request.partition_key for request in tick.run_requests or []], tick.cursor
+
+    days, cursor = look(None)
+    assert days == ["2024-01-05", "2024-01-06", "2024-01-07"]  # the history before is the initial load's
+    assert look(cursor) == ([], cursor)
+    shop.land_quiet_days(8, 8)
+    days, cursor = look(cursor)
+    assert days == ["2024-01-08"]
+    shop.land_orders(4, "late,ann,2024-01-04 10:00,1.00")  # changed and late: the next day takes it in
+    assert look(cursor) == ([], cursor)
+
+
+@pytest.mark.usefixtures("churn_data")
+def test_two_businesses_live_side_by_side(tmp_path: Path) -> None:
+    one = Shop(tmp_path / "one", tmp_path / "one_landing")
+    one.change("business.yaml", "landing: ${CHURN_DATA}/landing", f"landing: {tmp_path / 'one_landing'}")
+    two = Shop(tmp_path / "two", tmp_path / "two_landing")
+    two.change("business.yaml", "landing: ${CHURN_DATA}/landing", f"landing: {tmp_path / 'two_landing'}")
+    two.change("business.yaml", "name: shop", "name: second_shop")
+    one.land_quiet_days(1, 5)
+    two.land_quiet_days(1, 3)
+    assert one.refresh(5).refused == {}
+    before = sorted(path.name for path in one.business.state.rglob("*.parquet"))
+    assert two.refresh(5).refused == {}
+    assert sorted(path.name for path in one.business.state.rglob("*.parquet")) == before
+    assert one.rows("select count(*) from silver.orders") == [(5,)]
+    assert two.rows("select count(*) from silver.orders") == [(3,)]

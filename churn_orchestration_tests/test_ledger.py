@@ -1,0 +1,149 @@
+import datetime as dt
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from churn_orchestration import ledger
+
+
+def decide(
+    state: Path,
+    decision: str,
+    version: str,
+    cutoff: str,
+    trigger: str = "train",
+    question: str = "q",
+    **evidence: Any,
+) -> dict[str, Any]:
+    facts = {"model_version": version, "cutoff": cutoff, "mlflow_version": version}
+    return ledger.append(state, question, decision, "because", trigger, evidence, **facts)
+
+
+def in_force(state: Path, day: str, question: str = "q") -> str | None:
+    found = ledger.champion(state, question, dt.date.fromisoformat(day))
+    return found and found["model_version"]
+
+
+def test_without_a_ledger_there_is_no_decision_and_no_champion(tmp_path: Path) -> None:
+    assert ledger.read(tmp_path / "nothing") == []
+    assert in_force(tmp_path / "nothing", "2024-01-01") is None
+
+
+def test_a_decision_is_one_line_with_who_why_and_the_hash_of_its_evidence(tmp_path: Path) -> None:
+    row = decide(tmp_path, "promote", "a", "2024-01-31", auc=0.75)
+    assert ledger.read(tmp_path) == [row]
+    assert json.loads((tmp_path / ledger.FILE).read_text()) == {
+        "sequence": 1, "subject": "q", "decision": "promote", "reason": "because", "trigger": "train",
+        "model_version": "a", "cutoff": "2024-01-31", "mlflow_version": "a", "evidence": {"auc": 0.75},
+        "evidence_sha256": sha256(b'{"auc": 0.75}').hexdigest(),
+    }  # fmt: skip
+
+
+def test_a_new_decision_is_added_and_no_byte_of_the_old_ones_changes(tmp_path: Path) -> None:
+    path = tmp_path / ledger.FILE
+    before = b""
+    for version in "abc":
+        decide(tmp_path, "promote", version, "2024-01-31")
+        after = path.read_bytes()
+        assert after.startswith(before)
+        assert len(after) > len(before)
+        before = after
+    assert [row["sequence"] for row in ledger.read(tmp_path)] == [1, 2, 3]
+
+
+def test_the_same_decision_is_there_once_and_is_given_back(tmp_path: Path) -> None:
+    first = decide(tmp_path, "promote", "a", "2024-01-31", auc=0.75)
+    content = (tmp_path / ledger.FILE).read_bytes()
+    assert decide(tmp_path, "promote", "a", "2024-01-31", auc=0.75) == first
+    assert (tmp_path / ledger.FILE).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"decision": "refuse"}, {"version": "b"}, {"cutoff": "2024-02-29"}, {"question": "p"}, {"auc": 0.7},
+    ],
+)  # fmt: skip
+def test_a_decision_that_differs_in_anything_is_another(tmp_path: Path, other: dict[str, Any]) -> None:
+    one = {"decision": "promote", "version": "a", "cutoff": "2024-01-31", "auc": 0.75}
+    decide(tmp_path, **one)
+    decide(tmp_path, **one | other)
+    assert len(ledger.read(tmp_path)) == 2
+
+
+def test_the_champion_of_a_day_is_the_last_promoted_with_a_cut_off_not_after_it(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "jan", "2024-01-31")
+    decide(tmp_path, "promote", "mar", "2024-03-31")
+    decide(tmp_path, "promote", "feb", "2024-02-29")
+    days = ("2024-01-30", "2024-01-31", "2024-02-28", "2024-02-29", "2024-03-30", "2024-03-31", "2030-01-01")
+    assert [in_force(tmp_path, day) for day in days] == [None, "jan", "jan", "feb", "feb", "mar", "mar"]
+
+
+def test_refusals_and_backtests_are_never_champion(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31")
+    decide(tmp_path, "refuse", "b", "2024-02-29")
+    decide(tmp_path, "backtest", "c", "2024-03-31")
+    assert in_force(tmp_path, "2024-04-30") == "a"
+
+
+def test_a_question_has_its_own_champion(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31", question="p")
+    assert (in_force(tmp_path, "2024-04-30", "p"), in_force(tmp_path, "2024-04-30", "q")) == ("a", None)
+
+
+def test_of_two_promotions_at_one_cut_off_the_later_one_counts(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31")
+    decide(tmp_path, "promote", "b", "2024-01-31")
+    assert in_force(tmp_path, "2024-01-31") == "b"
+
+
+def test_a_decision_taken_again_after_another_one_is_a_decision(tmp_path: Path) -> None:
+    for version in ("a", "b", "a"):  # settings changed, tried, and changed back
+        decide(tmp_path, "promote", version, "2024-01-31")
+    assert in_force(tmp_path, "2024-01-31") == "a"
+
+
+def test_a_later_cut_off_never_changes_the_champion_of_an_earlier_day(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31")
+    before = in_force(tmp_path, "2024-02-28")
+    decide(tmp_path, "promote", "b", "2024-02-29")
+    assert in_force(tmp_path, "2024-02-28") == before == "a"
+
+
+_APPEND = """
+import datetime as dt
+import sys
+from pathlib import Path
+from churn_orchestration import ledger
+state, who, many = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for number in range(many):
+    facts = {"model_version": f"{who}{number}", "cutoff": "2024-01-31"}
+    ledger.append(state, "q", "promote", "because", who, {"long": "x" * 20_000}, **facts)
+    ledger.append(state, "q", "promote", "because", who, {}, **facts | {"model_version": f"shared{number}"})
+    ledger.champion(state, "q", dt.date(2024, 2, 1))
+"""
+
+
+def test_two_processes_appending_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", _APPEND, str(tmp_path)]
+    others = [subprocess.Popen([*command, who, "15"], stderr=subprocess.PIPE) for who in ("left", "right")]
+    assert [(other.communicate()[1].decode(), other.returncode) for other in others] == [("", 0), ("", 0)]
+    rows = ledger.read(tmp_path)
+    assert [row["sequence"] for row in rows] == list(range(1, 46))
+    wanted = {f"{who}{number}" for who in ("left", "right", "shared") for number in range(15)}
+    assert {row["model_version"] for row in rows} == wanted
+
+
+def test_a_line_torn_by_a_killed_process_loses_no_other_decision(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31")
+    decide(tmp_path, "promote", "b", "2024-02-29")
+    path = tmp_path / ledger.FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    assert in_force(tmp_path, "2024-03-31") == "a"
+    decide(tmp_path, "promote", "c", "2024-03-31")
+    assert [row["model_version"] for row in ledger.read(tmp_path)] == ["a", "c"]

@@ -1,0 +1,270 @@
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from churn_orchestration.warehouse import Tables, Warehouse, WarehouseError, door
+
+ONE, TWO, THREE = (dt.date(2024, 1, day) for day in (1, 2, 3))
+
+
+@pytest.fixture
+def tables(tmp_path):
+    with Warehouse.of(tmp_path / "shop").open() as opened:
+        yield opened
+
+
+def values(*rows: tuple, columns: str = "x, _partition") -> str:
+    """A select of a few rows; a date is written as a date."""
+    listed = ", ".join(
+        "(" + ", ".join(repr(c) if isinstance(c, int) else f"{c}" for c in row) + ")" for row in rows
+    )
+    return f"select * from (values {listed}) as t({columns})"
+
+
+def day(date: dt.date) -> str:
+    return f"date '{date}'"
+
+
+def test_replacing_a_day_takes_its_rows_out_and_leaves_the_others(tables):
+    first = tables.replace_days("silver.t", [ONE, TWO], values((1, day(ONE)), (2, day(TWO)), (3, day(TWO))))
+    assert first == {ONE: 1, TWO: 2}
+    assert tables.replace_days("silver.t", [TWO, THREE], values((4, day(TWO)))) == {TWO: 1, THREE: 0}
+    assert tables.rows("select x from silver.t order by x") == [(1,), (4,)]
+
+
+def test_a_row_of_another_day_is_refused_and_nothing_is_written(tables):
+    tables.replace_days("silver.t", [ONE], values((1, day(ONE))))
+    with pytest.raises(
+        WarehouseError, match=r"silver.t: a row of 2024-01-02 came with other days; nothing written"
+    ):
+        tables.replace_days("silver.t", [ONE], values((9, day(ONE)), (2, day(TWO))))
+    assert tables.rows("from silver.t") == [(1, ONE)]
+
+
+def test_a_row_of_no_day_is_refused_with_the_table_named(tables):
+    with pytest.raises(WarehouseError, match="silver.t"):
+        tables.replace_days("silver.t", [ONE], values((1, day(ONE)), (2, "null::date")))
+
+
+def test_a_new_column_is_null_on_earlier_days_and_a_column_that_is_gone_on_later_ones(tables):
+    tables.replace_days("silver.t", [ONE], values((1, day(ONE))))
+    tables.replace_days("silver.t", [TWO], values((2, "'new'", day(TWO)), columns="x, y, _partition"))
+    tables.replace_days("silver.t", [THREE], values(("'y'", day(THREE)), columns="y, _partition"))
+    assert tables.rows("select x, y from silver.t order by _partition") == [
+        (1, None),
+        (2, "new"),
+        (None, "y"),
+    ]
+
+
+def test_a_column_of_another_type_is_refused_with_table_column_and_both_types(tables):
+    tables.replace_days("silver.t", [ONE], values((1, day(ONE))))
+    with pytest.raises(WarehouseError) as refusal:
+        tables.replace_days(
+            "silver.t", [TWO], values(("'text'", "'new'", day(TWO)), columns="x, y, _partition")
+        )
+    assert str(refusal.value) == (
+        'silver.t: column "x" is INTEGER in the warehouse and VARCHAR in what arrives; '
+        "change its declaration back, or give the column a new name"
+    )
+    assert tables.rows("from silver.t") == [(1, ONE)]
+    assert list(tables.columns("silver.t")) == ["x", "_partition"]
+
+
+def test_a_table_of_more_than_one_row_group_is_whole_in_the_transaction_that_makes_it_and_after(tables):
+    """DuckDB 2.0: an empty CTAS filled in its own transaction answered no grouped or computed query."""
+    many = f"select i as x, {day(ONE)} as _partition from range(130000) as r(i) order by i"
+    with tables.transaction():
+        tables.replace_days("silver.t", [ONE], many)
+        assert tables.rows("select _partition, count(*) from silver.t group by all") == [(ONE, 130000)]
+    assert tables.rows(f"select count(*) from silver.t where _partition + 0 = {day(ONE)}") == [(130000,)]
+    tables.replace_days("silver.t", [ONE], many)
+    assert tables.rows("select count(*) from silver.t") == [(130000,)]
+
+
+PARQUET = "x, as_of"
+
+
+def test_a_parquet_day_is_a_file_of_its_own_and_the_door_shows_them_all(tables):
+    tables.replace_days("gold.t", [ONE, TWO], values((1, day(ONE)), (2, day(TWO)), columns=PARQUET))
+    tables.publish()
+    assert sorted(path.name[:10] for path in (tables.state / "gold/t").iterdir()) == [
+        "2024-01-01",
+        "2024-01-02",
+    ]
+    with door(tables.state) as db:
+        assert db.execute("from gold.t order by x").fetchall() == [(1, ONE), (2, TWO)]
+
+
+def test_a_parquet_row_of_another_day_is_refused_as_in_a_table(tables):
+    with pytest.raises(WarehouseError, match=r"gold.t: a row of 2024-01-02"):
+        tables.replace_days("gold.t", [ONE], values((1, day(ONE)), (2, day(TWO)), columns=PARQUET))
+    assert tables.day_file("gold.t", ONE) is None
+
+
+def test_a_parquet_column_of_another_type_is_refused_with_table_column_and_both_types(tables):
+    tables.replace_days("gold.t", [ONE], values((1, day(ONE)), columns=PARQUET))
+    with pytest.raises(WarehouseError, match=r'gold.t: column "x" is INTEGER .* VARCHAR'):
+        tables.replace_days("gold.t", [TWO], values(("'text'", day(TWO)), columns=PARQUET))
+
+
+def test_a_new_parquet_column_is_null_on_earlier_days(tables):
+    tables.replace_days("gold.t", [ONE], values((1, day(ONE)), columns=PARQUET))
+    tables.replace_days("gold.t", [TWO], values((2, "'new'", day(TWO)), columns="x, y, as_of"))
+    tables.publish()
+    with door(tables.state) as db:
+        assert db.execute("select x, y from gold.t order by x").fetchall() == [(1, None), (2, "new")]
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_day_whole(tables):
+    tables.replace_days("gold.t", [ONE], values((1, day(ONE)), columns=PARQUET))
+    half_way = "if(i = 900000, error('the disk is full'), i)"
+    breaks = f"select {half_way} as x, {day(ONE)} as as_of from range(1000000) as r(i)"
+    with pytest.raises(duckdb.Error, match="the disk is full"):
+        tables.replace_days("gold.t", [ONE], breaks)
+    tables.publish()
+    with door(tables.state) as db:
+        assert db.execute("from gold.t").fetchall() == [(1, ONE)]
+
+
+CHILD = """
+import datetime as dt, sys
+from pathlib import Path
+from churn_orchestration.warehouse import Warehouse
+day = dt.date(2024, 1, 1)
+with Warehouse.of(Path(sys.argv[1])).open() as tables:
+    for version in range(int(sys.argv[2])):
+        rows = 1000 + version * 37  # another size each time, so that an old footer fits no new file
+        source = f"select {version} as version, i, repeat('x', (i % 50)::int) as t, date '{day}' as "
+        numbers = f" from range({rows}) as r(i)"
+        tables.replace_days("gold.t", [day], f"{source} as_of {numbers}")
+        tables.replace_days("silver.t", [day], f"{source} _partition {numbers}")
+        tables.publish()
+        print(version, flush=True)
+"""
+
+
+def writing(state: Path, versions: int) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(state), str(versions)],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+
+
+def test_readers_of_the_door_never_fail_and_see_whole_days_while_another_process_writes(tmp_path):
+    with writing(tmp_path, 60) as child:
+        child.stdout.readline()
+        seen = set()
+        while child.poll() is None:
+            with door(tmp_path) as db:
+                found = db.execute(
+                    "select version, count(*), sum(length(t)) from gold.t group by all"
+                ).fetchall()
+            assert len(found) == 1
+            [(version, rows, _)] = found
+            assert rows == 1000 + version * 37
+            seen.add(version)
+    assert child.returncode == 0
+    assert len(seen) > 1
+
+
+def test_a_killed_writer_leaves_every_table_whole_and_the_next_one_goes_on(tmp_path):
+    with writing(tmp_path, 100_000) as child:
+        for _ in range(5):
+            child.stdout.readline()
+        time.sleep(0.03)
+        child.send_signal(signal.SIGKILL)
+    with Warehouse.of(tmp_path).open() as tables:
+        [(version, rows)] = tables.rows("select version, count(*) from silver.t group by all")
+        assert rows == 1000 + version * 37
+    with door(tmp_path) as db:
+        [(version, rows)] = db.execute("select version, count(*) from gold.t group by all").fetchall()
+        assert rows == 1000 + version * 37
+    with writing(tmp_path, 1) as child:
+        child.communicate()
+    assert child.returncode == 0
+
+
+def test_the_door_of_a_business_without_any_run_says_what_to_do(tmp_path):
+    with (
+        pytest.raises(WarehouseError, match=r"nothing is published in .* yet: `churn run --to DAY` first"),
+        door(tmp_path),
+    ):
+        pass
+
+
+def test_nobody_can_write_through_the_door(tables):
+    tables.publish()
+    with door(tables.state) as db, pytest.raises(duckdb.Error, match="read-only"):
+        db.execute("create table meta.mine (x int)")
+
+
+def noted(tables: Tables, table: str, *days: dt.date, by: str = "v1", refused: str | None = None) -> None:
+    tables.record(table, "refused" if refused else "stored", dict.fromkeys(days, 1), by, refused)
+
+
+def test_a_table_stands_where_every_day_is_stored_or_waived(tables):
+    noted(tables, "silver.t", ONE)
+    noted(tables, "silver.t", TWO, refused="no column x")
+    assert tables.not_standing("silver.t", ONE, ONE) is None
+    assert tables.not_standing("silver.t", ONE, THREE) == "silver.t 2024-01-02 is refused (no column x)"
+    assert tables.not_standing("silver.t", THREE, THREE) == "silver.t 2024-01-03 is not there yet"
+    assert tables.refused("silver.t", ONE) == {}
+    assert tables.refused("silver.t", THREE) == {TWO: "no column x"}
+    tables.waive("silver.t", TWO, "the file is lost for good")
+    assert tables.not_standing("silver.t", ONE, TWO) is None
+    assert tables.refused("silver.t", THREE) == {}
+
+
+def test_only_a_refused_day_can_be_waived_and_only_once(tables):
+    noted(tables, "silver.t", ONE)
+    noted(tables, "silver.t", TWO, refused="no column x")
+    with pytest.raises(WarehouseError, match="silver.t 2024-01-01 is not refused: there is nothing to waive"):
+        tables.waive("silver.t", ONE, "why not")
+    tables.waive("silver.t", TWO, "lost")
+    with pytest.raises(WarehouseError, match="nothing to waive"):
+        tables.waive("silver.t", TWO, "lost")
+
+
+def first_stale(tables: Tables, table: str, by: str = "v1") -> dt.date | None:
+    return tables.first_stale(table, by, ["silver.up"], [ONE, TWO, THREE])
+
+
+def test_a_day_is_stale_when_missing_refused_or_made_by_another_declaration(tables):
+    assert first_stale(tables, "silver.t") == ONE
+    noted(tables, "silver.t", ONE, TWO, THREE)
+    assert first_stale(tables, "silver.t") is None
+    noted(tables, "silver.t", THREE, refused="no column x")
+    assert first_stale(tables, "silver.t") == THREE
+    assert first_stale(tables, "silver.t", by="v2") == ONE
+    tables.waive("silver.t", THREE, "lost")
+    assert first_stale(tables, "silver.t") is None
+
+
+def test_a_day_is_stale_when_its_upstream_was_made_after_it_and_for_gold_any_day_before(tables):
+    noted(tables, "silver.up", ONE, TWO, THREE)
+    noted(tables, "silver.t", ONE, TWO, THREE)
+    noted(tables, "gold.t", ONE, TWO, THREE)
+    assert (first_stale(tables, "silver.t"), first_stale(tables, "gold.t")) == (None, None)
+    noted(tables, "silver.up", TWO)
+    assert (first_stale(tables, "silver.t"), first_stale(tables, "gold.t")) == (TWO, TWO)
+    noted(tables, "silver.t", TWO)
+    noted(tables, "gold.t", TWO)
+    assert (first_stale(tables, "silver.t"), first_stale(tables, "gold.t")) == (None, THREE)
+
+
+def test_a_transaction_that_fails_writes_nothing_of_it(tables):
+    tables.replace_days("silver.t", [ONE], values((1, day(ONE))))
+    with pytest.raises(RuntimeError), tables.transaction():
+        tables.replace_days("silver.t", [ONE], values((2, day(ONE))))
+        noted(tables, "silver.t", ONE)
+        raise RuntimeError("stopped")
+    assert tables.rows("from silver.t") == [(1, ONE)]
+    assert tables.stored("silver.t") == set()
