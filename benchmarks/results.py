@@ -58,8 +58,8 @@ def looked_back(name: str, facts: dict[str, Any]) -> str:
     lines = [
         f"### {name}, as_of {facts['as_of']}",
         "",
-        f"{facts['entities']:,} customers, {cell_percent(base)} churned. Trained on {len(facts['trained_on'])} "
-        f"as_ofs, {facts['trained_on'][0]} to {facts['trained_on'][-1]}; graded on data until "
+        f"{facts['entities']:,} customers, {cell_percent(base)} churned. Trained on "
+        f"{len(facts['trained_on'])} as_ofs, {facts['trained_on'][0]} to {facts['trained_on'][-1]}; graded on data until "
         f"{facts['graded_on_data_until']}.",
         "",
         "| forecaster | " + " | ".join(METRICS.values()) + " |",
@@ -88,8 +88,8 @@ def known_truth(customers: int) -> str:
     lines = [
         f"### A simulated company of {customers:,} customers",
         "",
-        "AUC, log loss. Best possible: P(no order | the history visible at as_of, the population's parameters), "
-        "in closed form. Oracle: knows each customer's own rate and whether it has left.",
+        "AUC, log loss. Best possible: P(no order | the history visible at as_of, the population's "
+        "parameters), in closed form. Oracle: knows each customer's own rate and whether it has left.",
         "",
         "| as_of | customers | churn rate | model | best possible | oracle | AUC, best - model "
         "| log loss, model - best |",
@@ -138,10 +138,10 @@ def main() -> None:
         parts.append("## Known truth\n\n" + known_truth(20_000))
     head = (
         "# Results\n\n"
-        "Made by `CHURN_REAL_DATA=/folder make results`; no number here is written by hand. Each look back is "
-        "`churn --business FOLDER backtest --as-of DAY`: trained on what was known at the end of that day, graded "
-        "on what matured later. Intervals: 95 %, bootstrap clustered by customer. The settings are those of the "
-        "examples' YAML; nothing was tuned on the last as_of of each."
+        "Made by `CHURN_REAL_DATA=/folder make results`; no number here is written by hand. Each look back "
+        "is `churn --business FOLDER backtest --as-of DAY`: trained on what was known at the end of that day, "
+        "graded on what matured later. Intervals: 95 %, bootstrap clustered by customer. The settings are those "
+        "of the examples' YAML; nothing was tuned on the last as_of of each."
     )
     (ROOT / "docs" / "results.md").write_text("\n\n".join([head, *parts]) + "\n")
 

@@ -46,23 +46,25 @@ class Door(click.Group):
 
 
 def _expected(error: BaseException) -> str | None:
-    """The message of a mistake in YAML or SQL that Dagster's loader wrapped; None for a fault of ours."""
-    from dagster import DagsterInvalidDefinitionError
+    """What to tell of a mistake in YAML or SQL that Dagster's loader wrapped; None for a fault of ours."""
     from dagster.components.core.component_tree import ComponentTreeException
-    from dagster.components.resolved.errors import ResolutionException
     from pydantic import ValidationError
 
-    cause: BaseException | None = error
     loading = False
+    cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, BusinessError):
+            return str(cause)
+        if isinstance(cause, ValidationError):
+            return "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or cause.title}: "
+                f"{fault['msg'].removeprefix('Value error, ')}"
+                for fault in cause.errors()
+            )
         loading = loading or isinstance(cause, ComponentTreeException)
-        if isinstance(cause, BusinessError | ResolutionException):
-            return str(cause)
-        if loading and isinstance(cause, ValidationError | DagsterInvalidDefinitionError):
-            return str(cause)
         deeper = cause.__cause__ or cause.__context__
         if deeper is None and loading:
-            return str(cause)
+            return str(cause).split("Traceback (most recent call last)")[0].strip()
         cause = deeper
     return None
 

@@ -150,9 +150,9 @@ def _take_daily(
                 first = next((day for day in seeing if day >= max(expected or day, business.start)), None)
                 if sha and first and not contract.key:
                     refused[first] = (
-                        f"{file} changed after {partition} took it in, and without a key its rows cannot be told "
-                        f"from the earlier ones: refresh that day alone (--from {partition} --to {partition}) "
-                        "or declare a key"
+                        f"{file} changed after {partition} took it in, and without a key its rows cannot be "
+                        f"told from the earlier ones: refresh that day alone (--from {partition} --to "
+                        f"{partition}) or declare a key"
                     )
                 if first is None or first in refused:
                     continue
@@ -291,7 +291,7 @@ def _empty(tables: Tables, contract: contracts.Contract) -> str:
 def _split_by_event_day(
     contract: contracts.Contract, first: dt.date, days: list[dt.date], arrived: str
 ) -> str:
-    """Give each record the partition of its event's day; earlier ones and those without a day go to ``first``."""
+    """Give each record the partition of its event's day; earlier ones and those without one go to ``first``."""
     column = next(c for c in contract.columns if c.name == contract.event_time)
     day = contracts.day(contract, contracts.typed(column, contract.timezone))
     known = f"coalesce(_day, {literal(first)})"
@@ -326,8 +326,8 @@ def land_query(
 ) -> Landed:
     """Take in what a query gives for ``days``, as ``raw.<name>``, every value as text.
 
-    The query may use ``:first_day`` and ``:last_day``. A row belongs to the day of its event; one of an earlier
-    day, or without a readable day, came late: it belongs to the first of ``days``. In the initial load
+    The query may use ``:first_day`` and ``:last_day``. A row belongs to the day of its event; one of an
+    earlier day, or without a readable day, came late: it belongs to the first of ``days``. In the initial load
     ``:first_day`` is the first day with data.
     """
     address = os.environ.get(url_variable)
@@ -351,8 +351,8 @@ def land_query(
             f"insert into _queried values ({marks})", [[*r, n] for n, r in enumerate(rows, 1)]
         )
     came = (
-        f"(select *, null::varchar as _error, {literal(url_variable)} as _file, {literal(days[0])} as known_on, "
-        f"{literal(days[0])} as _partition from _queried)"
+        f"(select *, null::varchar as _error, {literal(url_variable)} as _file, "
+        f"{literal(days[0])} as known_on, {literal(days[0])} as _partition from _queried)"
     )
     arrived = _split_by_event_day(contract, days[0], days, came)
     if days[0] != business.start:  # what comes late is known on the day that saw it

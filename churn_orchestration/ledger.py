@@ -37,8 +37,8 @@ def append(
     subject : the question or table it is about
     trigger : who or what asked for it
     evidence : what it rests on; its SHA-256 is kept beside it
-    facts : what else there is to know, such as ``model_version``, ``cutoff`` and ``decided_on``, the newest day
-        that had landed
+    facts : what else there is to know, such as ``model_version``, ``cutoff`` and ``decided_on``, the newest
+        day that had landed
     """
     state.mkdir(parents=True, exist_ok=True)
     with FileLock(state / f"{FILE}.lock"):

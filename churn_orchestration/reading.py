@@ -32,14 +32,12 @@ def shape_of(
 
     Raises
     ------
-    UnreadableFileError : unknown ending, no header, a name twice or a reserved one, or no declared column at all
+    UnreadableFileError : unknown ending, no header, a name twice or reserved, no declared column at all
     """
     parts = path.name.lower().removesuffix(".gz").rsplit(".", 1)
     kind = KINDS.get(parts[-1])
     if kind is None or (kind == "parquet" and path.suffix.lower() == ".gz"):
-        raise UnreadableFileError(
-            f"is no file this platform reads; it reads {', '.join(KINDS)} (and .gz of text)"
-        )
+        raise UnreadableFileError(f"its ending is none of those read: {', '.join(KINDS)}, and .gz of text")
     try:
         names = _names(db, kind, path, delimiter, encoding)
     except (OSError, EOFError, UnicodeError, csv.Error, duckdb.Error) as error:
@@ -52,7 +50,7 @@ def shape_of(
         )
         raise UnreadableFileError(nothing)
     lower = [name.lower() for name in names]
-    if twice := next((name for name in names if lower.count(name.lower()) > 1), None):
+    if twice := next((name for name in names[::-1] if lower.count(name.lower()) > 1), None):
         raise UnreadableFileError(f'the header names column "{twice}" twice')
     if taken := next((name for name in names if name.lower() in RESERVED), None):
         raise UnreadableFileError(

@@ -31,7 +31,8 @@ create table if not exists meta.manifest (
     known_on date, header varchar[]);
 create table if not exists meta.lineage (table_name varchar, upstream varchar);
 create table if not exists meta.waivers (table_name varchar, day date, reason varchar);
-create table if not exists meta.files (table_name varchar, day date, file varchar, primary key (table_name, day));
+create table if not exists meta.files (
+    table_name varchar, day date, file varchar, primary key (table_name, day));
 create table if not exists meta.published (file varchar);
 """
 
@@ -149,8 +150,8 @@ class Tables:
         incoming = {name: kind for name, kind, *_ in self.rows("describe _incoming")}
         present = self.columns(table)
         if not present:
-            # Not `create table as ... limit 0`: in DuckDB 2.0.0, a table made so and filled with more than a row
-            # group in one transaction answers filters with no row until it is opened again.
+            # Not `create table as ... limit 0`: in DuckDB 2.0.0, a table made so and filled with more than a
+            # row group in one transaction answers filters with no row until it is opened again.
             columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in incoming.items())
             self.db.execute(f"create table {table} ({columns})")
             return
@@ -226,6 +227,13 @@ class Tables:
                 [[table, day, status, rows, declaration, reason] for day, rows in days.items()],
             )
 
+    def withdraw(self, table: str, day: dt.date) -> None:
+        """Take that day of all that descends from a table out of the Parquet layers: its ground is gone."""
+        for (descendant,) in self.rows(_DESCENDANTS, [table]):
+            if descendant.split(".")[0] in PARQUET_LAYERS:
+                self.drop_day(descendant, day)
+                self.db.execute("delete from meta.days where table_name = ? and day = ?", [descendant, day])
+
     def descends(self, table: str, upstream: Iterable[str]) -> None:
         """Note the tables that a table is made from."""
         self.db.execute("delete from meta.lineage where table_name = ?", [table])
@@ -299,8 +307,8 @@ class Tables:
     def publish(self) -> Path:
         """Rebuild the read-only door beside the old one and put it in its place.
 
-        Views over the Parquet files of each table, copies of the small tables (models, catalogues, the state of
-        all days). Files that neither this door nor the one before shows are removed.
+        Views over the Parquet files of each table, copies of the small tables (models, catalogues, the state
+        of all days). Files that neither this door nor the one before shows are removed.
         """
         door = self.state / DOOR
         beside = door.with_suffix(".building")
@@ -352,17 +360,25 @@ select schema_name || '.' || table_name from duckdb_tables()
 where database_name = 'warehouse' and (schema_name in ('gold', 'models') or
   (schema_name = 'meta' and table_name = 'days')) order by 1"""
 
+_DESCENDANTS = """
+with recursive below as (
+  select table_name from meta.lineage where upstream = ?
+  union select l.table_name from meta.lineage as l join below as b on l.upstream = b.table_name)
+from below order by 1"""
+
 _FAULTS = """
 with recursive edges as (
   select table_name, upstream, 1 as depth from meta.lineage where table_name = ?
   union all
-  select l.table_name, l.upstream, depth + 1 from meta.lineage as l join edges as e on l.table_name = e.upstream),
+  select l.table_name, l.upstream, depth + 1
+  from meta.lineage as l join edges as e on l.table_name = e.upstream),
 family as (
   select ? as table_name, 0 as depth union all select upstream, max(depth) from edges group by 1),
 wanted as (select unnest(generate_series(?::date, ?::date, interval 1 day))::date as day),
 state as (
   select f.table_name, f.depth, w.day, d.status, d.version, d.reason, v.day is not null as waived
-  from family as f cross join wanted as w left join meta.days as d on d.table_name = f.table_name and d.day = w.day
+  from family as f cross join wanted as w
+  left join meta.days as d on d.table_name = f.table_name and d.day = w.day
   left join meta.waivers as v on v.table_name = f.table_name and v.day = w.day)
 select table_name, day, reason from (
   select table_name, depth, day, 'is refused (' || reason || ')' as reason from state

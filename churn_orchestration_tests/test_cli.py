@@ -44,7 +44,8 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / path.relative_to(DEMO)).parent.mkdir(parents=True, exist_ok=True)
             (folder / path.relative_to(DEMO)).write_text(path.read_text())
     (folder / "business.yaml").write_text(
-        "name: shop\nlanding: landing\nhistory_from: 2023-01-01\nstart_date: 2023-07-10\nend_date: 2023-07-19\n"
+        "name: shop\nlanding: landing\n"
+        "history_from: 2023-01-01\nstart_date: 2023-07-10\nend_date: 2023-07-19\n"
     )
     orders_only = (folder / "raw/defs.yaml").read_text().split("---")[0].split("  expectations:")[0]
     (folder / "raw/defs.yaml").write_text(orders_only)

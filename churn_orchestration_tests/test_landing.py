@@ -89,7 +89,7 @@ def test_a_changed_file_without_a_key_is_refused_until_its_own_day_is_refreshed(
     assert landed.refused.keys() == {JAN[6]}
     assert "orders_2024-01-05.csv changed after 2024-01-05 took it in" in landed.refused[JAN[6]]
     assert "(--from 2024-01-05 --to 2024-01-05) or declare a key" in landed.refused[JAN[6]]
-    landed, _ = shop.take_in(5, 6, 7)
+    landed, _ = shop.take_in(5)
     assert landed.refused == {}
     assert landed_rows(shop, "amount_usd, _partition") == [("99", JAN[5])]
 

@@ -20,7 +20,7 @@ def decide(
     question: str = "q",
     **evidence: Any,
 ) -> dict[str, Any]:
-    facts = {"model_version": version, "cutoff": cutoff, "mlflow_version": version}
+    facts = {"model_version": version, "cutoff": cutoff, "decided_on": cutoff, "mlflow_version": version}
     return ledger.append(state, question, decision, "because", trigger, evidence, **facts)
 
 
@@ -39,7 +39,8 @@ def test_a_decision_is_one_line_with_who_why_and_the_hash_of_its_evidence(tmp_pa
     assert ledger.read(tmp_path) == [row]
     assert json.loads((tmp_path / ledger.FILE).read_text()) == {
         "sequence": 1, "subject": "q", "decision": "promote", "reason": "because", "trigger": "train",
-        "model_version": "a", "cutoff": "2024-01-31", "mlflow_version": "a", "evidence": {"auc": 0.75},
+        "model_version": "a", "cutoff": "2024-01-31", "decided_on": "2024-01-31", "mlflow_version": "a",
+        "evidence": {"auc": 0.75},
         "evidence_sha256": sha256(b'{"auc": 0.75}').hexdigest(),
     }  # fmt: skip
 
@@ -122,9 +123,10 @@ from pathlib import Path
 from churn_orchestration import ledger
 state, who, many = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for number in range(many):
-    facts = {"model_version": f"{who}{number}", "cutoff": "2024-01-31"}
+    facts = {"model_version": f"{who}{number}", "cutoff": "2024-01-31", "decided_on": "2024-01-31"}
     ledger.append(state, "q", "promote", "because", who, {"long": "x" * 20_000}, **facts)
-    ledger.append(state, "q", "promote", "because", who, {}, **facts | {"model_version": f"shared{number}"})
+    shared = {"model_version": f"shared{number}", "cutoff": f"2024-02-{number + 1:02d}"}
+    ledger.append(state, "q", "promote", "because", who, {}, **facts | shared)
     ledger.champion(state, "q", dt.date(2024, 2, 1))
 """
 
@@ -147,3 +149,12 @@ def test_a_line_torn_by_a_killed_process_loses_no_other_decision(tmp_path: Path)
     assert in_force(tmp_path, "2024-03-31") == "a"
     decide(tmp_path, "promote", "c", "2024-03-31")
     assert [row["model_version"] for row in ledger.read(tmp_path)] == ["a", "c"]
+
+
+def test_a_promotion_decided_after_later_days_had_landed_is_champion_of_none_of_them_before(
+    tmp_path: Path,
+) -> None:
+    facts = {"model_version": "a", "cutoff": "2024-01-31", "mlflow_version": "1"}
+    ledger.append(tmp_path, "q", "promote", "because", "train", {}, decided_on="2024-02-10", **facts)
+    assert in_force(tmp_path, "2024-02-09") is None
+    assert in_force(tmp_path, "2024-02-10") == "a"

@@ -1,4 +1,4 @@
-"""The catalogue of a feature table: each feature's name, SQL, formula, unit, what null means, words for people."""
+"""The catalogue of a feature table: each feature's name, SQL, formula, unit, meaning of null, words."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Feature:
 
 def catalogue(declared: FeatureSet) -> list[Feature]:
     """Every feature, in the table's order; names: ``<source>[_<measure>]_<aggregate>[_<window>d|_all]``."""
-    found = []
+    found: list[Feature] = []
     for number, source in enumerate(declared.sources):
         row = f"_s{number}"
         found += _recency(source, row)
@@ -59,8 +59,8 @@ def _recency(source: EventSource, row: str) -> Iterator[Feature]:
             f"{{value:.0f}} days between {plural} on average", once, few,
         ),
         (
-            "gap_days_std_all", spread, "rhythm", "standard deviation of the days between active days", "days",
-            f"days between {plural} vary by {{value:.0f}}", once, fewer,
+            "gap_days_std_all", spread, "rhythm", "standard deviation of the days between active days",
+            "days", f"days between {plural} vary by {{value:.0f}}", once, fewer,
         ),
         (
             "gap_ratio_all", f"{row}._youngest / nullif({mean}, 0)", "recency", "days since last / mean gap",

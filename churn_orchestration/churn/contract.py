@@ -16,7 +16,8 @@ class Column:
     name : its name from bronze on
     source : its name in the landing file
     type : one of ``TYPES``; ``decimal(p, s)`` too. ``id`` is text without a trailing ``.0``; ``timestamp`` is
-        local time in the business's zone unless it brings an offset, ``timestamptz`` must bring one; both are kept in UTC
+        local time in the business's zone unless it brings an offset, ``timestamptz`` must bring one; both are
+        kept in UTC
     format : how a date or timestamp is written, in strptime's letters; ISO where not given
     required : null is refused
     pii : ``drop`` leaves the column behind in raw, ``hash`` keeps a keyed hash of it

@@ -57,7 +57,7 @@ class EventSource:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """All that is declared of a feature table. Windows in days; ``trends`` compare a window with the one before."""
+    """All that is declared of a feature table. Windows in days; ``trends`` compare two in a row."""
 
     entity: str
     sources: tuple[EventSource, ...]

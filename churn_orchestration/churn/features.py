@@ -1,9 +1,9 @@
 """Point-in-time features: one declaration gives the SQL of any as_of.
 
-A feature row of ``as_of`` is a function of the rows with ``day <= as_of and known_on <= as_of`` and of nothing
-else. Rows become daily parts, parts become rings by age, rings are summed into nested windows. Amounts are
-scaled integers until one final division, so that no sum depends on the order of its rows. Names inside the SQL
-are numbered (source 0 is ``_s0``, its measure 1 ``_m1``), so that no declared name can meet one of ours.
+A feature row of ``as_of`` is a function of the rows with ``day <= as_of and known_on <= as_of`` and of
+nothing else. Rows become daily parts, parts become rings by age, rings are summed into nested windows. Amounts
+are scaled integers until one final division, so that no sum depends on the order of its rows. Names inside the
+SQL are numbered (source 0 is ``_s0``, its measure 1 ``_m1``), so that no declared name can meet one of ours.
 """
 
 import datetime as dt
@@ -76,7 +76,8 @@ from {name}_visible group by all)"""
     carried = ", ".join(f"{how}({part}) as {part}" for how, parts in merge.items() for part in parts)
     yield f"""{name}_rings as (
 select _entity, case {ring} else {len(rings)} end as _ring, count(*) as _active, min(_age) as _youngest,
-  max(_age) as _oldest, count(_gap) as _gaps, sum(_gap) as _gap_sum, sum(_gap * _gap) as _gap_squares, {carried}
+  max(_age) as _oldest, count(_gap) as _gaps, sum(_gap) as _gap_sum, sum(_gap * _gap) as _gap_squares,
+  {carried}
 from (select *, lag(_age) over (partition by _entity order by _age desc) - _age as _gap from {name}_days)
 group by _entity, _ring)"""
     windows = {**{str(upper): number for number, upper in enumerate(rings)}, ALL: len(rings)}

@@ -90,6 +90,7 @@ def settle(
         tables.record(table, "stored", good, declaration)
         for day, reason in refused.items():
             tables.record(table, "refused", {day: 0}, declaration, reason)
+            tables.withdraw(table, day)
     if refused or key.path[0] in PARQUET_LAYERS:
         tables.publish()
     still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}

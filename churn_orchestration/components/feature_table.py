@@ -127,7 +127,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             with warehouse.open() as tables:
                 rows, refused = build_days(tables, table_of(key), declared, business, wanted(context))
                 write_catalogue(tables, table_of(key), features)
-                yield from settle(context, tables, key, digest(declared), rows, refused)
+                yield from settle(context, tables, key, digest(declared), rows, refused, upstream)
 
         return dg.Definitions(assets=[gold])
 

