@@ -59,7 +59,8 @@ def looked_back(name: str, facts: dict[str, Any]) -> str:
         f"### {name}, as_of {facts['as_of']}",
         "",
         f"{facts['entities']:,} customers, {cell_percent(base)} churned. Trained on "
-        f"{len(facts['trained_on'])} as_ofs, {facts['trained_on'][0]} to {facts['trained_on'][-1]}; graded on data until "
+        f"{len(facts['trained_on'])} as_ofs, "
+        f"{facts['trained_on'][0]} to {facts['trained_on'][-1]}; graded on data until "
         f"{facts['graded_on_data_until']}.",
         "",
         "| forecaster | " + " | ".join(METRICS.values()) + " |",
@@ -139,9 +140,9 @@ def main() -> None:
     head = (
         "# Results\n\n"
         "Made by `CHURN_REAL_DATA=/folder make results`; no number here is written by hand. Each look back "
-        "is `churn --business FOLDER backtest --as-of DAY`: trained on what was known at the end of that day, "
-        "graded on what matured later. Intervals: 95 %, bootstrap clustered by customer. The settings are those "
-        "of the examples' YAML; nothing was tuned on the last as_of of each."
+        "is `churn --business FOLDER backtest --as-of DAY`: trained on what was known at the end of that "
+        "day, graded on what matured later. Intervals: 95 %, bootstrap clustered by customer. The settings "
+        "are those of the examples' YAML; nothing was tuned on the last as_of of each."
     )
     (ROOT / "docs" / "results.md").write_text("\n\n".join([head, *parts]) + "\n")
 

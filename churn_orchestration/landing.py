@@ -291,7 +291,7 @@ def _empty(tables: Tables, contract: contracts.Contract) -> str:
 def _split_by_event_day(
     contract: contracts.Contract, first: dt.date, days: list[dt.date], arrived: str
 ) -> str:
-    """Give each record the partition of its event's day; earlier ones and those without one go to ``first``."""
+    """Give each record the partition of its event's day; earlier ones, and those without, go to ``first``."""
     column = next(c for c in contract.columns if c.name == contract.event_time)
     day = contracts.day(contract, contracts.typed(column, contract.timezone))
     known = f"coalesce(_day, {literal(first)})"
@@ -327,8 +327,8 @@ def land_query(
     """Take in what a query gives for ``days``, as ``raw.<name>``, every value as text.
 
     The query may use ``:first_day`` and ``:last_day``. A row belongs to the day of its event; one of an
-    earlier day, or without a readable day, came late: it belongs to the first of ``days``. In the initial load
-    ``:first_day`` is the first day with data.
+    earlier day, or without a readable day, came late: it belongs to the first of ``days``. In the initial
+    load ``:first_day`` is the first day with data.
     """
     address = os.environ.get(url_variable)
     if not address:

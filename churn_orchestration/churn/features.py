@@ -1,9 +1,9 @@
 """Point-in-time features: one declaration gives the SQL of any as_of.
 
 A feature row of ``as_of`` is a function of the rows with ``day <= as_of and known_on <= as_of`` and of
-nothing else. Rows become daily parts, parts become rings by age, rings are summed into nested windows. Amounts
-are scaled integers until one final division, so that no sum depends on the order of its rows. Names inside the
-SQL are numbered (source 0 is ``_s0``, its measure 1 ``_m1``), so that no declared name can meet one of ours.
+nothing else. Rows become daily parts, parts become rings by age, rings are summed into nested windows.
+Amounts are scaled integers until one final division, so that no sum depends on the order of its rows. Names
+inside the SQL are numbered (source 0 is ``_s0``, its measure 1 ``_m1``): no declared name meets one of ours.
 """
 
 import datetime as dt

@@ -156,7 +156,8 @@ def publish_models(tables: Tables, question: str) -> None:
     measured = ", ".join(f"{name}::double as {name}" for name in _METRICS)
     tables.db.execute(
         f"create or replace table models.{question} as select model_version, cutoff::date as cutoff, "
-        f"learner, decision, reason, trigger, mlflow_version, {measured}, sequence from _models order by sequence"
+        f"learner, decision, reason, trigger, mlflow_version, {measured}, sequence "
+        "from _models order by sequence"
     )
     tables.db.unregister("_models")
     tables.publish()

@@ -101,7 +101,7 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
 
 
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
-    """By as_of that was scored too: how many rows stand in the snapshot or in the scored ones, not in both."""
+    """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in both."""
     path = tables.state / "snapshots" / question.name / manifest["file"]
     names = ", ".join([question.entity, "as_of", *(feature.name for feature in catalogue(question.features))])
     differing = {}
