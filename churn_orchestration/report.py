@@ -73,11 +73,15 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
     rows = rows_by_layer(business) if (business.state / "published.duckdb").exists() else {}
     facts = {
         "business": business.name, "from": done.first, "to": done.last, "succeeded": done.succeeded,
-        "refused": done.refused, "rows": rows,
+        "refused": done.refused, "notes": done.notes, "rows": rows,
     }  # fmt: skip
     lines = [f"{business.name}: refreshed {done.first} to {done.last}"]
+    lines += [f"note: {table}: {note}" for table, note in done.notes.items()]
     for table, days in done.refused.items():
-        lines += [f"refused: {table} {day}: {reason}" for day, reason in days.items()]
+        for reason in dict.fromkeys(days.values()):
+            first, *more = [day for day, why in days.items() if why == reason]
+            others = f" and {len(more)} more days" if more else ""
+            lines.append(f"refused: {table} {first}{others}: {reason}")
     if done.refused:
         lines.append(
             "The other days stand. Mend the file and run again, or let the day count as closed: "
@@ -90,7 +94,14 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
 def up_to_date(business: Business, last: dt.date) -> Told:
     """Nothing was left to do."""
     rows = rows_by_layer(business)
-    facts = {"business": business.name, "to": last, "succeeded": True, "refused": {}, "rows": rows}
+    facts = {
+        "business": business.name,
+        "to": last,
+        "succeeded": True,
+        "refused": {},
+        "notes": {},
+        "rows": rows,
+    }
     return facts, f"{business.name}: everything up to {last} is there already\n{layers_text(business)}"
 
 

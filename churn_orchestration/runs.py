@@ -77,12 +77,13 @@ def free_dead_slots(instance: dg.DagsterInstance) -> None:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh did: the days asked for, and the refused ones by table with the reason."""
+    """What a refresh did: the days asked for, the refused ones by table with the reason, what was noted."""
 
     first: dt.date
     last: dt.date
     refused: dict[str, dict[str, str]]
     succeeded: bool
+    notes: dict[str, str]
 
 
 class Work:
@@ -133,11 +134,17 @@ class Work:
         selection = [key for key, group in self._groups() if group in layers]
         result = self._execute(REFRESH, first, last, selection)
         refused: dict[str, dict[str, str]] = {}
+        notes: dict[str, str] = {}
         for evaluation in result.get_asset_check_evaluations():
-            if evaluation.check_name == ACCEPTED and not evaluation.passed:
+            table = table_of(evaluation.asset_key)
+            if evaluation.passed:
+                continue
+            if evaluation.check_name == ACCEPTED:
                 days: Any = evaluation.metadata["refused"].value
-                refused[table_of(evaluation.asset_key)] = dict(days)
-        return Refreshed(first, last, refused, result.success)
+                refused[table] = dict(days)
+            elif evaluation.severity == dg.AssetCheckSeverity.WARN:
+                notes[table] = evaluation.description or evaluation.check_name
+        return Refreshed(first, last, refused, result.success, notes)
 
     def train(self, cutoff: dt.date) -> None:
         """Run the job ``train`` for one cut-off."""

@@ -228,7 +228,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         return landed
 
     def _files_complete(self, key: dg.AssetKey, landed: Landed, business: Business) -> dg.AssetCheckResult:
-        listed = ", ".join(map(str, landed.missing[:20]))
+        more = f" and {len(landed.missing) - 10} more" if len(landed.missing) > 10 else ""
+        listed = ", ".join(map(str, landed.missing[:10])) + more
         return dg.AssetCheckResult(
             asset_key=key,
             check_name="files_complete",
