@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -94,9 +93,7 @@ def test_a_run_that_was_stopped_is_taken_up_again_and_ends_with_the_same_tables(
     assert victim.returncode == code
     assert "Traceback" not in rest
 
-    started = time.monotonic()
-    churn("--business", str(landed), *RUN)
-    assert time.monotonic() - started < 60  # a slot or a lock that is still held would mean minutes
+    churn("--business", str(landed), *RUN)  # a slot or a lock that is still held would hang until the timeout
     assert content(tmp_path / "shop") == undisturbed
 
 

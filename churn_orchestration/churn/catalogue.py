@@ -11,7 +11,7 @@ class Feature:
     """One column: its SQL over a source's merged row (see ``features``), and how a person reads it.
 
     ``family`` groups features that say nearly the same; ``phrase`` is a format string of one ``value``,
-    ``null_phrase`` what is said where it is null.
+    ``null_phrase`` what is said where it is null, ``zero_phrase`` where it is 0 (the phrase itself if empty).
     """
 
     name: str
@@ -24,6 +24,7 @@ class Feature:
     null_phrase: str
     null_means: str = "never null"
     window: str = ""
+    zero_phrase: str = ""
 
 
 def catalogue(declared: FeatureSet) -> list[Feature]:
@@ -88,9 +89,9 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         phrase: str,
         null_means: str = "never null",
     ) -> Feature:
-        return Feature(
-            f"{name}_{words}_{suffix}", sql, name, family, formula, unit, phrase, nothing, null_means, suffix
-        )
+        none = nothing if unit in ("count", "days") else ""
+        full = f"{name}_{words}_{suffix}"
+        return Feature(full, sql, name, family, formula, unit, phrase, nothing, null_means, suffix, none)
 
     n = f"{row}._n_{window}"
     count, active = (

@@ -19,7 +19,8 @@ def reasons(
     contributions : n x f, additive, log odds of churn
     features : n x f or wider, same row order; the values that the words show, NaN = never or undefined
     catalogue : one row a feature, indexed by its name; family; phrase, a format string of one ``value``
-        ("last order {value:.0f} days ago"); null_phrase, said for NaN ("has never ordered")
+        ("last order {value:.0f} days ago"); null_phrase, said for NaN ("has never ordered");
+        zero_phrase, said for 0 where it is there and not empty
     top : number of families, > 0
 
     Returns
@@ -41,18 +42,24 @@ def reasons(
     push = contributions.to_numpy(float)
     codes, families = pd.factorize(wording["family"])
     sums = push @ (codes[:, None] == np.arange(len(families)))
-    ranked = np.argsort(-np.abs(sums), axis=1, kind="stable")[:, :top]
+    ranked = np.argsort(-np.abs(sums), axis=1, kind="stable")
 
     phrases, null_phrases = wording["phrase"].tolist(), wording["null_phrase"].tolist()
+    zero_phrases = wording["zero_phrase"].tolist() if "zero_phrase" in wording else [""] * len(phrases)
     named: list[list[str]] = [[] for _ in range(len(push))]
     for family in ranked.T:
         total = np.take_along_axis(sums, family[:, None], axis=1)
         own = np.where(codes == family[:, None], push * np.sign(total), 0.0)
         spoken = own.argmax(axis=1)
         for row in np.flatnonzero(total[:, 0]):
+            if len(named[row]) == top:
+                continue
             member, value = spoken[row], values[row, spoken[row]]
             text = null_phrases[member] if np.isnan(value) else phrases[member].format(value=value)
-            named[row].append((RAISES if total[row, 0] > 0 else LOWERS) + text)
+            text = zero_phrases[member] if value == 0 and zero_phrases[member] else text
+            told = (RAISES if total[row, 0] > 0 else LOWERS) + text
+            if told not in named[row]:  # two families may say the same of one who did nothing
+                named[row].append(told)
     return named
 
 

@@ -1,5 +1,6 @@
 """A feature table: windows and aggregates over event tables -> gold/x, one row per entity and as_of."""
 
+import dataclasses
 import datetime as dt
 import json
 from collections.abc import Iterator
@@ -151,14 +152,11 @@ def build_days(
 
 def write_catalogue(tables: Tables, table: str, features: list[Feature]) -> None:
     """The table of a feature table's columns: what each means and how its null reads."""
+    hidden = ("name", "sql")
     about = [
-        {
-            "feature": f.name, "source": f.source, "family": f.family, "formula": f.formula,
-            "window": f.window, "unit": f.unit, "null_means": f.null_means,
-            "phrase": f.phrase, "null_phrase": f.null_phrase,
-        }
+        {"feature": f.name} | {k: v for k, v in dataclasses.asdict(f).items() if k not in hidden}
         for f in features
-    ]  # fmt: skip
+    ]
     shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
     rows = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
     tables.db.execute(f"create or replace table {table}_catalogue as {rows}")
