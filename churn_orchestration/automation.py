@@ -67,13 +67,14 @@ def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefini
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         newest = dt.date.fromisoformat(context.cursor) if context.cursor else dt.date.min
-        landed = {day for files in patterns for _, day in files.find(business.landing) if day}
-        partitions = set(business.days.get_partition_keys())
-        asked = sorted({max(day, business.start).isoformat() for day in landed if day > newest} & partitions)
-        requests = [dg.RunRequest(run_key=f"{REFRESH}:{day}", partition_key=day) for day in asked]
-        cursor = str(max(landed, default=newest)) if landed else context.cursor
+        landed = {
+            max(day, business.start) for files in patterns for _, day in files.find(business.landing) if day
+        }
+        partitions = set(business.days.get_partition_keys())  # a day that is not over yet is none of them
+        days = sorted(day.isoformat() for day in landed if day > newest and day.isoformat() in partitions)
+        requests = [dg.RunRequest(run_key=f"{REFRESH}:{day}", partition_key=day) for day in days]
         reason = None if requests else f"no file of a new day in {business.landing}"
-        return dg.SensorResult(requests, skip_reason=reason, cursor=cursor)
+        return dg.SensorResult(requests, skip_reason=reason, cursor=days[-1] if days else context.cursor)
 
     return sensor
 

@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
 
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
 
-DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+class Day(click.DateTime):
+    """A day, shown as people write it."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """How ``--help`` shows it."""
+        return "YYYY-MM-DD"
+
+
+DAY = Day(formats=["%Y-%m-%d"])
 
 
 class Door(click.Group):
@@ -37,6 +47,13 @@ class Door(click.Group):
             sys.exit(130)
         except (BusinessError, WarehouseError) as error:
             sys.stderr.write(f"churn: {error}\n")
+            sys.exit(1)
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            sys.stderr.write(
+                "churn: the warehouse is in use by a run of the UI; try again when it has ended\n"
+            )
             sys.exit(1)
         except Exception as error:
             if expected := _expected(error):
@@ -162,7 +179,7 @@ def run(context: click.Context, first: dt.datetime | None, last: dt.datetime) ->
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        work._require_day(_day(last), work.business.start)
+        work.require_day(_day(last), work.business.start)
         begin = _day(first) if first else work.first_stale_day(_day(last))
         if begin is None:
             return report.up_to_date(work.business, _day(last))
@@ -185,8 +202,8 @@ def train(context: click.Context, cutoff: dt.datetime) -> tuple[Any, ...]:
 
 
 @main.command()
-@click.option("--from", "first", type=DAY, required=True)
-@click.option("--to", "last", type=DAY, required=True)
+@click.option("--from", "first", type=DAY, required=True, help="First day to score.")
+@click.option("--to", "last", type=DAY, required=True, help="Last day to score.")
 @_json
 @click.pass_context
 def score(context: click.Context, first: dt.datetime, last: dt.datetime) -> tuple[Any, ...]:
@@ -228,11 +245,14 @@ def _asked(questions: dict[str, Any], name: str | None) -> Any:
 @main.command()
 @click.argument("entity")
 @click.option("--day", type=DAY, help="Default: the last scored day.")
+@click.option("--question", help="Default: the only one.")
 @_json
 @click.pass_context
-def explain(context: click.Context, entity: str, day: dt.datetime | None) -> tuple[Any, ...]:
+def explain(
+    context: click.Context, entity: str, day: dt.datetime | None, question: str | None
+) -> tuple[Any, ...]:
     """Say how a customer's risk stands, why, and how it moved."""
-    return report.explained(_business(context), entity, _day(day) if day else None)
+    return report.explained(_business(context), entity, _day(day) if day else None, question)
 
 
 @main.command()
@@ -268,16 +288,16 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        with work.warehouse.open() as tables:
-            tables.waive(table, _day(day), reason)
         evidence = {"table": table, "day": str(_day(day))}
-        row = ledger.append(
-            work.business.state, table, "waive", reason, "churn waive", evidence, cutoff=str(_day(day))
-        )
+        with work.warehouse.open() as tables, tables.transaction():
+            tables.waive(table, _day(day), reason)
+            row = ledger.append(
+                work.business.state, table, "waive", reason, "churn waive", evidence, cutoff=str(_day(day))
+            )
     return row, f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for it."
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command()
 @click.option("--port", default=3000, show_default=True)
 @click.pass_context
 def ui(context: click.Context, port: int) -> None:

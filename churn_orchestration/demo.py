@@ -8,6 +8,7 @@ from typing import Any
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.runs import Work, at_work
+from churn_orchestration.warehouse import DOOR
 
 
 def run_demo(business: Business, customers: int) -> report.Told:
@@ -70,7 +71,7 @@ def _next(business: Business, top: list[dict[str, Any]]) -> str:
         f"  churn export --day {business.settings.end_date} --out customers.csv\n"
         "  churn status                           what is there\n"
         "  make ui                                the lineage, partitions and checks in the Dagster UI\n"
-        f"  {business.state / 'published.duckdb'}  every table, read-only, for SQL"
+        f"  {business.state / DOOR}  every table, read-only, for SQL"
     )
 
 

@@ -51,6 +51,11 @@ class Files:
             (f for f in found if f[1] or not self.is_daily), key=lambda f: (f[1] or dt.date.min, f[0])
         )
 
+    def strays(self, folder: Path) -> list[str]:
+        """Files that fit the pattern but for their day, which cannot be read."""
+        names = (path.relative_to(folder).as_posix() for path in folder.glob(_DAY.sub("*", self.pattern)))
+        return sorted(name for name in names if self.day_of(name) is None)
+
     def day_of(self, file: str) -> dt.date | None:
         """The day in a file's name, a path relative to the landing folder.
 
@@ -76,6 +81,7 @@ class Landed:
     rows: dict[dt.date, int]
     refused: dict[dt.date, str] = field(default_factory=dict)
     missing: list[dt.date] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,9 @@ def land(
     taken, entries, refused = take(tables, business, name, files, contract, days)
     landed = Landed(rows=dict.fromkeys(days, 0), refused=refused)
     shapes: dict[str, list[str]] = {}
-    groups = list(_reading(tables, files, contract, taken, landed, shapes))
+    groups = list(_reading(tables, f"raw.{name}", files, contract, taken, landed, shapes))
+    if not files.is_daily and groups:
+        _refuse_late_history(tables, business, name, contract, landed, groups)
     rows = [[*entry, shapes.get(entry[1])] for entry in entries]
     with tables.transaction():
         if rows:
@@ -107,6 +115,7 @@ def land(
         landed.rows |= _replace(tables, business, f"raw.{name}", contract, files, days, taken, groups)
     if files.is_daily:
         landed.missing = _missing(tables, business, name, files, days)
+        landed.strays = files.strays(business.landing)
         if business.start in days and not landed.rows[business.start] and not taken:
             landed.refused[business.start] = (
                 f"no file {files.pattern} in the landing folder {business.landing}"
@@ -200,8 +209,51 @@ def _take_history(
     return taken, entries, {}
 
 
+def _refuse_late_history(
+    tables: Tables,
+    business: Business,
+    name: str,
+    contract: contracts.Contract,
+    landed: Landed,
+    groups: list[str],
+) -> None:
+    """A history that grew rows of days taken in before would lose them: it is refused, and says which day."""
+    standing = sorted(tables.stored(f"raw.{name}") - set(landed.rows))
+    arrived = " union all by name ".join(f"(from {group})" for group in groups)
+    split = _split_by_event_day(contract, business.start, standing, f"({arrived})")
+    found = tables.rows(
+        f"select _partition, now.rows, before.rows from (select _partition, count(*) as rows from ({split}) "
+        f"group by 1) as now join (select _partition, count(*) as rows from raw.{name} group by 1) as before "
+        "using (_partition) where now.rows > before.rows order by 1 limit 1"
+        if standing
+        else "select 1 where false"
+    )
+    for day, now, before in found:
+        for wanted in landed.rows:
+            landed.refused[wanted] = (
+                f"the history has {now} rows of {day}, and {before} were taken in: late rows need daily "
+                f"files, or that day refreshed again (--from {day})"
+            )
+
+
+def _refuse(landed: Landed, files: Files, item: _Taken, reason: str) -> None:
+    """Refuse the day of a file; all days, where the file is a history that holds rows of any of them."""
+    for day in [item.partition] if files.is_daily else landed.rows:
+        landed.refused[day] = f"{item.file}: {reason}"
+
+
+def _refuse_other_case(tables: Tables, raw: str, shape: Shape) -> None:
+    before = {name.lower(): name for name in tables.columns(raw)}
+    for name in shape.names:
+        if before.get(name.lower(), name) != name:
+            raise UnreadableFileError(
+                f'its column "{name}" was called "{before[name.lower()]}" before; rename it'
+            )
+
+
 def _reading(
     tables: Tables,
+    raw: str,
     files: Files,
     contract: contracts.Contract,
     taken: list[_Taken],
@@ -214,15 +266,16 @@ def _reading(
     for item in taken:
         try:
             shape = shape_of(tables.db, item.path, files.delimiter, files.encoding, declared)
+            _refuse_other_case(tables, raw, shape)
         except UnreadableFileError as error:
-            landed.refused[item.partition] = f"{item.file}: {error}"
+            _refuse(landed, files, item, str(error))
         else:
             groups.setdefault(shape, []).append(item)
             shapes[item.file] = list(shape.names)
     for number, (shape, items) in enumerate(groups.items()):
         try:
             _read_group(tables, f"_group_{number}", files, shape, items)
-        except duckdb.Error:
+        except (duckdb.Error, UnreadableFileError):
             items = [item for item in items if _reads_alone(tables, files, shape, item, landed)]
             if not items:
                 continue
@@ -233,8 +286,11 @@ def _reading(
 def _reads_alone(tables: Tables, files: Files, shape: Shape, item: _Taken, landed: Landed) -> bool:
     try:
         _read_group(tables, "_group_alone", files, shape, [item])
+    except UnreadableFileError as error:
+        _refuse(landed, files, item, str(error))
+        return False
     except duckdb.Error as error:
-        landed.refused[item.partition] = f"{item.file}: cannot be read: {str(error).splitlines()[0]}"
+        _refuse(landed, files, item, f"cannot be read: {str(error).splitlines()[0]}")
         return False
     return True
 

@@ -85,6 +85,10 @@ def read(
 
     Columns: the file's, as text; ``_path``; ``_line``, the record's number in its file, a header being 1; and
     ``_error``, what is wrong with a record that has no columns at all.
+
+    Raises
+    ------
+    UnreadableFileError : a malformed record spans lines, as after an open quote
     """
     if shape.kind == "parquet":
         names = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(name)}" for name in shape.names)
@@ -133,12 +137,17 @@ def _csv(
             encoding = {literal(encoding)}, null_padding = false, strict_mode = true, filename = '_path',
             store_rejects = true, rejects_table = '_rejects_errors', rejects_scan = '_rejects_scans')"""
     )
+    torn = db.execute(
+        "select min(line) from _rejects_errors where contains(trim(csv_line, chr(10) || chr(13)), chr(10))"
+    ).fetchall()
+    if torn[0][0] is not None:  # one open quote may swallow any number of good records
+        raise UnreadableFileError(f"record {torn[0][0]} is malformed and spans lines: is a quote not closed?")
     names = ", ".join(f"_c{n} as {quoted(name)}" for n, name in enumerate(shape.names))
     nulls = ", ".join(f"null::varchar as {quoted(name)}" for name in shape.names)
     # A rejected record at position r (header = 1) is the i-th of its file, so r - 1 - i good ones precede it.
     return f"""
 with bad as (
-  select file_path as _path, line, any_value(lower(error_type::varchar) || ': ' || csv_line) as _error
+  select file_path as _path, line, min(lower(error_type::varchar) || ': ' || csv_line) as _error
   from _rejects_errors join _rejects_scans using (scan_id, file_id) group by all),
 before as (
   select _path, precede, max(i) as skipped from (

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from churn_orchestration import ledger
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.warehouse import door, literal
+from churn_orchestration.warehouse import DOOR, door, literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,25 +52,39 @@ def rows_by_layer(business: Business) -> dict[str, int]:
     return dict(sorted(counted, key=lambda row: (LAYER_ORDER.index(row[0].split(".")[0]), row[0])))
 
 
+_SOURCES = """
+select split_part(raw.table_name, '.', 2), coalesce(sum(bronze.rows), 0)::bigint,
+  coalesce(sum(quarantine.rows), 0)::bigint,
+  coalesce(sum(raw.rows - bronze.rows - quarantine.rows), 0)::bigint,
+  coalesce(sum(raw.rows) filter (bronze.day is null), 0)::bigint
+from meta.days as raw
+left join meta.days as bronze on bronze.table_name = replace(raw.table_name, 'raw.', 'bronze.')
+  and bronze.day = raw.day and bronze.status = 'stored'
+left join meta.days as quarantine on quarantine.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
+  and quarantine.day = raw.day and bronze.day is not null
+where raw.table_name like 'raw.%' and raw.status = 'stored' group by 1"""
+
+
 def layers_text(business: Business) -> str:
     """Rows per table, and where the raw rows of each source went."""
     counted = rows_by_layer(business)
     table = _table("Rows by table", "table", "rows", "")
+    with door(business.state) as db:
+        sources = {source: rest for source, *rest in db.execute(_SOURCES).fetchall()}
     for name, rows in counted.items():
         layer, source = name.split(".")
         told = ""
-        if layer == "raw":
-            valid, refused = (counted.get(f"{other}.{source}", 0) for other in ("bronze", "quarantine"))
-            told = (
-                f"= {valid:,} bronze + {refused:,} quarantine + {rows - valid - refused:,} exact duplicates"
-            )
+        if layer == "raw" and source in sources:
+            valid, refused, duplicates, waiting = sources[source]
+            told = f"= {valid:,} bronze + {refused:,} quarantine + {duplicates:,} exact duplicates"
+            told += f" + {waiting:,} of refused days" if waiting else ""
         table.add_row(name, f"{rows:,}", told)
     return _text(table)
 
 
 def refreshed(business: Business, done: "Refreshed") -> Told:
     """What a refresh did; done only if no day was refused."""
-    rows = rows_by_layer(business) if (business.state / "published.duckdb").exists() else {}
+    rows = rows_by_layer(business) if (business.state / DOOR).exists() else {}
     facts = {
         "business": business.name, "from": done.first, "to": done.last, "succeeded": done.succeeded,
         "refused": done.refused, "notes": done.notes, "rows": rows,
@@ -212,22 +226,34 @@ def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in customers:
         entity = next(iter(row))
-        active = "never" if row["days_since_last"] is None else f"{row['days_since_last']} days ago"
         table.add_row(
-            str(row[entity]), f"{row['churn_probability']:.0%}", row["band"], active,
-            f"{row['recent_value']:,.0f}", "\n".join(row["reasons"]),
+            str(row[entity]), f"{row['churn_probability']:.0%}", row["band"],
+            _active(row["days_since_last"]), _value(row["recent_value"]), "\n".join(row["reasons"]),
         )  # fmt: skip
     return _text(table)
 
 
-def explained(business: Business, entity: str, day: dt.date | None) -> Told:
+def _moment(row: dict[str, Any]) -> str:
+    return f"{row['as_of']} {row['churn_probability']:.0%}{' (look back)' if row['backtest'] else ''}"
+
+
+def _active(days: int | None) -> str:
+    return "never" if days is None else f"{days} days ago"
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def explained(business: Business, entity: str, day: dt.date | None, question: str | None = None) -> Told:
     """One customer's risk: now, why, and over the scored days."""
     with door(business.state) as db:
-        question = _question(db, None)
+        question = _question(db, question)
         key = db.execute(f"select * from predictions.{question} limit 0").description[0][0]
         found = db.execute(
             "select as_of, churn_probability, band, reasons, model_version, label_known_on, "
-            f"days_since_last, recent_value from predictions.{question} where {key} = ? order by as_of",
+            f"days_since_last, recent_value, backtest from predictions.{question} "
+            f"where {key} = ? order by as_of",
             [entity],
         ).fetchall()
     if not found:
@@ -246,15 +272,16 @@ def explained(business: Business, entity: str, day: dt.date | None) -> Told:
         "label_known_on",
         "days_since_last",
         "recent_value",
+        "backtest",
     )
     rows = [dict(zip(names, row, strict=True)) for row in found]
     now = next(row for row in reversed(rows) if day in (None, row["as_of"]))
     lines = [
         f"{key} {entity}, {question} on {now['as_of']}: {now['churn_probability']:.0%} ({now['band']}), "
-        f"last active {now['days_since_last']} days ago, recent value {now['recent_value']:,.0f}",
+        f"last active {_active(now['days_since_last'])}, recent value {_value(now['recent_value'])}",
         *(f"  {reason}" for reason in now["reasons"]),
         f"  scored by {now['model_version']}; the outcome is known on {now['label_known_on']}",
-        "risk so far: " + ", ".join(f"{row['as_of']} {row['churn_probability']:.0%}" for row in rows[-10:]),
+        "risk so far: " + ", ".join(map(_moment, rows[-10:])),
     ]
     return {"entity": entity, "question": question, "now": now, "history": rows}, "\n".join(lines)
 

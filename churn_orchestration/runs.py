@@ -18,7 +18,7 @@ from churn_orchestration.business import PACKAGE, Business, BusinessError
 from churn_orchestration.churn.calendar import days_between
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.days import ACCEPTED, table_of
+from churn_orchestration.components.days import ACCEPTED, REFUSED, table_of
 from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.tracking import Tracking
@@ -129,8 +129,8 @@ class Work:
         """Run the job ``refresh`` over the days from ``first`` to ``last``, in one run."""
         if first > last:
             raise BusinessError(f"the first day asked for, {first}, lies after the last, {last}")
-        self._require_day(first, self.business.start)
-        self._require_day(last, self.business.start)
+        self.require_day(first, self.business.start)
+        self.require_day(last, self.business.start)
         selection = [key for key, group in self._groups() if group in layers]
         result = self._execute(REFRESH, first, last, selection)
         refused: dict[str, dict[str, str]] = {}
@@ -140,15 +140,16 @@ class Work:
             if evaluation.passed:
                 continue
             if evaluation.check_name == ACCEPTED:
-                days: Any = evaluation.metadata["refused"].value
+                days: Any = evaluation.metadata[REFUSED].value
                 refused[table] = dict(days)
             elif evaluation.severity == dg.AssetCheckSeverity.WARN:
-                notes[table] = evaluation.description or evaluation.check_name
+                told = evaluation.description or evaluation.check_name
+                notes[table] = f"{notes[table]}; {told}" if table in notes else told
         return Refreshed(first, last, refused, result.success, notes)
 
     def train(self, cutoff: dt.date) -> None:
         """Run the job ``train`` for one cut-off."""
-        self._require_day(cutoff, self.business.history_from)
+        self.require_day(cutoff, self.business.history_from)
         selection = [key for key, group in self._groups() if group in SNAPSHOT_LAYERS]
         result = self._execute(TRAIN, cutoff, cutoff, selection)
         if not result.success:
@@ -188,7 +189,8 @@ class Work:
             raise BusinessError(_failure(result))
         return result
 
-    def _require_day(self, day: dt.date, first: dt.date) -> None:
+    def require_day(self, day: dt.date, first: dt.date) -> None:
+        """Refuse a day before ``first`` or after the business's end."""
         end = self.business.settings.end_date
         if day < first or (end and day > end):
             span = f"{first} to {end}" if end else f"{first} on"
@@ -210,7 +212,8 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
 def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
     """Whether every failed step failed because all its days were refused: a fault in the data."""
     failed = _failed_steps(result)
-    return bool(failed) and all(" refused: " in _message(event) for event in failed)
+    told = [event.step_failure_data.user_failure_data for event in failed]
+    return bool(failed) and all(data is not None and REFUSED in data.metadata for data in told)
 
 
 def _message(event: dg.DagsterEvent) -> str:

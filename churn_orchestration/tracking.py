@@ -26,7 +26,6 @@ class Tracking(dg.ConfigurableResource):
 
     def client(self) -> "MlflowClient":
         """A client of the store; makes the store where there is none."""
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
         import mlflow
 

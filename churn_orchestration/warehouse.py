@@ -221,6 +221,10 @@ class Tables:
         """Note what became of the days of a table: ``stored`` or ``refused``, with rows and the reason."""
         if days:
             self.db.execute(f"delete from meta.days where table_name = ? and {within('day', days)}", [table])
+            if status == "stored":  # what was waived is mended
+                self.db.execute(
+                    f"delete from meta.waivers where table_name = ? and {within('day', days)}", [table]
+                )
             self.db.executemany(
                 "insert into meta.days (table_name, day, status, rows, declaration, reason) "
                 "values (?, ?, ?, ?, ?, ?)",
@@ -254,11 +258,8 @@ class Tables:
 
         A gold day reads all days up to its own, so an upstream day before it counts as well.
         """
-        gone = [
-            day
-            for day in days
-            if day not in self.stored(table, declaration) and not self.is_waived(table, day)
-        ]
+        stored = self.stored(table, declaration)
+        gone = [day for day in days if day not in stored and not self.is_waived(table, day)]
         same_day = "u.day = t.day" if table.split(".")[0] != "gold" else "u.day <= t.day"
         [(older,)] = self.rows(
             f"select min(t.day) from meta.days as t join meta.days as u "
@@ -388,7 +389,8 @@ select table_name, day, reason from (
   union all
   select t.table_name, t.depth, t.day, 'is older than ' || u.table_name || ' of that day'
   from edges as e join state as t on t.table_name = e.table_name
-  join state as u on u.table_name = e.upstream and u.day = t.day and u.version > t.version)
+  join meta.days as u on u.table_name = e.upstream and u.version > t.version
+    and (u.day = t.day or (u.day < t.day and t.table_name like 'gold.%')))
 order by day, depth desc, table_name, reason limit 1"""
 
 
@@ -435,7 +437,9 @@ def door(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """The published tables, read-only: never meets a lock and never makes one."""
     path = state / DOOR
     if not path.is_file():
-        raise WarehouseError(f"nothing is published in {state} yet: `churn run --to DAY` first")
+        raise WarehouseError(
+            f"nothing is published in {state} yet: `churn run --to DAY` first (`churn demo`: the demo)"
+        )
     with closing(duckdb.connect(str(path), read_only=True)) as connection:
         yield connection
 

@@ -49,15 +49,6 @@ class Horizon:
         return cutoff - DAY * (self.gap_days + self.horizon_days + self.settle_days)
 
 
-def window_start(as_of: dt.date, window_days: int) -> dt.date:
-    """First day of the window of ``window_days`` days that ends with ``as_of``.
-
-    >>> window_start(dt.date(2024, 1, 30), 30)
-    datetime.date(2024, 1, 1)
-    """
-    return as_of - DAY * (window_days - 1)
-
-
 def months_back(day: dt.date, months: int) -> dt.date:
     """The same day of the month ``months`` earlier, or the last day of a shorter month.
 

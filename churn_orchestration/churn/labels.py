@@ -4,10 +4,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.declared import EventSource, FeatureSet
+from churn_orchestration.churn.declared import ALL, EventSource, FeatureSet
 from churn_orchestration.churn.features import visible
-
-ALL = "all"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from sqlglot import exp
 
 _CLOCK = (exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.CurrentDatetime, exp.Rand, exp.Uuid)
 _CLOCK_NAME = re.compile(
-    r"(now|today|get_current.*|current_.*|.*local_?time.*|transaction_.*|random|setseed|.*uuid.*)"
+    r"(now|today|get_current.*|current_.*|.*local_?time.*|transaction_.*|random|setseed|nextval|currval|.*uuid.*)"
 )
 
 
@@ -28,9 +28,10 @@ def parsed(condition: str, place: str) -> exp.Expr:
 
 def refuse_clock(tree: exp.Expr, place: str) -> None:
     """Raise ValueError where the SQL calls a function of the clock or of chance."""
-    for node in tree.find_all(exp.Func):
-        named = isinstance(node, exp.Anonymous) and _CLOCK_NAME.fullmatch(node.name.lower())
-        if isinstance(node, _CLOCK) or named:
+    for node in tree.find_all(exp.Func, exp.TableSample):
+        name = node.name if isinstance(node, exp.Anonymous) else getattr(node, "sql_name", lambda: "sample")()
+        lone_age = name.lower() == "age" and len(node.args.get("expressions") or []) < 2
+        if isinstance(node, (*_CLOCK, exp.TableSample)) or _CLOCK_NAME.fullmatch(name.lower()) or lone_age:
             told = node.sql(dialect="duckdb").lower()
             raise ValueError(f"{place}: {told} would give another answer tomorrow; days come from the data")
 

@@ -9,7 +9,7 @@ import dagster as dg
 from churn_orchestration.business import Business
 from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
 
-ACCEPTED = "accepted"
+ACCEPTED, REFUSED = "accepted", "refused"
 
 
 def shown_in(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
@@ -98,16 +98,16 @@ def settle(
         about = {"dagster/partition_row_count": count, **(metadata or {}).get(day, {})}
         context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
     for day, reason in still_refused.items():
-        context.add_asset_metadata({"refused": reason}, asset_key=key, partition_key=day.isoformat())
+        context.add_asset_metadata({REFUSED: reason}, asset_key=key, partition_key=day.isoformat())
         context.log.error(f"{table} {day} refused: {reason}")
     yield dg.AssetCheckResult(
         asset_key=key,
         check_name=ACCEPTED,
         passed=not still_refused,
-        metadata={"days": len(rows), "refused": {str(day): reason for day, reason in still_refused.items()}},
+        metadata={"days": len(rows), REFUSED: {str(day): reason for day, reason in still_refused.items()}},
         description="; ".join(f"{day}: {reason}" for day, reason in still_refused.items()) or None,
     )
     if still_refused and not good:
         day, reason = next(iter(still_refused.items()))
-        raise dg.Failure(f"{table} {day} refused: {reason}", allow_retries=False)
+        raise dg.Failure(f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False)
     yield dg.MaterializeResult(asset_key=key, metadata={"rows": sum(good.values())})

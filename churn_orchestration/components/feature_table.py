@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
-from churn_orchestration.business import Business, digest
+from churn_orchestration.business import PACKAGE, Business, digest
 from churn_orchestration.churn import declared as declarations
 from churn_orchestration.churn.catalogue import Feature, catalogue
 from churn_orchestration.churn.features import features_at
@@ -121,16 +121,24 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             "features from the rows with day <= as_of and known_on <= as_of, and from nothing else.",
             metadata={"dagster/column_schema": _column_schema(self.entity, features)},
             check_specs=[accepted_spec(key)],
-            code_version=digest(declared),
+            code_version=feature_declaration(declared),
             **daily(business, "gold", {"duckdb", "parquet"}),
         )
         def gold(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
                 rows, refused = build_days(tables, table_of(key), declared, business, wanted(context))
                 write_catalogue(tables, table_of(key), features)
-                yield from settle(context, tables, key, digest(declared), rows, refused, upstream)
+                yield from settle(
+                    context, tables, key, feature_declaration(declared), rows, refused, upstream
+                )
 
         return dg.Definitions(assets=[gold])
+
+
+def feature_declaration(declared: declarations.FeatureSet) -> str:
+    """What makes a feature table what it is: its declaration, and the code that computes it."""
+    code = (PACKAGE / "churn" / name for name in ("features.py", "catalogue.py"))
+    return digest(declared, *(path.read_text(encoding="utf-8") for path in code))
 
 
 def build_days(

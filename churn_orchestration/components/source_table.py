@@ -143,7 +143,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
         business = Business.holding(context.path)
         contract = self.contract(business.settings.timezone)
-        declaration = digest(self.files, self.delimiter, self.encoding, self.query, contract, business.start)
+        declaration = digest(
+            *(getattr(self, name) for name in _DECLARED), contract, business.history_from, business.start
+        )
         raw, bronze, quarantine = (
             dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
         )
@@ -194,6 +196,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 judgement = judge(tables, self, contract, days)
                 yield from judgement.checks(bronze)
                 tables.record(f"quarantine.{self.name}", "stored", judgement.quarantined, declaration)
+                refused = dict.fromkeys(judgement.refused, 0)
+                tables.record(
+                    f"quarantine.{self.name}", "refused", refused, declaration, "bronze refused the day"
+                )
                 for day, rows in judgement.quarantined.items():
                     about = {"dagster/partition_row_count": rows}
                     context.add_asset_metadata(about, asset_key=quarantine, partition_key=day.isoformat())
@@ -228,20 +234,24 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         return landed
 
     def _files_complete(self, key: dg.AssetKey, landed: Landed, business: Business) -> dg.AssetCheckResult:
-        more = f" and {len(landed.missing) - 10} more" if len(landed.missing) > 10 else ""
-        listed = ", ".join(map(str, landed.missing[:10])) + more
+        told = []
+        if landed.missing:
+            more = f" and {len(landed.missing) - 10} more" if len(landed.missing) > 10 else ""
+            told.append(f"no file for {', '.join(map(str, landed.missing[:10]))}{more}")
+        if landed.strays:
+            told.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
+        failing = landed.missing and self.missing_file == "fail"
         return dg.AssetCheckResult(
             asset_key=key,
             check_name="files_complete",
-            passed=not landed.missing,
-            severity=dg.AssetCheckSeverity.ERROR
-            if self.missing_file == "fail"
-            else dg.AssetCheckSeverity.WARN,
-            description=f"no file for {listed}" if landed.missing else None,
+            passed=not told,
+            severity=dg.AssetCheckSeverity.ERROR if failing else dg.AssetCheckSeverity.WARN,
+            description="; ".join(told) or None,
             metadata={"missing_days": len(landed.missing), "landing": str(business.landing)},
         )
 
 
+_DECLARED = ("files", "delimiter", "encoding", "query", "expectations", "missing_file")
 _PLATFORM = ("_file", "_line", "_error", "_partition")
 _CHECKS = {
     "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
@@ -312,6 +322,8 @@ def judge(
     for layer in (bronze, quarantine):
         if refused and tables.columns(layer):
             tables.replace_days(layer, refused, f"from {layer} limit 0")
+    for day in refused:
+        tables.drop_day(quarantine, day)
     for day in good:
         if day not in refused:
             tables.put_day(quarantine, day, _masked(contract, quarantine, day))

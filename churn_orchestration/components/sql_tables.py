@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import duckdb
@@ -86,7 +86,7 @@ def _opening_comment(text: str) -> str:
 class SqlTables(dg.Component, dg.Model, dg.Resolvable):
     """The .sql files beside this YAML, each a daily table of the layer."""
 
-    layer: str = Field("silver", description="schema of the tables and group in the UI")
+    layer: Literal["silver"] = Field("silver", description="schema of the tables and group in the UI")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per .sql file, named after it."""

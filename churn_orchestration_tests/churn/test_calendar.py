@@ -14,7 +14,6 @@ from churn_orchestration.churn.calendar import (
     days_between,
     months_back,
     purged,
-    window_start,
 )
 
 DAY = dt.timedelta(days=1)
@@ -46,11 +45,6 @@ def test_without_settling_a_label_is_known_on_the_last_day_of_its_outcome(
     assert as_of < first <= last
     assert horizon.label_known_on(as_of) == last + DAY * settle_days
     assert horizon.newest_as_of(horizon.label_known_on(as_of)) == as_of
-
-
-def test_a_window_of_one_day_is_as_of_itself() -> None:
-    assert window_start(dt.date(2024, 3, 1), 1) == dt.date(2024, 3, 1)
-    assert window_start(dt.date(2024, 3, 1), 2) == dt.date(2024, 2, 29)
 
 
 @pytest.mark.parametrize(

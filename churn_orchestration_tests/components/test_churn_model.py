@@ -25,7 +25,7 @@ from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.components.churn_model.prediction import prediction_asset, score_days
 from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.feature_table import build_days, write_catalogue
+from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
 from churn_orchestration.simulator import Company, simulate
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import DOOR, Tables, Warehouse, door
@@ -146,7 +146,7 @@ def _found(folder: Path) -> Shop:
         tables.record("silver.orders", "stored", dict.fromkeys(days, 1), "test")
         rows, refused = build_days(tables, ASKED.gold, FEATURES, shop.business, SCORED)
         assert refused == {}
-        tables.record(ASKED.gold, "stored", rows, digest(FEATURES))
+        tables.record(ASKED.gold, "stored", rows, feature_declaration(FEATURES))
         write_catalogue(tables, ASKED.gold, catalogue(FEATURES))
         tables.publish()
     return shop

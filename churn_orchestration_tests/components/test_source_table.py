@@ -85,7 +85,9 @@ def test_no_row_is_lost_or_told_twice_whatever_the_files_hold(one_shop, first, s
         judgement = judge(tables, source, contract, JAN[5:7])
         lines = tables.rows("select count(*), count(distinct (_file, _line)) from raw.orders")
         broken = tables.rows(f"from bronze.orders where {BROKEN}")
-    assert (landed.refused, judgement.refused) == ({}, {})
+    # A quote that never ends may swallow good rows, so such a file is refused whole and leaves no row.
+    assert all("is a quote not closed?" in reason for reason in landed.refused.values())
+    assert judgement.refused == {}
     for day in JAN[5:7]:
         told = judgement.rows[day] + judgement.quarantined[day] + judgement.duplicates.get(day, 0)
         assert landed.rows[day] == told

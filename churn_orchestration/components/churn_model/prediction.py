@@ -83,7 +83,7 @@ def score(
         ).to_numpy()
         used = frame[[asked.silence, gap]].astype(float)
         distinct = words.assign(family=words.index)  # the rules use two features, and say both
-        why = reasons(used.fillna(horizon.horizon_days), used, distinct)
+        why = reasons(used.fillna(horizon.horizon_days) - horizon.horizon_days, used, distinct)
     base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands else None
     return frame[[asked.question.entity, "as_of"]].assign(
         churn_probability=probability,
@@ -151,11 +151,13 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
     """predictions/<question>, one partition a day."""
     key = dg.AssetKey(["predictions", asked.name])
 
+    ends = asked.question.terminal
+    upstream = [asked.gold, *([ends.table] if ends else [])]
+
     @dg.asset(
         key=key,
         deps=[
-            dg.AssetKey(asked.gold.split(".")),
-            *([dg.AssetKey(ends.table.split("."))] if (ends := asked.question.terminal) else []),
+            *(dg.AssetKey(table.split(".")) for table in upstream),
             dg.AssetDep(dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()),
         ],
         description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."
@@ -183,7 +185,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 description=f"no data in the observation window of {', '.join(empty)}" if empty else None,
             )
             in_force = {day: _version(tables, asked.name, day) for day in rows}
-            yield from settle(context, tables, key, digest(asked), rows, refused, [asked.gold], in_force)
+            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, in_force)
 
     return predictions
 

@@ -12,6 +12,7 @@ from churn_orchestration.business import PACKAGE, Business, BusinessError, diges
 from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.labels import Question, labelled, population
+from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
 
 if TYPE_CHECKING:
@@ -104,10 +105,10 @@ def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict
     """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in both."""
     path = tables.state / "snapshots" / question.name / manifest["file"]
     names = ", ".join([question.entity, "as_of", *(feature.name for feature in catalogue(question.features))])
-    differing = {}
+    differing, declaration = {}, feature_declaration(question.features)
     for day in [dt.date.fromisoformat(entry["as_of"]) for entry in manifest["as_ofs"]]:
         file = tables.day_file(gold, day)
-        if file and day in tables.stored(gold, digest(question.features)):
+        if file and tables.not_standing(gold, day, day) is None and day in tables.stored(gold, declaration):
             trained = f"select {names} from {literal(path)} where as_of = {literal(day)}"
             scored = f"select {names} from ({population(question, f'(from {literal(file)})', day)})"
             if question.kind == "event":  # who is known by the cut-off to have left is not trained on
