@@ -387,7 +387,7 @@ select table_name, day, reason from (
   union all
   select table_name, depth, day, 'is not there yet' from state where status is null and not waived
   union all
-  select t.table_name, t.depth, t.day, 'is older than ' || u.table_name || ' of that day'
+  select t.table_name, t.depth, t.day, 'was made before ' || u.table_name || ' was made anew'
   from edges as e join state as t on t.table_name = e.table_name
   join meta.days as u on u.table_name = e.upstream and u.version > t.version
     and (u.day = t.day or (u.day < t.day and t.table_name like 'gold.%')))

@@ -77,6 +77,8 @@ def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> N
     shop.land_quiet_days(8, 8)
     days, cursor = look(cursor)
     assert days == ["2024-01-08"]
+    shop.land_quiet_days(21, 21)  # after end_date: no partition asks for it, and it hides no later one
+    assert look(cursor) == ([], cursor)
     shop.land_orders(4, "late,ann,2024-01-04 10:00,1.00")  # changed and late: the next day takes it in
     assert look(cursor) == ([], cursor)
 

@@ -404,3 +404,36 @@ def test_a_landing_of_more_than_one_row_group_is_seen_by_every_query(shop):
     assert (judgement.rows, judgement.quarantined, judgement.refused) == ({JAN[5]: 129_997}, {JAN[5]: 3}, {})
     astray = "select count(*) from bronze.orders where order_id <> 'o' || (_line - 2)"
     assert shop.rows(astray) == [(0,)]
+
+
+def test_an_open_quote_refuses_its_file_rather_than_swallow_the_records_after_it(shop):
+    good = "".join(f"o{n},ann,2024-01-05 10:0{n},1\n" for n in range(5))
+    shop.land("orders_2024-01-05.csv", f'{ORDERS_HEADER}o9,"ann,2024-01-05 10:00,1\n{good}')
+    landed, judgement = shop.take_in(5)
+    assert "is a quote not closed?" in landed.refused[JAN[5]]
+    assert JAN[5] not in judgement.rows
+
+
+def test_a_column_that_changes_its_case_refuses_its_day_and_no_other(shop):
+    shop.land_quiet_days(5, 5)
+    shop.land("orders_2024-01-06.csv", ORDERS_HEADER.replace("amount_usd", "Amount_USD"))
+    landed, _ = shop.take_in(5)
+    landed, _ = shop.take_in(6)
+    assert 'column "Amount_USD" was called "amount_usd" before' in landed.refused[JAN[6]]
+
+
+def test_a_file_whose_name_has_no_readable_day_is_named(shop):
+    shop.land_quiet_days(5, 5)
+    shop.land("orders_20240106.csv", ORDERS_HEADER)
+    landed, _ = shop.take_in(5)
+    assert landed.strays == ["orders_20240106.csv"]
+
+
+def test_a_history_that_grew_rows_of_a_day_taken_in_before_is_refused_by_that_day(shop):
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "history.csv")
+    rows = [f"o{day},ann,2024-01-0{day} 10:00,1" for day in (3, 5, 6)]
+    shop.land("history.csv", ORDERS_HEADER + "\n".join(rows[:2]) + "\n")
+    assert shop.take_in(5)[0].rows == {JAN[5]: 2}
+    shop.land("history.csv", ORDERS_HEADER + "\n".join([*rows, "late,bob,2024-01-04 10:00,1"]) + "\n")
+    landed, _ = shop.take_in(6)
+    assert "the history has 3 rows of 2024-01-05, and 2 were taken in" in landed.refused[JAN[6]]

@@ -268,3 +268,23 @@ def test_a_transaction_that_fails_writes_nothing_of_it(tables):
         raise RuntimeError("stopped")
     assert tables.rows("from silver.t") == [(1, ONE)]
     assert tables.stored("silver.t") == set()
+
+
+def test_a_waiver_ends_when_its_day_is_mended(tables):
+    tables.record("bronze.t", "refused", {ONE: 0}, "d", "no column")
+    tables.waive("bronze.t", ONE, "the till was broken")
+    tables.record("bronze.t", "stored", {ONE: 1}, "d")
+    tables.record("bronze.t", "refused", {ONE: 0}, "d", "another fault")
+    assert not tables.is_waived("bronze.t", ONE)
+    assert "another fault" in tables.not_standing("bronze.t", ONE, ONE)
+
+
+def test_a_gold_day_does_not_stand_once_an_earlier_day_that_it_read_is_made_anew(tables):
+    for table, day_ in (("silver.t", ONE), ("silver.t", TWO), ("gold.f", TWO)):
+        tables.record(table, "stored", {day_: 1}, "d")
+    tables.descends("gold.f", ["silver.t"])
+    assert tables.not_standing("gold.f", TWO, TWO) is None
+    tables.record("silver.t", "stored", {ONE: 1}, "d")
+    assert (
+        tables.not_standing("gold.f", TWO, TWO) == "gold.f 2024-01-02 was made before silver.t was made anew"
+    )
