@@ -10,7 +10,8 @@ import pytest
 from churn_orchestration.automation import DAILY_LAYERS
 from churn_orchestration.business import Business
 from churn_orchestration.churn.contract import Contract
-from churn_orchestration.components.source_table import Judgement, SourceTable, judge
+from churn_orchestration.components.judging import Judgement, judge
+from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree
 from churn_orchestration.landing import Landed
 from churn_orchestration.runs import Refreshed, at_work

@@ -47,7 +47,9 @@ def test_every_asset_says_what_it_is(demo: dg.Definitions) -> None:
 @pytest.mark.parametrize("name", ["online_retail", "cdnow"])
 def test_the_examples_load_from_their_own_folders(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHURN_REAL_DATA", "/nowhere")
-    dg.Definitions.validate_loadable(definitions_of(Business(ROOT / "examples" / name)))
+    loaded = definitions_of(Business(ROOT / "examples" / name))
+    dg.Definitions.validate_loadable(loaded)
+    assert dg.AssetKey(["predictions", "churn_90d"]) in loaded.resolve_asset_graph().get_all_asset_keys()
 
 
 def test_the_schedule_follows_the_partitions_and_their_time_zone(tmp_path: Path, churn_data: Path) -> None:

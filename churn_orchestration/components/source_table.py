@@ -1,8 +1,6 @@
 """A source: landing files or a query -> raw/x as it came, bronze/x by contract, quarantine/x for the rest."""
 
-import dataclasses
 import datetime as dt
-import os
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -10,20 +8,20 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
-from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.days import (
     accepted_spec,
-    blocked,
     daily,
     require_initial_load,
     settle,
     shown_in,
     wanted,
 )
+from churn_orchestration.components.judging import judge
 from churn_orchestration.landing import Files, Landed, land, land_query
-from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal, quoted, within
+from churn_orchestration.warehouse import POOL, Tables, Warehouse
 
 _TYPE = re.compile(r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz")
 
@@ -252,175 +250,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
 
 
 _DECLARED = ("files", "delimiter", "encoding", "query", "expectations", "missing_file")
-_PLATFORM = ("_file", "_line", "_error", "_partition")
 _CHECKS = {
     "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
     "schema": "Every declared column came; new columns are named.",
     "expectations": "The declared Great Expectations hold.",
 }
-
-
-@dataclasses.dataclass
-class Judgement:
-    """What became of the raw rows of some days: counts, refused days, and the evidence of each check."""
-
-    rows: dict[dt.date, int]
-    quarantined: dict[dt.date, int]
-    duplicates: dict[dt.date, int]
-    refused: dict[dt.date, str]
-    rules: dict[str, int]
-    faults: dict[str, dict[dt.date, str]]
-    new_columns: list[str]
-
-    def metadata(self) -> dict[dt.date, dict[str, Any]]:
-        """Per day, for the UI."""
-        return {
-            day: {"quarantined": self.quarantined.get(day, 0), "duplicates": self.duplicates.get(day, 0)}
-            for day in self.rows
-        }
-
-    def checks(self, bronze: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
-        """One result per check that ran."""
-        evidence: dict[str, dict[str, Any]] = {
-            "conservation": {
-                "bronze": sum(self.rows.values()),
-                "quarantine": sum(self.quarantined.values()),
-                "duplicates": sum(self.duplicates.values()),
-                "rules": self.rules,
-            },
-            "schema": {"new_columns": self.new_columns},
-        }
-        for name, faults in self.faults.items():
-            yield dg.AssetCheckResult(
-                asset_key=bronze,
-                check_name=name,
-                passed=not faults,
-                description="; ".join(f"{day}: {fault}" for day, fault in faults.items()) or None,
-                metadata=evidence.get(name, {}),
-            )
-
-
-def judge(
-    tables: Tables, source: SourceTable, contract: contracts.Contract, days: list[dt.date]
-) -> Judgement:
-    """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass."""
-    raw, bronze, quarantine = (f"{layer}.{source.name}" for layer in ("raw", "bronze", "quarantine"))
-    refused = blocked(tables, [raw], days)
-    schema, new_columns = _schema_faults(tables, source, [day for day in days if day not in refused])
-    refused |= schema
-    good = [day for day in days if day not in refused]
-    judgement = Judgement({}, {}, {}, refused, {}, {"conservation": {}, "schema": schema}, new_columns)
-    if good:
-        _set_pii_key(tables, contract)
-        landed = [name for name in tables.columns(raw) if name not in ("known_on", *_PLATFORM)]
-        select = contracts.judged(contract, raw, landed, within("_partition", good))
-        tables.db.execute(f"create or replace temp table _judged as {select}")
-        with tables.transaction():
-            judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
-            judgement.quarantined = tables.replace_days(quarantine, good, _refused_rows(raw))
-        _audit(tables, source, judgement, good)
-    for layer in (bronze, quarantine):
-        if refused and tables.columns(layer):
-            tables.replace_days(layer, refused, f"from {layer} limit 0")
-    for day in refused:
-        tables.drop_day(quarantine, day)
-    for day in good:
-        if day not in refused:
-            tables.put_day(quarantine, day, _masked(contract, quarantine, day))
-    judgement.quarantined = {day: n for day, n in judgement.quarantined.items() if day not in refused}
-    for day in refused:
-        judgement.rows.pop(day, None)
-    return judgement
-
-
-def _refused_rows(raw: str) -> str:
-    return f"""
-select raw.* exclude (_error), _rule as rule, _error as detail
-from {raw} as raw join _judged using (_file, _line, _partition)
-where _rule is not null and _rule <> 'duplicate' order by _partition, _file, _line"""
-
-
-def _schema_faults(
-    tables: Tables, source: SourceTable, days: list[dt.date]
-) -> tuple[dict[dt.date, str], list[str]]:
-    """Days whose file lacks a declared column, and columns that nobody declared."""
-    declared = [column.source or column.name for column in source.columns]
-    headers = tables.rows(
-        f"select partition, file, last(header order by rowid) from meta.manifest where source = ? "
-        f"and {within('partition', days)} group by all order by partition, file",
-        [source.name],
-    )
-    present = [name for name in tables.columns(f"raw.{source.name}") if name not in ("known_on", *_PLATFORM)]
-    if not headers:
-        headers = [(day, source.name, present) for day in days]
-    faults: dict[dt.date, str] = {}
-    undeclared: dict[str, None] = {}
-    for day, file, header in headers:
-        undeclared |= dict.fromkeys(name for name in header or [] if name not in declared)
-        if absent := [name for name in declared if name not in (header or declared)]:
-            faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)})'
-    return faults, list(undeclared)
-
-
-def _audit(tables: Tables, source: SourceTable, judgement: Judgement, days: list[dt.date]) -> None:
-    """Count every row again and run the expectations; a day that fails is refused."""
-    counted = {
-        layer: dict(
-            tables.rows(
-                f"select _partition, count(*) from {layer}.{source.name} "
-                f"where {within('_partition', days)} group by 1"
-            )
-        )
-        for layer in ("raw", "bronze", "quarantine")
-    }
-    judgement.rules = dict(
-        tables.rows(
-            "select _rule, count(*) from _judged where _rule is not null group by 1 order by 2 desc, 1"
-        )
-    )
-    judgement.duplicates = dict(
-        tables.rows("select _partition, count(*) from _judged where _rule = 'duplicate' group by 1")
-    )
-    for day in days:
-        raw, bronze, quarantine = (counted[layer].get(day, 0) for layer in ("raw", "bronze", "quarantine"))
-        duplicates = judgement.duplicates.get(day, 0)
-        if raw != bronze + quarantine + duplicates:
-            judgement.faults["conservation"][day] = (
-                f"raw {raw} is not bronze {bronze} + quarantine {quarantine} + duplicates {duplicates}"
-            )
-    if source.expectations:
-        from churn_orchestration.components.expectations import unmet
-
-        judgement.faults["expectations"] = unmet(tables, f"bronze.{source.name}", source.expectations, days)
-    for faults in judgement.faults.values():
-        judgement.refused |= faults
-
-
-def _set_pii_key(tables: Tables, contract: contracts.Contract) -> None:
-    if any(column.pii == "hash" for column in contract.columns):
-        key = os.environ.get("CHURN_PII_KEY")
-        if not key:
-            raise BusinessError(
-                "a column is declared `pii: hash`: set CHURN_PII_KEY to the secret key of the hash"
-            )
-        tables.db.execute("set variable pii_key = ?", [key])
-
-
-def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
-    """Quarantined rows as the door shows them: declared columns only, personal data hidden.
-
-    A malformed line may hold anything, so where a source has personal data, its lines are hidden too.
-    """
-    personal = {column.source for column in contract.columns if column.pii}
-    shown = dict.fromkeys(column.source for column in contract.columns)
-    columns = [
-        f"case when {quoted(name)} is not null then '***' end as {quoted(name)}"
-        if name in personal
-        else quoted(name)
-        for name in shown
-    ]
-    detail = "case when detail is not null then '***' end as detail" if personal else "detail"
-    return (
-        f"select {', '.join(columns)}, rule, {detail}, known_on, _file, _line, _partition from {quarantine} "
-        f"where _partition = {literal(day)} order by _file, _line"
-    )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import _expected
-from churn_orchestration.components.source_table import judge
+from churn_orchestration.components.judging import judge
 from churn_orchestration.landing import Files, land
 
 TO_GOLD = ("raw", "bronze", "quarantine", "silver", "gold")
