@@ -22,7 +22,7 @@ def serve(business: Business, port: int) -> None:
     checkout = PACKAGE.parent
     tools = Path(sys.executable).parent
     address = ["--host", "127.0.0.1", "--port", str(port)]
-    command = [str(tools / "dagster"), "dev", "-m", "churn_orchestration.definitions", *address]
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "churn_orchestration.definitions", *address]
     if (checkout / "pyproject.toml").is_file():
         command = [str(tools / "dg"), "dev", "--use-active-venv", *address]
         os.chdir(checkout)
