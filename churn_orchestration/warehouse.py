@@ -107,7 +107,7 @@ class Tables:
         ----------
         table : ``layer.table``. In raw to silver a DuckDB table, made where it does not exist and widened
             where ``select`` has new columns, in one transaction. In the Parquet layers one file a day, see
-            ``put_day``; there ``select`` gives one day.
+            ``put_day``.
         days : the days that are replaced; a day without a row is left empty
         select : one ordered select; its day column is ``_partition`` (DuckDB) or ``as_of`` (Parquet)
 

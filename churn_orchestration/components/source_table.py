@@ -193,11 +193,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             with warehouse.open() as tables:
                 judgement = judge(tables, self, contract, days)
                 yield from judgement.checks(bronze)
-                tables.record(f"quarantine.{self.name}", "stored", judgement.quarantined, declaration)
-                refused = dict.fromkeys(judgement.refused, 0)
-                tables.record(
-                    f"quarantine.{self.name}", "refused", refused, declaration, "bronze refused the day"
-                )
+                # Nothing of a refused day is quarantined: its rows wait in raw.
+                empty = dict.fromkeys(judgement.refused, 0)
+                tables.record(f"quarantine.{self.name}", "stored", empty | judgement.quarantined, declaration)
                 for day, rows in judgement.quarantined.items():
                     about = {"dagster/partition_row_count": rows}
                     context.add_asset_metadata(about, asset_key=quarantine, partition_key=day.isoformat())

@@ -9,6 +9,7 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import _expected
 from churn_orchestration.components.judging import judge
 from churn_orchestration.landing import Files, land
+from churn_orchestration.runs import at_work
 
 TO_GOLD = ("raw", "bronze", "quarantine", "silver", "gold")
 PII = (
@@ -298,6 +299,17 @@ def test_a_waived_day_counts_as_closed_and_what_waited_for_it_is_built(shop):
         tables.waive("bronze.orders", JAN[6], "the till was broken")
     assert shop.refresh(6, 7, TO_GOLD).refused == {}
     assert as_ofs(shop) == [(JAN[5], 5), (JAN[6], 5), (JAN[7], 6)]
+
+
+def test_nothing_is_left_to_run_once_a_refused_day_was_waived_and_what_waited_is_built(shop):
+    shop.land_quiet_days(1, 7)
+    shop.land("orders_2024-01-06.csv", BAD)
+    shop.refresh(5, 7)
+    with shop.tables() as tables:
+        tables.waive("bronze.orders", JAN[6], "the till was broken")
+    shop.refresh(5, 7)
+    with at_work(shop.business) as work:
+        assert work.first_stale_day(JAN[7]) is None
 
 
 def test_a_good_day_that_turns_bad_is_refused_everywhere_and_blocks_the_days_after_it(shop):

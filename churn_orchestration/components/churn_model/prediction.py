@@ -100,13 +100,13 @@ def score_days(
     tables: Tables, tracking: Tracking, asked: "AskedQuestion", days: list[dt.date]
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the predictions of each day whose features stand; rows by day, and the refused days."""
-    table, words = f"predictions.{asked.name}", catalogue_words(tables, asked)
-    rows, refused = {}, {}
-    for day in days:
-        if reason := _not_standing(tables, asked, day):
-            refused[day] = reason
-            tables.drop_day(table, day)
-            continue
+    refused = {day: reason for day in days if (reason := _not_standing(tables, asked, day))}
+    for day in refused:
+        tables.drop_day(f"predictions.{asked.name}", day)
+    standing = [day for day in days if day not in refused]
+    words = catalogue_words(tables, asked) if standing else None  # made with the first gold day
+    rows = {}
+    for day in standing:
         frame = tables.db.execute(
             population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
             + f" order by {asked.question.entity}"
