@@ -1,5 +1,5 @@
 # The front door. `make demo`, `make test`, `make ui`, `make check`, `make results`.
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command -v python3),python3.11)
 BIN    := .venv/bin
 READY  := .venv/.ready
 
@@ -25,12 +25,16 @@ results: $(READY)  ## docs/results.md, from the real data in the folder that CHU
 	$(BIN)/python -m benchmarks.results
 
 $(READY): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
-		{ echo "Python 3.11 or 3.12 is needed, $(PYTHON) is `$(PYTHON) --version`: make PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e '.[dev]'
-	touch $(READY)
+		{ echo "Python 3.11 or 3.12 is needed, $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=/path/to/python3.11"; exit 1; }
+	@mkdir .venv.making 2>/dev/null || \
+		{ echo "another make is filling .venv: wait for it (if none is, remove the folder .venv.making)"; exit 1; }
+	@echo "making .venv (once: it downloads the packages and takes a few minutes)"
+	@trap 'rmdir .venv.making' EXIT; trap 'exit 130' INT TERM; set -e; \
+		$(PYTHON) -m venv .venv; \
+		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e '.[dev]'; \
+		touch $(READY)
 
 clean:  ## remove the environment; data/ stays
 	rm -rf .venv

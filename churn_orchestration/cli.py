@@ -1,6 +1,7 @@
 """`churn`: a thin door to the jobs and functions of one business. It computes nothing itself."""
 
 import datetime as dt
+import errno
 import json
 import os
 import sys
@@ -46,20 +47,31 @@ class Door(click.Group):
             sys.stderr.write("stopped; the same command goes on from here\n")
             sys.exit(130)
         except (BusinessError, WarehouseError) as error:
-            sys.stderr.write(f"churn: {error}\n")
-            sys.exit(1)
-        except duckdb.IOException as error:
-            if "lock" not in str(error):
-                raise
-            sys.stderr.write(
-                "churn: the warehouse is in use by a run of the UI; try again when it has ended\n"
-            )
+            sys.stderr.write(f"churn: {_of_the_machine(error) or error}\n")
             sys.exit(1)
         except Exception as error:
-            if expected := _expected(error):
+            if expected := _of_the_machine(error) or _expected(error):
                 sys.stderr.write(f"churn: {expected}\n")
                 sys.exit(1)
             raise
+
+
+# SQLite, which holds Dagster's log, says either of the last two of a full disk.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full", "disk I/O error")
+_RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """What to tell of a full disk, a missing right or a lock, whoever met it; None for anything else."""
+    told, code = str(error).strip(), getattr(error, "errno", None)
+    if any(full in told for full in _FULL):
+        line = next(line for line in told.splitlines() if any(full in line for full in _FULL))
+        return f"the disk is full ({line}); free some space, then give the same command again"
+    if isinstance(error, duckdb.IOException) and "lock" in told:
+        return "the warehouse is in use by a run of the UI; try again when it has ended"
+    if code in _RIGHTS or any(os.strerror(number) in told for number in _RIGHTS):
+        return f"cannot write there: {told}; CHURN_DATA names another folder for all that is made"
+    return None
 
 
 def _expected(error: BaseException) -> str | None:
@@ -114,11 +126,14 @@ def main(context: click.Context, business: Path | None) -> None:
 
     \b
     The usual way:
-      churn demo                                   a simulated company, from files to ranked customers
-      churn --business FOLDER run --to 2011-12-09  land and refresh all days up to one
-      churn --business FOLDER train --cutoff DAY   train on what had matured by DAY
-      churn --business FOLDER score --from DAY --to DAY
-      churn --business FOLDER export --day DAY --out customers.csv
+      churn demo                           a simulated company, from files to ranked customers
+      churn --business FOLDER run          land what has come and refresh every table
+      churn --business FOLDER train        train on what had matured by the newest day
+      churn --business FOLDER score        score that day by the model
+      churn --business FOLDER export --out customers.csv
+      churn --business FOLDER status       what is there, what failed and what to do
+
+    \b
 
     A business is a folder of YAML and SQL. All it makes lies in $CHURN_DATA/<its name> (default: data/).
     """
@@ -171,47 +186,51 @@ def simulate(customers: int, days: int, seed: int, first_day: dt.datetime, out: 
 
 @main.command()
 @click.option("--from", "first", type=DAY, help="First day; default: the first day that is not there yet.")
-@click.option("--to", "last", type=DAY, required=True, help="Last day.")
+@click.option("--to", "last", type=DAY, help="Last day; default: end_date, else the day of the newest file.")
 @_json
 @click.pass_context
-def run(context: click.Context, first: dt.datetime | None, last: dt.datetime) -> tuple[Any, ...]:
+def run(context: click.Context, first: dt.datetime | None, last: dt.datetime | None) -> tuple[Any, ...]:
     """Land files and refresh every daily table, the initial load included."""
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        work.require_day(_day(last), work.business.start)
-        begin = _day(first) if first else work.first_stale_day(_day(last))
+        end = work.last_day(_day(last) if last else None)
+        begin = _day(first) if first else work.first_stale_day(end)
         if begin is None:
-            return report.up_to_date(work.business, _day(last))
-        return report.refreshed(work.business, work.refresh(begin, _day(last)))
+            return report.up_to_date(work.business, end)
+        return report.refreshed(work.business, work.refresh(begin, end))
 
 
 @main.command()
 @click.option(
-    "--cutoff", type=DAY, required=True, help="What was knowable at the end of this day is learned from."
+    "--cutoff",
+    type=DAY,
+    help="What was knowable at the end of this day is learned from; default: the newest day.",
 )
 @_json
 @click.pass_context
-def train(context: click.Context, cutoff: dt.datetime) -> tuple[Any, ...]:
+def train(context: click.Context, cutoff: dt.datetime | None) -> tuple[Any, ...]:
     """Take the training snapshot of a cut-off, train every question on it, and decide on promotion."""
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        work.train(_day(cutoff))
-        return report.trained(work.business, list(work.questions()), _day(cutoff))
+        day = _day(cutoff) if cutoff else work.newest_day()
+        work.train(day)
+        return report.trained(work.business, list(work.questions()), day)
 
 
 @main.command()
-@click.option("--from", "first", type=DAY, required=True, help="First day to score.")
-@click.option("--to", "last", type=DAY, required=True, help="Last day to score.")
+@click.option("--from", "first", type=DAY, help="First day to score; default: the last.")
+@click.option("--to", "last", type=DAY, help="Last day to score; default: the newest day.")
 @_json
 @click.pass_context
-def score(context: click.Context, first: dt.datetime, last: dt.datetime) -> tuple[Any, ...]:
+def score(context: click.Context, first: dt.datetime | None, last: dt.datetime | None) -> tuple[Any, ...]:
     """Score days again by the model in force on each."""
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        done = work.refresh(_day(first), _day(last), layers=("gold", "predictions"))
+        end = _day(last) if last else work.newest_day()
+        done = work.refresh(_day(first) if first else end, end, layers=("gold", "predictions"))
         return report.refreshed(work.business, done)
 
 
@@ -264,16 +283,18 @@ def status(context: click.Context) -> tuple[Any, ...]:
 
 
 @main.command()
-@click.option("--day", type=DAY, required=True)
+@click.option("--day", type=DAY, help="Default: the last scored day.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv or .parquet"
 )
 @click.option("--question", help="Default: the only one.")
 @_json
 @click.pass_context
-def export(context: click.Context, day: dt.datetime, out: Path, question: str | None) -> tuple[Any, ...]:
+def export(
+    context: click.Context, day: dt.datetime | None, out: Path, question: str | None
+) -> tuple[Any, ...]:
     """Write the ranked customers of a day to a file."""
-    return report.exported(_business(context), _day(day), out, question)
+    return report.exported(_business(context), _day(day) if day else None, out, question)
 
 
 @main.command()

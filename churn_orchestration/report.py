@@ -317,8 +317,8 @@ def status(business: Business) -> Told:
     return facts, _text(table, *lines)
 
 
-def exported(business: Business, day: dt.date, out: Path, question: str | None) -> Told:
-    """The ranked customers of a day in a file, the riskiest first."""
+def exported(business: Business, day: dt.date | None, out: Path, question: str | None) -> Told:
+    """The ranked customers of a day (None: the last scored one) in a file, the riskiest first."""
     kinds = {".csv": "format csv, header", ".parquet": "format parquet"}
     if out.suffix not in kinds:
         raise BusinessError(f"--out {out}: wanted a name that ends in .csv or .parquet")
@@ -327,6 +327,7 @@ def exported(business: Business, day: dt.date, out: Path, question: str | None) 
         days = [
             d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()
         ]
+        day = day or max(days, default=None)
         if day not in days:
             raise BusinessError(
                 f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"

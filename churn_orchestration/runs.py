@@ -14,13 +14,16 @@ import dagster as dg
 from filelock import FileLock, Timeout
 
 from churn_orchestration.automation import DAILY_LAYERS, PROGRESS, REFRESH, SNAPSHOT_LAYERS, TRAIN
-from churn_orchestration.business import PACKAGE, Business, BusinessError
-from churn_orchestration.churn.calendar import days_between
+from churn_orchestration.business import PACKAGE, SETTINGS, Business, BusinessError
+from churn_orchestration.churn.calendar import DAY, days_between
 from churn_orchestration.components.churn_model import ChurnModel
+from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.days import ACCEPTED, REFUSED, table_of
 from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
+from churn_orchestration.landing import Files
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Warehouse
 
@@ -107,6 +110,44 @@ class Work:
     def tracking(self) -> Tracking:
         """The business's MLflow store."""
         return Tracking(state=str(self.business.state))
+
+    def last_day(self, asked: dt.date | None) -> dt.date:
+        """The day up to which to refresh: ``asked``, else end_date, else the day of the newest file.
+
+        Raises
+        ------
+        BusinessError : no day of the business, or one beyond all that has landed
+        """
+        landed = self._newest_landed()
+        day = asked or self.business.settings.end_date or landed
+        name, settings = self.business.name, self.business.folder / SETTINGS
+        if day is None:
+            raise BusinessError(
+                f"{name}: give --to, or end_date in {settings}: a source whose file names have no {{day}} "
+                "does not say which day is its last"
+            )
+        self.require_day(day, self.business.start)
+        if landed and any(later not in self.business.closed for later in days_between(landed + DAY, day)):
+            raise BusinessError(
+                f"{name}: no file in {self.business.landing} is of a day after {landed}: use --to {landed}, "
+                f"or name the days on which nothing lands in `closed` of {settings}"
+            )
+        return day
+
+    def _newest_landed(self) -> dt.date | None:
+        """The newest day in the names of the landing files; None where a source has no days in its names."""
+        sources = component_tree(self.business).get_all_components(of_type=SourceTable)
+        found = [Files(source.files or "") for source in sources]
+        if not all(files.is_daily for files in found):
+            return None
+        return max(
+            (day for files in found for _, day in files.find(self.business.landing) if day), default=None
+        )
+
+    def newest_day(self) -> dt.date:
+        """The last day on which every table that a question reads has landed."""
+        with self.warehouse.open() as tables:
+            return min(newest_day(tables, asked) for asked in self.questions().values())
 
     def first_stale_day(self, last: dt.date) -> dt.date | None:
         """The first day up to ``last`` that some daily table lacks, or has from another declaration."""
@@ -196,7 +237,7 @@ class Work:
             span = f"{first} to {end}" if end else f"{first} on"
             raise BusinessError(
                 f"{self.business.name}: {day} is none of its days ({span}); see start_date, history_from and "
-                f"end_date in {self.business.folder / 'business.yaml'}"
+                f"end_date in {self.business.folder / SETTINGS}"
             )
 
 

@@ -66,11 +66,15 @@ class Tracking(dg.ConfigurableResource):
             input_example=example,
             pip_requirements=REQUIREMENTS,
             pyfunc_predict_fn="predict_proba",
-            registered_model_name=question,
         )
-        number = str(info.registered_model_version)
-        self.client().set_model_version_tag(question, number, "model_version", version)
-        return number
+        client = self.client()
+        if not client.search_registered_models(f"name = '{question}'"):
+            client.create_registered_model(question)
+        tags = {"model_version": version}
+        made = client.create_model_version(
+            question, info.model_uri, info.run_id, tags, model_id=info.model_id
+        )
+        return str(made.version)
 
     def find(self, question: str, version: str) -> str | None:
         """The registered number of a ``model_version``, where it was registered before."""

@@ -15,6 +15,7 @@ from churn_orchestration.churn.catalogue import Feature, catalogue
 from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
+from churn_orchestration.components.scaffolding import example
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 _NAME = r"^[a-z][a-z0-9_]*$"
@@ -65,6 +66,19 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
         )
 
 
+@dg.scaffold_with(
+    example(
+        entity="customer_id",
+        sources=[
+            {
+                "name": "orders",
+                "table": "silver.orders",
+                "noun": "order",
+                "measures": [{"name": "amount", "column": "amount_usd", "unit": "usd"}],
+            }
+        ],
+    )
+)
 class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     """Point-in-time features of an entity, declared."""
 

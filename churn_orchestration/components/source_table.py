@@ -20,6 +20,7 @@ from churn_orchestration.components.days import (
     wanted,
 )
 from churn_orchestration.components.judging import judge
+from churn_orchestration.components.scaffolding import example
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.warehouse import POOL, Tables, Warehouse
 
@@ -69,6 +70,17 @@ class QuerySpec(dg.Model, dg.Resolvable):
     sql: str = Field(description="one select; :first_day and :last_day are the landing days asked for")
 
 
+@dg.scaffold_with(
+    example(
+        files="orders/orders_{day}.csv",
+        columns=[
+            {"name": "customer_id", "type": "id", "required": True},
+            {"name": "ordered_at", "type": "timestamp", "required": True},
+            {"name": "amount_usd", "type": "decimal", "required": True},
+        ],
+        event_time="ordered_at",
+    )
+)
 class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     """Lands one source and judges every row by its declared contract."""
 

@@ -23,6 +23,7 @@ from churn_orchestration.components.days import (
     table_of,
     wanted,
 )
+from churn_orchestration.components.scaffolding import example
 from churn_orchestration.warehouse import Warehouse, within
 
 PARTITION = "_partition"
@@ -83,6 +84,7 @@ def _opening_comment(text: str) -> str:
     return "\n".join(lines)
 
 
+@dg.scaffold_with(example(named=False, layer="silver"))
 class SqlTables(dg.Component, dg.Model, dg.Resolvable):
     """The .sql files beside this YAML, each a daily table of the layer."""
 

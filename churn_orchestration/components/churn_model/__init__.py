@@ -15,6 +15,7 @@ from churn_orchestration.components.churn_model.prediction import prediction_ass
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.churn_model.snapshot import snapshot_asset
 from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.components.scaffolding import example
 
 _NAME = r"^[a-z][a-z0-9_]*$"
 
@@ -52,6 +53,9 @@ class BandSpec(dg.Model, dg.Resolvable):
         return self
 
 
+@dg.scaffold_with(
+    example(features="customer_features", activity="orders", horizon_days=90, value="orders_amount_sum_365d")
+)
 class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     """One churn question, complete. Two blocks are two questions side by side."""
 
