@@ -4,6 +4,7 @@ import datetime as dt
 import errno
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import duckdb
 
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.warehouse import DOOR, WarehouseError
 
 
 class Day(click.DateTime):
@@ -34,8 +35,6 @@ class Door(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command; see the class."""
-        from churn_orchestration.warehouse import WarehouseError
-
         try:
             return super().main(*args, **(kwargs | {"standalone_mode": False}))
         except click.exceptions.Exit as stop:
@@ -67,8 +66,12 @@ def _of_the_machine(error: Exception) -> str | None:
     if any(full in told for full in _FULL):
         line = next(line for line in told.splitlines() if any(full in line for full in _FULL))
         return f"the disk is full ({line}); free some space, then give the same command again"
-    if isinstance(error, duckdb.IOException) and "lock" in told:
-        return "the warehouse is in use by a run of the UI; try again when it has ended"
+    if "Could not set lock on file" in told:
+        holder = re.search(r"\(PID \d+\)", told)
+        return (
+            f"warehouse.duckdb is open in another program {holder[0] if holder else ''}: wait for the run of "
+            f"the UI, or close what else reads it ({DOOR} beside it never blocks)"
+        )
     if code in _RIGHTS or any(os.strerror(number) in told for number in _RIGHTS):
         return f"cannot write there: {told}; CHURN_DATA names another folder for all that is made"
     return None

@@ -44,7 +44,10 @@ class Files:
     def find(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
         """Every file that fits, with the day in its name, ordered by day and name."""
         if not folder.is_dir():
-            raise BusinessError(f"the landing folder {folder} does not exist; see `landing` in business.yaml")
+            raise BusinessError(
+                f"the landing folder {folder} does not exist: check `landing` in business.yaml, and the "
+                "environment variables that it names"
+            )
         paths = folder.glob(_DAY.sub("*", self.pattern))
         found = [(path, self.day_of(path.relative_to(folder).as_posix())) for path in paths]
         return sorted(

@@ -7,6 +7,8 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -56,10 +58,21 @@ class Warehouse(DuckDBResource):
     def open(self) -> Iterator["Tables"]:
         """The tables, for reading and writing, until the block ends; nobody else can open them meanwhile."""
         Path(self.state).mkdir(parents=True, exist_ok=True)
+        self._tell_who_holds_it()
         with self.get_connection() as connection, closing(connection):
             connection.execute("set TimeZone = 'UTC'")
             connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
             yield Tables(connection, Path(self.state))
+
+    def _tell_who_holds_it(self) -> None:
+        """Opening waits for up to 100 s where another process has the file: let no one wonder why."""
+        try:
+            duckdb.connect(self.database, config=self.connection_config).close()
+        except duckdb.IOException as error:
+            holder = re.search(r"PID \d+", str(error))
+            sys.stderr.write(
+                f"  waiting for {self.database}, which {holder[0] if holder else 'another'} holds\n"
+            )
 
 
 class Tables:

@@ -1,0 +1,212 @@
+"""What a newcomer stumbles over: each is met with one line that names the remedy, and nothing is broken."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+from churn_orchestration.business import PACKAGE, BusinessError
+from churn_orchestration.cli import main
+from churn_orchestration.runs import at_work
+from churn_orchestration_tests.conftest import JAN, Shop
+
+ROOT = PACKAGE.parent
+
+
+def stumble(folder: Path, *arguments: str) -> str:
+    """What a command that must fail tells, in this process."""
+    done = CliRunner().invoke(main, ["--business", str(folder), *arguments])
+    assert done.exit_code == 1, (done.output, done.exception)
+    assert "Traceback" not in done.output
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(churn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line sets CHURN_BUSINESS and DAGSTER_HOME: undone after each test."""
+    monkeypatch.setenv("CHURN_BUSINESS", "")
+    assert churn_data
+
+
+def test_a_folder_without_business_yaml_says_where_one_is_shown(tmp_path: Path) -> None:
+    assert "is no business: it has no business.yaml (see examples/ for one)" in stumble(tmp_path, "status")
+
+
+def test_a_missing_folder_of_real_data_is_named_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHURN_REAL_DATA", raising=False)
+    told = stumble(ROOT / "examples/cdnow", "run")
+    assert (
+        "examples/cdnow/business.yaml: landing: the environment variable 'CHURN_REAL_DATA' is not set" in told
+    )
+
+
+def test_a_wrong_folder_of_real_data_is_named_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_REAL_DATA", "/nowhere")
+    told = stumble(ROOT / "examples/cdnow", "run")
+    assert "the landing folder /nowhere/cdnow does not exist" in told
+    assert "check `landing` in business.yaml, and the environment variables that it names" in told
+
+
+def test_days_beyond_the_files_are_refused_with_the_last_one(shop: Shop) -> None:
+    shop.land_quiet_days(1, 7)
+    assert "is of a day after 2024-01-07: use --to 2024-01-07" in stumble(
+        shop.folder, "run", "--to", "2024-01-09"
+    )
+
+
+def test_days_on_which_the_shop_is_closed_may_follow_the_last_file(shop: Shop) -> None:
+    shop.change("business.yaml", "name: shop\n", "name: shop\nclosed: [2024-01-08..2024-01-09]\n")
+    shop.land_quiet_days(1, 7)
+    with at_work(shop.business) as work:
+        assert work.last_day(JAN[9]) == JAN[9]
+        with pytest.raises(BusinessError, match="use --to 2024-01-07"):
+            work.last_day(JAN[10])
+
+
+def test_without_an_end_the_newest_file_says_up_to_which_day_to_run(shop: Shop) -> None:
+    shop.change("business.yaml", "end_date: 2024-01-20\n", "")
+    shop.land_quiet_days(1, 7)
+    with at_work(shop.business) as work:
+        assert work.last_day(None) == JAN[7]
+
+
+def test_a_history_without_an_end_asks_for_the_last_day(shop: Shop) -> None:
+    shop.change("business.yaml", "end_date: 2024-01-20\n", "")
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "orders*.csv")
+    shop.land_quiet_days(1, 7)
+    assert "give --to, or end_date in" in stumble(shop.folder, "run")
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        (("raw",), "raw.orders: the initial load, partition 2024-01-05, comes first: `churn run`"),
+        (("silver",), "silver.orders: the initial load, partition 2024-01-05, comes first: `churn run`"),
+        (("gold",), "is not there yet"),
+        (("predictions",), "is not there yet"),
+    ],
+)
+def test_a_later_day_asked_for_before_the_initial_load_is_refused(
+    shop: Shop, layers: tuple[str, ...], told: str
+) -> None:
+    shop.land_quiet_days(1, 7)
+    try:
+        done = str(shop.refresh(7, layers=layers).refused)
+    except BusinessError as error:
+        done = str(error)
+    assert told in done
+
+
+def test_training_before_the_initial_load_says_what_comes_first(shop: Shop) -> None:
+    shop.land_quiet_days(1, 7)
+    assert "`churn run" in stumble(shop.folder, "train")
+    assert "`churn run" in stumble(shop.folder, "score")
+    assert "`churn run" in stumble(shop.folder, "status")
+
+
+def test_a_port_that_is_taken_is_named_with_another(shop: Shop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = stumble(shop.folder, "ui", "--port", str(port))
+    assert told == f"churn: port {port} is taken; choose another: churn ui --port {port + 1}"
+
+
+def test_status_and_export_work_while_another_program_holds_the_warehouse(shop: Shop, tmp_path: Path) -> None:
+    shop.land_quiet_days(1, 5)
+    shop.refresh(5)
+    with duckdb.connect(str(shop.business.state / "warehouse.duckdb")):
+        run = CliRunner().invoke(
+            main, ["--business", str(shop.folder), "export", "--out", str(tmp_path / "c.csv")]
+        )
+        assert run.exit_code == 0, run.output
+        assert CliRunner().invoke(main, ["--business", str(shop.folder), "status"]).exit_code == 0
+
+
+def test_a_place_that_cannot_be_written_is_named_with_the_setting(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for place in (tmp_path / "file" / "data", Path("/sys/churn")):  # not even root may write the second
+        monkeypatch.setenv("CHURN_DATA", str(place))
+        told = stumble(shop.folder, "run")
+        assert told.startswith("churn: cannot write there: ")
+        assert told.endswith("CHURN_DATA names another folder for all that is made")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"only root may mount a small disk: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(
+    shop: Shop, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.change("business.yaml", "${CHURN_DATA}/landing", str(shop.landing))
+    shop.land_quiet_days(1, 20)
+    monkeypatch.setenv("CHURN_DATA", str(small_disk))
+    told = stumble(shop.folder, "run", "--to", "2024-01-06")
+    assert told.startswith("churn: the disk is full")
+    assert told.endswith("free some space, then give the same command again")
+    subprocess.run(["mount", "-o", "remount,size=60m", str(small_disk)], check=True)
+    assert (
+        CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-01-06"]).exit_code == 0
+    )
+    assert shop.published("select count(*) from gold.customer_features") == [(2,)]
+
+
+def make(folder: Path, **variables: str) -> str:
+    """What `make demo` tells where it cannot begin."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder / name)
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    done = subprocess.run(["make", "demo", *settings], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode
+    return done.stdout
+
+
+def test_a_python_that_is_too_old_is_named_with_its_version_and_the_remedy(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    old.chmod(0o755)
+    told = make(tmp_path, PYTHON=str(old))
+    assert told == (
+        f"Python 3.11 or 3.12 is needed, {old} is Python 3.9.2: make PYTHON=/path/to/python3.11\n"
+    )
+
+
+def test_a_second_make_does_not_touch_the_environment_that_the_first_one_fills(tmp_path: Path) -> None:
+    (tmp_path / ".venv.making").mkdir()
+    assert "another make is filling .venv: wait for it" in make(tmp_path)
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_demo_is_no_business_of_another_folder(shop: Shop) -> None:
+    assert "call it without --business" in stumble(shop.folder, "demo")
+
+
+def test_a_command_may_be_given_from_any_folder(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    shop.land_quiet_days(1, 5)
+    monkeypatch.chdir(elsewhere)
+    folder = os.path.relpath(shop.folder, elsewhere)
+    done = CliRunner().invoke(main, ["--business", folder, "run", "--to", "2024-01-05"])
+    assert done.exit_code == 0, done.output
+    assert list(elsewhere.iterdir()) == []
