@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from churn_orchestration.business import DEMO, PACKAGE, Business
+from churn_orchestration.business import DEMO, PACKAGE, Business, BusinessError
 from churn_orchestration.definitions import definitions_of, defs
 from churn_orchestration_tests.conftest import Shop
 
@@ -83,6 +83,23 @@ def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> N
     assert look(cursor) == ([], cursor)
     shop.land_orders(4, "late,ann,2024-01-04 10:00,1.00")  # changed and late: the next day takes it in
     assert look(cursor) == ([], cursor)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("gold/more/defs.yaml", "type: x", "gold/defs.yaml lies above it"),
+        ("more/spend.sql", "select 1", "its folder has no defs.yaml of the type"),
+    ],
+)
+def test_a_file_that_nothing_would_read_is_told(
+    tmp_path: Path, churn_data: Path, name: str, text: str, told: str
+) -> None:
+    shop = Shop(tmp_path / "shop", churn_data / "landing")
+    path = shop.write(name, text)
+    with pytest.raises(BusinessError, match=told) as error:
+        definitions_of(shop.business)
+    assert str(error.value).startswith(f"{path} would never be read")
 
 
 @pytest.mark.usefixtures("churn_data")
