@@ -293,12 +293,18 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
 
     with at_work(_business(context)) as work:
         evidence = {"table": table, "day": str(_day(day))}
-        with work.warehouse.open() as tables, tables.transaction():
-            tables.waive(table, _day(day), reason)
-            row = ledger.append(
-                work.business.state, table, "waive", reason, "churn waive", evidence, cutoff=str(_day(day))
-            )
         with work.warehouse.open() as tables:
+            with tables.transaction():
+                tables.waive(table, _day(day), reason)
+                row = ledger.append(
+                    work.business.state,
+                    table,
+                    "waive",
+                    reason,
+                    "churn waive",
+                    evidence,
+                    cutoff=str(_day(day)),
+                )
             tables.publish()
     return row, f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for it."
 

@@ -48,13 +48,7 @@ def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str
     for source in dict.fromkeys(about["source"] for about in words.values()):
         own = {name: about for name, about in words.items() if about["source"] == source and name in row}
         days = {end: row.get(f"{source}_days_since_{end}") for end in ("first", "last")}
-        is_events = f"{source}_days_since_last" in own
-        if is_events and days["last"] is None:
-            shown = [f"{source}_days_since_last"]
-        else:
-            shown = [
-                name for name in (_so_far_and_lately(own) if is_events else own) if not _empty(row[name])
-            ]
+        shown = _worth_telling(source, own, row)
         told.append(
             {
                 "source": source,
@@ -70,8 +64,14 @@ def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str
     return told
 
 
-def _empty(value: object) -> bool:
-    return value is None or value == 0
+def _worth_telling(source: str, own: Words, row: dict[str, Any]) -> list[str]:
+    """Of attributes, what is not 0. Of events, the counts and sums so far and lately; a 0 if it has words."""
+    last = f"{source}_days_since_last"
+    if last not in own:
+        return [name for name in own if row[name]]
+    if row[last] is None:
+        return [last]
+    return [name for name in _so_far_and_lately(own) if row[name] or own[name]["zero_phrase"]]
 
 
 def _so_far_and_lately(own: Words) -> list[str]:
@@ -94,7 +94,11 @@ def changes(words: Words, before: dict[str, Any], after: dict[str, Any], reasons
     spoken = {name: (said(about, before[name]), said(about, after[name])) for name, about in words.items()
               if name in before and name in after}  # fmt: skip
     named = {reason.removeprefix(MARKS[0]).removeprefix(MARKS[1]) for reason in reasons}
-    differ = [name for name, (old, new) in spoken.items() if old != new]
+    differ = [
+        name
+        for name, (old, new) in spoken.items()
+        if old != new and not name.endswith("_days_since_first")  # a day more on every day
+    ]
     differ.sort(key=lambda n: (not named & set(spoken[n]), -_relative(before[n], after[n])))
     of_family = {words[name]["family"]: name for name in reversed(differ)}
     return [became(*spoken[name]) for name in differ if name in of_family.values()][:CHANGES]

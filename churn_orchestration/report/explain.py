@@ -7,7 +7,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.report import Told, question_named
 from churn_orchestration.report.customer import catalogue, changes, feature_row, introduced, said
 from churn_orchestration.report.explain_text import explain_text
-from churn_orchestration.report.history import band_since, forecaster_changes, largest_move
+from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
 from churn_orchestration.warehouse import Tables, door, literal, quoted
 
 _NOW = (
@@ -108,7 +108,7 @@ def _customer(
     return introduced(words, row, day) if row else []
 
 
-def _pair(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def _pair(before: Row, after: Row) -> dict[str, Any]:
     return {
         "from": before["as_of"],
         "to": after["as_of"],
@@ -126,18 +126,18 @@ def _largest_move(
         return None
     before, after = (feature_row(tables, gold, key, entity, row["as_of"]) if gold else {} for row in pair)
     reasons = [*(pair[1]["reasons"] or []), *(pair[0]["reasons"] or [])]
-    return _pair(*pair) | {"changes": changes(words, before, after, reasons)}  # type: ignore[arg-type]
+    return _pair(*pair) | {"changes": changes(words, before, after, reasons)}
 
 
-def _scored_days(tables: Tables, question: str, history: list[dict[str, Any]]) -> dict[str, int]:
-    """On how many of the days scored since its first one this customer was."""
-    [(days,)] = tables.rows(
-        f"select count(distinct as_of) from predictions.{question} "
-        f"where backtest = ? and as_of between {literal(history[0]['as_of'])} and "
-        f"{literal(history[-1]['as_of'])}",
-        [history[0]["backtest"]],
+def _scored_days(tables: Tables, question: str, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """On how many of the days scored since its first one it was, and the first on which it was no more."""
+    first, last = history[0]["as_of"], history[-1]["as_of"]
+    [(days, left_on)] = tables.rows(
+        "select count(distinct as_of) filter (as_of between ? and ?), min(as_of) filter (as_of > ?) "
+        f"from predictions.{question} where backtest = ?",
+        [first, last, last, history[0]["backtest"]],
     )
-    return {"customer": len(history), "question": days}
+    return {"customer": len(history), "question": days, "left_on": left_on}
 
 
 def _unit(words: dict[str, Any]) -> str:
@@ -153,7 +153,8 @@ def _not_scored_ever(
     if gold is None:
         return f"{question}: no prediction of {key} {entity}"
     known = tables.rows(
-        f"select {quoted(key)}, max(as_of) from {gold} where {quoted(key)} = try_cast(? as {kind}) group by 1",
+        f"select {quoted(key)}, max(as_of) from {gold} where {quoted(key)} = try_cast(? as {kind}) "
+        "group by 1",
         [entity],
     )
     if known:
@@ -162,12 +163,11 @@ def _not_scored_ever(
         last = [said(about, row[name]) for name, about in words.items() if name.endswith("_days_since_last")]
         seen = f" (on {day}: {', '.join(last)})" if last else ""
         return (
-            f"{question}: {key} {entity_id} is known{seen} and was on no scored day in the population; "
-            f"who belongs to it: kind and observation_days of {question}, and its end if it has one"
+            f"{question}: {key} {entity_id} is known{seen}, but was in the population of no scored day; "
+            f"whom {question} asks about, its YAML says (kind, observation_days, end)"
         )
-    near = [
-        str(name) for (name,) in tables.rows(_NEAREST.format(key=quoted(key), gold=gold), [entity, entity])
-    ]
+    nearest = _NEAREST.format(key=quoted(key), gold=gold)
+    near = [name for (name,) in tables.rows(nearest, [entity, entity])]
     if near:
         return f"{question}: no {key} {entity}; did you mean {', '.join(near)}?"
     return f"{question}: no {key} {entity} in {gold}, nor one that begins so"

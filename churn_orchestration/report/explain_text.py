@@ -8,6 +8,8 @@ from typing import Any
 from churn_orchestration.report.history import ordinal, sparkline
 from churn_orchestration.report.text import counted, plain
 
+WORTH_TELLING = 0.02  # a smaller largest move is no news; --json has it
+
 
 def explain_text(facts: dict[str, Any]) -> str:
     """Who it is, its risk now, why, and how it moved."""
@@ -42,8 +44,9 @@ def _length(day: dt.date, source: dict[str, Any]) -> str:
 
 
 def _rank(now: dict[str, Any]) -> str:
-    top = max(1, math.ceil(100 * now["rank"] / now["population"]))
-    return f"{ordinal(now['rank'])} of {now['population']:,}, top {top} %"
+    top = math.ceil(100 * now["rank"] / now["population"])
+    place = f", top {top}%" if top <= 50 else ""
+    return f"{ordinal(now['rank'])} of {now['population']:,}{place}"
 
 
 def _stake(now: dict[str, Any], unit: str) -> str:
@@ -75,10 +78,13 @@ def _moved(facts: dict[str, Any]) -> Iterator[str]:
             f"{lowest['as_of']}, highest {_percent(highest)} on {highest['as_of']}"
         )
         yield f"  {facts['now']['band']} since {facts['band_since']}{_since_what(facts, rows[0]['as_of'])}"
+    if left := scored["left_on"]:
+        yield f"  no longer in the population on {left}"
     for change in facts["forecaster_changes"][-3:]:
         old, new = change["model_versions"]
-        yield f"  {change['to']}: {_step(change) or 'no move'} as {new} took over from {old}, another forecaster"
-    if (move := facts["largest_move"]) and _step(move):
+        step = _step(change) or "no move"
+        yield f"  {change['to']}: {step} as {new} took over from {old}, another forecaster"
+    if (move := facts["largest_move"]) and _points(move) >= WORTH_TELLING:
         yield f"  largest move by one forecaster: {_step(move)} from {move['from']} to {move['to']}"
         yield from (f"    {change}" for change in move["changes"])
     others = [row for row in facts["history"] if row["backtest"] != kind]
@@ -95,6 +101,11 @@ def _step(pair: dict[str, Any]) -> str:
     """From one percentage to another; nothing where they read the same."""
     before, after = (f"{probability:.0%}" for probability in pair["churn_probability"])
     return f"{before} -> {after}" if before != after else ""
+
+
+def _points(pair: dict[str, Any]) -> float:
+    before, after = pair["churn_probability"]
+    return float(abs(after - before))
 
 
 def _since_what(facts: dict[str, Any], first: dt.date) -> str:

@@ -33,12 +33,12 @@ def band_since(rows: Sequence[Row]) -> Row:
 
 
 def forecaster_changes(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """The pairs of scored days between which the forecaster changed: the number may move without the customer."""
+    """The pairs of scored days between which another forecaster took over: that alone moves the number."""
     return [(a, b) for a, b in pairwise(rows) if a["model_version"] != b["model_version"]]
 
 
 def largest_move(rows: Sequence[Row]) -> tuple[Row, Row] | None:
-    """The pair of scored days of one forecaster between which the probability moved most; None: it never did."""
+    """The pair of scored days of one forecaster between which the risk moved most; None: it never moved."""
     pairs = [(a, b) for a, b in pairwise(rows) if a["model_version"] == b["model_version"]]
     most = max(pairs, key=_moved, default=None)
     return most if most and _moved(most) > 0 else None
@@ -53,12 +53,22 @@ def became(before: str, after: str) -> str:
 
     >>> became("last order 12 days ago", "last order 45 days ago")
     'last order 12 days ago -> 45 days ago'
+    >>> became("3 orders in the last 30 days", "2 orders in the last 30 days")
+    '3 orders in the last 30 days -> 2'
     >>> became("no order yet", "last order 1 days ago")
     'no order yet -> last order 1 days ago'
     """
     old, new = before.split(), after.split()
-    shared = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
-    return f"{before} -> {' '.join(new[shared:])}"
+    lead = _shared(old, new)
+    end = _shared(old[lead:][::-1], new[lead:][::-1])
+    kept = new[lead : len(new) - end] if end > 2 else new[lead:]
+    return f"{before} -> {' '.join(kept or new)}"
+
+
+def _shared(old: list[str], new: list[str]) -> int:
+    """How many words two lists begin with alike."""
+    pairs = zip(old, new, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
 
 
 def ordinal(number: int) -> str:

@@ -12,7 +12,7 @@ SHOWN = 8  # causes, waivers or rules told one by one, the rest as a number; --j
 
 def status_text(business: Business, facts: dict[str, Any]) -> str:
     """First whether all is well, then what is there, what is to be mended, who scores, and what waits."""
-    parts: list[Any] = [headline(facts), "", _tables(facts["tables"])]
+    parts: list[Any] = [headline(facts), "", _tables(facts["tables"], facts["causes"])]
     for section in (
         _refused(facts["causes"]),
         _behind(business, facts),
@@ -45,7 +45,7 @@ def headline(facts: dict[str, Any]) -> str:
     if facts["waived"]:
         told.append(f"{counted(len(facts['waived']), 'day')} waived")
     if not facts["fresh"] and upto:
-        told.append(f"all tables fresh up to {upto}")
+        told.append(f"all fresh up to {upto}")
     if found := sum(map(len, facts["landing"]["new_files"].values())):
         told.append(f"{counted(found, 'new file')} not taken in")
     return f"{name}: {', '.join(told)}"
@@ -58,24 +58,29 @@ def _fresh_until(facts: dict[str, Any]) -> dt.date | None:
     return first - dt.timedelta(days=1) if first and days and first > days else None
 
 
-def _tables(tables: dict[str, dict[str, Any]]) -> Any:
+def _tables(tables: dict[str, dict[str, Any]], causes: list[dict[str, Any]]) -> Any:
+    refused = {(cause["table"], cause["day"]) for cause in causes}
     made = grid("", "table", "newest day", "days", "rows", "")
     made.columns[0].no_wrap = made.columns[1].no_wrap = True
     made.columns[4].justify = "left"
     for name, state in tables.items():
         made.add_row(
-            name, str(state["newest"] or "-"), f"{state['days']:,}", f"{state['rows']:,}", _why(name, state)
+            name,
+            str(state["newest"] or "-"),
+            f"{state['days']:,}",
+            f"{state['rows']:,}",
+            _why(name, state, refused),
         )
     return made
 
 
-def _why(name: str, state: dict[str, Any]) -> str:
+def _why(name: str, state: dict[str, Any], refused: set[tuple[str, dt.date]]) -> str:
     fault = state["fault"]
     if fault is None:
         return ""
-    if fault["table"] == name:
-        return fault["short"].removeprefix(f"{name} ")
-    return f"waits: {fault['short']}"
+    if (fault["table"], fault["day"]) not in refused:
+        return f"waits for a run of {fault['day']}"
+    return f"{fault['day']} is refused" if fault["table"] == name else f"waits: {fault['short']}"
 
 
 def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
@@ -99,7 +104,7 @@ def _behind(business: Business, facts: dict[str, Any]) -> Iterator[str]:
     roots = {cause["table"] for cause in facts["causes"]}
     behind = [s["fault"] for s in facts["tables"].values() if s["fault"] and s["fault"]["table"] not in roots]
     if behind or facts["waits_for_a_run"]:
-        yield "not up to date for no other reason than that no run has made it:"
+        yield "not up to date, and nothing is in the way of it; run:"
         yield f"    {command(business, 'run --to ' + str(facts['newest']))}"
 
 
@@ -137,7 +142,7 @@ def _models(business: Business, models: dict[str, dict[str, Any]], newest: dt.da
             other = "" if by == model["champion"] else f" (by {by}; this model scores the days after its own)"
             yield f"  last scored day: {model['last_scored']}{other}"
         if model["grade"]:
-            yield f"  on later days: {_grade(model['grade'])}"
+            yield f"  {model['graded']}: {_grade(model['grade'])}"
 
 
 def _no_model(
@@ -145,12 +150,14 @@ def _no_model(
 ) -> Iterator[str]:
     refused = model["refused_candidate"]
     because = (
-        f"the newest candidate (cut-off {refused['cutoff']}) was refused: {refused['reason']}"
+        f"the newest candidate, cut-off {refused['cutoff']}, was refused: {refused['reason']}"
         if refused
-        else "none is trained yet"
+        else "no model is trained yet"
     )
-    yield f"model: {question}: no model in force, simpler forecasts score; {because}"
-    yield f"    {command(business, f'train --cutoff {newest}')}"
+    by = f"scored by {model['scored_by']}" if model["scored_by"] else "nothing is scored yet"
+    yield f"model: {question}: none in force, {by}; {because}"
+    cutoff = model["last_scored"] or newest
+    yield f"    {command(business, f'train --cutoff {cutoff}')}"
 
 
 def _grade(grade: dict[str, dict[str, float]]) -> str:
