@@ -59,8 +59,8 @@ def _key(tables: Tables, question: str) -> tuple[str, str]:
 def _gold(tables: Tables, question: str) -> str | None:
     """The feature table that a question reads; None where the door has none."""
     found = tables.rows(
-        "select upstream from meta.lineage where table_name = 'predictions.' || ? "
-        "and upstream like 'gold.%' order by 1",
+        "select upstream from meta.lineage join duckdb_views() on upstream = schema_name || '.' || view_name "
+        "where table_name = 'predictions.' || ? and schema_name = 'gold' order by 1",
         [question],
     )
     return found[0][0] if found else None

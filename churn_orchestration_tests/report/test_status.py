@@ -179,6 +179,28 @@ def written(shop: Shop, *days: dt.date) -> None:
         tables.publish()
 
 
+def test_days_that_no_run_has_made_wait_for_a_run_and_are_nobodys_fault(shop: Shop) -> None:
+    written(shop, JAN[8])
+    with shop.tables() as tables:
+        tables.record("raw.orders", "stored", {JAN[9]: 1}, "test")
+        tables.publish()
+    assert facts(shop)["waits_for_a_run"] == [JAN[9]]
+    lines = said(shop)
+    assert lines[0] == "shop: nothing refused, but 1 table not up to date, all fresh up to 2024-01-08"
+    at = lines.index("not up to date, and nothing is in the way of it; run:")
+    assert lines[at + 1].endswith("run --to 2024-01-09")
+
+
+def test_the_newest_day_of_a_quarantine_is_the_newest_that_was_judged_and_stands(shop: Shop) -> None:
+    written(shop, JAN[8], JAN[9])
+    with shop.tables() as tables:
+        tables.record("quarantine.orders", "stored", {JAN[8]: 1, JAN[9]: 0}, "test")
+        tables.record("bronze.orders", "stored", {JAN[8]: 0}, "test")
+        tables.record("bronze.orders", "refused", {JAN[9]: 0}, "test", "no column")
+        tables.publish()
+    assert facts(shop)["quarantine"]["orders"]["newest"] == {"day": JAN[8], "rows": 1, "of": 1, "share": 1.0}
+
+
 def decided(shop: Shop, decision: str, evidence: dict[str, Any], reason: str = "because") -> None:
     facts = {"model_version": "abc", "cutoff": "2024-01-05", "decided_on": "2024-01-05", "mlflow_version": 1}
     ledger.append(shop.business.state, "churn_90d", decision, reason, "train", evidence, **facts)
