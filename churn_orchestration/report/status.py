@@ -134,8 +134,11 @@ def _model(tables: Tables, question: str, found: dict[str, dict[str, Any]]) -> d
         cutoff = dt.date.fromisoformat(row["cutoff"])
         peers = ["model", *row["evidence"].get("differences", {})]
         graded = row["evidence"].get("report", {})
+        in_force = ledger.champion(tables.state, question, scored) if scored else None
         return facts | {
             "cutoff": cutoff,
+            "in_force_from": dt.date.fromisoformat(max(row["cutoff"], row["decided_on"])),
+            "score_again": scored if in_force and in_force["model_version"] != facts["scored_by"] else None,
             "age_days": (scored - cutoff).days if scored else None,
             "graded": row["evidence"].get("caveat") or "on later days",
             "grade": {

@@ -138,11 +138,23 @@ def _models(business: Business, models: dict[str, dict[str, Any]], newest: dt.da
             continue
         age = f", {counted(days, 'day')} old" if (days := model["age_days"]) and days > 0 else ""
         yield f"model: {question}: {model['champion']}, cut-off {model['cutoff']}{age}"
-        if by := model["scored_by"]:
-            other = "" if by == model["champion"] else f" (by {by}; this model scores the days after its own)"
-            yield f"  last scored day: {model['last_scored']}{other}"
+        yield from _last_scored(business, model)
         if model["grade"]:
             yield f"  {model['graded']}: {_grade(model['grade'])}"
+
+
+def _last_scored(business: Business, model: dict[str, Any]) -> Iterator[str]:
+    by, day, again = model["scored_by"], model["last_scored"], model["score_again"]
+    if again:
+        yield f"  last scored day: {day}, by {by}; to have this model score it:"
+        yield f"    {command(business, f'score --from {again} --to {again}')}"
+    elif by:
+        later = (
+            ""
+            if by == model["champion"]
+            else f", by {by}; this model scores from {model['in_force_from']} on"
+        )
+        yield f"  last scored day: {day}{later}"
 
 
 def _no_model(

@@ -215,10 +215,17 @@ def test_the_champion_is_told_with_its_age_in_days_of_data_and_its_grade(shop: S
     decided(shop, "promote", {"report": report, "differences": {"rules": {}, "constant": {}}})
     lines = said(shop)
     at = lines.index("model: churn_90d: abc, cut-off 2024-01-05, 14 days old")
-    assert lines[at + 1 : at + 3] == [
-        "last scored day: 2024-01-19 (by rules; this model scores the days after its own)",
+    assert lines[at + 1 : at + 4] == [
+        "last scored day: 2024-01-19, by rules; to have this model score it:",
+        f"churn --business {shop.folder} score --from 2024-01-19 --to 2024-01-19",
         "on later days: log loss 0.480 (rules 0.540, constant 0.690), AUC 0.850 (rules 0.810)",
     ]
+
+
+def test_a_champion_decided_after_the_last_scored_day_says_from_when_it_scores(shop: Shop) -> None:
+    written(shop, JAN[4])
+    decided(shop, "promote", {})
+    assert "last scored day: 2024-01-04, by rules; this model scores from 2024-01-05 on" in said(shop)
 
 
 def test_a_refused_candidate_is_told_with_its_reason(shop: Shop) -> None:
