@@ -8,7 +8,7 @@ from typing import Any
 
 from churn_orchestration import ledger
 from churn_orchestration.business import Business
-from churn_orchestration.churn.decisions import BACKTEST, REFUSE
+from churn_orchestration.churn.decisions import REFUSE
 from churn_orchestration.report import Told, questions, sources
 from churn_orchestration.report.freshness import Missing, ancestors, causes, missing, states
 from churn_orchestration.report.new_files import new_files
@@ -94,15 +94,15 @@ def _quarantine(tables: Tables) -> dict[str, dict[str, Any]]:
                 f"select rule, count(*) from quarantine.{source} group by 1 order by 2 desc, 1"
             )
         found[source] = {
-            "newest": {"day": day, "rows": rows, "of": raw, "share": rows / raw if raw else 0.0},
-            "all": {
-                "rows": refused,
-                "of": (of := valid + refused + duplicates),
-                "share": refused / of if of else 0.0,
-            },
+            "newest": {"day": day} | _part(rows, raw),
+            "all": _part(refused, valid + refused + duplicates),
             "rules": dict(rules),
         }
     return found
+
+
+def _part(rows: int, of: int) -> dict[str, Any]:
+    return {"rows": rows, "of": of, "share": rows / of if of else None}
 
 
 _NEWEST_QUARANTINE = """
@@ -148,9 +148,7 @@ def _model(tables: Tables, question: str, found: dict[str, dict[str, Any]]) -> d
             },
         }
     candidates = [
-        r
-        for r in ledger.read(tables.state)
-        if r["subject"] == question and r["decision"] == REFUSE and r["trigger"] != BACKTEST
+        r for r in ledger.read(tables.state) if r["subject"] == question and r["decision"] == REFUSE
     ]
     newest = max(candidates, key=lambda r: (r["cutoff"], r["sequence"]), default=None)
     return facts | {

@@ -128,7 +128,8 @@ def _quarantine(sources: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _share(found: dict[str, Any]) -> str:
-    return f"{found['rows']:,} of {counted(found['of'], 'row')} ({found['share']:.1%})"
+    share = "" if found["share"] is None else f" ({found['share']:.1%})"
+    return f"{found['rows']:,} of {counted(found['of'], 'row')}{share}"
 
 
 def _models(business: Business, models: dict[str, dict[str, Any]], newest: dt.date | None) -> Iterator[str]:

@@ -24,7 +24,6 @@ def plain(*parts: str | Table) -> str:
     out = io.StringIO()
     console = Console(
         file=out, width=width(), highlight=False, markup=False, emoji=False, color_system=None,
-        force_terminal=False,
     )  # fmt: skip
     for part in parts:
         for piece in _wrapped(part) if isinstance(part, str) else [part]:

@@ -201,6 +201,11 @@ def test_an_integer_id_is_found_however_it_is_written(shop: Shop, asked: str) ->
     assert explained(shop.business, asked, None)[0]["entity"] == "7"
 
 
+def test_a_text_asked_of_integer_ids_is_an_id_that_nobody_has(shop: Shop) -> None:
+    three_days(shop)
+    assert error(shop, "ann") == "churn_90d: no id ann in gold.people, nor one that begins so"
+
+
 def test_a_day_without_scores_names_the_nearest_one_and_a_day_without_the_customer_its_own(
     shop: Shop,
 ) -> None:
