@@ -273,16 +273,20 @@ def _asked(questions: dict[str, Any], name: str | None) -> Any:
 def explain(
     context: click.Context, entity: str, day: dt.datetime | None, question: str | None
 ) -> tuple[Any, ...]:
-    """Say how a customer's risk stands, why, and how it moved."""
-    return report.explained(_business(context), entity, _day(day) if day else None, question)
+    """Say who a customer is, how its risk stands, why, and how it moved."""
+    from churn_orchestration.report.explain import explained
+
+    return explained(_business(context), entity, _day(day) if day else None, question)
 
 
 @main.command()
 @_json
 @click.pass_context
 def status(context: click.Context) -> tuple[Any, ...]:
-    """Say what is there, what was refused and which model is in force."""
-    return report.status(_business(context))
+    """Say whether all is well, what was refused and how to mend it, which model scores and what waits."""
+    from churn_orchestration.report.status import standing
+
+    return standing(_business(context))
 
 
 @main.command()
@@ -313,11 +317,19 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
 
     with at_work(_business(context)) as work:
         evidence = {"table": table, "day": str(_day(day))}
-        with work.warehouse.open() as tables, tables.transaction():
-            tables.waive(table, _day(day), reason)
-            row = ledger.append(
-                work.business.state, table, "waive", reason, "churn waive", evidence, cutoff=str(_day(day))
-            )
+        with work.warehouse.open() as tables:
+            with tables.transaction():
+                tables.waive(table, _day(day), reason)
+                row = ledger.append(
+                    work.business.state,
+                    table,
+                    "waive",
+                    reason,
+                    "churn waive",
+                    evidence,
+                    cutoff=str(_day(day)),
+                )
+            tables.publish()
     return row, f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for it."
 
 

@@ -182,6 +182,19 @@ select file, last(sha256 order by rowid), last(size order by rowid), last(mtime_
 from meta.manifest where source = ? group by file"""
 
 
+def pending(tables: Tables, business: Business, name: str, files: Files) -> list[tuple[str, dt.date | None]]:
+    """The files that no day has taken in as they are now, with the day in their name."""
+    known = {file: (sha, size, mtime) for file, sha, size, mtime, *_ in tables.rows(_MANIFEST, [name])}
+    found = []
+    for path, day in files.find(business.landing):
+        file, stat = path.relative_to(business.landing).as_posix(), path.stat()
+        sha, size, mtime = known.get(file, (None, None, None))
+        same = (size, mtime) == (stat.st_size, stat.st_mtime_ns)
+        if not same and (size != stat.st_size or content_hash(path) != sha):
+            found.append((file, day))
+    return found
+
+
 def _take_history(
     tables: Tables,
     business: Business,

@@ -297,16 +297,18 @@ class Tables:
         return dict(found)
 
     def not_standing(self, table: str, first: dt.date, last: dt.date) -> str | None:
-        """Why a table may not be read over ``first`` to ``last``: the root of its first fault, or None.
+        """Why a table may not be read over ``first`` to ``last``, in words; see ``fault``."""
+        found = self.fault(table, first, last)
+        return f"{found[0]} {found[1]} {found[2]}" if found else None
+
+    def fault(self, table: str, first: dt.date, last: dt.date) -> tuple[str, dt.date, str] | None:
+        """The root of a table's first fault over ``first`` to ``last``: table, day and reason; or None.
 
         A day stands if it is stored, all it descends from stands on that day, and it was made after them; a
         waived day stands.
         """
         found = self.rows(_FAULTS, [table, table, first, last])
-        if not found:
-            return None
-        name, day, reason = found[0]
-        return f"{name} {day} {reason}"
+        return found[0] if found else None
 
     def is_waived(self, table: str, day: dt.date) -> bool:
         """Whether somebody decided that a refused day counts as closed."""
@@ -322,7 +324,7 @@ class Tables:
         """Rebuild the read-only door beside the old one and put it in its place.
 
         Views over the Parquet files of each table, copies of the small tables (models, catalogues, the state
-        of all days). Files that neither this door nor the one before shows are removed.
+        of all days and what it rests on). Files that neither this door nor the one before shows are removed.
         """
         door = self.state / DOOR
         beside = door.with_suffix(".building")
@@ -372,7 +374,7 @@ class Tables:
 _SMALL_TABLES = """
 select schema_name || '.' || table_name from duckdb_tables()
 where database_name = 'warehouse' and (schema_name in ('gold', 'models') or
-  (schema_name = 'meta' and table_name = 'days')) order by 1"""
+  (schema_name = 'meta' and table_name in ('days', 'lineage', 'waivers', 'manifest'))) order by 1"""
 
 _DESCENDANTS = """
 with recursive below as (

@@ -1,15 +1,15 @@
 """What the command line tells: facts for machines, the same in a few lines for people; read from the door."""
 
 import datetime as dt
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from churn_orchestration import ledger
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.report.freshness import by_layer
+from churn_orchestration.report.text import grid, plain
 from churn_orchestration.warehouse import DOOR, door, literal
 
 if TYPE_CHECKING:
@@ -18,29 +18,11 @@ if TYPE_CHECKING:
     from churn_orchestration.runs import Refreshed
 
 Told = tuple[Any, ...]
-LAYER_ORDER = ("raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions")
 METRICS = {
     "auc": "AUC", "average_precision": "avg. precision", "log_loss": "log loss", "brier": "Brier",
     "calibration_error": "calibration error", "lift_top_decile": "lift, top 10 %",
     "recall_top_decile": "recall, top 10 %",
 }  # fmt: skip
-
-
-def _text(*parts: object) -> str:
-    out = io.StringIO()
-    console = Console(file=out, width=118, highlight=False)
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
-    for n, column in enumerate(columns):
-        table.add_column(column, justify="left" if n == 0 else "right")
-    return table
 
 
 def rows_by_layer(business: Business) -> dict[str, int]:
@@ -49,7 +31,7 @@ def rows_by_layer(business: Business) -> dict[str, int]:
         counted = db.execute(
             "select table_name, sum(rows)::bigint from meta.days where status = 'stored' group by 1"
         ).fetchall()
-    return dict(sorted(counted, key=lambda row: (LAYER_ORDER.index(row[0].split(".")[0]), row[0])))
+    return dict(sorted(counted, key=lambda row: by_layer(row[0])))
 
 
 _SOURCES = """
@@ -65,21 +47,26 @@ left join meta.days as quarantine on quarantine.table_name = replace(raw.table_n
 where raw.table_name like 'raw.%' and raw.status = 'stored' group by 1"""
 
 
+def sources(db: "duckdb.DuckDBPyConnection") -> dict[str, list[int]]:
+    """Where the raw rows of each source went: bronze, quarantine, exact duplicates, waiting in raw."""
+    return {source: rest for source, *rest in db.execute(_SOURCES).fetchall()}
+
+
 def layers_text(business: Business) -> str:
     """Rows per table, and where the raw rows of each source went."""
     counted = rows_by_layer(business)
-    table = _table("Rows by table", "table", "rows", "")
+    table = grid("Rows by table", "table", "rows", "")
     with door(business.state) as db:
-        sources = {source: rest for source, *rest in db.execute(_SOURCES).fetchall()}
+        went = sources(db)
     for name, rows in counted.items():
         layer, source = name.split(".")
         told = ""
-        if layer == "raw" and source in sources:
-            valid, refused, duplicates, waiting = sources[source]
+        if layer == "raw" and source in went:
+            valid, refused, duplicates, waiting = went[source]
             told = f"= {valid:,} bronze + {refused:,} quarantine + {duplicates:,} exact duplicates"
             told += f" + {waiting:,} of refused days" if waiting else ""
         table.add_row(name, f"{rows:,}", told)
-    return _text(table)
+    return plain(table)
 
 
 def refreshed(business: Business, done: "Refreshed") -> Told:
@@ -144,9 +131,9 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
         f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})"
     ]
     if not evaluation["report"]:
-        return _text(*told)
+        return plain(*told)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])
-    return _text(
+    return plain(
         *told, metrics_table(f"Graded on later days that have matured since: {days}", evaluation["report"])
     )
 
@@ -155,7 +142,7 @@ def metrics_table(title: str, graded: dict[str, Any]) -> Table:
     """Metrics of every forecaster, one column each, with 95 % intervals for the model and the rules."""
     base, model = graded["model"]["base_rate"], graded["model"]
     shown = {"recency": "recency rank"}
-    table = _table(
+    table = grid(
         f"{title}\n{model['rows']:,} rows of {model['entities']:,} customers, base rate {base['value']:.1%} "
         f"[{base['low']:.1%}, {base['high']:.1%}]; 95 % intervals, clustered by customer",
         "",
@@ -180,31 +167,32 @@ def backtested(facts: dict[str, Any]) -> str:
         f"{facts['trained_on'][-1]}, graded on data until {facts['graded_on_data_until']}"
     )
     kept = "" if facts["stored"] else "\nA forecast of that day stands already; it was left as it is."
-    return _text(metrics_table(title, facts["report"])) + kept
+    return plain(metrics_table(title, facts["report"])) + kept
 
 
-def _questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
+def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
     found = db.execute(
         "select view_name from duckdb_views() where schema_name = 'predictions' order by 1"
     ).fetchall()
     return [name for (name,) in found]
 
 
-def _question(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
-    there = _questions(db)
+def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
+    there = questions(db)
     if not there:
         raise BusinessError("no predictions yet: `churn run --to DAY` first")
     if name is None and len(there) == 1:
         return there[0]
     if name not in there:
-        raise BusinessError(f"--question: one of {', '.join(there)}")
+        got = f'there is no question "{name}"' if name else f"{len(there)} questions are asked"
+        raise BusinessError(f"{got}; wanted: --question, one of {', '.join(there)}")
     return name
 
 
 def top_customers(business: Business, day: dt.date, most: int = 10) -> list[dict[str, Any]]:
     """The customers with the most at stake on a day: probability of churn x recent value."""
     with door(business.state) as db:
-        question = _question(db, None)
+        question = question_named(db, None)
         found = db.execute(
             f"select *, churn_probability * recent_value as at_stake from predictions.{question} "
             f"where as_of = {literal(day)} order by at_stake desc, 1 limit {most}"
@@ -230,11 +218,7 @@ def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
             str(row[entity]), f"{row['churn_probability']:.0%}", row["band"],
             _active(row["days_since_last"]), _value(row["recent_value"]), "\n".join(row["reasons"]),
         )  # fmt: skip
-    return _text(table)
-
-
-def _moment(row: dict[str, Any]) -> str:
-    return f"{row['as_of']} {row['churn_probability']:.0%}{' (look back)' if row['backtest'] else ''}"
+    return plain(table)
 
 
 def _active(days: int | None) -> str:
@@ -245,85 +229,13 @@ def _value(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def explained(business: Business, entity: str, day: dt.date | None, question: str | None = None) -> Told:
-    """One customer's risk: now, why, and over the scored days."""
-    with door(business.state) as db:
-        question = _question(db, question)
-        key = db.execute(f"select * from predictions.{question} limit 0").description[0][0]
-        found = db.execute(
-            "select as_of, churn_probability, band, reasons, model_version, label_known_on, "
-            f"days_since_last, recent_value, backtest from predictions.{question} "
-            f"where {key} = ? order by as_of",
-            [entity],
-        ).fetchall()
-    if not found:
-        raise BusinessError(
-            f"{question}: no prediction of {key} {entity}; is the id right, was it active of late?"
-        )
-    days = [row[0] for row in found]
-    if day and day not in days:
-        raise BusinessError(f"{question}: {entity} was not scored on {day}; scored: {days[0]} to {days[-1]}")
-    names = (
-        "as_of",
-        "churn_probability",
-        "band",
-        "reasons",
-        "model_version",
-        "label_known_on",
-        "days_since_last",
-        "recent_value",
-        "backtest",
-    )
-    rows = [dict(zip(names, row, strict=True)) for row in found]
-    now = next(row for row in reversed(rows) if day in (None, row["as_of"]))
-    lines = [
-        f"{key} {entity}, {question} on {now['as_of']}: {now['churn_probability']:.0%} ({now['band']}), "
-        f"last active {_active(now['days_since_last'])}, recent value {_value(now['recent_value'])}",
-        *(f"  {reason}" for reason in now["reasons"]),
-        f"  scored by {now['model_version']}; the outcome is known on {now['label_known_on']}",
-        "risk so far: " + ", ".join(map(_moment, rows[-10:])),
-    ]
-    return {"entity": entity, "question": question, "now": now, "history": rows}, "\n".join(lines)
-
-
-def status(business: Business) -> Told:
-    """What is there, what was refused, which model is in force."""
-    with door(business.state) as db:
-        found = db.execute(
-            "select table_name, count(*) filter (status = 'stored'), max(day) filter (status = 'stored'), "
-            "sum(rows)::bigint from meta.days group by 1"
-        ).fetchall()
-        refused = db.execute(
-            "select table_name, day, reason from meta.days where status = 'refused' order by 1, 2"
-        ).fetchall()
-        questions = _questions(db)
-    found.sort(key=lambda row: (LAYER_ORDER.index(row[0].split(".")[0]), row[0]))
-    champions = {name: ledger.champion(business.state, name, dt.date.max) for name in questions}
-    table = _table(f"{business.name} ({business.folder})", "table", "days", "newest", "rows")
-    for name, days, newest, rows in found:
-        table.add_row(name, str(days), str(newest or "-"), f"{rows:,}")
-    lines = [f"refused: {name} {day}: {reason}" for name, day, reason in refused]
-    for name, row in champions.items():
-        in_force = (
-            f"model {row['model_version']} of cut-off {row['cutoff']}" if row else "the rules: no model yet"
-        )
-        lines.append(f"{name}: scored by {in_force}")
-    facts = {
-        "business": business.name,
-        "tables": {row[0]: dict(zip(("days", "newest", "rows"), row[1:], strict=True)) for row in found},
-        "refused": [{"table": name, "day": day, "reason": reason} for name, day, reason in refused],
-        "champions": {name: row and row["model_version"] for name, row in champions.items()},
-    }  # fmt: skip
-    return facts, _text(table, *lines)
-
-
 def exported(business: Business, day: dt.date | None, out: Path, question: str | None) -> Told:
     """The ranked customers of a day (None: the last scored one) in a file, the riskiest first."""
     kinds = {".csv": "format csv, header", ".parquet": "format parquet"}
     if out.suffix not in kinds:
         raise BusinessError(f"--out {out}: wanted a name that ends in .csv or .parquet")
     with door(business.state) as db:
-        name = _question(db, question)
+        name = question_named(db, question)
         days = [
             d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()
         ]

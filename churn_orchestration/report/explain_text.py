@@ -1,0 +1,115 @@
+"""One customer in words."""
+
+import datetime as dt
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from churn_orchestration.report.history import ordinal, sparkline
+from churn_orchestration.report.text import counted, plain
+
+WORTH_TELLING = 0.02  # a smaller largest move is no news; --json has it
+
+
+def explain_text(facts: dict[str, Any]) -> str:
+    """Who it is, its risk now, why, and how it moved."""
+    now = facts["now"]
+    lines = [
+        f"{facts['key']} {facts['entity']}, {facts['question']} on {now['as_of']}"
+        + (" (a look back)" if now["backtest"] else ""),
+        *_who(facts["customer"], now["as_of"]),
+        "",
+        f"risk: {now['churn_probability']:.0%}, {now['band']}; {_rank(now)}{_stake(now, facts['unit'])}",
+        *(f"  {reason}" for reason in now["reasons"] or []),
+        f"  scored by {now['model_version']}" + _known_on(now["label_known_on"]),
+        "",
+        *_moved(facts),
+    ]
+    return plain(*lines)
+
+
+def _who(customer: list[dict[str, Any]], day: dt.date) -> Iterator[str]:
+    for source in customer:
+        if source["first"]:
+            ago = int(source["days_since_last"])
+            last = f"last {source['last']} ({counted(ago, 'day') + ' ago' if ago else 'that day'})"
+            yield f"  {source['source']}: first {source['first']}, {last}; known for {_length(day, source)}"
+        if source["words"]:
+            lead = "    " if source["first"] else f"  {source['source']}: "
+            yield lead + "; ".join(source["words"])
+
+
+def _length(day: dt.date, source: dict[str, Any]) -> str:
+    return counted((day - source["first"]).days, "day")
+
+
+def _rank(now: dict[str, Any]) -> str:
+    top = math.ceil(100 * now["rank"] / now["population"])
+    place = f", top {top}%" if top <= 50 else ""
+    return f"{ordinal(now['rank'])} of {now['population']:,}{place}"
+
+
+def _stake(now: dict[str, Any], unit: str) -> str:
+    if now["at_stake"] is None:
+        return ""
+    worth = f"{now['recent_value']:,.0f}{' ' + unit if unit else ''}"
+    return f"; at stake {now['at_stake']:,.0f}{' ' + unit if unit else ''} of a recent value of {worth}"
+
+
+def _known_on(day: dt.date | None) -> str:
+    return f"; the outcome is known on {day}" if day else ""
+
+
+def _moved(facts: dict[str, Any]) -> Iterator[str]:
+    kind = facts["now"]["backtest"]
+    rows = [row for row in facts["history"] if row["backtest"] == kind]
+    scored = facts["scored_days"]
+    if len(rows) == 1:
+        yield f"scored on this day only ({facts['now']['band']})"
+    else:
+        of = "" if scored["customer"] == scored["question"] else f" of {scored['question']:,}"
+        what = "looks back" if kind else "scored days"
+        yield f"how it moved, {scored['customer']:,}{of} {what}:"
+        line = sparkline([row["churn_probability"] for row in rows])
+        yield f"  {rows[0]['as_of']}  {line}  {rows[-1]['as_of']}"
+        lowest, highest = (pick(rows, key=lambda r: r["churn_probability"]) for pick in (min, max))
+        yield (
+            f"  first {_percent(rows[0])}, last {_percent(rows[-1])}, lowest {_percent(lowest)} on "
+            f"{lowest['as_of']}, highest {_percent(highest)} on {highest['as_of']}"
+        )
+        yield f"  {facts['now']['band']} since {facts['band_since']}{_since_what(facts, rows[0]['as_of'])}"
+    if left := scored["left_on"]:
+        yield f"  no longer in the population on {left}"
+    for change in facts["forecaster_changes"][-3:]:
+        old, new = change["model_versions"]
+        step = _step(change) or "no move"
+        yield f"  {change['to']}: {step} as {new} took over from {old}, another forecaster"
+    if (move := facts["largest_move"]) and _points(move) >= WORTH_TELLING:
+        yield f"  largest move by one forecaster: {_step(move)} from {move['from']} to {move['to']}"
+        yield from (f"    {change}" for change in move["changes"])
+    others = [row for row in facts["history"] if row["backtest"] != kind]
+    if others:
+        told = ", ".join(f"{row['as_of']} {_percent(row)}" for row in others[-5:])
+        yield f"  {'forecasts' if kind else 'looks back'}: {told}"
+
+
+def _percent(row: dict[str, Any]) -> str:
+    return f"{row['churn_probability']:.0%}"
+
+
+def _step(pair: dict[str, Any]) -> str:
+    """From one percentage to another; nothing where they read the same."""
+    before, after = (f"{probability:.0%}" for probability in pair["churn_probability"])
+    return f"{before} -> {after}" if before != after else ""
+
+
+def _points(pair: dict[str, Any]) -> float:
+    before, after = pair["churn_probability"]
+    return float(abs(after - before))
+
+
+def _since_what(facts: dict[str, Any], first: dt.date) -> str:
+    if facts["band_since"] == first:
+        return ", its first scored day"
+    changed = {change["to"] for change in facts["forecaster_changes"]}
+    return ", when the forecaster changed" if facts["band_since"] in changed else ""

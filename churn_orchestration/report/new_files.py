@@ -1,0 +1,62 @@
+"""Landing files that no day has taken in yet, and the command that takes them in."""
+
+import datetime as dt
+from typing import Any
+
+from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.report.text import command
+from churn_orchestration.warehouse import Tables
+
+
+def new_files(tables: Tables, business: Business, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Files that no day has taken in yet, by source, and the command that does."""
+    from churn_orchestration.components.source_table import SourceTable
+    from churn_orchestration.definitions import component_tree
+    from churn_orchestration.landing import Files, pending
+
+    end, after_end, new = business.settings.end_date, 0, {}
+    takes_in = []
+    for source in component_tree(business).get_all_components(of_type=SourceTable):
+        if not source.files:
+            continue
+        try:
+            there = pending(tables, business, source.name, Files(source.files))
+        except BusinessError as error:  # no landing folder: told, with all the rest of the status
+            return {"new_files": {}, "fault": str(error)}
+        can_come = [(file, day) for file, day in there if not (end and day and day > end)]
+        after_end += len(there) - len(can_come)
+        if can_come:
+            new[source.name] = [file for file, _ in can_come]
+            newest = found.get(f"raw.{source.name}", {}).get("newest") or business.start
+            awaited = tables.refused(f"raw.{source.name}", dt.date.max) | tables.refused(
+                f"bronze.{source.name}", dt.date.max
+            )
+            days = [day for _, day in can_come if day]
+            takes_in.append(range_that_takes_in(days, newest, end, mends=bool(awaited)))
+    run = None
+    if takes_in:
+        last = max(day for _, day in takes_in)
+        again = all(again for again, _ in takes_in)
+        run = command(business, f"run --from {last} --to {last}" if again else f"run --to {last}")
+    return {"new_files": new, "after_end_date": after_end, "run": run}
+
+
+def range_that_takes_in(
+    days: list[dt.date], newest: dt.date, end: dt.date | None, *, mends: bool
+) -> tuple[bool, dt.date]:
+    """Whether the newest day must be refreshed again, and up to which day to run, to take files in.
+
+    >>> range_that_takes_in([dt.date(2024, 1, 9)], dt.date(2024, 1, 7), None, mends=False)
+    (False, datetime.date(2024, 1, 9))
+    >>> late, ended = [dt.date(2024, 1, 3)], dt.date(2024, 1, 7)
+    >>> range_that_takes_in(late, ended, None, mends=False)
+    (False, datetime.date(2024, 1, 8))
+    >>> range_that_takes_in(late, ended, ended, mends=False)
+    (True, datetime.date(2024, 1, 7))
+    """
+    last = max([newest, *days])
+    if last > newest or mends:
+        return False, last
+    if newest == end:
+        return True, newest
+    return False, newest + dt.timedelta(days=1)

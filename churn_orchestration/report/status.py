@@ -1,0 +1,157 @@
+"""`churn status`: is all well, what is fresh, what was refused and how to mend it, who scores, what waits.
+
+Read at the door, so that it answers while a run is at work: it tells of the last publish.
+"""
+
+import datetime as dt
+from typing import Any
+
+from churn_orchestration import ledger
+from churn_orchestration.business import Business
+from churn_orchestration.churn.decisions import REFUSE
+from churn_orchestration.report import Told, questions, sources
+from churn_orchestration.report.freshness import Missing, ancestors, causes, missing, states
+from churn_orchestration.report.new_files import new_files
+from churn_orchestration.report.status_text import status_text
+from churn_orchestration.report.text import command
+from churn_orchestration.warehouse import Tables, door, literal
+
+
+def standing(business: Business) -> Told:
+    """How a business stands, as facts and as text."""
+    with door(business.state) as db:
+        tables = Tables(db, business.state)
+        found = states(tables)
+        roots, loose = causes(missing(tables), ancestors(tables))
+        refused = tables.rows(_REFUSED)
+        waived = _waived(tables)
+        quarantine = _quarantine(tables)
+        models = {name: _model(tables, name, found) for name in _asked(tables)}
+        landing = new_files(tables, business, found)
+    newest = max((state["newest"] for state in found.values() if state["newest"]), default=None)
+    facts = {
+        "business": business.name,
+        "fresh": not any(state["fault"] for state in found.values()),
+        "first": business.start,
+        "newest": newest,
+        "tables": found,
+        "refused": [{"table": name, "day": day, "reason": reason} for name, day, reason in refused],
+        "causes": _causes(business, roots, newest),
+        "waits_for_a_run": sorted({item.day for item in loose}),
+        "waived": waived,
+        "quarantine": quarantine,
+        "champions": {name: model["champion"] for name, model in models.items()},
+        "models": models,
+        "landing": landing,
+    }
+    return facts, status_text(business, facts)
+
+
+_REFUSED = "select table_name, day, reason from meta.days where status = 'refused' order by 1, 2"
+
+
+def _causes(
+    business: Business, roots: dict[Missing, list[Missing]], newest: dt.date | None
+) -> list[dict[str, Any]]:
+    """Each root cause once, with what mends it and the days that wait for it."""
+    return [
+        {
+            "table": root.table,
+            "day": root.day,
+            "reason": root.reason,
+            "waiting": sorted({item.day for item in waiting}),
+            "edit": f"mend the file, or the declaration of {root.table.split('.')[1]}",
+            "run": command(business, f"run --to {max(filter(None, [newest, root.day]))}"),
+            "waive": command(business, f"waive --table {root.table} --day {root.day} --reason WHY"),
+        }
+        for root, waiting in roots.items()
+    ]
+
+
+def _waived(tables: Tables) -> list[dict[str, Any]]:
+    """The waivers in force, with the decision in the ledger."""
+    decided = {
+        (row["subject"], row.get("cutoff")): row
+        for row in ledger.read(tables.state)
+        if row["decision"] == "waive"
+    }
+    found = tables.rows("select table_name, day, reason from meta.waivers order by day, table_name")
+    return [
+        {"table": table, "day": day, "reason": reason}
+        | {name: decided.get((table, str(day)), {}).get(name) for name in ("trigger", "sequence")}
+        for table, day, reason in found
+    ]
+
+
+def _quarantine(tables: Tables) -> dict[str, dict[str, Any]]:
+    """Refused rows of each source: of its newest day and of all days, and the rules that refused most."""
+    found = {}
+    for source, (valid, refused, duplicates, _) in sorted(sources(tables.db).items()):
+        [(day, rows, raw)] = tables.rows(_NEWEST_QUARANTINE, [source, source]) or [(None, 0, 0)]
+        rules: list[tuple[Any, ...]] = []
+        if tables.rows("from duckdb_views() where schema_name = 'quarantine' and view_name = ?", [source]):
+            rules = tables.rows(
+                f"select rule, count(*) from quarantine.{source} group by 1 order by 2 desc, 1"
+            )
+        found[source] = {
+            "newest": {"day": day} | _part(rows, raw),
+            "all": _part(refused, valid + refused + duplicates),
+            "rules": dict(rules),
+        }
+    return found
+
+
+def _part(rows: int, of: int) -> dict[str, Any]:
+    return {"rows": rows, "of": of, "share": rows / of if of else None}
+
+
+_NEWEST_QUARANTINE = """
+select day, q.rows, raw.rows
+from meta.days as raw join meta.days as q using (day) join meta.days as b using (day)
+where raw.table_name = 'raw.' || ? and q.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
+  and b.table_name = 'bronze.' || ? and b.status = 'stored' and raw.status = 'stored'
+order by day desc limit 1"""
+
+
+def _asked(tables: Tables) -> list[str]:
+    trained = tables.rows("select table_name from duckdb_tables() where schema_name = 'models'")
+    return sorted({*questions(tables.db), *(name for (name,) in trained)})
+
+
+def _model(tables: Tables, question: str, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The champion of a question with its age and grade; without one, the newest candidate and its reason."""
+    scored = found.get(f"predictions.{question}", {}).get("newest")
+    by = (
+        tables.rows(
+            f"select any_value(model_version) from predictions.{question} where as_of = {literal(scored)}"
+        )
+        if scored
+        else []
+    )
+    row = ledger.champion(tables.state, question, dt.date.max)
+    facts = {"champion": row and row["model_version"], "last_scored": scored, "scored_by": by and by[0][0]}
+    if row:
+        cutoff = dt.date.fromisoformat(row["cutoff"])
+        peers = ["model", *row["evidence"].get("differences", {})]
+        graded = row["evidence"].get("report", {})
+        in_force = ledger.champion(tables.state, question, scored) if scored else None
+        return facts | {
+            "cutoff": cutoff,
+            "in_force_from": dt.date.fromisoformat(max(row["cutoff"], row["decided_on"])),
+            "score_again": scored if in_force and in_force["model_version"] != facts["scored_by"] else None,
+            "age_days": (scored - cutoff).days if scored else None,
+            "graded": row["evidence"].get("caveat") or "on later days",
+            "grade": {
+                peer: {m: graded[peer][m]["value"] for m in ("log_loss", "auc") if m in graded[peer]}
+                for peer in peers
+                if peer in graded
+            },
+        }
+    candidates = [
+        r for r in ledger.read(tables.state) if r["subject"] == question and r["decision"] == REFUSE
+    ]
+    newest = max(candidates, key=lambda r: (r["cutoff"], r["sequence"]), default=None)
+    return facts | {
+        "refused_candidate": newest
+        and {"cutoff": newest["cutoff"], "reason": newest["reason"], "model_version": newest["model_version"]}
+    }
