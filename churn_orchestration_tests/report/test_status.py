@@ -243,7 +243,7 @@ def test_a_refused_candidate_is_told_with_its_reason(shop: Shop) -> None:
 def test_a_landing_folder_that_is_gone_is_told_with_all_the_rest(shop: Shop) -> None:
     written(shop, JAN[5])
     shop.landing.rmdir()
-    assert "does not exist; see `landing` in business.yaml" in " ".join(said(shop))
+    assert "does not exist: check `landing` in business.yaml" in " ".join(said(shop))
     assert said(shop)[0] == "shop: all fresh up to 2024-01-05"
 
 
