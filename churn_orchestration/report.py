@@ -146,9 +146,8 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
     if not evaluation["report"]:
         return _text(*told)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])
-    return _text(
-        *told, metrics_table(f"Graded on later days that have matured since: {days}", evaluation["report"])
-    )
+    how = evaluation.get("caveat") or f"on later days that have matured since: {days}"
+    return _text(*told, metrics_table(f"Graded {how}", evaluation["report"]))
 
 
 def metrics_table(title: str, graded: dict[str, Any]) -> Table:
@@ -199,6 +198,11 @@ def _question(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
     if name not in there:
         raise BusinessError(f"--question: one of {', '.join(there)}")
     return name
+
+
+def _is_static(db: "duckdb.DuckDBPyConnection", question: str) -> bool:
+    """Whether its outcome is known on the day itself."""
+    return bool(db.execute(f"from predictions.{question} where label_known_on = as_of limit 1").fetchall())
 
 
 def top_customers(business: Business, day: dt.date, most: int = 10) -> list[dict[str, Any]]:
@@ -276,11 +280,16 @@ def explained(business: Business, entity: str, day: dt.date | None, question: st
     )
     rows = [dict(zip(names, row, strict=True)) for row in found]
     now = next(row for row in reversed(rows) if day in (None, row["as_of"]))
+    ahead = (
+        now["label_known_on"] > now["as_of"]
+    )  # else the question is static: nothing was active, or will be
+    active = f"last active {_active(now['days_since_last'])}, " if ahead else ""
+    known = f"; the outcome is known on {now['label_known_on']}" if ahead else ""
     lines = [
         f"{key} {entity}, {question} on {now['as_of']}: {now['churn_probability']:.0%} ({now['band']}), "
-        f"last active {_active(now['days_since_last'])}, recent value {_value(now['recent_value'])}",
+        f"{active}recent value {_value(now['recent_value'])}",
         *(f"  {reason}" for reason in now["reasons"]),
-        f"  scored by {now['model_version']}; the outcome is known on {now['label_known_on']}",
+        f"  scored by {now['model_version']}{known}",
         "risk so far: " + ", ".join(map(_moment, rows[-10:])),
     ]
     return {"entity": entity, "question": question, "now": now, "history": rows}, "\n".join(lines)
@@ -297,6 +306,7 @@ def status(business: Business) -> Told:
             "select table_name, day, reason from meta.days where status = 'refused' order by 1, 2"
         ).fetchall()
         questions = _questions(db)
+        static = {name for name in questions if _is_static(db, name)}
     found.sort(key=lambda row: (LAYER_ORDER.index(row[0].split(".")[0]), row[0]))
     champions = {name: ledger.champion(business.state, name, dt.date.max) for name in questions}
     table = _table(f"{business.name} ({business.folder})", "table", "days", "newest", "rows")
@@ -304,8 +314,11 @@ def status(business: Business) -> Told:
         table.add_row(name, str(days), str(newest or "-"), f"{rows:,}")
     lines = [f"refused: {name} {day}: {reason}" for name, day, reason in refused]
     for name, row in champions.items():
+        untrained = "the known churn rate" if name in static else "the rules"
         in_force = (
-            f"model {row['model_version']} of cut-off {row['cutoff']}" if row else "the rules: no model yet"
+            f"model {row['model_version']} of cut-off {row['cutoff']}"
+            if row
+            else f"{untrained}: no model yet"
         )
         lines.append(f"{name}: scored by {in_force}")
     facts = {
