@@ -25,7 +25,7 @@ class Label:
 
     def rate_at(self, as_of: dt.date) -> str:
         """SQL: one number, the share that has churned of those whose label is known at ``as_of``."""
-        return f"select avg(label::int) from ({self.at(as_of, 'entity')})"
+        return f"select avg(label::int) as rate from ({self.at(as_of, 'entity')})"
 
 
 @dataclass(frozen=True)

@@ -139,16 +139,16 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                 f'{place}: {self.name}: activity "{self.activity}" is no source of {table.name}, which has '
                 f"{', '.join(sources)}"
             )
+        label = None
+        if says := self.label:
+            label = Label(says.table, says.entity or declared.entity, says.condition)
+            _refuse_answers(declared, label, f"{place}: {self.name}")
         names = [feature.name for feature in catalogue(declared)]
         if self.value not in names:
             raise BusinessError(f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}')
         end = None
         if spec := self.end:
             end = EventSource("end", spec.table, spec.entity or declared.entity, spec.noun, tuple(spec.key))
-        label = None
-        if says := self.label:
-            label = Label(says.table, says.entity or declared.entity, says.condition)
-            _refuse_answers(declared, label, f"{place}: {self.name}")
         question = Question(
             self.name,
             self.kind,
