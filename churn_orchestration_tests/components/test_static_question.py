@@ -185,6 +185,16 @@ def test_there_is_nothing_to_look_back_to(trained: tuple[Shop, pd.DataFrame]) ->
         backtest(tables, work.tracking, shop.business, work.questions()["churn"], JAN[5])
 
 
+def test_who_is_known_to_have_left_is_scored_until_that_day_and_no_longer(
+    tmp_path: Path, churn_data: Path
+) -> None:
+    shop = asking(tmp_path / "shop", churn_data / "landing")
+    shop.refresh(5, 6)
+    found = [("c002" in scored(shop, day).index, "c000" in scored(shop, day).index) for day in (5, 6)]
+    assert found == [(True, False), (False, True)]
+    assert "churn: scored by the known churn rate: no model yet" in report.status(shop.business)[1]
+
+
 def test_a_day_on_which_no_label_is_known_is_refused_by_name(tmp_path: Path, churn_data: Path) -> None:
     shop = asking(tmp_path / "shop", churn_data / "landing")
     shop.land(f"customers_{JAN[5]}.csv", HEADER + "c000,20,month,\n")
@@ -192,6 +202,9 @@ def test_a_day_on_which_no_label_is_known_is_refused_by_name(tmp_path: Path, chu
     assert refused == {
         "predictions.churn": {str(JAN[5]): "bronze.customers says of nobody whether churned = 'Yes'"}
     }
+    nobody = "nobody in gold.customer_features has a label .bronze.customers: churned = 'Yes'. at any as_of"
+    with at_work(shop.business) as work, pytest.raises(BusinessError, match=nobody):
+        work.train(JAN[5])
 
 
 # ---------------- what the YAML refuses
