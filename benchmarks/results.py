@@ -24,6 +24,7 @@ LOOKS_BACK = {
     "Online Retail": ("examples/online_retail", "2011-12-09", ["2011-07-09", "2011-08-09", "2011-09-09"]),
     "CDNOW": ("examples/cdnow", "1998-06-30", ["1997-12-31", "1998-02-28", "1998-03-31"]),
 }
+STATIC = {"Telco": ("examples/telco", "2018-01-01")}
 METRICS = {
     "auc": "AUC",
     "average_precision": "average precision",
@@ -53,8 +54,7 @@ def cell(found: dict[str, Any]) -> str:
 
 def looked_back(name: str, facts: dict[str, Any]) -> str:
     """One look back as a Markdown section."""
-    report, base = facts["report"], facts["report"]["model"]["base_rate"]
-    there = [f for f in FORECASTERS if f in report]
+    base = facts["report"]["model"]["base_rate"]
     lines = [
         f"### {name}, as_of {facts['as_of']}",
         "",
@@ -63,13 +63,28 @@ def looked_back(name: str, facts: dict[str, Any]) -> str:
         f"{facts['trained_on'][0]} to {facts['trained_on'][-1]}; graded on data until "
         f"{facts['graded_on_data_until']}.",
         "",
-        "| forecaster | " + " | ".join(METRICS.values()) + " |",
-        "|---" * (len(METRICS) + 1) + "|",
     ]
-    for forecaster in there:
+    return "\n".join(lines + grades(facts["report"]))
+
+
+def out_of_fold(name: str, model: dict[str, Any]) -> str:
+    """The grade of a static question as a Markdown section."""
+    evaluation = model["evaluation"]
+    found = evaluation["report"]["model"]
+    about = (
+        f"{found['entities']:,} customers, {cell_percent(found['base_rate'])} churned. "
+        f"Graded {evaluation['caveat']}, by `churn train`."
+    )
+    return "\n".join([f"## {name}", "", about, "", *grades(evaluation["report"])])
+
+
+def grades(report: dict[str, Any]) -> list[str]:
+    """The metrics of every forecaster as a Markdown table."""
+    lines = ["| forecaster | " + " | ".join(METRICS.values()) + " |", "|---" * (len(METRICS) + 1) + "|"]
+    for forecaster in [f for f in FORECASTERS if f in report]:
         cells = [cell(report[forecaster][m]) if m in report[forecaster] else "-" for m in METRICS]
         lines.append(f"| {forecaster} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return lines
 
 
 def cell_percent(found: dict[str, float]) -> str:
@@ -136,6 +151,10 @@ def main() -> None:
             for as_of in days:
                 parts.append(looked_back(name, churn("--business", business, "backtest", "--as-of", as_of)))
                 print(name, as_of)
+        for name, (business, day) in STATIC.items():
+            churn("--business", business, "run", "--to", day)
+            [model] = churn("--business", business, "train", "--cutoff", day)["models"]
+            parts.append(out_of_fold(name, model))
         parts.append("## Known truth\n\n" + known_truth(20_000))
     head = (
         "# Results\n\n"

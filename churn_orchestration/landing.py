@@ -30,7 +30,8 @@ class Files:
     Parameters
     ----------
     pattern : glob below the landing folder; ``{day}`` or ``{day:%Y%m%d}`` stands for the landing day. Without
-        it the files are a history, split by the day of their events
+        it the files are a history, split by the day of their events; all of it is the initial load where its
+        records have no event time
     """
 
     pattern: str
@@ -200,14 +201,10 @@ def _take_history(
     business: Business,
     name: str,
     files: Files,
-    contract: contracts.Contract,
+    contract: contracts.Contract,  # noqa: ARG001 - the parameters are those of _take_daily
     days: list[dt.date],
 ) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
     """Every file of a history, for each of ``days``; its records are told apart by the day of their event."""
-    if contract.event_time is None:
-        raise BusinessError(
-            f'{name}: files without {{day}} in their name are split by event day: give "event_time"'
-        )
     found = files.find(business.landing)
     if not found:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
@@ -364,8 +361,10 @@ def _split_by_event_day(
     contract: contracts.Contract, first: dt.date, days: list[dt.date], arrived: str
 ) -> str:
     """Give each record the partition of its event's day; earlier ones, and those without, go to ``first``."""
-    column = next(c for c in contract.columns if c.name == contract.event_time)
-    day = contracts.day(contract, contracts.typed(column, contract.timezone))
+    day = "null::date"
+    if contract.event_time is not None:
+        column = next(c for c in contract.columns if c.name == contract.event_time)
+        day = contracts.day(contract, contracts.typed(column, contract.timezone))
     known = f"coalesce(_day, {literal(first)})"
     partition = f"greatest({known}, {literal(first)})"
     return f"""

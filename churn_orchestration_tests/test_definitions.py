@@ -44,12 +44,22 @@ def test_every_asset_says_what_it_is(demo: dg.Definitions) -> None:
 
 
 @pytest.mark.usefixtures("churn_data")
-@pytest.mark.parametrize("name", ["online_retail", "cdnow"])
-def test_the_examples_load_from_their_own_folders(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "question"),
+    [
+        ("online_retail", "churn_90d"),
+        ("cdnow", "churn_90d"),
+        ("returns", "first_return_90d"),
+        ("telco", "churn"),
+    ],
+)
+def test_the_examples_load_from_their_own_folders(
+    name: str, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CHURN_REAL_DATA", "/nowhere")
     loaded = definitions_of(Business(ROOT / "examples" / name))
     dg.Definitions.validate_loadable(loaded)
-    assert dg.AssetKey(["predictions", "churn_90d"]) in loaded.resolve_asset_graph().get_all_asset_keys()
+    assert dg.AssetKey(["predictions", question]) in loaded.resolve_asset_graph().get_all_asset_keys()
 
 
 def test_the_schedule_follows_the_partitions_and_their_time_zone(tmp_path: Path, churn_data: Path) -> None:

@@ -62,3 +62,39 @@ def test_cdnow_adds_up_and_ranks_customers_as_well_as_its_peers(
     model = graded["report"]["model"]
     assert model["auc"]["value"] >= 0.836
     assert model["log_loss"]["value"] <= 0.305
+
+
+def test_telco_adds_up_and_is_graded_out_of_fold_near_the_best_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    monkeypatch.setenv("CHURN_DATA", str(tmp_path))
+    business, day = ["--business", str(EXAMPLES / "telco")], "2018-01-01"
+    rows = json.loads(churn(*business, "run", "--to", day, "--json").stdout)["rows"]
+    assert rows["raw.customers"] == 7_043 == rows["bronze.customers"] + rows["quarantine.customers"]
+    assert (rows["gold.customer_features"], rows["predictions.churn"]) == (7_043, 5_174)
+    [model] = json.loads(churn(*business, "train", "--cutoff", day, "--json").stdout)["models"]
+    found = model["evaluation"]["report"]["model"]
+    assert (model["decision"], found["entities"]) == ("promote", 7_043)
+    assert found["base_rate"]["value"] == pytest.approx(0.2654, abs=0.0001)
+    assert found["auc"]["value"] >= 0.845
+    assert found["log_loss"]["value"] <= 0.416
+    assert model["evaluation"]["caveat"].startswith("out of fold, not out of time")
+    with duckdb.connect(str(tmp_path / "telco" / "published.duckdb"), read_only=True) as door:
+        [(blank,)] = door.execute(
+            "select count(*) from gold.customer_features where customers_total_charges is null"
+        ).fetchall()
+    assert blank == 11
+
+
+def test_returns_ask_of_those_without_one_and_find_more_than_a_constant_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_DATA", str(tmp_path))
+    rows, graded = look_back("returns", "2011-12-09", "2011-09-09")
+    assert rows["raw.lines"] == 541_909 == rows["bronze.lines"] + rows["quarantine.lines"]
+    assert (rows["silver.purchases"], rows["silver.returns"]) == (397_884, 8_905)
+    assert graded["entities"] == 2_201
+    assert graded["base_rate"] == pytest.approx(0.0931, abs=0.001)
+    assert graded["report"]["model"]["auc"]["value"] >= 0.65

@@ -275,11 +275,44 @@ def test_a_history_file_is_split_by_the_day_of_its_events(shop):
     assert judgement.quarantined == {JAN[5]: 2, JAN[6]: 0}
 
 
-def test_a_history_without_an_event_time_and_one_without_a_file_are_refused_with_the_remedy(shop):
+def test_a_history_without_a_file_is_refused_with_the_remedy(shop):
     shop.change("raw/defs.yaml", *HISTORY)
     with pytest.raises(BusinessError, match=r"orders: no file history.csv in the landing folder"):
         shop.take_in(5)
+
+
+def test_a_file_without_days_in_its_name_or_its_rows_is_the_initial_load(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
     shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
+    shop.land(
+        "history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,ann,2024-01-07,2\no3,ann,2024-01-07,-1\n"
+    )
+    landed, judgement = shop.take_in(5, 6, 7)
+    assert landed.rows == {JAN[5]: 3, JAN[6]: 0, JAN[7]: 0}
+    assert (judgement.rows[JAN[5]], judgement.quarantined[JAN[5]]) == (2, 1)
+    assert shop.rows("select order_id, day, known_on, _partition from bronze.orders order by order_id") == [
+        ("o1", JAN[5], JAN[5], JAN[5]),
+        ("o2", JAN[5], JAN[5], JAN[5]),
+    ]
+
+
+def test_rows_that_an_initial_load_without_days_gains_later_are_not_lost_but_refused(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
+    shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\n")
+    shop.take_in(5)
+    shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,ann,2023-05-01,1\n")
+    landed, _ = shop.take_in(6)
+    assert "the history has 2 rows of 2024-01-05, and 1 were taken in" in landed.refused[JAN[6]]
+    landed, judgement = shop.take_in(5)
+    assert (landed.refused, judgement.rows) == ({}, {JAN[5]: 2})
+
+
+def test_a_query_without_an_event_time_is_refused_with_the_remedy(shop, monkeypatch):
+    query = '  query: {url_variable: SHOP_DB, sql: "select 1 as order_id"}\n'
+    shop.change("raw/defs.yaml", '  files: "orders_{day}.csv"\n', query)
+    shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
+    monkeypatch.setenv("SHOP_DB", "sqlite://")
     with pytest.raises(BusinessError, match=r'split by event day: give "event_time"'):
         shop.take_in(5)
 

@@ -19,7 +19,7 @@ class Horizon:
     Parameters
     ----------
     gap_days : days between as_of and the first day of the outcome window, >= 0
-    horizon_days : length of the outcome window, > 0
+    horizon_days : length of the outcome window, > 0; 0 where the outcome is known on as_of itself
     settle_days : days that late rows get to arrive before a silence is called churn, >= 0
     """
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from churn_orchestration.churn.declared import ALL, EventSource, FeatureSet
+from churn_orchestration.churn.declared import ALL, AttributeTable, EventSource, FeatureSet
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,11 @@ class Feature:
 
 
 def catalogue(declared: FeatureSet) -> list[Feature]:
-    """Every feature, in the table's order; names: ``<source>[_<measure>]_<aggregate>[_<window>d|_all]``."""
+    """Every feature, in the table's order.
+
+    Names: ``<source>[_<measure>]_<aggregate>[_<window>d|_all]`` of events, ``<attributes>_<measure>``,
+    ``<attributes>_<category>_is_<value>`` and ``<attributes>_<flag>`` of attributes.
+    """
     found: list[Feature] = []
     for number, source in enumerate(declared.sources):
         row = f"_s{number}"
@@ -37,6 +41,8 @@ def catalogue(declared: FeatureSet) -> list[Feature]:
             found += _of_window(source, row, window)
         for days in declared.trends:
             found += _trends(source, row, days)
+    for number, attributes in enumerate(declared.attributes):
+        found += _of_attributes(attributes, f"_a{number}")
     return found
 
 
@@ -126,11 +132,12 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         of = f"distinct values of {category.column}"
         yield feature(f"{category.name}_distinct", distinct, "variety", of, "count", told)
         for position, value in enumerate(category.values):
-            label = "".join(letter if letter.isalnum() else "_" for letter in value.lower())
             share = f"cast({row}._c{number}_{position}_{window} as double) / nullif({n}, 0)"
             told = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
             of = f"share of rows with {category.column} = {value}"
-            yield feature(f"{category.name}_{label}_share", share, "variety", of, "share", told, nothing)
+            yield feature(
+                f"{category.name}_{_label(value)}_share", share, "variety", of, "share", told, nothing
+            )
     for number, flag in enumerate(source.flags):
         share = f"cast({row}._f{number}_{window} as double) / nullif({n}, 0)"
         told = f"{{value:.0%}} of {plural} {when}: {flag.name}"
@@ -155,6 +162,45 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
             f"trend of {told} over {window} days {{value:+.2f}} (-1: stopped, +1: began)",
             none, null_means, f"{window}d",
         )  # fmt: skip
+
+
+def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
+    def feature(
+        name: str, sql: str, of: str, formula: str, unit: str, phrase: str, zero_phrase: str = ""
+    ) -> Feature:
+        family, null_phrase, null_means = f"{table.name}_{of}", f"{told(of)}: not given", "not given"
+        full = f"{table.name}_{name}"
+        return Feature(
+            full, sql, table.name, family, formula, unit, phrase, null_phrase, null_means, "", zero_phrase
+        )
+
+    def told(name: str) -> str:
+        return f"{table.noun} {name}".strip().replace("_", " ")
+
+    for number, m in enumerate(table.measures):
+        unit = f" {m.unit}" if m.unit else ""
+        phrase = f"{told(m.name)} of {{value:,.{min(m.decimals, 2)}f}}{unit}"
+        sql = f"cast({row}._m{number} as double) / {10**m.decimals}::double"
+        yield feature(m.name, sql, m.name, m.column, m.unit, phrase)
+    for number, category in enumerate(table.categories):
+        for position, value in enumerate(category.values):
+            name, formula = f"{category.name}_is_{_label(value)}", f"1 if {category.column} = {value}, else 0"
+            phrase, other = f"{told(category.name)}: {_braced(value)}", f"{told(category.name)}: not {value}"
+            yield feature(
+                name, f"{row}._c{number}_{position}", category.name, formula, "0 or 1", phrase, other
+            )
+    for number, flag in enumerate(table.flags):
+        formula, yes, no = (
+            f"1 if {flag.condition}, else 0",
+            f"{told(flag.name)}: yes",
+            f"{told(flag.name)}: no",
+        )
+        yield feature(flag.name, f"{row}._f{number}", flag.name, formula, "0 or 1", yes, no)
+
+
+def _label(value: str) -> str:
+    """A value as part of a feature's name."""
+    return "".join(letter if letter.isalnum() else "_" for letter in value.lower())
 
 
 def _std(count: str, total: str, squares: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a candidate may score: a decision with its reason, from evidence on later, matured days."""
+"""Whether a candidate may score: a decision with its reason, from evidence on rows that it has not seen."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.evaluation import Evaluation
 
 PROMOTE, REFUSE, BACKTEST = "promote", "refuse", "backtest"
+ENTITY_FOLDS = 5
+OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
+"""How a question is graded whose outcome has no later day."""
 
 
 @dataclass(frozen=True)
@@ -18,21 +21,23 @@ class Decision:
 
 
 def decide(evaluation: "Evaluation | None") -> Decision:
-    """Promote a candidate whose log loss on later days is below that of the rules and of a constant.
+    """Promote a candidate whose log loss on rows that it has not seen is below that of its peers.
 
-    The upper end of the 95 % interval of the paired difference decides: a lead that could be chance is none.
+    Its peers are the rules, where there are rules, and a constant. The upper end of the 95 % interval of the
+    paired difference decides: a lead that could be chance is none.
     """
     if evaluation is None:
         return Decision(REFUSE, "no later as_of with a matured label to test on: more history is needed")
+    graded = f" {evaluation.caveat}" if evaluation.caveat else ""
     for peer, difference in evaluation.differences.items():
         if not difference["high"] < 0:  # nor where it is not a number
             return Decision(
                 REFUSE,
-                f"log loss is not below that of the {peer}: difference {difference['value']:+.4f} "
+                f"log loss{graded} is not below that of the {peer}: difference {difference['value']:+.4f} "
                 f"[{difference['low']:+.4f}, {difference['high']:+.4f}]",
             )
     led = "; ".join(
         f"{difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against the {peer}"
         for peer, difference in evaluation.differences.items()
     )
-    return Decision(PROMOTE, f"log loss on later days: {led}")
+    return Decision(PROMOTE, f"log loss{graded or ' on later days'}: {led}")

@@ -1,4 +1,4 @@
-"""What a feature table declares: event sources, measures, categories, flags, windows."""
+"""What a feature table declares: event sources, attribute tables, measures, categories, flags, windows."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of an event. ``decimals``: how many are kept, exactly; ``unit``: of the column."""
+    """A number of a row. ``decimals``: how many are kept, exactly; ``unit``: of the column."""
 
     name: str
     column: str
@@ -17,7 +17,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Category:
-    """A category of an event; ``values`` are those whose share of the events is a feature."""
+    """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it holds."""
 
     name: str
     column: str
@@ -26,7 +26,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Flag:
-    """A condition on an event whose share of the events is a feature."""
+    """A condition on a row. Its share of the events is a feature, or whether it holds for the entity."""
 
     name: str
     condition: str
@@ -56,6 +56,23 @@ class EventSource:
 
 
 @dataclass(frozen=True)
+class AttributeTable:
+    """A table of attributes: one row per entity and landing, with ``day`` and ``known_on``.
+
+    Of several rows of an entity, the one known last by as_of counts. ``noun``, where given, says whose
+    attributes they are, before each of them.
+    """
+
+    name: str
+    table: str
+    entity: str
+    noun: str = ""
+    measures: tuple[Measure, ...] = ()
+    categories: tuple[Category, ...] = ()
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True)
 class FeatureSet:
     """All that is declared of a feature table. Windows in days; ``trends`` compare two in a row."""
 
@@ -63,6 +80,17 @@ class FeatureSet:
     sources: tuple[EventSource, ...]
     windows: tuple[int, ...] = (7, 30, 90, 180, 365)
     trends: tuple[int, ...] = (30, 90)
+    attributes: tuple[AttributeTable, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[EventSource | AttributeTable, ...]:
+        """All that it reads: the event sources, then the attribute tables."""
+        return (*self.sources, *self.attributes)
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables that it reads, ``layer.table``, in order."""
+        return sorted({each.table for each in self.inputs})
 
     @property
     def rings(self) -> list[int]:

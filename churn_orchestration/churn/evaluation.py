@@ -1,9 +1,11 @@
-"""Out-of-time evaluation of a snapshot: models fitted on purged earlier as_ofs, graded on later ones.
+"""Evaluation of a snapshot: models fitted on purged earlier as_ofs, graded on later ones.
 
+A static question has one as_of: it is graded out of fold, by entity, and says that this is not out of time.
 Imports the learners, so import this module inside the function that trains.
 """
 
 import datetime as dt
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +14,11 @@ import pandas as pd
 
 from churn_orchestration.churn import learners, metrics
 from churn_orchestration.churn.calendar import Horizon, purged
-from churn_orchestration.churn.labels import Question
+from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD
+from churn_orchestration.churn.labels import STATIC, Question
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
+FOLD_SEED = 20_111_209
 RANKING = ("auc", "average_precision", "lift_top_decile", "recall_top_decile", "base_rate")
 
 
@@ -37,6 +41,20 @@ def folds(as_ofs: list[dt.date], horizon: Horizon, most: int) -> list[Fold]:
     return [fold for fold in candidates if fold.train][:most]
 
 
+def entity_folds(entity: pd.Series) -> np.ndarray:
+    """The fold of each row, 0 to ENTITY_FOLDS - 1: a seeded hash of its entity's text, so always the same.
+
+    >>> entity_folds(pd.Series(["ann", "bob", "ann", 7])).tolist()
+    [4, 2, 4, 4]
+    """
+
+    def fold(text: str) -> int:
+        digest = hashlib.sha256(f"{FOLD_SEED}:{text}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") % ENTITY_FOLDS
+
+    return entity.astype(str).map(fold).to_numpy()
+
+
 def feature_columns(snapshot: pd.DataFrame, question: Question) -> list[str]:
     """The columns a model may see: all but the entity, as_of, label and their dates."""
     return [name for name in snapshot.columns if name not in (question.entity, *KEYS)]
@@ -46,6 +64,8 @@ def scores(
     model: learners.LogOddsBlend, frame: pd.DataFrame, question: Question, base_rate: float
 ) -> pd.DataFrame:
     """Probabilities of the model, its members, the rules and a constant; the recency as a rank from 0 to 1.
+
+    Without an activity there are no rules and no recency.
 
     Parameters
     ----------
@@ -58,13 +78,14 @@ def scores(
     one column per forecaster, the model first, the index of ``frame``
     """
     features = frame[list(model.feature_names_in_)]
-    silence = frame[f"{question.activity.name}_days_since_last"]
     table = {"model": model.predict_proba(features)[:, 1]}
     if len(model.members_) > 1:
         table |= model.member_probabilities(features)
-    gap = frame[f"{question.activity.name}_gap_days_mean_all"]
-    table["rules"] = learners.rules_probability(silence, gap, question.horizon.horizon_days).to_numpy()
-    table["recency"] = silence.rank(pct=True).fillna(1.0).to_numpy()
+    if question.activity:
+        silence = frame[f"{question.activity.name}_days_since_last"]
+        gap = frame[f"{question.activity.name}_gap_days_mean_all"]
+        table["rules"] = learners.rules_probability(silence, gap, question.horizon.horizon_days).to_numpy()
+        table["recency"] = silence.rank(pct=True).fillna(1.0).to_numpy()
     table["constant"] = np.full(len(frame), base_rate)
     return pd.DataFrame(table, index=frame.index)
 
@@ -80,37 +101,75 @@ def graded(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[st
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the recipe did on later days: the pooled report by forecaster, the folds, paired differences."""
+    """How the recipe did on later days: the pooled report by forecaster, the folds, paired differences.
+
+    ``caveat`` says how it was graded where that was not on later days.
+    """
 
     report: dict[str, dict[str, Any]]
     folds: list[Fold]
     differences: dict[str, dict[str, float]]
+    caveat: str = ""
+
+
+Forecasted = tuple[pd.DataFrame, pd.DataFrame]
+"""Rows with their labels, and every forecaster's probabilities of them."""
 
 
 def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int) -> Evaluation | None:
-    """Fit the learner for each fold and grade it on the fold's later as_of; None where no fold can be."""
+    """Grade the learner on rows that it has not seen; None where there is no fold to grade it on.
+
+    Raises
+    ------
+    HopelessLabel : a static question, and too few entities of one class in a fold's training rows
+    """
+    if question.kind == STATIC:
+        return _pooled(question, [], _out_of_fold(snapshot, question, learner), OUT_OF_FOLD)
+    used, found = _out_of_time(snapshot, question, learner, most)
+    return _pooled(question, used, found) if used else None
+
+
+def _out_of_fold(snapshot: pd.DataFrame, question: Question, learner: str) -> list[Forecasted]:
+    """Every row by a model that has not seen its entity."""
+    fold = entity_folds(snapshot[question.entity])
+    return [
+        _forecasted(snapshot[fold != number], snapshot[fold == number], question, learner)
+        for number in np.unique(fold)
+    ]
+
+
+def _out_of_time(
+    snapshot: pd.DataFrame, question: Question, learner: str, most: int
+) -> tuple[list[Fold], list[Forecasted]]:
+    """Every fold's later as_of by a model of the as_ofs that were known by then."""
     snapshot = snapshot.assign(as_of=pd.to_datetime(snapshot["as_of"]).dt.date)
-    columns = feature_columns(snapshot, question)
-    tests, forecasts, used = [], [], []
+    used, found = [], []
     for fold in folds(sorted(snapshot["as_of"].unique()), question.horizon, most):
         train = snapshot[snapshot["as_of"].isin(fold.train)]
         test = snapshot[snapshot["as_of"] == fold.test]
         if test["label"].nunique() < 2:
             continue
         try:
-            model = learners.fit(learner, train[columns], train["label"], train[question.entity])
+            found.append(_forecasted(train, test, question, learner))
         except learners.HopelessLabel:
             continue  # too few in an early fold; the refit on all as_ofs is what may refuse
-        tests.append(test)
-        forecasts.append(scores(model, test, question, float(train["label"].mean())))
         used.append(fold)
-    if not used:
-        return None
-    test, forecast = pd.concat(tests), pd.concat(forecasts)
+    return used, found
+
+
+def _forecasted(train: pd.DataFrame, test: pd.DataFrame, question: Question, learner: str) -> Forecasted:
+    columns = feature_columns(train, question)
+    model = learners.fit(learner, train[columns], train["label"], train[question.entity])
+    return test, scores(model, test, question, float(train["label"].mean()))
+
+
+def _pooled(question: Question, used: list[Fold], found: list[Forecasted], caveat: str = "") -> Evaluation:
+    test, forecast = (pd.concat(tables) for tables in zip(*found, strict=True))
     differences = {
         peer: metrics.paired_difference(
             test["label"], forecast["model"], forecast[peer], test[question.entity], "log_loss"
         )
         for peer in ("rules", "constant")
+        if peer in forecast
     }
-    return Evaluation(graded(test, forecast, question.entity), used, differences)
+    return Evaluation(graded(test, forecast, question.entity), used, differences, caveat)

@@ -7,10 +7,10 @@ inside the SQL are numbered (source 0 is ``_s0``, its measure 1 ``_m1``): no dec
 """
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.declared import ALL, EventSource, FeatureSet
+from churn_orchestration.churn.declared import ALL, AttributeTable, EventSource, FeatureSet, Measure
 
 
 def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
@@ -25,13 +25,7 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     if not source.key:
         return f"select {columns} from {source.table} where known_on <= {until} and {seen}"
     # The version is chosen before anything else is asked of it: a correction may move or void its event.
-    used = [
-        source.entity,
-        "day",
-        *(m.column for m in source.measures),
-        *(c.column for c in source.categories),
-    ]
-    order = ", ".join(["known_on desc", "_partition desc", *used, *(flag.condition for flag in source.flags)])
+    order = ", ".join(["known_on desc", "_partition desc", source.entity, "day", *_read_from(source)])
     version = f"row_number() over (partition by {', '.join(source.key)} order by {order}) = 1"
     return (
         f"select {columns} from (select * from {source.table} where known_on <= {until} qualify {version}) "
@@ -39,17 +33,34 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     )
 
 
+def latest(table: str, entity: str, used: Iterable[str], as_of: dt.date) -> str:
+    """SQL: of each entity, the row of a table that was known last by ``as_of``, inclusive.
+
+    ``used`` are the expressions that are read from that row: where two rows are equally late, they decide, so
+    that the order in which rows are stored never does.
+    """
+    until = f"date '{as_of.isoformat()}'"
+    order = ", ".join(["known_on desc", "day desc", "_partition desc", *(f"({sql})" for sql in used)])
+    return (
+        f"select * from {table} where known_on <= {until} and day <= {until} and {entity} is not null "
+        f"qualify row_number() over (partition by {entity} order by {order}) = 1"
+    )
+
+
 def features_at(declared: FeatureSet, as_of: dt.date) -> str:
     """SQL: the feature table of one as_of, one row per entity seen by then, in the entity's order.
 
     Columns: the entity, ``as_of``, and the features in the order of the catalogue. Every entity of any source
-    is there, however long ago it was last seen.
+    or attribute table is there, however long ago it was last seen.
     """
     ctes: list[str] = []
     rows: list[str] = []
     for number, source in enumerate(declared.sources):
         ctes += _source_ctes(declared, source, f"_s{number}", as_of)
         rows.append(f"_s{number}")
+    for number, attributes in enumerate(declared.attributes):
+        ctes.append(_attributes_cte(attributes, f"_a{number}", as_of))
+        rows.append(f"_a{number}")
     entities = " union ".join(f"select _entity from {row}" for row in rows)
     columns = ",\n  ".join(f"{feature.sql} as {feature.name}" for feature in catalogue(declared))
     joins = " ".join(f"left join {row} using (_entity)" for row in rows)
@@ -107,12 +118,44 @@ group by _entity)"""
     yield f"{name} as (select * from {joined})"
 
 
+def _attributes_cte(table: AttributeTable, name: str, as_of: dt.date) -> str:
+    """One row per entity with its attributes: scaled integers, 0 or 1, null where not given."""
+    parts = {f"_m{number}": _scaled(m) for number, m in enumerate(table.measures)}
+    for number, category in enumerate(table.categories):
+        for position, value in enumerate(category.values):
+            parts[f"_c{number}_{position}"] = f"cast(({category.column} = {_text(value)}) as bigint)"
+    for number, flag in enumerate(table.flags):
+        parts[f"_f{number}"] = f"cast(({flag.condition}) as bigint)"
+    columns = ", ".join(f"{sql} as {part}" for part, sql in parts.items())
+    return f"""{name} as (
+select {table.entity} as _entity, {columns}
+from ({latest(table.table, table.entity, _read_from(table), as_of)}))"""
+
+
+def _read_from(source: EventSource | AttributeTable) -> list[str]:
+    """Every expression that the features of a table read from one of its rows."""
+    return [
+        *(m.column for m in source.measures),
+        *(c.column for c in source.categories),
+        *(flag.condition for flag in source.flags),
+    ]
+
+
+def _scaled(m: Measure) -> str:
+    """A measure as an exact integer, in units of its last kept decimal."""
+    exact = f"cast({m.column} as decimal(38, {m.decimals}))"
+    return f"cast({exact} * {10**m.decimals} as hugeint)"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
 def _parts(source: EventSource) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """The mergeable parts of a day: those that add up, those with a minimum, those with a maximum."""
     sums, lows, highs = {"_n": "count(*)"}, {}, {}
     for number, m in enumerate(source.measures):
-        exact = f"cast({m.column} as decimal(38, {m.decimals}))"
-        scaled = f"cast({exact} * {10**m.decimals} as hugeint)"
+        scaled = _scaled(m)
         sums[f"_m{number}_n"] = f"count({m.column})"
         sums[f"_m{number}_sum"] = f"sum({scaled})"
         sums[f"_m{number}_squares"] = f"sum({scaled} * {scaled})"
@@ -120,8 +163,7 @@ def _parts(source: EventSource) -> tuple[dict[str, str], dict[str, str], dict[st
         highs[f"_m{number}_max"] = f"max({scaled})"
     for number, category in enumerate(source.categories):
         for position, value in enumerate(category.values):
-            text = value.replace("'", "''")
-            sums[f"_c{number}_{position}"] = f"count(*) filter ({category.column} = '{text}')"
+            sums[f"_c{number}_{position}"] = f"count(*) filter ({category.column} = {_text(value)})"
     for number, flag in enumerate(source.flags):
         sums[f"_f{number}"] = f"count(*) filter ({flag.condition})"
     return sums, lows, highs

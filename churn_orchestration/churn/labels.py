@@ -1,11 +1,31 @@
-"""What became of each entity after as_of, as knowable at a cut-off: populations and labels as SQL."""
+"""What became of each entity, as knowable at a cut-off: the population and the label of each kind, as SQL."""
 
 import datetime as dt
 from dataclasses import dataclass
 
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.declared import ALL, EventSource, FeatureSet
-from churn_orchestration.churn.features import visible
+from churn_orchestration.churn.features import latest, visible
+
+INACTIVITY, EVENT, STATIC = "inactivity", "event", "static"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A condition on the row of an entity that was known last: whether it has churned, null if unknown."""
+
+    table: str
+    entity: str
+    condition: str
+
+    def at(self, as_of: dt.date, entity: str) -> str:
+        """SQL: each entity of the table, under the name ``entity``, with its label as known at ``as_of``."""
+        row = latest(self.table, self.entity, [self.condition], as_of)
+        return f"select {self.entity} as {entity}, cast(({self.condition}) as boolean) as label from ({row})"
+
+    def rate_at(self, as_of: dt.date) -> str:
+        """SQL: one number, the share that has churned of those whose label is known at ``as_of``."""
+        return f"select avg(label::int) as rate from ({self.at(as_of, 'entity')})"
 
 
 @dataclass(frozen=True)
@@ -15,21 +35,24 @@ class Question:
     Parameters
     ----------
     name : names its snapshots, models and predictions
-    kind : ``inactivity``: no event of ``activity`` in the outcome window; ``event``: one of ``terminal``
+    kind : ``inactivity``: no event of ``activity`` in the outcome window; ``event``: one of ``terminal``;
+        ``static``: ``label`` says so on the day itself
     features : the feature table that describes an entity
-    activity : the event source whose events count as being active
-    horizon : how far it looks ahead
+    activity : the event source whose events count as being active; None: static, where nothing happens
+    horizon : how far it looks ahead; 0 days: static
     observation_days : inactivity only: the population has an event in this window, or ever (``all``)
     terminal : event only: the source of the events that end a relation
+    label : static only: who has churned
     """
 
     name: str
     kind: str
     features: FeatureSet
-    activity: EventSource
+    activity: EventSource | None
     horizon: Horizon
     observation_days: int | str = ALL
     terminal: EventSource | None = None
+    label: Label | None = None
 
     @property
     def entity(self) -> str:
@@ -39,31 +62,46 @@ class Question:
     @property
     def tables(self) -> list[str]:
         """Every table that it reads, ``layer.table``, in order."""
-        sources = [*self.features.sources, *([self.terminal] if self.terminal else [])]
-        return sorted({source.table for source in sources})
+        return sorted({*self.features.tables, *self.outcome_tables})
+
+    @property
+    def outcome_tables(self) -> list[str]:
+        """The tables that say who has left, and that no feature need read."""
+        return [source.table for source in (self.terminal, self.label) if source]
+
+    @property
+    def base(self) -> EventSource | Label:
+        """Where its entities come from, and its first day: the activity, or the label where there is none."""
+        found = self.activity or self.label
+        assert found is not None
+        return found
 
 
 def population(question: Question, features: str, as_of: dt.date) -> str:
     """SQL: the feature rows of those the question is asked of at ``as_of``.
 
     ``inactivity``: at least one event of the activity in the observation window. ``event``: started, and no
-    terminal event visible yet. ``features`` is a table name or a select in brackets.
+    terminal event visible yet. ``static``: not known to have churned. ``features`` is a table name or a
+    select in brackets.
     """
-    last = f"{question.activity.name}_days_since_last"
-    if question.kind == "inactivity":
-        seen = (
-            f"{last} is not null"
-            if question.observation_days == ALL
-            else f"{last} < {question.observation_days}"
-        )
+    if question.kind == INACTIVITY:
+        assert question.activity is not None
+        last, window = f"{question.activity.name}_days_since_last", question.observation_days
+        seen = f"{last} is not null" if window == ALL else f"{last} < {window}"
         return f"select * from {features} where {seen}"
-    assert question.terminal is not None
-    ended = visible(question.terminal, as_of, f"{question.terminal.entity} as {question.entity}")
-    return f"select f.* from {features} as f anti join ({ended}) using ({question.entity})"
+    if question.kind == EVENT:
+        assert question.terminal is not None
+        gone = visible(question.terminal, as_of, f"{question.terminal.entity} as {question.entity}")
+    else:
+        assert question.label is not None
+        gone = f"select {question.entity} from ({question.label.at(as_of, question.entity)}) where label"
+    return f"select f.* from {features} as f anti join ({gone}) using ({question.entity})"
 
 
 def labelled(question: Question, features: str, as_of: dt.date, known_by: dt.date) -> str:
     """SQL: the population of ``as_of`` with its outcome, as known at the end of ``known_by``.
+
+    ``static``: every entity whose label is known, those who have churned too.
 
     Returns
     -------
@@ -76,20 +114,31 @@ def labelled(question: Question, features: str, as_of: dt.date, known_by: dt.dat
     known_on = question.horizon.label_known_on(as_of)
     if known_on > known_by:
         raise ValueError(f"the outcome of {as_of} is known on {known_on}, after {known_by}")
-    first, last = question.horizon.outcome(as_of)
-    entity, people = question.entity, population(question, features, as_of)
-    source = question.activity if question.kind == "inactivity" else question.terminal
-    assert source is not None
-    events = visible(source, known_by, f"{source.entity} as {entity}, day")
-    if question.kind == "event":
-        # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
-        gone = f"select {entity} from ({events}) where day < date '{first}'"
-        people = f"select * from ({people}) anti join ({gone}) using ({entity})"
-    hit = f"select distinct {entity} from ({events}) where day between date '{first}' and date '{last}'"
-    label = "o.hit is null" if question.kind == "inactivity" else "o.hit is not null"
+    entity = question.entity
+    if question.label is not None:
+        people, outcome = f"from {features}", question.label.at(as_of, entity)
+        label, asked = "o.label", "where o.label is not null"
+    else:
+        people, outcome = _watched(question, features, as_of, known_by)
+        label, asked = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
     return f"""
 select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on,
   p.* exclude ({entity}, as_of)
 from ({people}) as p
-left join (select {entity}, true as hit from ({hit})) as o using ({entity})
-order by p.{entity}"""
+left join ({outcome}) as o using ({entity})
+{asked} order by p.{entity}"""
+
+
+def _watched(question: Question, features: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:
+    """SQL: who is watched after ``as_of``, and whose event hit the outcome window."""
+    first, last = question.horizon.outcome(as_of)
+    entity, people = question.entity, population(question, features, as_of)
+    source = question.activity if question.kind == INACTIVITY else question.terminal
+    assert source is not None
+    events = visible(source, known_by, f"{source.entity} as {entity}, day")
+    if question.kind == EVENT:
+        # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
+        gone = f"select {entity} from ({events}) where day < date '{first}'"
+        people = f"select * from ({people}) anti join ({gone}) using ({entity})"
+    hit = f"select distinct {entity} from ({events}) where day between date '{first}' and date '{last}'"
+    return people, f"select {entity}, true as hit from ({hit})"

@@ -12,7 +12,8 @@ def reasons(
     """Name for each row the ``top`` families with the largest absolute sum of contributions.
 
     Features of one family say nearly the same thing, and a model splits their effect among them at
-    will; only the sum is stable. A family is worded by its member that pushes most in the sum's direction.
+    will; only the sum is stable. A family is worded by its member that pushes most in the sum's direction;
+    by the one that holds, where its members are conditions (1 or 0, a phrase that shows no value).
 
     Parameters
     ----------
@@ -45,12 +46,14 @@ def reasons(
     ranked = np.argsort(-np.abs(sums), axis=1, kind="stable")
 
     phrases, null_phrases = wording["phrase"].tolist(), wording["null_phrase"].tolist()
+    holds = (values == 1) & np.array(["{value" not in str(phrase) for phrase in phrases])
     zero_phrases = wording["zero_phrase"].tolist() if "zero_phrase" in wording else [""] * len(phrases)
     named: list[list[str]] = [[] for _ in range(len(push))]
     for family in ranked.T:
         total = np.take_along_axis(sums, family[:, None], axis=1)
-        own = np.where(codes == family[:, None], push * np.sign(total), 0.0)
-        spoken = own.argmax(axis=1)
+        members = codes == family[:, None]
+        own, held = np.where(members, push * np.sign(total), 0.0), holds & members
+        spoken = np.where(held.any(axis=1), held.argmax(axis=1), own.argmax(axis=1))
         for row in np.flatnonzero(total[:, 0]):
             if len(named[row]) == top:
                 continue

@@ -1,4 +1,4 @@
-"""A feature table: windows and aggregates over event tables -> gold/x, one row per entity and as_of."""
+"""A feature table: aggregates of events, and attributes -> gold/x, one row per entity and as_of."""
 
 import dataclasses
 import datetime as dt
@@ -22,7 +22,7 @@ _NAME = r"^[a-z][a-z0-9_]*$"
 
 
 class MeasureSpec(dg.Model, dg.Resolvable):
-    """A number of an event."""
+    """A number of an event or an entity."""
 
     name: str = Field(pattern=_NAME, description="its name in the features")
     column: str = Field(description="the column that holds it")
@@ -31,11 +31,13 @@ class MeasureSpec(dg.Model, dg.Resolvable):
 
 
 class CategorySpec(dg.Model, dg.Resolvable):
-    """A category of an event."""
+    """A category of an event or an entity."""
 
     name: str = Field(pattern=_NAME, description="its name in the features")
     column: str = Field(description="the column that holds it")
-    values: list[str] = Field([], description="those whose share of the events is a feature")
+    values: list[str] = Field(
+        [], description="each is a feature: its share of the events, or whether it is the entity's"
+    )
 
 
 class EventSourceSpec(dg.Model, dg.Resolvable):
@@ -60,10 +62,48 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
             self.entity or entity,
             self.noun,
             tuple(self.key),
-            tuple(declarations.Measure(m.name, m.column, m.unit, m.decimals) for m in self.measures),
-            tuple(declarations.Category(c.name, c.column, tuple(c.values)) for c in self.categories),
-            tuple(declarations.Flag(name, condition) for name, condition in self.flags.items()),
+            *_columns(self),
         )
+
+
+class AttributeTableSpec(dg.Model, dg.Resolvable):
+    """A table with one row per entity and landing; of several rows, the one known last by as_of counts."""
+
+    name: str = Field(pattern=_NAME, description="prefix of its features")
+    table: str = Field(pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$", description="layer.table, e.g. silver.customers")
+    noun: str = Field("", description="whose attributes they are, where a sentence should say so")
+    entity: str | None = Field(None, description="the column of the entity, where it has another name here")
+    measures: list[MeasureSpec] = Field([], description="numbers, each a feature")
+    categories: list[CategorySpec] = Field([], description="categories; each of their values is a feature")
+    flags: dict[str, str] = Field({}, description="name: SQL condition, which holds (1) or does not (0)")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "AttributeTableSpec":
+        if mute := [category.name for category in self.categories if not category.values]:
+            raise ValueError(f"{self.name}: category {mute[0]}: give its `values`; each becomes a feature")
+        if not (self.measures or self.categories or self.flags):
+            raise ValueError(
+                f"{self.name}: give measures, categories or flags: without one it has no feature"
+            )
+        return self
+
+    def declared(self, entity: str) -> declarations.AttributeTable:
+        """The same in the words of the engine."""
+        return declarations.AttributeTable(
+            self.name, self.table, self.entity or entity, self.noun, *_columns(self)
+        )
+
+
+def _columns(
+    spec: EventSourceSpec | AttributeTableSpec,
+) -> tuple[
+    tuple[declarations.Measure, ...], tuple[declarations.Category, ...], tuple[declarations.Flag, ...]
+]:
+    return (
+        tuple(declarations.Measure(m.name, m.column, m.unit, m.decimals) for m in spec.measures),
+        tuple(declarations.Category(c.name, c.column, tuple(c.values)) for c in spec.categories),
+        tuple(declarations.Flag(name, condition) for name, condition in spec.flags.items()),
+    )
 
 
 @dg.scaffold_with(
@@ -85,7 +125,8 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     name: str = Field(pattern=_NAME, description="the table's name in gold")
     description: str = Field("", description="shown in the UI")
     entity: str = Field(pattern=_NAME, description="the column that names whose features they are")
-    sources: list[EventSourceSpec] = Field(min_length=1, description="the event tables")
+    sources: list[EventSourceSpec] = Field([], description="the event tables")
+    attributes: list[AttributeTableSpec] = Field([], description="the tables of what an entity is or has")
     windows: list[int] = Field(
         [7, 30, 90, 180, 365], description="window lengths in days; all time comes with them"
     )
@@ -99,8 +140,15 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return sorted(set(days))
 
     @model_validator(mode="after")
+    def _reads_something(self) -> "FeatureTable":
+        if not (self.sources or self.attributes):
+            raise ValueError(f"{self.name}: give `sources` (events), `attributes`, or both")
+        return self
+
+    @model_validator(mode="after")
     def _flags_parse(self) -> "FeatureTable":
-        for source in self.sources:
+        inputs: list[EventSourceSpec | AttributeTableSpec] = [*self.sources, *self.attributes]
+        for source in inputs:
             for name, condition in source.flags.items():
                 parsed(condition, f"{self.name}: {source.name}: flag {name}")
         return self
@@ -115,7 +163,10 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     def declared(self) -> declarations.FeatureSet:
         """The same in the words of the engine."""
         sources = tuple(source.declared(self.entity) for source in self.sources)
-        return declarations.FeatureSet(self.entity, sources, tuple(self.windows), tuple(self.trends))
+        attributes = tuple(table.declared(self.entity) for table in self.attributes)
+        return declarations.FeatureSet(
+            self.entity, sources, tuple(self.windows), tuple(self.trends), attributes
+        )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset gold/x."""
@@ -125,7 +176,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         window = dg.TimeWindowPartitionMapping(
             start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True
         )
-        upstream = sorted({source.table for source in self.sources})
+        upstream = declared.tables
         features = catalogue(declared)
 
         @dg.asset(
@@ -159,7 +210,7 @@ def build_days(
     tables: Tables, table: str, declared: declarations.FeatureSet, business: Business, days: list[dt.date]
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the feature table of each as_of that may be built; rows by day, and the refused days."""
-    upstream = sorted({source.table for source in declared.sources})
+    upstream = declared.tables
     rows: dict[dt.date, int] = {}
     refused: dict[dt.date, str] = {}
     for as_of in days:

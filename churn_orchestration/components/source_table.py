@@ -96,7 +96,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         min_length=1, description="the contract; other columns stay behind in raw"
     )
     event_time: str | None = Field(
-        None, description="the date or timestamp column that says when it happened"
+        None,
+        description="the date or timestamp column that says when it happened; where there is none, a row has "
+        "the day on which it became known",
     )
     key: list[str] = Field([], description="columns that identify a row; without it nothing is deduplicated")
     where: dict[str, str] = Field(

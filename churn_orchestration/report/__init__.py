@@ -133,9 +133,8 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
     if not evaluation["report"]:
         return plain(*told)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])
-    return plain(
-        *told, metrics_table(f"Graded on later days that have matured since: {days}", evaluation["report"])
-    )
+    how = evaluation.get("caveat") or f"on later days that have matured since: {days}"
+    return plain(*told, metrics_table(f"Graded {how}", evaluation["report"]))
 
 
 def metrics_table(title: str, graded: dict[str, Any]) -> Table:

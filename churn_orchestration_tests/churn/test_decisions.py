@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from churn_orchestration.churn.bands import band
@@ -58,3 +60,10 @@ def test_nobody_has_no_band() -> None:
 def test_what_is_no_probability_has_no_band() -> None:
     with pytest.raises(ValueError, match="nan"):
         band([0.1, float("nan")], (0.3, 0.5, 0.7))
+
+
+def test_a_grade_out_of_fold_is_told_as_such_whether_promoted_or_refused() -> None:
+    for high, decision in ((-0.03, PROMOTE), (0.03, REFUSE)):
+        decided = decide(replace(against(constant=(-0.05, -0.07, high)), caveat="not out of time"))
+        assert (decided.decision, "not out of time" in decided.reason) == (decision, True)
+        assert "later days" not in decided.reason

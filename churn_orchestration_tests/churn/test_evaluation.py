@@ -1,5 +1,6 @@
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,21 @@ from hypothesis import strategies as st
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.evaluation import evaluate, feature_columns, folds, graded, scores
+from churn_orchestration.churn.evaluation import (
+    entity_folds,
+    evaluate,
+    feature_columns,
+    folds,
+    graded,
+    scores,
+)
 from churn_orchestration.churn.features import EventSource, FeatureSet
-from churn_orchestration.churn.labels import Question
+from churn_orchestration.churn.labels import Label, Question
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order")
 QUESTION = Question("q", "inactivity", FeatureSet("customer_id", (ORDERS,)), ORDERS, Horizon(30))
+LABEL = Label("bronze.customers", "customer_id", "churned = 'Yes'")
+STATIC = replace(QUESTION, kind="static", activity=None, horizon=Horizon(0), label=LABEL)
 MONTHS = [dt.date(2024, month, 1) for month in range(1, 7)]
 
 
@@ -158,3 +168,59 @@ def test_the_order_of_the_rows_changes_no_number() -> None:
     assert one.folds == other.folds
     values = [found.report["model"]["auc"]["value"] for found in (one, other)]
     assert values[0] == pytest.approx(values[1], abs=1e-9)
+
+
+def test_the_fold_of_an_entity_depends_on_its_id_and_on_nothing_else() -> None:
+    ids = pd.Series([f"c{number}" for number in range(1000)])
+    one, other = entity_folds(ids), entity_folds(ids[::-1].reset_index(drop=True))[::-1]
+    assert (one == other).all()
+    assert one[:8].tolist() == [4, 1, 0, 3, 1, 1, 2, 3]
+    assert (entity_folds(pd.Series([7, 7])) == entity_folds(pd.Series(["7", "7"]))).all()
+
+
+def test_the_folds_are_five_of_about_one_size() -> None:
+    sizes = np.bincount(entity_folds(pd.Series([f"c{number}" for number in range(5000)])))
+    assert len(sizes) == 5
+    assert sizes.min() > 900
+    assert sizes.max() < 1100
+
+
+def test_no_entity_is_graded_by_a_model_that_has_seen_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.concat([snapshot(MONTHS[:1], 400), snapshot(MONTHS[:1], 200)], ignore_index=True)
+    trained_on: list[set[str]] = []
+
+    def watched(name: str, features: pd.DataFrame, label: pd.Series, entity: pd.Series) -> Any:
+        trained_on.append(set(entity))
+        return fit(name, features, label, entity)
+
+    fit, ids, fold = learners.fit, frame["customer_id"], entity_folds(frame["customer_id"])
+    monkeypatch.setattr(learners, "fit", watched)
+    found = evaluate(frame, STATIC, "logistic", 3)
+    assert trained_on == [set(ids) - set(ids[fold == number]) for number in range(5)]
+    assert found is not None
+    assert (found.report["model"]["rows"], found.report["model"]["entities"]) == (600, 400)
+
+
+def test_a_static_grade_says_that_it_is_not_out_of_time_and_has_the_peers_that_are_there() -> None:
+    found = evaluate(snapshot(MONTHS[:1], 400), STATIC, "logistic", 3)
+    assert found is not None
+    assert found.caveat == "out of fold, not out of time (5 folds of entities by hash)"
+    assert (set(found.report), set(found.differences)) == ({"model", "constant"}, {"constant"})
+    assert found.differences["constant"]["high"] < 0
+
+
+def test_the_constant_of_a_static_question_is_the_base_rate_of_the_other_folds() -> None:
+    frame = snapshot(MONTHS[:1], 400)
+    fold = entity_folds(frame["customer_id"])
+    rates = pd.Series([frame.loc[fold != number, "label"].mean() for number in fold])
+    found = evaluate(frame, STATIC, "logistic", 3)
+    assert found is not None
+    brier = ((rates - frame["label"]) ** 2).mean()
+    assert found.report["constant"]["brier"]["value"] == pytest.approx(brier)
+
+
+def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
+    twenty = [f"c{number}" for number in range(20)]
+    few = snapshot(MONTHS[:1], 400).assign(label=lambda frame: frame["customer_id"].isin(twenty))
+    with pytest.raises(learners.HopelessLabel, match="at least 20"):
+        evaluate(few, STATIC, "logistic", 3)

@@ -8,7 +8,7 @@ import pytest
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.declared import EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features import features_at
-from churn_orchestration.churn.labels import Question, labelled, population
+from churn_orchestration.churn.labels import Label, Question, labelled, population
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",), (Measure("amount", "amount"),)
@@ -18,6 +18,8 @@ ENDS = EventSource("end", "silver.ends", "subscriber", "cancellation", ("end_id"
 FEATURES = FeatureSet("customer_id", (ORDERS, VISITS), (7,), (7,))
 SILENT = Question("q", "inactivity", FEATURES, ORDERS, Horizon(10))
 CANCELS = Question("q", "event", FEATURES, ORDERS, Horizon(10), terminal=ENDS)
+SAID = Label("silver.ends", "subscriber", "nullif(end_id, 'unknown') = 'gone'")
+STATIC = Question("q", "static", FEATURES, None, Horizon(0), label=SAID)
 
 
 def jan(day: int) -> dt.date:
@@ -217,3 +219,34 @@ def test_the_label_is_beside_the_features_and_the_columns_lead_with_who_when_and
     [row] = ask(labelled(SILENT, f"({features_at(FEATURES, jan(20))})", jan(20), jan(60)), [event("ann", 5)])
     assert list(row)[:4] == ["customer_id", "as_of", "label", "label_known_on"]
     assert list(row)[4] == "orders_days_since_last"
+
+
+FOUR = [event("ann", 5), event("bob", 5), event("cem", 5), event("dan", 5)]
+SAID_OF_THREE = (
+    event("ann", 5, name="gone"), event("bob", 5, name="stays"), event("cem", 5, name="unknown")
+)  # fmt: skip
+
+
+def test_a_static_label_trains_on_all_of_whom_it_is_known() -> None:
+    assert labels(STATIC, FOUR, known_by=20, ends=SAID_OF_THREE) == {"ann": True, "bob": False}
+
+
+def test_a_static_question_is_asked_of_all_who_are_not_known_to_have_churned() -> None:
+    assert asked_of(STATIC, FOUR, ends=SAID_OF_THREE) == {"bob", "cem", "dan"}
+
+
+def test_a_static_label_is_the_one_known_last_on_the_day_itself() -> None:
+    ends = (*SAID_OF_THREE, event("bob", 6, known=21, name="gone"), event("ann", 22, name="stays"))
+    found = [labels(STATIC, FOUR, as_of=day, known_by=day, ends=ends) for day in (20, 21, 22)]
+    assert found == [{"ann": True, "bob": False}, {"ann": True, "bob": True}, {"ann": False, "bob": True}]
+
+
+def test_a_static_label_is_known_on_its_day() -> None:
+    features = f"({features_at(FEATURES, jan(20))})"
+    [ann, _] = ask(labelled(STATIC, features, jan(20), jan(20)), FOUR, ends=SAID_OF_THREE)
+    assert (ann["as_of"], ann["label_known_on"]) == (jan(20), jan(20))
+
+
+def test_the_known_churn_rate_is_that_of_those_whose_label_is_known() -> None:
+    assert ask(SAID.rate_at(jan(20)), FOUR, ends=SAID_OF_THREE) == [{"rate": 0.5}]
+    assert ask(SAID.rate_at(jan(4)), FOUR, ends=SAID_OF_THREE) == [{"rate": None}]

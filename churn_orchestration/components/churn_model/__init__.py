@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.declared import EventSource
-from churn_orchestration.churn.labels import Question
+from churn_orchestration.churn.declared import EventSource, FeatureSet
+from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
+from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.churn_model.model import model_asset
 from churn_orchestration.components.churn_model.prediction import prediction_asset
 from churn_orchestration.components.churn_model.question import AskedQuestion
@@ -18,6 +19,8 @@ from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.components.scaffolding import example
 
 _NAME = r"^[a-z][a-z0-9_]*$"
+_NEEDED = ("activity", "horizon_days")
+_OF_TIME = (*_NEEDED, "gap_days", "settle_days", "observation_days", "end", "snapshots", "test_as_ofs")
 
 
 class EndSpec(dg.Model, dg.Resolvable):
@@ -27,6 +30,14 @@ class EndSpec(dg.Model, dg.Resolvable):
     entity: str | None = Field(None, description="the column of the entity, where it has another name there")
     noun: str = Field("cancellation", description="what such an event is called")
     key: list[str] = Field([], description="columns that identify an event, where it may be corrected")
+
+
+class LabelSpec(dg.Model, dg.Resolvable):
+    """Who has churned, where a table says so."""
+
+    table: str = Field(pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$", description="layer.table, e.g. bronze.customers")
+    condition: str = Field(description="SQL: who has churned; where it is null, nobody knows")
+    entity: str | None = Field(None, description="the column of the entity, where it has another name there")
 
 
 class SnapshotSpec(dg.Model, dg.Resolvable):
@@ -60,14 +71,21 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     """One churn question, complete. Two blocks are two questions side by side."""
 
     name: str = Field(pattern=_NAME, description="names its snapshots, models and predictions")
-    kind: Literal["inactivity", "event"] = Field("inactivity", description="how the outcome is known")
+    kind: Literal["inactivity", "event", "static"] = Field(
+        "inactivity", description="how the outcome is known: by silence, by an event, or by a condition"
+    )
     features: str = Field(description="name of the feature table in gold that describes an entity")
-    activity: str = Field(description="name of the feature table's source that counts as being active")
-    horizon_days: int = Field(gt=0, description="length of the outcome window")
+    activity: str | None = Field(
+        None, description="inactivity and event: name of the source that counts as being active"
+    )
+    horizon_days: int | None = Field(
+        None, gt=0, description="inactivity and event: length of the outcome window"
+    )
     gap_days: int = Field(0, ge=0, description="days between as_of and the outcome window")
     settle_days: int = Field(0, ge=0, description="days that late rows get before a silence is called churn")
     observation_days: int | Literal["all"] = Field("all", description="inactivity: active within, at as_of")
     end: EndSpec | None = Field(None, description="event: the table of ending events")
+    label: LabelSpec | None = Field(None, description="static: the condition that says who has churned")
     snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
     learner: Literal["blend", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
         "blend", description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds"
@@ -80,8 +98,19 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChurnModel":
-        if (self.kind == "event") != (self.end is not None):
+        if (self.kind == EVENT) != (self.end is not None):
             raise ValueError(f"{self.name}: `end` goes with kind: event, and only with it")
+        if (self.kind == STATIC) != (self.label is not None):
+            raise ValueError(f"{self.name}: `label` goes with kind: static, and only with it")
+        if self.kind == STATIC and (given := [name for name in _OF_TIME if name in self.model_fields_set]):
+            raise ValueError(
+                f"{self.name}: `{given[0]}` has no meaning with kind: static, whose outcome is known on the "
+                "day itself; take it out"
+            )
+        if self.kind != STATIC and (absent := [name for name in _NEEDED if getattr(self, name) is None]):
+            raise ValueError(f"{self.name}: kind: {self.kind} needs `{absent[0]}`")
+        if self.label:
+            parsed(self.label.condition, f"{self.name}: label")
         if self.observation_days != "all" and self.observation_days < 1:
             raise ValueError(f"{self.name}: observation_days {self.observation_days}: at least 1, or all")
         return self
@@ -109,11 +138,15 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         """The question in the words of ``churn.labels``. Raises BusinessError for an unknown name."""
         declared = table.declared()
         sources = {source.name: source for source in declared.sources}
-        if self.activity not in sources:
+        if self.kind != STATIC and self.activity not in sources:
             raise BusinessError(
                 f'{place}: {self.name}: activity "{self.activity}" is no source of {table.name}, which has '
                 f"{', '.join(sources)}"
             )
+        label = None
+        if says := self.label:
+            label = Label(says.table, says.entity or declared.entity, says.condition)
+            _refuse_answers(declared, label, f"{place}: {self.name}")
         names = [feature.name for feature in catalogue(declared)]
         if self.value not in names:
             raise BusinessError(f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}')
@@ -124,19 +157,35 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.name,
             self.kind,
             declared,
-            sources[self.activity],
-            Horizon(self.horizon_days, self.gap_days, self.settle_days),
+            sources[self.activity] if self.activity else None,
+            Horizon(self.horizon_days or 0, self.gap_days, self.settle_days),
             self.observation_days,
             end,
+            label,
         )
         return AskedQuestion(
             question,
             f"gold.{table.name}",
-            self.snapshots.as_ofs,
-            self.snapshots.min_history_days,
+            self.snapshots.as_ofs if label is None else 1,  # today is the only day whose label is known today
+            self.snapshots.min_history_days if label is None else 1,
             self.learner,
             self.test_as_ofs,
             tuple(self.bands.edges),
             self.bands.relative_to == "base_rate",
             self.value,
         )
+
+
+def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:
+    """Refuse a feature that reads, from the label's table, a column that the label is made of."""
+    answers = {name.lower() for name in columns_of(parsed(label.condition, place))}
+    for table in declared.inputs:
+        read = {m.name: m.column for m in table.measures} | {c.name: c.column for c in table.categories}
+        read |= {flag.name: flag.condition for flag in table.flags}
+        for name, sql in read.items():
+            used = {column.lower() for column in columns_of(parsed(sql, f"{place}: {name}"))}
+            if table.table == label.table and (told := sorted(used & answers)):
+                raise BusinessError(
+                    f'{place}: {table.name}: {name} reads "{told[0]}" of {label.table}, as the label does '
+                    f"({label.condition}): it would be the answer itself; take it out of the features"
+                )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import decisions
 from churn_orchestration.churn.features import features_at
-from churn_orchestration.churn.labels import labelled
+from churn_orchestration.churn.labels import STATIC, labelled
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.prediction import Forecaster, catalogue_words, score, write
@@ -26,11 +26,17 @@ def backtest(
 
     Raises
     ------
-    BusinessError : the outcome of ``as_of`` is not known yet, or nothing can be trained or scored
+    BusinessError : the question is static, the outcome of ``as_of`` is not known yet, or nothing can be
+        trained or scored
     """
     from churn_orchestration.churn import evaluation as evaluations
 
     question = asked.question
+    if question.kind == STATIC:
+        raise BusinessError(
+            f"{asked.name}: a static question has no later outcome, so there is nothing to look back to; "
+            "`churn train` grades it out of fold"
+        )
     known_by = models.newest_day(tables, asked)
     matures = question.horizon.label_known_on(as_of)
     if matures > known_by:

@@ -1,4 +1,4 @@
-"""Candidates of a question: trained on a snapshot, graded on later as_ofs, refitted on all, decided upon."""
+"""Candidates of a question: trained on a snapshot, graded on rows unseen, refitted on all, decided upon."""
 
 import datetime as dt
 import json
@@ -128,7 +128,8 @@ def _told(evaluation: "Evaluation | None") -> dict[str, Any]:
     if evaluation is None:
         return {"report": {}, "tests": [], "differences": {}}
     tests = [{"test": str(fold.test), "train": [str(day) for day in fold.train]} for fold in evaluation.folds]
-    return {"report": evaluation.report, "tests": tests, "differences": evaluation.differences}
+    told = {"report": evaluation.report, "tests": tests, "differences": evaluation.differences}
+    return told | ({"caveat": evaluation.caveat} if evaluation.caveat else {})
 
 
 def publish_models(tables: Tables, question: str) -> None:
@@ -170,19 +171,15 @@ _METRICS = (
 
 
 def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
-    """models/<question>, one partition a cut-off, and the check that it beats the rules."""
+    """models/<question>, one partition a cut-off, and the check that it beats its peers."""
     key = dg.AssetKey(["models", asked.name])
 
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(["snapshots", asked.name])],
-        description="One candidate per cut-off: graded on later, purged as_ofs, then refitted on all "
-        f"matured ones.\n\n{asked.sentence()} Served: {asked.learner}.",
-        check_specs=[
-            dg.AssetCheckSpec(
-                "promoted", asset=key, description="It beats the rules and a constant on later days."
-            )
-        ],
+        description=f"One candidate per cut-off: {asked.grading}.\n\n{asked.sentence()} "
+        f"Served: {asked.learner}.",
+        check_specs=[dg.AssetCheckSpec("promoted", asset=key, description=asked.bar)],
         group_name="models",
         owners=business.settings.owners,
         kinds={"mlflow", "scikitlearn"},
@@ -220,7 +217,9 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
 def report_table(record: dict[str, Any]) -> str:
     """The evaluation as a Markdown table, one row a forecaster, each number with its interval."""
     names = [name for name in _METRICS if name != "base_rate"]
-    lines = ["| forecaster | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    caveat = record["evaluation"].get("caveat")
+    lines = [f"Graded {caveat}.", ""] if caveat else []
+    lines += ["| forecaster | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     for forecaster, report in record["evaluation"]["report"].items():
         cells = [
             f"{report[name]['value']:.3f} [{report[name]['low']:.3f}, {report[name]['high']:.3f}]"

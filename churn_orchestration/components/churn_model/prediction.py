@@ -1,4 +1,4 @@
-"""Predictions of a day: probability, band and reasons by the champion; by the rules where there is none."""
+"""Predictions of a day: probability, band and reasons by the champion; before it, by the rules or a rate."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -17,36 +17,43 @@ from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from churn_orchestration.churn.learners import LogOddsBlend
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
-RULES = "rules"
-
 
 @dataclass(frozen=True)
 class Forecaster:
-    """What scores a day: a model and its record, or the rules (no model)."""
+    """What scores a day: a model and its record; without a model the rules, or the known churn rate."""
 
     version: str
     model: "LogOddsBlend | None" = None
     base_rate: float | None = None
 
     @classmethod
-    def in_force(cls, tables: Tables, tracking: Tracking, question: str, as_of: dt.date) -> "Forecaster":
-        """The champion by the ledger as of the day; before any, the rules."""
-        champion = ledger.champion(tables.state, question, as_of)
+    def in_force(
+        cls, tables: Tables, tracking: Tracking, asked: "AskedQuestion", as_of: dt.date
+    ) -> "Forecaster":
+        """The champion by the ledger as of the day; before any, what does without a model."""
+        champion = ledger.champion(tables.state, asked.name, as_of)
         if champion is None:
-            return cls(RULES)
-        record = record_of(tables.state, question, champion["model_version"])
-        model = _loaded(tracking, question, champion["mlflow_version"])
+            return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of))
+        record = record_of(tables.state, asked.name, champion["model_version"])
+        model = _loaded(tracking, asked.name, champion["mlflow_version"])
         return cls(champion["model_version"], model, record["base_rate"])
 
 
 @cache
 def _loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
     return tracking.load(question, number)
+
+
+def _known_rate(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> float | None:
+    """The churn rate known at the end of a day; None where outcomes lie ahead, or no label is known."""
+    label = asked.question.label
+    return tables.rows(label.rate_at(as_of))[0][0] if label else None
 
 
 def score(
@@ -60,30 +67,16 @@ def score(
     words : the feature catalogue, indexed by feature
     by : what scores them
     """
-    from churn_orchestration.churn import learners
     from churn_orchestration.churn.bands import band
-    from churn_orchestration.churn.contributions import contributions
-    from churn_orchestration.churn.reasons import reasons
 
-    source, horizon = asked.question.activity.name, asked.question.horizon
+    horizon = asked.question.horizon
     if frame.empty:
         columns = ["churn_probability", "band", "reasons", "model_version", "label_known_on"]
         columns += ["days_since_last", "recent_value"]
         return frame[[asked.question.entity, "as_of"]].reindex(
             columns=[asked.question.entity, "as_of", *columns]
         )
-    if by.model is not None:
-        features = frame[list(by.model.feature_names_in_)].astype(float)
-        probability = by.model.predict_proba(features)[:, 1]
-        why = reasons(contributions(by.model, features)[0], features, words)
-    else:
-        gap = f"{source}_gap_days_mean_all"
-        probability = learners.rules_probability(
-            frame[asked.silence], frame[gap], horizon.horizon_days
-        ).to_numpy()
-        used = frame[[asked.silence, gap]].astype(float)
-        distinct = words.assign(family=words.index)  # the rules use two features, and say both
-        why = reasons(used.fillna(horizon.horizon_days) - horizon.horizon_days, used, distinct)
+    probability, why = _forecast(asked, frame, words, by)
     base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands else None
     return frame[[asked.question.entity, "as_of"]].assign(
         churn_probability=probability,
@@ -91,9 +84,33 @@ def score(
         reasons=why,
         model_version=by.version,
         label_known_on=[horizon.label_known_on(day) for day in frame["as_of"].dt.date],
-        days_since_last=frame[asked.silence],
+        days_since_last=frame[asked.silence] if asked.silence else None,
         recent_value=frame[asked.value],
     )
+
+
+def _forecast(
+    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+) -> tuple["np.ndarray", list[list[str]]]:
+    """Probabilities and reasons: of the model, of the rules, or of the known churn rate, which has none."""
+    import numpy as np
+
+    from churn_orchestration.churn import learners
+    from churn_orchestration.churn.contributions import contributions
+    from churn_orchestration.churn.reasons import reasons
+
+    if by.model is not None:
+        features = frame[list(by.model.feature_names_in_)].astype(float)
+        why = reasons(contributions(by.model, features)[0], features, words)
+        return by.model.predict_proba(features)[:, 1], why
+    activity, horizon_days = asked.question.activity, asked.question.horizon.horizon_days
+    if activity is None:
+        return np.full(len(frame), by.base_rate, float), [[]] * len(frame)
+    silence, gap = f"{activity.name}_days_since_last", f"{activity.name}_gap_days_mean_all"
+    probability = learners.rules_probability(frame[silence], frame[gap], horizon_days).to_numpy()
+    used = frame[[silence, gap]].astype(float)
+    distinct = words.assign(family=words.index)  # the rules use two features, and say both
+    return probability, reasons(used.fillna(horizon_days) - horizon_days, used, distinct)
 
 
 def score_days(
@@ -111,25 +128,29 @@ def score_days(
             population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
             + f" order by {asked.question.entity}"
         ).df()
-        scored = score(asked, frame, words, Forecaster.in_force(tables, tracking, asked.name, day))
+        scored = score(asked, frame, words, Forecaster.in_force(tables, tracking, asked, day))
         rows[day] = write(tables, asked, day, scored, backtest=False)
     return rows, refused
 
 
 def _not_standing(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
-    """Why a day may not be scored: its features, or the table of those who left, do not stand."""
+    """Why a day may not be scored: its features or who left do not stand, or no label is known."""
     if reason := tables.not_standing(asked.gold, day, day):
         return reason
-    ends = asked.question.terminal
-    return tables.not_standing(ends.table, tables.first_day(ends.table) or day, day) if ends else None
+    for table in asked.question.outcome_tables:
+        if reason := tables.not_standing(table, tables.first_day(table) or day, day):
+            return reason
+    if (label := asked.question.label) and _known_rate(tables, asked, day) is None:
+        return f"{label.table} says of nobody whether {label.condition}"
+    return None
 
 
 def write(
     tables: Tables, asked: "AskedQuestion", day: dt.date, scored: "pd.DataFrame", *, backtest: bool
 ) -> int:
     """Store the predictions of one day, one row per entity in its order; an empty day keeps the types."""
-    entity, activity = asked.question.entity, asked.question.activity
-    kind = tables.columns(activity.table)[activity.entity]
+    entity, base = asked.question.entity, asked.question.base
+    kind = tables.columns(base.table)[base.entity]
     tables.db.register("_scored", scored)
     select = f"""
 select {entity}::{kind} as {entity}, as_of::date as as_of, churn_probability::double as churn_probability,
@@ -151,8 +172,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
     """predictions/<question>, one partition a day."""
     key = dg.AssetKey(["predictions", asked.name])
 
-    ends = asked.question.terminal
-    upstream = [asked.gold, *([ends.table] if ends else [])]
+    upstream = [asked.gold, *asked.question.outcome_tables]
 
     @dg.asset(
         key=key,
@@ -161,7 +181,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             dg.AssetDep(dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()),
         ],
         description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."
-        f"\n\n{asked.sentence()} The champion of the day scores it; before any model, the rules do.",
+        f"\n\n{asked.sentence()} The champion of the day scores it; before any model: {asked.untrained}.",
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(
@@ -177,21 +197,22 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
         with warehouse.open() as tables:
             rows, refused = score_days(tables, tracking, asked, wanted(context))
             empty = [str(day) for day, count in rows.items() if not count]
+            why = "no data in the observation window of" if asked.silence else "nobody is left to score on"
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name="somebody_is_scored",
                 passed=not empty,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"no data in the observation window of {', '.join(empty)}" if empty else None,
+                description=f"{why} {', '.join(empty)}" if empty else None,
             )
-            in_force = {day: _version(tables, asked.name, day) for day in rows}
+            in_force = {day: _version(tables, asked, day) for day in rows}
             yield from settle(context, tables, key, digest(asked), rows, refused, upstream, in_force)
 
     return predictions
 
 
-def _version(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
-    champion = ledger.champion(tables.state, question, day)
+def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+    champion = ledger.champion(tables.state, asked.name, day)
     if champion is None:
-        return {"model_version": RULES}
+        return {"model_version": asked.untrained}
     return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}

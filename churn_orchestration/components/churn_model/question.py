@@ -4,7 +4,10 @@ import datetime as dt
 from dataclasses import dataclass
 
 from churn_orchestration.churn import calendar
-from churn_orchestration.churn.labels import ALL, Question
+from churn_orchestration.churn.decisions import OUT_OF_FOLD
+from churn_orchestration.churn.labels import ALL, STATIC, Question
+
+RULES, BASE_RATE = "rules", "base_rate"
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,35 @@ class AskedQuestion:
         return self.question.name
 
     @property
-    def silence(self) -> str:
-        """The feature that says how long an entity has been silent."""
-        return f"{self.question.activity.name}_days_since_last"
+    def silence(self) -> str | None:
+        """The feature that says how long an entity has been silent; None where there is no activity."""
+        return f"{self.question.activity.name}_days_since_last" if self.question.activity else None
+
+    @property
+    def untrained(self) -> str:
+        """What scores a day before there is a model: the rules, or the churn rate where no rule can be."""
+        return RULES if self.question.activity else BASE_RATE
+
+    @property
+    def grading(self) -> str:
+        """How a candidate is graded and refitted."""
+        if self.question.kind == STATIC:
+            return f"graded {OUT_OF_FOLD}, then refitted on all"
+        return "graded on later, purged as_ofs, then refitted on all matured ones"
+
+    @property
+    def bar(self) -> str:
+        """What a candidate has to beat to be promoted."""
+        if self.question.kind == STATIC:
+            return f"It beats a constant, {OUT_OF_FOLD}."
+        return "It beats the rules and a constant on later days."
+
+    @property
+    def nobody(self) -> str:
+        """What is wrong where a snapshot has no row, before its as_ofs."""
+        if label := self.question.label:
+            return f"nobody in {self.gold} has a label ({label.table}: {label.condition}) at"
+        return f"nobody was active in the observation window ({self.question.observation_days} days) of"
 
     def as_of_grid(self, cutoff: dt.date, first_day: dt.date) -> list[dt.date]:
         """The as_ofs of the snapshot of a cut-off."""
@@ -48,7 +77,9 @@ class AskedQuestion:
     def sentence(self) -> str:
         """The question in words."""
         question, horizon = self.question, self.question.horizon
-        noun = question.activity.noun
+        if question.label:
+            return f"Churn: {question.label.condition} in {question.label.table}, known on the day itself."
+        noun = question.activity.noun if question.activity else ""
         gap = f" after a gap of {horizon.gap_days} days" if horizon.gap_days else ""
         if question.kind == "event" and question.terminal:
             return f"Churn: any {question.terminal.noun} in the next {horizon.horizon_days} days{gap}."

@@ -11,7 +11,7 @@ import dagster as dg
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.churn.features import features_at
-from churn_orchestration.churn.labels import Question, labelled, population
+from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
 
@@ -35,8 +35,8 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     """
     question = asked.question
     require_standing(tables, business, question, cutoff)
-    source = question.activity
-    [(first_day,)] = tables.rows(f"select min(day) from {source.table} where known_on <= {literal(cutoff)}")
+    begun = f"select min(day) from {question.base.table} where known_on <= {literal(cutoff)}"
+    [(first_day,)] = tables.rows(begun)
     grid = asked.as_of_grid(cutoff, first_day) if first_day else []
     if not grid:
         wanted = question.horizon.newest_as_of(cutoff)
@@ -59,10 +59,7 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     [(rows,)] = tables.rows(f"copy ({everything}) to {literal(beside)} (format parquet, compression zstd)")
     if not rows:
         beside.unlink()
-        raise BusinessError(
-            f"{question.name}: nobody was active in the observation window ({question.observation_days} "
-            f"days) of any as_of from {grid[0]} to {grid[-1]}"
-        )
+        raise BusinessError(f"{question.name}: {asked.nobody} any as_of from {grid[0]} to {grid[-1]}")
     content = content_hash(beside)
     path = folder / f"{cutoff}-{content[:12]}.parquet"
     swap_in(beside, path)
@@ -110,8 +107,11 @@ def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict
         file = tables.day_file(gold, day)
         if file and tables.not_standing(gold, day, day) is None and day in tables.stored(gold, declaration):
             trained = f"select {names} from {literal(path)} where as_of = {literal(day)}"
-            scored = f"select {names} from ({population(question, f'(from {literal(file)})', day)})"
-            if question.kind == "event":  # who is known by the cut-off to have left is not trained on
+            rows = f"(from {literal(file)})"
+            if question.kind != STATIC:  # there, those who have churned are trained on, and not scored
+                rows = f"({population(question, rows, day)})"
+            scored = f"select {names} from {rows}"
+            if question.kind != INACTIVITY:  # nor need all who are scored be trained on: see `labelled`
                 scored += f" semi join ({trained}) using ({question.entity})"
             [(count,)] = tables.rows(
                 f"select count(*) from ((({trained}) except all ({scored})) "

@@ -1,0 +1,279 @@
+"""A static question on a tiny business, from landing files to predictions, and what its YAML refuses."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+import yaml
+
+from churn_orchestration import ledger, report
+from churn_orchestration.business import BusinessError
+from churn_orchestration.components.churn_model import ChurnModel
+from churn_orchestration.components.churn_model.backtest import backtest
+from churn_orchestration.components.churn_model.model import record_of, report_table
+from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.runs import Work, at_work
+from churn_orchestration_tests.conftest import JAN, Shop
+
+pytestmark = [
+    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+    # MLflow says so of its own functions, when imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+CUSTOMERS = """\
+type: churn_orchestration.components.SourceTable
+attributes:
+  name: customers
+  files: "customers_{day}.csv"
+  columns:
+    - {name: customer_id, type: id, required: true}
+    - {name: fee_usd, type: decimal}
+    - {name: contract}
+    - {name: churned}
+  key: [customer_id]
+"""
+FEATURES = """\
+type: churn_orchestration.components.FeatureTable
+attributes:
+  name: customer_features
+  entity: customer_id
+  attributes:
+    - name: customers
+      table: bronze.customers
+      measures: [{name: fee, column: fee_usd, unit: usd, decimals: 0}]
+      categories: [{name: contract, column: contract, values: [month, year]}]
+"""
+QUESTION = """\
+type: churn_orchestration.components.ChurnModel
+attributes:
+  name: churn
+  kind: static
+  features: customer_features
+  label: {table: bronze.customers, condition: "churned = 'Yes'"}
+  learner: logistic
+  value: customers_fee
+"""
+HEADER = "customer_id,fee_usd,contract,churned\n"
+WHO = [f"c{number:03}" for number in range(300)]
+LEFT = {
+    number for number in range(300) if number % 10 in (0, 1, 3, 5, 7)
+}  # those with odd numbers leave more
+LEFT_BY_6 = LEFT - {0} | {2}
+UNKNOWN = 4  # of c004 nobody knows
+
+
+def customer(number: int) -> str:
+    churned = "" if number == UNKNOWN else "Yes" if number in LEFT else "No"
+    return f"{WHO[number]},{20 + number % 3},{'month' if number % 2 else 'year'},{churned}\n"
+
+
+def asking(folder: Path, landing: Path) -> Shop:
+    """A shop that lands customers with a yes or a no, and asks a static question of them."""
+    shop = Shop(folder, landing)
+    for name in ("silver", "churn_90d"):
+        shutil.rmtree(folder / name)
+    for name, text in (("raw", CUSTOMERS), ("gold", FEATURES), ("churn", QUESTION)):
+        shop.write(f"{name}/defs.yaml", text)
+    shop.land(f"customers_{JAN[5]}.csv", HEADER + "".join(map(customer, range(300))))
+    shop.land(f"customers_{JAN[6]}.csv", HEADER + "c000,20,month,No\nc002,22,year,Yes\n")
+    return shop
+
+
+def scored(shop: Shop, day: int) -> pd.DataFrame:
+    with shop.tables() as tables:
+        path = tables.day_file("predictions.churn", JAN[day])
+    assert path is not None
+    return pd.read_parquet(path).set_index("customer_id")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, pd.DataFrame]]:
+    """The shop of two days, trained at the second, which was then scored again; how it was scored before."""
+    with pytest.MonkeyPatch.context() as patch:
+        data = tmp_path_factory.mktemp("static")
+        patch.setenv("CHURN_DATA", str(data))
+        shop = asking(data / "folder", data / "landing")
+        assert shop.refresh(5, 6).refused == {}
+        before = scored(shop, 6)
+        with at_work(shop.business) as work:
+            work.train(JAN[6])
+        shop.refresh(6, layers=("gold", "predictions"))
+        yield shop, before
+
+
+def _record(shop: Shop) -> dict[str, Any]:
+    [row] = ledger.read(shop.business.state)
+    return record_of(shop.business.state, "churn", row["model_version"])
+
+
+def test_before_a_model_all_who_may_leave_are_scored_by_the_known_churn_rate(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
+    _, before = trained
+    assert before.index.tolist() == [who for number, who in enumerate(WHO) if number not in LEFT_BY_6]
+    assert set(before["churn_probability"]) == {150 / 299}
+    assert set(before["model_version"]) == {"base_rate"}
+    assert set(before["reasons"].map(len)) == {0}
+
+
+def test_a_promoted_model_scores_the_same_customers_with_reasons_in_words(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
+    shop, before = trained
+    now = scored(shop, 6)
+    assert now.index.tolist() == before.index.tolist()
+    assert set(now["model_version"]) == {_record(shop)["model_version"]}
+    assert "↑ contract: month" in now.loc["c000", "reasons"]  # as known since the 6th
+    assert now["days_since_last"].isna().all()
+    assert set(now["recent_value"]) == {20, 21, 22}
+
+
+def test_the_snapshot_has_all_of_whom_the_label_is_known_and_features_as_scored(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
+    shop, _ = trained
+    found = shop.published("select count(*), count(*) filter (label), min(as_of) from snapshots.churn")
+    assert found == [(299, 150, JAN[6])]
+    [manifest] = (shop.business.state / "snapshots" / "churn").glob("*.json")
+    assert [entry["as_of"] for entry in json.loads(manifest.read_text())["as_ofs"]] == [str(JAN[6])]
+
+
+def test_the_grade_is_told_as_not_out_of_time_wherever_it_is_told(trained: tuple[Shop, pd.DataFrame]) -> None:
+    shop, _ = trained
+    record = _record(shop)
+    assert record["decision"] == "promote"
+    assert "not out of time" in record["evaluation"]["caveat"]
+    assert "not out of time" in record["reason"]
+    told = report.trained(shop.business, ["churn"], JAN[6])[1]
+    assert "Graded out of fold, not out of time" in told
+    assert "later days" not in told
+    assert report_table(record).startswith("Graded out of fold, not out of time")
+    with at_work(shop.business) as work:
+        node = work.definitions.resolve_asset_graph().get(dg.AssetKey(["models", "churn"]))
+        spec = _check(work)
+    assert "not out of time" in (node.description or "")
+    assert "not out of time" in (spec.description or "")
+
+
+def _check(work: Work) -> dg.AssetCheckSpec:
+    key = dg.AssetCheckKey(dg.AssetKey(["models", "churn"]), "promoted")
+    return work.definitions.resolve_asset_graph().get_check_spec(key)
+
+
+def test_a_customer_is_explained_without_days_that_mean_nothing(trained: tuple[Shop, pd.DataFrame]) -> None:
+    shop, _ = trained
+    told = report.explained(shop.business, "c000", JAN[6])[1]
+    assert "contract: month" in told
+    assert "last active" not in told
+    assert "the outcome is known" not in told
+
+
+def test_there_is_nothing_to_look_back_to(trained: tuple[Shop, pd.DataFrame]) -> None:
+    shop, _ = trained
+    with (
+        at_work(shop.business) as work,
+        work.warehouse.open() as tables,
+        pytest.raises(BusinessError, match="churn: a static question has no later outcome"),
+    ):
+        backtest(tables, work.tracking, shop.business, work.questions()["churn"], JAN[5])
+
+
+def test_who_is_known_to_have_left_is_scored_until_that_day_and_no_longer(
+    tmp_path: Path, churn_data: Path
+) -> None:
+    shop = asking(tmp_path / "shop", churn_data / "landing")
+    shop.refresh(5, 6)
+    found = [("c002" in scored(shop, day).index, "c000" in scored(shop, day).index) for day in (5, 6)]
+    assert found == [(True, False), (False, True)]
+    assert "churn: scored by the known churn rate: no model yet" in report.status(shop.business)[1]
+
+
+def test_a_day_on_which_no_label_is_known_is_refused_by_name(tmp_path: Path, churn_data: Path) -> None:
+    shop = asking(tmp_path / "shop", churn_data / "landing")
+    shop.land(f"customers_{JAN[5]}.csv", HEADER + "c000,20,month,\n")
+    refused = shop.refresh(5).refused
+    assert refused == {
+        "predictions.churn": {str(JAN[5]): "bronze.customers says of nobody whether churned = 'Yes'"}
+    }
+    nobody = "nobody in gold.customer_features has a label .bronze.customers: churned = 'Yes'. at any as_of"
+    with at_work(shop.business) as work, pytest.raises(BusinessError, match=nobody):
+        work.train(JAN[5])
+
+
+# ---------------- what the YAML refuses
+
+
+def question(**changed: Any) -> ChurnModel:
+    given: dict[str, Any] = yaml.safe_load(QUESTION)["attributes"]
+    return ChurnModel(**{name: value for name, value in (given | changed).items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"activity": "orders"}, {"horizon_days": 90}, {"gap_days": 0}, {"settle_days": 1},
+        {"observation_days": 180}, {"snapshots": {"as_ofs": 2}}, {"test_as_ofs": 2},
+    ],
+)  # fmt: skip
+def test_what_looks_ahead_or_back_has_no_meaning_with_a_static_question(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"churn: `{next(iter(given))}` has no meaning with kind: static"):
+        question(**given)
+
+
+@pytest.mark.parametrize("kind", ["inactivity", "event"])
+@pytest.mark.parametrize("absent", ["activity", "horizon_days"])
+def test_the_other_kinds_need_an_activity_and_a_horizon(kind: str, absent: str) -> None:
+    given: dict[str, Any] = {"activity": "orders", "horizon_days": 90} | {absent: None}
+    end = {"table": "silver.ends"} if kind == "event" else None
+    with pytest.raises(ValueError, match=f"churn: kind: {kind} needs `{absent}`"):
+        question(kind=kind, label=None, end=end, **given)
+
+
+def test_a_label_goes_with_a_static_question_and_a_static_question_with_a_label() -> None:
+    with pytest.raises(ValueError, match="`label` goes with kind: static, and only with it"):
+        question(label=None)
+    with pytest.raises(ValueError, match="`label` goes with kind: static, and only with it"):
+        question(kind="inactivity", activity="orders", horizon_days=90)
+
+
+def test_a_label_that_reads_the_clock_is_refused() -> None:
+    with pytest.raises(ValueError, match="churn: label: .* would give another answer tomorrow"):
+        question(label={"table": "bronze.customers", "condition": "left_on < current_date"})
+
+
+def test_a_feature_that_reads_what_the_label_is_made_of_is_refused_by_name() -> None:
+    given = yaml.safe_load(FEATURES)["attributes"]
+    for words in (
+        {"flags": {"gone": "Churned <> 'No'"}},
+        {"categories": [{"name": "gone", "column": "churned", "values": ["Yes"]}]},
+        {"measures": [{"name": "gone", "column": "length(churned)"}]},
+    ):
+        given["attributes"] = [{"name": "customers", "table": "bronze.customers"} | words]
+        with pytest.raises(
+            BusinessError, match=r'customers: gone reads "churned" of bronze.customers, .* answer'
+        ):
+            question(value="customers_gone").asked(FeatureTable(**given), "churn/defs.yaml")
+
+
+def test_a_column_of_that_name_in_another_table_is_no_answer() -> None:
+    given = yaml.safe_load(FEATURES)["attributes"]
+    given["attributes"][0] |= {"table": "bronze.survey", "flags": {"gone_before": "churned = 'Yes'"}}
+    assert question().asked(FeatureTable(**given), "churn/defs.yaml").untrained == "base_rate"
+
+
+def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something() -> None:
+    given = yaml.safe_load(FEATURES)["attributes"]
+    with pytest.raises(ValueError, match="give `sources` .events., `attributes`, or both"):
+        FeatureTable(**given | {"attributes": []})
+    with pytest.raises(ValueError, match="give measures, categories or flags"):
+        FeatureTable(**given | {"attributes": [{"name": "customers", "table": "bronze.customers"}]})
+    mute = {"name": "customers", "table": "bronze.customers", "categories": [{"name": "c", "column": "c"}]}
+    with pytest.raises(ValueError, match="category c: give its `values`"):
+        FeatureTable(**given | {"attributes": [mute]})
