@@ -1,5 +1,6 @@
 """The catalogue of a feature table: each feature's name, SQL, formula, unit, meaning of null, words."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -212,3 +213,15 @@ def _std(count: str, total: str, squares: str) -> str:
 def _braced(text: str) -> str:
     """A text whose braces a format string leaves alone."""
     return text.replace("{", "{{").replace("}", "}}")
+
+
+def worded(phrase: str, value: float) -> str:
+    """A phrase with its value; of one, in the singular.
+
+    >>> worded("{value:.0f} days silent", 1.2), worded("{value:.0f} days silent", 11)
+    ('1 day silent', '11 days silent')
+    """
+    return _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value))
+
+
+_PLURAL_OF_ONE = re.compile(r"(?<![\d.,])(1 [a-z]*[a-rt-z])s\b")

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from churn_orchestration.churn.catalogue import worded
+
 RAISES, LOWERS = "↑ ", "↓ "
 
 
@@ -58,7 +60,7 @@ def reasons(
             if len(named[row]) == top:
                 continue
             member, value = spoken[row], values[row, spoken[row]]
-            text = null_phrases[member] if np.isnan(value) else phrases[member].format(value=value)
+            text = null_phrases[member] if np.isnan(value) else worded(phrases[member], value)
             text = zero_phrases[member] if value == 0 and zero_phrases[member] else text
             told = (RAISES if total[row, 0] > 0 else LOWERS) + text
             if told not in named[row]:  # two families may say the same of one who did nothing

@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any
 
+from churn_orchestration.churn.catalogue import worded
 from churn_orchestration.report.history import became
 from churn_orchestration.warehouse import Tables, literal, quoted
 
@@ -30,13 +31,13 @@ def catalogue(tables: Tables, gold: str) -> Words:
     return {row["feature"]: row for row in rows}
 
 
-def said(about: dict[str, Any], value: object) -> str:
+def said(about: dict[str, Any], value: Any) -> str:
     """A feature's value in the words of its catalogue row."""
     if value is None:
         return str(about["null_phrase"] or f"{about['feature']} unknown")
     if value == 0 and about.get("zero_phrase"):
         return str(about["zero_phrase"])
-    return str(about["phrase"]).format(value=value)
+    return worded(about["phrase"], value)
 
 
 def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str, Any]]:

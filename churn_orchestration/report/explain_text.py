@@ -21,7 +21,7 @@ def explain_text(facts: dict[str, Any]) -> str:
         "",
         f"risk: {now['churn_probability']:.0%}, {now['band']}; {_rank(now)}{_stake(now, facts['unit'])}",
         *(f"  {reason}" for reason in now["reasons"] or []),
-        f"  scored by {now['model_version']}" + _known_on(now["label_known_on"]),
+        f"  scored by {now['model_version']}" + _known_on(now),
         "",
         *_moved(facts),
     ]
@@ -56,8 +56,10 @@ def _stake(now: dict[str, Any], unit: str) -> str:
     return f"; at stake {now['at_stake']:,.0f}{' ' + unit if unit else ''} of a recent value of {worth}"
 
 
-def _known_on(day: dt.date | None) -> str:
-    return f"; the outcome is known on {day}" if day else ""
+def _known_on(now: dict[str, Any]) -> str:
+    known_on = now["label_known_on"]
+    ahead = known_on and known_on > now["as_of"]  # else the question is static: nothing is waited for
+    return f"; the outcome is known on {known_on}" if ahead else ""
 
 
 def _moved(facts: dict[str, Any]) -> Iterator[str]:

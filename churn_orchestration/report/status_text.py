@@ -182,7 +182,8 @@ def _grade(grade: dict[str, dict[str, float]]) -> str:
             for peer, found in grade.items()
             if metric in found and (metric, peer) != ("auc", "constant")  # a constant ranks nobody
         ]
-        told.append(f"{word} {own.removeprefix('model ')} ({', '.join(others)})")
+        beside = f" ({', '.join(others)})" if others else ""
+        told.append(f"{word} {own.removeprefix('model ')}{beside}")
     return ", ".join(told)
 
 

@@ -265,7 +265,7 @@ def test_what_the_reasons_name_is_told_first_and_one_line_a_family() -> None:
     after = {"visits_days_since_last": 41, "visits_count_all": 6, "visits_count_30d": 1}
     assert changes(WORDS, before, after, ["↑ last visit 41 days ago"]) == [
         "last visit 40 days ago -> 41 days ago",
-        "no visit in the last 30 days -> 1 visits",
+        "no visit in the last 30 days -> 1",
     ]
 
 
