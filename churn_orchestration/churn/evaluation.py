@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from churn_orchestration.churn import learners, metrics
+from churn_orchestration.churn import curves, learners, metrics
 from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.labels import Question
 
@@ -80,11 +80,19 @@ def graded(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[st
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the recipe did on later days: the pooled report by forecaster, the folds, paired differences."""
+    """How the recipe did on later days: pooled report by forecaster, folds, paired differences, curves."""
 
     report: dict[str, dict[str, Any]]
     folds: list[Fold]
     differences: dict[str, dict[str, float]]
+    curves: dict[str, Any]
+
+
+def drawn(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, Any]:
+    """The curves of the same rows: calibration of the model, gain of the model and of the rules beside it."""
+    gains = {name: curves.gain(frame["label"], forecasts[name]) for name in ("model", "rules")}
+    bins = curves.calibration(frame["label"], forecasts["model"], frame[entity])
+    return {"calibration": bins, "gain": gains}
 
 
 def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int) -> Evaluation | None:
@@ -113,4 +121,5 @@ def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int
         )
         for peer in ("rules", "constant")
     }
-    return Evaluation(graded(test, forecast, question.entity), used, differences)
+    entity = question.entity
+    return Evaluation(graded(test, forecast, entity), used, differences, drawn(test, forecast, entity))

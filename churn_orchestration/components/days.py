@@ -77,8 +77,11 @@ def settle(
     refused: Mapping[dt.date, str],
     upstream: Iterable[str] = (),
     metadata: Mapping[dt.date, Mapping[str, Any]] | None = None,
+    pictures: Mapping[str, str | None] | None = None,
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
+
+    ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept for ever.
 
     A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day
     refuses itself. Where not one day stands, the step fails.
@@ -95,8 +98,9 @@ def settle(
         tables.publish()
     still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
     for day, count in good.items():
-        about = {"dagster/partition_row_count": count, **(metadata or {}).get(day, {})}
-        context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
+        report_day(context, key, day, count, (metadata or {}).get(day, {}))
+    if good:
+        hang(context, key, max(good), pictures or {})
     for day, reason in still_refused.items():
         context.add_asset_metadata({REFUSED: reason}, asset_key=key, partition_key=day.isoformat())
         context.log.error(f"{table} {day} refused: {reason}")
@@ -110,4 +114,25 @@ def settle(
     if still_refused and not good:
         day, reason = next(iter(still_refused.items()))
         raise dg.Failure(f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False)
-    yield dg.MaterializeResult(asset_key=key, metadata={"rows": sum(good.values())})
+    yield dg.MaterializeResult(asset_key=key)
+
+
+def report_day(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, day: dt.date, rows: int, more: Mapping[str, Any]
+) -> None:
+    """The numbers of one day, from which the UI draws its plots."""
+    about = {"rows": rows, "dagster/partition_row_count": rows, **more}
+    context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
+
+
+def hang(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, day: dt.date, pictures: Mapping[str, str | None]
+) -> None:
+    """Show pictures with one day of a table."""
+    if drawn := shown_pictures(pictures):
+        context.add_asset_metadata(drawn, asset_key=key, partition_key=day.isoformat())
+
+
+def shown_pictures(pictures: Mapping[str, str | None]) -> dict[str, Any]:
+    """Pictures as metadata; there is none where there was nothing to draw."""
+    return {name: dg.MetadataValue.md(picture) for name, picture in pictures.items() if picture}

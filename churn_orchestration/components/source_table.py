@@ -8,12 +8,15 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
+from churn_orchestration import pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.days import (
     accepted_spec,
     daily,
+    hang,
+    report_day,
     require_initial_load,
     settle,
     shown_in,
@@ -162,7 +165,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
                 yield self._files_complete(raw, landed, business)
-                yield from settle(context, tables, raw, declaration, landed.rows, landed.refused)
+                drawn = {"rows_by_day": self._rows_by_day(tables, days)}
+                yield from settle(
+                    context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn
+                )
 
         shown = {
             layer: shown_in(business, layer, {"duckdb"}) | {"code_version": declaration}
@@ -197,8 +203,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 empty = dict.fromkeys(judgement.refused, 0)
                 tables.record(f"quarantine.{self.name}", "stored", empty | judgement.quarantined, declaration)
                 for day, rows in judgement.quarantined.items():
-                    about = {"dagster/partition_row_count": rows}
-                    context.add_asset_metadata(about, asset_key=quarantine, partition_key=day.isoformat())
+                    report_day(context, quarantine, day, rows, {})
+                if judgement.quarantined:
+                    drawn = {"quarantined_by_rule": self._quarantined_by_rule(tables)}
+                    hang(context, quarantine, max(judgement.quarantined), drawn)
                 yield from settle(
                     context,
                     tables,
@@ -209,9 +217,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     [f"raw.{self.name}"],
                     judgement.metadata(),
                 )
-                yield dg.MaterializeResult(
-                    asset_key=quarantine, metadata={"rows": sum(judgement.quarantined.values())}
-                )
+                yield dg.MaterializeResult(asset_key=quarantine)
 
         return dg.Definitions(assets=[raw_asset, bronze_asset])
 
@@ -228,6 +234,15 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             for day in landed.missing:
                 landed.refused.setdefault(max(day, business.start), f"no file for {day} ({self.files})")
         return landed
+
+    def _rows_by_day(self, tables: Tables, days: list[dt.date]) -> str | None:
+        rows = tables.rows(f"select known_on, count(*) from raw.{self.name} group by 1 order by 1")
+        refused = tables.refused(f"bronze.{self.name}", days[-1])  # those of this run are judged anew
+        return pictures.rows_by_day(f"raw.{self.name}", dict(rows), sorted(set(refused) - set(days)))
+
+    def _quarantined_by_rule(self, tables: Tables) -> str | None:
+        rows = f"select known_on, rule, count(*) from quarantine.{self.name} group by all order by all"
+        return pictures.quarantined_by_rule(self.name, tables.rows(rows))
 
     def _files_complete(self, key: dg.AssetKey, landed: Landed, business: Business) -> dg.AssetCheckResult:
         told = []

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import ledger
+from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import decisions
+from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
 
@@ -74,6 +76,7 @@ def _trained(
 ) -> dict[str, Any]:
     from churn_orchestration.churn import evaluation as evaluations
     from churn_orchestration.churn import learners
+    from churn_orchestration.churn.contributions import influences
 
     question = asked.question
     columns = evaluations.feature_columns(frame, question)
@@ -100,7 +103,10 @@ def _trained(
         "mlflow_version": number, "snapshot_sha256": manifest["sha256"], "rows": manifest["rows"],
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]], "base_rate": float(frame["label"].mean()),
         "features": columns, "decision": decided.decision, "reason": decided.reason,
-        "evaluation": _told(evaluation),
+        "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
+        "influences": influences(
+            model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
+        ),
     }  # fmt: skip
 
 
@@ -201,6 +207,12 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 "decision": record["decision"],
                 "reason": record["reason"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
+                **shown_pictures(
+                    {
+                        "calibration_and_gain": pictures.quality(record),
+                        "what_moves_it": pictures.influences(record["influences"]),
+                    }
+                ),
                 "dagster/partition_row_count": record["rows"],
             }
             | {name: found["value"] for name, found in report.items() if isinstance(found, dict)},

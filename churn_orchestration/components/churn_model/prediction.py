@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import ledger
+from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.model import record_of
@@ -184,10 +184,27 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 severity=dg.AssetCheckSeverity.WARN,
                 description=f"no data in the observation window of {', '.join(empty)}" if empty else None,
             )
-            in_force = {day: _version(tables, asked.name, day) for day in rows}
-            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, in_force)
+            about = {day: _version(tables, asked.name, day) | _shape(tables, asked.name, day) for day in rows}
+            drawn = {"scores_by_band": _scores_by_band(tables, asked.name, max(rows))} if rows else {}
+            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about, drawn)
 
     return predictions
+
+
+def _shape(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
+    """The numbers of a day that are worth a plot; a day on which nobody was scored has no mean."""
+    [(mean, high, critical)] = tables.rows(
+        "select avg(churn_probability), count(*) filter (band = 'high'), count(*) filter (band = 'critical') "
+        f"from {literal(tables.day_file(f'predictions.{question}', day))}"
+    )
+    counted = {"high_count": high, "critical_count": critical}
+    return counted if mean is None else {"mean_churn_probability": mean} | counted
+
+
+def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
+    file = literal(tables.day_file(f"predictions.{question}", day))
+    scored = tables.rows(f"select churn_probability, band from {file} order by all")
+    return pictures.scores_by_band(question, day, [p for p, _ in scored], [band for _, band in scored])
 
 
 def _version(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:

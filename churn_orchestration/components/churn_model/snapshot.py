@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from churn_orchestration import pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.labels import Question, labelled, population
+from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
 
@@ -148,7 +150,13 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             manifest = build(tables, business, asked, cutoff)
             differing = differing_rows(tables, question, asked.gold, manifest)
             tables.publish()
-        rows = {"dagster/partition_row_count": manifest["rows"]}
+        newest = manifest["as_ofs"][-1]
+        rows = {
+            "rows": manifest["rows"],
+            "dagster/partition_row_count": manifest["rows"],
+            "population": newest["rows"],
+            "churn_rate": newest["churn_rate"],
+        } | shown_pictures({"churn_by_as_of": pictures.churn_by_as_of(question.name, manifest["as_ofs"])})
         yield dg.MaterializeResult(
             metadata=rows | {name: manifest[name] for name in ("sha256", "file", "as_ofs")},
             check_results=[
