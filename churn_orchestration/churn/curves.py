@@ -16,7 +16,7 @@ def rate_interval(events: ArrayLike, trials: ArrayLike) -> tuple[np.ndarray, np.
     Jeffreys' interval. Source: Brown, Cai, DasGupta 2001, Interval estimation for a binomial proportion.
 
     >>> [end.round(3).tolist() for end in rate_interval([0, 5], [10, 10])]
-    [[0.0, 0.217], [0.224, 0.776]]
+    [[0.0, 0.224], [0.217, 0.776]]
     """
     hits, misses = np.asarray(events, float), np.asarray(trials, float) - np.asarray(events, float)
     low, high = (betaincinv(hits + 0.5, misses + 0.5, end) for end in LEVEL)

@@ -7,24 +7,31 @@ from typing import Any
 import dagster as dg
 
 from churn_orchestration.business import Business
+from churn_orchestration.components.shown import about, freshness
 from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
 
 ACCEPTED, REFUSED = "accepted", "refused"
 
 
-def shown_in(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
-    """How the UI shows a daily table: its layer as the group, owners, kinds, partitions."""
+def shown_in(
+    business: Business, key: dg.AssetKey, kinds: set[str], columns: Iterable[dg.TableColumn], **metadata: str
+) -> dict[str, Any]:
+    """How the UI shows a daily table: group, owners, kinds, partitions, columns, freshness."""
     return {
-        "group_name": layer,
+        "group_name": key.path[0],
         "owners": business.settings.owners,
         "kinds": kinds,
         "partitions_def": business.days,
+        "metadata": about(business, key, columns) | metadata,
+        "freshness_policy": freshness(business),
     }
 
 
-def daily(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
+def daily(
+    business: Business, key: dg.AssetKey, kinds: set[str], columns: Iterable[dg.TableColumn], **metadata: str
+) -> dict[str, Any]:
     """The options of a daily asset: one run for a range of days, one writer at a time."""
-    return shown_in(business, layer, kinds) | {
+    return shown_in(business, key, kinds, columns, **metadata) | {
         "backfill_policy": dg.BackfillPolicy.single_run(),
         "pool": POOL,
     }
@@ -121,7 +128,7 @@ def report_day(
     context: dg.AssetExecutionContext, key: dg.AssetKey, day: dt.date, rows: int, more: Mapping[str, Any]
 ) -> None:
     """The numbers of one day, from which the UI draws its plots."""
-    about = {"rows": rows, "dagster/partition_row_count": rows, **more}
+    about = {"dagster/partition_row_count": rows, **more}
     context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
 
 

@@ -23,6 +23,7 @@ from churn_orchestration.components.days import (
     wanted,
 )
 from churn_orchestration.components.judging import judge
+from churn_orchestration.components.shown import platform
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.warehouse import POOL, Tables, Warehouse
 
@@ -41,6 +42,13 @@ class ColumnSpec(dg.Model, dg.Resolvable):
     required: bool = Field(False, description="a row without it goes to quarantine")
     pii: Literal["drop", "hash"] | None = Field(None, description="drop it after raw, or keep a keyed hash")
     description: str = Field("", description="what it means, with its unit")
+
+    @property
+    def told(self) -> str:
+        """Its description; where there is none, what its type tells; and what becomes of personal data."""
+        words = self.description or ("UTC" if self.type.startswith("timestamp") else "")
+        fate = {"drop": "personal: stays behind in raw", "hash": "personal: a keyed hash from bronze on"}
+        return "; ".join(filter(None, [words, fate.get(self.pii or "", "")]))
 
     @field_validator("name")
     @classmethod
@@ -140,6 +148,35 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         where = tuple(self.where.items())
         return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone)
 
+    def raw_columns(self) -> list[dg.TableColumn]:
+        """The declared columns as they land; a file may bring more."""
+        landed = [
+            dg.TableColumn(c.source or c.name, "text", f"{c.told} (as it came)".lstrip())
+            for c in self.columns
+        ]
+        error = dg.TableColumn("_error", "text", "what is wrong with a malformed line; null of a sound one")
+        return [*landed, *platform("_file", "_line"), error, *platform("known_on", "_partition")]
+
+    def bronze_columns(self) -> list[dg.TableColumn]:
+        """The declared columns, typed."""
+        kept = [
+            dg.TableColumn(
+                c.name,
+                c.type,
+                c.told,
+                dg.TableColumnConstraints(nullable=not (c.required or c.name in self.key)),
+            )
+            for c in self.columns
+            if c.pii != "drop" and c.name != "day"
+        ]
+        return [*kept, *platform("day", "known_on", "_partition", "_file", "_line")]
+
+    def quarantine_columns(self) -> list[dg.TableColumn]:
+        """Those of raw, with the rule."""
+        rule = dg.TableColumn("rule", "text", "the first rule that the record breaks, e.g. type:amount_usd")
+        detail = dg.TableColumn("detail", "text", "what is wrong with a malformed line")
+        return [*(c for c in self.raw_columns() if c.name != "_error"), rule, detail]
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
         business = Business.holding(context.path)
@@ -150,14 +187,14 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         raw, bronze, quarantine = (
             dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
         )
-        about = self.description or f"The source {self.name}."
+        meaning = self.description or f"The source {self.name}."
 
         @dg.asset(
             key=raw,
-            description=f"{about}\n\nOne row per landed record, as it came, with its file and line.",
+            description=f"One row per landed record, as it came, with its file and line.\n\n{meaning}",
             check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
             code_version=declaration,
-            **daily(business, "raw", {"file" if self.files else "sql", "duckdb"}),
+            **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
         )
         def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             days = wanted(context)
@@ -165,23 +202,28 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
                 yield self._files_complete(raw, landed, business)
-                drawn = {"rows_by_day": self._rows_by_day(tables, days)}
+                drawn = {"picture_rows_by_day": self._rows_by_day(tables, days)}
                 yield from settle(
                     context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn
                 )
 
-        shown = {
-            layer: shown_in(business, layer, {"duckdb"}) | {"code_version": declaration}
-            for layer in ("bronze", "quarantine")
-        }
-        refused = f"One row per refused record of {self.name}, with the rule that refused it."
-        valid = f"{about}\n\nOne row per valid record, typed, under its declared names."
+        refused = f"One row per refused record of {self.name}, as it came, with the rule that refused it."
+        valid = f"One row per valid record, typed, under its declared names.\n\n{meaning}"
 
         @dg.multi_asset(
             name=f"bronze_{self.name}",
             specs=[
-                dg.AssetSpec(bronze, deps=[raw], description=valid, **shown["bronze"]),
-                dg.AssetSpec(quarantine, deps=[raw], description=refused, **shown["quarantine"]),
+                dg.AssetSpec(
+                    key,
+                    deps=[raw],
+                    description=description,
+                    code_version=declaration,
+                    **shown_in(business, key, {"duckdb"}, columns),
+                )
+                for key, description, columns in (
+                    (bronze, valid, self.bronze_columns()),
+                    (quarantine, refused, self.quarantine_columns()),
+                )
             ],
             check_specs=[
                 accepted_spec(bronze),
@@ -205,7 +247,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 for day, rows in judgement.quarantined.items():
                     report_day(context, quarantine, day, rows, {})
                 if judgement.quarantined:
-                    drawn = {"quarantined_by_rule": self._quarantined_by_rule(tables)}
+                    drawn = {"picture_quarantined_by_rule": self._quarantined_by_rule(tables)}
                     hang(context, quarantine, max(judgement.quarantined), drawn)
                 yield from settle(
                     context,

@@ -1,7 +1,7 @@
 """Every .sql beside the YAML is a table of that layer: one select, upstreams read from it by sqlglot."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,8 @@ from churn_orchestration.components.days import (
     table_of,
     wanted,
 )
+from churn_orchestration.components.shown import selected
+from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.warehouse import Warehouse, within
 
 PARTITION = "_partition"
@@ -40,6 +42,7 @@ class SqlTable:
     select: str
     description: str
     upstream: tuple[str, ...]
+    columns: tuple[str, ...]
 
     @classmethod
     def read(cls, path: Path) -> "SqlTable":
@@ -71,7 +74,8 @@ class SqlTable:
             raise BusinessError(
                 f"{path}: reads no table; name upstreams with their layer, such as bronze.orders"
             )
-        return cls(path, text.rstrip().rstrip(";"), _opening_comment(text), tuple(upstream))
+        columns = () if "*" in carried else tuple(carried)  # of a star, those of the tables it names
+        return cls(path, text.rstrip().rstrip(";"), _opening_comment(text), tuple(upstream), columns)
 
 
 def _opening_comment(text: str) -> str:
@@ -92,10 +96,16 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
         """One asset per .sql file, named after it."""
         business = Business.holding(context.path)
         tables = [SqlTable.read(path) for path in sorted(context.path.glob("*.sql"))]
-        return dg.Definitions(assets=[_asset(business, self.layer, table) for table in tables])
+        sources = context.component_tree.get_all_components(of_type=SourceTable)
+        known = {f"bronze.{s.name}": {column.name: column for column in s.bronze_columns()} for s in sources}
+        return dg.Definitions(assets=[_asset(business, self.layer, table, known) for table in tables])
 
 
-def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefinition:
+def _asset(
+    business: Business, layer: str, table: SqlTable, known: Mapping[str, Mapping[str, dg.TableColumn]]
+) -> dg.AssetsDefinition:
+    upstream = {name: column for source in table.upstream for name, column in known.get(source, {}).items()}
+    columns = selected(table.columns or list(upstream), table.description, upstream)
     key = dg.AssetKey([layer, table.path.stem])
     declaration = digest(table.select)
 
@@ -105,8 +115,7 @@ def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefiniti
         description=f"{table.description}\n\n```sql\n{table.select}\n```",
         check_specs=[accepted_spec(key)],
         code_version=declaration,
-        metadata={"declared_in": str(table.path)},
-        **daily(business, layer, {"sql", "duckdb"}),
+        **daily(business, key, {"sql", "duckdb"}, columns, declared_in=str(table.path)),
     )
     def sql_table(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         days = wanted(context)

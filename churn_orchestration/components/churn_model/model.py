@@ -14,6 +14,7 @@ from churn_orchestration.churn import decisions
 from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.days import shown_pictures
+from churn_orchestration.components.shown import about
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
 
@@ -169,10 +170,32 @@ def publish_models(tables: Tables, question: str) -> None:
     tables.publish()
 
 
-_METRICS = (
-    "auc", "average_precision", "log_loss", "brier", "calibration_error", "lift_top_decile",
-    "recall_top_decile", "base_rate",
-)  # fmt: skip
+METRIC_WORDS = {
+    "auc": "area under the ROC curve on later days, 0.5 is chance",
+    "average_precision": "area under precision over recall on later days; chance is the base rate",
+    "log_loss": "mean negative log likelihood on later days, nats, lower is better",
+    "brier": "mean squared error of the probability on later days, lower is better",
+    "calibration_error": "mean gap between forecast and churn rate in ten bins on later days, 0 to 1",
+    "lift_top_decile": "churn rate of the riskiest tenth over that of all, on later days",
+    "recall_top_decile": "share of the churners among the riskiest tenth, on later days",
+    "base_rate": "churn rate of the later days, 0 to 1",
+}
+_METRICS = tuple(METRIC_WORDS)
+
+
+def _columns() -> list[dg.TableColumn]:
+    told = {
+        "model_version": ("text", "hash of snapshot, settings and code: the same triple, the same version"),
+        "cutoff": ("date", "what was knowable at the end of this day trained it"),
+        "learner": ("text", "what is served"),
+        "decision": ("text", "promote, refuse or backtest"),
+        "reason": ("text", "why, with the paired difference in log loss and its 95 % interval"),
+        "trigger": ("text", "who or what asked for the decision"),
+        "mlflow_version": ("text", "its number in the MLflow registry"),
+    }
+    measured = [dg.TableColumn(name, "double", METRIC_WORDS[name]) for name in _METRICS]
+    number = dg.TableColumn("sequence", "bigint", "its place in the ledger")
+    return [*(dg.TableColumn(name, *words) for name, words in told.items()), *measured, number]
 
 
 def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
@@ -182,8 +205,8 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(["snapshots", asked.name])],
-        description="One candidate per cut-off: graded on later, purged as_ofs, then refitted on all "
-        f"matured ones.\n\n{asked.sentence()} Served: {asked.learner}.",
+        description="One row per decision on a candidate. Each cut-off has one candidate: graded on later, "
+        f"purged as_ofs, then refitted on all matured ones.\n\n{asked.sentence()} Served: {asked.learner}.",
         check_specs=[
             dg.AssetCheckSpec(
                 "promoted", asset=key, description="It beats the rules and a constant on later days."
@@ -193,6 +216,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         owners=business.settings.owners,
         kinds={"mlflow", "scikitlearn"},
         partitions_def=business.cutoffs,
+        metadata=about(business, key, _columns()),
         pool=POOL,
     )
     def model(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
@@ -204,18 +228,20 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         yield dg.MaterializeResult(
             metadata={
                 "model_version": record["model_version"],
+                "mlflow_model": f"models:/{asked.name}/{record['mlflow_version']}",
+                "mlflow_ui": dg.MetadataValue.md(f"`mlflow ui --backend-store-uri {tracking.uri}`"),
                 "decision": record["decision"],
                 "reason": record["reason"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
                 **shown_pictures(
                     {
-                        "calibration_and_gain": pictures.quality(record),
-                        "what_moves_it": pictures.influences(record["influences"]),
+                        "picture_calibration_and_gain": pictures.quality(record),
+                        "picture_what_moves_it": pictures.influences(record["influences"]),
                     }
                 ),
                 "dagster/partition_row_count": record["rows"],
             }
-            | {name: found["value"] for name, found in report.items() if isinstance(found, dict)},
+            | {name: round(found["value"], 4) for name, found in report.items() if isinstance(found, dict)},
             check_results=[
                 dg.AssetCheckResult(
                     check_name="promoted",

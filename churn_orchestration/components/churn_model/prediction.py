@@ -13,6 +13,7 @@ from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.model import record_of
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
+from churn_orchestration.components.shown import keys
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
@@ -147,6 +148,23 @@ def catalogue_words(tables: Tables, asked: "AskedQuestion") -> "pd.DataFrame":
     return tables.db.execute(f"from {asked.gold}_catalogue").df().set_index("feature")
 
 
+def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
+    told = {
+        "churn_probability": ("double", f"probability of churn, 0 to 1. {asked.sentence()}"),
+        "band": ("text", "low, medium, high or critical, by probability"),
+        "reasons": (
+            "text[]",
+            "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it",
+        ),
+        "model_version": ("text", "the model that scored the row, or rules"),
+        "label_known_on": ("date", "the day on which it is known whether the forecast came true"),
+        "days_since_last": ("bigint", f"days since the last {asked.question.activity.noun}; null: never"),
+        "recent_value": ("double", f"what the entity was worth of late: {asked.value}"),
+        "backtest": ("boolean", "true: scored in hindsight by a look back; false: a forecast of that day"),
+    }
+    return [*keys(asked.question.entity), *(dg.TableColumn(name, *words) for name, words in told.items())]
+
+
 def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """predictions/<question>, one partition a day."""
     key = dg.AssetKey(["predictions", asked.name])
@@ -169,7 +187,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             ),
         ],
         code_version=digest(asked),
-        **daily(business, "predictions", {"parquet", "scikitlearn"}),
+        **daily(business, key, {"parquet", "scikitlearn"}, _columns(asked)),
     )
     def predictions(
         context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
@@ -185,7 +203,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 description=f"no data in the observation window of {', '.join(empty)}" if empty else None,
             )
             about = {day: _version(tables, asked.name, day) | _shape(tables, asked.name, day) for day in rows}
-            drawn = {"scores_by_band": _scores_by_band(tables, asked.name, max(rows))} if rows else {}
+            drawn = {"picture_scores_by_band": _scores_by_band(tables, asked.name, max(rows))} if rows else {}
             yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about, drawn)
 
     return predictions
@@ -198,7 +216,7 @@ def _shape(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
         f"from {literal(tables.day_file(f'predictions.{question}', day))}"
     )
     counted = {"high_count": high, "critical_count": critical}
-    return counted if mean is None else {"mean_churn_probability": mean} | counted
+    return counted if mean is None else {"mean_churn_probability": round(mean, 4)} | counted
 
 
 def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:

@@ -15,6 +15,7 @@ from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.labels import Question, labelled, population
 from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.feature_table import feature_declaration
+from churn_orchestration.components.shown import about, feature_columns, keys
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
 
 if TYPE_CHECKING:
@@ -123,6 +124,16 @@ def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict
     return differing
 
 
+def _columns(question: Question) -> list[dg.TableColumn]:
+    entity, as_of = keys(question.entity)
+    outcome = [
+        dg.TableColumn("label", "boolean", "true: churned"),
+        dg.TableColumn("label_known_on", "date", "the day at whose end the outcome of as_of is known"),
+        dg.TableColumn("cutoff", "date", "the day at whose end all of this was knowable"),
+    ]
+    return [entity, as_of, *outcome, *feature_columns(catalogue(question.features))]
+
+
 def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """snapshots/<question>, one partition a cut-off, and the check that training saw what scoring saw."""
     question = asked.question
@@ -142,6 +153,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         owners=business.settings.owners,
         kinds={"parquet"},
         partitions_def=business.cutoffs,
+        metadata=about(business, key, _columns(question)),
         pool=POOL,
     )
     def snapshot(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -152,11 +164,12 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             tables.publish()
         newest = manifest["as_ofs"][-1]
         rows = {
-            "rows": manifest["rows"],
             "dagster/partition_row_count": manifest["rows"],
             "population": newest["rows"],
-            "churn_rate": newest["churn_rate"],
-        } | shown_pictures({"churn_by_as_of": pictures.churn_by_as_of(question.name, manifest["as_ofs"])})
+            "churn_rate": round(newest["churn_rate"], 4),
+        } | shown_pictures(
+            {"picture_churn_by_as_of": pictures.churn_by_as_of(question.name, manifest["as_ofs"])}
+        )
         yield dg.MaterializeResult(
             metadata=rows | {name: manifest[name] for name in ("sha256", "file", "as_ofs")},
             check_results=[
