@@ -40,7 +40,10 @@ def daily(
 def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     """The check that names the days a table refused."""
     return dg.AssetCheckSpec(
-        ACCEPTED, asset=key, description="Every day of the run stands; refused days are named."
+        ACCEPTED,
+        asset=key,
+        description="Every day of the run stands; refused days are named. Mend the file of a refused day and "
+        "run it again, or waive it: `churn waive`.",
     )
 
 

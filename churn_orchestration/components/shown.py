@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -59,24 +60,29 @@ def feature_columns(features: Iterable[Feature]) -> list[dg.TableColumn]:
     """The features: formula, window, unit, and how null reads."""
     return [
         dg.TableColumn(
-            f.name, "double", f"{f.formula}, {f.window or ALL_TIME}; {f.unit}; null: {f.null_means}"
+            f.name,
+            "double" if "double" in f.sql else "bigint",
+            f"{f.formula}, {f.window or ALL_TIME}; {f.unit}; null: {f.null_means}",
         )
         for f in features
     ]
 
 
 def selected(
-    names: Iterable[str], comment: str, upstream: Mapping[str, dg.TableColumn]
+    names: Iterable[str],
+    comment: str,
+    upstream: Mapping[str, dg.TableColumn],
+    types: Mapping[str, str] = MappingProxyType({}),
 ) -> list[dg.TableColumn]:
     """The columns of a select, worded by its comment (``-- amount_usd: US dollars.``), else as upstream.
 
-    A column that is computed has no type until the table is made.
+    The type of a computed column is known once the table is made: ``types``.
     """
     told = dict(re.findall(r"(?<![\w.])(\w+): ([^.;]+)", comment))
     known = {name: platform(name)[0] for name in PLATFORM} | dict(upstream)
     computed = dg.TableColumn("", "computed")
     return [
-        dg.TableColumn(name, found.type, told.get(name) or found.description)
+        dg.TableColumn(name, types.get(name, found.type).lower(), told.get(name) or found.description)
         for name in names
         for found in [known.get(name, computed)]
     ]

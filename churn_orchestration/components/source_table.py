@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import dagster as dg
@@ -23,7 +23,7 @@ from churn_orchestration.components.days import (
     wanted,
 )
 from churn_orchestration.components.judging import judge
-from churn_orchestration.components.shown import platform
+from churn_orchestration.components.shown import PLATFORM, platform
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.warehouse import POOL, Tables, Warehouse
 
@@ -42,13 +42,6 @@ class ColumnSpec(dg.Model, dg.Resolvable):
     required: bool = Field(False, description="a row without it goes to quarantine")
     pii: Literal["drop", "hash"] | None = Field(None, description="drop it after raw, or keep a keyed hash")
     description: str = Field("", description="what it means, with its unit")
-
-    @property
-    def told(self) -> str:
-        """Its description; where there is none, what its type tells; and what becomes of personal data."""
-        words = self.description or ("UTC" if self.type.startswith("timestamp") else "")
-        fate = {"drop": "personal: stays behind in raw", "hash": "personal: a keyed hash from bronze on"}
-        return "; ".join(filter(None, [words, fate.get(self.pii or "", "")]))
 
     @field_validator("name")
     @classmethod
@@ -148,22 +141,26 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         where = tuple(self.where.items())
         return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone)
 
+    def _told(self, column: ColumnSpec) -> str:
+        """A column's description; where there is none, what else is declared of it."""
+        key = "identifies a row" if len(self.key) == 1 else "part of the key"
+        words = column.description or (key if column.name in self.key else "")
+        fate = {"drop": "personal: stays behind in raw", "hash": "personal: a keyed hash from bronze on"}
+        return "; ".join(filter(None, [words, fate.get(column.pii or "", "")]))
+
     def raw_columns(self) -> list[dg.TableColumn]:
         """The declared columns as they land; a file may bring more."""
-        landed = [
-            dg.TableColumn(c.source or c.name, "text", f"{c.told} (as it came)".lstrip())
-            for c in self.columns
-        ]
+        landed = [dg.TableColumn(c.source or c.name, "text", self._told(c)) for c in self.columns]
         error = dg.TableColumn("_error", "text", "what is wrong with a malformed line; null of a sound one")
-        return [*landed, *platform("_file", "_line"), error, *platform("known_on", "_partition")]
+        return [*landed, *platform("_line"), error, *platform("_file", "_partition", "known_on")]
 
     def bronze_columns(self) -> list[dg.TableColumn]:
         """The declared columns, typed."""
         kept = [
             dg.TableColumn(
                 c.name,
-                c.type,
-                c.told,
+                {"id": "text", "integer": "bigint", "decimal": "decimal(18,4)"}.get(c.type, c.type),
+                self._told(c) or ("UTC" if c.type.startswith("timestamp") else ""),
                 dg.TableColumnConstraints(nullable=not (c.required or c.name in self.key)),
             )
             for c in self.columns
@@ -172,10 +169,15 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         return [*kept, *platform("day", "known_on", "_partition", "_file", "_line")]
 
     def quarantine_columns(self) -> list[dg.TableColumn]:
-        """Those of raw, with the rule."""
-        rule = dg.TableColumn("rule", "text", "the first rule that the record breaks, e.g. type:amount_usd")
-        detail = dg.TableColumn("detail", "text", "what is wrong with a malformed line")
-        return [*(c for c in self.raw_columns() if c.name != "_error"), rule, detail]
+        """Those of raw, with the rule; personal data are hidden."""
+        landed = [column for column in self.raw_columns() if column.name not in (*PLATFORM, "_error")]
+        broken = [
+            dg.TableColumn(
+                "rule", "text", "the first rule that the record breaks, e.g. required:customer_id"
+            ),
+            dg.TableColumn("detail", "text", "what is wrong with a malformed line"),
+        ]
+        return [*landed, *broken, *platform("known_on", "_file", "_line", "_partition")]
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
@@ -202,7 +204,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
                 yield self._files_complete(raw, landed, business)
-                drawn = {"picture_rows_by_day": self._rows_by_day(tables, days)}
+                drawn = {"picture_rows_by_day": self._rows_by_day(tables, "raw", days, landed.refused)}
                 yield from settle(
                     context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn
                 )
@@ -258,6 +260,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     judgement.refused,
                     [f"raw.{self.name}"],
                     judgement.metadata(),
+                    {"picture_rows_by_day": self._rows_by_day(tables, "bronze", days, judgement.refused)},
                 )
                 yield dg.MaterializeResult(asset_key=quarantine)
 
@@ -277,10 +280,16 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 landed.refused.setdefault(max(day, business.start), f"no file for {day} ({self.files})")
         return landed
 
-    def _rows_by_day(self, tables: Tables, days: list[dt.date]) -> str | None:
-        rows = tables.rows(f"select known_on, count(*) from raw.{self.name} group by 1 order by 1")
-        refused = tables.refused(f"bronze.{self.name}", days[-1])  # those of this run are judged anew
-        return pictures.rows_by_day(f"raw.{self.name}", dict(rows), sorted(set(refused) - set(days)))
+    def _rows_by_day(
+        self, tables: Tables, layer: str, days: list[dt.date], refused: Iterable[dt.date]
+    ) -> str | None:
+        """``refused``: of the ``days`` of this run; what is on record of them is of an earlier one."""
+        table = f"{layer}.{self.name}"
+        found = tables.columns(table)
+        rows = tables.rows(f"select known_on, count(*) from {table} group by 1") if found else []
+        now = {day for day in refused if not tables.is_waived(table, day)}
+        before = set(tables.refused(table, dt.date.max)) - set(days)
+        return pictures.rows_by_day(table, dict(rows), sorted(before | now))
 
     def _quarantined_by_rule(self, tables: Tables) -> str | None:
         rows = f"select known_on, rule, count(*) from quarantine.{self.name} group by all order by all"

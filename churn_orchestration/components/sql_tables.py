@@ -1,6 +1,7 @@
 """Every .sql beside the YAML is a table of that layer: one select, upstreams read from it by sqlglot."""
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,10 @@ def _opening_comment(text: str) -> str:
     return "\n".join(lines)
 
 
+def _below_comment(select: str) -> str:
+    return "\n".join(itertools.dropwhile(lambda line: line.startswith("--"), select.lstrip().splitlines()))
+
+
 class SqlTables(dg.Component, dg.Model, dg.Resolvable):
     """The .sql files beside this YAML, each a daily table of the layer."""
 
@@ -112,7 +117,7 @@ def _asset(
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(name.split(".")) for name in table.upstream],
-        description=f"{table.description}\n\n```sql\n{table.select}\n```",
+        description=f"{table.description}\n\n```sql\n{_below_comment(table.select)}\n```",
         check_specs=[accepted_spec(key)],
         code_version=declaration,
         **daily(business, key, {"sql", "duckdb"}, columns, declared_in=str(table.path)),
@@ -132,6 +137,10 @@ def _asset(
                 raise BusinessError(f"{table.path}: {told}") from None
             if refused and tables.columns(name):
                 tables.replace_days(name, refused, f"from {name} limit 0")
-            yield from settle(context, tables, key, declaration, rows, refused, table.upstream)
+            made = dg.TableSchema(
+                selected(tables.columns(name), table.description, upstream, tables.columns(name))
+            )
+            about = {max(rows): {"dagster/column_schema": made}} if rows else {}
+            yield from settle(context, tables, key, declaration, rows, refused, table.upstream, about)
 
     return sql_table
