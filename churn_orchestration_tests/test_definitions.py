@@ -113,7 +113,7 @@ def test_every_table_says_its_grain_its_columns_and_how_to_look_at_it(demo: dg.D
         assert (spec.description or "").startswith("One row per "), name
         assert schema.columns, name
         assert spec.metadata["dagster/table_name"] == name
-        assert f"from demo.{name} " in spec.metadata["sql_to_paste"].md_str
+        assert f"from demo.{name} limit 100;" in (spec.description or "")
 
 
 def test_a_column_tells_its_unit_from_the_contract_on(demo: dg.Definitions) -> None:

@@ -123,3 +123,7 @@ def test_the_newest_bar_is_a_whole_one_and_no_row_is_lost() -> None:
     assert edges[-1] - edges[-2] == 7
     assert sum(rows) == sum(TWO_YEARS.values())
     assert rows[-1] == sum(TWO_YEARS[day] for day in days_between(dt.date(2024, 2, 24), DAY))
+
+
+def test_a_dollar_in_a_name_is_a_dollar() -> None:
+    assert "where:cost_$_or_$" in svg(pictures.quarantined_by_rule("orders", [(DAY, "where:cost_$_or_$", 1)]))

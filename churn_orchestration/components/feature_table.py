@@ -15,7 +15,7 @@ from churn_orchestration.churn.catalogue import Feature, catalogue
 from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
-from churn_orchestration.components.shown import feature_columns, keys
+from churn_orchestration.components.shown import feature_columns, keys, look
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 _NAME = r"^[a-z][a-z0-9_]*$"
@@ -119,7 +119,8 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             key=key,
             deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
             description=f"One row per {self.entity} and as_of: {len(features)} features from the rows with "
-            f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}",
+            f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
+            f"{look(business, key)}",
             check_specs=[accepted_spec(key)],
             code_version=feature_declaration(declared),
             **daily(business, key, {"duckdb", "parquet"}, [*keys(self.entity), *feature_columns(features)]),

@@ -25,15 +25,19 @@ PLATFORM = {
 
 def about(business: Business, key: dg.AssetKey, columns: Iterable[dg.TableColumn]) -> dict[str, Any]:
     """The metadata of a table's definition."""
+    ends = business.settings.end_date
+    return {
+        "dagster/table_name": ".".join(key.path),
+        "dagster/column_schema": dg.TableSchema(list(columns)),
+    } | ({"data_end_on": str(ends)} if ends else {})
+
+
+def look(business: Business, key: dg.AssetKey) -> str:
+    """SQL to paste, the end of a description: in the table of metadata a long path hides its neighbours."""
     layer, table = key.path
     file = business.state / ("warehouse.duckdb" if layer in IN_WAREHOUSE else DOOR)
     sql = f"attach '{file}' as {business.name} (read_only);\nfrom {business.name}.{layer}.{table} limit 100;"
-    ends = business.settings.end_date
-    return {
-        "dagster/table_name": f"{layer}.{table}",
-        "dagster/column_schema": dg.TableSchema(list(columns)),
-        "sql_to_paste": dg.MetadataValue.md(f"```sql\n{sql}\n```"),
-    } | ({"data_end_on": str(ends)} if ends else {})
+    return f"\n\nTo look at it:\n```sql\n{sql}\n```"
 
 
 def freshness(business: Business) -> dg.FreshnessPolicy | None:

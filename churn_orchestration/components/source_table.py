@@ -23,7 +23,7 @@ from churn_orchestration.components.days import (
     wanted,
 )
 from churn_orchestration.components.judging import judge
-from churn_orchestration.components.shown import PLATFORM, platform
+from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.warehouse import POOL, Tables, Warehouse
 
@@ -193,7 +193,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
 
         @dg.asset(
             key=raw,
-            description=f"One row per landed record, as it came, with its file and line.\n\n{meaning}",
+            description=f"One row per landed record, as it came, with its file and line.\n\n{meaning}"
+            f"{look(business, raw)}",
             check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
             code_version=declaration,
             **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
@@ -218,7 +219,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 dg.AssetSpec(
                     key,
                     deps=[raw],
-                    description=description,
+                    description=description + look(business, key),
                     code_version=declaration,
                     **shown_in(business, key, {"duckdb"}, columns),
                 )

@@ -24,7 +24,7 @@ from churn_orchestration.components.days import (
     table_of,
     wanted,
 )
-from churn_orchestration.components.shown import selected
+from churn_orchestration.components.shown import look, selected
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.warehouse import Warehouse, within
 
@@ -117,7 +117,8 @@ def _asset(
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(name.split(".")) for name in table.upstream],
-        description=f"{table.description}\n\n```sql\n{_below_comment(table.select)}\n```",
+        description=f"{table.description}\n\n```sql\n{_below_comment(table.select)}\n```"
+        f"{look(business, key)}",
         check_specs=[accepted_spec(key)],
         code_version=declaration,
         **daily(business, key, {"sql", "duckdb"}, columns, declared_in=str(table.path)),

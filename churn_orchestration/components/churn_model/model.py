@@ -14,7 +14,7 @@ from churn_orchestration.churn import decisions
 from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.days import shown_pictures
-from churn_orchestration.components.shown import about
+from churn_orchestration.components.shown import about, look
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
 
@@ -206,7 +206,9 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         key=key,
         deps=[dg.AssetKey(["snapshots", asked.name])],
         description="One row per decision on a candidate. Each cut-off has one candidate: graded on later, "
-        f"purged as_ofs, then refitted on all matured ones.\n\n{asked.sentence()} Served: {asked.learner}.",
+        f"purged as_ofs, then refitted on all matured ones.\n\n{asked.sentence()} Served: {asked.learner}."
+        f"{look(business, key)}\n"
+        f"```sh\nmlflow ui --backend-store-uri {Tracking(state=str(business.state)).uri}\n```",
         check_specs=[
             dg.AssetCheckSpec(
                 "promoted", asset=key, description="It beats the rules and a constant on later days."
@@ -229,7 +231,6 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
             metadata={
                 "model_version": record["model_version"],
                 "mlflow_model": f"models:/{asked.name}/{record['mlflow_version']}",
-                "mlflow_ui": dg.MetadataValue.md(f"`mlflow ui --backend-store-uri {tracking.uri}`"),
                 "decision": record["decision"],
                 "reason": record["reason"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),

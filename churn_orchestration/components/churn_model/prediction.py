@@ -13,7 +13,7 @@ from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.model import record_of
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
-from churn_orchestration.components.shown import keys
+from churn_orchestration.components.shown import keys, look
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
@@ -179,7 +179,8 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             dg.AssetDep(dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()),
         ],
         description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."
-        f"\n\n{asked.sentence()} The champion of the day scores it; before any model, the rules do.",
+        f"\n\n{asked.sentence()} The champion of the day scores it; before any model, the rules do."
+        + look(business, key),
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(

@@ -15,7 +15,7 @@ from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.labels import Question, labelled, population
 from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.feature_table import feature_declaration
-from churn_orchestration.components.shown import about, feature_columns, keys
+from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         key=key,
         deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
         description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the "
-        f"end of the cut-off day.\n\n{asked.sentence()}",
+        f"end of the cut-off day.\n\n{asked.sentence()}{look(business, key)}",
         check_specs=[dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True)],
         group_name="snapshots",
         owners=business.settings.owners,
