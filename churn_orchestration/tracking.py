@@ -24,6 +24,11 @@ class Tracking(dg.ConfigurableResource):
 
     state: str
 
+    @property
+    def uri(self) -> str:
+        """The address of the store, as MLflow takes it."""
+        return f"sqlite:///{Path(self.state) / 'mlflow' / 'mlflow.db'}"
+
     def client(self) -> "MlflowClient":
         """A client of the store; makes the store where there is none."""
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
@@ -33,8 +38,8 @@ class Tracking(dg.ConfigurableResource):
             logging.getLogger(name).setLevel(logging.ERROR)
         folder = Path(self.state) / "mlflow"
         folder.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-        mlflow.set_registry_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
         return mlflow.MlflowClient()
 
     @contextmanager

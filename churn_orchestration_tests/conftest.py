@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from churn_orchestration.automation import DAILY_LAYERS
@@ -167,6 +168,18 @@ class Shop:
         """Run the real job over days of January 2024, in process."""
         with at_work(self.business) as work:
             return work.refresh(JAN[first], JAN[first if last is None else last], layers)
+
+
+def metadata(shop: Shop, asset: str, day: dt.date) -> dict[str, dg.MetadataValue]:
+    """What the UI shows with the latest materialization of a day; empty where there is none."""
+    with at_work(shop.business) as work:
+        events = work.instance.fetch_materializations(
+            dg.AssetRecordsFilter(
+                asset_key=dg.AssetKey(asset.split("/")), asset_partitions=[day.isoformat()]
+            ),
+            limit=1,
+        )
+    return dict(events.records[0].asset_materialization.metadata) if events.records else {}
 
 
 def _record(tables: Tables, table: str, rows: dict[dt.date, int], refused: dict[dt.date, str]) -> None:

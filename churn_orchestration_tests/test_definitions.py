@@ -1,5 +1,6 @@
 """The location as the server loads it, its jobs, schedule and sensor."""
 
+import datetime as dt
 from pathlib import Path
 
 import dagster as dg
@@ -127,3 +128,38 @@ def test_two_businesses_live_side_by_side(tmp_path: Path) -> None:
     assert sorted(path.name for path in one.business.state.rglob("*.parquet")) == before
     assert one.rows("select count(*) from silver.orders") == [(5,)]
     assert two.rows("select count(*) from silver.orders") == [(3,)]
+
+
+def _specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {".".join(spec.key.path): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_every_table_says_its_grain_its_columns_and_how_to_look_at_it(demo: dg.Definitions) -> None:
+    for name, spec in _specs(demo).items():
+        schema = spec.metadata["dagster/column_schema"]
+        assert (spec.description or "").startswith("One row per "), name
+        assert schema.columns, name
+        assert spec.metadata["dagster/table_name"] == name
+        assert f"from demo.{name} limit 100;" in (spec.description or "")
+
+
+def test_a_column_tells_its_unit_from_the_contract_on(demo: dg.Definitions) -> None:
+    for table in ("raw.orders", "bronze.orders", "quarantine.orders", "silver.orders"):
+        columns = {c.name: c for c in _specs(demo)[table].metadata["dagster/column_schema"].columns}
+        assert columns["amount_usd"].description == "US dollars", table
+    assert (
+        columns["day"].description == "calendar day of the order, UTC"
+    )  # by the comment of silver/orders.sql
+    assert columns["channel"].description == "web, app or store"  # by the contract
+
+
+def test_a_business_whose_data_go_on_wants_each_day_by_morning(tmp_path: Path, churn_data: Path) -> None:
+    shop = Shop(tmp_path / "shop", churn_data / "landing")
+    assert {spec.freshness_policy for spec in _specs(definitions_of(shop.business)).values()} == {None}
+    shop.change("business.yaml", "end_date: 2024-01-20", "timezone: Asia/Tokyo")
+    policies = {name: spec.freshness_policy for name, spec in _specs(definitions_of(shop.business)).items()}
+    assert {name for name, policy in policies.items() if policy is None} == {
+        "snapshots.churn_90d", "models.churn_90d",
+    }  # fmt: skip
+    by_six = dg.FreshnessPolicy.cron("0 6 * * *", dt.timedelta(hours=6), "Asia/Tokyo")
+    assert policies["bronze.orders"] == policies["predictions.churn_90d"] == by_six

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from churn_orchestration.churn import learners, metrics
+from churn_orchestration.churn import curves, learners, metrics
 from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD
 from churn_orchestration.churn.labels import STATIC, Question
@@ -101,7 +101,7 @@ def graded(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[st
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the recipe did on later days: the pooled report by forecaster, the folds, paired differences.
+    """How the recipe did on later days: pooled report by forecaster, folds, paired differences, curves.
 
     ``caveat`` says how it was graded where that was not on later days.
     """
@@ -109,7 +109,17 @@ class Evaluation:
     report: dict[str, dict[str, Any]]
     folds: list[Fold]
     differences: dict[str, dict[str, float]]
+    curves: dict[str, Any]
     caveat: str = ""
+
+
+def drawn(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, Any]:
+    """The curves of the same rows: calibration of the model, gain of the model and of any rules beside it."""
+    gains = {
+        name: curves.gain(frame["label"], forecasts[name]) for name in ("model", "rules") if name in forecasts
+    }
+    bins = curves.calibration(frame["label"], forecasts["model"], frame[entity])
+    return {"calibration": bins, "gain": gains}
 
 
 Forecasted = tuple[pd.DataFrame, pd.DataFrame]
@@ -172,4 +182,6 @@ def _pooled(question: Question, used: list[Fold], found: list[Forecasted], cavea
         for peer in ("rules", "constant")
         if peer in forecast
     }
-    return Evaluation(graded(test, forecast, question.entity), used, differences, caveat)
+    entity = question.entity
+    report, curved = graded(test, forecast, entity), drawn(test, forecast, entity)
+    return Evaluation(report, used, differences, curved, caveat)

@@ -7,24 +7,31 @@ from typing import Any
 import dagster as dg
 
 from churn_orchestration.business import Business
+from churn_orchestration.components.shown import about, freshness
 from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
 
 ACCEPTED, REFUSED = "accepted", "refused"
 
 
-def shown_in(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
-    """How the UI shows a daily table: its layer as the group, owners, kinds, partitions."""
+def shown_in(
+    business: Business, key: dg.AssetKey, kinds: set[str], columns: Iterable[dg.TableColumn], **metadata: str
+) -> dict[str, Any]:
+    """How the UI shows a daily table: group, owners, kinds, partitions, columns, freshness."""
     return {
-        "group_name": layer,
+        "group_name": key.path[0],
         "owners": business.settings.owners,
         "kinds": kinds,
         "partitions_def": business.days,
+        "metadata": about(business, key, columns) | metadata,
+        "freshness_policy": freshness(business),
     }
 
 
-def daily(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
+def daily(
+    business: Business, key: dg.AssetKey, kinds: set[str], columns: Iterable[dg.TableColumn], **metadata: str
+) -> dict[str, Any]:
     """The options of a daily asset: one run for a range of days, one writer at a time."""
-    return shown_in(business, layer, kinds) | {
+    return shown_in(business, key, kinds, columns, **metadata) | {
         "backfill_policy": dg.BackfillPolicy.single_run(),
         "pool": POOL,
     }
@@ -33,7 +40,10 @@ def daily(business: Business, layer: str, kinds: set[str]) -> dict[str, Any]:
 def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     """The check that names the days a table refused."""
     return dg.AssetCheckSpec(
-        ACCEPTED, asset=key, description="Every day of the run stands; refused days are named."
+        ACCEPTED,
+        asset=key,
+        description="Every day of the run stands; refused days are named. Mend the file of a refused day and "
+        "run it again, or waive it: `churn waive`.",
     )
 
 
@@ -77,8 +87,11 @@ def settle(
     refused: Mapping[dt.date, str],
     upstream: Iterable[str] = (),
     metadata: Mapping[dt.date, Mapping[str, Any]] | None = None,
+    pictures: Mapping[str, str | None] | None = None,
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
+
+    ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept for ever.
 
     A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day
     refuses itself. Where not one day stands, the step fails.
@@ -95,8 +108,9 @@ def settle(
         tables.publish()
     still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
     for day, count in good.items():
-        about = {"dagster/partition_row_count": count, **(metadata or {}).get(day, {})}
-        context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
+        report_day(context, key, day, count, (metadata or {}).get(day, {}))
+    if good:
+        hang(context, key, max(good), pictures or {})
     for day, reason in still_refused.items():
         context.add_asset_metadata({REFUSED: reason}, asset_key=key, partition_key=day.isoformat())
         context.log.error(f"{table} {day} refused: {reason}")
@@ -110,4 +124,25 @@ def settle(
     if still_refused and not good:
         day, reason = next(iter(still_refused.items()))
         raise dg.Failure(f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False)
-    yield dg.MaterializeResult(asset_key=key, metadata={"rows": sum(good.values())})
+    yield dg.MaterializeResult(asset_key=key)
+
+
+def report_day(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, day: dt.date, rows: int, more: Mapping[str, Any]
+) -> None:
+    """The numbers of one day, from which the UI draws its plots."""
+    about = {"dagster/partition_row_count": rows, **more}
+    context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
+
+
+def hang(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, day: dt.date, pictures: Mapping[str, str | None]
+) -> None:
+    """Show pictures with one day of a table."""
+    if drawn := shown_pictures(pictures):
+        context.add_asset_metadata(drawn, asset_key=key, partition_key=day.isoformat())
+
+
+def shown_pictures(pictures: Mapping[str, str | None]) -> dict[str, Any]:
+    """Pictures as metadata; there is none where there was nothing to draw."""
+    return {name: dg.MetadataValue.md(picture) for name, picture in pictures.items() if picture}

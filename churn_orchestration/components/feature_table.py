@@ -16,6 +16,7 @@ from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
 from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.shown import feature_columns, keys, look
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 _NAME = r"^[a-z][a-z0-9_]*$"
@@ -182,12 +183,12 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         @dg.asset(
             key=key,
             deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
-            description=f"{self.description}\n\nOne row per {self.entity} and as_of: {len(features)} "
-            "features from the rows with day <= as_of and known_on <= as_of, and from nothing else.",
-            metadata={"dagster/column_schema": _column_schema(self.entity, features)},
+            description=f"One row per {self.entity} and as_of: {len(features)} features from the rows with "
+            f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
+            f"{look(business, key)}",
             check_specs=[accepted_spec(key)],
             code_version=feature_declaration(declared),
-            **daily(business, "gold", {"duckdb", "parquet"}),
+            **daily(business, key, {"duckdb", "parquet"}, [*keys(self.entity), *feature_columns(features)]),
         )
         def gold(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
@@ -233,20 +234,3 @@ def write_catalogue(tables: Tables, table: str, features: list[Feature]) -> None
     shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
     rows = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
     tables.db.execute(f"create or replace table {table}_catalogue as {rows}")
-
-
-ALL_TIME = "as of the day"
-
-
-def _column_schema(entity: str, features: list[Feature]) -> dg.TableSchema:
-    columns = [
-        dg.TableColumn(entity, "string", "whose row it is"),
-        dg.TableColumn("as_of", "date", "the last day whose data were seen, inclusive"),
-    ]
-    columns += [
-        dg.TableColumn(
-            f.name, "double", f"{f.formula}, {f.window or ALL_TIME}; {f.unit}; null: {f.null_means}"
-        )
-        for f in features
-    ]
-    return dg.TableSchema(columns)

@@ -2,18 +2,21 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
+from churn_orchestration import pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.days import (
     accepted_spec,
     daily,
+    hang,
+    report_day,
     require_initial_load,
     settle,
     shown_in,
@@ -21,6 +24,7 @@ from churn_orchestration.components.days import (
 )
 from churn_orchestration.components.judging import judge
 from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.warehouse import POOL, Tables, Warehouse
 
@@ -151,6 +155,44 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         where = tuple(self.where.items())
         return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone)
 
+    def _told(self, column: ColumnSpec) -> str:
+        """A column's description; where there is none, what else is declared of it."""
+        key = "identifies a row" if len(self.key) == 1 else "part of the key"
+        words = column.description or (key if column.name in self.key else "")
+        fate = {"drop": "personal: stays behind in raw", "hash": "personal: a keyed hash from bronze on"}
+        return "; ".join(filter(None, [words, fate.get(column.pii or "", "")]))
+
+    def raw_columns(self) -> list[dg.TableColumn]:
+        """The declared columns as they land; a file may bring more."""
+        landed = [dg.TableColumn(c.source or c.name, "text", self._told(c)) for c in self.columns]
+        error = dg.TableColumn("_error", "text", "what is wrong with a malformed line; null of a sound one")
+        return [*landed, *platform("_line"), error, *platform("_file", "_partition", "known_on")]
+
+    def bronze_columns(self) -> list[dg.TableColumn]:
+        """The declared columns, typed."""
+        kept = [
+            dg.TableColumn(
+                c.name,
+                {"id": "text", "integer": "bigint", "decimal": "decimal(18,4)"}.get(c.type, c.type),
+                self._told(c) or ("UTC" if c.type.startswith("timestamp") else ""),
+                dg.TableColumnConstraints(nullable=not (c.required or c.name in self.key)),
+            )
+            for c in self.columns
+            if c.pii != "drop" and c.name != "day"
+        ]
+        return [*kept, *platform("day", "known_on", "_partition", "_file", "_line")]
+
+    def quarantine_columns(self) -> list[dg.TableColumn]:
+        """Those of raw, with the rule; personal data are hidden."""
+        landed = [column for column in self.raw_columns() if column.name not in (*PLATFORM, "_error")]
+        broken = [
+            dg.TableColumn(
+                "rule", "text", "the first rule that the record breaks, e.g. required:customer_id"
+            ),
+            dg.TableColumn("detail", "text", "what is wrong with a malformed line"),
+        ]
+        return [*landed, *broken, *platform("known_on", "_file", "_line", "_partition")]
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
         business = Business.holding(context.path)
@@ -161,14 +203,15 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         raw, bronze, quarantine = (
             dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
         )
-        about = self.description or f"The source {self.name}."
+        meaning = self.description or f"The source {self.name}."
 
         @dg.asset(
             key=raw,
-            description=f"{about}\n\nOne row per landed record, as it came, with its file and line.",
+            description=f"One row per landed record, as it came, with its file and line.\n\n{meaning}"
+            f"{look(business, raw)}",
             check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
             code_version=declaration,
-            **daily(business, "raw", {"file" if self.files else "sql", "duckdb"}),
+            **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
         )
         def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             days = wanted(context)
@@ -176,20 +219,28 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
                 yield self._files_complete(raw, landed, business)
-                yield from settle(context, tables, raw, declaration, landed.rows, landed.refused)
+                drawn = {"picture_rows_by_day": self._rows_by_day(tables, "raw", days, landed.refused)}
+                yield from settle(
+                    context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn
+                )
 
-        shown = {
-            layer: shown_in(business, layer, {"duckdb"}) | {"code_version": declaration}
-            for layer in ("bronze", "quarantine")
-        }
-        refused = f"One row per refused record of {self.name}, with the rule that refused it."
-        valid = f"{about}\n\nOne row per valid record, typed, under its declared names."
+        refused = f"One row per refused record of {self.name}, as it came, with the rule that refused it."
+        valid = f"One row per valid record, typed, under its declared names.\n\n{meaning}"
 
         @dg.multi_asset(
             name=f"bronze_{self.name}",
             specs=[
-                dg.AssetSpec(bronze, deps=[raw], description=valid, **shown["bronze"]),
-                dg.AssetSpec(quarantine, deps=[raw], description=refused, **shown["quarantine"]),
+                dg.AssetSpec(
+                    key,
+                    deps=[raw],
+                    description=description + look(business, key),
+                    code_version=declaration,
+                    **shown_in(business, key, {"duckdb"}, columns),
+                )
+                for key, description, columns in (
+                    (bronze, valid, self.bronze_columns()),
+                    (quarantine, refused, self.quarantine_columns()),
+                )
             ],
             check_specs=[
                 accepted_spec(bronze),
@@ -211,8 +262,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 empty = dict.fromkeys(judgement.refused, 0)
                 tables.record(f"quarantine.{self.name}", "stored", empty | judgement.quarantined, declaration)
                 for day, rows in judgement.quarantined.items():
-                    about = {"dagster/partition_row_count": rows}
-                    context.add_asset_metadata(about, asset_key=quarantine, partition_key=day.isoformat())
+                    report_day(context, quarantine, day, rows, {})
+                if judgement.quarantined:
+                    drawn = {"picture_quarantined_by_rule": self._quarantined_by_rule(tables)}
+                    hang(context, quarantine, max(judgement.quarantined), drawn)
                 yield from settle(
                     context,
                     tables,
@@ -222,10 +275,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     judgement.refused,
                     [f"raw.{self.name}"],
                     judgement.metadata(),
+                    {"picture_rows_by_day": self._rows_by_day(tables, "bronze", days, judgement.refused)},
                 )
-                yield dg.MaterializeResult(
-                    asset_key=quarantine, metadata={"rows": sum(judgement.quarantined.values())}
-                )
+                yield dg.MaterializeResult(asset_key=quarantine)
 
         return dg.Definitions(assets=[raw_asset, bronze_asset])
 
@@ -242,6 +294,21 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             for day in landed.missing:
                 landed.refused.setdefault(max(day, business.start), f"no file for {day} ({self.files})")
         return landed
+
+    def _rows_by_day(
+        self, tables: Tables, layer: str, days: list[dt.date], refused: Iterable[dt.date]
+    ) -> str | None:
+        """``refused``: of the ``days`` of this run; what is on record of them is of an earlier one."""
+        table = f"{layer}.{self.name}"
+        found = tables.columns(table)
+        rows = tables.rows(f"select known_on, count(*) from {table} group by 1") if found else []
+        now = {day for day in refused if not tables.is_waived(table, day)}
+        before = set(tables.refused(table, dt.date.max)) - set(days)
+        return pictures.rows_by_day(table, dict(rows), sorted(before | now))
+
+    def _quarantined_by_rule(self, tables: Tables) -> str | None:
+        rows = f"select known_on, rule, count(*) from quarantine.{self.name} group by all order by all"
+        return pictures.quarantined_by_rule(self.name, tables.rows(rows))
 
     def _files_complete(self, key: dg.AssetKey, landed: Landed, business: Business) -> dg.AssetCheckResult:
         told = []

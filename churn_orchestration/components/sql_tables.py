@@ -1,7 +1,8 @@
 """Every .sql beside the YAML is a table of that layer: one select, upstreams read from it by sqlglot."""
 
 import datetime as dt
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from churn_orchestration.components.days import (
     wanted,
 )
 from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.shown import look, selected
+from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.warehouse import Warehouse, within
 
 PARTITION = "_partition"
@@ -41,6 +44,7 @@ class SqlTable:
     select: str
     description: str
     upstream: tuple[str, ...]
+    columns: tuple[str, ...]
 
     @classmethod
     def read(cls, path: Path) -> "SqlTable":
@@ -72,7 +76,8 @@ class SqlTable:
             raise BusinessError(
                 f"{path}: reads no table; name upstreams with their layer, such as bronze.orders"
             )
-        return cls(path, text.rstrip().rstrip(";"), _opening_comment(text), tuple(upstream))
+        columns = () if "*" in carried else tuple(carried)  # of a star, those of the tables it names
+        return cls(path, text.rstrip().rstrip(";"), _opening_comment(text), tuple(upstream), columns)
 
 
 def _opening_comment(text: str) -> str:
@@ -82,6 +87,10 @@ def _opening_comment(text: str) -> str:
             break
         lines.append(line.removeprefix("--").strip())
     return "\n".join(lines)
+
+
+def _below_comment(select: str) -> str:
+    return "\n".join(itertools.dropwhile(lambda line: line.startswith("--"), select.lstrip().splitlines()))
 
 
 @dg.scaffold_with(example(named=False, layer="silver"))
@@ -94,21 +103,27 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
         """One asset per .sql file, named after it."""
         business = Business.holding(context.path)
         tables = [SqlTable.read(path) for path in sorted(context.path.glob("*.sql"))]
-        return dg.Definitions(assets=[_asset(business, self.layer, table) for table in tables])
+        sources = context.component_tree.get_all_components(of_type=SourceTable)
+        known = {f"bronze.{s.name}": {column.name: column for column in s.bronze_columns()} for s in sources}
+        return dg.Definitions(assets=[_asset(business, self.layer, table, known) for table in tables])
 
 
-def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefinition:
+def _asset(
+    business: Business, layer: str, table: SqlTable, known: Mapping[str, Mapping[str, dg.TableColumn]]
+) -> dg.AssetsDefinition:
+    upstream = {name: column for source in table.upstream for name, column in known.get(source, {}).items()}
+    columns = selected(table.columns or list(upstream), table.description, upstream)
     key = dg.AssetKey([layer, table.path.stem])
     declaration = digest(table.select)
 
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(name.split(".")) for name in table.upstream],
-        description=f"{table.description}\n\n```sql\n{table.select}\n```",
+        description=f"{table.description}\n\n```sql\n{_below_comment(table.select)}\n```"
+        f"{look(business, key)}",
         check_specs=[accepted_spec(key)],
         code_version=declaration,
-        metadata={"declared_in": str(table.path)},
-        **daily(business, layer, {"sql", "duckdb"}),
+        **daily(business, key, {"sql", "duckdb"}, columns, declared_in=str(table.path)),
     )
     def sql_table(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         days = wanted(context)
@@ -125,6 +140,10 @@ def _asset(business: Business, layer: str, table: SqlTable) -> dg.AssetsDefiniti
                 raise BusinessError(f"{table.path}: {told}") from None
             if refused and tables.columns(name):
                 tables.replace_days(name, refused, f"from {name} limit 0")
-            yield from settle(context, tables, key, declaration, rows, refused, table.upstream)
+            made = dg.TableSchema(
+                selected(tables.columns(name), table.description, upstream, tables.columns(name))
+            )
+            about = {max(rows): {"dagster/column_schema": made}} if rows else {}
+            yield from settle(context, tables, key, declaration, rows, refused, table.upstream, about)
 
     return sql_table

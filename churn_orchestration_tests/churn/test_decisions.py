@@ -11,7 +11,7 @@ def against(**differences: tuple[float, float, float]) -> Evaluation:
     """An evaluation with (value, low, high) of the log loss difference to each peer."""
     names = ("value", "low", "high")
     found = {peer: dict(zip(names, numbers, strict=True)) for peer, numbers in differences.items()}
-    return Evaluation({}, [], found)
+    return Evaluation({}, [], found, {})
 
 
 def test_a_candidate_below_rules_and_constant_is_promoted_with_its_lead() -> None:

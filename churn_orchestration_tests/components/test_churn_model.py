@@ -14,7 +14,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from churn_orchestration import ledger
+from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.catalogue import catalogue
@@ -674,3 +674,33 @@ def test_the_manifest_is_json_that_names_declaration_and_code(trained: Shop) -> 
     manifest = json.loads((trained.state / "snapshots" / ASKED.name / f"{CUTOFF}.json").read_text())
     assert manifest["declaration"] == digest(ASKED.question)
     assert manifest["code"] == snapshots.code_hash()
+
+
+# ---------------- what the UI shows
+
+
+def test_a_picture_of_a_model_can_be_made_again_from_its_record(trained: Shop) -> None:
+    record = models.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
+    assert (
+        sum(found["rows"] for found in record["curves"]["calibration"])
+        == (record["evaluation"]["report"]["model"]["rows"])
+    )
+    assert record["curves"]["gain"]["model"][-1] == 1
+    assert (pictures.quality(record) or "").startswith("![Calibration and gain on ")
+
+
+def test_the_influences_are_those_of_families_strongest_first(trained: Shop) -> None:
+    record = models.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
+    sizes = [entry["mean_abs_log_odds"] for entry in record["influences"]]
+    assert sizes == sorted(sizes, reverse=True)
+    family = {feature.name: feature.family for feature in catalogue(FEATURES)}
+    assert all(family[entry["feature"]] == entry["family"] for entry in record["influences"])
+    assert {entry["family"] for entry in record["influences"]} == set(family.values())
+
+
+def test_the_columns_told_of_snapshots_and_models_are_those_of_the_door(trained: Shop) -> None:
+    for table, told in (("snapshots", snapshots._columns(ASKED.question)), ("models", models._columns())):
+        with door(trained.state) as db:
+            found = db.execute(f"describe {table}.{ASKED.name}").fetchall()
+        expected = [(name, kind.lower()) for name, kind, *_ in found]
+        assert [(column.name, column.type.replace("text", "varchar")) for column in told] == expected

@@ -1,7 +1,7 @@
 import hashlib
 
 import pytest
-from conftest import JAN, ORDERS_HEADER, Shop
+from conftest import JAN, ORDERS_HEADER, Shop, metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -345,3 +345,46 @@ def test_a_day_before_the_initial_load_is_there_says_what_comes_first(shop):
     shop.land_quiet_days(1, 6)
     with pytest.raises(BusinessError, match="the initial load, partition 2024-01-05, comes first"):
         shop.refresh(6)
+
+
+# ---------------- what the UI shows
+
+
+def pictured(shop, asset, days):
+    """The days of an asset with which a picture is shown."""
+    return [
+        day for day in days if any(name.startswith("picture_") for name in metadata(shop, asset, JAN[day]))
+    ]
+
+
+def test_a_picture_hangs_on_the_newest_day_of_a_range_alone_and_each_day_has_its_own_rows(shop):
+    shop.land_quiet_days(1, 8)
+    shop.land_orders(7, "o7,ann,2024-01-07 10:00,7", "o8,ann,2024-01-07 10:00,-1")
+    shop.refresh(5)
+    shop.refresh(6, 8)
+    for asset in ("raw/orders", "bronze/orders", "quarantine/orders", "predictions/churn_90d"):
+        assert pictured(shop, asset, (6, 7, 8)) == [8], asset
+    rows = [metadata(shop, "raw/orders", JAN[day])["dagster/partition_row_count"].value for day in (6, 7, 8)]
+    assert rows == [1, 2, 1]
+    assert metadata(shop, "bronze/orders", JAN[7])["quarantined"].value == 1
+
+
+def test_a_refused_day_is_marked_until_it_is_mended(shop):
+    shop.land_quiet_days(1, 8)
+    shop.land("orders_2024-01-07.csv", BAD)
+    shop.refresh(5)
+    shop.refresh(6, 8)
+    told = "bronze.orders: 7 rows, 1 of them on 2024-01-08"
+    picture = metadata(shop, "bronze/orders", JAN[8])["picture_rows_by_day"].value
+    assert picture.startswith(f"![{told}; 1 day refused]")
+    shop.land_orders(7, "o7,ann,2024-01-07 10:00,7")
+    shop.refresh(7, 8)
+    picture = metadata(shop, "bronze/orders", JAN[8])["picture_rows_by_day"].value
+    assert picture.startswith("![bronze.orders: 8 rows, 1 of them on 2024-01-08]")
+
+
+def test_where_nothing_was_quarantined_there_is_no_picture_of_it(shop):
+    shop.land_quiet_days(1, 5)
+    shop.refresh(5)
+    assert pictured(shop, "quarantine/orders", [5]) == []
+    assert metadata(shop, "quarantine/orders", JAN[5])["dagster/partition_row_count"].value == 0

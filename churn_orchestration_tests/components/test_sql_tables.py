@@ -1,8 +1,9 @@
 import pytest
-from conftest import JAN, SILVER_ORDERS
+from conftest import JAN, SILVER_ORDERS, metadata
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.components.sql_tables import SqlTable
+from churn_orchestration.definitions import definitions_of
 from churn_orchestration.runs import at_work
 
 
@@ -111,3 +112,28 @@ def test_changed_sql_makes_its_days_and_those_after_it_stale(shop):
     assert shop.published(
         "select orders_amount_sum_7d from gold.customer_features where as_of = '2024-01-06'"
     ) == [(48.0,)]
+
+
+def test_the_columns_of_a_table_are_told_with_the_types_it_has(shop):
+    shop.change("silver/orders.sql", "amount_usd,", "amount_usd, amount_usd > 5 as is_large,")
+    shop.land_quiet_days(1, 6)
+    shop.refresh(5, 6)
+    told = metadata(shop, "silver/orders", JAN[6])["dagster/column_schema"].value
+    assert {column.name: column.type for column in told.columns} == {
+        "order_id": "varchar", "customer_id": "varchar", "day": "date", "amount_usd": "decimal(18,4)",
+        "is_large": "boolean", "known_on": "date", "_partition": "date",
+    }  # fmt: skip
+    assert "dagster/column_schema" not in metadata(shop, "silver/orders", JAN[5])
+
+
+def test_what_the_definition_says_of_the_columns_is_what_the_tables_have(shop):
+    """In order, with their types; text is varchar in DuckDB."""
+    shop.land_quiet_days(1, 6)
+    shop.refresh(5, 6)
+    for spec in definitions_of(shop.business).resolve_all_asset_specs():
+        layer, table = spec.key.path
+        if layer not in ("snapshots", "models"):
+            seen = shop.rows if layer in ("raw", "bronze", "silver") else shop.published
+            told = spec.metadata["dagster/column_schema"].columns
+            found = [(name, kind.lower()) for name, kind, *_ in seen(f"describe {layer}.{table}")]
+            assert [(c.name, c.type.replace("text", "varchar")) for c in told] == found, spec.key

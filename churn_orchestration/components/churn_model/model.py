@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import ledger
+from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import decisions
+from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.days import shown_pictures
+from churn_orchestration.components.shown import about, look
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
 
@@ -74,6 +77,7 @@ def _trained(
 ) -> dict[str, Any]:
     from churn_orchestration.churn import evaluation as evaluations
     from churn_orchestration.churn import learners
+    from churn_orchestration.churn.contributions import influences
 
     question = asked.question
     columns = evaluations.feature_columns(frame, question)
@@ -100,7 +104,10 @@ def _trained(
         "mlflow_version": number, "snapshot_sha256": manifest["sha256"], "rows": manifest["rows"],
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]], "base_rate": float(frame["label"].mean()),
         "features": columns, "decision": decided.decision, "reason": decided.reason,
-        "evaluation": _told(evaluation),
+        "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
+        "influences": influences(
+            model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
+        ),
     }  # fmt: skip
 
 
@@ -164,10 +171,32 @@ def publish_models(tables: Tables, question: str) -> None:
     tables.publish()
 
 
-_METRICS = (
-    "auc", "average_precision", "log_loss", "brier", "calibration_error", "lift_top_decile",
-    "recall_top_decile", "base_rate",
-)  # fmt: skip
+METRIC_WORDS = {
+    "auc": "area under the ROC curve on later days, 0.5 is chance",
+    "average_precision": "area under precision over recall on later days; chance is the base rate",
+    "log_loss": "mean negative log likelihood on later days, nats, lower is better",
+    "brier": "mean squared error of the probability on later days, lower is better",
+    "calibration_error": "mean gap between forecast and churn rate in ten bins on later days, 0 to 1",
+    "lift_top_decile": "churn rate of the riskiest tenth over that of all, on later days",
+    "recall_top_decile": "share of the churners among the riskiest tenth, on later days",
+    "base_rate": "churn rate of the later days, 0 to 1",
+}
+_METRICS = tuple(METRIC_WORDS)
+
+
+def _columns() -> list[dg.TableColumn]:
+    told = {
+        "model_version": ("text", "hash of snapshot, settings and code: the same triple, the same version"),
+        "cutoff": ("date", "what was knowable at the end of this day trained it"),
+        "learner": ("text", "what is served"),
+        "decision": ("text", "promote, refuse or backtest"),
+        "reason": ("text", "why, with the paired difference in log loss and its 95 % interval"),
+        "trigger": ("text", "who or what asked for the decision"),
+        "mlflow_version": ("text", "its number in the MLflow registry"),
+    }
+    measured = [dg.TableColumn(name, "double", METRIC_WORDS[name]) for name in _METRICS]
+    number = dg.TableColumn("sequence", "bigint", "its place in the ledger")
+    return [*(dg.TableColumn(name, *words) for name, words in told.items()), *measured, number]
 
 
 def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
@@ -177,13 +206,15 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(["snapshots", asked.name])],
-        description=f"One candidate per cut-off: {asked.grading}.\n\n{asked.sentence()} "
-        f"Served: {asked.learner}.",
+        description="One row per decision on a candidate. Each cut-off has one candidate: "
+        f"{asked.grading}.\n\n{asked.sentence()} Served: {asked.learner}.{look(business, key)}\n"
+        f"```sh\nmlflow ui --backend-store-uri {Tracking(state=str(business.state)).uri}\n```",
         check_specs=[dg.AssetCheckSpec("promoted", asset=key, description=asked.bar)],
         group_name="models",
         owners=business.settings.owners,
         kinds={"mlflow", "scikitlearn"},
         partitions_def=business.cutoffs,
+        metadata=about(business, key, _columns()),
         pool=POOL,
     )
     def model(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
@@ -195,12 +226,19 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         yield dg.MaterializeResult(
             metadata={
                 "model_version": record["model_version"],
+                "mlflow_model": f"models:/{asked.name}/{record['mlflow_version']}",
                 "decision": record["decision"],
                 "reason": record["reason"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
+                **shown_pictures(
+                    {
+                        "picture_calibration_and_gain": pictures.quality(record),
+                        "picture_what_moves_it": pictures.influences(record["influences"]),
+                    }
+                ),
                 "dagster/partition_row_count": record["rows"],
             }
-            | {name: found["value"] for name, found in report.items() if isinstance(found, dict)},
+            | {name: round(found["value"], 4) for name, found in report.items() if isinstance(found, dict)},
             check_results=[
                 dg.AssetCheckResult(
                     check_name="promoted",

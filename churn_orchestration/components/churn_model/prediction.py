@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import ledger
+from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.model import record_of
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
+from churn_orchestration.components.shown import keys, look
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
@@ -168,6 +169,24 @@ def catalogue_words(tables: Tables, asked: "AskedQuestion") -> "pd.DataFrame":
     return tables.db.execute(f"from {asked.gold}_catalogue").df().set_index("feature")
 
 
+def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
+    noun = asked.question.activity.noun if asked.question.activity else "event: none is asked about"
+    told = {
+        "churn_probability": ("double", f"probability of churn, 0 to 1. {asked.sentence()}"),
+        "band": ("text", "low, medium, high or critical, by probability"),
+        "reasons": (
+            "text[]",
+            "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it",
+        ),
+        "model_version": ("text", f"the model that scored the row; before any, {asked.untrained}"),
+        "label_known_on": ("date", "the day on which it is known whether the forecast came true"),
+        "days_since_last": ("bigint", f"days since the last {noun}; null: never"),
+        "recent_value": ("double", f"what the entity was worth of late: {asked.value}"),
+        "backtest": ("boolean", "true: scored in hindsight by a look back; false: a forecast of that day"),
+    }
+    return [*keys(asked.question.entity), *(dg.TableColumn(name, *words) for name, words in told.items())]
+
+
 def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """predictions/<question>, one partition a day."""
     key = dg.AssetKey(["predictions", asked.name])
@@ -181,7 +200,8 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             dg.AssetDep(dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()),
         ],
         description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."
-        f"\n\n{asked.sentence()} The champion of the day scores it; before any model: {asked.untrained}.",
+        f"\n\n{asked.sentence()} The champion of the day scores it; before any model: {asked.untrained}."
+        + look(business, key),
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(
@@ -189,7 +209,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             ),
         ],
         code_version=digest(asked),
-        **daily(business, "predictions", {"parquet", "scikitlearn"}),
+        **daily(business, key, {"parquet", "scikitlearn"}, _columns(asked)),
     )
     def predictions(
         context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
@@ -205,10 +225,27 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 severity=dg.AssetCheckSeverity.WARN,
                 description=f"{why} {', '.join(empty)}" if empty else None,
             )
-            in_force = {day: _version(tables, asked, day) for day in rows}
-            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, in_force)
+            about = {day: _version(tables, asked, day) | _shape(tables, asked.name, day) for day in rows}
+            drawn = {"picture_scores_by_band": _scores_by_band(tables, asked.name, max(rows))} if rows else {}
+            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about, drawn)
 
     return predictions
+
+
+def _shape(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
+    """The numbers of a day that are worth a plot; a day on which nobody was scored has no mean."""
+    [(mean, high, critical)] = tables.rows(
+        "select avg(churn_probability), count(*) filter (band = 'high'), count(*) filter (band = 'critical') "
+        f"from {literal(tables.day_file(f'predictions.{question}', day))}"
+    )
+    counted = {"high_count": high, "critical_count": critical}
+    return counted if mean is None else {"mean_churn_probability": round(mean, 4)} | counted
+
+
+def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
+    file = literal(tables.day_file(f"predictions.{question}", day))
+    scored = tables.rows(f"select churn_probability, band from {file} order by all")
+    return pictures.scores_by_band(question, day, [p for p, _ in scored], [band for _, band in scored])
 
 
 def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:

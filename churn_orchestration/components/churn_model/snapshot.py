@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from churn_orchestration import pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn.catalogue import catalogue
 from churn_orchestration.churn.features import features_at
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
+from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.feature_table import feature_declaration
+from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
 
 if TYPE_CHECKING:
@@ -121,6 +124,16 @@ def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict
     return differing
 
 
+def _columns(question: Question) -> list[dg.TableColumn]:
+    entity, as_of = keys(question.entity)
+    outcome = [
+        dg.TableColumn("label", "boolean", "true: churned"),
+        dg.TableColumn("label_known_on", "date", "the day at whose end the outcome of as_of is known"),
+        dg.TableColumn("cutoff", "date", "the day at whose end all of this was knowable"),
+    ]
+    return [entity, as_of, *outcome, *feature_columns(catalogue(question.features))]
+
+
 def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """snapshots/<question>, one partition a cut-off, and the check that training saw what scoring saw."""
     question = asked.question
@@ -134,12 +147,13 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         key=key,
         deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
         description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the "
-        f"end of the cut-off day.\n\n{asked.sentence()}",
+        f"end of the cut-off day.\n\n{asked.sentence()}{look(business, key)}",
         check_specs=[dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True)],
         group_name="snapshots",
         owners=business.settings.owners,
         kinds={"parquet"},
         partitions_def=business.cutoffs,
+        metadata=about(business, key, _columns(question)),
         pool=POOL,
     )
     def snapshot(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -148,7 +162,14 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             manifest = build(tables, business, asked, cutoff)
             differing = differing_rows(tables, question, asked.gold, manifest)
             tables.publish()
-        rows = {"dagster/partition_row_count": manifest["rows"]}
+        newest = manifest["as_ofs"][-1]
+        rows = {
+            "dagster/partition_row_count": manifest["rows"],
+            "population": newest["rows"],
+            "churn_rate": round(newest["churn_rate"], 4),
+        } | shown_pictures(
+            {"picture_churn_by_as_of": pictures.churn_by_as_of(question.name, manifest["as_ofs"])}
+        )
         yield dg.MaterializeResult(
             metadata=rows | {name: manifest[name] for name in ("sha256", "file", "as_ofs")},
             check_results=[

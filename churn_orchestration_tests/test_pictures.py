@@ -1,0 +1,129 @@
+"""Pictures: the same bytes for the same data, small, in words too, whatever the data."""
+
+import base64
+import datetime as dt
+import re
+from collections.abc import Callable
+
+import pytest
+
+from churn_orchestration import pictures
+from churn_orchestration.churn.calendar import days_between
+
+DAY = dt.date(2024, 3, 1)
+TWO_YEARS = {day: 50 + day.day for day in days_between(dt.date(2022, 3, 2), DAY)}
+RULES = [(day, f"type:column_{n}", n + 1) for day in TWO_YEARS for n in range(9)]
+AS_OFS = [{"as_of": f"2024-0{n}-17", "rows": 2_000 + n, "churn_rate": 0.4 + n / 100} for n in range(1, 7)]
+BINS = [
+    {"rows": 10, "churned": n, "mean_probability": n / 10, "churn_rate": n / 10, "low": n / 20, "high": 0.95}
+    for n in range(10)
+]
+GAIN = [n / 20 for n in range(21)]
+RECORD = {
+    "curves": {"calibration": BINS, "gain": {"model": GAIN, "rules": GAIN}},
+    "evaluation": {"tests": [{"test": "2024-03-01", "train": []}]},
+}
+FAMILIES = [
+    {"family": f"family {n}", "feature": f"orders_{n}", "mean_abs_log_odds": 1 / n} for n in range(1, 9)
+]
+SCORES = [n / 3_000 for n in range(3_000)]
+BANDS = ["low" if p < 0.3 else "medium" if p < 0.5 else "high" if p < 0.7 else "critical" for p in SCORES]
+
+DRAWN: dict[str, Callable[[], str | None]] = {
+    "rows": lambda: pictures.rows_by_day("raw.orders", TWO_YEARS, [DAY]),
+    "quarantine": lambda: pictures.quarantined_by_rule("orders", RULES),
+    "churn": lambda: pictures.churn_by_as_of("churn_90d", AS_OFS),
+    "quality": lambda: pictures.quality(RECORD),
+    "influences": lambda: pictures.influences(FAMILIES),
+    "scores": lambda: pictures.scores_by_band("churn_90d", DAY, SCORES, BANDS),
+}
+
+
+def svg(markdown: str | None) -> str:
+    """The text of the picture in a piece of Markdown."""
+    found = re.fullmatch(r"!\[[^\]]{10,}\]\(data:image/svg\+xml;base64,([\w+/=]+)\)", markdown or "")
+    assert found, markdown
+    return base64.b64decode(found[1]).decode()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_same_data_give_the_same_bytes(name: str) -> None:
+    first = DRAWN[name]()
+    assert DRAWN[name]() == first
+    assert "<dc:date>" not in svg(first)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_picture_is_small_and_its_background_is_the_pages(name: str) -> None:
+    markdown = DRAWN[name]() or ""
+    assert 1_000 < len(markdown) < 40_000
+    assert not re.search(r"fill: ?#(fff|ffffff|000|000000)\b", svg(markdown))
+
+
+def _luminance(color: str) -> float:
+    parts = [int(color[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#0d0e11"])
+def test_every_colour_holds_its_contrast_on_either_theme(background: str) -> None:
+    """As WCAG 2 measures it; 3 is asked for of pictures, 4.5 of small text."""
+    for color in (pictures.INK, pictures.BLUE, pictures.RED, pictures.ORANGE, pictures.GREEN):
+        dark, light = sorted((_luminance(color), _luminance(background)))
+        assert (light + 0.05) / (dark + 0.05) > 4.1, color
+
+
+def test_the_words_say_what_was_found() -> None:
+    assert "raw.orders: 48,055 rows, 51 of them on 2024-03-01; 1 day refused" in svg(DRAWN["rows"]())
+    assert "orders: 32,895 rows quarantined, most by type:column_8 (20 %)" in svg(DRAWN["quarantine"]())
+    assert "46.0 % churned after 2024-06-17" in svg(DRAWN["churn"]())
+    assert "The riskiest 20 % hold 20 % of churners" in svg(DRAWN["quality"]())
+    assert "family 1 moves a forecast most: by 1.00" in svg(DRAWN["influences"]())
+    assert "50.0 % of 3,000 expected to churn" in svg(DRAWN["scores"]())
+
+
+def test_rules_beyond_the_fifth_are_told_together() -> None:
+    text = svg(DRAWN["quarantine"]())
+    assert "type:column_5" in text
+    assert "type:column_4" not in text
+    assert "other rules" in text
+
+
+def test_where_there_is_nothing_there_is_no_picture() -> None:
+    assert pictures.rows_by_day("raw.orders", {}) is None
+    assert pictures.quarantined_by_rule("orders", []) is None
+    assert pictures.churn_by_as_of("churn_90d", []) is None
+    assert pictures.quality({"curves": {}, "evaluation": {"tests": []}}) is None
+    assert pictures.influences([]) is None
+    assert pictures.scores_by_band("churn_90d", DAY, [], []) is None
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda: pictures.rows_by_day("raw.orders", {DAY: 1}),
+        lambda: pictures.rows_by_day("raw.orders", {DAY: 0}, [DAY]),
+        lambda: pictures.rows_by_day("raw.orders", {dt.date(1990, 1, 1): 3, DAY: 4}),
+        lambda: pictures.quarantined_by_rule("orders", [(DAY, "where:$cost] (of $ 5)", 1)]),
+        lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 1, "churn_rate": 1.0}]),
+        lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 9, "churn_rate": 0.0}]),
+        lambda: pictures.influences([{"family": "recency", "feature": "a", "mean_abs_log_odds": 0.0}]),
+        lambda: pictures.scores_by_band("q", DAY, [1.0], ["critical"]),
+        lambda: pictures.scores_by_band("q", DAY, [0.2] * 5, ["low"] * 5),
+    ],
+)
+def test_scarce_data_still_give_a_picture(drawn: Callable[[], str | None]) -> None:
+    assert "<svg" in svg(drawn())
+
+
+def test_the_newest_bar_is_a_whole_one_and_no_row_is_lost() -> None:
+    edges, rows, width = pictures._binned(TWO_YEARS, min(TWO_YEARS), DAY)
+    assert width == 7
+    assert edges[-1] - edges[-2] == 7
+    assert sum(rows) == sum(TWO_YEARS.values())
+    assert rows[-1] == sum(TWO_YEARS[day] for day in days_between(dt.date(2024, 2, 24), DAY))
+
+
+def test_a_dollar_in_a_name_is_a_dollar() -> None:
+    assert "where:cost_$_or_$" in svg(pictures.quarantined_by_rule("orders", [(DAY, "where:cost_$_or_$", 1)]))
