@@ -35,9 +35,11 @@ def about(business: Business, key: dg.AssetKey, columns: Iterable[dg.TableColumn
 def look(business: Business, key: dg.AssetKey) -> str:
     """SQL to paste, the end of a description: in the table of metadata a long path hides its neighbours."""
     layer, table = key.path
-    file = business.state / ("warehouse.duckdb" if layer in IN_WAREHOUSE else DOOR)
+    file, when = business.state / DOOR, ""
+    if layer in IN_WAREHOUSE:
+        file, when = business.state / "warehouse.duckdb", ", while no run is at work"
     sql = f"attach '{file}' as {business.name} (read_only);\nfrom {business.name}.{layer}.{table} limit 100;"
-    return f"\n\nTo look at it:\n```sql\n{sql}\n```"
+    return f"\n\nTo look at it{when}:\n```sql\n{sql}\n```"
 
 
 def freshness(business: Business) -> dg.FreshnessPolicy | None:
