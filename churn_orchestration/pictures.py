@@ -126,6 +126,8 @@ def quality(record: Mapping[str, Any]) -> str | None:
         return None
     bins, gains = record["curves"]["calibration"], record["curves"]["gain"]
     held_out = f"{sum(found['rows'] for found in bins):,} held-out rows"
+    caveat = record["evaluation"].get("caveat")
+    asked = f"Churned as forecast? {held_out}" if not caveat else f"{held_out}, not out of time: as forecast?"
     found = f"The riskiest 20 % hold {100 * gains['model'][SHARES.index(20)]:.0f} % of churners"
 
     def calibration(axes: "Axes") -> None:
@@ -136,21 +138,24 @@ def quality(record: Mapping[str, Any]) -> str | None:
         axes.plot([0, top], [0, top], color=INK, linewidth=1, linestyle=DASHED)
         _write(axes, "dashed: exactly as forecast", (top, 0), (0, 6), INK, "right")
         _dots(axes, [100 * p for p in forecast], rate, low, high)
-        axes.set(title=f"Churned as forecast? {held_out}", xlim=(0, top), ylim=(0, top))
+        axes.set(title=asked, xlim=(0, top), ylim=(0, top))
         axes.set(xlabel="mean forecast of each tenth, %", ylabel="churned, %, 95 % interval")
 
     def gain(axes: "Axes") -> None:
         axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=DASHED)
         for name, color, height in (("rules", ORANGE, 24), ("model", BLUE, 14)):
-            axes.plot(SHARES, [100 * share for share in gains[name]], color=color)
-            _write(axes, name, (62, height), (0, 0), color)
+            if name in gains:
+                axes.plot(SHARES, [100 * share for share in gains[name]], color=color)
+                _write(axes, name, (62, height), (0, 0), color)
         _write(axes, "dashed: by chance", (62, 34), (0, 0), INK)
         axes.plot([20], [100 * gains["model"][SHARES.index(20)]], "o", color=BLUE)
         axes.set(title=found, xlim=(0, 100), ylim=(0, 102))
         axes.set(xlabel="customers, riskiest first, %", ylabel="churners found, %")
 
     tests = ", ".join(fold["test"] for fold in record["evaluation"]["tests"])
-    return _picture(f"Calibration and gain on {held_out} ({tests}): {found}", calibration, gain, height=3.6)
+    return _picture(
+        f"Calibration and gain on {held_out} ({caveat or tests}): {found}", calibration, gain, height=3.6
+    )
 
 
 def influences(families: Sequence[Mapping[str, Any]]) -> str | None:

@@ -17,6 +17,8 @@ from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.components.churn_model.model import record_of, report_table
 from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.report.explain import explained
+from churn_orchestration.report.status import standing
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration_tests.conftest import JAN, Shop
 
@@ -169,7 +171,7 @@ def _check(work: Work) -> dg.AssetCheckSpec:
 
 def test_a_customer_is_explained_without_days_that_mean_nothing(trained: tuple[Shop, pd.DataFrame]) -> None:
     shop, _ = trained
-    told = report.explained(shop.business, "c000", JAN[6])[1]
+    told = explained(shop.business, "c000", JAN[6])[1]
     assert "contract: month" in told
     assert "last active" not in told
     assert "the outcome is known" not in told
@@ -192,7 +194,7 @@ def test_who_is_known_to_have_left_is_scored_until_that_day_and_no_longer(
     shop.refresh(5, 6)
     found = [("c002" in scored(shop, day).index, "c000" in scored(shop, day).index) for day in (5, 6)]
     assert found == [(True, False), (False, True)]
-    assert "churn: scored by the known churn rate: no model yet" in report.status(shop.business)[1]
+    assert "churn: none in force, scored by base_rate; no model is trained yet" in standing(shop.business)[1]
 
 
 def test_a_day_on_which_no_label_is_known_is_refused_by_name(tmp_path: Path, churn_data: Path) -> None:
