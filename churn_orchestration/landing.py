@@ -17,7 +17,8 @@ import duckdb
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.calendar import days_between
-from churn_orchestration.reading import Shape, UnreadableFileError, read, shape_of
+from churn_orchestration.reading import Shape, read, shape_of
+from churn_orchestration.sniffing import UnreadableFileError, reason
 from churn_orchestration.warehouse import Tables, content_hash, literal, quoted, within
 
 _DAY = re.compile(r"\{day(?::([^}]+))?\}")
@@ -82,6 +83,7 @@ class Landed:
     refused: dict[dt.date, str] = field(default_factory=dict)
     missing: list[dt.date] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
+    waiting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def land(
     groups = list(_reading(tables, f"raw.{name}", files, contract, taken, landed, shapes))
     if not files.is_daily and groups:
         _refuse_late_history(tables, business, name, contract, landed, groups)
+        landed.waiting = _waiting(tables, contract, files.pattern, groups, max(days))
     rows = [[*entry, shapes.get(entry[1])] for entry in entries]
     with tables.transaction():
         if rows:
@@ -117,8 +120,9 @@ def land(
         landed.missing = _missing(tables, business, name, files, days)
         landed.strays = files.strays(business.landing)
         if business.start in days and not landed.rows[business.start] and not taken:
-            landed.refused[business.start] = (
-                f"no file {files.pattern} in the landing folder {business.landing}"
+            unread = f"; no day can be read in {', '.join(landed.strays[:5])}" if landed.strays else ""
+            landed.refused.setdefault(
+                business.start, f"no file {files.pattern} in the landing folder {business.landing}{unread}"
             )
     return landed
 
@@ -146,8 +150,13 @@ def _take_daily(
     entries: list[list[Any]] = []
     refused: dict[dt.date, str] = {}
     for path, expected in files.find(business.landing):
-        file, stat = path.relative_to(business.landing).as_posix(), path.stat()
+        file = path.relative_to(business.landing).as_posix()
         sha, size, mtime, partition, known_on = known.get(file, (None, None, None, None, None))
+        if not path.is_file():  # a folder, or a link to nothing
+            if (day := max(expected or business.start, business.start)) in days:
+                refused[day] = f"{file}: it is no file, and one is wanted: take it away or put the file there"
+            continue
+        stat = path.stat()
         if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
             content = content_hash(path)
             replaced = partition in days and (
@@ -192,7 +201,7 @@ def _take_history(
         raise BusinessError(
             f'{name}: files without {{day}} in their name are split by event day: give "event_time"'
         )
-    found = files.find(business.landing)
+    found = [(path, day) for path, day in files.find(business.landing) if path.is_file()]
     if not found:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
     recorded = set(tables.rows("select file, sha256, partition from meta.manifest where source = ?", [name]))
@@ -234,6 +243,22 @@ def _refuse_late_history(
                 f"the history has {now} rows of {day}, and {before} were taken in: late rows need daily "
                 f"files, or that day refreshed again (--from {day})"
             )
+
+
+def _waiting(
+    tables: Tables, contract: contracts.Contract, place: str, groups: list[str], last: dt.date
+) -> str | None:
+    """Rows of a history that lie after the last day asked for: they are not lost, they wait for their day."""
+    arrived = " union all by name ".join(f"(from {group})" for group in groups)
+    column = next(c for c in contract.columns if c.name == contract.event_time)
+    day = contracts.day(contract, contracts.typed(column, contract.timezone))
+    [(rows, first)] = tables.rows(
+        f"select count(*), min(_day) from (select {day} as _day from ({arrived})) "
+        f"where _day > {literal(last)}"
+    )
+    return (
+        f"{place} holds {rows} rows of days after {last}, from {first} on: not taken in yet" if rows else None
+    )
 
 
 def _refuse(landed: Landed, files: Files, item: _Taken, reason: str) -> None:
@@ -290,7 +315,7 @@ def _reads_alone(tables: Tables, files: Files, shape: Shape, item: _Taken, lande
         _refuse(landed, files, item, str(error))
         return False
     except duckdb.Error as error:
-        _refuse(landed, files, item, f"cannot be read: {str(error).splitlines()[0]}")
+        _refuse(landed, files, item, reason(error))
         return False
     return True
 
@@ -413,11 +438,12 @@ def land_query(
     arrived = _split_by_event_day(contract, days[0], days, came)
     if days[0] != business.start:  # what comes late is known on the day that saw it
         arrived = f"select * replace (_partition as known_on) from ({arrived})"
+    waiting = _waiting(tables, contract, f"the query on {url_variable}", ["_queried"], days[-1])
     with tables.transaction():
         stored = tables.replace_days(
             f"raw.{name}", days, f"from ({arrived}) order by _partition, _file, _line"
         )
-    return Landed(rows=stored)
+    return Landed(rows=stored, waiting=waiting)
 
 
 def _query(

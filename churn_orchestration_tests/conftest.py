@@ -134,7 +134,7 @@ class Shop:
         business = self.business
         found = component_tree(business).get_all_components(of_type=SourceTable)
         source = next(s for s in found if s.name == name)
-        return source, source.contract(business.settings.timezone)
+        return source, source.contract(business.settings.timezone, business.history_from)
 
     @contextmanager
     def tables(self) -> Iterator[Tables]:
