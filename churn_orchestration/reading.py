@@ -14,6 +14,7 @@ from churn_orchestration.sniffing import (
     UnreadableFileError,
     decoded,
     guess,
+    really,
     reason,
     scanned,
     wrong_encoding,
@@ -61,8 +62,10 @@ def shape_of(
         raise UnreadableFileError(nothing)
     _refuse_names(names)
     if not set(declared) & set(names):
+        if kind != "parquet" and (found := really(head)):
+            raise UnreadableFileError(found)
         shown = ", ".join(repr(name[:40])[1:-1] for name in names[:12])
-        hint = f"; {guess(head, names, declared)}" if kind == "csv" else ""
+        hint = f"; {guess(names, declared)}" if kind == "csv" else ""
         raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
     return Shape(kind, _named(names))
 

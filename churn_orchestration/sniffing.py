@@ -96,11 +96,9 @@ def really(head: bytes) -> str | None:
     return None
 
 
-def guess(head: bytes, names: list[str], declared: list[str]) -> str:
+def guess(names: list[str], declared: list[str]) -> str:
     """What is probably wrong with a CSV file whose header names no declared column, and the remedy."""
     first = " ".join(names)
-    if found := really(head):
-        return found
     for other in ";\t|,:":
         row = next(csv.reader([",".join(names)], delimiter=other), [])
         if len(row) > 1 and {name.strip() for name in row} & set(declared):
@@ -139,6 +137,7 @@ _REASONS = {
     "state machine reached an invalid": "its lines end now in CRLF, now in LF: write it with one of them",
     "not utf-16 encoded": "it holds half characters or ones beyond UCS-2 (emoji): save it as UTF-8",
     "field larger than field limit": "a name in its header has no end: is it a CSV file?",
+    "does not start with BOM": "it has no byte order mark: save it as UTF-8",
     "not utf-8 encoded": "it is not UTF-8",
     "Maximum line size": "the line is longer than 2 MB",
     "No magic bytes": "it is no Parquet file",

@@ -154,8 +154,11 @@ class Shop:
 
     def take_in(self, *days: int, name: str = "orders") -> tuple[Landed, Judgement]:
         """Land and judge days of January 2024 without Dagster, recorded as the assets record them."""
+        return self.take_in_days([JAN[day] for day in days], name)
+
+    def take_in_days(self, wanted: list[dt.date], name: str = "orders") -> tuple[Landed, Judgement]:
+        """The same for any days."""
         source, contract = self.source(name)
-        wanted = [JAN[day] for day in days]
         with self.tables() as tables:
             landed = source._land(tables, self.business, contract, wanted)
             _record(tables, f"raw.{name}", landed.rows, landed.refused)
