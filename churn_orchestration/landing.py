@@ -114,7 +114,7 @@ def land(
     rows = [[*entry, shapes.get(entry[1])] for entry in entries]
     with tables.transaction():
         if rows:
-            tables.db.executemany("insert into meta.manifest values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            tables.insert("meta.manifest", rows)
         landed.rows |= _replace(tables, business, f"raw.{name}", contract, files, days, taken, groups)
     if files.is_daily:
         landed.missing = _missing(tables, business, name, files, days)
@@ -326,10 +326,7 @@ def _read_group(tables: Tables, table: str, files: Files, shape: Shape, items: l
     db.execute(
         "create or replace temp table _taken (_path varchar, _file varchar, _partition date, known_on date)"
     )
-    db.executemany(
-        "insert into _taken values (?, ?, ?, ?)",
-        [[str(item.path), item.file, item.partition, item.known_on] for item in items],
-    )
+    tables.insert("_taken", [[str(item.path), item.file, item.partition, item.known_on] for item in items])
     rows = "select * exclude (_path) from _records join _taken using (_path)"
     db.execute(f"create or replace temp table {table} as {rows}")
 
@@ -352,7 +349,7 @@ def _replace(
         tables.db.execute("create or replace temp table _again (_file varchar, _partition date)")
         partitions = {item: [item.partition] if files.is_daily else days for item in taken}
         if again := [[item.file, day] for item, those in partitions.items() for day in those]:
-            tables.db.executemany("insert into _again values (?, ?)", again)
+            tables.insert("_again", again)
         kept = f"from {raw} anti join _again using (_file, _partition) where {within('_partition', days)}"
         arrived = f"({arrived}) union all by name ({kept})"
     return tables.replace_days(raw, days, f"from ({arrived}) order by _partition, _file, _line")

@@ -28,10 +28,11 @@ KINDS = {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "
 
 @dataclass(frozen=True)
 class Shape:
-    """What the files of one reading share: their kind and their column names, in order."""
+    """What the files of one reading share: kind, column names in order, and whether NUL bytes are in them."""
 
     kind: str
     names: tuple[str, ...]
+    has_nul: bool = False
 
 
 def shape_of(
@@ -48,7 +49,9 @@ def shape_of(
     if kind is None or (kind == "parquet" and path.suffix.lower() == ".gz"):
         raise UnreadableFileError(f"its ending is none of those read: {', '.join(KINDS)}, and .gz of text")
     try:
-        head = b"" if kind == "parquet" else scanned(path, delimiter if kind == "csv" else None)
+        head, nul = (b"", False)
+        if kind != "parquet":
+            head, nul = scanned(path, delimiter if kind == "csv" else None)
         wrong = wrong_encoding(head, encoding if kind == "csv" else "utf-8")
         names = [] if wrong else _names(db, kind, path, head, delimiter, encoding)
     except (OSError, EOFError, zlib.error, UnicodeError, csv.Error, duckdb.Error) as error:
@@ -67,7 +70,7 @@ def shape_of(
         shown = ", ".join(repr(name[:40])[1:-1] for name in names[:12])
         hint = f"; {guess(names, declared)}" if kind == "csv" else ""
         raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
-    return Shape(kind, _named(names))
+    return Shape(kind, _named(names), nul and encoding != "utf-16")
 
 
 def _names(
@@ -173,6 +176,10 @@ def _csv(
         raise UnreadableFileError(f"record {torn[0][0]} is malformed and spans lines: is a quote not closed?")
     names = ", ".join(f"_c{n} as {quoted(name)}" for n, name in enumerate(shape.names))
     nulls = ", ".join(f"null::varchar as {quoted(name)}" for name in shape.names)
+    error = "null::varchar"
+    if shape.has_nul:  # a text with one is no text to half of all tools; PostgreSQL takes none either
+        record = f"concat_ws({literal(delimiter)}, {', '.join(f'_c{n}' for n in range(len(shape.names)))})"
+        error = f"case when contains({record}, chr(0)) then 'NUL byte: ' || {record} end"
     # A rejected record at position r (header = 1) is the i-th of its file, so r - 1 - i good ones precede it.
     return f"""
 with bad as (
@@ -186,7 +193,7 @@ before as (
     select _path, line - 1 - i as precede, i from (
       select _path, line, row_number() over (partition by _path order by line) as i from bad)) group by all),
 good as (select *, _n - min(_n) over (partition by _path) + 1 as _position from _good)
-select {names}, good._path, (_position + 1 + coalesce(skipped, 0))::bigint as _line, null::varchar as _error
+select {names}, good._path, (_position + 1 + coalesce(skipped, 0))::bigint as _line, {error} as _error
 from good asof left join before on good._path = before._path and good._position > before.precede
 union all
 select {nulls}, _path, line::bigint as _line, _error from bad"""

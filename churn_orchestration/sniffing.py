@@ -25,18 +25,21 @@ class UnreadableFileError(Exception):
     """A landing file that cannot be read at all; the message says why."""
 
 
-def scanned(path: Path, delimiter: str | None) -> bytes:
-    """The beginning of a text file that was read to its end: as much as holds its first line.
+def scanned(path: Path, delimiter: str | None) -> tuple[bytes, bool]:
+    """The beginning of a text file that was read to its end, and whether a NUL byte is in it.
+
+    The beginning is as much as holds the first line.
 
     Raises
     ------
     UnreadableFileError : a line is longer than any record, or has more fields than any record
     OSError, EOFError, zlib.error : it cannot be opened, or its gzip is damaged
     """
-    head, run, fields, line = b"", 0, 0, 1
+    head, run, fields, line, nul = b"", 0, 0, 1, False
     for chunk in _chunks(path):
         if len(head) < CHUNK or (len(head) < HEAD and not _ends_line(head)):
             head += chunk
+        nul = nul or b"\0" in chunk
         if _ends_line(chunk):
             run, fields, line = 0, 0, line + chunk.count(b"\n")
             continue
@@ -44,7 +47,7 @@ def scanned(path: Path, delimiter: str | None) -> bytes:
         if run > LONGEST_LINE or fields > MOST_COLUMNS:
             much = f"{MOST_COLUMNS:,} fields" if fields > MOST_COLUMNS else f"{LONGEST_LINE >> 20} MB"
             raise UnreadableFileError(f"line {line} has more than {much}: take it out, or mend it")
-    return head
+    return head, nul
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

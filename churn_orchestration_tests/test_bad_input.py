@@ -18,7 +18,7 @@ OPENING = """\
 You have a bad file in hand: find its row, and do what its third column says in the words that `churn run` and
 the quarantine show. A file that cannot be trusted is refused by name and its day waits; a row that cannot be
 trusted goes to `quarantine.<source>` with its file, its line and the rule it broke, and the rest of its file
-stands. For every day raw = bronze + quarantine + exact duplicates, or raw waits for a refused day to be mended:
+stands. For every day raw = bronze + quarantine + exact duplicates, or raw waits until its day is mended:
 nothing is lost without a word.
 
 A test tries each of these and writes this page (`make bad-input`). `-`: nothing of the file is stored.

@@ -83,9 +83,8 @@ def typed(column: Column, timezone: str) -> str:
         moment = _moment(column, cell, timezone)
         return f"case when isfinite({moment}) then {moment} end"
     return {
-        "text": f"case when not contains({cell}, chr(0)) then {cell} end",
-        "id": f"case when not contains({cell}, chr(0)) then "
-        f"regexp_replace({cell}, '^([0-9]+)\\.0+$', '\\1') end",
+        "text": cell,
+        "id": f"regexp_replace({cell}, '^([0-9]+)\\.0+$', '\\1')",
         "integer": f"case when regexp_full_match({cell}, '[+-]?[0-9]+(\\.0+)?') "
         f"then try_cast({cell} as bigint) end",
         "double": f"case when isfinite(try_cast({number} as double)) then try_cast({number} as double) end",

@@ -22,13 +22,13 @@ def _mistyped(column: Column) -> str:
     name = column.source.replace('"', '""')
     cell = f'trim(raw."{name}")'
     wanted = column.type + (f" written {column.format}" if column.format else "")
-    hints = [f"when contains({cell}, chr(0)) then ': it holds a NUL byte'"]
+    hints = []
     if column.type.startswith(("decimal", "double")) and column.decimal == ".":
         comma = f"regexp_full_match({cell}, '[+-]?[0-9]+,[0-9]{{1,2}}')"
         hints.append(f"when {comma} then ': declare `decimal: \",\"`'")
     if column.type in ("date", "timestamp") and not column.format:
         hints.append(f"when regexp_full_match({cell}, '[0-9./ :]+') then ': declare its `format`'")
-    hint = f"case {' '.join(hints)} else '' end"
+    hint = f"case {' '.join(hints)} else '' end" if hints else "''"
     return f"'\"' || {_bounded(cell, CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
 
 
