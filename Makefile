@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test ui check results clean
+.PHONY: demo test ui check results bad-input clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -23,6 +23,9 @@ check: $(READY)  ## lint, format, types, YAML and definitions
 
 results: $(READY)  ## docs/results.md, from the real data in the folder that CHURN_REAL_DATA names
 	$(BIN)/python -m benchmarks.results
+
+bad-input: $(READY)  ## docs/bad-input.md, from what becomes of every bad input when it is tried
+	WRITE_BAD_INPUT=1 $(BIN)/python -m pytest churn_orchestration_tests/test_bad_input.py
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -82,23 +82,29 @@ def _expected(error: BaseException) -> str | None:
     from dagster.components.core.component_tree import ComponentTreeException
     from pydantic import ValidationError
 
-    loading = False
+    loading, chain = False, list[str]()
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, BusinessError):
             return str(cause)
         if isinstance(cause, ValidationError):
-            return "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or cause.title}: "
-                f"{fault['msg'].removeprefix('Value error, ')}"
-                for fault in cause.errors()
-            )
+            folder = Path(os.environ["CHURN_BUSINESS"]) if "CHURN_BUSINESS" in os.environ else None
+            return "; ".join(dict.fromkeys(_told_faults(cause.errors(), chain, folder)))
+        chain.append(str(cause))
         loading = loading or isinstance(cause, ComponentTreeException)
         deeper = cause.__cause__ or cause.__context__
         if deeper is None and loading:
             return str(cause).split("Traceback (most recent call last)")[0].strip()
         cause = deeper
     return None
+
+
+def _told_faults(faults: list[Any], chain: list[str], folder: Path | None) -> list[str]:
+    """A line for each fault; of the ways in which a list may be written, the one that was meant."""
+    from churn_orchestration.yaml_faults import shown
+
+    meant = [fault for fault in faults if ".str at " not in ".".join(map(str, fault["loc"]))]
+    return [shown(fault, chain, folder) for fault in meant or faults]
 
 
 def _json(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from churn_orchestration.automation import automation
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.resources import resources
+from churn_orchestration.yaml_faults import refuse_faulty_yaml
 
 
 @dg.definitions
@@ -67,6 +68,7 @@ def _refuse_unread_files(folder: Path) -> None:
 
 def component_tree(business: Business) -> ComponentTree:
     """The components under a business's folder; the folder need not be part of a Python package."""
+    refuse_faulty_yaml(business.folder)
     _refuse_unread_files(business.folder)
     name = f"churn_business_{business.name}"
     module = ModuleType(name, f"The business folder {business.folder}, as a module for Dagster's loader.")

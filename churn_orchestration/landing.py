@@ -17,7 +17,8 @@ import duckdb
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.calendar import days_between
-from churn_orchestration.reading import Shape, UnreadableFileError, read, shape_of
+from churn_orchestration.reading import Shape, read, shape_of
+from churn_orchestration.sniffing import UnreadableFileError, reason
 from churn_orchestration.warehouse import Tables, content_hash, literal, quoted, within
 
 _DAY = re.compile(r"\{day(?::([^}]+))?\}")
@@ -86,6 +87,7 @@ class Landed:
     refused: dict[dt.date, str] = field(default_factory=dict)
     missing: list[dt.date] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
+    beyond: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,17 +114,19 @@ def land(
     groups = list(_reading(tables, f"raw.{name}", files, contract, taken, landed, shapes))
     if not files.is_daily and groups:
         _refuse_late_history(tables, business, name, contract, landed, groups)
+        landed.beyond = _beyond(tables, contract, files.pattern, groups, max(days))
     rows = [[*entry, shapes.get(entry[1])] for entry in entries]
     with tables.transaction():
         if rows:
-            tables.db.executemany("insert into meta.manifest values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            tables.insert("meta.manifest", rows)
         landed.rows |= _replace(tables, business, f"raw.{name}", contract, files, days, taken, groups)
     if files.is_daily:
         landed.missing = _missing(tables, business, name, files, days)
         landed.strays = files.strays(business.landing)
         if business.start in days and not landed.rows[business.start] and not taken:
-            landed.refused[business.start] = (
-                f"no file {files.pattern} in the landing folder {business.landing}"
+            unread = f"; no day can be read in {', '.join(landed.strays[:5])}" if landed.strays else ""
+            landed.refused.setdefault(
+                business.start, f"no file {files.pattern} in the landing folder {business.landing}{unread}"
             )
     return landed
 
@@ -150,8 +154,13 @@ def _take_daily(
     entries: list[list[Any]] = []
     refused: dict[dt.date, str] = {}
     for path, expected in files.find(business.landing):
-        file, stat = path.relative_to(business.landing).as_posix(), path.stat()
+        file = path.relative_to(business.landing).as_posix()
         sha, size, mtime, partition, known_on = known.get(file, (None, None, None, None, None))
+        if not path.is_file():  # a folder, or a link to nothing
+            if (day := max(expected or business.start, business.start)) in days:
+                refused[day] = f"{file}: it is no file, and one is wanted: take it away or put the file there"
+            continue
+        stat = path.stat()
         if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
             content = content_hash(path)
             replaced = partition in days and (
@@ -205,7 +214,7 @@ def _take_history(
     days: list[dt.date],
 ) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
     """Every file of a history, for each of ``days``; its records are told apart by the day of their event."""
-    found = files.find(business.landing)
+    found = [(path, day) for path, day in files.find(business.landing) if path.is_file()]
     if not found:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
     recorded = set(tables.rows("select file, sha256, partition from meta.manifest where source = ?", [name]))
@@ -247,6 +256,36 @@ def _refuse_late_history(
                 f"the history has {now} rows of {day}, and {before} were taken in: late rows need daily "
                 f"files, or that day refreshed again (--from {day})"
             )
+
+
+LONG_SILENCE = 31  # days; sources with a row a month are common, with fewer they are worth a look
+
+
+def _beyond(
+    tables: Tables, contract: contracts.Contract, place: str, groups: list[str], last: dt.date
+) -> str | None:
+    """What of a history does not fit the last day asked for: rows after it, or none for long before it.
+
+    Rows after it are not lost, they wait for their day.
+    """
+    if contract.event_time is None:
+        return None
+    arrived = " union all by name ".join(f"(from {group})" for group in groups)
+    column = next(c for c in contract.columns if c.name == contract.event_time)
+    day = contracts.day(contract, contracts.typed(column, contract.timezone))
+    [(rows, first, newest)] = tables.rows(
+        f"select count(*) filter (_day > {literal(last)}), min(_day) filter (_day > {literal(last)}), "
+        f"max(_day) filter (_day <= {literal(last)}) from (select {day} as _day from ({arrived}))"
+    )
+    told = (
+        [f"{place} holds {rows} rows of days after {last}, from {first} on: not taken in yet"] if rows else []
+    )
+    if newest and (last - newest).days > LONG_SILENCE:
+        told.append(
+            f"the newest row of {place} is of {newest}, {(last - newest).days} days before {last}: is that the "
+            "last day of the data?"
+        )
+    return "; ".join(told) or None
 
 
 def _refuse(landed: Landed, files: Files, item: _Taken, reason: str) -> None:
@@ -303,7 +342,7 @@ def _reads_alone(tables: Tables, files: Files, shape: Shape, item: _Taken, lande
         _refuse(landed, files, item, str(error))
         return False
     except duckdb.Error as error:
-        _refuse(landed, files, item, f"cannot be read: {str(error).splitlines()[0]}")
+        _refuse(landed, files, item, reason(error))
         return False
     return True
 
@@ -314,10 +353,7 @@ def _read_group(tables: Tables, table: str, files: Files, shape: Shape, items: l
     db.execute(
         "create or replace temp table _taken (_path varchar, _file varchar, _partition date, known_on date)"
     )
-    db.executemany(
-        "insert into _taken values (?, ?, ?, ?)",
-        [[str(item.path), item.file, item.partition, item.known_on] for item in items],
-    )
+    tables.insert("_taken", [[str(item.path), item.file, item.partition, item.known_on] for item in items])
     rows = "select * exclude (_path) from _records join _taken using (_path)"
     db.execute(f"create or replace temp table {table} as {rows}")
 
@@ -340,7 +376,7 @@ def _replace(
         tables.db.execute("create or replace temp table _again (_file varchar, _partition date)")
         partitions = {item: [item.partition] if files.is_daily else days for item in taken}
         if again := [[item.file, day] for item, those in partitions.items() for day in those]:
-            tables.db.executemany("insert into _again values (?, ?)", again)
+            tables.insert("_again", again)
         kept = f"from {raw} anti join _again using (_file, _partition) where {within('_partition', days)}"
         arrived = f"({arrived}) union all by name ({kept})"
     return tables.replace_days(raw, days, f"from ({arrived}) order by _partition, _file, _line")
@@ -428,11 +464,12 @@ def land_query(
     arrived = _split_by_event_day(contract, days[0], days, came)
     if days[0] != business.start:  # what comes late is known on the day that saw it
         arrived = f"select * replace (_partition as known_on) from ({arrived})"
+    beyond = _beyond(tables, contract, f"the query on {url_variable}", ["_queried"], days[-1])
     with tables.transaction():
         stored = tables.replace_days(
             f"raw.{name}", days, f"from ({arrived}) order by _partition, _file, _line"
         )
-    return Landed(rows=stored)
+    return Landed(rows=stored, beyond=beyond)
 
 
 def _query(

@@ -1,69 +1,81 @@
 """Reading landing files: CSV, JSON lines and Parquet as text, record by record, nothing lost or guessed."""
 
 import csv
-import gzip
+import io
+import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from churn_orchestration.sniffing import (
+    MOST_COLUMNS,
+    UnreadableFileError,
+    decoded,
+    guess,
+    really,
+    reason,
+    scanned,
+    wrong_encoding,
+)
 from churn_orchestration.warehouse import literal, quoted
 
 RESERVED = ("_path", "_file", "_line", "_error", "_partition", "known_on")
+KEPT = 10_000  # characters of a malformed record that DuckDB hands on
 KINDS = {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
-
-
-class UnreadableFileError(Exception):
-    """A landing file that cannot be read at all; the message says why."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the files of one reading share: their kind and their column names, in order."""
+    """What the files of one reading share: kind, column names in order, and whether NUL bytes are in them."""
 
     kind: str
     names: tuple[str, ...]
+    has_nul: bool = False
 
 
 def shape_of(
     db: duckdb.DuckDBPyConnection, path: Path, delimiter: str, encoding: str, declared: list[str]
 ) -> Shape:
-    """Kind and column names of a file.
+    """Kind and column names of a file. A gzip is read to its end: DuckDB does not look at its checksum.
 
     Raises
     ------
-    UnreadableFileError : unknown ending, no header, a name twice or reserved, no declared column at all
+    UnreadableFileError : unknown ending, damaged, no header, a name twice or reserved, no declared column
     """
     parts = path.name.lower().removesuffix(".gz").rsplit(".", 1)
     kind = KINDS.get(parts[-1])
     if kind is None or (kind == "parquet" and path.suffix.lower() == ".gz"):
         raise UnreadableFileError(f"its ending is none of those read: {', '.join(KINDS)}, and .gz of text")
     try:
-        names = _names(db, kind, path, delimiter, encoding)
-    except (OSError, EOFError, UnicodeError, csv.Error, duckdb.Error) as error:
-        raise UnreadableFileError(f"cannot be read: {str(error).splitlines()[0]}") from None
+        head, nul = (b"", False)
+        if kind != "parquet":
+            head, nul = scanned(path, delimiter if kind == "csv" else None)
+        wrong = wrong_encoding(head, encoding if kind == "csv" else "utf-8")
+        names = [] if wrong else _names(db, kind, path, head, delimiter, encoding)
+    except (OSError, EOFError, zlib.error, UnicodeError, csv.Error, duckdb.Error) as error:
+        raise UnreadableFileError(reason(error)) from None
+    if wrong:
+        raise UnreadableFileError(wrong)
     if not any(names):
-        nothing = (
-            "no line is a JSON object"
-            if kind == "jsonl"
-            else "no header line could be read: the file is empty"
-        )
+        nothing = "no line is a JSON object; wanted one object a line"
+        if kind == "csv":
+            nothing = f"no header line could be read: the {'first line' if head else 'file'} is empty"
         raise UnreadableFileError(nothing)
-    lower = [name.lower() for name in names]
-    if twice := next((name for name in names[::-1] if lower.count(name.lower()) > 1), None):
-        raise UnreadableFileError(f'the header names column "{twice}" twice')
-    if taken := next((name for name in names if name.lower() in RESERVED), None):
-        raise UnreadableFileError(
-            f'the column name "{taken}" is kept for the platform; rename it in the file'
-        )
+    _refuse_names(names)
     if not set(declared) & set(names):
-        shown = ", ".join(name[:40] for name in names[:12])
-        hint = f'; is "{delimiter}" the delimiter?' if kind == "csv" else ""
+        if kind != "parquet" and (found := really(head)):
+            raise UnreadableFileError(found)
+        shown = ", ".join(repr(name[:40])[1:-1] for name in names[:12])
+        hint = f"; {guess(names, declared)}" if kind == "csv" else ""
         raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
-    return Shape(kind, tuple(name or f"column{n}" for n, name in enumerate(names)))
+    return Shape(kind, _named(names), nul and encoding != "utf-16")
 
 
-def _names(db: duckdb.DuckDBPyConnection, kind: str, path: Path, delimiter: str, encoding: str) -> list[str]:
+def _names(
+    db: duckdb.DuckDBPyConnection, kind: str, path: Path, head: bytes, delimiter: str, encoding: str
+) -> list[str]:
     if kind == "parquet":
         return [name for name, *_ in db.execute(f"describe from read_parquet({literal(path)})").fetchall()]
     if kind == "jsonl":
@@ -72,10 +84,29 @@ def _names(db: duckdb.DuckDBPyConnection, kind: str, path: Path, delimiter: str,
             "where json_valid(line) and json_type(line) = 'OBJECT' order by 1"
         )
         return [name for (name,) in keys.fetchall()]
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    text = "utf-8-sig" if encoding == "utf-8" else encoding
-    with opened(path, "rt", encoding=text, newline="") as handle:
-        return next(csv.reader(handle, delimiter=delimiter), [])
+    first = next(csv.reader(io.StringIO(decoded(head, encoding), newline=""), delimiter=delimiter), [])
+    return [name.strip() for name in first]
+
+
+def _refuse_names(names: list[str]) -> None:
+    counts = Counter(name.lower() for name in names if name)
+    if twice := next((name for name in names[::-1] if counts[name.lower()] > 1), None):
+        raise UnreadableFileError(f'the header names column "{twice}" twice')
+    if taken := next((name for name in names if name.lower() in RESERVED), None):
+        raise UnreadableFileError(
+            f'the column name "{taken}" is kept for the platform; rename it in the file'
+        )
+    if len(names) > MOST_COLUMNS:
+        raise UnreadableFileError(f"its header has {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
+
+
+def _named(names: list[str]) -> tuple[str, ...]:
+    """The names, a column without one called after its position."""
+    taken = {name.lower() for name in names}
+    return tuple(
+        name or next(c for c in (f"column{n}", f"column{n}_unnamed") if c not in taken)
+        for n, name in enumerate(names)
+    )
 
 
 def read(
@@ -105,7 +136,8 @@ def read(
 select {names}, _path, (_n - min(_n) over (partition by _path) + 1)::bigint as _line,
   case when object is null then 'not a JSON object: ' || line end as _error
 from (select *, case when json_valid(line) and json_type(line) = 'OBJECT' then line end as object
-  from (select *, row_number() over () as _n from {_lines(paths)}))"""
+  from (select *, row_number() over () as _n from {_lines(paths)}))
+qualify trim(coalesce(line, '')) <> ''"""
     else:
         query = _csv(db, shape, paths, delimiter, encoding)
     db.execute(f"create or replace temp table {table} as {query}")
@@ -144,17 +176,24 @@ def _csv(
         raise UnreadableFileError(f"record {torn[0][0]} is malformed and spans lines: is a quote not closed?")
     names = ", ".join(f"_c{n} as {quoted(name)}" for n, name in enumerate(shape.names))
     nulls = ", ".join(f"null::varchar as {quoted(name)}" for name in shape.names)
+    error = "null::varchar"
+    if shape.has_nul:  # a text with one is no text to half of all tools; PostgreSQL takes none either
+        record = f"concat_ws({literal(delimiter)}, {', '.join(f'_c{n}' for n in range(len(shape.names)))})"
+        error = f"case when contains({record}, chr(0)) then 'NUL byte: ' || {record} end"
     # A rejected record at position r (header = 1) is the i-th of its file, so r - 1 - i good ones precede it.
     return f"""
 with bad as (
-  select file_path as _path, line, min(lower(error_type::varchar) || ': ' || csv_line) as _error
+  select file_path as _path, line, min(lower(error_type::varchar) || case
+    when error_type = 'INVALID ENCODING' then ' (if the file is latin-1, declare `encoding: latin-1`)'
+    when length(csv_line) >= {KEPT} then ', only its first {KEPT} characters are kept'
+    else '' end || ': ' || csv_line) as _error
   from _rejects_errors join _rejects_scans using (scan_id, file_id) group by all),
 before as (
   select _path, precede, max(i) as skipped from (
     select _path, line - 1 - i as precede, i from (
       select _path, line, row_number() over (partition by _path order by line) as i from bad)) group by all),
 good as (select *, _n - min(_n) over (partition by _path) + 1 as _position from _good)
-select {names}, good._path, (_position + 1 + coalesce(skipped, 0))::bigint as _line, null::varchar as _error
+select {names}, good._path, (_position + 1 + coalesce(skipped, 0))::bigint as _line, {error} as _error
 from good asof left join before on good._path = before._path and good._position > before.precede
 union all
 select {nulls}, _path, line::bigint as _line, _error from bad"""

@@ -135,7 +135,7 @@ class Shop:
         business = self.business
         found = component_tree(business).get_all_components(of_type=SourceTable)
         source = next(s for s in found if s.name == name)
-        return source, source.contract(business.settings.timezone)
+        return source, source.contract(business.settings.timezone, business.history_from)
 
     @contextmanager
     def tables(self) -> Iterator[Tables]:
@@ -155,8 +155,11 @@ class Shop:
 
     def take_in(self, *days: int, name: str = "orders") -> tuple[Landed, Judgement]:
         """Land and judge days of January 2024 without Dagster, recorded as the assets record them."""
+        return self.take_in_days([JAN[day] for day in days], name)
+
+    def take_in_days(self, wanted: list[dt.date], name: str = "orders") -> tuple[Landed, Judgement]:
+        """The same for any days."""
         source, contract = self.source(name)
-        wanted = [JAN[day] for day in days]
         with self.tables() as tables:
             landed = source._land(tables, self.business, contract, wanted)
             _record(tables, f"raw.{name}", landed.rows, landed.refused)

@@ -83,6 +83,16 @@ def test_a_history_without_an_end_asks_for_the_last_day(shop: Shop) -> None:
     assert "give --to, or end_date in" in stumble(shop.folder, "run")
 
 
+def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
+    shop.change("business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2024-03-01")
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "orders*.csv")
+    shop.land_quiet_days(1, 7)
+    done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-03-01"])
+    assert done.exit_code == 0
+    asked = "the newest row of orders*.csv is of 2024-01-07, 54 days before 2024-03-01: is that the last day"
+    assert f"note: raw.orders: {asked} of the data?" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("layers", "told"),
     [

@@ -1,5 +1,6 @@
 """The contract of a source as SQL: from text as it came to typed rows, and the rule each breaks."""
 
+import datetime as dt
 import re
 from dataclasses import dataclass
 
@@ -17,8 +18,10 @@ class Column:
     source : its name in the landing file
     type : one of ``TYPES``; ``decimal(p, s)`` too. ``id`` is text without a trailing ``.0``; ``timestamp`` is
         local time in the business's zone unless it brings an offset, ``timestamptz`` must bring one; both are
-        kept in UTC
+        kept in UTC. A local time that the clock skipped is moved on by the hour it skipped; one that it
+        showed twice is the later one, of standard time. So does PostgreSQL's ``AT TIME ZONE``
     format : how a date or timestamp is written, in strptime's letters; ISO where not given
+    decimal : the decimal sign of its numbers; with a comma, a text with a point is refused
     required : null is refused
     pii : ``drop`` leaves the column behind in raw, ``hash`` keeps a keyed hash of it
     """
@@ -29,17 +32,21 @@ class Column:
     format: str | None = None
     required: bool = False
     pii: str | None = None
+    decimal: str = "."
 
 
 @dataclass(frozen=True)
 class Contract:
-    """All that is declared of a source. ``where``: names of rules and conditions over the typed columns."""
+    """All that is declared of a source. ``where``: names of rules and conditions over the typed columns;
+    ``history_from``: the business's first day with data; an event before it is refused.
+    """
 
     columns: tuple[Column, ...]
     event_time: str | None = None
     key: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()
     timezone: str = "UTC"
+    history_from: dt.date | None = None
 
     @property
     def kept(self) -> list[str]:
@@ -62,13 +69,16 @@ _OFFSET = "'.*:[0-9.]+\\s*([zZ]|[+-][0-9]{2}(:?[0-9]{2})?)'"
 def typed(column: Column, timezone: str) -> str:
     """The SQL expression that reads one raw column; null where the text is not of the type.
 
-    >>> print(typed(Column("country", "Country"), "UTC"))
-    nullif(trim("Country"), '')
+    >>> print(typed(Column("amount", "Amount", "decimal"), "UTC"))
+    try_cast(nullif(trim("Amount"), '') as decimal(18, 4))
     """
     cell = _cell(column)
+    number = cell
+    if column.decimal == ",":  # 1.500 may be a thousand and a half or one and a half: refused
+        number = f"case when not contains({cell}, '.') then replace({cell}, ',', '.') end"
     if decimal := _DECIMAL.fullmatch(column.type):
         precision, scale = decimal[2] or 18, decimal[3] or 4
-        return f"try_cast({cell} as decimal({precision}, {scale}))"
+        return f"try_cast({number} as decimal({precision}, {scale}))"
     if column.type in ("date", "timestamp", "timestamptz"):
         moment = _moment(column, cell, timezone)
         return f"case when isfinite({moment}) then {moment} end"
@@ -77,7 +87,7 @@ def typed(column: Column, timezone: str) -> str:
         "id": f"regexp_replace({cell}, '^([0-9]+)\\.0+$', '\\1')",
         "integer": f"case when regexp_full_match({cell}, '[+-]?[0-9]+(\\.0+)?') "
         f"then try_cast({cell} as bigint) end",
-        "double": f"case when isfinite(try_cast({cell} as double)) then try_cast({cell} as double) end",
+        "double": f"case when isfinite(try_cast({number} as double)) then try_cast({number} as double) end",
         "boolean": f"case when lower({cell}) in ('true', 't', 'yes', 'y', '1') then true "
         f"when lower({cell}) in ('false', 'f', 'no', 'n', '0') then false end",
     }[column.type]
@@ -133,7 +143,8 @@ def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
     -------
     SQL: one row per raw row, the typed columns under their names, ``day`` and ``_rule``. Rules, in this
     order: ``malformed``, ``required:column``, ``type:column``, ``future_day`` (the event lies after the day
-    on which it became known), ``where:name``, ``conflicting_key``; and ``duplicate`` for the second and later
+    on which it became known), ``before_history`` (it lies before ``history_from``), ``where:name``,
+    ``conflicting_key``; and ``duplicate`` for the second and later
     copies of a row that is equal in every raw column, where a key is declared.
     """
     cells, cases, names = [], ["when _error is not null then 'malformed'"], []
@@ -152,6 +163,9 @@ def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
         if contract.key
         else "1"
     )
+    early = ""
+    if contract.event_time and contract.history_from:
+        early = f"when day < date '{contract.history_from}' then 'before_history'"
     rules = " ".join(
         f"when ({condition}) is not true then {_text('where:' + name)}" for name, condition in contract.where
     )
@@ -167,7 +181,7 @@ named as (
   from typed),
 dated as (select *{own_day}, {day(contract)} as day from named),
 ruled as (
-  select *, coalesce(_broken, case when day > known_on then 'future_day' {rules} end,
+  select *, coalesce(_broken, case when day > known_on then 'future_day' {early} {rules} end,
     case when _copy > 1 then 'duplicate' end) as _judged
   from dated)
 select * exclude (_broken, _copy, _judged),

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
-from churn_orchestration.business import PACKAGE, Business, digest
+from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn import declared as declarations
 from churn_orchestration.churn.catalogue import Feature, catalogue
 from churn_orchestration.churn.features import features_at
@@ -212,6 +212,7 @@ def build_days(
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the feature table of each as_of that may be built; rows by day, and the refused days."""
     upstream = declared.tables
+    _require_columns(tables, declared)
     rows: dict[dt.date, int] = {}
     refused: dict[dt.date, str] = {}
     for as_of in days:
@@ -222,6 +223,18 @@ def build_days(
         else:
             rows |= tables.replace_days(table, [as_of], features_at(declared, as_of))
     return rows, refused
+
+
+def _require_columns(tables: Tables, declared: declarations.FeatureSet) -> None:
+    for source in declared.inputs:
+        there = {name.lower() for name in tables.columns(source.table)}
+        used = [source.entity, *(source.key if isinstance(source, declarations.EventSource) else ())]
+        used += [m.column for m in source.measures] + [c.column for c in source.categories]
+        if there and (absent := [name for name in used if name.lower() not in there]):
+            raise BusinessError(
+                f'source {source.name}: {source.table} has no column "{absent[0]}" (columns: '
+                f"{', '.join(sorted(there))}); carry it through there, or name another in the feature table"
+            )
 
 
 def write_catalogue(tables: Tables, table: str, features: list[Feature]) -> None:

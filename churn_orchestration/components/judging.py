@@ -10,6 +10,7 @@ import dagster as dg
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn import contract as contracts
+from churn_orchestration.churn.refusals import explained
 from churn_orchestration.components.days import blocked
 from churn_orchestration.warehouse import Tables, literal, quoted, within
 
@@ -76,7 +77,9 @@ def judge(
         tables.db.execute(f"create or replace temp table _judged as {select}")
         with tables.transaction():
             judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
-            judgement.quarantined = tables.replace_days(quarantine, good, _refused_rows(raw))
+            judgement.quarantined = tables.replace_days(
+                quarantine, good, _refused_rows(contract, raw, landed)
+            )
         _audit(tables, source, judgement, good)
     for layer in (bronze, quarantine):
         if refused and tables.columns(layer):
@@ -92,11 +95,18 @@ def judge(
     return judgement
 
 
-def _refused_rows(raw: str) -> str:
+def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> str:
+    """Quarantined rows: the record, the rule, and what was got. A file's own ``rule`` keeps another name."""
+    own = [f"{quoted(name)} as {quoted(_shown(name))}" for name in landed if _shown(name) != name]
+    renamed = f"rename ({', '.join(own)})" if own else ""
     return f"""
-select raw.* exclude (_error), _rule as rule, _error as detail
+select raw.* exclude (_error) {renamed}, _rule as rule, {explained(contract)} as detail
 from {raw} as raw join _judged using (_file, _line, _partition)
 where _rule is not null and _rule <> 'duplicate' order by _partition, _file, _line"""
+
+
+def _shown(name: str) -> str:
+    return f"{name}_in_file" if name.lower() in ("rule", "detail") else name
 
 
 def _schema_faults(
@@ -118,6 +128,8 @@ def _schema_faults(
         undeclared |= dict.fromkeys(name for name in header or [] if name not in declared)
         if absent := [name for name in declared if name not in (header or declared)]:
             faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)})'
+            if new := [name for name in header if name not in declared]:
+                faults[day] += f'; if it is "{new[0]}" now, declare `from: {new[0]}`'
     return faults, list(undeclared)
 
 
@@ -173,9 +185,9 @@ def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
     personal = {column.source for column in contract.columns if column.pii}
     shown = dict.fromkeys(column.source for column in contract.columns)
     columns = [
-        f"case when {quoted(name)} is not null then '***' end as {quoted(name)}"
+        f"case when {quoted(_shown(name))} is not null then '***' end as {quoted(_shown(name))}"
         if name in personal
-        else quoted(name)
+        else quoted(_shown(name))
         for name in shown
     ]
     detail = "case when detail is not null then '***' end as detail" if personal else "detail"

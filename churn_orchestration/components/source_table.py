@@ -1,5 +1,6 @@
 """A source: landing files or a query -> raw/x as it came, bronze/x by contract, quarantine/x for the rest."""
 
+import codecs
 import datetime as dt
 import re
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.warehouse import POOL, Tables, Warehouse
 
+_ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 _TYPE = re.compile(r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz")
 
 
@@ -40,6 +42,7 @@ class ColumnSpec(dg.Model, dg.Resolvable):
     format: str | None = Field(
         None, description="how a date or timestamp is written, e.g. %d/%m/%Y; ISO if not given"
     )
+    decimal: Literal[".", ","] = Field(".", description="the decimal sign of a decimal or double")
     required: bool = Field(False, description="a row without it goes to quarantine")
     pii: Literal["drop", "hash"] | None = Field(None, description="drop it after raw, or keep a keyed hash")
     description: str = Field("", description="what it means, with its unit")
@@ -93,7 +96,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     )
     description: str = Field("", description="grain and meaning of a row, shown in the UI")
     files: str | None = Field(None, description='glob below the landing folder, e.g. "orders/{day}.csv.gz"')
-    delimiter: str = Field(",", description="of CSV files")
+    delimiter: str = Field(",", min_length=1, max_length=1, description='of CSV files; a tab is "\\t"')
     encoding: str = Field("utf-8", description="of CSV files: utf-8, utf-16 or latin-1")
     query: QuerySpec | None = Field(None, description="read from a database instead of files")
     columns: list[ColumnSpec] = Field(
@@ -110,6 +113,16 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     )
     missing_file: Literal["warn", "fail"] = Field("warn", description="what a day without its file means")
     expectations: list[dict[str, Any]] = Field([], description="Great Expectations: type and its arguments")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str) -> str:
+        try:
+            return _ENCODINGS[codecs.lookup(encoding).name]
+        except LookupError:
+            raise ValueError(
+                f'encoding "{encoding}" is not read: utf-8, utf-16 or latin-1; save the file as UTF-8'
+            ) from None
 
     @model_validator(mode="after")
     def _consistent(self) -> "SourceTable":
@@ -144,16 +157,22 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             _require_columns(f"{self.name}: {expectation['type']}", used, kept)
         return self
 
-    def contract(self, timezone: str) -> contracts.Contract:
+    def contract(self, timezone: str, history_from: dt.date | None = None) -> contracts.Contract:
         """The declared contract in the words of ``churn.contract``."""
         columns = tuple(
             contracts.Column(
-                c.name, c.source or c.name, c.type, c.format, c.required or c.name in self.key, c.pii
+                c.name,
+                c.source or c.name,
+                c.type,
+                c.format,
+                c.required or c.name in self.key,
+                c.pii,
+                c.decimal,
             )
             for c in self.columns
         )
         where = tuple(self.where.items())
-        return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone)
+        return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone, history_from)
 
     def _told(self, column: ColumnSpec) -> str:
         """A column's description; where there is none, what else is declared of it."""
@@ -196,7 +215,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
         business = Business.holding(context.path)
-        contract = self.contract(business.settings.timezone)
+        contract = self.contract(business.settings.timezone, business.history_from)
         declaration = digest(
             *(getattr(self, name) for name in _DECLARED), contract, business.history_from, business.start
         )
@@ -317,6 +336,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             told.append(f"no file for {', '.join(map(str, landed.missing[:10]))}{more}")
         if landed.strays:
             told.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
+        if landed.beyond:
+            told.append(landed.beyond)
         failing = landed.missing and self.missing_file == "fail"
         return dg.AssetCheckResult(
             asset_key=key,

@@ -109,14 +109,15 @@ def test_a_missing_column_refuses_the_day_by_name_with_the_columns_that_came(sho
     assert judgement.rows == {JAN[5]: 1}
     assert judgement.refused == {
         JAN[6]: 'orders_2024-01-06.csv has no column "ordered_at" '
-        "(columns: order_id, customer_id, ordered_on, amount_usd)"
+        '(columns: order_id, customer_id, ordered_on, amount_usd); if it is "ordered_on" now, declare '
+        "`from: ordered_on`"
     }
 
 
 def test_another_delimiter_is_guessed_at_in_the_refusal(shop):
     shop.land("orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\no1;ann;2024-01-05;1\n")
     _, judgement = shop.take_in(5)
-    assert judgement.refused[JAN[5]].endswith('; is "," the delimiter?)')
+    assert judgement.refused[JAN[5]].endswith('; declare `delimiter: ";"`)')
 
 
 def test_an_undeclared_column_is_named_and_refuses_nothing(shop):

@@ -1,0 +1,42 @@
+"""What a refused row had where its rule wanted something else, as SQL; nothing here decides."""
+
+from churn_orchestration.churn.contract import Column, Contract
+
+RECORD, CELL = 200, 60  # characters shown; raw keeps them all
+
+
+def explained(contract: Contract) -> str:
+    """The SQL expression of ``detail`` over a row of the tables ``raw`` and ``_judged``; null where the rule
+    says it all.
+    """
+    cases = [f"when _error is not null then {_bounded('_error', RECORD)}"]
+    cases += [f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}" for c in contract.columns]
+    if contract.event_time:
+        late = "_judged.day || ' lies after ' || _judged.known_on || ', the day on which it came'"
+        early = f"_judged.day || ' lies before history_from, {contract.history_from}'"
+        cases += [f"when _rule = 'future_day' then {late}", f"when _rule = 'before_history' then {early}"]
+    return f"case {' '.join(cases)} end"
+
+
+def _mistyped(column: Column) -> str:
+    name = column.source.replace('"', '""')
+    cell = f'trim(raw."{name}")'
+    wanted = column.type + (f" written {column.format}" if column.format else "")
+    hints = []
+    if column.type.startswith(("decimal", "double")) and column.decimal == ".":
+        comma = f"regexp_full_match({cell}, '[+-]?[0-9]+,[0-9]{{1,2}}')"
+        hints.append(f"when {comma} then ': declare `decimal: \",\"`'")
+    if column.type in ("date", "timestamp") and not column.format:
+        hints.append(f"when regexp_full_match({cell}, '[0-9./ :]+') then ': declare its `format`'")
+    hint = f"case {' '.join(hints)} else '' end" if hints else "''"
+    return f"'\"' || {_bounded(cell, CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
+
+
+def _bounded(text: str, most: int) -> str:
+    """A text as people see it: its beginning, with its length where that is not all; no NUL bytes."""
+    rest = f"case when length({text}) > {most} then '… (' || length({text}) || ' characters)' else '' end"
+    return f"replace(left({text}, {most}) || {rest}, chr(0), '\\0')"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

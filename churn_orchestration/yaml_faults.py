@@ -1,0 +1,117 @@
+"""Mistakes in a business's YAML, told by file and line before Dagster's loader meets them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from churn_orchestration import components
+from churn_orchestration.business import SETTINGS, BusinessError
+
+_LOADING = re.compile(r"Error while loading component (\S+?)\[(\d+)\]")
+
+
+def refuse_faulty_yaml(folder: Path) -> None:
+    """Raise BusinessError for YAML that does not parse, says a thing twice, or names no component of ours."""
+    named: dict[tuple[str, str], str] = {}
+    for path in sorted(folder.rglob("*.yaml")):
+        documents = _documents(path)
+        for node in documents:
+            _refuse_twice(path, node)
+        if path.name == SETTINGS and path.parent == folder:
+            continue
+        if not documents:
+            raise BusinessError(
+                f"{path}: holds nothing; wanted a component such as "
+                "`type: churn_orchestration.components.SourceTable`, or take the file away"
+            )
+        for node in documents:
+            _refuse_component(path, node, named)
+
+
+def _documents(path: Path) -> list[yaml.Node]:
+    try:
+        return [node for node in yaml.compose_all(path.read_text(encoding="utf-8")) if node is not None]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise BusinessError(
+            f"{path}:{line}: not valid YAML: {error.problem or error.context}; is the indent right, and "
+            "every bracket and quote closed?"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BusinessError(f"{path}: not valid YAML in UTF-8: {str(error).splitlines()[0]}") from None
+
+
+def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        for _, value in node.value:
+            yield from _mappings(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _mappings(value)
+
+
+def _refuse_twice(path: Path, node: yaml.Node) -> None:
+    for mapping in _mappings(node):
+        seen: dict[str, int] = {}
+        for key, _ in mapping.value:
+            line = key.start_mark.line + 1
+            if str(key.value) in seen:
+                first = seen[str(key.value)]
+                raise BusinessError(f"{path}:{line}: {key.value} is given twice, first in line {first}")
+            seen[str(key.value)] = line
+
+
+def _values(node: yaml.Node) -> dict[str, yaml.Node]:
+    return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+
+
+def _refuse_component(path: Path, node: yaml.Node, named: dict[tuple[str, str], str]) -> None:
+    values = _values(node)
+    place = f"{path}:{node.start_mark.line + 1}"
+    kind = str(values["type"].value) if "type" in values else ""
+    module, _, name = kind.rpartition(".")
+    known = ", ".join(f"{components.__name__}.{each}" for each in components.__all__)
+    if not kind:
+        raise BusinessError(f"{place}: wanted a component, `type:` and `attributes:`; types: {known}")
+    if module == components.__name__ and name not in components.__all__:
+        raise BusinessError(f"{place}: type: no component {kind}; there are: {known}")
+    if called := _values(values.get("attributes", node)).get("name"):
+        here = f"{path}:{called.start_mark.line + 1}"
+        if first := named.get((kind, str(called.value))):
+            raise BusinessError(f"{here}: a second {name} called {called.value}; the first is in {first}")
+        named[kind, str(called.value)] = here
+
+
+def shown(fault: Any, chain: list[str], folder: Path | None) -> str:
+    """One fault of pydantic's as a line: file and line where they can be found, the key, what was wanted."""
+    where = ".".join(map(str, fault["loc"]))
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message.replace("Extra inputs are not permitted", "no such setting")
+    if " at " in where:
+        key, _, place = where.partition(" at ")
+        key = re.sub(r"(tuple|list)\[[^\]]*\]\.?", "", key).removeprefix("attributes").strip(".")
+        return f"{place}: {key}: {message}" if key else f"{place}: {message}"
+    place = _place(fault, chain, folder)
+    return f"{place}{where}: {message}" if where else f"{place}{message}"
+
+
+def _place(fault: Any, chain: list[str], folder: Path | None) -> str:
+    """``file:line: `` of the component that was being loaded, by its key and its value."""
+    loading = next((found for text in chain if (found := _LOADING.search(text))), None)
+    if loading is None or folder is None:
+        return ""
+    path = folder / loading[1] / "defs.yaml"
+    document = _documents(path)[int(loading[2])]
+    key = str(fault["loc"][-1]) if fault["loc"] else ""
+    for mapping in _mappings(document):
+        value = _values(mapping).get(key)
+        if value is not None and (
+            not isinstance(value, yaml.ScalarNode) or value.value == str(fault["input"])
+        ):
+            return f"{path}:{value.start_mark.line + 1}: "
+    return f"{path}:{document.start_mark.line + 1}: "

@@ -1,0 +1,199 @@
+"""Every bad input, tried; docs/bad-input.md is what was seen. `make bad-input` writes it anew."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from bad_input import CASES, FILE, MISTAKES, WHOLE, Case, Mistake
+from conftest import JAN, Shop
+
+from churn_orchestration.business import PACKAGE
+from churn_orchestration.cli import main
+
+DOC = PACKAGE.parent / "docs" / "bad-input.md"
+OPENING = """\
+# Bad input, and what becomes of it
+
+You have a bad file in hand: find its row, and do what its third column says in the words that `churn run` and
+the quarantine show. A file that cannot be trusted is refused by name and its day waits; a row that cannot be
+trusted goes to `quarantine.<source>` with its file, its line and the rule it broke, and the rest of its file
+stands. For every day raw = bronze + quarantine + exact duplicates, or raw waits until its day is mended:
+nothing is lost without a word.
+
+A test tries each of these and writes this page (`make bad-input`). `-`: nothing of the file is stored.
+"""
+TITLES = {
+    "files": "Files", "rows": "Rows", "time": "Time", "names": "Names of columns", "yaml": "YAML and SQL",
+}  # fmt: skip
+HEAD = "| bad input | what happens | what is told | records | raw | bronze | quarantine | duplicates |"
+
+
+@dataclass
+class Seen:
+    """What became of a case."""
+
+    refused: list[str]
+    quarantined: list[str]
+    notes: list[str]
+    stored: tuple[int, int, int, int]
+
+    @property
+    def told(self) -> list[str]:
+        """All that the user is shown."""
+        return self.refused + self.quarantined + self.notes
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if self.refused:
+            return "day refused"
+        if self.quarantined:
+            return "rows quarantined" if self.stored[1] else "quarantined"
+        return "accepted"
+
+
+seen: dict[str, list[str]] = {}
+
+
+def land(shop: Shop, name: str, case: Case) -> None:
+    if case.content is None:
+        (shop.landing / name).mkdir()
+    else:
+        shop.land(name, case.content)
+
+
+def take_in(shop: Shop, case: Case) -> Seen:
+    """Land a case and take it in; what was told and stored."""
+    for change in case.change:
+        shop.change(*change)
+    land(shop, case.file, case)
+    start = shop.business.start
+    steps = [shop.take_in_days([start])]
+    if case.then:
+        shop.land(*case.then)
+        steps.append(shop.take_in_days([JAN[6]]))
+    refused = [reason for landed, _ in steps for reason in landed.refused.values()]
+    refused += [r for _, judged in steps for r in judged.refused.values() if "raw.orders" not in r]
+    notes = [f"new column: {name}" for _, judged in steps for name in judged.new_columns]
+    notes += [landed.beyond for landed, _ in steps if landed.beyond]
+    with shop.tables() as tables:
+        stored = [
+            tables.rows(f"select count(*) from {t}")[0][0] if tables.columns(t) else 0
+            for t in ("raw.orders", "bronze.orders", "quarantine.orders")
+        ]
+        quarantined = []
+        if tables.columns("quarantine.orders"):
+            quarantined = tables.rows(
+                "select _file, _line, rule, detail from quarantine.orders order by 1, 2"
+            )
+    duplicates = sum(sum(judged.duplicates.values()) for _, judged in steps)
+    return Seen(
+        [reason.replace(str(shop.landing), "LANDING") for reason in refused],
+        [
+            f"{file}:{line} {rule}" + (f": {detail}" if detail else "")
+            for file, line, rule, detail in quarantined
+        ],
+        notes,
+        (*stored, duplicates),
+    )
+
+
+def code(text: str) -> str:
+    """A text as code in a table's cell; of a long one its beginning and its end."""
+    short = (
+        (text if len(text) < 240 else f"{text[:140]} … {text[-90:]}").replace("|", "\\|").replace("\n", "↵")
+    )
+    return f"`` {short} ``" if "`" in short else f"`{short}`"
+
+
+def table_row(case: Case, found: Seen) -> list[str]:
+    """The row of a case in the page."""
+    told = [code(line) for line in found.told[:2]]
+    told += [f"and {len(found.told) - 2} more"] if len(found.told) > 2 else []
+    numbers = [str(n) for n in found.stored] if found.stored[0] or not found.refused else ["-"] * 4
+    why = f"; {case.why}" if case.why else ""
+    return [case.name, found.verdict + why, "<br>".join(told), str(case.records), *numbers]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_bad_file_is_refused_quarantined_or_read_right_and_every_record_is_counted(shop, case):
+    found = take_in(shop, case)
+    for words in case.told:
+        assert any(words in line for line in found.told), found.told
+    assert found.told or not case.told
+    assert found.stored == case.stored, found
+    raw, bronze, quarantine, duplicates = found.stored
+    if not found.refused:
+        assert raw == bronze + quarantine + duplicates
+        waiting = int(next((n.split(" holds ")[1].split()[0] for n in found.notes if " holds " in n), 0))
+        assert raw + waiting == case.records
+        assert bool(found.quarantined) == (quarantine > 0)
+    if case.reads:
+        column, values = case.reads
+        assert [
+            str(v) for (v,) in shop.rows(f"select {column} from bronze.orders order by _partition, _line")
+        ] == list(values)
+    seen[case.name] = table_row(case, found)
+
+
+@pytest.fixture(scope="module")
+def whole_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A $CHURN_DATA with a good file, whose Dagster home the mistakes share: making one takes a second."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "landing").mkdir()
+    (folder / "landing" / FILE).write_text(WHOLE)
+    return folder
+
+
+@pytest.fixture
+def home(whole_day: Path, monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:  # noqa: ARG001
+    """The shop's state lies there."""
+    monkeypatch.setenv("CHURN_DATA", str(whole_day))
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_a_mistake_in_yaml_is_told_by_file_and_line_without_a_traceback(shop, capsys, mistake: Mistake):
+    name, old, new = mistake.change
+    shop.change(name, old, new) if old else shop.write(name, new)
+    told = failing_run(shop, capsys)
+    assert mistake.told in told
+    seen[mistake.name] = [mistake.name, code(told.splitlines()[-1].removeprefix("churn: "))]
+
+
+def failing_run(shop: Shop, capsys) -> str:
+    """What `churn run` tells of a business that it cannot run to the end."""
+    with pytest.raises(SystemExit) as stopped:
+        main.main(args=["--business", str(shop.folder), "run", "--to", "2024-01-05"])
+    out, told = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert "Traceback" not in told + out
+    return (told + out).replace(f"{shop.folder.parent}{os.sep}", "").strip()
+
+
+def test_a_refused_file_is_told_by_the_command_with_the_way_on(shop, capsys):
+    shop.land("orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\n")
+    told = failing_run(shop, capsys)
+    assert 'refused: raw.orders 2024-01-05: orders_2024-01-05.csv: has no column "order_id"' in told
+    assert 'declare `delimiter: ";"`' in told
+    assert "Mend the file and run again" in told
+
+
+def page() -> str:
+    """The page of what was seen."""
+    lines = [OPENING]
+    for kind, title in TITLES.items():
+        cases = [case.name for case in CASES if case.kind == kind] or [m.name for m in MISTAKES]
+        head = "| mistake | what `churn run` tells |" if kind == "yaml" else HEAD
+        lines += [f"\n## {title}\n", head, "|" + "---|" * (head.count("|") - 1)]
+        lines += [f"| {' | '.join(seen[name])} |" for name in cases]
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+
+
+def test_the_page_says_what_was_seen():
+    if any(case.name not in seen for case in (*CASES, *MISTAKES)):
+        pytest.skip("the page is compared where the whole file of tests runs, and passes")
+    if os.environ.get("WRITE_BAD_INPUT"):
+        DOC.write_text(page(), encoding="utf-8")
+    assert DOC.read_text(encoding="utf-8") == page(), "docs/bad-input.md is stale: `make bad-input` writes it"
