@@ -18,6 +18,7 @@ from churn_orchestration.churn.calendar import ClosedDays
 PACKAGE = Path(__file__).parent
 DEMO = PACKAGE / "defs"
 SETTINGS = "business.yaml"
+NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
 
 class BusinessError(Exception):
@@ -33,7 +34,9 @@ class Settings(BaseModel):
     landing: str = Field(description="folder of the landing files; may name environment variables")
     start_date: dt.date = Field(description="first partition: all that landed up to it is the initial load")
     end_date: dt.date | None = Field(None, description="last partition, for a business whose data end")
-    history_from: dt.date | None = Field(None, description="first day with data; start_date if not given")
+    history_from: dt.date | None = Field(
+        None, description="first day with data; events before it are refused"
+    )
     timezone: str = Field("UTC", description="the zone in which a day begins, an IANA name")
     closed: list[str] = Field([], description="days on which nothing lands")
     owners: list[str] = Field([], description="team:name or an e-mail address, shown in the UI")
@@ -99,6 +102,11 @@ class Business:
     @property
     def history_from(self) -> dt.date:
         return self.settings.history_from or self.settings.start_date
+
+    @property
+    def earliest_event(self) -> dt.date:
+        """No event lies before it: history_from where it is declared, else a day that no file means."""
+        return self.settings.history_from or NOBODY_MEANS_BEFORE
 
     @cached_property
     def closed(self) -> ClosedDays:

@@ -81,7 +81,10 @@ class Files:
 
 @dataclass
 class Landed:
-    """What a landing did: rows by day, days refused with the reason, expected days without a file."""
+    """What a landing did: rows by day, days refused with the reason, expected days without a file.
+
+    ``strays`` are files whose day cannot be read; ``beyond`` says how a history does not fit the last day.
+    """
 
     rows: dict[dt.date, int]
     refused: dict[dt.date, str] = field(default_factory=dict)
@@ -282,8 +285,8 @@ def _beyond(
     )
     if newest and (last - newest).days > LONG_SILENCE:
         told.append(
-            f"the newest row of {place} is of {newest}, {(last - newest).days} days before {last}: is that the "
-            "last day of the data?"
+            f"the newest row of {place} is of {newest}, {(last - newest).days} days before {last}: is that "
+            "the last day of the data?"
         )
     return "; ".join(told) or None
 

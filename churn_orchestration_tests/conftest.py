@@ -135,7 +135,7 @@ class Shop:
         business = self.business
         found = component_tree(business).get_all_components(of_type=SourceTable)
         source = next(s for s in found if s.name == name)
-        return source, source.contract(business.settings.timezone, business.history_from)
+        return source, source.contract(business.settings.timezone, business.earliest_event)
 
     @contextmanager
     def tables(self) -> Iterator[Tables]:

@@ -83,6 +83,17 @@ def test_a_history_without_an_end_asks_for_the_last_day(shop: Shop) -> None:
     assert "give --to, or end_date in" in stumble(shop.folder, "run")
 
 
+def test_without_a_declared_beginning_old_events_count_and_impossible_ones_do_not(shop: Shop) -> None:
+    shop.change("business.yaml", "history_from: 2024-01-01\n", "")
+    shop.land_orders(
+        5, "o1,ann,1997-01-01,1", "o2,ann,1900-01-01,1", "o3,bob,0001-01-01,1", "o4,bob,1899-12-30,1"
+    )
+    shop.take_in(5)
+    assert shop.rows("select order_id from bronze.orders order by 1") == [("o1",), ("o2",)]
+    rules = shop.rows("select order_id, rule from quarantine.orders order by 1")
+    assert rules == [("o3", "before_history"), ("o4", "before_history")]
+
+
 def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
     shop.change("business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2024-03-01")
     shop.change("raw/defs.yaml", "orders_{day}.csv", "orders*.csv")

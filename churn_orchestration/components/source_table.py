@@ -215,10 +215,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
         business = Business.holding(context.path)
-        contract = self.contract(business.settings.timezone, business.history_from)
-        declaration = digest(
-            *(getattr(self, name) for name in _DECLARED), contract, business.history_from, business.start
-        )
+        contract = self.contract(business.settings.timezone, business.earliest_event)
+        declaration = digest(*(getattr(self, name) for name in _DECLARED), contract, business.start)
         raw, bronze, quarantine = (
             dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
         )
