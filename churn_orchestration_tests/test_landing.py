@@ -349,7 +349,7 @@ def test_an_initial_load_that_finds_no_file_at_all_is_no_success(shop):
 
 def test_a_landing_folder_that_is_not_there_is_named(shop):
     shop.landing.rmdir()
-    with pytest.raises(BusinessError, match=r"the landing folder .*/landing does not exist; see `landing`"):
+    with pytest.raises(BusinessError, match=r"the landing folder .*/landing does not exist: check `landing`"):
         shop.take_in(5)
 
 
