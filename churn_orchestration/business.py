@@ -112,6 +112,14 @@ class Business:
     def closed(self) -> ClosedDays:
         return ClosedDays.parse(self.settings.closed)
 
+    @property
+    def landing_place(self) -> Path | None:
+        """The landing folder; None where an environment variable that it names is not set."""
+        try:
+            return self.landing
+        except BusinessError:
+            return None
+
     @cached_property
     def landing(self) -> Path:
         """The landing folder, environment variables filled in, relative to the business's folder."""
@@ -156,17 +164,32 @@ def read_settings(path: Path) -> Settings:
     """Read and validate a business.yaml. Raises BusinessError naming file, line and remedy."""
     if not path.is_file():
         raise BusinessError(f"{path.parent} is no business: it has no {SETTINGS} (see examples/ for one)")
+    nodes = yaml_documents(path)
+    given = dict(nodes[0].value) if nodes and isinstance(nodes[0], yaml.MappingNode) else None
+    if given is None:
+        raise BusinessError(f"{path}: wanted settings such as `name: my_shop`, got something else")
+    # As text: a date such as 2024-13-05 is then told by its line, not raised by the YAML reader.
+    texts = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    empty = {key.value for key, value in given.items() if value.tag == "tag:yaml.org,2002:null"}
     try:
-        # As text: a date such as 2024-13-05 is then told by its line, not raised by the YAML reader.
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise BusinessError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(loaded, dict):
-        raise BusinessError(f"{path}: wanted settings such as `name: my_shop`, got {type(loaded).__name__}")
-    try:
-        return Settings(**{name: value for name, value in loaded.items() if value != ""})
+        return Settings(**{name: value for name, value in texts.items() if name not in empty})
     except ValidationError as error:
         raise BusinessError("\n".join(_explain(path, fault) for fault in error.errors())) from None
+
+
+def yaml_documents(path: Path) -> list[yaml.Node]:
+    """The documents of a YAML file as nodes, which know their lines. Raises BusinessError with the place."""
+    try:
+        return [node for node in yaml.compose_all(path.read_text(encoding="utf-8")) if node is not None]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise BusinessError(
+            f"{path}:{line}: not valid YAML: {error.problem or error.context}; is the indent right, and "
+            "every bracket and quote closed?"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BusinessError(f"{path}: not valid YAML in UTF-8: {str(error).splitlines()[0]}") from None
 
 
 def _explain(path: Path, fault: ErrorDetails) -> str:

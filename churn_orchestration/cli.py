@@ -101,7 +101,7 @@ def _expected(error: BaseException) -> str | None:
 
 def _told_faults(faults: list[Any], chain: list[str], folder: Path | None) -> list[str]:
     """A line for each fault; of the ways in which a list may be written, the one that was meant."""
-    from churn_orchestration.yaml_faults import shown
+    from churn_orchestration.business_files import shown
 
     meant = [fault for fault in faults if ".str at " not in ".".join(map(str, fault["loc"]))]
     return [shown(fault, chain, folder) for fault in meant or faults]

@@ -10,9 +10,9 @@ from dagster.components.core.component_tree import ComponentTree
 
 from churn_orchestration.automation import automation
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.business_files import refuse_faulty_files
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.resources import resources
-from churn_orchestration.yaml_faults import refuse_faulty_yaml
 
 
 @dg.definitions
@@ -49,27 +49,9 @@ def _refuse_unknown_upstreams(found: dg.Definitions) -> None:
                 )
 
 
-def _refuse_unread_files(folder: Path) -> None:
-    """YAML below a folder that has YAML of its own, and SQL beside none, would be passed over in silence."""
-    blocks = {path.parent for path in folder.rglob("defs.yaml")}
-    for inner in sorted(blocks):
-        if outer := next((parent for parent in inner.parents if parent in blocks), None):
-            raise BusinessError(
-                f"{inner / 'defs.yaml'} would never be read, for {outer / 'defs.yaml'} lies above it: move "
-                "its blocks there, after a line ---, or move either file into a folder of its own"
-            )
-    for path in sorted(folder.rglob("*.sql")):
-        if path.parent not in blocks:
-            raise BusinessError(
-                f"{path} would never be read: its folder has no defs.yaml of the type "
-                "churn_orchestration.components.SqlTables"
-            )
-
-
 def component_tree(business: Business) -> ComponentTree:
     """The components under a business's folder; the folder need not be part of a Python package."""
-    refuse_faulty_yaml(business.folder)
-    _refuse_unread_files(business.folder)
+    refuse_faulty_files(business)
     name = f"churn_business_{business.name}"
     module = ModuleType(name, f"The business folder {business.folder}, as a module for Dagster's loader.")
     module.__path__ = [str(business.folder)]

@@ -24,6 +24,8 @@ MOST_BARS, MOST_RULES, MOST_FAMILIES, OTHER = 120, 5, 6, "other rules"
 SHARES = range(0, 101, 5)  # of the gain curve, see churn.curves
 DASHED = (0, (4, 3))
 
+SCORE_BINS = 40
+BandSpan: TypeAlias = tuple[int, float, float]
 Panel: TypeAlias = "Callable[[Axes], None]"
 
 
@@ -101,7 +103,7 @@ def churn_by_as_of(question: str, as_ofs: Sequence[Mapping[str, Any]]) -> str | 
     names, rows = [str(entry["as_of"]) for entry in as_ofs], [entry["rows"] for entry in as_ofs]
     rates, places = [entry["churn_rate"] for entry in as_ofs], range(len(as_ofs))
     low, high = rate_interval([n * rate for n, rate in zip(rows, rates, strict=True)], rows)
-    found = f"{100 * rates[-1]:.1f} % churned after {names[-1]}"
+    found = f"{100 * rates[-1]:.1f} % churned, as_of {names[-1]}"
 
     def churned(axes: "Axes") -> None:
         _dots(axes, places, rates, low, high)
@@ -178,26 +180,30 @@ def influences(families: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def scores_by_band(
-    question: str, day: dt.date, probabilities: Sequence[float], bands: Sequence[str]
+    question: str, day: dt.date, mean: float | None, counts: Mapping[int, int], bands: Mapping[str, BandSpan]
 ) -> str | None:
-    """How the forecasts of a day spread, and how many lie in each band. None where nobody was scored."""
-    if not probabilities:
-        return None
-    import numpy as np
+    """How the forecasts of a day spread, and how many lie in each band. None where nobody was scored.
 
-    percent = 100 * np.asarray(probabilities)
-    counts, edges = np.histogram(percent, bins=np.linspace(0, 100, 41))
-    told = f"{question} {day}: {percent.mean():.1f} % of {len(percent):,} expected to churn"
-    top = 1.3 * counts.max()
+    Parameters
+    ----------
+    mean : of the probabilities
+    counts : customers by bin; bin n begins at n / SCORE_BINS
+    bands : of each band, customers, lowest and highest probability
+    """
+    if mean is None:
+        return None
+    heights = [counts.get(n, 0) for n in range(SCORE_BINS)]
+    edges = [100 * n / SCORE_BINS for n in range(SCORE_BINS + 1)]
+    told = f"{question} {day}: {100 * mean:.1f} % of {sum(heights):,} expected to churn"
+    top = 1.3 * max(heights)
 
     def paint(axes: "Axes") -> None:
-        axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.85)
-        for name, color in BAND_COLORS.items():
-            inside = percent[np.asarray(bands) == name]
-            if inside.size:
-                ends = (inside.min(), inside.max())
-                axes.plot(ends, (0.86 * top, 0.86 * top), color=color, linewidth=3)
-                _write(axes, f"{name} {inside.size:,}", (sum(ends) / 2, 0.86 * top), (0, 4), color, "center")
+        axes.stairs(heights, edges, fill=True, color=BLUE, alpha=0.85)
+        for name, (inside, low, high) in bands.items():
+            color = BAND_COLORS[name]
+            axes.plot((100 * low, 100 * high), (0.86 * top, 0.86 * top), color=color, linewidth=3)
+            middle = 50 * (low + high)
+            _write(axes, f"{name} {inside:,}", (middle, 0.86 * top), (0, 4), color, "center")
         axes.set(title=told, xlabel="churn probability, %", ylabel="customers, bins of 2.5 %")
         axes.set(xlim=(0, 100), ylim=(0, top))
 

@@ -223,7 +223,7 @@ TIME = [
          ":4 type:ordered_at")),
     Case("time", "the years 0001 and 24, the day before history_from", at("0001-01-01", "24-01-05",
          "2023-12-31"), 3, (3, 0, 3, 0),
-         (":2 before_history: 0001-01-01 lies before history_from, 2024-01-01", ":3 before_history",
+         (":2 before_history: 0001-01-01 lies before 2024-01-01, the first day that counts (history_from)", ":3 before_history",
          ":4 before_history")),
     Case("time", "the year 9999, the day after the file's", at("9999-12-31", "2024-01-06 00:00"), 2, (2, 0,
          2, 0), (":2 future_day: 9999-12-31 lies after 2024-01-05, the day on which it came",

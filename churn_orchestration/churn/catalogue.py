@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from churn_orchestration.churn.declared import ALL, AttributeTable, EventSource, FeatureSet
 
+RAISES, LOWERS = "↑ ", "↓ "
+"""What leads a reason: it raises, or lowers, the risk."""
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -215,13 +218,17 @@ def _braced(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def worded(phrase: str, value: float) -> str:
-    """A phrase with its value; of one, in the singular.
+def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str = "") -> str:
+    """A feature's value in the words of its catalogue entry; of one, in the singular.
 
-    >>> worded("{value:.0f} days silent", 1.2), worded("{value:.0f} days silent", 11)
-    ('1 day silent', '11 days silent')
+    >>> [worded(days, "{value:.0f} days silent", "new", "active today") for days in (11, 1.2, 0, None)]
+    ['11 days silent', '1 day silent', 'active today', 'new']
     """
-    return _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value))
+    if value is None or value != value:  # NaN, as frames have it
+        return null_phrase
+    return (
+        zero_phrase if value == 0 and zero_phrase else _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value))
+    )
 
 
 _PLURAL_OF_ONE = re.compile(r"(?<![\d.,])(1 [a-z]*[a-rt-z])s\b")

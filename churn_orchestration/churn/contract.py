@@ -38,7 +38,7 @@ class Column:
 @dataclass(frozen=True)
 class Contract:
     """All that is declared of a source. ``where``: names of rules and conditions over the typed columns;
-    ``history_from``: the business's first day with data; an event before it is refused.
+    ``earliest_event``: the first day that counts; an event before it is refused.
     """
 
     columns: tuple[Column, ...]
@@ -46,7 +46,7 @@ class Contract:
     key: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()
     timezone: str = "UTC"
-    history_from: dt.date | None = None
+    earliest_event: dt.date | None = None
 
     @property
     def kept(self) -> list[str]:
@@ -143,7 +143,7 @@ def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
     -------
     SQL: one row per raw row, the typed columns under their names, ``day`` and ``_rule``. Rules, in this
     order: ``malformed``, ``required:column``, ``type:column``, ``future_day`` (the event lies after the day
-    on which it became known), ``before_history`` (it lies before ``history_from``), ``where:name``,
+    on which it became known), ``before_history`` (it lies before ``earliest_event``), ``where:name``,
     ``conflicting_key``; and ``duplicate`` for the second and later
     copies of a row that is equal in every raw column, where a key is declared.
     """
@@ -164,8 +164,8 @@ def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
         else "1"
     )
     early = ""
-    if contract.event_time and contract.history_from:
-        early = f"when day < date '{contract.history_from}' then 'before_history'"
+    if contract.event_time and contract.earliest_event:
+        early = f"when day < date '{contract.earliest_event}' then 'before_history'"
     rules = " ".join(
         f"when ({condition}) is not true then {_text('where:' + name)}" for name, condition in contract.where
     )

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from churn_orchestration.churn.catalogue import worded
-
-RAISES, LOWERS = "↑ ", "↓ "
+from churn_orchestration.churn.catalogue import LOWERS, RAISES, worded
 
 
 def reasons(
@@ -60,8 +58,7 @@ def reasons(
             if len(named[row]) == top:
                 continue
             member, value = spoken[row], values[row, spoken[row]]
-            text = null_phrases[member] if np.isnan(value) else worded(phrases[member], value)
-            text = zero_phrases[member] if value == 0 and zero_phrases[member] else text
+            text = worded(value, phrases[member], null_phrases[member], zero_phrases[member])
             told = (RAISES if total[row, 0] > 0 else LOWERS) + text
             if told not in named[row]:  # two families may say the same of one who did nothing
                 named[row].append(told)

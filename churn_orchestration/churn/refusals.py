@@ -13,7 +13,8 @@ def explained(contract: Contract) -> str:
     cases += [f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}" for c in contract.columns]
     if contract.event_time:
         late = "_judged.day || ' lies after ' || _judged.known_on || ', the day on which it came'"
-        early = f"_judged.day || ' lies before history_from, {contract.history_from}'"
+        first = f"{contract.earliest_event}, the first day that counts (history_from)"
+        early = f"_judged.day || ' lies before {first}'"
         cases += [f"when _rule = 'future_day' then {late}", f"when _rule = 'before_history' then {early}"]
     return f"case {' '.join(cases)} end"
 

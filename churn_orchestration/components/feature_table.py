@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,6 +152,10 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         inputs: list[EventSourceSpec | AttributeTableSpec] = [*self.sources, *self.attributes]
         for source in inputs:
             for name, condition in source.flags.items():
+                if not re.fullmatch(_NAME, name):
+                    raise ValueError(
+                        f'{self.name}: {source.name}: flag "{name}": wanted a-z, 0-9 and _, e.g. big_order'
+                    )
                 parsed(condition, f"{self.name}: {source.name}: flag {name}")
         return self
 

@@ -157,7 +157,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             _require_columns(f"{self.name}: {expectation['type']}", used, kept)
         return self
 
-    def contract(self, timezone: str, history_from: dt.date | None = None) -> contracts.Contract:
+    def contract(self, timezone: str, earliest_event: dt.date | None = None) -> contracts.Contract:
         """The declared contract in the words of ``churn.contract``."""
         columns = tuple(
             contracts.Column(
@@ -172,7 +172,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             for c in self.columns
         )
         where = tuple(self.where.items())
-        return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone, history_from)
+        return contracts.Contract(columns, self.event_time, tuple(self.key), where, timezone, earliest_event)
 
     def _told(self, column: ColumnSpec) -> str:
         """A column's description; where there is none, what else is declared of it."""
@@ -192,7 +192,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         kept = [
             dg.TableColumn(
                 c.name,
-                {"id": "text", "integer": "bigint", "decimal": "decimal(18,4)"}.get(c.type, c.type),
+                "text" if c.pii == "hash" else _STORED_AS.get(c.type, c.type),
                 self._told(c) or ("UTC" if c.type.startswith("timestamp") else ""),
                 dg.TableColumnConstraints(nullable=not (c.required or c.name in self.key)),
             )
@@ -208,7 +208,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             dg.TableColumn(
                 "rule", "text", "the first rule that the record breaks, e.g. required:customer_id"
             ),
-            dg.TableColumn("detail", "text", "what is wrong with a malformed line"),
+            dg.TableColumn("detail", "text", "what was got, where the rule alone does not say it"),
         ]
         return [*landed, *broken, *platform("known_on", "_file", "_line", "_partition")]
 
@@ -347,6 +347,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         )
 
 
+_STORED_AS = {"id": "text", "integer": "bigint", "decimal": "decimal(18,4)", "timestamptz": "timestamp"}
 _DECLARED = ("files", "delimiter", "encoding", "query", "expectations", "missing_file")
 _CHECKS = {
     "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",

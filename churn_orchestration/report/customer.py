@@ -3,12 +3,11 @@
 import datetime as dt
 from typing import Any
 
-from churn_orchestration.churn.catalogue import worded
+from churn_orchestration.churn.catalogue import LOWERS, RAISES, worded
 from churn_orchestration.report.history import became
 from churn_orchestration.warehouse import Tables, literal, quoted
 
 Words = dict[str, dict[str, Any]]
-MARKS = ("↑ ", "↓ ")
 LATELY = 90  # days; of the declared windows, the nearest to it tells what was of late
 CHANGES = 4
 
@@ -33,11 +32,8 @@ def catalogue(tables: Tables, gold: str) -> Words:
 
 def said(about: dict[str, Any], value: Any) -> str:
     """A feature's value in the words of its catalogue row."""
-    if value is None:
-        return str(about["null_phrase"] or f"{about['feature']} unknown")
-    if value == 0 and about.get("zero_phrase"):
-        return str(about["zero_phrase"])
-    return worded(about["phrase"], value)
+    unknown = about["null_phrase"] or f"{about['feature']} unknown"
+    return worded(value, about["phrase"], unknown, about["zero_phrase"] or "")
 
 
 def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str, Any]]:
@@ -94,7 +90,7 @@ def changes(words: Words, before: dict[str, Any], after: dict[str, Any], reasons
     """
     spoken = {name: (said(about, before[name]), said(about, after[name])) for name, about in words.items()
               if name in before and name in after}  # fmt: skip
-    named = {reason.removeprefix(MARKS[0]).removeprefix(MARKS[1]) for reason in reasons}
+    named = {reason.removeprefix(RAISES).removeprefix(LOWERS) for reason in reasons}
     differ = [
         name
         for name, (old, new) in spoken.items()

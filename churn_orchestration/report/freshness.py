@@ -1,6 +1,7 @@
 """What stands, what was refused, and what waits for it; from the state of all days at the door."""
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ def causes(
     same day; one of gold or predictions reads earlier days as well. Of several, it waits for the first.
 
     >>> bad = Missing(dt.date(2024, 1, 7), "bronze.orders", "no column")
-    >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", "it reads days up to its own, and bronze.orders ...")
+    >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", "... and bronze.orders 2024-01-07 is refused")
     >>> found, loose = causes([bad, gold], {"gold.days": {"bronze.orders"}})
     >>> found == {bad: [gold]}, loose
     (True, [])
@@ -41,7 +42,7 @@ def causes(
     roots = [
         item
         for item in sorted(missing)
-        if item.reason and not any(f"{above} " in item.reason for above in ancestors.get(item.table, ()))
+        if item.reason and not _repeats(item.reason, ancestors.get(item.table, set()))
     ]
     found: dict[Missing, list[Missing]] = {root: [] for root in roots}
     loose: list[Missing] = []
@@ -49,6 +50,11 @@ def causes(
         root = next((root for root in roots if _waits(item, root, ancestors)), None)
         (found[root] if root else loose).append(item)
     return found, loose
+
+
+def _repeats(reason: str, above: set[str]) -> bool:
+    """Whether a reason names a day of a table above, as ``Tables.not_standing`` words it."""
+    return any(re.search(rf"\b{re.escape(table)} \d{{4}}-\d\d-\d\d ", reason) for table in above)
 
 
 def _waits(item: Missing, root: Missing, ancestors: Mapping[str, set[str]]) -> bool:

@@ -244,8 +244,15 @@ def _shape(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
 
 def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
     file = literal(tables.day_file(f"predictions.{question}", day))
-    scored = tables.rows(f"select churn_probability, band from {file} order by all")
-    return pictures.scores_by_band(question, day, [p for p, _ in scored], [band for _, band in scored])
+    [(mean,)] = tables.rows(f"select avg(churn_probability) from {file}")
+    place = f"least(floor(churn_probability * {pictures.SCORE_BINS}), {pictures.SCORE_BINS - 1})::int"
+    counts = tables.rows(f"select {place}, count(*) from {file} group by 1 order by 1")
+    bands = tables.rows(
+        f"select band, count(*), min(churn_probability), max(churn_probability) from {file} group by 1 "
+        "order by 3"
+    )
+    spans = {band: (customers, low, high) for band, customers, low, high in bands}
+    return pictures.scores_by_band(question, day, mean, dict(counts), spans)
 
 
 def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:

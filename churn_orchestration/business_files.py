@@ -1,5 +1,6 @@
-"""Mistakes in a business's YAML, told by file and line before Dagster's loader meets them."""
+"""Mistakes in a business's files, told by file and line before Dagster's loader meets them."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,20 +9,30 @@ from typing import Any
 import yaml
 
 from churn_orchestration import components
-from churn_orchestration.business import SETTINGS, BusinessError
+from churn_orchestration.business import SETTINGS, Business, BusinessError, yaml_documents
 
+BLOCKS = "defs.yaml"
 _LOADING = re.compile(r"Error while loading component (\S+?)\[(\d+)\]")
 
 
-def refuse_faulty_yaml(folder: Path) -> None:
-    """Raise BusinessError for YAML that does not parse, says a thing twice, or names no component of ours."""
+def refuse_faulty_files(business: Business) -> None:
+    """Raise BusinessError for YAML that does not parse, says a thing twice, or names no component of ours.
+
+    Also for YAML and SQL that Dagster's loader would pass over in silence.
+    """
+    found = sorted(_files(business))
+    blocks = {path.parent for path in found if path.name == BLOCKS}
     named: dict[tuple[str, str], str] = {}
-    for path in sorted(folder.rglob("*.yaml")):
-        documents = _documents(path)
+    for path in found:
+        if path.suffix == ".sql":
+            _refuse_lonely_sql(path, blocks)
+            continue
+        documents = yaml_documents(path)
         for node in documents:
             _refuse_twice(path, node)
-        if path.name == SETTINGS and path.parent == folder:
+        if path == business.folder / SETTINGS:
             continue
+        _refuse_unread(path, blocks)
         if not documents:
             raise BusinessError(
                 f"{path}: holds nothing; wanted a component such as "
@@ -31,18 +42,31 @@ def refuse_faulty_yaml(folder: Path) -> None:
             _refuse_component(path, node, named)
 
 
-def _documents(path: Path) -> list[yaml.Node]:
-    try:
-        return [node for node in yaml.compose_all(path.read_text(encoding="utf-8")) if node is not None]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+def _files(business: Business) -> Iterator[Path]:
+    """The YAML and SQL of a business; not what has landed, nor what is hidden."""
+    for folder, below, names in os.walk(business.folder):
+        below[:] = [name for name in below if name[0] != "." and Path(folder, name) != business.landing_place]
+        yield from (Path(folder, name) for name in names if name.endswith((".yaml", ".yml", ".sql")))
+
+
+def _refuse_unread(path: Path, blocks: set[Path]) -> None:
+    if path.name != BLOCKS:
         raise BusinessError(
-            f"{path}:{line}: not valid YAML: {error.problem or error.context}; is the indent right, and "
-            "every bracket and quote closed?"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BusinessError(f"{path}: not valid YAML in UTF-8: {str(error).splitlines()[0]}") from None
+            f"{path} would never be read: call it {BLOCKS} (in a folder of its own), or take it away"
+        )
+    if outer := next((parent for parent in path.parent.parents if parent in blocks), None):
+        raise BusinessError(
+            f"{path} would never be read, for {outer / BLOCKS} lies above it: move its blocks there, after a "
+            "line ---, or move either file into a folder of its own"
+        )
+
+
+def _refuse_lonely_sql(path: Path, blocks: set[Path]) -> None:
+    if path.parent not in blocks:
+        raise BusinessError(
+            f"{path} would never be read: its folder has no {BLOCKS} of the type "
+            f"{components.__name__}.SqlTables"
+        )
 
 
 def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
@@ -105,8 +129,8 @@ def _place(fault: Any, chain: list[str], folder: Path | None) -> str:
     loading = next((found for text in chain if (found := _LOADING.search(text))), None)
     if loading is None or folder is None:
         return ""
-    path = folder / loading[1] / "defs.yaml"
-    document = _documents(path)[int(loading[2])]
+    path = folder / loading[1] / BLOCKS
+    document = yaml_documents(path)[int(loading[2])]
     key = str(fault["loc"][-1]) if fault["loc"] else ""
     for mapping in _mappings(document):
         value = _values(mapping).get(key)
