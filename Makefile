@@ -32,12 +32,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "Python 3.11 or 3.12 is needed, $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=/path/to/python3.11"; exit 1; }
 	@mkdir .venv.making 2>/dev/null || \
-		{ echo "another make is filling .venv: wait for it (if none is, remove the folder .venv.making)"; exit 1; }
-	@echo "making .venv (once: it downloads the packages and takes a few minutes)"
-	@trap 'rmdir .venv.making' EXIT; trap 'exit 130' INT TERM; set -e; \
+		{ echo "another make is filling .venv: wait for it (if none is, remove the folder .venv.making)"; exit 1; }; \
+		trap 'rmdir .venv.making' EXIT; trap 'exit 130' INT TERM; set -e; \
+		echo "making .venv (once: it downloads the packages and takes a few minutes)"; \
 		$(PYTHON) -m venv .venv; \
 		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e '.[dev]'; \
 		touch $(READY)
 
 clean:  ## remove the environment; data/ stays
-	rm -rf .venv
+	rm -rf .venv .venv.making

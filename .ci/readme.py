@@ -15,38 +15,50 @@ import urllib.request
 from pathlib import Path
 
 BLOCK = re.compile(r"<!-- ci: (?:run|serve (\S+)) -->\n```\w*\n(.*?)```", re.DOTALL)
-PATIENCE = 180  # seconds, for a server to come up on a busy machine
+PATIENCE = 180  # seconds, for a server to come up or to end on a busy machine
 
 
 def run(commands: str) -> None:
+    """A block of commands, each of which must succeed."""
     subprocess.run(["bash", "-euo", "pipefail", "-c", commands], check=True)
 
 
-def serve(commands: str, url: str) -> None:
-    with subprocess.Popen(["bash", "-c", f"exec {commands}"], start_new_session=True) as server:
-        try:
-            wait_for(url, server)
-        finally:
-            os.killpg(server.pid, signal.SIGINT)
-        server.wait(timeout=60)
-
-
-def wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+def serve(command: str, url: str) -> None:
+    """A command that serves until it is interrupted."""
+    if answers(url):
+        sys.exit(f"{url} is served already: stop what serves it")
+    server = subprocess.Popen(["bash", "-c", f"exec {command}"], start_new_session=True)
     deadline = time.monotonic() + PATIENCE
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                print(f"GET {url}: {answer.status}")
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+    try:
+        while not answers(url):
+            if server.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"no answer from {url}")
             time.sleep(1)
-    sys.exit(f"no answer from {url}")
+        print(f"GET {url}: 200")
+        os.killpg(server.pid, signal.SIGINT)
+        server.wait(timeout=PATIENCE)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
 
 
 def main() -> None:
-    blocks = BLOCK.findall(Path("README.md").read_text(encoding="utf-8"))
-    if not blocks:
-        sys.exit("README.md has no block marked <!-- ci: run -->")
+    """Every marked block of README.md, in order."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    blocks = BLOCK.findall(text)
+    if not blocks or len(blocks) != text.count("<!-- ci:"):
+        sys.exit(
+            f"README.md: {text.count('<!-- ci:')} marks, {len(blocks)} blocks: a mark stands above its ```"
+        )
     for url, commands in blocks:
         print(f"--- README.md\n{commands.strip()}", flush=True)
         begun = time.monotonic()

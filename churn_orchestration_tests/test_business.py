@@ -63,8 +63,19 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path, text):
 
 def test_broken_yaml_is_told_with_its_file_and_line(tmp_path):
     message = refused(tmp_path, GOOD + "closed:\n\t- saturday\n")
-    assert message.startswith(f"{tmp_path}/business.yaml")
-    assert "line 5" in message
+    assert message.startswith(f"{tmp_path}/business.yaml:5: not valid YAML: ")
+
+
+def test_settings_that_are_not_utf_8_are_told_with_their_file(tmp_path):
+    (tmp_path / "business.yaml").write_bytes((GOOD + "# caf\xe9\n").encode("latin-1"))
+    with pytest.raises(BusinessError, match="business.yaml: not valid YAML in UTF-8"):
+        Business(tmp_path)
+
+
+@pytest.mark.parametrize("nothing", ["null", "~", ""])
+def test_a_setting_of_nothing_is_as_if_not_given(tmp_path, nothing):
+    (tmp_path / "business.yaml").write_text(f"{GOOD}end_date: {nothing}\n")
+    assert Business(tmp_path).settings.end_date is None
 
 
 def test_a_folder_without_business_yaml_is_no_business(tmp_path):

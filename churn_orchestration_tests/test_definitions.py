@@ -5,8 +5,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from pydantic import ValidationError
 
 from churn_orchestration.business import DEMO, PACKAGE, Business, BusinessError
+from churn_orchestration.components import FeatureTable
 from churn_orchestration.definitions import definitions_of, defs
 from churn_orchestration_tests.conftest import Shop
 
@@ -101,6 +103,8 @@ def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> N
     [
         ("gold/more/defs.yaml", "type: x", "gold/defs.yaml lies above it"),
         ("more/spend.sql", "select 1", "its folder has no defs.yaml of the type"),
+        ("raw/customers.yaml", "type: x", "call it defs.yaml"),
+        ("more/defs.yml", "type: x", "call it defs.yaml"),
     ],
 )
 def test_a_file_that_nothing_would_read_is_told(
@@ -111,6 +115,26 @@ def test_a_file_that_nothing_would_read_is_told(
     with pytest.raises(BusinessError, match=told) as error:
         definitions_of(shop.business)
     assert str(error.value).startswith(f"{path} would never be read")
+
+
+def test_what_lands_inside_the_business_is_no_definition(tmp_path: Path, churn_data: Path) -> None:
+    shop = Shop(tmp_path / "shop", churn_data / "landing")
+    shop.change("business.yaml", "${CHURN_DATA}/landing", "landing")
+    shop.write("landing/dump.sql", "select 1")
+    shop.write("landing/meta.yaml", "no: component")
+    shop.write(".github/ci.yaml", "on: push")
+    dg.Definitions.validate_loadable(definitions_of(shop.business))
+
+
+def test_a_flag_whose_name_is_no_name_is_refused_at_load() -> None:
+    orders = {
+        "name": "orders",
+        "table": "silver.orders",
+        "noun": "order",
+        "flags": {"Big Order": "amount > 9"},
+    }
+    with pytest.raises(ValidationError, match='flag "Big Order": wanted a-z, 0-9 and _, e.g. big_order'):
+        FeatureTable(name="features", entity="customer_id", sources=[orders])
 
 
 @pytest.mark.usefixtures("churn_data")

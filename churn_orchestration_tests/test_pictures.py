@@ -26,8 +26,13 @@ RECORD = {
 FAMILIES = [
     {"family": f"family {n}", "feature": f"orders_{n}", "mean_abs_log_odds": 1 / n} for n in range(1, 9)
 ]
-SCORES = [n / 3_000 for n in range(3_000)]
-BANDS = ["low" if p < 0.3 else "medium" if p < 0.5 else "high" if p < 0.7 else "critical" for p in SCORES]
+SCORES = dict.fromkeys(range(pictures.SCORE_BINS), 75)
+BANDS = {
+    "low": (900, 0.0, 0.29),
+    "medium": (600, 0.3, 0.49),
+    "high": (600, 0.5, 0.69),
+    "critical": (900, 0.7, 1.0),
+}
 
 DRAWN: dict[str, Callable[[], str | None]] = {
     "rows": lambda: pictures.rows_by_day("raw.orders", TWO_YEARS, [DAY]),
@@ -35,7 +40,7 @@ DRAWN: dict[str, Callable[[], str | None]] = {
     "churn": lambda: pictures.churn_by_as_of("churn_90d", AS_OFS),
     "quality": lambda: pictures.quality(RECORD),
     "influences": lambda: pictures.influences(FAMILIES),
-    "scores": lambda: pictures.scores_by_band("churn_90d", DAY, SCORES, BANDS),
+    "scores": lambda: pictures.scores_by_band("churn_90d", DAY, 0.5, SCORES, BANDS),
 }
 
 
@@ -77,7 +82,7 @@ def test_every_colour_holds_its_contrast_on_either_theme(background: str) -> Non
 def test_the_words_say_what_was_found() -> None:
     assert "raw.orders: 48,055 rows, 51 of them on 2024-03-01; 1 day refused" in svg(DRAWN["rows"]())
     assert "orders: 32,895 rows quarantined, most by type:column_8 (20 %)" in svg(DRAWN["quarantine"]())
-    assert "46.0 % churned after 2024-06-17" in svg(DRAWN["churn"]())
+    assert "46.0 % churned, as_of 2024-06-17" in svg(DRAWN["churn"]())
     assert "The riskiest 20 % hold 20 % of churners" in svg(DRAWN["quality"]())
     assert "family 1 moves a forecast most: by 1.00" in svg(DRAWN["influences"]())
     assert "50.0 % of 3,000 expected to churn" in svg(DRAWN["scores"]())
@@ -96,7 +101,7 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
     assert pictures.churn_by_as_of("churn_90d", []) is None
     assert pictures.quality({"curves": {}, "evaluation": {"tests": []}}) is None
     assert pictures.influences([]) is None
-    assert pictures.scores_by_band("churn_90d", DAY, [], []) is None
+    assert pictures.scores_by_band("churn_90d", DAY, None, {}, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -109,8 +114,8 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
         lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 1, "churn_rate": 1.0}]),
         lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 9, "churn_rate": 0.0}]),
         lambda: pictures.influences([{"family": "recency", "feature": "a", "mean_abs_log_odds": 0.0}]),
-        lambda: pictures.scores_by_band("q", DAY, [1.0], ["critical"]),
-        lambda: pictures.scores_by_band("q", DAY, [0.2] * 5, ["low"] * 5),
+        lambda: pictures.scores_by_band("q", DAY, 1.0, {39: 1}, {"critical": (1, 1.0, 1.0)}),
+        lambda: pictures.scores_by_band("q", DAY, 0.2, {8: 5}, {"low": (5, 0.2, 0.2)}),
     ],
 )
 def test_scarce_data_still_give_a_picture(drawn: Callable[[], str | None]) -> None:

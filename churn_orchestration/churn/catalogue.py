@@ -226,9 +226,9 @@ def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str 
     """
     if value is None or value != value:  # NaN, as frames have it
         return null_phrase
-    return (
-        zero_phrase if value == 0 and zero_phrase else _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value))
-    )
+    if value == 0 and zero_phrase:
+        return zero_phrase
+    return _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value))
 
 
 _PLURAL_OF_ONE = re.compile(r"(?<![\d.,])(1 [a-z]*[a-rt-z])s\b")

@@ -204,6 +204,8 @@ def test_a_day_on_which_no_label_is_known_is_refused_by_name(tmp_path: Path, chu
     assert refused == {
         "predictions.churn": {str(JAN[5]): "bronze.customers says of nobody whether churned = 'Yes'"}
     }
+    told = standing(shop.business)[1]
+    assert "refused: predictions.churn 2024-01-05: bronze.customers says of nobody" in " ".join(told.split())
     nobody = "nobody in gold.customer_features has a label .bronze.customers: churned = 'Yes'. at any as_of"
     with at_work(shop.business) as work, pytest.raises(BusinessError, match=nobody):
         work.train(JAN[5])
