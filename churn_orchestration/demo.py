@@ -7,6 +7,7 @@ from typing import Any
 
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.report.text import command
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.warehouse import DOOR
 
@@ -65,14 +66,15 @@ def _refresh(work: Work, last: dt.date) -> None:
 
 def _next(business: Business, top: list[dict[str, Any]]) -> str:
     someone = next(iter(top[0].values())) if top else "ID"
-    return (
-        "Where to look next:\n"
-        f"  churn explain {someone}                  why this customer, and since when\n"
-        f"  churn export --day {business.settings.end_date} --out customers.csv\n"
-        "  churn status                           what is there\n"
-        "  make ui                                the lineage, partitions and checks in the Dagster UI\n"
-        f"  {business.state / DOOR}  every table, read-only, for SQL"
-    )
+    look = {
+        command(business, f"explain {someone}"): "who this customer is, why, and since when",
+        command(business, "export --out customers.csv"): "everybody, ranked",
+        command(business, "status"): "what is fresh, what failed and what to do",
+        "make ui": "the lineage, partitions and checks in the Dagster UI",
+        str(business.state / DOOR): "every table, read-only, for SQL",
+    }
+    wide = max(map(len, look)) + 2
+    return "\n".join(["Where to look next:", *(f"  {what:{wide}}{why}" for what, why in look.items())])
 
 
 def _tell(line: str) -> None:

@@ -246,7 +246,8 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
         why = " replace (array_to_string(reasons, '; ') as reasons)" if out.suffix == ".csv" else ""
         out.parent.mkdir(parents=True, exist_ok=True)
         [(rows,)] = db.execute(
-            f"copy (select *{why} from predictions.{name} where as_of = {literal(day)} "
+            f"copy (select *{why}, churn_probability * recent_value as at_stake "
+            f"from predictions.{name} where as_of = {literal(day)} "
             f"order by churn_probability desc, 1) to {literal(out)} ({kinds[out.suffix]})"
         ).fetchall()
     return {

@@ -1,8 +1,10 @@
 """Plain text for people: tables and wrapped lines that fit the terminal, without colours or markup."""
 
 import io
+import os
 import shlex
 import shutil
+import sys
 import textwrap
 from pathlib import Path
 
@@ -56,11 +58,19 @@ def grid(title: str, *columns: str) -> Table:
 def command(business: Business, arguments: str) -> str:
     """The command line to type for a business, such as ``churn --business examples/cdnow run --to DAY``."""
     if business.folder == DEMO.resolve():
-        return f"churn {arguments}"
+        return f"{program()} {arguments}"
     here = Path.cwd()
     inside = business.folder.is_relative_to(here)
     folder = business.folder.relative_to(here) if inside else business.folder
-    return f"churn --business {shlex.quote(str(folder))} {arguments}"
+    return f"{program()} --business {shlex.quote(str(folder))} {arguments}"
+
+
+def program() -> str:
+    """How `churn` is called from here: by its path, where it was called so and is not on the PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "churn" or shutil.which("churn"):
+        return "churn"
+    return shlex.quote(os.path.relpath(called))
 
 
 def counted(number: int, noun: str) -> str:
