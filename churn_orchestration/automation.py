@@ -44,7 +44,7 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
         jobs[0],
         name="daily",
         hour_of_day=2,
-        description="Refreshes the day that has just ended, at 02:00 in the business's zone, once switched on.",
+        description="Once switched on, refreshes the day that has just ended, at 02:00 of the business.",
     )
     return dg.Definitions(
         jobs=jobs,
@@ -62,8 +62,8 @@ def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefini
         name="new_files",
         job_name=REFRESH,
         minimum_interval_seconds=60,
-        description="Once switched on, asks once for the day of new landing files. A file of a day before the newest one asked "
-        "for is late: the next day's refresh takes it in and remembers when it came.",
+        description="Once switched on, asks once for the day of new landing files. A file of a day before "
+        "the newest one asked for is late: the next day's refresh takes it in and remembers when it came.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         newest = dt.date.fromisoformat(context.cursor) if context.cursor else dt.date.min

@@ -64,8 +64,8 @@ def append(
     return row
 
 
-def champion(state: Path, question: str, as_of: dt.date) -> dict[str, Any] | None:
-    """The promotion in force for ``as_of``; None: the rules.
+def champion(state: Path, question: str, as_of: dt.date, meaning: str | None = None) -> dict[str, Any] | None:
+    """The promotion in force for ``as_of``; None: the rules. ``meaning``: of models trained on it only.
 
     Of the promotions with a cut-off not after it, decided when no later day had landed, the last: so what is
     decided later changes no earlier day's scores.
@@ -75,6 +75,7 @@ def champion(state: Path, question: str, as_of: dt.date) -> dict[str, Any] | Non
         for row in read(state)
         if row["subject"] == question
         and row["decision"] == PROMOTE
+        and meaning in (None, row.get("meaning"))
         and max(row["cutoff"], row["decided_on"]) <= as_of.isoformat()
     ]
     return max(promoted, key=lambda row: (row["cutoff"], row["sequence"]), default=None)

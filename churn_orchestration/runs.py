@@ -25,7 +25,7 @@ from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.landing import Files
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Warehouse
+from churn_orchestration.warehouse import POOL, Warehouse, write_text
 
 OURS = "churn/cli"
 
@@ -42,6 +42,7 @@ def dagster_home(business: Business) -> Path:
 @contextmanager
 def at_work(business: Business) -> Iterator["Work"]:
     """Exclusive work on a business from this process; a second one is told who is at it."""
+    _refuse_namesake(business)
     home = dagster_home(business)
     lock = FileLock(business.state / "work.lock")
     note = business.state / "work.pid"
@@ -61,6 +62,18 @@ def at_work(business: Business) -> Iterator["Work"]:
         lock.release()
 
 
+def _refuse_namesake(business: Business) -> None:
+    """Two folders of one name would share their tables."""
+    note = business.state / "business.path"
+    before = Path(note.read_text(encoding="utf-8")) if note.exists() else business.folder
+    if before != business.folder and (before / SETTINGS).is_file() and Business(before).name == business.name:
+        raise BusinessError(
+            f"{business.folder / SETTINGS}: another business is called {business.name}, that of {before}: "
+            "give this one a name of its own"
+        )
+    write_text(note, str(business.folder))
+
+
 def free_dead_slots(instance: dg.DagsterInstance) -> None:
     """Give back what a killed process still holds; called under the lock, so no run of ours is alive."""
     storage = instance.event_log_storage
@@ -76,6 +89,16 @@ def free_dead_slots(instance: dg.DagsterInstance) -> None:
             holder = instance.get_run_by_id(run_id)
             if holder is None or holder.is_finished:
                 storage.free_concurrency_slots_for_run(run_id)
+
+
+def questions_of(business: Business) -> dict[str, AskedQuestion]:
+    """The churn questions of a business by name."""
+    tree = component_tree(business)
+    features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
+    return {
+        question.name: question.asked(features[question.features], str(business.folder))
+        for question in tree.get_all_components(of_type=ChurnModel)
+    }
 
 
 @dataclass(frozen=True)
@@ -198,12 +221,7 @@ class Work:
 
     def questions(self) -> dict[str, AskedQuestion]:
         """The churn questions of the business by name."""
-        tree = component_tree(self.business)
-        features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
-        return {
-            question.name: question.asked(features[question.features], str(self.business.folder))
-            for question in tree.get_all_components(of_type=ChurnModel)
-        }
+        return questions_of(self.business)
 
     def _groups(self) -> list[tuple[dg.AssetKey, str | None]]:
         graph = self.definitions.resolve_asset_graph()

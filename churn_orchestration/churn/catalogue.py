@@ -52,10 +52,10 @@ def catalogue(declared: FeatureSet) -> list[Feature]:
 
 def _recency(source: EventSource, row: str) -> Iterator[Feature]:
     name, noun, plural = source.name, source.noun, f"{source.noun}s"
-    never, once = f"no {noun} yet", f"only one day with {plural} so far"
+    never = f"no {noun} yet"
+    once, twice = (f"fewer than {number} days with {plural} so far" for number in ("two", "three"))
     mean = f"cast({row}._gap_sum as double) / nullif({row}._gaps, 0)"
     spread = _std(f"{row}._gaps", f"{row}._gap_sum", f"{row}._gap_squares")
-    few, fewer = "fewer than two active days", "fewer than three active days"
     for suffix, sql, family, formula, unit, phrase, null_phrase, null_means in (
         (
             "days_since_last", f"{row}._youngest", "recency", f"as_of - day of the last {noun}", "days",
@@ -67,15 +67,15 @@ def _recency(source: EventSource, row: str) -> Iterator[Feature]:
         ),
         (
             "gap_days_mean_all", mean, "rhythm", "mean of the days between active days", "days",
-            f"{{value:.0f}} days between {plural} on average", once, few,
+            f"{{value:.0f}} days between {plural} on average", once, once,
         ),
         (
             "gap_days_std_all", spread, "rhythm", "standard deviation of the days between active days",
-            "days", f"days between {plural} vary by {{value:.0f}}", once, fewer,
+            "days", f"days between {plural} vary by {{value:.0f}}", twice, twice,
         ),
         (
             "gap_ratio_all", f"{row}._youngest / nullif({mean}, 0)", "recency", "days since last / mean gap",
-            "ratio", "silent for {value:.1f} times the usual gap", once, few,
+            "ratio", "silent for {value:.1f} times the usual gap", once, once,
         ),
     ):  # fmt: skip
         window = ALL if suffix.startswith("gap") else ""
@@ -97,20 +97,21 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         formula: str,
         unit: str,
         phrase: str,
-        null_means: str = "never null",
+        null_means: str = "",
+        zero_phrase: str = "",
     ) -> Feature:
-        none = nothing if unit in ("count", "days") else ""
-        full = f"{name}_{words}_{suffix}"
-        return Feature(full, sql, name, family, formula, unit, phrase, nothing, null_means, suffix, none)
+        full, null = f"{name}_{words}_{suffix}", null_means or "never null"
+        return Feature(full, sql, name, family, formula, unit, phrase, null_means, null, suffix, zero_phrase)
 
     n = f"{row}._n_{window}"
     count, active = (
         f"cast(coalesce({n}, 0) as bigint)",
         f"cast(coalesce({row}._active_{window}, 0) as bigint)",
     )
-    yield feature("count", count, "frequency", "number of rows", "count", f"{{value:.0f}} {plural} {when}")
+    told = f"{{value:.0f}} {plural} {when}"
+    yield feature("count", count, "frequency", "number of rows", "count", told, zero_phrase=nothing)
     days = f"{plural} on {{value:.0f}} days {when}"
-    yield feature("active_days", active, "frequency", "number of distinct days", "days", days)
+    yield feature("active_days", active, "frequency", "distinct days", "days", days, zero_phrase=nothing)
     for number, m in enumerate(source.measures):
         filled, total, squares = (f"{row}._m{number}_{part}_{window}" for part in ("n", "sum", "squares"))
         scale, unit = f"{10**m.decimals}::double", f" {m.unit}" if m.unit else ""
@@ -123,7 +124,7 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             "min": f"cast({row}._m{number}_min_{window} as double)",
             "std": _std(filled, total, squares),
         }.items():
-            few = f"fewer than two {plural} {when}" if aggregate == "std" else nothing
+            few = f"{'fewer than two' if aggregate == 'std' else 'no'} {plural} with {m.name} {when}"
             word = {"mean": "average", "max": "largest", "min": "smallest", "std": "spread of"}[aggregate]
             told = f"{word} {m.name} {{value:,.2f}}{unit} {when}"
             of = f"{aggregate} of {m.column}"
@@ -134,7 +135,8 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             f"{{value:.0f}} different {category.name} {when}",
         )
         of = f"distinct values of {category.column}"
-        yield feature(f"{category.name}_distinct", distinct, "variety", of, "count", told)
+        none = f"no {category.name} {when}"
+        yield feature(f"{category.name}_distinct", distinct, "variety", of, "count", told, zero_phrase=none)
         for position, value in enumerate(category.values):
             share = f"cast({row}._c{number}_{position}_{window} as double) / nullif({n}, 0)"
             told = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
@@ -151,7 +153,6 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
 
 def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
     name, plural = source.name, f"{source.noun}s"
-    none, null_means = f"no {source.noun} in {2 * window} days", "nothing in either window"
     now, both = f"coalesce({row}._n_{window}, 0)", f"coalesce({row}._n_{2 * window}, 0)"
     parts = [("count", plural, "n", f"(2 * {now} - {both}) / cast(nullif({both}, 0) as double)")]
     for number, m in enumerate(source.measures):
@@ -164,7 +165,7 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
             f"{name}_{words}_trend_{window}d", sql, name, "trend",
             f"({part} - {part} before) / ({part} + {part} before), windows of {window} days", "-1 to 1",
             f"trend of {told} over {window} days {{value:+.2f}} (-1: stopped, +1: began)",
-            none, null_means, f"{window}d",
+            f"no {told} in {2 * window} days", "nothing in either window", f"{window}d",
         )  # fmt: skip
 
 

@@ -60,6 +60,12 @@ class Question:
         return self.features.entity
 
     @property
+    def meaning(self) -> str:
+        """All that decides whom it asks of what, as text: a model answers the question it was trained on."""
+        happens = [s and (s.table, s.entity, s.key) for s in (self.activity, self.terminal)]
+        return repr((self.kind, self.entity, happens, self.horizon, self.observation_days, self.label))
+
+    @property
     def tables(self) -> list[str]:
         """Every table that it reads, ``layer.table``, in order."""
         return sorted({*self.features.tables, *self.outcome_tables})

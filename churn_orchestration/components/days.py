@@ -58,7 +58,17 @@ def table_of(key: dg.AssetKey) -> str:
 
 
 def require_initial_load(tables: Tables, table: str, business: Business, days: list[dt.date]) -> None:
-    """A later day without the initial load would take all of history in as if it had come on that day."""
+    """A later day without the initial load would take all of history in as if it had come on that day.
+
+    Nor may the initial load move: what an earlier one took in would be taken in a second time.
+    """
+    first = tables.first_day(table)
+    if first and first != business.start:
+        raise dg.Failure(
+            f"{table} begins with the initial load of {first}, and start_date is {business.start} now: put "
+            f"{first} back and let end_date move on, or remove {business.state} to begin anew",
+            allow_retries=False,
+        )
     started = business.start in tables.stored(table) or tables.is_waived(table, business.start)
     if business.start not in days and not started:
         raise dg.Failure(

@@ -31,6 +31,7 @@ class Judgement:
     rules: dict[str, int]
     faults: dict[str, dict[dt.date, str]]
     new_columns: list[str]
+    doubtful: str | None = None
 
     def metadata(self) -> dict[dt.date, dict[str, Any]]:
         """Per day, for the UI."""
@@ -58,6 +59,13 @@ class Judgement:
                 description="; ".join(f"{day}: {fault}" for day, fault in faults.items()) or None,
                 metadata=evidence.get(name, {}),
             )
+        yield dg.AssetCheckResult(
+            asset_key=bronze,
+            check_name="mostly_valid",
+            passed=self.doubtful is None,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=self.doubtful,
+        )
 
 
 def judge(
@@ -90,9 +98,29 @@ def judge(
         if day not in refused:
             tables.put_day(quarantine, day, _masked(contract, quarantine, day))
     judgement.quarantined = {day: n for day, n in judgement.quarantined.items() if day not in refused}
+    judgement.doubtful = _doubtful(tables, contract, quarantine, judgement)
     for day in refused:
         judgement.rows.pop(day, None)
     return judgement
+
+
+def _doubtful(
+    tables: Tables, contract: contracts.Contract, quarantine: str, judgement: Judgement
+) -> str | None:
+    """What is to be looked at where most rows were quarantined: a declaration is wrong more often than they."""
+    refused, valid = sum(judgement.quarantined.values()), sum(judgement.rows.values())
+    if refused <= valid:
+        return None
+    [(rule, rows, file, line, detail)] = tables.rows(
+        "select rule, count(*), arg_min(_file, (_file, _line)), min(_line), arg_min(detail, (_file, _line)) "
+        f"from {quarantine} where {within('_partition', judgement.quarantined)} group by 1 order by 2 desc, 1 "
+        "limit 1"
+    )
+    example = f" {detail}" if detail and not any(column.pii for column in contract.columns) else ""
+    return (
+        f"{refused:,} of {refused + valid:,} rows are quarantined, {rows:,} of them by {rule}, e.g. "
+        f"{file}:{line}{example}"
+    )
 
 
 def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> str:

@@ -353,4 +353,5 @@ _CHECKS = {
     "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
     "schema": "Every declared column came; new columns are named.",
     "expectations": "The declared Great Expectations hold.",
+    "mostly_valid": "Most rows meet the contract; if not, a declaration may be wrong.",
 }

@@ -9,7 +9,7 @@ from rich.table import Table
 from churn_orchestration import ledger
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.report.freshness import by_layer
-from churn_orchestration.report.text import grid, plain
+from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.warehouse import DOOR, door, literal
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
         "business": business.name, "from": done.first, "to": done.last, "succeeded": done.succeeded,
         "refused": done.refused, "notes": done.notes, "rows": rows,
     }  # fmt: skip
-    lines = [f"{business.name}: refreshed {done.first} to {done.last}"]
+    span = f"{done.first} to {done.last}"
+    lines = [f"{business.name}: {f'not every day of {span} stands' if done.refused else f'refreshed {span}'}"]
     lines += [f"note: {table}: {note}" for table, note in done.notes.items()]
     for table, days in done.refused.items():
         for reason in dict.fromkeys(days.values()):
@@ -84,9 +85,11 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
             others = f" and {len(more)} more days" if more else ""
             lines.append(f"refused: {table} {first}{others}: {reason}")
     if done.refused:
+        table, day = next((table, min(days)) for table, days in done.refused.items())
+        waive = command(business, f"waive --table {table} --day {day} --reason WHY")
         lines.append(
-            "The other days stand. Mend the file and run again, or let the day count as closed: "
-            "churn waive --table TABLE --day DAY --reason WHY"
+            "Mend the file, or its declaration in the YAML, and run again; or let the day count as closed: "
+            + waive
         )
     text = "\n".join(lines) + ("\n" + layers_text(business) if rows else "")
     return facts, text, done.succeeded and not done.refused

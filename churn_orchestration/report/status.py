@@ -14,6 +14,7 @@ from churn_orchestration.report.freshness import Missing, ancestors, causes, mis
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.status_text import status_text
 from churn_orchestration.report.text import command
+from churn_orchestration.runs import questions_of
 from churn_orchestration.warehouse import Tables, door, literal
 
 
@@ -26,7 +27,8 @@ def standing(business: Business) -> Told:
         refused = tables.rows(_REFUSED)
         waived = _waived(tables)
         quarantine = _quarantine(tables)
-        models = {name: _model(tables, name, found) for name in _asked(tables)}
+        meanings = {name: asked.question.meaning for name, asked in questions_of(business).items()}
+        models = {name: _model(tables, name, found, meanings.get(name)) for name in _asked(tables)}
         landing = new_files(tables, business, found)
     newest = max((state["newest"] for state in found.values() if state["newest"]), default=None)
     facts = {
@@ -118,7 +120,9 @@ def _asked(tables: Tables) -> list[str]:
     return sorted({*questions(tables.db), *(name for (name,) in trained)})
 
 
-def _model(tables: Tables, question: str, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _model(
+    tables: Tables, question: str, found: dict[str, dict[str, Any]], meaning: str | None
+) -> dict[str, Any]:
     """The champion of a question with its age and grade; without one, the newest candidate and its reason."""
     scored = found.get(f"predictions.{question}", {}).get("newest")
     by = (
@@ -128,13 +132,13 @@ def _model(tables: Tables, question: str, found: dict[str, dict[str, Any]]) -> d
         if scored
         else []
     )
-    row = ledger.champion(tables.state, question, dt.date.max)
+    row = ledger.champion(tables.state, question, dt.date.max, meaning)
     facts = {"champion": row and row["model_version"], "last_scored": scored, "scored_by": by and by[0][0]}
     if row:
         cutoff = dt.date.fromisoformat(row["cutoff"])
         peers = ["model", *row["evidence"].get("differences", {})]
         graded = row["evidence"].get("report", {})
-        in_force = ledger.champion(tables.state, question, scored) if scored else None
+        in_force = ledger.champion(tables.state, question, scored, meaning) if scored else None
         return facts | {
             "cutoff": cutoff,
             "in_force_from": dt.date.fromisoformat(max(row["cutoff"], row["decided_on"])),
@@ -147,11 +151,17 @@ def _model(tables: Tables, question: str, found: dict[str, dict[str, Any]]) -> d
                 if peer in graded
             },
         }
+    outdated = ledger.champion(tables.state, question, dt.date.max)
     candidates = [
         r for r in ledger.read(tables.state) if r["subject"] == question and r["decision"] == REFUSE
     ]
     newest = max(candidates, key=lambda r: (r["cutoff"], r["sequence"]), default=None)
     return facts | {
+        "outdated": outdated and outdated["model_version"],
         "refused_candidate": newest
-        and {"cutoff": newest["cutoff"], "reason": newest["reason"], "model_version": newest["model_version"]}
+        and {
+            "cutoff": newest["cutoff"],
+            "reason": newest["reason"],
+            "model_version": newest["model_version"],
+        },
     }

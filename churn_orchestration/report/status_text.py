@@ -42,6 +42,9 @@ def headline(facts: dict[str, Any]) -> str:
         told.append(f"nothing refused, but {counted(len(behind), 'table')} not up to date")
     upto = _fresh_until(facts)
     told = told or [f"all fresh up to {facts['newest']}"]
+    for source, found in facts["quarantine"].items():
+        if (found["all"]["share"] or 0) > 0.5:
+            told.append(f"most rows of {source} are quarantined")
     if facts["waived"]:
         told.append(f"{counted(len(facts['waived']), 'day')} waived")
     if not facts["fresh"] and upto:
@@ -167,6 +170,8 @@ def _no_model(
         if refused
         else "no model is trained yet"
     )
+    if model["outdated"]:
+        because = f"the question has changed since model {model['outdated']} was trained"
     by = f"scored by {model['scored_by']}" if model["scored_by"] else "nothing is scored yet"
     yield f"model: {question}: none in force, {by}; {because}"
     cutoff = model["last_scored"] or newest

@@ -12,6 +12,7 @@ from churn_orchestration import ledger
 from churn_orchestration.cli import main
 from churn_orchestration.report.freshness import Missing, causes
 from churn_orchestration.report.status import standing
+from churn_orchestration.runs import questions_of
 from churn_orchestration_tests.conftest import JAN, Shop
 
 
@@ -203,7 +204,10 @@ def test_the_newest_day_of_a_quarantine_is_the_newest_that_was_judged_and_stands
 
 def decided(shop: Shop, decision: str, evidence: dict[str, Any], reason: str = "because") -> None:
     facts = {"model_version": "abc", "cutoff": "2024-01-05", "decided_on": "2024-01-05", "mlflow_version": 1}
-    ledger.append(shop.business.state, "churn_90d", decision, reason, "train", evidence, **facts)
+    meaning = questions_of(shop.business)["churn_90d"].question.meaning
+    ledger.append(
+        shop.business.state, "churn_90d", decision, reason, "train", evidence, **facts, meaning=meaning
+    )
 
 
 def test_the_champion_is_told_with_its_age_in_days_of_data_and_its_grade(shop: Shop) -> None:

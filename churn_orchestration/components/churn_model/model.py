@@ -61,11 +61,12 @@ def train(
         "cutoff": str(cutoff),
         "decided_on": str(decided_on),
         "mlflow_version": record["mlflow_version"],
+        "meaning": asked.question.meaning,
     }
     ledger.append(
         tables.state, asked.name, decided.decision, decided.reason, trigger, record["evaluation"], **facts
     )
-    newest = ledger.champion(tables.state, asked.name, dt.date.max)
+    newest = ledger.champion(tables.state, asked.name, dt.date.max, asked.question.meaning)
     if newest:
         tracking.crown(asked.name, newest["mlflow_version"])
     publish_models(tables, asked.name)

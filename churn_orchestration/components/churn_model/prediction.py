@@ -38,7 +38,7 @@ class Forecaster:
         cls, tables: Tables, tracking: Tracking, asked: "AskedQuestion", as_of: dt.date
     ) -> "Forecaster":
         """The champion by the ledger as of the day; before any, what does without a model."""
-        champion = ledger.champion(tables.state, asked.name, as_of)
+        champion = ledger.champion(tables.state, asked.name, as_of, asked.question.meaning)
         if champion is None:
             return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of))
         record = record_of(tables.state, asked.name, champion["model_version"])
@@ -256,7 +256,7 @@ def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
 
 
 def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
-    champion = ledger.champion(tables.state, asked.name, day)
+    champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
     if champion is None:
         return {"model_version": asked.untrained}
     return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}
