@@ -40,6 +40,9 @@ class Door(click.Group):
         except click.exceptions.Exit as stop:
             sys.exit(stop.exit_code)
         except click.ClickException as error:
+            if isinstance(error, click.NoSuchOption) and error.option_name == "--business":
+                told = "--business comes before the command: churn --business FOLDER run"
+                error = click.UsageError(told, error.ctx)
             error.show()
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):

@@ -254,8 +254,8 @@ class Work:
         if day < first or (end and day > end):
             span = f"{first} to {end}" if end else f"{first} on"
             raise BusinessError(
-                f"{self.business.name}: {day} is none of its days ({span}); see start_date, history_from and "
-                f"end_date in {self.business.folder / SETTINGS}"
+                f"{self.business.name}: {day} is none of its days ({span}); start_date, end_date and, for "
+                f"cut-offs, history_from in {self.business.folder / SETTINGS} say which they are"
             )
 
 

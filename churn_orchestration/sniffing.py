@@ -106,7 +106,7 @@ def guess(names: list[str], declared: list[str]) -> str:
         row = next(csv.reader([",".join(names)], delimiter=other), [])
         if len(row) > 1 and {name.strip() for name in row} & set(declared):
             shown = "\\t" if other == "\t" else other
-            return f'declare `delimiter: "{shown}"`'
+            return f'declare `delimiter: "{shown}"` beside `files`'
     if first.lstrip().startswith("<"):
         return "it is HTML or XML, not CSV: is it an error page?"
     if first.lstrip().startswith(("{", "[")):

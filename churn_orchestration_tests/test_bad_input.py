@@ -175,7 +175,7 @@ def test_a_refused_file_is_told_by_the_command_with_the_way_on(shop, capsys):
     shop.land("orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\n")
     told = failing_run(shop, capsys)
     assert 'refused: raw.orders 2024-01-05: orders_2024-01-05.csv: has no column "order_id"' in told
-    assert 'declare `delimiter: ";"`' in told
+    assert 'declare `delimiter: ";"` beside `files`' in told
     assert "Mend the file and run again" in told
 
 

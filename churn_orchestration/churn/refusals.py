@@ -26,9 +26,11 @@ def _mistyped(column: Column) -> str:
     hints = []
     if column.type.startswith(("decimal", "double")) and column.decimal == ".":
         comma = f"regexp_full_match({cell}, '[+-]?[0-9]+,[0-9]{{1,2}}')"
-        hints.append(f"when {comma} then ': declare `decimal: \",\"`'")
+        hints.append(f"when {comma} then ': declare `decimal: \",\"` in its column'")
     if column.type in ("date", "timestamp") and not column.format:
-        hints.append(f"when regexp_full_match({cell}, '[0-9./ :]+') then ': declare its `format`'")
+        hints.append(
+            f"when regexp_full_match({cell}, '[0-9./ :]+') then ': declare its `format` in its column'"
+        )
     hint = f"case {' '.join(hints)} else '' end" if hints else "''"
     return f"'\"' || {_bounded(cell, CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
 

@@ -233,12 +233,14 @@ def build_days(
 def _require_columns(tables: Tables, declared: declarations.FeatureSet) -> None:
     for source in declared.inputs:
         there = {name.lower() for name in tables.columns(source.table)}
-        used = [source.entity, *(source.key if isinstance(source, declarations.EventSource) else ())]
-        used += [m.column for m in source.measures] + [c.column for c in source.categories]
+        used = {source.entity: "entity"} | {m.column: f"measure {m.name}" for m in source.measures}
+        used |= {c.column: f"category {c.name}" for c in source.categories}
+        if isinstance(source, declarations.EventSource):
+            used |= dict.fromkeys(source.key, "key")
         if there and (absent := [name for name in used if name.lower() not in there]):
             raise BusinessError(
-                f'source {source.name}: {source.table} has no column "{absent[0]}" (columns: '
-                f"{', '.join(sorted(there))}); carry it through there, or name another in the feature table"
+                f'the features read "{absent[0]}" ({source.name}: {used[absent[0]]}), and {source.table} has no '
+                f"such column (it has {', '.join(sorted(there))}): mend it here, or declare it there"
             )
 
 

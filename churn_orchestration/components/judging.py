@@ -107,14 +107,14 @@ def judge(
 def _doubtful(
     tables: Tables, contract: contracts.Contract, quarantine: str, judgement: Judgement
 ) -> str | None:
-    """What is to be looked at where most rows were quarantined: a declaration is wrong more often than they."""
+    """What to look at where most rows were quarantined: then a declaration is wrong more often than they."""
     refused, valid = sum(judgement.quarantined.values()), sum(judgement.rows.values())
     if refused <= valid:
         return None
     [(rule, rows, file, line, detail)] = tables.rows(
-        "select rule, count(*), arg_min(_file, (_file, _line)), min(_line), arg_min(detail, (_file, _line)) "
-        f"from {quarantine} where {within('_partition', judgement.quarantined)} group by 1 order by 2 desc, 1 "
-        "limit 1"
+        "select rule, count(*), arg_min(_file, (_file, _line)), arg_min(_line, (_file, _line)), "
+        f"arg_min(detail, (_file, _line)) from {quarantine} "
+        f"where {within('_partition', judgement.quarantined)} group by 1 order by 2 desc, 1 limit 1"
     )
     example = f" {detail}" if detail and not any(column.pii for column in contract.columns) else ""
     return (

@@ -242,6 +242,8 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
             d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()
         ]
         day = day or max(days, default=None)
+        if day is None:
+            raise BusinessError(f"{name}: nobody is scored yet: {command(business, 'run')}")
         if day not in days:
             raise BusinessError(
                 f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"

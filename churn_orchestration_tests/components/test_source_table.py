@@ -117,7 +117,7 @@ def test_a_missing_column_refuses_the_day_by_name_with_the_columns_that_came(sho
 def test_another_delimiter_is_guessed_at_in_the_refusal(shop):
     shop.land("orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\no1;ann;2024-01-05;1\n")
     _, judgement = shop.take_in(5)
-    assert judgement.refused[JAN[5]].endswith('; declare `delimiter: ";"`)')
+    assert judgement.refused[JAN[5]].endswith('; declare `delimiter: ";"` beside `files`)')
 
 
 def test_an_undeclared_column_is_named_and_refuses_nothing(shop):

@@ -1,5 +1,6 @@
 """One churn question: labels, snapshots, models and predictions, from one block of YAML."""
 
+import difflib
 from typing import Literal
 
 import dagster as dg
@@ -149,7 +150,11 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             _refuse_answers(declared, label, f"{place}: {self.name}")
         names = [feature.name for feature in catalogue(declared)]
         if self.value not in names:
-            raise BusinessError(f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}')
+            near = difflib.get_close_matches(self.value, names, 5, 0.5)
+            raise BusinessError(
+                f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}; there are '
+                f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
+            )
         end = None
         if spec := self.end:
             end = EventSource("end", spec.table, spec.entity or declared.entity, spec.noun, tuple(spec.key))

@@ -40,12 +40,18 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     require_standing(tables, business, question, cutoff)
     begun = f"select min(day) from {question.base.table} where known_on <= {literal(cutoff)}"
     [(first_day,)] = tables.rows(begun)
-    grid = asked.as_of_grid(cutoff, first_day) if first_day else []
+    if first_day is None:
+        raise BusinessError(
+            f"{question.name}: {question.base.table} has no row that is known by {cutoff}: is there any, and "
+            "what went to quarantine (`churn status`)?"
+        )
+    grid = asked.as_of_grid(cutoff, first_day)
     if not grid:
         wanted = question.horizon.newest_as_of(cutoff)
         raise BusinessError(
-            f"{question.name}: no as_of has matured by {cutoff}: its newest is {wanted}, and data "
-            f"begin on {first_day}, {asked.min_history_days} days of which an as_of needs: use a later one"
+            f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to {wanted}, and "
+            f"an as_of needs {asked.min_history_days} days of data, which begin on {first_day}: use a later "
+            "cut-off, or a shorter horizon"
         )
     selects = [
         f"select *, date '{cutoff}' as cutoff from "
