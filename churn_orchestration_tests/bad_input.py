@@ -341,6 +341,6 @@ MISTAKES = [
     Mistake("a delimiter of two characters", setting('delimiter: ";;"'),
          "shop/raw/defs.yaml:10: delimiter: Value should have at most 1"),
     Mistake("an entity that the feature source lacks", ("silver/orders.sql", "customer_id, ", ""),
-         'gold/customer_features: source orders: silver.orders has no column "customer_id"'),
+         'gold/customer_features: the features read "customer_id" (orders: entity), and silver.orders has'),
 ]
 # fmt: on

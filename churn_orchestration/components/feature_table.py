@@ -239,8 +239,8 @@ def _require_columns(tables: Tables, declared: declarations.FeatureSet) -> None:
             used |= dict.fromkeys(source.key, "key")
         if there and (absent := [name for name in used if name.lower() not in there]):
             raise BusinessError(
-                f'the features read "{absent[0]}" ({source.name}: {used[absent[0]]}), and {source.table} has no '
-                f"such column (it has {', '.join(sorted(there))}): mend it here, or declare it there"
+                f'the features read "{absent[0]}" ({source.name}: {used[absent[0]]}), and {source.table} has '
+                f"no such column (it has {', '.join(sorted(there))}): mend it here, or declare it there"
             )
 
 

@@ -49,9 +49,9 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     if not grid:
         wanted = question.horizon.newest_as_of(cutoff)
         raise BusinessError(
-            f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to {wanted}, and "
-            f"an as_of needs {asked.min_history_days} days of data, which begin on {first_day}: use a later "
-            "cut-off, or a shorter horizon"
+            f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to {wanted}, "
+            f"and an as_of needs {asked.min_history_days} days of data, which begin on {first_day}: use "
+            "a later cut-off, or a shorter horizon"
         )
     selects = [
         f"select *, date '{cutoff}' as cutoff from "
