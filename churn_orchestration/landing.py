@@ -438,7 +438,7 @@ def land_query(
 
     The query may use ``:first_day`` and ``:last_day``. A row belongs to the day of its event; one of an
     earlier day, or without a readable day, came late: it belongs to the first of ``days``. In the initial
-    load ``:first_day`` is the first day with data.
+    load ``:first_day`` is ``history_from``, or 1900-01-01 where none is declared.
     """
     address = os.environ.get(url_variable)
     if not address:
@@ -447,7 +447,7 @@ def land_query(
         )
     if contract.event_time is None:
         raise BusinessError(f'{name}: the rows of a query are split by event day: give "event_time"')
-    first = business.history_from if days[0] == business.start else days[0]
+    first = business.earliest_event if days[0] == business.start else days[0]
     try:
         names, rows = _query(address, sql, {"first_day": first, "last_day": days[-1]})
     except Exception as error:  # whatever the driver raises: it is told with the source and the variable

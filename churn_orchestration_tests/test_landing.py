@@ -399,6 +399,12 @@ def test_a_query_lands_the_days_of_its_events_the_initial_load_from_the_first_da
     ]
 
 
+def test_without_a_declared_beginning_the_initial_load_of_a_query_is_all_up_to_the_first_day(sold):
+    sold.change("business.yaml", "history_from: 2024-01-01\n", "")
+    sold.take_in(5)
+    assert sold.rows("select order_id from bronze.orders order by day") == [("1",), ("2",)]
+
+
 def test_a_day_of_a_query_may_be_empty_or_have_nulls_where_the_day_before_had_none(sold):
     sold.take_in(5)
     assert sold.take_in(7)[1].rows == {JAN[7]: 0}
