@@ -45,21 +45,29 @@ class Files:
 
     def find(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
         """Every file that fits, with the day in its name, ordered by day and name."""
+        return [(path, day) for path, day in self.named(folder) if path.is_file()]
+
+    def named(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
+        """The same, and what only has the name of such a file: a folder, or a link to nothing."""
+        fitting = [(path, day) for path, day in self._fitting(folder) if day or not self.is_daily]
+        return sorted(fitting, key=lambda found: (found[1] or dt.date.min, found[0]))
+
+    def strays(self, folder: Path) -> list[str]:
+        """Files that fit the pattern but for their day, which cannot be read."""
+        return sorted(
+            path.relative_to(folder).as_posix()
+            for path, day in self._fitting(folder)
+            if day is None and path.is_file()
+        )
+
+    def _fitting(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
         if not folder.is_dir():
             raise BusinessError(
                 f"the landing folder {folder} does not exist: check `landing` in business.yaml, and the "
                 "environment variables that it names"
             )
         paths = folder.glob(_DAY.sub("*", self.pattern))
-        found = [(path, self.day_of(path.relative_to(folder).as_posix())) for path in paths]
-        return sorted(
-            (f for f in found if f[1] or not self.is_daily), key=lambda f: (f[1] or dt.date.min, f[0])
-        )
-
-    def strays(self, folder: Path) -> list[str]:
-        """Files that fit the pattern but for their day, which cannot be read."""
-        names = (path.relative_to(folder).as_posix() for path in folder.glob(_DAY.sub("*", self.pattern)))
-        return sorted(name for name in names if self.day_of(name) is None)
+        return [(path, self.day_of(path.relative_to(folder).as_posix())) for path in paths]
 
     def day_of(self, file: str) -> dt.date | None:
         """The day in a file's name, a path relative to the landing folder.
@@ -156,10 +164,10 @@ def _take_daily(
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     refused: dict[dt.date, str] = {}
-    for path, expected in files.find(business.landing):
+    for path, expected in files.named(business.landing):
         file = path.relative_to(business.landing).as_posix()
         sha, size, mtime, partition, known_on = known.get(file, (None, None, None, None, None))
-        if not path.is_file():  # a folder, or a link to nothing
+        if not path.is_file():
             if (day := max(expected or business.start, business.start)) in days:
                 refused[day] = f"{file}: it is no file, and one is wanted: take it away or put the file there"
             continue
@@ -200,11 +208,15 @@ def pending(tables: Tables, business: Business, name: str, files: Files) -> list
     known = {file: (sha, size, mtime) for file, sha, size, mtime, *_ in tables.rows(_MANIFEST, [name])}
     found = []
     for path, day in files.find(business.landing):
-        file, stat = path.relative_to(business.landing).as_posix(), path.stat()
+        file = path.relative_to(business.landing).as_posix()
         sha, size, mtime = known.get(file, (None, None, None))
-        same = (size, mtime) == (stat.st_size, stat.st_mtime_ns)
-        if not same and (size != stat.st_size or content_hash(path) != sha):
-            found.append((file, day))
+        try:
+            stat = path.stat()
+            same = (size, mtime) == (stat.st_size, stat.st_mtime_ns)
+            if not same and (size != stat.st_size or content_hash(path) != sha):
+                found.append((file, day))
+        except FileNotFoundError:  # taken away since it was found: no file waits there
+            continue
     return found
 
 
@@ -217,7 +229,7 @@ def _take_history(
     days: list[dt.date],
 ) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
     """Every file of a history, for each of ``days``; its records are told apart by the day of their event."""
-    found = [(path, day) for path, day in files.find(business.landing) if path.is_file()]
+    found = files.find(business.landing)
     if not found:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
     recorded = set(tables.rows("select file, sha256, partition from meta.manifest where source = ?", [name]))

@@ -7,6 +7,7 @@ import pytest
 from conftest import JAN, ORDERS_HEADER, Shop
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.landing import Files, pending
 
 HISTORY = '"orders_{day}.csv"', '"history.csv"'
 
@@ -466,6 +467,34 @@ def test_a_file_whose_name_has_no_readable_day_is_named(shop):
     shop.land("orders_20240106.csv", ORDERS_HEADER)
     landed, _ = shop.take_in(5)
     assert landed.strays == ["orders_20240106.csv"]
+
+
+class Vanishing(Files):
+    """Files that are taken away as soon as they were found."""
+
+    def find(self, folder):
+        found = super().find(folder)
+        for path, _ in found:
+            path.unlink()
+        return found
+
+
+def test_a_file_that_is_gone_before_it_was_looked_at_is_not_pending(shop):
+    shop.land_quiet_days(5, 6)
+    shop.take_in(5)
+    with shop.tables() as tables:
+        assert pending(tables, shop.business, "orders", Vanishing("orders_{day}.csv")) == []
+
+
+def test_a_link_to_nothing_and_a_folder_are_no_files_and_refuse_the_day_they_are_named_after(shop):
+    shop.land_quiet_days(5, 5)
+    (shop.landing / f"orders_{JAN[6]}.csv").symlink_to("/nowhere")
+    (shop.landing / f"orders_{JAN[7]}.csv").mkdir()
+    (shop.landing / "orders_old.csv").mkdir()
+    landed, _ = shop.take_in(5, 6, 7)
+    assert landed.refused.keys() == {JAN[6], JAN[7]}
+    assert landed.refused[JAN[6]].startswith("orders_2024-01-06.csv: it is no file, and one is wanted")
+    assert (landed.missing, landed.strays) == ([JAN[6], JAN[7]], [])
 
 
 def test_a_history_that_grew_rows_of_a_day_taken_in_before_is_refused_by_that_day(shop):

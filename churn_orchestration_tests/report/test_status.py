@@ -158,6 +158,13 @@ def test_a_file_that_came_late_is_taken_in_by_the_next_day_and_after_the_end_by_
     assert facts(shop)["landing"]["run"].endswith("run --from 2024-01-20 --to 2024-01-20")
 
 
+def test_a_link_to_nothing_and_a_folder_are_no_new_files(shop: Shop) -> None:
+    written(shop, JAN[8])
+    (shop.landing / f"orders_{JAN[9]}.csv").symlink_to("/nowhere")
+    (shop.landing / f"orders_{JAN[10]}.csv").mkdir()
+    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 0, "run": None}
+
+
 def test_files_of_days_after_the_end_are_counted_and_not_asked_for(shop: Shop) -> None:
     shop.land_orders(21, "o21,ann,2024-01-21 10:00,3.50")
     written(shop, JAN[20])
