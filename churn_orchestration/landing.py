@@ -232,18 +232,20 @@ def _take_history(
     found = files.find(business.landing)
     if not found:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
-    recorded = set(tables.rows("select file, sha256, partition from meta.manifest where source = ?", [name]))
+    recorded = {(file, day): seen for file, day, *seen in tables.rows(_LAST_SEEN, [name])}
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     for path, _ in found:
-        file, stat, content = path.relative_to(business.landing).as_posix(), path.stat(), content_hash(path)
-        entries += [
-            [name, file, content, stat.st_size, stat.st_mtime_ns, day, None]
-            for day in days
-            if (file, content, day) not in recorded
-        ]
+        file, stat = path.relative_to(business.landing).as_posix(), path.stat()
+        seen = [content_hash(path), stat.st_size, stat.st_mtime_ns]
+        entries += [[name, file, *seen, day, None] for day in days if recorded.get((file, day)) != seen]
         taken.append(_Taken(path, file, days[0], days[0]))
     return taken, entries, {}
+
+
+_LAST_SEEN = """
+select file, partition, last(sha256 order by rowid), last(size order by rowid), last(mtime_ns order by rowid)
+from meta.manifest where source = ? group by file, partition"""
 
 
 def _refuse_late_history(

@@ -469,6 +469,17 @@ def test_a_file_whose_name_has_no_readable_day_is_named(shop):
     assert landed.strays == ["orders_20240106.csv"]
 
 
+def test_the_right_history_put_back_mends_its_day_and_is_no_new_file(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    right = ORDERS_HEADER + "o1,ann,2024-01-05,1\n"
+    for content in (right, right.replace("amount_usd", "total"), right):
+        shop.land("history.csv", content)
+        _, judgement = shop.take_in(5)
+    assert (judgement.rows, judgement.refused) == ({JAN[5]: 1}, {})
+    with shop.tables() as tables:
+        assert pending(tables, shop.business, "orders", Files("history.csv")) == []
+
+
 class Vanishing(Files):
     """Files that are taken away as soon as they were found."""
 
