@@ -107,6 +107,7 @@ class _Taken:
     file: str
     partition: dt.date
     known_on: dt.date | None
+    content: str  # its SHA-256
 
 
 def land(
@@ -124,7 +125,7 @@ def land(
     shapes: dict[str, list[str]] = {}
     groups = list(_reading(tables, f"raw.{name}", files, contract, taken, landed, shapes))
     if not files.is_daily and groups:
-        _refuse_late_history(tables, business, name, contract, landed, groups)
+        _refuse_changed_history(tables, business, name, files, contract, landed, taken, groups)
         landed.beyond = _beyond(tables, contract, files.pattern, groups, max(days))
     rows = [[*entry, shapes.get(entry[1])] for entry in entries]
     with tables.transaction():
@@ -166,12 +167,12 @@ def _take_daily(
     refused: dict[dt.date, str] = {}
     for path, expected in files.named(business.landing):
         file = path.relative_to(business.landing).as_posix()
-        sha, size, mtime, partition, known_on = known.get(file, (None, None, None, None, None))
+        sha, size, mtime, partition, known_on = known.get(file, ("", None, None, None, None))
         if not path.is_file():
             if (day := max(expected or business.start, business.start)) in days:
                 refused[day] = f"{file}: it is no file, and one is wanted: take it away or put the file there"
             continue
-        stat = path.stat()
+        stat, content = path.stat(), sha
         if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
             content = content_hash(path)
             replaced = partition in days and (
@@ -193,7 +194,7 @@ def _take_daily(
                 partition, known_on = first, expected if initial else first
             entries.append([name, file, content, stat.st_size, stat.st_mtime_ns, partition, known_on])
         if partition in days:
-            taken.append(_Taken(path, file, partition, known_on))
+            taken.append(_Taken(path, file, partition, known_on, content))
     return taken, entries, refused
 
 
@@ -237,9 +238,10 @@ def _take_history(
     entries: list[list[Any]] = []
     for path, _ in found:
         file, stat = path.relative_to(business.landing).as_posix(), path.stat()
-        seen = [content_hash(path), stat.st_size, stat.st_mtime_ns]
+        content = content_hash(path)
+        seen = [content, stat.st_size, stat.st_mtime_ns]
         entries += [[name, file, *seen, day, None] for day in days if recorded.get((file, day)) != seen]
-        taken.append(_Taken(path, file, days[0], days[0]))
+        taken.append(_Taken(path, file, days[0], days[0], content))
     return taken, entries, {}
 
 
@@ -248,31 +250,61 @@ select file, partition, last(sha256 order by rowid), last(size order by rowid), 
 from meta.manifest where source = ? group by file, partition"""
 
 
-def _refuse_late_history(
+def _refuse_changed_history(
     tables: Tables,
     business: Business,
     name: str,
+    files: Files,
     contract: contracts.Contract,
     landed: Landed,
+    taken: list[_Taken],
     groups: list[str],
 ) -> None:
-    """A history that grew rows of days taken in before would lose them: it is refused, and says which day."""
+    """A history whose rows of days taken in before are others now is refused: they would be lost unsaid.
+
+    Rows that are gone are no fault where rows have a day: many a history is the last months only.
+    """
     standing = sorted(tables.stored(f"raw.{name}") - set(landed.rows))
+    last_seen = {(file, day): sha for file, day, sha, *_ in tables.rows(_LAST_SEEN, [name])}
+    if all(last_seen.get((item.file, day)) == item.content for item in taken for day in standing):
+        return
     arrived = " union all by name ".join(f"(from {group})" for group in groups)
     split = _split_by_event_day(contract, business.start, standing, f"({arrived})")
+    there = set(tables.columns(f"raw.{name}")) & {n for n, *_ in tables.rows(f"describe {arrived}")}
+    declared = dict.fromkeys(column.source for column in contract.columns)
+    compared = ", ".join(quoted(column) for column in (*declared, "_error") if column in there)
+    present = ", ".join(literal(item.file) for item in taken)
+    gone = "false" if contract.event_time else f"sum(n) filter (n > 0 or _file in ({present})) < 0"
     found = tables.rows(
-        f"select _partition, now.rows, before.rows from (select _partition, count(*) as rows from ({split}) "
-        f"group by 1) as now join (select _partition, count(*) as rows from raw.{name} group by 1) as before "
-        "using (_partition) where now.rows > before.rows order by 1 limit 1"
-        if standing
-        else "select 1 where false"
+        f"""
+select _partition, sum(now)::bigint, sum(before)::bigint, min(_file) filter (is_other) from (
+  select _partition, count(*) filter (n > 0) as now, count(*) filter (n < 0) as before,
+    min(_file) as _file, sum(n) > 0 or {gone} as is_other
+  from (select {compared}, _partition, _file, 1 as n from ({split})
+    union all select {compared}, _partition, _file, -1 from raw.{name} where {within("_partition", standing)})
+  group by {compared}, _partition)
+group by _partition having bool_or(is_other) order by _partition limit 1"""
     )
-    for day, now, before in found:
+    for day, now, before, file in found:
         for wanted in landed.rows:
-            landed.refused[wanted] = (
-                f"the history has {now} rows of {day}, and {before} were taken in: late rows need daily "
-                f"files, or that day refreshed again (--from {day})"
-            )
+            landed.refused[wanted] = _told_change(contract, files.pattern, day, now, before, file)
+
+
+def _told_change(
+    contract: contracts.Contract, pattern: str, day: dt.date, now: int, before: int, file: str
+) -> str:
+    if contract.event_time is None:
+        dated = re.sub(r"(\.[^/]*)?$", r"_{day}\1", pattern, count=1)
+        return (
+            f"{file} changed after {day} took it in, and its rows have no day: what changed cannot be told "
+            f'from what was. Name the day in the file (`files: "{dated}"`): what was taken in stays, and '
+            f"what a file brings is known from its day on. Only if what {day} took in was wrong, take it in "
+            f"again (--from {day}): all that the file says then counts as known on {day}"
+        )
+    told = f"the history's rows of {day} are not those that were taken in: corrections"
+    if now > before:
+        told = f"the history has {now} rows of {day}, and {before} were taken in: late rows"
+    return f"{told} need daily files, or that day refreshed again (--from {day}), as if known on their day"
 
 
 LONG_SILENCE = 31  # days; sources with a row a month are common, with fewer they are worth a look

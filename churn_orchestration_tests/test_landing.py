@@ -304,9 +304,81 @@ def test_rows_that_an_initial_load_without_days_gains_later_are_not_lost_but_ref
     shop.take_in(5)
     shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,ann,2023-05-01,1\n")
     landed, _ = shop.take_in(6)
-    assert "the history has 2 rows of 2024-01-05, and 1 were taken in" in landed.refused[JAN[6]]
+    assert landed.refused[JAN[6]].startswith("history.csv changed after 2024-01-05 took it in")
     landed, judgement = shop.take_in(5)
     assert (landed.refused, judgement.rows) == ({}, {JAN[5]: 2})
+
+
+@pytest.mark.parametrize("now", ["o1,ann,2023-05-01,9\no2,bob,2023-05-01,2\n", "o1,ann,2023-05-01,1\n"])
+def test_an_initial_load_without_days_that_is_overwritten_is_refused_with_an_honest_remedy(shop, now):
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
+    shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,bob,2023-05-01,2\n")
+    shop.take_in(5)
+    shop.land("history.csv", ORDERS_HEADER + now)
+    for day in (6, 6, 7):
+        landed, _ = shop.take_in(day)
+        assert landed.refused[JAN[day]] == (
+            "history.csv changed after 2024-01-05 took it in, and its rows have no day: what changed cannot "
+            'be told from what was. Name the day in the file (`files: "history_{day}.csv"`): what was taken '
+            "in stays, and what a file brings is known from its day on. Only if what 2024-01-05 took in was "
+            "wrong, take it in again (--from 2024-01-05): all that the file says then counts as known on "
+            "2024-01-05"
+        )
+
+
+def test_the_remedy_of_an_overwritten_initial_load_keeps_what_was_known(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
+    file = shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\n")
+    shop.take_in(5)
+    file.write_text(ORDERS_HEADER + "o1,ann,2023-05-01,9\n")
+    shop.take_in(6)
+    file.rename(shop.landing / "history_2024-01-06.csv")
+    shop.change("raw/defs.yaml", '"history.csv"', '"history_{day}.csv"')
+    landed, _ = shop.take_in(5, 6)
+    assert landed.refused == {}
+    assert shop.rows("select amount_usd, known_on from bronze.orders order by 1") == [
+        (1, JAN[5]),
+        (9, JAN[6]),
+    ]
+
+
+def test_a_history_written_anew_with_the_same_rows_is_the_same_history(shop):
+    """In another order, zipped, under another name, with a column that nobody declared."""
+    shop.change("raw/defs.yaml", '"orders_{day}.csv"', '"history*"')
+    file = shop.land("history.csv", ORDERS_HEADER + "o1,ann,2024-01-05,1\no2,bob,,2\nbad\n")
+    shop.take_in(5)
+    file.unlink()
+    again = "customer_id,order_id,ordered_at,amount_usd,exported\nbob,o2,,2,x\nann,o1,2024-01-05,1,x\n"
+    shop.land("history_2.csv.gz", gzip.compress(again.encode()))
+    landed, _ = shop.take_in(6)
+    assert (landed.rows, landed.refused) == ({JAN[6]: 0}, {})
+
+
+def test_a_history_whose_rows_of_a_day_taken_in_before_changed_is_refused_by_that_day(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    old, new = "o1,ann,2024-01-05,1\n", "o2,ann,2024-01-06,1\n"
+    shop.land("history.csv", ORDERS_HEADER + old)
+    shop.take_in(5)
+    shop.land("history.csv", ORDERS_HEADER + old.replace(",1\n", ",9\n") + new)
+    for _ in range(2):
+        landed, _ = shop.take_in(6)
+        assert landed.refused[JAN[6]] == (
+            "the history's rows of 2024-01-05 are not those that were taken in: corrections need daily "
+            "files, or that day refreshed again (--from 2024-01-05), as if known on their day"
+        )
+    shop.land("history.csv", ORDERS_HEADER + old + new)
+    assert shop.take_in(6)[0].refused == {}
+
+
+def test_a_history_of_the_last_days_only_is_taken_in(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.land("history.csv", ORDERS_HEADER + "o1,ann,2024-01-04,1\no2,ann,2024-01-05,1\n")
+    shop.take_in(5)
+    shop.land("history.csv", ORDERS_HEADER + "o2,ann,2024-01-05,1\no3,ann,2024-01-06,1\n")
+    landed, _ = shop.take_in(6)
+    assert (landed.rows, landed.refused) == ({JAN[6]: 1}, {})
 
 
 def test_a_query_without_an_event_time_is_refused_with_the_remedy(shop, monkeypatch):
