@@ -45,21 +45,29 @@ class Files:
 
     def find(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
         """Every file that fits, with the day in its name, ordered by day and name."""
+        return [(path, day) for path, day in self.named(folder) if path.is_file()]
+
+    def named(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
+        """The same, and what only has the name of such a file: a folder, or a link to nothing."""
+        fitting = [(path, day) for path, day in self._fitting(folder) if day or not self.is_daily]
+        return sorted(fitting, key=lambda found: (found[1] or dt.date.min, found[0]))
+
+    def strays(self, folder: Path) -> list[str]:
+        """Files that fit the pattern but for their day, which cannot be read."""
+        return sorted(
+            path.relative_to(folder).as_posix()
+            for path, day in self._fitting(folder)
+            if day is None and path.is_file()
+        )
+
+    def _fitting(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
         if not folder.is_dir():
             raise BusinessError(
                 f"the landing folder {folder} does not exist: check `landing` in business.yaml, and the "
                 "environment variables that it names"
             )
         paths = folder.glob(_DAY.sub("*", self.pattern))
-        found = [(path, self.day_of(path.relative_to(folder).as_posix())) for path in paths]
-        return sorted(
-            (f for f in found if f[1] or not self.is_daily), key=lambda f: (f[1] or dt.date.min, f[0])
-        )
-
-    def strays(self, folder: Path) -> list[str]:
-        """Files that fit the pattern but for their day, which cannot be read."""
-        names = (path.relative_to(folder).as_posix() for path in folder.glob(_DAY.sub("*", self.pattern)))
-        return sorted(name for name in names if self.day_of(name) is None)
+        return [(path, self.day_of(path.relative_to(folder).as_posix())) for path in paths]
 
     def day_of(self, file: str) -> dt.date | None:
         """The day in a file's name, a path relative to the landing folder.
@@ -99,6 +107,7 @@ class _Taken:
     file: str
     partition: dt.date
     known_on: dt.date | None
+    content: str  # its SHA-256
 
 
 def land(
@@ -116,7 +125,7 @@ def land(
     shapes: dict[str, list[str]] = {}
     groups = list(_reading(tables, f"raw.{name}", files, contract, taken, landed, shapes))
     if not files.is_daily and groups:
-        _refuse_late_history(tables, business, name, contract, landed, groups)
+        _refuse_changed_history(tables, business, name, files, contract, landed, taken, groups)
         landed.beyond = _beyond(tables, contract, files.pattern, groups, max(days))
     rows = [[*entry, shapes.get(entry[1])] for entry in entries]
     with tables.transaction():
@@ -156,14 +165,14 @@ def _take_daily(
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     refused: dict[dt.date, str] = {}
-    for path, expected in files.find(business.landing):
+    for path, expected in files.named(business.landing):
         file = path.relative_to(business.landing).as_posix()
-        sha, size, mtime, partition, known_on = known.get(file, (None, None, None, None, None))
-        if not path.is_file():  # a folder, or a link to nothing
+        sha, size, mtime, partition, known_on = known.get(file, ("", None, None, None, None))
+        if not path.is_file():
             if (day := max(expected or business.start, business.start)) in days:
                 refused[day] = f"{file}: it is no file, and one is wanted: take it away or put the file there"
             continue
-        stat = path.stat()
+        stat, content = path.stat(), sha
         if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
             content = content_hash(path)
             replaced = partition in days and (
@@ -185,7 +194,7 @@ def _take_daily(
                 partition, known_on = first, expected if initial else first
             entries.append([name, file, content, stat.st_size, stat.st_mtime_ns, partition, known_on])
         if partition in days:
-            taken.append(_Taken(path, file, partition, known_on))
+            taken.append(_Taken(path, file, partition, known_on, content))
     return taken, entries, refused
 
 
@@ -200,11 +209,15 @@ def pending(tables: Tables, business: Business, name: str, files: Files) -> list
     known = {file: (sha, size, mtime) for file, sha, size, mtime, *_ in tables.rows(_MANIFEST, [name])}
     found = []
     for path, day in files.find(business.landing):
-        file, stat = path.relative_to(business.landing).as_posix(), path.stat()
+        file = path.relative_to(business.landing).as_posix()
         sha, size, mtime = known.get(file, (None, None, None))
-        same = (size, mtime) == (stat.st_size, stat.st_mtime_ns)
-        if not same and (size != stat.st_size or content_hash(path) != sha):
-            found.append((file, day))
+        try:
+            stat = path.stat()
+            same = (size, mtime) == (stat.st_size, stat.st_mtime_ns)
+            if not same and (size != stat.st_size or content_hash(path) != sha):
+                found.append((file, day))
+        except FileNotFoundError:  # taken away since it was found: no file waits there
+            continue
     return found
 
 
@@ -217,48 +230,81 @@ def _take_history(
     days: list[dt.date],
 ) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
     """Every file of a history, for each of ``days``; its records are told apart by the day of their event."""
-    found = [(path, day) for path, day in files.find(business.landing) if path.is_file()]
+    found = files.find(business.landing)
     if not found:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
-    recorded = set(tables.rows("select file, sha256, partition from meta.manifest where source = ?", [name]))
+    recorded = {(file, day): seen for file, day, *seen in tables.rows(_LAST_SEEN, [name])}
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     for path, _ in found:
-        file, stat, content = path.relative_to(business.landing).as_posix(), path.stat(), content_hash(path)
-        entries += [
-            [name, file, content, stat.st_size, stat.st_mtime_ns, day, None]
-            for day in days
-            if (file, content, day) not in recorded
-        ]
-        taken.append(_Taken(path, file, days[0], days[0]))
+        file, stat = path.relative_to(business.landing).as_posix(), path.stat()
+        content = content_hash(path)
+        seen = [content, stat.st_size, stat.st_mtime_ns]
+        entries += [[name, file, *seen, day, None] for day in days if recorded.get((file, day)) != seen]
+        taken.append(_Taken(path, file, days[0], days[0], content))
     return taken, entries, {}
 
 
-def _refuse_late_history(
+_LAST_SEEN = """
+select file, partition, last(sha256 order by rowid), last(size order by rowid), last(mtime_ns order by rowid)
+from meta.manifest where source = ? group by file, partition"""
+
+
+def _refuse_changed_history(
     tables: Tables,
     business: Business,
     name: str,
+    files: Files,
     contract: contracts.Contract,
     landed: Landed,
+    taken: list[_Taken],
     groups: list[str],
 ) -> None:
-    """A history that grew rows of days taken in before would lose them: it is refused, and says which day."""
+    """A history whose rows of days taken in before are others now is refused: they would be lost unsaid.
+
+    Rows that are gone are no fault where rows have a day: many a history is the last months only.
+    """
     standing = sorted(tables.stored(f"raw.{name}") - set(landed.rows))
+    last_seen = {(file, day): sha for file, day, sha, *_ in tables.rows(_LAST_SEEN, [name])}
+    if all(last_seen.get((item.file, day)) == item.content for item in taken for day in standing):
+        return
     arrived = " union all by name ".join(f"(from {group})" for group in groups)
     split = _split_by_event_day(contract, business.start, standing, f"({arrived})")
+    there = set(tables.columns(f"raw.{name}")) & {n for n, *_ in tables.rows(f"describe {arrived}")}
+    declared = dict.fromkeys(column.source for column in contract.columns)
+    compared = ", ".join(quoted(column) for column in (*declared, "_error") if column in there)
+    present = ", ".join(literal(item.file) for item in taken)
+    gone = "false" if contract.event_time else f"sum(n) filter (n > 0 or _file in ({present})) < 0"
     found = tables.rows(
-        f"select _partition, now.rows, before.rows from (select _partition, count(*) as rows from ({split}) "
-        f"group by 1) as now join (select _partition, count(*) as rows from raw.{name} group by 1) as before "
-        "using (_partition) where now.rows > before.rows order by 1 limit 1"
-        if standing
-        else "select 1 where false"
+        f"""
+select _partition, sum(now)::bigint, sum(before)::bigint, min(_file) filter (is_other) from (
+  select _partition, count(*) filter (n > 0) as now, count(*) filter (n < 0) as before,
+    min(_file) as _file, sum(n) > 0 or {gone} as is_other
+  from (select {compared}, _partition, _file, 1 as n from ({split})
+    union all select {compared}, _partition, _file, -1 from raw.{name} where {within("_partition", standing)})
+  group by {compared}, _partition)
+group by _partition having bool_or(is_other) order by _partition limit 1"""
     )
-    for day, now, before in found:
+    for day, now, before, file in found:
         for wanted in landed.rows:
-            landed.refused[wanted] = (
-                f"the history has {now} rows of {day}, and {before} were taken in: late rows need daily "
-                f"files, or that day refreshed again (--from {day})"
-            )
+            landed.refused[wanted] = _told_change(contract, files.pattern, day, now, before, file)
+
+
+def _told_change(
+    contract: contracts.Contract, pattern: str, day: dt.date, now: int, before: int, file: str
+) -> str:
+    if contract.event_time is None:
+        dated = re.sub(r"(\.[^/]*)?$", r"_{day}\1", pattern, count=1)
+        return (
+            f"{file} changed after {day} took it in, and its rows have no day: what changed cannot be told "
+            f'from what was. Name the day in the file (`files: "{dated}"`): what was taken in stays, and '
+            f"what a file brings is known from its day on. Only if what {day} took in was wrong, take it in "
+            f"again (--from {day}): all that the file says then counts as known on {day}"
+        )
+    told = f"the history's rows of {day} are not those that were taken in: corrections"
+    if now > before:
+        told = f"the history has {now} rows of {day}, and {before} were taken in: late rows"
+    return f"{told} need daily files, or that day refreshed again (--from {day}), as if known on their day"
 
 
 LONG_SILENCE = 31  # days; sources with a row a month are common, with fewer they are worth a look
@@ -276,9 +322,11 @@ def _beyond(
     arrived = " union all by name ".join(f"(from {group})" for group in groups)
     column = next(c for c in contract.columns if c.name == contract.event_time)
     day = contracts.day(contract, contracts.typed(column, contract.timezone))
+    earliest = contract.history_from or dt.date.min
     [(rows, first, newest)] = tables.rows(
         f"select count(*) filter (_day > {literal(last)}), min(_day) filter (_day > {literal(last)}), "
-        f"max(_day) filter (_day <= {literal(last)}) from (select {day} as _day from ({arrived}))"
+        f"max(_day) filter (_day between {literal(earliest)} and {literal(last)}) "
+        f"from (select {day} as _day from ({arrived}))"
     )
     told = (
         [f"{place} holds {rows} rows of days after {last}, from {first} on: not taken in yet"] if rows else []
@@ -438,7 +486,7 @@ def land_query(
 
     The query may use ``:first_day`` and ``:last_day``. A row belongs to the day of its event; one of an
     earlier day, or without a readable day, came late: it belongs to the first of ``days``. In the initial
-    load ``:first_day`` is the first day with data.
+    load ``:first_day`` is ``history_from``, or 1900-01-01 where none is declared.
     """
     address = os.environ.get(url_variable)
     if not address:
@@ -447,7 +495,7 @@ def land_query(
         )
     if contract.event_time is None:
         raise BusinessError(f'{name}: the rows of a query are split by event day: give "event_time"')
-    first = business.history_from if days[0] == business.start else days[0]
+    first = business.earliest_event if days[0] == business.start else days[0]
     try:
         names, rows = _query(address, sql, {"first_day": first, "last_day": days[-1]})
     except Exception as error:  # whatever the driver raises: it is told with the source and the variable

@@ -49,10 +49,10 @@ def shape_of(
     if kind is None or (kind == "parquet" and path.suffix.lower() == ".gz"):
         raise UnreadableFileError(f"its ending is none of those read: {', '.join(KINDS)}, and .gz of text")
     try:
-        head, nul = (b"", False)
+        head, whole, nul = (b"", True, False)
         if kind != "parquet":
-            head, nul = scanned(path, delimiter if kind == "csv" else None)
-        wrong = wrong_encoding(head, encoding if kind == "csv" else "utf-8")
+            head, whole, nul = scanned(path, delimiter if kind == "csv" else None)
+        wrong = wrong_encoding(head, encoding if kind == "csv" else "utf-8", whole=whole)
         names = [] if wrong else _names(db, kind, path, head, delimiter, encoding)
     except (OSError, EOFError, zlib.error, UnicodeError, csv.Error, duckdb.Error) as error:
         raise UnreadableFileError(reason(error)) from None
@@ -84,7 +84,9 @@ def _names(
             "where json_valid(line) and json_type(line) = 'OBJECT' order by 1"
         )
         return [name for (name,) in keys.fetchall()]
-    first = next(csv.reader(io.StringIO(decoded(head, encoding), newline=""), delimiter=delimiter), [])
+    first = next(
+        csv.reader(io.StringIO(decoded(head, encoding, whole=False), newline=""), delimiter=delimiter), []
+    )
     return [name.strip() for name in first]
 
 

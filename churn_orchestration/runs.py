@@ -3,10 +3,12 @@
 import datetime as dt
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from churn_orchestration.components.days import ACCEPTED, REFUSED, table_of
 from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
-from churn_orchestration.landing import Files
+from churn_orchestration.landing import LONG_SILENCE, Files
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Warehouse, write_text
 
@@ -135,15 +137,19 @@ class Work:
         return Tracking(state=str(self.business.state))
 
     def last_day(self, asked: dt.date | None) -> dt.date:
-        """The day up to which to refresh: ``asked``, else end_date, else the day of the newest file.
+        """The day up to which to refresh: ``asked``, else end_date, else the newest file's day that is over.
 
         Raises
         ------
-        BusinessError : no day of the business, or one beyond all that has landed
+        BusinessError : no day of the business, one beyond all that has landed, or one that is not over; a
+            silence before the newest file that nobody asked to run over
         """
-        landed = self._newest_landed()
-        day = asked or self.business.settings.end_date or landed
+        files = self._landed_by_day()
+        landed, end = max(files or {}, default=None), self.business.settings.end_date
         name, settings = self.business.name, self.business.folder / SETTINGS
+        if files and not (asked or end):
+            self._refuse_silence(files)
+        day = asked or end or self._newest_over(files or {})
         if day is None:
             raise BusinessError(
                 f"{name}: give --to, or end_date in {settings}: a source whose file names have no {{day}} "
@@ -155,17 +161,45 @@ class Work:
                 f"{name}: no file in {self.business.landing} is of a day after {landed}: use --to {landed}, "
                 f"or name the days on which nothing lands in `closed` of {settings}"
             )
+        over = self._last_over()
+        if over is None or day > over:
+            remedy = f"use --to {over}" if over else f"start_date in {settings} is {self.business.start}"
+            raise BusinessError(
+                f"{name}: {day} is not over yet ({self.business.settings.timezone}): {remedy}"
+            )
         return day
 
-    def _newest_landed(self) -> dt.date | None:
-        """The newest day in the names of the landing files; None where a source has no days in its names."""
+    def _landed_by_day(self) -> dict[dt.date, str] | None:
+        """A landing file of each day; None where a source has no days in its file names."""
         sources = component_tree(self.business).get_all_components(of_type=SourceTable)
         found = [Files(source.files or "") for source in sources]
         if not all(files.is_daily for files in found):
             return None
-        return max(
-            (day for files in found for _, day in files.find(self.business.landing) if day), default=None
-        )
+        return {day: path.name for files in found for path, day in files.find(self.business.landing) if day}
+
+    def _refuse_silence(self, files: dict[dt.date, str]) -> None:
+        """One wrong year in a file's name must not make years of empty days, on which all would churn."""
+        start, closed = self.business.start, self.business.closed
+        for before, day in pairwise(sorted({start, *(day for day in files if day > start)})):
+            silent = sum(between not in closed for between in days_between(before + DAY, day - DAY))
+            if silent > LONG_SILENCE:
+                raise BusinessError(
+                    f"{self.business.name}: no file is of the {silent} days before {files[day]}: mend its "
+                    f"name, or use --to {before}; if nothing came on those days, use --to {day}, or name "
+                    f"them in `closed` of {self.business.folder / SETTINGS}"
+                )
+
+    def _last_over(self) -> dt.date | None:
+        """The newest of Dagster's partitions: a day that is not over is none, and no UI could show it."""
+        key = self.business.days.get_last_partition_key()
+        return dt.date.fromisoformat(key) if key else None
+
+    def _newest_over(self, files: dict[dt.date, str]) -> dt.date | None:
+        """The newest day with a file that is over; the newest of all where none is."""
+        over = self._last_over()
+        if waiting := [day for day in files if over and day > over]:
+            sys.stderr.write(f"  left for later: {files[min(waiting)]}, whose day is not over yet\n")
+        return max(set(files) - set(waiting), default=max(files, default=None))
 
     def newest_day(self) -> dt.date:
         """The last day on which every table that a question reads has landed."""

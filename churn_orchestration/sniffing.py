@@ -25,8 +25,8 @@ class UnreadableFileError(Exception):
     """A landing file that cannot be read at all; the message says why."""
 
 
-def scanned(path: Path, delimiter: str | None) -> tuple[bytes, bool]:
-    """The beginning of a text file that was read to its end, and whether a NUL byte is in it.
+def scanned(path: Path, delimiter: str | None) -> tuple[bytes, bool, bool]:
+    """The beginning of a text file that was read to its end; is it all of it; is a NUL byte in the file.
 
     The beginning is as much as holds the first line.
 
@@ -35,10 +35,12 @@ def scanned(path: Path, delimiter: str | None) -> tuple[bytes, bool]:
     UnreadableFileError : a line is longer than any record, or has more fields than any record
     OSError, EOFError, zlib.error : it cannot be opened, or its gzip is damaged
     """
-    head, run, fields, line, nul = b"", 0, 0, 1, False
+    head, whole, run, fields, line, nul = b"", True, 0, 0, 1, False
     for chunk in _chunks(path):
         if len(head) < CHUNK or (len(head) < HEAD and not _ends_line(head)):
             head += chunk
+        else:
+            whole = False
         nul = nul or b"\0" in chunk
         if _ends_line(chunk):
             run, fields, line = 0, 0, line + chunk.count(b"\n")
@@ -47,7 +49,7 @@ def scanned(path: Path, delimiter: str | None) -> tuple[bytes, bool]:
         if run > LONGEST_LINE or fields > MOST_COLUMNS:
             much = f"{MOST_COLUMNS:,} fields" if fields > MOST_COLUMNS else f"{LONGEST_LINE >> 20} MB"
             raise UnreadableFileError(f"line {line} has more than {much}: take it out, or mend it")
-    return head, nul
+    return head, whole, nul
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -60,14 +62,23 @@ def _ends_line(chunk: bytes) -> bool:
     return b"\n" in chunk or b"\r" in chunk
 
 
-def decoded(head: bytes, encoding: str) -> str:
-    """The beginning of a file as text; bytes that are none become U+FFFD."""
+def decoded(head: bytes, encoding: str, *, whole: bool) -> str:
+    """The beginning of a file as text; bytes that are none become U+FFFD.
+
+    Where it is not the ``whole`` of what is read, its last character may be cut: then that is left out.
+    """
     text = "utf-8-sig" if encoding == "utf-8" else encoding
-    return codecs.getincrementaldecoder(text)(errors="replace").decode(head)
+    return codecs.getincrementaldecoder(text)(errors="replace").decode(head, final=whole)
 
 
-def wrong_encoding(head: bytes, encoding: str) -> str | None:
-    """What the bytes say against the declared encoding; None where nothing."""
+def wrong_encoding(head: bytes, encoding: str, *, whole: bool) -> str | None:
+    """What the bytes say against the declared encoding; None where nothing. ``whole``: no byte follows them.
+
+    >>> wrong_encoding(b"name\\nRen\\xe9", "latin-1", whole=True)
+    >>> wrong_encoding(b"name\\nRen\\xe9", "utf-8", whole=True)
+    >>> wrong_encoding(b"caf\\xe9", "utf-8", whole=True)
+    'its header is not UTF-8: if it is latin-1, declare `encoding: latin-1`'
+    """
     if head.startswith(codecs.BOM_UTF16_BE) and encoding == "utf-16":
         return "it is UTF-16 written big end first, which is not read: save it as UTF-8"
     for mark, found in _BOMS.items():
@@ -75,11 +86,12 @@ def wrong_encoding(head: bytes, encoding: str) -> str | None:
             return f"it begins with the byte order mark of {found}: declare `encoding: {found}`"
     if encoding == "latin-1" and not head.isascii():
         try:
-            codecs.getincrementaldecoder("utf-8")().decode(head)
+            codecs.getincrementaldecoder("utf-8")().decode(head, final=whole)
         except UnicodeDecodeError:
             return None
         return "it is declared latin-1, and its bytes are UTF-8: declare `encoding: utf-8`"
-    if encoding == "utf-8" and "\ufffd" in decoded(head.splitlines()[0] if head else b"", encoding):
+    first = head.splitlines()[0] if head else b""
+    if encoding == "utf-8" and "\ufffd" in decoded(first, encoding, whole=whole or first != head):
         return really(head) or "its header is not UTF-8: if it is latin-1, declare `encoding: latin-1`"
     if encoding == "utf-16" and b"\0" not in head[:100] and head:
         return "it is declared utf-16, and its bytes are not: declare `encoding: utf-8`"

@@ -7,6 +7,7 @@ import pytest
 from conftest import JAN, ORDERS_HEADER, Shop
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.landing import Files, pending
 
 HISTORY = '"orders_{day}.csv"', '"history.csv"'
 
@@ -303,9 +304,81 @@ def test_rows_that_an_initial_load_without_days_gains_later_are_not_lost_but_ref
     shop.take_in(5)
     shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,ann,2023-05-01,1\n")
     landed, _ = shop.take_in(6)
-    assert "the history has 2 rows of 2024-01-05, and 1 were taken in" in landed.refused[JAN[6]]
+    assert landed.refused[JAN[6]].startswith("history.csv changed after 2024-01-05 took it in")
     landed, judgement = shop.take_in(5)
     assert (landed.refused, judgement.rows) == ({}, {JAN[5]: 2})
+
+
+@pytest.mark.parametrize("now", ["o1,ann,2023-05-01,9\no2,bob,2023-05-01,2\n", "o1,ann,2023-05-01,1\n"])
+def test_an_initial_load_without_days_that_is_overwritten_is_refused_with_an_honest_remedy(shop, now):
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
+    shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,bob,2023-05-01,2\n")
+    shop.take_in(5)
+    shop.land("history.csv", ORDERS_HEADER + now)
+    for day in (6, 6, 7):
+        landed, _ = shop.take_in(day)
+        assert landed.refused[JAN[day]] == (
+            "history.csv changed after 2024-01-05 took it in, and its rows have no day: what changed cannot "
+            'be told from what was. Name the day in the file (`files: "history_{day}.csv"`): what was taken '
+            "in stays, and what a file brings is known from its day on. Only if what 2024-01-05 took in was "
+            "wrong, take it in again (--from 2024-01-05): all that the file says then counts as known on "
+            "2024-01-05"
+        )
+
+
+def test_the_remedy_of_an_overwritten_initial_load_keeps_what_was_known(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
+    file = shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\n")
+    shop.take_in(5)
+    file.write_text(ORDERS_HEADER + "o1,ann,2023-05-01,9\n")
+    shop.take_in(6)
+    file.rename(shop.landing / "history_2024-01-06.csv")
+    shop.change("raw/defs.yaml", '"history.csv"', '"history_{day}.csv"')
+    landed, _ = shop.take_in(5, 6)
+    assert landed.refused == {}
+    assert shop.rows("select amount_usd, known_on from bronze.orders order by 1") == [
+        (1, JAN[5]),
+        (9, JAN[6]),
+    ]
+
+
+def test_a_history_written_anew_with_the_same_rows_is_the_same_history(shop):
+    """In another order, zipped, under another name, with a column that nobody declared."""
+    shop.change("raw/defs.yaml", '"orders_{day}.csv"', '"history*"')
+    file = shop.land("history.csv", ORDERS_HEADER + "o1,ann,2024-01-05,1\no2,bob,,2\nbad\n")
+    shop.take_in(5)
+    file.unlink()
+    again = "customer_id,order_id,ordered_at,amount_usd,exported\nbob,o2,,2,x\nann,o1,2024-01-05,1,x\n"
+    shop.land("history_2.csv.gz", gzip.compress(again.encode()))
+    landed, _ = shop.take_in(6)
+    assert (landed.rows, landed.refused) == ({JAN[6]: 0}, {})
+
+
+def test_a_history_whose_rows_of_a_day_taken_in_before_changed_is_refused_by_that_day(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    old, new = "o1,ann,2024-01-05,1\n", "o2,ann,2024-01-06,1\n"
+    shop.land("history.csv", ORDERS_HEADER + old)
+    shop.take_in(5)
+    shop.land("history.csv", ORDERS_HEADER + old.replace(",1\n", ",9\n") + new)
+    for _ in range(2):
+        landed, _ = shop.take_in(6)
+        assert landed.refused[JAN[6]] == (
+            "the history's rows of 2024-01-05 are not those that were taken in: corrections need daily "
+            "files, or that day refreshed again (--from 2024-01-05), as if known on their day"
+        )
+    shop.land("history.csv", ORDERS_HEADER + old + new)
+    assert shop.take_in(6)[0].refused == {}
+
+
+def test_a_history_of_the_last_days_only_is_taken_in(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.land("history.csv", ORDERS_HEADER + "o1,ann,2024-01-04,1\no2,ann,2024-01-05,1\n")
+    shop.take_in(5)
+    shop.land("history.csv", ORDERS_HEADER + "o2,ann,2024-01-05,1\no3,ann,2024-01-06,1\n")
+    landed, _ = shop.take_in(6)
+    assert (landed.rows, landed.refused) == ({JAN[6]: 1}, {})
 
 
 def test_a_query_without_an_event_time_is_refused_with_the_remedy(shop, monkeypatch):
@@ -399,6 +472,12 @@ def test_a_query_lands_the_days_of_its_events_the_initial_load_from_the_first_da
     ]
 
 
+def test_without_a_declared_beginning_the_initial_load_of_a_query_is_all_up_to_the_first_day(sold):
+    sold.change("business.yaml", "history_from: 2024-01-01\n", "")
+    sold.take_in(5)
+    assert sold.rows("select order_id from bronze.orders order by day") == [("1",), ("2",)]
+
+
 def test_a_day_of_a_query_may_be_empty_or_have_nulls_where_the_day_before_had_none(sold):
     sold.take_in(5)
     assert sold.take_in(7)[1].rows == {JAN[7]: 0}
@@ -460,6 +539,45 @@ def test_a_file_whose_name_has_no_readable_day_is_named(shop):
     shop.land("orders_20240106.csv", ORDERS_HEADER)
     landed, _ = shop.take_in(5)
     assert landed.strays == ["orders_20240106.csv"]
+
+
+def test_the_right_history_put_back_mends_its_day_and_is_no_new_file(shop):
+    shop.change("raw/defs.yaml", *HISTORY)
+    right = ORDERS_HEADER + "o1,ann,2024-01-05,1\n"
+    for content in (right, right.replace("amount_usd", "total"), right):
+        shop.land("history.csv", content)
+        _, judgement = shop.take_in(5)
+    assert (judgement.rows, judgement.refused) == ({JAN[5]: 1}, {})
+    with shop.tables() as tables:
+        assert pending(tables, shop.business, "orders", Files("history.csv")) == []
+
+
+class Vanishing(Files):
+    """Files that are taken away as soon as they were found."""
+
+    def find(self, folder):
+        found = super().find(folder)
+        for path, _ in found:
+            path.unlink()
+        return found
+
+
+def test_a_file_that_is_gone_before_it_was_looked_at_is_not_pending(shop):
+    shop.land_quiet_days(5, 6)
+    shop.take_in(5)
+    with shop.tables() as tables:
+        assert pending(tables, shop.business, "orders", Vanishing("orders_{day}.csv")) == []
+
+
+def test_a_link_to_nothing_and_a_folder_are_no_files_and_refuse_the_day_they_are_named_after(shop):
+    shop.land_quiet_days(5, 5)
+    (shop.landing / f"orders_{JAN[6]}.csv").symlink_to("/nowhere")
+    (shop.landing / f"orders_{JAN[7]}.csv").mkdir()
+    (shop.landing / "orders_old.csv").mkdir()
+    landed, _ = shop.take_in(5, 6, 7)
+    assert landed.refused.keys() == {JAN[6], JAN[7]}
+    assert landed.refused[JAN[6]].startswith("orders_2024-01-06.csv: it is no file, and one is wanted")
+    assert (landed.missing, landed.strays) == ([JAN[6], JAN[7]], [])
 
 
 def test_a_history_that_grew_rows_of_a_day_taken_in_before_is_refused_by_that_day(shop):

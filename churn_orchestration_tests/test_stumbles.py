@@ -1,5 +1,6 @@
 """What a newcomer stumbles over: each is met with one line that names the remedy, and nothing is broken."""
 
+import datetime as dt
 import os
 import shutil
 import socket
@@ -12,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from churn_orchestration.business import PACKAGE, BusinessError
+from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.cli import main
 from churn_orchestration.runs import at_work
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration_tests.conftest import JAN, ORDERS_HEADER, Shop
 
 ROOT = PACKAGE.parent
 
@@ -74,6 +76,50 @@ def test_without_an_end_the_newest_file_says_up_to_which_day_to_run(shop: Shop) 
     shop.land_quiet_days(1, 7)
     with at_work(shop.business) as work:
         assert work.last_day(None) == JAN[7]
+
+
+def test_one_wrong_year_in_a_files_name_does_not_make_years_of_empty_days(shop: Shop) -> None:
+    shop.change("business.yaml", "end_date: 2024-01-20\n", "")
+    shop.land_quiet_days(1, 7)
+    wrong = shop.land("orders_2042-01-07.csv", "order_id\n")
+    told = stumble(shop.folder, "run")
+    assert (
+        "no file is of the 6574 days before orders_2042-01-07.csv: mend its name, or use --to 2024-01-07"
+        in told
+    )
+    wrong.rename(shop.landing / "orders_2024-02-09.csv")  # 32 days are in between, one more than is common
+    assert "if nothing came on those days, use --to 2024-02-09, or name them in `closed`" in stumble(
+        shop.folder, "run"
+    )
+    with at_work(shop.business) as work:
+        assert work.last_day(dt.date(2024, 2, 9)) == dt.date(2024, 2, 9)
+    shop.change("business.yaml", "name: shop\n", "name: shop\nclosed: [2024-01-31]\n")
+    with at_work(shop.business) as work:
+        assert work.last_day(None) == dt.date(2024, 2, 9)
+
+
+def test_a_day_that_is_not_over_is_not_made(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    """The UI has no such partition; its sensor leaves the file for later too."""
+    shop.change("business.yaml", "end_date: 2024-01-20\n", "")
+    over = dt.date.fromisoformat(shop.business.days.get_last_partition_key() or "")
+    shop.change("business.yaml", "start_date: 2024-01-05", f"start_date: {over - DAY}")
+    for day in (over - DAY, over, over + DAY, over + 3 * DAY):
+        shop.land(f"orders_{day}.csv", ORDERS_HEADER)
+    with at_work(shop.business) as work:
+        assert work.last_day(None) == over
+        assert (
+            capsys.readouterr().err
+            == f"  left for later: orders_{over + DAY}.csv, whose day is not over yet\n"
+        )
+        with pytest.raises(BusinessError, match=rf"{over + DAY} is not over yet \(UTC\): use --to {over}"):
+            work.last_day(over + DAY)
+
+
+def test_a_business_whose_first_day_is_to_come_says_so(shop: Shop) -> None:
+    shop.change("business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2999-01-05")
+    shop.land("orders_2999-01-05.csv", ORDERS_HEADER)
+    told = stumble(shop.folder, "run")
+    assert "2999-01-05 is not over yet (UTC): start_date in" in told
 
 
 def test_a_history_without_an_end_asks_for_the_last_day(shop: Shop) -> None:

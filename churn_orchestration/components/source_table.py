@@ -27,7 +27,7 @@ from churn_orchestration.components.judging import judge
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.landing import Files, Landed, land, land_query
-from churn_orchestration.warehouse import POOL, Tables, Warehouse
+from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal
 
 _ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 _TYPE = re.compile(r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz")
@@ -236,7 +236,11 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
                 yield self._files_complete(raw, landed, business)
-                drawn = {"picture_rows_by_day": self._rows_by_day(tables, "raw", days, landed.refused)}
+                drawn = {
+                    "picture_rows_by_day": self._rows_by_day(
+                        tables, "raw", days, landed.refused, business.earliest_event
+                    )
+                }
                 yield from settle(
                     context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn
                 )
@@ -281,7 +285,11 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 for day, rows in judgement.quarantined.items():
                     report_day(context, quarantine, day, rows, {})
                 if judgement.quarantined:
-                    drawn = {"picture_quarantined_by_rule": self._quarantined_by_rule(tables)}
+                    drawn = {
+                        "picture_quarantined_by_rule": self._quarantined_by_rule(
+                            tables, business.earliest_event
+                        )
+                    }
                     hang(context, quarantine, max(judgement.quarantined), drawn)
                 yield from settle(
                     context,
@@ -292,7 +300,11 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     judgement.refused,
                     [f"raw.{self.name}"],
                     judgement.metadata(),
-                    {"picture_rows_by_day": self._rows_by_day(tables, "bronze", days, judgement.refused)},
+                    {
+                        "picture_rows_by_day": self._rows_by_day(
+                            tables, "bronze", days, judgement.refused, business.earliest_event
+                        )
+                    },
                 )
                 yield dg.MaterializeResult(asset_key=quarantine)
 
@@ -313,18 +325,28 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         return landed
 
     def _rows_by_day(
-        self, tables: Tables, layer: str, days: list[dt.date], refused: Iterable[dt.date]
+        self,
+        tables: Tables,
+        layer: str,
+        days: list[dt.date],
+        refused: Iterable[dt.date],
+        earliest: dt.date,
     ) -> str | None:
         """``refused``: of the ``days`` of this run; what is on record of them is of an earlier one."""
         table = f"{layer}.{self.name}"
         found = tables.columns(table)
-        rows = tables.rows(f"select known_on, count(*) from {table} group by 1") if found else []
+        rows = (
+            tables.rows(f"select {_shown_day(earliest)}, count(*) from {table} group by 1") if found else []
+        )
         now = {day for day in refused if not tables.is_waived(table, day)}
         before = set(tables.refused(table, dt.date.max)) - set(days)
         return pictures.rows_by_day(table, dict(rows), sorted(before | now))
 
-    def _quarantined_by_rule(self, tables: Tables) -> str | None:
-        rows = f"select known_on, rule, count(*) from quarantine.{self.name} group by all order by all"
+    def _quarantined_by_rule(self, tables: Tables, earliest: dt.date) -> str | None:
+        rows = (
+            f"select {_shown_day(earliest)} as day, rule, count(*) from quarantine.{self.name} "
+            "group by all order by all"
+        )
         return pictures.quarantined_by_rule(self.name, tables.rows(rows))
 
     def _files_complete(self, key: dg.AssetKey, landed: Landed, business: Business) -> dg.AssetCheckResult:
@@ -345,6 +367,11 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             description="; ".join(told) or None,
             metadata={"missing_days": len(landed.missing), "landing": str(business.landing)},
         )
+
+
+def _shown_day(earliest: dt.date) -> str:
+    """The day of a row in a picture; that of its partition where its own means none, such as 0000-01-01."""
+    return f"case when known_on >= {literal(earliest)} then known_on else _partition end"
 
 
 _STORED_AS = {"id": "text", "integer": "bigint", "decimal": "decimal(18,4)", "timestamptz": "timestamp"}

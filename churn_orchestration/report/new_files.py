@@ -15,7 +15,7 @@ def new_files(tables: Tables, business: Business, found: dict[str, dict[str, Any
     from churn_orchestration.landing import Files, pending
 
     end, after_end, new = business.settings.end_date, 0, {}
-    takes_in = []
+    takes_in, histories = [], False
     for source in component_tree(business).get_all_components(of_type=SourceTable):
         if not source.files:
             continue
@@ -31,10 +31,15 @@ def new_files(tables: Tables, business: Business, found: dict[str, dict[str, Any
             awaited = tables.refused(f"raw.{source.name}", dt.date.max) | tables.refused(
                 f"bronze.{source.name}", dt.date.max
             )
-            days = [day for _, day in can_come if day]
-            takes_in.append(range_that_takes_in(days, newest, end, mends=bool(awaited)))
+            if Files(source.files).is_daily or newest == end:
+                days = [day for _, day in can_come if day]
+                takes_in.append(range_that_takes_in(days, newest, end, mends=bool(awaited)))
+            else:
+                histories = True
     run = None
-    if takes_in:
+    if histories and (end or not takes_in):  # which days its rows are of, only the run sees
+        run = command(business, "run" if end else "run --to DAY")
+    elif takes_in:
         last = max(day for _, day in takes_in)
         again = all(again for again, _ in takes_in)
         run = command(business, f"run --from {last} --to {last}" if again else f"run --to {last}")

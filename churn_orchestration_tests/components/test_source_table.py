@@ -1,3 +1,4 @@
+import base64
 import hashlib
 
 import pytest
@@ -389,3 +390,17 @@ def test_where_nothing_was_quarantined_there_is_no_picture_of_it(shop):
     shop.refresh(5)
     assert pictured(shop, "quarantine/orders", [5]) == []
     assert metadata(shop, "quarantine/orders", JAN[5])["dagster/partition_row_count"].value == 0
+
+
+@pytest.mark.parametrize("day", ["0000-01-01", "0001-01-01"])
+def test_a_day_that_nobody_means_is_quarantined_and_stretches_no_picture(shop, day):
+    shop.change("business.yaml", "history_from: 2024-01-01\n", "")
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "history.csv")
+    shop.land("history.csv", f"{ORDERS_HEADER}o1,ann,2024-01-05,1\no2,bob,{day},1\n")
+    assert shop.refresh(5).refused == {}
+    assert shop.rows("select order_id, rule from quarantine.orders") == [("o2", "before_history")]
+    for asset, shown in (("raw/orders", "rows_by_day"), ("quarantine/orders", "quarantined_by_rule")):
+        picture = metadata(shop, asset, JAN[5])[f"picture_{shown}"].value
+        drawn = base64.b64decode(picture.split("base64,")[1].rstrip(")")).decode()
+        assert "2024" in drawn
+        assert "1000" not in drawn

@@ -159,6 +159,24 @@ def test_a_file_that_came_late_is_taken_in_by_the_next_day_and_after_the_end_by_
     assert facts(shop)["landing"]["run"].endswith("run --from 2024-01-20 --to 2024-01-20")
 
 
+def test_a_history_is_taken_in_by_a_run_to_the_end_not_to_the_next_day(shop: Shop) -> None:
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "history.csv")
+    shop.land("history.csv", "order_id\n")
+    written(shop, JAN[10])
+    assert facts(shop)["landing"]["run"] == f"churn --business {shop.folder} run"
+    written(shop, JAN[20])  # the end_date: nothing is stale, so that day is made again
+    assert facts(shop)["landing"]["run"].endswith("run --from 2024-01-20 --to 2024-01-20")
+    shop.change("business.yaml", "end_date: 2024-01-20\n", "")
+    assert facts(shop)["landing"]["run"].endswith("run --to DAY")
+
+
+def test_a_link_to_nothing_and_a_folder_are_no_new_files(shop: Shop) -> None:
+    written(shop, JAN[8])
+    (shop.landing / f"orders_{JAN[9]}.csv").symlink_to("/nowhere")
+    (shop.landing / f"orders_{JAN[10]}.csv").mkdir()
+    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 0, "run": None}
+
+
 def test_files_of_days_after_the_end_are_counted_and_not_asked_for(shop: Shop) -> None:
     shop.land_orders(21, "o21,ann,2024-01-21 10:00,3.50")
     written(shop, JAN[20])
