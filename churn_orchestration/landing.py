@@ -322,7 +322,7 @@ def _beyond(
     arrived = " union all by name ".join(f"(from {group})" for group in groups)
     column = next(c for c in contract.columns if c.name == contract.event_time)
     day = contracts.day(contract, contracts.typed(column, contract.timezone))
-    earliest = contract.history_from or dt.date.min
+    earliest = contract.earliest_event or dt.date.min
     [(rows, first, newest)] = tables.rows(
         f"select count(*) filter (_day > {literal(last)}), min(_day) filter (_day > {literal(last)}), "
         f"max(_day) filter (_day between {literal(earliest)} and {literal(last)}) "

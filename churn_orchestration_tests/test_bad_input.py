@@ -147,7 +147,8 @@ def whole_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(whole_day: Path, monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:  # noqa: ARG001
-    """The shop's state lies there."""
+    """The shop's state lies there, as that of a business whose folder moved."""
+    (whole_day / "shop" / "business.path").unlink(missing_ok=True)
     monkeypatch.setenv("CHURN_DATA", str(whole_day))
 
 
@@ -176,7 +177,7 @@ def test_a_refused_file_is_told_by_the_command_with_the_way_on(shop, capsys):
     told = failing_run(shop, capsys)
     assert 'refused: raw.orders 2024-01-05: orders_2024-01-05.csv: has no column "order_id"' in told
     assert 'declare `delimiter: ";"` beside `files`' in told
-    assert "Mend the file and run again" in told
+    assert "Mend the file, or its declaration in the YAML, and run again" in " ".join(told.split())
 
 
 def page() -> str:

@@ -170,6 +170,41 @@ def test_a_later_day_asked_for_before_the_initial_load_is_refused(
     assert told in done
 
 
+def test_a_start_date_that_moved_is_refused_before_history_is_taken_in_twice(shop: Shop) -> None:
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "orders*.csv")
+    shop.land_quiet_days(1, 12)
+    shop.refresh(5)
+    shop.change("business.yaml", "start_date: 2024-01-05", "start_date: 2024-01-10")
+    told = stumble(shop.folder, "run", "--to", "2024-01-10")
+    assert "raw.orders begins with the initial load of 2024-01-05, and start_date is 2024-01-10 now" in told
+    assert shop.rows("select count(*) from raw.orders") == [(5,)]
+
+
+def test_two_folders_of_one_name_do_not_share_their_tables(shop: Shop, tmp_path: Path) -> None:
+    shop.land_quiet_days(1, 5)
+    stumbled = shutil.copytree(shop.folder, tmp_path / "copy")
+    shop.refresh(5)
+    assert f"another business is called shop, that of {shop.folder}" in stumble(stumbled, "run")
+    shop.folder.rename(tmp_path / "moved")  # a folder that moved keeps its tables
+    assert CliRunner().invoke(main, ["--business", str(stumbled), "run", "--to", "2024-01-05"]).exit_code == 0
+
+
+def test_a_file_whose_rows_are_quarantined_is_no_success_without_a_word(shop: Shop) -> None:
+    shop.land_orders(5, "o1,ann,05.01.2024,1", "o2,ann,05.01.2024,1", "o3,bob,2024-01-05,2")
+    done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-01-05"])
+    wanted = (
+        '2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. orders_2024-01-05.csv:2 "05.01.2024"'
+    )
+    assert wanted in " ".join(done.output.split())
+    told = CliRunner().invoke(main, ["--business", str(shop.folder), "status"]).output
+    assert "most rows of orders are quarantined" in " ".join(told.split())
+
+
+def test_a_business_named_after_the_command_says_where_it_belongs(shop: Shop) -> None:
+    done = CliRunner().invoke(main, ["run", "--business", str(shop.folder)])
+    assert "--business comes before the command" in done.stderr
+
+
 def test_training_before_the_initial_load_says_what_comes_first(shop: Shop) -> None:
     shop.land_quiet_days(1, 7)
     assert "`churn run" in stumble(shop.folder, "train")

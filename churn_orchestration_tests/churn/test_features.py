@@ -607,3 +607,17 @@ def test_a_category_value_with_a_quote_is_a_value() -> None:
     assert (
         _one("'d''or' as x", categories=(Category("brand", "x", ("d'or",)),))["o_brand_d_or_share_7d"] == 1.0
     )
+
+
+def test_what_is_said_of_a_null_is_true_of_every_null() -> None:
+    words = {feature.name: feature for feature in catalogue(DECLARED)}
+    assert words["orders_gap_days_mean_all"].null_phrase == "fewer than two days with orders so far"
+    assert words["orders_gap_days_std_all"].null_phrase == "fewer than three days with orders so far"
+    window = WINDOWS[0]
+    spread = words[f"orders_amount_std_{window}d"].null_phrase
+    assert spread == f"fewer than two orders with amount in the last {window} days"
+    assert (
+        words[f"orders_amount_mean_{window}d"].null_phrase
+        == f"no orders with amount in the last {window} days"
+    )
+    assert all(f.null_phrase for f in words.values() if f.null_means != "never null")

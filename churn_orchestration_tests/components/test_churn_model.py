@@ -23,7 +23,7 @@ from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest
-from churn_orchestration.components.churn_model.prediction import prediction_asset, score_days
+from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
 from churn_orchestration.simulator import Company, simulate
@@ -619,6 +619,16 @@ def test_predictions_come_after_the_cancellations_that_they_read(shop: Shop) -> 
 def _look_back(shop: Shop, as_of: dt.date = CUTOFF) -> dict[str, Any]:
     with shop.open() as tables:
         return backtest(tables, shop.tracking, shop.business, ASKED, as_of)
+
+
+def test_a_model_answers_only_the_question_that_it_was_trained_on(trained_shop: Shop) -> None:
+    with trained_shop.open() as tables:
+        asked, changed = (
+            Forecaster.in_force(tables, trained_shop.tracking, question, LAST).version
+            for question in (ASKED, asking(horizon=Horizon(45)))
+        )
+    assert asked not in ("rules", "")
+    assert changed == "rules"
 
 
 def test_a_look_back_is_marked_and_never_becomes_champion(trained_shop: Shop) -> None:
