@@ -677,7 +677,9 @@ def _decide(shop: Shop, record: dict[str, Any], cutoff: str) -> None:
     """Promote a model by hand, as if trained at another cut-off."""
     facts = {name: record[name] for name in ("model_version", "mlflow_version")}
     facts |= {"cutoff": cutoff, "decided_on": cutoff}
-    ledger.append(shop.state, ASKED.name, "promote", "by hand", "a test", {}, **facts)
+    ledger.append(
+        shop.state, ASKED.name, "promote", "by hand", "a test", {}, **facts, meaning=ASKED.question.meaning
+    )
 
 
 def test_the_manifest_is_json_that_names_declaration_and_code(trained: Shop) -> None:
