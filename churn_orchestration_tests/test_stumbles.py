@@ -276,7 +276,13 @@ def make(folder: Path, **variables: str) -> str:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder / name)
     settings = [f"{name}={value}" for name, value in variables.items()]
-    done = subprocess.run(["make", "demo", *settings], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "demo", *settings],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode
     return done.stdout
 
