@@ -18,6 +18,7 @@ from churn_orchestration.churn.calendar import ClosedDays
 PACKAGE = Path(__file__).parent
 DEMO = PACKAGE / "defs"
 SETTINGS = "business.yaml"
+FOLDER_NOTE = "business.path"  # in a business's state: the folder that made it
 NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
 
@@ -94,6 +95,18 @@ class Business:
     @property
     def state(self) -> Path:
         return data_folder() / self.name
+
+    def refuse_namesake(self) -> None:
+        """Raise BusinessError where another folder's business has this name: both would share tables."""
+        note = self.state / FOLDER_NOTE
+        before = Path(note.read_text(encoding="utf-8")) if note.exists() else self.folder
+        if before == self.folder or not (before / SETTINGS).is_file():
+            return  # a folder that moved keeps its tables
+        if read_settings(before / SETTINGS).name == self.name:
+            raise BusinessError(
+                f"{self.folder / SETTINGS}: another business is called {self.name}, that of {before}: give "
+                "this one a name of its own"
+            )
 
     @property
     def start(self) -> dt.date:

@@ -156,7 +156,9 @@ def main(context: click.Context, business: Path | None) -> None:
 
 
 def _business(context: click.Context) -> Business:
-    return Business(context.obj)
+    business = Business(context.obj)
+    business.refuse_namesake()
+    return business
 
 
 def _day(moment: dt.datetime) -> dt.date:

@@ -49,7 +49,7 @@ def append(
             "trigger": trigger, **facts, "evidence": evidence,
             "evidence_sha256": hashlib.sha256(text.encode()).hexdigest(),
         }  # fmt: skip
-        same = ("decision", "model_version", "evidence_sha256")
+        same = ("decision", "model_version", "meaning", "evidence_sha256")
         before = [r for r in rows if r["subject"] == subject and r.get("cutoff") == row.get("cutoff")]
         if before and all(before[-1].get(name) == row.get(name) for name in same):
             return before[-1]

@@ -16,7 +16,7 @@ import dagster as dg
 from filelock import FileLock, Timeout
 
 from churn_orchestration.automation import DAILY_LAYERS, PROGRESS, REFRESH, SNAPSHOT_LAYERS, TRAIN
-from churn_orchestration.business import PACKAGE, SETTINGS, Business, BusinessError
+from churn_orchestration.business import FOLDER_NOTE, PACKAGE, SETTINGS, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY, days_between
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.model import newest_day
@@ -44,8 +44,8 @@ def dagster_home(business: Business) -> Path:
 @contextmanager
 def at_work(business: Business) -> Iterator["Work"]:
     """Exclusive work on a business from this process; a second one is told who is at it."""
-    _refuse_namesake(business)
     home = dagster_home(business)
+    write_text(business.state / FOLDER_NOTE, str(business.folder))
     lock = FileLock(business.state / "work.lock")
     note = business.state / "work.pid"
     try:
@@ -62,18 +62,6 @@ def at_work(business: Business) -> Iterator["Work"]:
             yield Work(business, instance)
     finally:
         lock.release()
-
-
-def _refuse_namesake(business: Business) -> None:
-    """Two folders of one name would share their tables."""
-    note = business.state / "business.path"
-    before = Path(note.read_text(encoding="utf-8")) if note.exists() else business.folder
-    if before != business.folder and (before / SETTINGS).is_file() and Business(before).name == business.name:
-        raise BusinessError(
-            f"{business.folder / SETTINGS}: another business is called {business.name}, that of {before}: "
-            "give this one a name of its own"
-        )
-    write_text(note, str(business.folder))
 
 
 def free_dead_slots(instance: dg.DagsterInstance) -> None:

@@ -158,3 +158,13 @@ def test_a_promotion_decided_after_later_days_had_landed_is_champion_of_none_of_
     ledger.append(tmp_path, "q", "promote", "because", "train", {}, decided_on="2024-02-10", **facts)
     assert in_force(tmp_path, "2024-02-09") is None
     assert in_force(tmp_path, "2024-02-10") == "a"
+
+
+def test_the_same_model_promoted_for_a_changed_question_is_a_decision_of_its_own(tmp_path: Path) -> None:
+    facts = {"model_version": "a", "cutoff": "2024-01-31", "decided_on": "2024-01-31", "mlflow_version": "1"}
+    for meaning in ("of 90 days", "of 60 days", "of 60 days"):
+        ledger.append(tmp_path, "q", "promote", "because", "train", {}, **facts, meaning=meaning)
+    assert [row["meaning"] for row in ledger.read(tmp_path)] == ["of 90 days", "of 60 days"]
+    found = ledger.champion(tmp_path, "q", dt.date(2024, 2, 1), "of 60 days")
+    assert found
+    assert found["sequence"] == 2

@@ -184,7 +184,8 @@ def test_two_folders_of_one_name_do_not_share_their_tables(shop: Shop, tmp_path:
     shop.land_quiet_days(1, 5)
     stumbled = shutil.copytree(shop.folder, tmp_path / "copy")
     shop.refresh(5)
-    assert f"another business is called shop, that of {shop.folder}" in stumble(stumbled, "run")
+    for command in ("run", "status"):
+        assert f"another business is called shop, that of {shop.folder}" in stumble(stumbled, command)
     shop.folder.rename(tmp_path / "moved")  # a folder that moved keeps its tables
     assert CliRunner().invoke(main, ["--business", str(stumbled), "run", "--to", "2024-01-05"]).exit_code == 0
 
