@@ -4,8 +4,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.declared import ALL, EventSource, FeatureSet
-from churn_orchestration.churn.features import latest, visible
+from churn_orchestration.churn.features.declared import ALL, EventSource, FeatureSet
+from churn_orchestration.churn.features.rings import latest, visible
 
 INACTIVITY, EVENT, STATIC = "inactivity", "event", "static"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from churn_orchestration.churn.catalogue import LOWERS, RAISES, worded
+from churn_orchestration.churn.features.catalogue import LOWERS, RAISES, worded
 
 
 def reasons(

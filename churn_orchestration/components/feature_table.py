@@ -11,9 +11,9 @@ import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
-from churn_orchestration.churn import declared as declarations
-from churn_orchestration.churn.catalogue import Feature, catalogue
-from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.features import declared as declarations
+from churn_orchestration.churn.features.catalogue import Feature, catalogue
+from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
 from churn_orchestration.components.scaffolding import example
@@ -208,7 +208,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
 
 def feature_declaration(declared: declarations.FeatureSet) -> str:
     """What makes a feature table what it is: its declaration, and the code that computes it."""
-    code = (PACKAGE / "churn" / name for name in ("features.py", "catalogue.py"))
+    code = sorted((PACKAGE / "churn" / "features").glob("*.py"))
     return digest(declared, *(path.read_text(encoding="utf-8") for path in code))
 
 

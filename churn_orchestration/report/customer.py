@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from churn_orchestration.churn.catalogue import LOWERS, RAISES, worded
+from churn_orchestration.churn.features.catalogue import LOWERS, RAISES, worded
 from churn_orchestration.report.history import became
 from churn_orchestration.warehouse import Tables, literal, quoted
 

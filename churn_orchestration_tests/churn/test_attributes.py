@@ -8,8 +8,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.declared import (
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
     EventSource,
@@ -17,7 +17,7 @@ from churn_orchestration.churn.declared import (
     Flag,
     Measure,
 )
-from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.reasons import reasons
 
 PLANS = AttributeTable(

@@ -18,7 +18,7 @@ from churn_orchestration.churn.evaluation import (
     graded,
     scores,
 )
-from churn_orchestration.churn.features import EventSource, FeatureSet
+from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import Label, Question
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order")

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.declared import Category, EventSource, FeatureSet, Flag, Measure
-from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
+from churn_orchestration.churn.features.rings import features_at
 
 AS_OF = dt.date(2024, 6, 30)
 WINDOWS, TRENDS = (7, 30, 90), (60,)

@@ -6,8 +6,8 @@ import duckdb
 import pytest
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.declared import EventSource, FeatureSet, Measure
-from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
+from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import Label, Question, labelled, population
 
 ORDERS = EventSource(

@@ -17,8 +17,8 @@ import pytest
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.calendar import Horizon, days_between
-from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.declared import Category, EventSource, FeatureSet, Measure
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.declared import EventSource, FeatureSet
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.churn_model.model import model_asset

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import decisions
-from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import STATIC, labelled
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots

@@ -11,7 +11,7 @@ import dagster as dg
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import decisions
-from churn_orchestration.churn.catalogue import catalogue
+from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.shown import about, look

@@ -10,8 +10,8 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
-from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.features import features_at
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.feature_table import feature_declaration

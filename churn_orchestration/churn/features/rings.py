@@ -9,8 +9,8 @@ inside the SQL are numbered (source 0 is ``_s0``, its measure 1 ``_m1``): no dec
 import datetime as dt
 from collections.abc import Iterable, Iterator
 
-from churn_orchestration.churn.catalogue import catalogue
-from churn_orchestration.churn.declared import ALL, AttributeTable, EventSource, FeatureSet, Measure
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet, Measure
 
 
 def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:

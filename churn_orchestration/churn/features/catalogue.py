@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from churn_orchestration.churn.declared import ALL, AttributeTable, EventSource, FeatureSet
+from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
 
 RAISES, LOWERS = "↑ ", "↓ "
 """What leads a reason: it raises, or lowers, the risk."""
