@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import ALL, EventSource, FeatureSet
-from churn_orchestration.churn.features.rings import latest, visible
+from churn_orchestration.churn.features.seen import latest, visible, visible_parts
 
 INACTIVITY, EVENT, STATIC = "inactivity", "event", "static"
 
@@ -139,10 +139,13 @@ def _watched(question: Question, features: str, as_of: dt.date, known_by: dt.dat
     """SQL: who is watched after ``as_of``, and whose event hit the outcome window."""
     first, last = question.horizon.outcome(as_of)
     entity, people = question.entity, population(question, features, as_of)
-    source = question.activity if question.kind == INACTIVITY else question.terminal
-    assert source is not None
-    events = visible(source, known_by, f"{source.entity} as {entity}, day")
-    if question.kind == EVENT:
+    if question.kind == INACTIVITY:
+        assert question.activity is not None
+        active = f"{visible_parts(known_by)} and events > 0"
+        events = f"select {entity}, day from {question.activity.days_table} where {active}"
+    else:
+        assert question.terminal is not None
+        events = visible(question.terminal, known_by, f"{question.terminal.entity} as {entity}, day")
         # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
         gone = f"select {entity} from ({events}) where day < date '{first}'"
         people = f"select * from ({people}) anti join ({gone}) using ({entity})"

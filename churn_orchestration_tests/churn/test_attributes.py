@@ -19,6 +19,7 @@ from churn_orchestration.churn.features.declared import (
 )
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.reasons import reasons
+from churn_orchestration_tests.daily_parts import make_parts
 
 PLANS = AttributeTable(
     "plans", "silver.plans", "customer_id",
@@ -53,6 +54,7 @@ def rows_at(
             db.execute("insert into silver.plans values (?, ?, ?, ?, ?, ?, ?)", list(row))
         for who in orders:
             db.execute("insert into silver.orders values (?, ?, ?, ?)", [who, jan(1), jan(1), jan(1)])
+        make_parts(db, declared)
         frame = db.execute(features_at(declared, jan(day))).df()
     found = frame.astype(object).where(frame.notna(), None).set_index("customer_id")
     return {str(who): row for who, row in found.drop(columns="as_of").to_dict("index").items()}

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
 from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration_tests.daily_parts import make_parts
 
 AS_OF = dt.date(2024, 6, 30)
 WINDOWS, TRENDS = (7, 30, 90), (60,)
@@ -95,6 +96,7 @@ def engine(
     """The feature rows by customer."""
     with duckdb.connect() as db:
         store(db, orders, visits)
+        make_parts(db, declared)
         found = db.execute(features_at(declared, as_of))
         names = [column[0] for column in found.description]
         rows = found.fetchall()
@@ -114,6 +116,7 @@ def written(
     path = folder / "features.parquet"
     with duckdb.connect(config={"threads": threads}) as db:
         store(db, orders, visits)
+        make_parts(db, DECLARED)
         copy(db, features_at(DECLARED, as_of), path)
     return path.read_bytes()
 
@@ -498,6 +501,7 @@ def test_sums_of_a_hundred_thousand_amounts_do_not_depend_on_order_or_threads(tm
                   (hash(n) % 1000003) / 7.0 as amount from range(100000) as t(n) order by {order_by}""")
             source = EventSource("o", "silver.o", "c", "order", measures=(Measure("amount", "amount"),))
             path = tmp_path / "many.parquet"
+            make_parts(db, FeatureSet("c", (source,)))
             copy(db, features_at(FeatureSet("c", (source,)), AS_OF), path)
             bytes_of.add(path.read_bytes())
     assert len(bytes_of) == 1
@@ -553,11 +557,9 @@ def _one(column: str, **source: Any) -> dict[str, Any]:
     with duckdb.connect() as db:
         db.execute(f"""create schema silver; create table silver.o as
             select 'ann' as c, date '2024-06-27' as day, date '2024-06-27' as known_on, {column}""")
-        found = db.execute(
-            features_at(
-                FeatureSet("c", (EventSource("o", "silver.o", "c", "order", **source),), (7,), (7,)), AS_OF
-            )
-        )
+        declared = FeatureSet("c", (EventSource("o", "silver.o", "c", "order", **source),), (7,), (7,))
+        make_parts(db, declared)
+        found = db.execute(features_at(declared, AS_OF))
         return dict(zip([name for name, *_ in found.description], found.fetchone() or (), strict=True))
 
 

@@ -9,6 +9,7 @@ from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import Label, Question, labelled, population
+from churn_orchestration_tests.daily_parts import make_parts
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",), (Measure("amount", "amount"),)
@@ -48,6 +49,7 @@ def ask(
             )
             for row in rows:
                 db.execute(f"insert into silver.{table} by position values (?, ?, ?, ?, ?, 1)", list(row))
+        make_parts(db, FEATURES)
         found = db.execute(sql)
         names = [name for name, *_ in found.description]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
+from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet, label_of
+from churn_orchestration.churn.features.parts import EVENTS, parts
 
 RAISES, LOWERS = "↑ ", "↓ "
 """What leads a reason: it raises, or lowers, the risk."""
@@ -12,7 +13,7 @@ RAISES, LOWERS = "↑ ", "↓ "
 
 @dataclass(frozen=True)
 class Feature:
-    """One column: its SQL over a source's merged row (see ``features``), and how a person reads it.
+    """One column: its SQL over a source's merged row (see ``rings``), and how a person reads it.
 
     ``family`` groups features that say nearly the same; ``phrase`` is a format string of one ``value``,
     ``null_phrase`` what is said where it is null, ``zero_phrase`` where it is 0 (the phrase itself if empty).
@@ -103,7 +104,7 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         full, null = f"{name}_{words}_{suffix}", null_means or "never null"
         return Feature(full, sql, name, family, formula, unit, phrase, null_means, null, suffix, zero_phrase)
 
-    n = f"{row}._n_{window}"
+    n = f"{row}.events_{window}"
     count, active = (
         f"cast(coalesce({n}, 0) as bigint)",
         f"cast(coalesce({row}._active_{window}, 0) as bigint)",
@@ -112,16 +113,16 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
     yield feature("count", count, "frequency", "number of rows", "count", told, zero_phrase=nothing)
     days = f"{plural} on {{value:.0f}} days {when}"
     yield feature("active_days", active, "frequency", "distinct days", "days", days, zero_phrase=nothing)
-    for number, m in enumerate(source.measures):
-        filled, total, squares = (f"{row}._m{number}_{part}_{window}" for part in ("n", "sum", "squares"))
+    for m in source.measures:
+        filled, total, squares = (f"{row}.{m.name}_{part}_{window}" for part in ("filled", "sum", "squares"))
         scale, unit = f"{10**m.decimals}::double", f" {m.unit}" if m.unit else ""
         summed = f"cast(coalesce({total}, 0) as double) / {scale}"
         told = f"{m.name} of {{value:,.0f}}{unit} {when}"
         yield feature(f"{m.name}_sum", summed, "value", f"sum of {m.column}", m.unit, told)
         for aggregate, sql in {
             "mean": f"cast({total} as double) / nullif({filled}, 0)",
-            "max": f"cast({row}._m{number}_max_{window} as double)",
-            "min": f"cast({row}._m{number}_min_{window} as double)",
+            "max": f"cast({row}.{m.name}_max_{window} as double)",
+            "min": f"cast({row}.{m.name}_min_{window} as double)",
             "std": _std(filled, total, squares),
         }.items():
             few = f"{'fewer than two' if aggregate == 'std' else 'no'} {plural} with {m.name} {when}"
@@ -129,23 +130,26 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             told = f"{word} {m.name} {{value:,.2f}}{unit} {when}"
             of = f"{aggregate} of {m.column}"
             yield feature(f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, told, few)
-    for number, category in enumerate(source.categories):
+    for category in source.categories:
+        seen = f"bit_count({row}.{category.name}_seen_{window})"
+        counted = seen if category.closed else f"{row}.{category.name}_values_{window}"
         distinct, told = (
-            f"coalesce({row}._d{number}_{window}, 0)",
+            f"cast(coalesce({counted}, 0) as bigint)",
             f"{{value:.0f}} different {category.name} {when}",
         )
-        of = f"distinct values of {category.column}"
+        others = ", of which all others count as one" if category.closed else ""
+        of = f"distinct values of {category.column}{others}"
         none = f"no {category.name} {when}"
         yield feature(f"{category.name}_distinct", distinct, "variety", of, "count", told, zero_phrase=none)
-        for position, value in enumerate(category.values):
-            share = f"cast({row}._c{number}_{position}_{window} as double) / nullif({n}, 0)"
+        for value in category.values if category.is_shared(window) else ():
+            share = f"cast({row}.{category.name}_is_{label_of(value)}_{window} as double) / nullif({n}, 0)"
             told = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
             of = f"share of rows with {category.column} = {value}"
             yield feature(
-                f"{category.name}_{_label(value)}_share", share, "variety", of, "share", told, nothing
+                f"{category.name}_{label_of(value)}_share", share, "variety", of, "share", told, nothing
             )
-    for number, flag in enumerate(source.flags):
-        share = f"cast({row}._f{number}_{window} as double) / nullif({n}, 0)"
+    for flag in source.flags:
+        share = f"cast({row}.{flag.name}_hits_{window} as double) / nullif({n}, 0)"
         told = f"{{value:.0%}} of {plural} {when}: {flag.name}"
         of = f"share of rows with {flag.condition}"
         yield feature(f"{flag.name}_share", share, "quality", of, "share", told, nothing)
@@ -153,11 +157,11 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
 
 def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
     name, plural = source.name, f"{source.noun}s"
-    now, both = f"coalesce({row}._n_{window}, 0)", f"coalesce({row}._n_{2 * window}, 0)"
+    now, both = f"coalesce({row}.events_{window}, 0)", f"coalesce({row}.events_{2 * window}, 0)"
     parts = [("count", plural, "n", f"(2 * {now} - {both}) / cast(nullif({both}, 0) as double)")]
-    for number, m in enumerate(source.measures):
-        now = f"coalesce({row}._m{number}_sum_{window}, 0)"
-        before = f"(coalesce({row}._m{number}_sum_{2 * window}, 0) - {now})"
+    for m in source.measures:
+        now = f"coalesce({row}.{m.name}_sum_{window}, 0)"
+        before = f"(coalesce({row}.{m.name}_sum_{2 * window}, 0) - {now})"
         both = f"nullif(cast(abs({now}) + abs({before}) as double), 0)"
         parts.append((f"{m.name}_sum", m.name, "|sum|", f"cast({now} - {before} as double) / {both}"))
     for words, told, part, sql in parts:
@@ -167,6 +171,18 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
             f"trend of {told} over {window} days {{value:+.2f}} (-1: stopped, +1: began)",
             f"no {told} in {2 * window} days", "nothing in either window", f"{window}d",
         )  # fmt: skip
+
+
+def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
+    """The windows over which the features read each daily part of a source, shortest first, ``all`` last."""
+    every = [*map(str, declared.windows), ALL]
+    spans = dict.fromkeys(("_active", *(part.name for part in parts(source))), every)
+    for part in (EVENTS, *(f"{m.name}_sum" for m in source.measures)):
+        spans[part] = [*map(str, declared.rings), ALL]
+    for category in source.categories:
+        shared = [window for window in every if category.is_shared(window)]
+        spans |= {f"{category.name}_is_{label_of(value)}": shared for value in category.values}
+    return spans
 
 
 def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
@@ -189,7 +205,10 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
         yield feature(m.name, sql, m.name, m.column, m.unit, phrase)
     for number, category in enumerate(table.categories):
         for position, value in enumerate(category.values):
-            name, formula = f"{category.name}_is_{_label(value)}", f"1 if {category.column} = {value}, else 0"
+            name, formula = (
+                f"{category.name}_is_{label_of(value)}",
+                f"1 if {category.column} = {value}, else 0",
+            )
             phrase, other = f"{told(category.name)}: {_braced(value)}", f"{told(category.name)}: not {value}"
             yield feature(
                 name, f"{row}._c{number}_{position}", category.name, formula, "0 or 1", phrase, other
@@ -201,11 +220,6 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
             f"{told(flag.name)}: no",
         )
         yield feature(flag.name, f"{row}._f{number}", flag.name, formula, "0 or 1", yes, no)
-
-
-def _label(value: str) -> str:
-    """A value as part of a feature's name."""
-    return "".join(letter if letter.isalnum() else "_" for letter in value.lower())
 
 
 def _std(count: str, total: str, squares: str) -> str:

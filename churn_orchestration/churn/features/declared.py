@@ -17,11 +17,24 @@ class Measure:
 
 @dataclass(frozen=True)
 class Category:
-    """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it holds."""
+    """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it holds.
+
+    Parameters
+    ----------
+    closed : ``values`` are all there are, at most 62: distinct ones are then counted by a mask of bits, which
+        is quicker; what is none of them counts as one value more
+    share_windows : the windows over which shares are taken, in days; all windows and all time if None
+    """
 
     name: str
     column: str
     values: tuple[str, ...] = ()
+    closed: bool = False
+    share_windows: tuple[int, ...] | None = None
+
+    def is_shared(self, window: str) -> bool:
+        """Whether the shares of its values are taken over a window, days as text or ``all``."""
+        return self.share_windows is None or window in map(str, self.share_windows)
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,11 @@ class EventSource:
     measures: tuple[Measure, ...] = ()
     categories: tuple[Category, ...] = ()
     flags: tuple[Flag, ...] = ()
+
+    @property
+    def days_table(self) -> str:
+        """The table of its daily parts."""
+        return f"silver.{self.name}_days"
 
 
 @dataclass(frozen=True)
@@ -89,10 +107,16 @@ class FeatureSet:
 
     @property
     def tables(self) -> list[str]:
-        """The names of the tables that it reads, ``layer.table``, in order."""
-        return sorted({each.table for each in self.inputs})
+        """The names of the tables that it reads, ``layer.table``, in order: of events, their daily parts."""
+        read = {source.days_table for source in self.sources} | {table.table for table in self.attributes}
+        return sorted(read)
 
     @property
     def rings(self) -> list[int]:
         """Upper ends of the age rings, days, ascending; what is older than the last is one more ring."""
         return sorted({*self.windows, *self.trends, *(2 * window for window in self.trends)})
+
+
+def label_of(value: str) -> str:
+    """A value as part of a name."""
+    return "".join(letter if letter.isalnum() else "_" for letter in value.lower())

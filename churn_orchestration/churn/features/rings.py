@@ -1,169 +1,220 @@
-"""Point-in-time features: one declaration gives the SQL of any as_of.
+"""Point-in-time features of one as_of, in plain SQL: daily parts grouped once into rings by age, then windows.
 
 A feature row of ``as_of`` is a function of the rows with ``day <= as_of and known_on <= as_of`` and of
-nothing else. Rows become daily parts, parts become rings by age, rings are summed into nested windows.
-Amounts are scaled integers until one final division, so that no sum depends on the order of its rows. Names
-inside the SQL are numbered (source 0 is ``_s0``, its measure 1 ``_m1``): no declared name meets one of ours.
+nothing else. All is integers until one final division (``catalogue``), so that no sum depends on the order of
+its rows. Names inside the SQL are numbered (source 0 is ``_s0``): no declared name meets one of ours.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet, Measure
+from churn_orchestration.churn.features.catalogue import catalogue, spans_of
+from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
+from churn_orchestration.churn.features.parts import HIGH, LOW, SUM, VALUES, Part, parts, scaled
+from churn_orchestration.churn.features.seen import date, latest, read_from, text, visible_parts
 
 
-def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
-    """SQL: the events of a source that may be seen at ``as_of``, inclusive; the last known version of each.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The parts of all days up to ``through``, merged by entity as known on ``known_by``, in a table.
 
-    >>> visible(EventSource("orders", "silver.orders", "customer_id", "order"), dt.date(2024, 1, 31), "day")
-    "select day from silver.orders where known_on <= date '2024-01-31'
-    and day <= date '2024-01-31' and customer_id is not null"
+    It stands for the rows of those days at any as_of from ``known_by`` on, but for entities of which a row of
+    those days became known in between. What is computed does not depend on whether there is one.
     """
-    until = f"date '{as_of.isoformat()}'"
-    seen = f"day <= {until} and {source.entity} is not null"
-    if not source.key:
-        return f"select {columns} from {source.table} where known_on <= {until} and {seen}"
-    # The version is chosen before anything else is asked of it: a correction may move or void its event.
-    order = ", ".join(["known_on desc", "_partition desc", source.entity, "day", *_read_from(source)])
-    version = f"row_number() over (partition by {', '.join(source.key)} order by {order}) = 1"
-    return (
-        f"select {columns} from (select * from {source.table} where known_on <= {until} qualify {version}) "
-        f"where {seen}"
-    )
+
+    table: str
+    through: dt.date
+    known_by: dt.date
 
 
-def latest(table: str, entity: str, used: Iterable[str], as_of: dt.date) -> str:
-    """SQL: of each entity, the row of a table that was known last by ``as_of``, inclusive.
-
-    ``used`` are the expressions that are read from that row: where two rows are equally late, they decide, so
-    that the order in which rows are stored never does.
-    """
-    until = f"date '{as_of.isoformat()}'"
-    order = ", ".join(["known_on desc", "day desc", "_partition desc", *(f"({sql})" for sql in used)])
-    return (
-        f"select * from {table} where known_on <= {until} and day <= {until} and {entity} is not null "
-        f"qualify row_number() over (partition by {entity} order by {order}) = 1"
-    )
-
-
-def features_at(declared: FeatureSet, as_of: dt.date) -> str:
+def features_at(
+    declared: FeatureSet, as_of: dt.date, checkpoints: Mapping[str, Checkpoint] | None = None
+) -> str:
     """SQL: the feature table of one as_of, one row per entity seen by then, in the entity's order.
 
     Columns: the entity, ``as_of``, and the features in the order of the catalogue. Every entity of any source
-    or attribute table is there, however long ago it was last seen.
+    or attribute table is there, however long ago it was last seen. ``checkpoints``: by name of their source.
     """
     ctes: list[str] = []
-    rows: list[str] = []
     for number, source in enumerate(declared.sources):
-        ctes += _source_ctes(declared, source, f"_s{number}", as_of)
-        rows.append(f"_s{number}")
+        checkpoint = (checkpoints or {}).get(source.name)
+        ctes += _source_ctes(declared, source, f"_s{number}", as_of, checkpoint)
     for number, attributes in enumerate(declared.attributes):
-        ctes.append(_attributes_cte(attributes, f"_a{number}", as_of))
-        rows.append(f"_a{number}")
-    entities = " union ".join(f"select _entity from {row}" for row in rows)
+        ctes.append(f"_a{number} as ({attributes_at(attributes, as_of)})")
+    return f"with {', '.join(ctes)}\n{final(declared, date(as_of), '_entity')}\norder by _entity"
+
+
+def final(declared: FeatureSet, as_of: str, shared: str) -> str:
+    """SQL: the features from the merged rows ``_s0``, ``_s1``, ... and the attributes ``_a0``, ...
+
+    ``shared`` are the columns by which those hang together; ``as_of`` is a literal or a column of theirs.
+    """
+    rows = [f"_s{n}" for n in range(len(declared.sources))]
+    rows += [f"_a{n}" for n in range(len(declared.attributes))]
     columns = ",\n  ".join(f"{feature.sql} as {feature.name}" for feature in catalogue(declared))
-    joins = " ".join(f"left join {row} using (_entity)" for row in rows)
-    return f"""
-with {", ".join(ctes)}
-select _entity as {declared.entity}, date '{as_of.isoformat()}' as as_of,
-  {columns}
-from ({entities}) {joins}
-order by _entity"""
+    entities, joins = rows[0], ""
+    if len(rows) > 1:
+        entities = "(" + " union ".join(f"select {shared} from {row}" for row in rows) + ")"
+        joins = " ".join(f"left join {row} using ({shared})" for row in rows)
+    return f"select _entity as {declared.entity}, {as_of} as as_of,\n  {columns}\nfrom {entities} {joins}"
 
 
-def _source_ctes(declared: FeatureSet, source: EventSource, name: str, as_of: dt.date) -> Iterator[str]:
-    """The steps from events to one row per entity, which the last of them, ``name``, holds."""
-    age = f"date '{as_of.isoformat()}' - day"
-    sums, lows, highs = _parts(source)
-    yield f"{name}_visible as (\n{visible(source, as_of)})"
-    yield f"""{name}_days as (
-select {source.entity} as _entity, {age} as _age,
-  {", ".join(f"{sql} as {part}" for part, sql in (sums | lows | highs).items())}
-from {name}_visible group by all)"""
-    rings = declared.rings
+def _source_ctes(
+    declared: FeatureSet, source: EventSource, name: str, as_of: dt.date, checkpoint: Checkpoint | None
+) -> Iterator[str]:
+    """The steps from daily parts to one merged row per entity, which the last of them, ``name``, holds."""
+    rings, spans = declared.rings, spans_of(declared, source)
+    if checkpoint:
+        yield f"{name}_void as ({_void(declared, source, as_of, checkpoint)})"
+        kept = f"select * rename ({declared.entity} as _entity) from {checkpoint.table}"
+        yield f"{name}_before as (from ({kept}) anti join {name}_void using (_entity))"
+    yield f"{name}_seen as ({_seen(declared, source, name, as_of, checkpoint)})"
     ring = " ".join(f"when _age < {upper} then {number}" for number, upper in enumerate(rings))
-    merge = {"sum": sums, "min": lows, "max": highs}
-    carried = ", ".join(f"{how}({part}) as {part}" for how, parts in merge.items() for part in parts)
-    yield f"""{name}_rings as (
-select _entity, case {ring} else {len(rings)} end as _ring, count(*) as _active, min(_age) as _youngest,
-  max(_age) as _oldest, count(_gap) as _gaps, sum(_gap) as _gap_sum, sum(_gap * _gap) as _gap_squares,
-  {carried}
-from (select *, lag(_age) over (partition by _entity order by _age desc) - _age as _gap from {name}_days)
-group by _entity, _ring)"""
-    windows = {**{str(upper): number for number, upper in enumerate(rings)}, ALL: len(rings)}
-    nested = {"sum": {"_active": "", **sums}, "min": lows, "max": highs}
-    merged = ", ".join(
-        f"{how}({part}) filter (_ring <= {last}) as {part}_{window}"
-        for window, last in windows.items()
-        for how, parts in nested.items()
-        for part in parts
+    merged = ", ".join(f"{_merge(part)} as {part.name}" for part in parts(source) if part.merge != VALUES)
+    yield f"""{name}_rings as materialized (
+select _entity, cast(case {ring} else {len(rings)} end as tinyint) as _ring, count(*) as _active, {merged}
+from {name}_seen group by _entity, _ring)"""
+    yield f"{name}_lives as ({_lives(name, as_of, checkpoint)})"
+    joined = " ".join(
+        f"left join (from {name}_rings where _ring = {number}) as r{number} using (_entity)"
+        for number in range(len(rings) + 1)
     )
-    yield f"""{name}_windows as (
-select _entity, min(_youngest) as _youngest, max(_oldest) as _oldest, sum(_gaps) as _gaps,
-  sum(_gap_sum) as _gap_sum, sum(_gap_squares) as _gap_squares, {merged}
-from {name}_rings group by _entity)"""
-    joined = f"{name}_windows"
-    for number, category in enumerate(source.categories):
-        counts = ", ".join(
-            f"count(*){'' if window == ALL else f' filter (_age < {window})'} as _d{number}_{window}"
-            for window in (*map(str, declared.windows), ALL)
+    if checkpoint:
+        joined += f" left join {name}_before as before using (_entity)"
+    columns = ["_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares"]
+    for window in (*map(str, rings), ALL):
+        last = len(rings) if window == ALL else rings.index(int(window))
+        tables = [f"r{number}" for number in range(last + 1)]
+        tables += ["before"] if checkpoint and window == ALL else []
+        columns += [
+            f"{_over(part, tables)} as {part.name}_{window}"
+            for part in (Part("_active", ""), *parts(source))
+            if part.merge != VALUES and window in spans[part.name]
+        ]
+    for number, part in enumerate(part for part in parts(source) if part.merge == VALUES):
+        yield f"{name}_v{number} as ({_distinct(part, name, as_of, spans[part.name], checkpoint)})"
+        columns += [f"v{number}.{part.name}_{window}" for window in spans[part.name]]
+        joined += f" left join {name}_v{number} as v{number} using (_entity)"
+    yield f"{name} as (select e._entity, {', '.join(columns)} from {name}_lives as e {joined})"
+
+
+def _seen(
+    declared: FeatureSet, source: EventSource, name: str, as_of: dt.date, checkpoint: Checkpoint | None
+) -> str:
+    """SQL: the daily parts that count, with ``_entity`` and ``_age`` in days.
+
+    With a checkpoint, those of the days after it; and all of an entity for which it is void.
+    """
+    read = f"select *, {declared.entity} as _entity, {date(as_of)} - day as _age from {source.days_table}"
+    found = f"{read} where {visible_parts(as_of)} and events > 0"
+    if not checkpoint:
+        return found
+    old = f"{found} and day <= {date(checkpoint.through)}"
+    return (
+        f"{found} and day > {date(checkpoint.through)} "
+        f"union all select * from ({old}) semi join {name}_void using (_entity)"
+    )
+
+
+def _void(declared: FeatureSet, source: EventSource, as_of: dt.date, checkpoint: Checkpoint) -> str:
+    """SQL: the entities of which a row of the checkpoint's days became known after it, by ``as_of``."""
+    return (
+        f"select distinct {declared.entity} as _entity from {source.days_table} "
+        f"where day <= {date(checkpoint.through)} and known_on > {date(checkpoint.known_by)} "
+        f"and known_on <= {date(as_of)}"
+    )
+
+
+def _lives(name: str, as_of: dt.date, checkpoint: Checkpoint | None) -> str:
+    """SQL: when each entity was active: days since last and first, and the gaps between active days."""
+    lives = f"""
+select _entity, _youngest, _oldest, _days, {_squares("_ages")} as _squares
+from (select _entity, min(_age) as _youngest, max(_age) as _oldest, count(*) as _days,
+    list(cast(_age as double) order by _age) as _ages
+  from {name}_seen group by _entity)"""
+    if checkpoint:
+        between = f"({date(as_of)} - _last_day - _oldest)"  # days without activity
+        lives = f"""
+select _entity, coalesce(_youngest, {date(as_of)} - _last_day) as _youngest,
+  coalesce({date(as_of)} - _first_day, _oldest) as _oldest,
+  coalesce(_days, 0) + coalesce(_active, 0) as _days,
+  coalesce(_squares, 0) + coalesce(_gap_squares, 0) + coalesce({between} * {between}, 0) as _squares
+from ({lives}) full join {name}_before using (_entity)"""
+    return (
+        "select _entity, _youngest, _oldest, _days - 1 as _gaps, _oldest - _youngest as _gap_sum, "
+        f"cast(_squares as bigint) as _gap_squares from ({lives})"
+    )
+
+
+def _squares(ages: str) -> str:
+    """SQL: the sum of the squared differences of neighbours in a sorted list; exact, for it is below 2^53."""
+    left, right = f"{ages}[:-2]", f"{ages}[2:]"
+    return " - 2 * ".join(
+        (
+            f"list_inner_product({right}, {right}) + list_inner_product({left}, {left})",
+            f"list_inner_product({left}, {right})",
         )
-        yield f"""{name}_d{number} as (
+    )
+
+
+def _distinct(
+    part: Part, name: str, as_of: dt.date, windows: Sequence[str], checkpoint: Checkpoint | None
+) -> str:
+    """SQL: the distinct values of each entity by window, counted; each counts where it was last seen."""
+    rows = f"select _entity, unnest({part.name}) as _value, _age from {name}_seen"
+    if checkpoint:
+        age = f"{date(as_of)} - {date(checkpoint.through)}"
+        rows += f" union all select _entity, unnest({part.name}), {age} from {name}_before"
+    counts = ", ".join(
+        f"count(*){'' if window == ALL else f' filter (_age < {window})'} as {part.name}_{window}"
+        for window in windows
+    )
+    return f"""
 select _entity, {counts}
-from (select {source.entity} as _entity, {category.column} as _category, min({age}) as _age
-  from {name}_visible where {category.column} is not null group by all)
-group by _entity)"""
-        joined += f" left join {name}_d{number} using (_entity)"
-    yield f"{name} as (select * from {joined})"
+from (select _entity, _value, min(_age) as _age from ({rows}) group by all)
+group by _entity"""
 
 
-def _attributes_cte(table: AttributeTable, name: str, as_of: dt.date) -> str:
-    """One row per entity with its attributes: scaled integers, 0 or 1, null where not given."""
-    parts = {f"_m{number}": _scaled(m) for number, m in enumerate(table.measures)}
+def checkpoint_rows(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
+    """SQL: the rows of a ``Checkpoint``: one per entity active up to ``through``, as of ``known_by``."""
+    merged = ", ".join(
+        f"list_sort(list_distinct(flatten(list({part.name})))) as {part.name}"
+        if part.merge == VALUES
+        else f"{_merge(part)} as {part.name}"
+        for part in parts(source)
+    )
+    return f"""
+select *, {_squares("_days")} as _gap_squares from (
+  select {declared.entity}, count(*) as _active, min(day) as _first_day, max(day) as _last_day,
+    list(cast(day - date '1970-01-01' as double) order by day) as _days, {merged}
+  from {source.days_table}
+  where {visible_parts(known_by)} and events > 0 and day <= {date(through)} group by 1)
+order by {declared.entity}"""
+
+
+def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
+    """SQL: one row per entity with its attributes: scaled integers, 0 or 1, null where not given."""
+    columns = {f"_m{number}": scaled(m) for number, m in enumerate(table.measures)}
     for number, category in enumerate(table.categories):
         for position, value in enumerate(category.values):
-            parts[f"_c{number}_{position}"] = f"cast(({category.column} = {_text(value)}) as bigint)"
+            columns[f"_c{number}_{position}"] = f"cast(({category.column} = {text(value)}) as bigint)"
     for number, flag in enumerate(table.flags):
-        parts[f"_f{number}"] = f"cast(({flag.condition}) as bigint)"
-    columns = ", ".join(f"{sql} as {part}" for part, sql in parts.items())
-    return f"""{name} as (
-select {table.entity} as _entity, {columns}
-from ({latest(table.table, table.entity, _read_from(table), as_of)}))"""
+        columns[f"_f{number}"] = f"cast(({flag.condition}) as bigint)"
+    listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
+    return f"""
+select {table.entity} as _entity, {listed}
+from ({latest(table.table, table.entity, read_from(table), as_of)})"""
 
 
-def _read_from(source: EventSource | AttributeTable) -> list[str]:
-    """Every expression that the features of a table read from one of its rows."""
-    return [
-        *(m.column for m in source.measures),
-        *(c.column for c in source.categories),
-        *(flag.condition for flag in source.flags),
-    ]
+def _merge(part: Part) -> str:
+    return f"cast({part.merge}({part.name}) as {part.type})"
 
 
-def _scaled(m: Measure) -> str:
-    """A measure as an exact integer, in units of its last kept decimal."""
-    exact = f"cast({m.column} as decimal(38, {m.decimals}))"
-    return f"cast({exact} * {10**m.decimals} as hugeint)"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _parts(source: EventSource) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """The mergeable parts of a day: those that add up, those with a minimum, those with a maximum."""
-    sums, lows, highs = {"_n": "count(*)"}, {}, {}
-    for number, m in enumerate(source.measures):
-        scaled = _scaled(m)
-        sums[f"_m{number}_n"] = f"count({m.column})"
-        sums[f"_m{number}_sum"] = f"sum({scaled})"
-        sums[f"_m{number}_squares"] = f"sum({scaled} * {scaled})"
-        lows[f"_m{number}_min"] = f"min({scaled})"
-        highs[f"_m{number}_max"] = f"max({scaled})"
-    for number, category in enumerate(source.categories):
-        for position, value in enumerate(category.values):
-            sums[f"_c{number}_{position}"] = f"count(*) filter ({category.column} = {_text(value)})"
-    for number, flag in enumerate(source.flags):
-        sums[f"_f{number}"] = f"count(*) filter ({flag.condition})"
-    return sums, lows, highs
+def _over(part: Part, tables: Sequence[str]) -> str:
+    """SQL: a part merged over several rows, each of which may be missing."""
+    if part.merge in (LOW, HIGH):
+        cells = ", ".join(f"{table}.{part.name}" for table in tables)
+        return f"{'least' if part.merge == LOW else 'greatest'}({cells})"
+    cells = [f"coalesce({table}.{part.name}, 0)" for table in tables]
+    return (" + " if part.merge == SUM else " | ").join(cells)

@@ -1,0 +1,162 @@
+"""Daily parts: what a day of an entity comes to, in exact pieces that merge into any window.
+
+A version of (entity, day) holds its *complete* parts as known on ``known_on``. It stands until
+``superseded_on``, when a late row or a correction makes the next one, be it one of no event at all. So what
+may be seen at an as_of are plain rows: ``day <= as_of and known_on <= as_of < superseded_on``.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from churn_orchestration.churn.features.declared import EventSource, Measure, label_of
+from churn_orchestration.churn.features.seen import date, read_from, text
+
+OPEN = dt.date(9999, 12, 31)
+"""``superseded_on`` of a version that stands."""
+
+SUM, LOW, HIGH, MASK, VALUES = "sum", "min", "max", "bit_or", "values"
+EVENTS = "events"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One column of the daily parts.
+
+    Parameters
+    ----------
+    name : of the column
+    sql : aggregate over the events of a day
+    merge : how the parts of days become those of a window: ``sum``, ``min``, ``max``, ``bit_or`` of a mask,
+        or ``values``, a list of distinct values whose number is counted
+    type : BIGINT, HUGEINT or VARCHAR[]
+    """
+
+    name: str
+    sql: str
+    merge: str = SUM
+    type: str = "BIGINT"
+
+    @property
+    def of_nothing(self) -> str:
+        """SQL: the part of a day without an event."""
+        return f"cast({'0' if self.merge in (SUM, MASK) else 'null'} as {self.type})"
+
+
+def parts(source: EventSource) -> list[Part]:
+    """The daily parts of a source, in the order of its table. Amounts are integers of their last decimal."""
+    return [Part(EVENTS, "count(*)"), *_of_measures(source), *_of_categories(source), *_of_flags(source)]
+
+
+def _of_measures(source: EventSource) -> Iterator[Part]:
+    for m in source.measures:
+        exact = scaled(m)
+        yield Part(f"{m.name}_filled", f"count({m.column})")
+        yield Part(f"{m.name}_sum", f"coalesce(sum({exact}), 0)")
+        squares = f"coalesce(sum(cast({exact} as hugeint) * {exact}), 0)"
+        yield Part(f"{m.name}_squares", squares, type="HUGEINT")
+        yield Part(f"{m.name}_min", f"min({exact})", LOW)
+        yield Part(f"{m.name}_max", f"max({exact})", HIGH)
+
+
+def _of_categories(source: EventSource) -> Iterator[Part]:
+    for category in source.categories:
+        for value in category.values:
+            hit = f"count(*) filter ({category.column} = {text(value)})"
+            yield Part(f"{category.name}_is_{label_of(value)}", hit)
+        if category.closed:
+            bits = " ".join(f"when {text(value)} then {1 << n}" for n, value in enumerate(category.values))
+            known = f"case {category.column} {bits} else {1 << len(category.values)} end"
+            mask = f"case when {category.column} is null then 0 else {known} end"
+            yield Part(f"{category.name}_seen", f"coalesce(bit_or(cast({mask} as bigint)), 0)", MASK)
+        else:
+            listed = f"list_sort(list(distinct {category.column}) filter ({category.column} is not null))"
+            yield Part(f"{category.name}_values", listed, VALUES, "VARCHAR[]")
+
+
+def _of_flags(source: EventSource) -> Iterator[Part]:
+    for flag in source.flags:
+        yield Part(f"{flag.name}_hits", f"count(*) filter ({flag.condition})")
+
+
+def scaled(m: Measure) -> str:
+    """SQL: a measure as an exact 64-bit integer, in units of its last kept decimal."""
+    exact = f"cast({m.column} as decimal(38, {m.decimals}))"
+    return f"cast({exact} * {10**m.decimals} as bigint)"
+
+
+def touched(source: EventSource, entity: str, days: Iterable[dt.date]) -> str:
+    """SQL: every (_entity, _day) whose parts may change when ``days`` land, or land anew.
+
+    Those of the rows that landed on them; those that an earlier landing of the same days touched; and, with a
+    key, those of every other version of the events that landed.
+    """
+    landed = f"_partition in ({', '.join(date(day) for day in sorted(days))})"
+    found = [
+        f"select {source.entity} as _entity, day as _day from {source.table} where {landed}",
+        f"select {entity}, day from {source.days_table} where {landed}",
+    ]
+    if source.key:
+        again = f"select {', '.join(source.key)} from {source.table} where {landed}"
+        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in source.key)
+        found.append(
+            f"select e.{source.entity}, e.day from {source.table} as e semi join ({again}) as k on {same}"
+        )
+    return f"select * from ({' union '.join(found)}) where _entity is not null and _day is not null"
+
+
+def versions(source: EventSource, entity: str, start: dt.date, only: str | None = None) -> str:
+    """SQL: every version of the daily parts of a source, in the order of entity, day and known_on.
+
+    Parameters
+    ----------
+    entity : name of the entity's column in the table of parts
+    start : the first partition, to which all that was known before it belongs
+    only : a table of (_entity, _day): the versions of these alone; of all where not given
+    """
+    made = ", ".join(f"cast({part.sql} as {part.type}) as {part.name}" for part in parts(source))
+    gone = ", ".join(f"{part.of_nothing} as {part.name}" for part in parts(source))
+    return f"""
+with _events as ({_intervals(source, only)}),
+_spans as (
+  select _entity, _day, min(known_on) < max(known_on) or min(_until) < {date(OPEN)} as _changes
+  from _events group by all),
+_plain as (
+  select _entity, _day, known_on, {made}
+  from _events semi join (from _spans where not _changes) using (_entity, _day) group by all),
+_several as (from _events semi join (from _spans where _changes) using (_entity, _day)),
+_points as (
+  select _entity, _day, known_on as _point from _several
+  union select _entity, _day, _until from _several where _until < {date(OPEN)}),
+_changed as (
+  select _entity, _day, _point as known_on, {made}
+  from _several join _points using (_entity, _day) where known_on <= _point and _point < _until
+  group by _entity, _day, _point),
+_gone as (
+  select _entity, _day, _point as known_on, {gone}
+  from _points anti join (select _entity, _day, known_on as _point from _changed)
+    using (_entity, _day, _point))
+select _entity as {entity}, _day as day, known_on,
+  lead(known_on, 1, {date(OPEN)}) over (partition by _entity, _day order by known_on) as superseded_on,
+  greatest(known_on, {date(start)}) as _partition, {", ".join(part.name for part in parts(source))}
+from (from _plain union all by name from _changed union all by name from _gone)
+order by _entity, _day, known_on"""
+
+
+def _intervals(source: EventSource, only: str | None) -> str:
+    """SQL: the events with ``_entity``, ``_day`` and the day ``_until`` which each version of them stood."""
+    chosen = "where _entity is not null and _day is not null"
+    pairs = f"semi join {only} using (_entity, _day)" if only else ""
+    named = f"select *, {source.entity} as _entity, day as _day"
+    if not source.key:
+        return f"select * from ({named}, {date(OPEN)} as _until from {source.table}) {pairs} {chosen}"
+    events = source.table
+    if only:
+        keys = f"select {', '.join(source.key)} from ({named} from {source.table}) {pairs}"
+        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in source.key)
+        events = f"(select e.* from {source.table} as e semi join ({keys}) as k on {same})"
+    # Of two versions that became known on one day the last in this order counts, as in `visible`.
+    later = [f"{sql} desc nulls first" for sql in (source.entity, "day", *read_from(source))]
+    order = ", ".join(["known_on", "_partition", *later])
+    until = f"lead(known_on, 1, {date(OPEN)}) over (partition by {', '.join(source.key)} order by {order})"
+    return f"select * from ({named}, {until} as _until from {events}) {pairs} {chosen} and _until > known_on"

@@ -1,0 +1,65 @@
+"""What may be seen at an as_of: the events, the last row of each entity, the daily parts; all as SQL."""
+
+import datetime as dt
+from collections.abc import Iterable
+
+from churn_orchestration.churn.features.declared import AttributeTable, EventSource
+
+
+def date(day: dt.date) -> str:
+    """An SQL literal."""
+    return f"date '{day.isoformat()}'"
+
+
+def text(value: str) -> str:
+    """An SQL literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def read_from(source: EventSource | AttributeTable) -> list[str]:
+    """Every expression that the features of a table read from one of its rows."""
+    return [
+        *(m.column for m in source.measures),
+        *(c.column for c in source.categories),
+        *(flag.condition for flag in source.flags),
+    ]
+
+
+def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
+    """SQL: the events of a source that may be seen at ``as_of``, inclusive; the last known version of each.
+
+    >>> visible(EventSource("orders", "silver.orders", "customer_id", "order"), dt.date(2024, 1, 31), "day")
+    "select day from silver.orders where known_on <= date '2024-01-31'
+    and day <= date '2024-01-31' and customer_id is not null"
+    """
+    until = date(as_of)
+    seen = f"day <= {until} and {source.entity} is not null"
+    if not source.key:
+        return f"select {columns} from {source.table} where known_on <= {until} and {seen}"
+    # The version is chosen before anything else is asked of it: a correction may move or void its event.
+    order = ", ".join(["known_on desc", "_partition desc", source.entity, "day", *read_from(source)])
+    version = f"row_number() over (partition by {', '.join(source.key)} order by {order}) = 1"
+    return (
+        f"select {columns} from (select * from {source.table} where known_on <= {until} qualify {version}) "
+        f"where {seen}"
+    )
+
+
+def visible_parts(as_of: dt.date) -> str:
+    """SQL condition: the daily parts that may be seen at ``as_of``, inclusive; those of no event too."""
+    until = date(as_of)
+    return f"day <= {until} and known_on <= {until} and superseded_on > {until}"
+
+
+def latest(table: str, entity: str, used: Iterable[str], as_of: dt.date) -> str:
+    """SQL: of each entity, the row of a table that was known last by ``as_of``, inclusive.
+
+    ``used`` are the expressions that are read from that row: where two rows are equally late, they decide, so
+    that the order in which rows are stored never does.
+    """
+    until = date(as_of)
+    order = ", ".join(["known_on desc", "day desc", "_partition desc", *(f"({sql})" for sql in used)])
+    return (
+        f"select * from {table} where known_on <= {until} and day <= {until} and {entity} is not null "
+        f"qualify row_number() over (partition by {entity} order by {order}) = 1"
+    )
