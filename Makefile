@@ -3,13 +3,17 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test ui check results bad-input clean
+.PHONY: demo test thorough ui check results bad-input clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest
+
+thorough: $(READY)  ## the properties of the features, two thousand cases each
+	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest churn_orchestration_tests/churn/test_features.py \
+		churn_orchestration_tests/churn/features churn_orchestration_tests/components/test_daily_parts.py
 
 ui: $(READY)  ## the Dagster UI on the demo (BUSINESS=examples/... for another, PORT=3000)
 	$(BIN)/churn $(if $(BUSINESS),--business $(BUSINESS)) ui --port $(or $(PORT),3000)

@@ -1,6 +1,7 @@
 """A small shop in a temporary folder: its YAML and SQL, its landing files, its days refreshed for real."""
 
 import datetime as dt
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,11 @@ FILES = {
     "gold/defs.yaml": FEATURES,
     "churn_90d/defs.yaml": QUESTION,
 }
+
+
+def examples(few: int) -> int:
+    """How many cases hypothesis tries: ``few``, or as many as CHURN_EXAMPLES says (`make thorough`)."""
+    return max(few, int(os.environ.get("CHURN_EXAMPLES", "0")))
 
 
 class Shop:

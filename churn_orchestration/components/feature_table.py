@@ -15,6 +15,7 @@ from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import Feature, catalogue
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.user_sql import parsed
+from churn_orchestration.components.daily_parts import checkpoints, days_asset
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import feature_columns, keys, look
@@ -203,7 +204,8 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     context, tables, key, feature_declaration(declared), rows, refused, upstream
                 )
 
-        return dg.Definitions(assets=[gold])
+        parts = [days_asset(business, declared, source) for source in declared.sources]
+        return dg.Definitions(assets=[*parts, gold])
 
 
 def feature_declaration(declared: declarations.FeatureSet) -> str:
@@ -226,7 +228,8 @@ def build_days(
             refused[as_of] = f"it reads days up to its own, and {reason}"
             tables.drop_day(table, as_of)
         else:
-            rows |= tables.replace_days(table, [as_of], features_at(declared, as_of))
+            select = features_at(declared, as_of, checkpoints(tables, declared, as_of))
+            rows |= tables.replace_days(table, [as_of], select)
     return rows, refused
 
 

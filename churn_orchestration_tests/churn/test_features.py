@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
 from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration_tests.conftest import examples
 from churn_orchestration_tests.daily_parts import make_parts
 
 AS_OF = dt.date(2024, 6, 30)
@@ -303,7 +304,7 @@ _SLOW = settings.get_profile("features")
 
 
 # Each example holds up to twelve customers, so twelve examples are some hundred histories.
-@settings(_SLOW, max_examples=12)
+@settings(_SLOW, max_examples=examples(12))
 @given(_order_lists(), _visit_lists())
 def test_every_feature_equals_the_slow_oracle(orders: list[Order], visits: list[Visit]) -> None:
     assert_same(engine(orders, visits), oracle(orders, visits))
@@ -324,7 +325,7 @@ def test_seventy_categories_are_seventy() -> None:
     assert found["visits_page_page_1_share_all"] == 1 / 70
 
 
-@settings(_SLOW, max_examples=5)
+@settings(_SLOW, max_examples=examples(5))
 @given(_order_lists(), _visit_lists(), _order_lists(), _visit_lists())
 def test_rows_beyond_as_of_change_no_feature(
     orders: list[Order], visits: list[Visit], more_orders: list[Order], more_visits: list[Visit]

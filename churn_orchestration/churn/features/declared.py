@@ -21,7 +21,7 @@ class Category:
 
     Parameters
     ----------
-    closed : ``values`` are all there are, at most 62: distinct ones are then counted by a mask of bits, which
+    closed : ``values`` are all there are, at most 62: a mask of bits then counts the distinct ones, which
         is quicker; what is none of them counts as one value more
     share_windows : the windows over which shares are taken, in days; all windows and all time if None
     """

@@ -27,6 +27,7 @@ class Part:
     ----------
     name : of the column
     sql : aggregate over the events of a day
+    meaning : in words
     merge : how the parts of days become those of a window: ``sum``, ``min``, ``max``, ``bit_or`` of a mask,
         or ``values``, a list of distinct values whose number is counted
     type : BIGINT, HUGEINT or VARCHAR[]
@@ -34,6 +35,7 @@ class Part:
 
     name: str
     sql: str
+    meaning: str = ""
     merge: str = SUM
     type: str = "BIGINT"
 
@@ -45,38 +47,44 @@ class Part:
 
 def parts(source: EventSource) -> list[Part]:
     """The daily parts of a source, in the order of its table. Amounts are integers of their last decimal."""
-    return [Part(EVENTS, "count(*)"), *_of_measures(source), *_of_categories(source), *_of_flags(source)]
+    counted = Part(EVENTS, "count(*)", f"{source.noun}s of the day; 0: what was known of it is void")
+    return [counted, *_of_measures(source), *_of_categories(source), *_of_flags(source)]
 
 
 def _of_measures(source: EventSource) -> Iterator[Part]:
     for m in source.measures:
-        exact = scaled(m)
-        yield Part(f"{m.name}_filled", f"count({m.column})")
-        yield Part(f"{m.name}_sum", f"coalesce(sum({exact}), 0)")
+        exact, unit = scaled(m), f"{m.unit or m.column} x {10**m.decimals}"
         squares = f"coalesce(sum(cast({exact} as hugeint) * {exact}), 0)"
-        yield Part(f"{m.name}_squares", squares, type="HUGEINT")
-        yield Part(f"{m.name}_min", f"min({exact})", LOW)
-        yield Part(f"{m.name}_max", f"max({exact})", HIGH)
+        yield Part(f"{m.name}_filled", f"count({m.column})", f"{source.noun}s with {m.column}")
+        yield Part(f"{m.name}_sum", f"coalesce(sum({exact}), 0)", f"sum of {m.column}, {unit}")
+        yield Part(
+            f"{m.name}_squares", squares, f"sum of squares of {m.column}, ({unit}) squared", type="HUGEINT"
+        )
+        yield Part(f"{m.name}_min", f"min({exact})", f"smallest {m.column}, {unit}", LOW)
+        yield Part(f"{m.name}_max", f"max({exact})", f"largest {m.column}, {unit}", HIGH)
 
 
 def _of_categories(source: EventSource) -> Iterator[Part]:
     for category in source.categories:
+        name, column = category.name, category.column
         for value in category.values:
-            hit = f"count(*) filter ({category.column} = {text(value)})"
-            yield Part(f"{category.name}_is_{label_of(value)}", hit)
+            hit = f"count(*) filter ({column} = {text(value)})"
+            yield Part(f"{name}_is_{label_of(value)}", hit, f"{source.noun}s with {column} = {value}")
         if category.closed:
             bits = " ".join(f"when {text(value)} then {1 << n}" for n, value in enumerate(category.values))
-            known = f"case {category.column} {bits} else {1 << len(category.values)} end"
-            mask = f"case when {category.column} is null then 0 else {known} end"
-            yield Part(f"{category.name}_seen", f"coalesce(bit_or(cast({mask} as bigint)), 0)", MASK)
+            known = f"case {column} {bits} else {1 << len(category.values)} end"
+            mask = f"coalesce(bit_or(cast(case when {column} is null then 0 else {known} end as bigint)), 0)"
+            meaning = f"which values of {column}: a bit each, as declared; one for all others"
+            yield Part(f"{name}_seen", mask, meaning, MASK)
         else:
-            listed = f"list_sort(list(distinct {category.column}) filter ({category.column} is not null))"
-            yield Part(f"{category.name}_values", listed, VALUES, "VARCHAR[]")
+            listed = f"list_sort(list(distinct {column}) filter ({column} is not null))"
+            yield Part(f"{name}_values", listed, f"distinct values of {column}", VALUES, "VARCHAR[]")
 
 
 def _of_flags(source: EventSource) -> Iterator[Part]:
     for flag in source.flags:
-        yield Part(f"{flag.name}_hits", f"count(*) filter ({flag.condition})")
+        hits = f"count(*) filter ({flag.condition})"
+        yield Part(f"{flag.name}_hits", hits, f"{source.noun}s with {flag.condition}")
 
 
 def scaled(m: Measure) -> str:

@@ -1,4 +1,4 @@
-"""Point-in-time features of one as_of, in plain SQL: daily parts grouped once into rings by age, then windows.
+"""Point-in-time features of one as_of as SQL: daily parts, grouped once into rings by age, then windows.
 
 A feature row of ``as_of`` is a function of the rows with ``day <= as_of and known_on <= as_of`` and of
 nothing else. All is integers until one final division (``catalogue``), so that no sum depends on the order of
@@ -17,7 +17,7 @@ from churn_orchestration.churn.features.seen import date, latest, read_from, tex
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The parts of all days up to ``through``, merged by entity as known on ``known_by``, in a table.
+    """What all days up to ``through`` come to by entity, as known on ``known_by``, in a table.
 
     It stands for the rows of those days at any as_of from ``known_by`` on, but for entities of which a row of
     those days became known in between. What is computed does not depend on whether there is one.
@@ -28,8 +28,16 @@ class Checkpoint:
     known_by: dt.date
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """Of one source: the merged parts of days older than every window, and the rhythm up to a later day."""
+
+    merged: Checkpoint
+    rhythm: Checkpoint
+
+
 def features_at(
-    declared: FeatureSet, as_of: dt.date, checkpoints: Mapping[str, Checkpoint] | None = None
+    declared: FeatureSet, as_of: dt.date, checkpoints: Mapping[str, Checkpoints] | None = None
 ) -> str:
     """SQL: the feature table of one as_of, one row per entity seen by then, in the entity's order.
 
@@ -38,8 +46,7 @@ def features_at(
     """
     ctes: list[str] = []
     for number, source in enumerate(declared.sources):
-        checkpoint = (checkpoints or {}).get(source.name)
-        ctes += _source_ctes(declared, source, f"_s{number}", as_of, checkpoint)
+        ctes += _source_ctes(declared, source, f"_s{number}", as_of, (checkpoints or {}).get(source.name))
     for number, attributes in enumerate(declared.attributes):
         ctes.append(f"_a{number} as ({attributes_at(attributes, as_of)})")
     return f"with {', '.join(ctes)}\n{final(declared, date(as_of), '_entity')}\norder by _entity"
@@ -61,88 +68,86 @@ def final(declared: FeatureSet, as_of: str, shared: str) -> str:
 
 
 def _source_ctes(
-    declared: FeatureSet, source: EventSource, name: str, as_of: dt.date, checkpoint: Checkpoint | None
+    declared: FeatureSet, source: EventSource, name: str, as_of: dt.date, checkpoints: Checkpoints | None
 ) -> Iterator[str]:
     """The steps from daily parts to one merged row per entity, which the last of them, ``name``, holds."""
     rings, spans = declared.rings, spans_of(declared, source)
-    if checkpoint:
-        yield f"{name}_void as ({_void(declared, source, as_of, checkpoint)})"
-        kept = f"select * rename ({declared.entity} as _entity) from {checkpoint.table}"
-        yield f"{name}_before as (from ({kept}) anti join {name}_void using (_entity))"
-    yield f"{name}_seen as ({_seen(declared, source, name, as_of, checkpoint)})"
-    ring = " ".join(f"when _age < {upper} then {number}" for number, upper in enumerate(rings))
+    older, earlier = (checkpoints.merged, checkpoints.rhythm) if checkpoints else (None, None)
+    yield from _days_seen(declared, source, f"{name}_days", as_of, older)
+    yield from _days_seen(declared, source, f"{name}_rhythm", as_of, earlier)
+    ring = " + ".join(f"cast(_age >= {upper} as tinyint)" for upper in rings)
     merged = ", ".join(f"{_merge(part)} as {part.name}" for part in parts(source) if part.merge != VALUES)
     yield f"""{name}_rings as materialized (
-select _entity, cast(case {ring} else {len(rings)} end as tinyint) as _ring, count(*) as _active, {merged}
-from {name}_seen group by _entity, _ring)"""
-    yield f"{name}_lives as ({_lives(name, as_of, checkpoint)})"
+select _entity, cast({ring} as tinyint) as _ring, count(*) as _active, {merged}
+from {name}_days group by _entity, _ring)"""
+    yield f"{name}_lives as ({_lives(f'{name}_rhythm', as_of, bool(checkpoints))})"
     joined = " ".join(
         f"left join (from {name}_rings where _ring = {number}) as r{number} using (_entity)"
         for number in range(len(rings) + 1)
     )
-    if checkpoint:
-        joined += f" left join {name}_before as before using (_entity)"
-    columns = ["_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares"]
+    if checkpoints:
+        joined += f" left join {name}_days_before as before using (_entity)"
+    columns = [f"e.{rhythm}" for rhythm in ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")]
     for window in (*map(str, rings), ALL):
         last = len(rings) if window == ALL else rings.index(int(window))
         tables = [f"r{number}" for number in range(last + 1)]
-        tables += ["before"] if checkpoint and window == ALL else []
+        tables += ["before"] if checkpoints and window == ALL else []
         columns += [
             f"{_over(part, tables)} as {part.name}_{window}"
             for part in (Part("_active", ""), *parts(source))
             if part.merge != VALUES and window in spans[part.name]
         ]
     for number, part in enumerate(part for part in parts(source) if part.merge == VALUES):
-        yield f"{name}_v{number} as ({_distinct(part, name, as_of, spans[part.name], checkpoint)})"
+        until = checkpoints.merged.through if checkpoints else None
+        yield f"{name}_v{number} as ({_distinct(part, f'{name}_days', as_of, spans[part.name], until)})"
         columns += [f"v{number}.{part.name}_{window}" for window in spans[part.name]]
         joined += f" left join {name}_v{number} as v{number} using (_entity)"
     yield f"{name} as (select e._entity, {', '.join(columns)} from {name}_lives as e {joined})"
 
 
-def _seen(
+def _days_seen(
     declared: FeatureSet, source: EventSource, name: str, as_of: dt.date, checkpoint: Checkpoint | None
-) -> str:
-    """SQL: the daily parts that count, with ``_entity`` and ``_age`` in days.
+) -> Iterator[str]:
+    """The daily parts that count, with ``_entity`` and ``_age`` in days, under ``name``.
 
-    With a checkpoint, those of the days after it; and all of an entity for which it is void.
+    With a checkpoint: the days after it, all days of entities for which it is void, and, as ``name``_before,
+    what it holds of the others.
     """
     read = f"select *, {declared.entity} as _entity, {date(as_of)} - day as _age from {source.days_table}"
     found = f"{read} where {visible_parts(as_of)} and events > 0"
     if not checkpoint:
-        return found
-    old = f"{found} and day <= {date(checkpoint.through)}"
-    return (
-        f"{found} and day > {date(checkpoint.through)} "
-        f"union all select * from ({old}) semi join {name}_void using (_entity)"
-    )
+        yield f"{name} as not materialized ({found})"
+        return
+    through = date(checkpoint.through)
+    yield f"""{name}_void as (
+select distinct {declared.entity} as _entity from {source.days_table}
+where day <= {through} and known_on > {date(checkpoint.known_by)} and known_on <= {date(as_of)})"""
+    kept = f"select * rename ({declared.entity} as _entity) from {checkpoint.table}"
+    yield f"{name}_before as (from ({kept}) anti join {name}_void using (_entity))"
+    yield f"""{name} as not materialized (
+{found} and day > {through}
+union all select * from ({found} and day <= {through}) semi join {name}_void using (_entity))"""
 
 
-def _void(declared: FeatureSet, source: EventSource, as_of: dt.date, checkpoint: Checkpoint) -> str:
-    """SQL: the entities of which a row of the checkpoint's days became known after it, by ``as_of``."""
-    return (
-        f"select distinct {declared.entity} as _entity from {source.days_table} "
-        f"where day <= {date(checkpoint.through)} and known_on > {date(checkpoint.known_by)} "
-        f"and known_on <= {date(as_of)}"
-    )
-
-
-def _lives(name: str, as_of: dt.date, checkpoint: Checkpoint | None) -> str:
+def _lives(days: str, as_of: dt.date, has_checkpoint: bool) -> str:
     """SQL: when each entity was active: days since last and first, and the gaps between active days."""
     lives = f"""
-select _entity, _youngest, _oldest, _days, {_squares("_ages")} as _squares
-from (select _entity, min(_age) as _youngest, max(_age) as _oldest, count(*) as _days,
-    list(cast(_age as double) order by _age) as _ages
-  from {name}_seen group by _entity)"""
-    if checkpoint:
-        between = f"({date(as_of)} - _last_day - _oldest)"  # days without activity
+select _entity, _youngest, _oldest, _count, {_squares("_ages")} as _squares
+from (select _entity, min(_age) as _youngest, max(_age) as _oldest, count(*) as _count,
+    list_sort(list(cast(_age as double))) as _ages
+  from {days} group by _entity)"""
+    if has_checkpoint:
+        # Every entity by a union, and not by a full join: whether a column may hold nulls shows in the bytes.
+        between = f"({date(as_of)} - _last_day - _oldest)"
         lives = f"""
 select _entity, coalesce(_youngest, {date(as_of)} - _last_day) as _youngest,
   coalesce({date(as_of)} - _first_day, _oldest) as _oldest,
-  coalesce(_days, 0) + coalesce(_active, 0) as _days,
+  coalesce(_count, 0) + coalesce(_active, 0) as _count,
   coalesce(_squares, 0) + coalesce(_gap_squares, 0) + coalesce({between} * {between}, 0) as _squares
-from ({lives}) full join {name}_before using (_entity)"""
+from (select _entity from {days} union select _entity from {days}_before)
+left join ({lives}) using (_entity) left join {days}_before using (_entity)"""
     return (
-        "select _entity, _youngest, _oldest, _days - 1 as _gaps, _oldest - _youngest as _gap_sum, "
+        "select _entity, _youngest, _oldest, _count - 1 as _gaps, _oldest - _youngest as _gap_sum, "
         f"cast(_squares as bigint) as _gap_squares from ({lives})"
     )
 
@@ -158,14 +163,12 @@ def _squares(ages: str) -> str:
     )
 
 
-def _distinct(
-    part: Part, name: str, as_of: dt.date, windows: Sequence[str], checkpoint: Checkpoint | None
-) -> str:
+def _distinct(part: Part, days: str, as_of: dt.date, windows: Sequence[str], before: dt.date | None) -> str:
     """SQL: the distinct values of each entity by window, counted; each counts where it was last seen."""
-    rows = f"select _entity, unnest({part.name}) as _value, _age from {name}_seen"
-    if checkpoint:
-        age = f"{date(as_of)} - {date(checkpoint.through)}"
-        rows += f" union all select _entity, unnest({part.name}), {age} from {name}_before"
+    rows = f"select _entity, unnest({part.name}) as _value, _age from {days}"
+    if before:
+        age = f"{date(as_of)} - {date(before)}"
+        rows += f" union all select _entity, unnest({part.name}), {age} from {days}_before"
     counts = ", ".join(
         f"count(*){'' if window == ALL else f' filter (_age < {window})'} as {part.name}_{window}"
         for window in windows
@@ -176,8 +179,8 @@ from (select _entity, _value, min(_age) as _age from ({rows}) group by all)
 group by _entity"""
 
 
-def checkpoint_rows(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
-    """SQL: the rows of a ``Checkpoint``: one per entity active up to ``through``, as of ``known_by``."""
+def merged_until(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
+    """SQL: the rows of the checkpoint ``merged``: the parts of all days up to ``through`` by entity."""
     merged = ", ".join(
         f"list_sort(list_distinct(flatten(list({part.name})))) as {part.name}"
         if part.merge == VALUES
@@ -185,12 +188,20 @@ def checkpoint_rows(declared: FeatureSet, source: EventSource, through: dt.date,
         for part in parts(source)
     )
     return f"""
-select *, {_squares("_days")} as _gap_squares from (
-  select {declared.entity}, count(*) as _active, min(day) as _first_day, max(day) as _last_day,
-    list(cast(day - date '1970-01-01' as double) order by day) as _days, {merged}
+select {declared.entity}, count(*) as _active, {merged}
+from {source.days_table} where {visible_parts(known_by)} and events > 0 and day <= {date(through)}
+group by 1 order by 1"""
+
+
+def rhythm_until(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
+    """SQL: the rows of the checkpoint ``rhythm``: active days, their first and last, squared gaps."""
+    return f"""
+select {declared.entity}, _active, _first_day, _last_day, {_squares("_days")} as _gap_squares
+from (select {declared.entity}, count(*) as _active, min(day) as _first_day, max(day) as _last_day,
+    list_sort(list(cast(day - date '1970-01-01' as double))) as _days
   from {source.days_table}
   where {visible_parts(known_by)} and events > 0 and day <= {date(through)} group by 1)
-order by {declared.entity}"""
+order by 1"""
 
 
 def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
@@ -214,7 +225,7 @@ def _merge(part: Part) -> str:
 def _over(part: Part, tables: Sequence[str]) -> str:
     """SQL: a part merged over several rows, each of which may be missing."""
     if part.merge in (LOW, HIGH):
-        cells = ", ".join(f"{table}.{part.name}" for table in tables)
-        return f"{'least' if part.merge == LOW else 'greatest'}({cells})"
+        either = ", ".join(f"{table}.{part.name}" for table in tables)
+        return f"{'least' if part.merge == LOW else 'greatest'}({either})"
     cells = [f"coalesce({table}.{part.name}, 0)" for table in tables]
     return (" + " if part.merge == SUM else " | ").join(cells)
