@@ -109,6 +109,23 @@ def _refuse_component(path: Path, node: yaml.Node, named: dict[tuple[str, str], 
         if first := named.get((kind, str(called.value))):
             raise BusinessError(f"{here}: a second {name} called {called.value}; the first is in {first}")
         named[kind, str(called.value)] = here
+    if name == "FeatureTable":
+        _refuse_second_source(path, values, named)
+
+
+def _refuse_second_source(
+    path: Path, values: dict[str, yaml.Node], named: dict[tuple[str, str], str]
+) -> None:
+    sources = _values(values.get("attributes", yaml.MappingNode("", []))).get("sources")
+    for source in sources.value if isinstance(sources, yaml.SequenceNode) else []:
+        if called := _values(source).get("name"):
+            here = f"{path}:{called.start_mark.line + 1}"
+            if first := named.get(("source", str(called.value))):
+                raise BusinessError(
+                    f"{here}: a second source of features called {called.value}; the first is in {first}; "
+                    f"both would make silver.{called.value}_days: give this one another name"
+                )
+            named["source", str(called.value)] = here
 
 
 def shown(fault: Any, chain: list[str], folder: Path | None) -> str:

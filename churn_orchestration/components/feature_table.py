@@ -114,7 +114,7 @@ def _columns(
         entity="customer_id",
         sources=[
             {
-                "name": "orders",
+                "name": "purchases",
                 "table": "silver.orders",
                 "noun": "order",
                 "measures": [{"name": "amount", "column": "amount_usd", "unit": "usd"}],

@@ -20,6 +20,7 @@ from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.labels import Question
+from churn_orchestration.components import daily_parts
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest
@@ -127,6 +128,15 @@ class Shop:
     def orders(self, statement: str) -> None:
         with self.open() as tables:
             tables.db.execute(statement)
+            _bring_parts(tables, self.business)
+
+
+def _bring_parts(tables: Tables, business: Business) -> None:
+    """The daily parts of the orders as they are now, of every day."""
+    [source] = FEATURES.sources
+    daily_parts.build(tables, FEATURES, source, business.start, [business.start])
+    tables.descends(source.days_table, [source.table])
+    tables.record(source.days_table, "stored", dict.fromkeys(days_between(business.start, LAST), 1), "test")
 
 
 def _found(folder: Path) -> Shop:
@@ -144,6 +154,7 @@ def _found(folder: Path) -> Shop:
               channel, ordered_at::date as known_on, ordered_at::date as _partition from _orders""")
         days = list(days_between(shop.business.start, LAST))
         tables.record("silver.orders", "stored", dict.fromkeys(days, 1), "test")
+        _bring_parts(tables, shop.business)
         rows, refused = build_days(tables, ASKED.gold, FEATURES, shop.business, SCORED)
         assert refused == {}
         tables.record(ASKED.gold, "stored", rows, feature_declaration(FEATURES))

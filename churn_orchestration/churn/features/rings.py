@@ -179,6 +179,14 @@ from (select _entity, _value, min(_age) as _age from ({rows}) group by all)
 group by _entity"""
 
 
+def distinct_at(
+    declared: FeatureSet, source: EventSource, part: Part, windows: Sequence[str], as_of: dt.date
+) -> str:
+    """SQL: the same by itself."""
+    [seen] = _days_seen(declared, source, "_days", as_of, None)
+    return f"with {seen} {_distinct(part, '_days', as_of, windows, None)}"
+
+
 def merged_until(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
     """SQL: the rows of the checkpoint ``merged``: the parts of all days up to ``through`` by entity."""
     merged = ", ".join(

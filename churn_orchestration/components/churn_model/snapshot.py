@@ -11,9 +11,9 @@ import dagster as dg
 from churn_orchestration import pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.days import shown_pictures
+from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
@@ -53,19 +53,21 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
             f"and an as_of needs {asked.min_history_days} days of data, which begin on {first_day}: use "
             "a later cut-off, or a shorter horizon"
         )
-    selects = [
-        f"select *, date '{cutoff}' as cutoff from "
-        f"({labelled(question, f'({features_at(question.features, as_of)})', as_of, cutoff)})"
-        for as_of in grid
-    ]
     names = [feature.name for feature in catalogue(question.features)]
     columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
     folder = tables.state / "snapshots" / question.name
     beside = folder / f"{cutoff}.writing"
-    stacked = " union all ".join(f"(select {', '.join(columns)} from ({select}))" for select in selects)
     folder.mkdir(parents=True, exist_ok=True)
-    everything = f"{stacked} order by as_of, {question.entity}"
-    [(rows,)] = tables.rows(f"copy ({everything}) to {literal(beside)} (format parquet, compression zstd)")
+    with features_of(tables, question.features, grid, folder / f".{cutoff}") as features:
+        stacked = " union all ".join(
+            f"(select {', '.join(columns)} from (select *, date '{cutoff}' as cutoff "
+            f"from ({labelled(question, features(as_of), as_of, cutoff)})))"
+            for as_of in grid
+        )
+        everything = f"{stacked} order by as_of, {question.entity}"
+        [(rows,)] = tables.rows(
+            f"copy ({everything}) to {literal(beside)} (format parquet, compression zstd)"
+        )
     if not rows:
         beside.unlink()
         raise BusinessError(f"{question.name}: {asked.nobody} any as_of from {grid[0]} to {grid[-1]}")

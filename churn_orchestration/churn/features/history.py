@@ -1,0 +1,151 @@
+"""The kernel of many as_ofs: daily parts of some groups merged into windows in one pass, as integers.
+
+What it merges is divided by the SQL of one as_of (``rings.final``), so that both give the same bits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from churn_orchestration.churn.features.declared import ALL
+
+_IDENTITY = {"min": np.iinfo(np.int64).max, "max": np.iinfo(np.int64).min, "or": 0}
+_REDUCE = {"min": np.minimum, "max": np.maximum, "or": np.bitwise_or}
+
+
+@dataclass(frozen=True)
+class Days:
+    """Daily parts of some groups: entities, or entities as they were visible on one as_of.
+
+    Parameters
+    ----------
+    group : int64, 0 to groups - 1, ascending
+    day : int64, days since 1970-01-01, ascending within a group, each once
+    parts : int64 columns, one value a row; where a minimum or maximum is null, the identity of int64
+    groups : how many groups there are; one may have no row
+    """
+
+    group: np.ndarray
+    day: np.ndarray
+    parts: Mapping[str, np.ndarray]
+    groups: int
+
+
+def merged(
+    days: Days,
+    group: np.ndarray,
+    as_of: np.ndarray,
+    wanted: Mapping[str, tuple[str, Sequence[str]]],
+) -> dict[str, np.ndarray]:
+    """The parts of each request (group, as_of), merged over windows that end at its as_of.
+
+    Parameters
+    ----------
+    group, as_of : int64, one value a request; days since 1970-01-01
+    wanted : by part, how it is merged (``sum``, ``min``, ``max`` or ``or``) and the windows: days as text, or
+        ``all``; the part ``_active`` counts the rows
+
+    Returns
+    -------
+    int64 columns, one value a request: ``<part>_<window>``, and of all rows up to as_of ``_youngest`` and
+    ``_oldest``, days since the last and the first; ``_gaps``, ``_gap_sum`` and ``_gap_squares`` between them.
+    Of a request without a row: 0; -1 for ``_youngest`` and ``_oldest``; the identity of a minimum or maximum.
+    A sum is exact if it fits 64 bits itself, for the sums that it is the difference of may wrap around.
+
+    >>> days = Days(np.array([0, 0]), np.array([10, 14]), {"events": np.array([2, 5])}, groups=1)
+    >>> found = merged(days, np.array([0, 0]), np.array([13, 15]), {"events": ("sum", ["3", "all"])})
+    >>> found["events_3"].tolist(), found["events_all"].tolist(), found["_youngest"].tolist()
+    ([0, 5], [2, 7], [3, 1])
+    """
+    spans = sorted({int(window) for _, windows in wanted.values() for window in windows if window != ALL})
+    place = _Places(days, group, as_of, spans)
+    found = _rhythm(days, place, as_of)
+    for name, (how, windows) in wanted.items():
+        if name == "_active":
+            found |= {f"{name}_{window}": place.last - place.first[window] for window in windows}
+            continue
+        over = _sums if how == "sum" else partial(_extremes, how)
+        found |= {f"{name}_{window}": values for window, values in over(days.parts[name], place, windows)}
+    return found
+
+
+class _Places:
+    """Where the rows of each request begin and end: ``first[window]`` to ``last``, exclusive."""
+
+    def __init__(self, days: Days, group: np.ndarray, as_of: np.ndarray, spans: Sequence[int]) -> None:
+        seen = np.unique(as_of)
+        edges = np.unique(np.concatenate([seen - span for span in (0, *spans)]))
+        width = len(edges) + 1  # the last place of a group is for what lies after every edge
+        counts = np.bincount(
+            days.group * width + np.searchsorted(edges, days.day), minlength=days.groups * width
+        )
+        until = np.concatenate([[0], np.cumsum(counts)])  # rows before each (group, edge)
+        at, row = np.searchsorted(seen, as_of), group * width
+        self.rows = len(days.day)
+        self.last = until[row + np.searchsorted(edges, seen)[at] + 1]
+        self.first = {ALL: until[row]}
+        for span in spans:
+            self.first[str(span)] = until[row + np.searchsorted(edges, seen - span)[at] + 1]
+
+    @cached_property
+    def halves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of each window two stretches of 2^level rows that cover it, as places in a table level x row.
+
+        Where a window is empty, the place after the last row of level 0.
+        """
+        found = {}
+        for window, first in self.first.items():
+            length = self.last - first
+            level = np.frexp(length.astype("float64"))[1].astype("int64") - 1
+            level[length == 0] = 0
+            row, right = level * (self.rows + 1), self.last - (1 << level)
+            found[window] = (
+                np.where(length > 0, row + first, self.rows),
+                np.where(length > 0, row + right, self.rows),
+            )
+        return found
+
+
+def _rhythm(days: Days, place: _Places, as_of: np.ndarray) -> dict[str, np.ndarray]:
+    first, last = place.first[ALL], place.last
+    seen, known = last > first, np.append(days.day, 0)
+    youngest = np.where(seen, as_of - known[last - 1], -1)
+    oldest = np.where(seen, as_of - known[first], -1)
+    gap = np.diff(days.day, prepend=0)
+    gap[np.diff(days.group, prepend=-1) != 0] = 0
+    squares = np.concatenate([[0], np.cumsum(gap * gap)])
+    begun = np.minimum(first + 1, last)  # the first row of a group has no gap
+    return {
+        "_youngest": youngest,
+        "_oldest": oldest,
+        "_gaps": last - begun,
+        "_gap_sum": oldest - youngest,
+        "_gap_squares": squares[last] - squares[begun],
+    }
+
+
+def _sums(values: np.ndarray, place: _Places, windows: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    total = np.zeros(len(values) + 1, "int64")
+    np.cumsum(values, out=total[1:])
+    upto = total[place.last]
+    for window in windows:
+        yield window, upto - total[place.first[window]]
+
+
+def _extremes(
+    how: str, values: np.ndarray, place: _Places, windows: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """By a sparse table: row i of level k holds what rows i to i + 2^k - 1 reduce to."""
+    reduce, rows = _REDUCE[how], len(values)
+    longest = int((place.last - place.first[ALL]).max(initial=1))
+    table = np.full((max(longest, 1).bit_length(), rows + 1), _IDENTITY[how])
+    table[0, :rows] = values
+    for level in range(1, len(table)):
+        half = 1 << (level - 1)
+        reduce(table[level - 1, : rows - half], table[level - 1, half:rows], out=table[level, : rows - half])
+    flat = table.ravel()
+    for window in windows:
+        left, right = place.halves[window]
+        yield window, reduce(flat[left], flat[right])
