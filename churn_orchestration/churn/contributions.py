@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 from xgboost import DMatrix, XGBClassifier
 
-from churn_orchestration.churn.features.catalogue import Feature
+from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.learners import LogOddsBlend, Member, checked_table, linear_terms, log_odds
 
 MOST_ROWS = 500  # evenly spread; the mean over them says as much as over all, in a fraction of the time

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.churn.features.catalogue import spans_of
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.features.parts import HIGH, LOW, MASK, SUM, VALUES, Part, parts
-from churn_orchestration.churn.features.rings import attributes_at, distinct_at, features_at, final
+from churn_orchestration.churn.features.parts import HIGH, LOW, MASK, SUM, VALUES, Part, ends, parts
+from churn_orchestration.churn.features.rings import (
+    RHYTHM,
+    THIRDS,
+    attributes_at,
+    distinct_at,
+    features_at,
+    final,
+)
 from churn_orchestration.churn.features.seen import date
 from churn_orchestration.warehouse import Tables, literal
 
@@ -39,12 +46,18 @@ def features_of(
 
     ``folder`` holds them meanwhile where one pass over all as_ofs is quicker than one statement each.
     """
-    if len(as_ofs) < WORTH_A_PASS:
-        yield lambda as_of: f"({features_at(declared, as_of)})"
-        return
+    files: list[Path] = []
     try:
-        files = ", ".join(map(literal, write_history(tables, declared, as_ofs, folder)))
-        yield lambda as_of: f"(select * from read_parquet([{files}]) where as_of = {date(as_of)})"
+        if len(as_ofs) >= WORTH_A_PASS:
+            files = write_history(tables, declared, as_ofs, folder)
+        listed = ", ".join(map(literal, files))
+        yield (
+            lambda as_of: (
+                f"(select * from read_parquet([{listed}]) where as_of = {date(as_of)})"
+                if files
+                else f"({features_at(declared, as_of)})"
+            )
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -59,7 +72,7 @@ def write_history(
 
     Returns
     -------
-    the files, in order; each holds whole entities
+    the files, in order; each holds whole entities, and without an entity there is none
     """
     folder.mkdir(parents=True, exist_ok=True)
     one_pass = _Pass(tables, declared, sorted(as_ofs))
@@ -213,9 +226,11 @@ where {self._standing} and known_on > day order by 1, 2"""
         as_ofs = self._numbers(f"select as_of - {_EPOCH} as as_of from _as_ofs order by 1")["as_of"]
         group = np.repeat(np.arange(standing.groups), len(as_ofs))
         as_of = np.tile(as_ofs, standing.groups)
-        found = merged(standing, group, as_of, wanted)
+        split = "events" if source.thirds else None
+        found = merged(standing, group, as_of, wanted, ends(source), split)
         places = other["_group"] * len(as_ofs) + np.searchsorted(as_ofs, other["as_of"])
-        for name, values in merged(visible, np.arange(visible.groups), other["as_of"], wanted).items():
+        then = merged(visible, np.arange(visible.groups), other["as_of"], wanted, ends(source), split)
+        for name, values in then.items():
             found[name][places] = values
         named = self.tables.rows(f"select _entity from _entities where {span.chosen} order by _group")
         entities = pa.array([name for (name,) in named])
@@ -224,7 +239,7 @@ where {self._standing} and known_on > day order by 1, 2"""
             "as_of": pa.array(as_of.astype("int32"), pa.date32()),
         }
         self.tables.db.register(f"_merged{number}", pa.table(frame | found))
-        outputs = ["_entity", "as_of", "_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares"]
+        outputs = ["_entity", "as_of", *RHYTHM, *ends(source), *(THIRDS if source.thirds else ())]
         outputs += [f"_active_{window}" for window in active]
         outputs += [output for column in columns for output in column.outputs]
         joined = ""

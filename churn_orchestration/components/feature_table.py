@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn.features import declared as declarations
-from churn_orchestration.churn.features.catalogue import Feature, catalogue
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import checkpoints, days_asset

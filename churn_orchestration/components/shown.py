@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from churn_orchestration.business import Business
-from churn_orchestration.churn.features.catalogue import Feature
+from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.warehouse import DOOR
 
 IN_WAREHOUSE = ("raw", "bronze", "silver")  # the door shows all others

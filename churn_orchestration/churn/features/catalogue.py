@@ -2,34 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet, label_of
+from churn_orchestration.churn.features.derived import concentration, dynamics, of_the_day, ratios, thirds
+from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.features.parts import EVENTS, parts
 
 RAISES, LOWERS = "↑ ", "↓ "
 """What leads a reason: it raises, or lowers, the risk."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One column: its SQL over a source's merged row (see ``rings``), and how a person reads it.
-
-    ``family`` groups features that say nearly the same; ``phrase`` is a format string of one ``value``,
-    ``null_phrase`` what is said where it is null, ``zero_phrase`` where it is 0 (the phrase itself if empty).
-    """
-
-    name: str
-    sql: str = field(repr=False)
-    source: str
-    family: str
-    formula: str
-    unit: str
-    phrase: str
-    null_phrase: str
-    null_means: str = "never null"
-    window: str = ""
-    zero_phrase: str = ""
 
 
 def catalogue(declared: FeatureSet) -> list[Feature]:
@@ -46,8 +26,13 @@ def catalogue(declared: FeatureSet) -> list[Feature]:
             found += _of_window(source, row, window)
         for days in declared.trends:
             found += _trends(source, row, days)
+        found += dynamics(declared, source, row)
+        found += concentration(declared, source, row)
+        found += ratios(declared, source, row)
+        found += thirds(source, row)
     for number, attributes in enumerate(declared.attributes):
         found += _of_attributes(attributes, f"_a{number}")
+    found += of_the_day(declared)
     return found
 
 
@@ -149,6 +134,8 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
                 f"{category.name}_{label_of(value)}_share", share, "variety", of, "share", told, nothing
             )
     for flag in source.flags:
+        if not flag.is_shared(window):
+            continue
         share = f"cast({row}.{flag.name}_hits_{window} as double) / nullif({n}, 0)"
         told = f"{{value:.0%}} of {plural} {when}: {flag.name}"
         of = f"share of rows with {flag.condition}"
@@ -182,6 +169,8 @@ def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
     for category in source.categories:
         shared = [window for window in every if category.is_shared(window)]
         spans |= {f"{category.name}_is_{label_of(value)}": shared for value in category.values}
+    for flag in source.flags:
+        spans[f"{flag.name}_hits"] = [window for window in every if flag.is_shared(window)]
     return spans
 
 

@@ -5,18 +5,45 @@ from dataclasses import dataclass
 ALL = "all"
 
 
+class _Shared:
+    """What is counted as a share of the events of a window."""
+
+    share_windows: tuple[int, ...] | None
+
+    def is_shared(self, window: str) -> bool:
+        """Whether shares are taken over a window, days as text or ``all``."""
+        return self.share_windows is None or window in map(str, self.share_windows)
+
+
 @dataclass(frozen=True)
 class Measure:
-    """A number of a row. ``decimals``: how many are kept, exactly; ``unit``: of the column."""
+    """A number of a row.
+
+    Parameters
+    ----------
+    unit : of the column
+    decimals : how many are kept, exactly
+    slope : whether its change from the first active day to the last is a feature
+    """
 
     name: str
     column: str
     unit: str = ""
     decimals: int = 4
+    slope: bool = False
 
 
 @dataclass(frozen=True)
-class Category:
+class Ratio:
+    """The sum of one measure over the sum of another, in every window: names of measures of the source."""
+
+    name: str
+    top: str
+    bottom: str
+
+
+@dataclass(frozen=True)
+class Category(_Shared):
     """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it holds.
 
     Parameters
@@ -24,6 +51,8 @@ class Category:
     closed : ``values`` are all there are, at most 62: a mask of bits then counts the distinct ones, which
         is quicker; what is none of them counts as one value more
     share_windows : the windows over which shares are taken, in days; all windows and all time if None
+    concentration : whether, over those windows, the top share, the Herfindahl index and the entropy of the
+        shares are features; values that are not declared count as one
     """
 
     name: str
@@ -31,18 +60,19 @@ class Category:
     values: tuple[str, ...] = ()
     closed: bool = False
     share_windows: tuple[int, ...] | None = None
-
-    def is_shared(self, window: str) -> bool:
-        """Whether the shares of its values are taken over a window, days as text or ``all``."""
-        return self.share_windows is None or window in map(str, self.share_windows)
+    concentration: bool = False
 
 
 @dataclass(frozen=True)
-class Flag:
-    """A condition on a row. Its share of the events is a feature, or whether it holds for the entity."""
+class Flag(_Shared):
+    """A condition on a row. Its share of the events is a feature, or whether it holds for the entity.
+
+    ``share_windows``: the windows over which the share is taken, in days; all and all time if None.
+    """
 
     name: str
     condition: str
+    share_windows: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +86,8 @@ class EventSource:
     entity : the column that names who acted
     noun : what one event is called in a sentence
     key : columns that identify an event; of several versions, the one known last by as_of counts
+    ratios : measures over measures
+    thirds : whether the share of its events in each third of the life seen so far is a feature
     """
 
     name: str
@@ -66,6 +98,8 @@ class EventSource:
     measures: tuple[Measure, ...] = ()
     categories: tuple[Category, ...] = ()
     flags: tuple[Flag, ...] = ()
+    ratios: tuple[Ratio, ...] = ()
+    thirds: bool = False
 
     @property
     def days_table(self) -> str:
@@ -77,8 +111,8 @@ class EventSource:
 class AttributeTable:
     """A table of attributes: one row per entity and landing, with ``day`` and ``known_on``.
 
-    Of several rows of an entity, the one known last by as_of counts. ``noun``, where given, says whose
-    attributes they are, before each of them.
+    Of several rows of an entity, the one known last by as_of counts; with ``by_day``, as a history of states
+    wants it, the one of the latest day. ``noun``, where given, says whose attributes they are.
     """
 
     name: str
@@ -88,17 +122,30 @@ class AttributeTable:
     measures: tuple[Measure, ...] = ()
     categories: tuple[Category, ...] = ()
     flags: tuple[Flag, ...] = ()
+    by_day: bool = False
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """All that is declared of a feature table. Windows in days; ``trends`` compare two in a row."""
+    """All that is declared of a feature table.
+
+    Parameters
+    ----------
+    windows : days
+    trends : windows that are compared with the one before, days
+    velocity : windows between which change per day is told, and the change of that change, days
+    momentum : windows whose rate is compared with that of the whole life, days
+    calendar : whether month, weekday and day of the year of as_of are features
+    """
 
     entity: str
     sources: tuple[EventSource, ...]
     windows: tuple[int, ...] = (7, 30, 90, 180, 365)
     trends: tuple[int, ...] = (30, 90)
     attributes: tuple[AttributeTable, ...] = ()
+    velocity: tuple[int, ...] = ()
+    momentum: tuple[int, ...] = ()
+    calendar: bool = False
 
     @property
     def inputs(self) -> tuple[EventSource | AttributeTable, ...]:
@@ -114,7 +161,9 @@ class FeatureSet:
     @property
     def rings(self) -> list[int]:
         """Upper ends of the age rings, days, ascending; what is older than the last is one more ring."""
-        return sorted({*self.windows, *self.trends, *(2 * window for window in self.trends)})
+        lagged = [times * window for window in self.velocity for times in (1, 2, 3)]
+        compared = [times * window for window in self.trends for times in (1, 2)]
+        return sorted({*self.windows, *compared, *lagged, *self.momentum})
 
 
 def label_of(value: str) -> str:

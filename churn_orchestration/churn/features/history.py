@@ -6,6 +6,7 @@ What it merges is divided by the SQL of one as_of (``rings.final``), so that bot
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -38,6 +39,8 @@ def merged(
     group: np.ndarray,
     as_of: np.ndarray,
     wanted: Mapping[str, tuple[str, Sequence[str]]],
+    ends: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    thirds_of: str | None = None,
 ) -> dict[str, np.ndarray]:
     """The parts of each request (group, as_of), merged over windows that end at its as_of.
 
@@ -46,6 +49,8 @@ def merged(
     group, as_of : int64, one value a request; days since 1970-01-01
     wanted : by part, how it is merged (``sum``, ``min``, ``max`` or ``or``) and the windows: days as text, or
         ``all``; the part ``_active`` counts the rows
+    ends : by column, a part and whether its value of the ``first`` or ``last`` row is wanted
+    thirds_of : a part to sum, as ``_third1`` to ``_third3``, over the thirds of the days since the first row
 
     Returns
     -------
@@ -68,6 +73,11 @@ def merged(
             continue
         over = _sums if how == "sum" else partial(_extremes, how)
         found |= {f"{name}_{window}": values for window, values in over(days.parts[name], place, windows)}
+    for name, (part, end) in ends.items():
+        row = place.first[ALL] if end == "first" else place.last - 1
+        found[name] = np.where(place.last > place.first[ALL], np.append(days.parts[part], 0)[row], 0)
+    if thirds_of:
+        found |= _thirds(days, place, group, as_of, thirds_of)
     return found
 
 
@@ -124,6 +134,21 @@ def _rhythm(days: Days, place: _Places, as_of: np.ndarray) -> dict[str, np.ndarr
         "_gap_sum": oldest - youngest,
         "_gap_squares": squares[last] - squares[begun],
     }
+
+
+def _thirds(
+    days: Days, place: _Places, group: np.ndarray, as_of: np.ndarray, part: str
+) -> dict[str, np.ndarray]:
+    """Third k, from 0, holds the days of which 3 x (day - first) // (as_of - first + 1) is k."""
+    begun = np.append(days.day, 0)[place.first[ALL]]
+    life = as_of - begun + 1
+    span = max(int(days.day.max(initial=0)), int(as_of.max(initial=0))) + 2
+    key = days.group * span + days.day
+    cuts = [place.first[ALL]]
+    cuts += [np.searchsorted(key, group * span + begun + -(-k * life // 3)) for k in (1, 2)]
+    cuts = [np.clip(cut, place.first[ALL], place.last) for cut in (*cuts, place.last)]
+    total = np.concatenate([[0], np.cumsum(days.parts[part])])
+    return {f"_third{k}": total[cuts[k]] - total[cuts[k - 1]] for k in (1, 2, 3)}
 
 
 def _sums(values: np.ndarray, place: _Places, windows: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:

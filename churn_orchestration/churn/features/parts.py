@@ -51,6 +51,17 @@ def parts(source: EventSource) -> list[Part]:
     return [counted, *_of_measures(source), *_of_categories(source), *_of_flags(source)]
 
 
+def ends(source: EventSource) -> dict[str, tuple[str, str]]:
+    """The parts of the first and the last active day that slopes read: by name, the part and which end."""
+    return {
+        f"{m.name}_{end}_{part}": (f"{m.name}_{part}", end)
+        for m in source.measures
+        if m.slope
+        for end in ("first", "last")
+        for part in ("sum", "filled")
+    }
+
+
 def _of_measures(source: EventSource) -> Iterator[Part]:
     for m in source.measures:
         exact, unit = scaled(m), f"{m.unit or m.column} x {10**m.decimals}"

@@ -11,8 +11,13 @@ from dataclasses import dataclass
 
 from churn_orchestration.churn.features.catalogue import catalogue, spans_of
 from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
-from churn_orchestration.churn.features.parts import HIGH, LOW, SUM, VALUES, Part, parts, scaled
+from churn_orchestration.churn.features.parts import HIGH, LOW, SUM, VALUES, Part, ends, parts, scaled
 from churn_orchestration.churn.features.seen import date, latest, read_from, text, visible_parts
+
+RHYTHM = ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")
+"""Of a merged row: days since the last and first active day; number, sum and squares of the gaps between."""
+THIRDS = ("_third1", "_third2", "_third3")
+"""Of a merged row: events in each third of the life seen so far."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def final(declared: FeatureSet, as_of: str, shared: str) -> str:
     """
     rows = [f"_s{n}" for n in range(len(declared.sources))]
     rows += [f"_a{n}" for n in range(len(declared.attributes))]
-    columns = ",\n  ".join(f"{feature.sql} as {feature.name}" for feature in catalogue(declared))
+    columns = ",\n  ".join(f"{f.sql.replace('$as_of', as_of)} as {f.name}" for f in catalogue(declared))
     entities, joins = rows[0], ""
     if len(rows) > 1:
         entities = "(" + " union ".join(f"select {shared} from {row}" for row in rows) + ")"
@@ -80,14 +85,19 @@ def _source_ctes(
     yield f"""{name}_rings as materialized (
 select _entity, cast({ring} as tinyint) as _ring, count(*) as _active, {merged}
 from {name}_days group by _entity, _ring)"""
-    yield f"{name}_lives as ({_lives(f'{name}_rhythm', as_of, bool(checkpoints))})"
+    yield f"{name}_lives as ({_lives(source, f'{name}_rhythm', as_of, bool(checkpoints))})"
     joined = " ".join(
         f"left join (from {name}_rings where _ring = {number}) as r{number} using (_entity)"
         for number in range(len(rings) + 1)
     )
     if checkpoints:
         joined += f" left join {name}_days_before as before using (_entity)"
-    columns = [f"e.{rhythm}" for rhythm in ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")]
+    if source.thirds:
+        yield from _days_seen(declared, source, f"{name}_whole", as_of, None)
+        yield f"{name}_thirds as ({_thirds(name)})"
+        joined += f" left join {name}_thirds using (_entity)"
+    columns = [f"e.{column}" for column in (*RHYTHM, *ends(source))]
+    columns += THIRDS if source.thirds else []
     for window in (*map(str, rings), ALL):
         last = len(rings) if window == ALL else rings.index(int(window))
         tables = [f"r{number}" for number in range(last + 1)]
@@ -129,26 +139,48 @@ where day <= {through} and known_on > {date(checkpoint.known_by)} and known_on <
 union all select * from ({found} and day <= {through}) semi join {name}_void using (_entity))"""
 
 
-def _lives(days: str, as_of: dt.date, has_checkpoint: bool) -> str:
-    """SQL: when each entity was active: days since last and first, and the gaps between active days."""
+def _thirds(name: str) -> str:
+    """SQL: the events in each third of the days from the first to as_of."""
+    third = "((_oldest - _age) * 3) // (_oldest + 1)"
+    counts = ", ".join(
+        f"cast(coalesce(sum(events) filter (_third = {number}), 0) as bigint) as {column}"
+        for number, column in enumerate(THIRDS)
+    )
+    return f"""
+select _entity, {counts}
+from (select _entity, events, {third} as _third from {name}_whole join {name}_lives using (_entity))
+group by _entity"""
+
+
+def _lives(source: EventSource, days: str, as_of: dt.date, has_checkpoint: bool) -> str:
+    """SQL: when each entity was active: days since last and first, the gaps, and what the ends hold."""
+    far = {"first": "max", "last": "min"}
+    held = "".join(f", arg_{far[end]}({part}, _age) as {name}" for name, (part, end) in ends(source).items())
+    kept = "".join(f", {name}" for name in ends(source))
     lives = f"""
-select _entity, _youngest, _oldest, _count, {_squares("_ages")} as _squares
+select _entity, _youngest, _oldest, _count, {_squares("_ages")} as _squares{kept}
 from (select _entity, min(_age) as _youngest, max(_age) as _oldest, count(*) as _count,
-    list_sort(list(cast(_age as double))) as _ages
+    list_sort(list(cast(_age as double))) as _ages{held}
   from {days} group by _entity)"""
     if has_checkpoint:
         # Every entity by a union, and not by a full join: whether a column may hold nulls shows in the bytes.
         between = f"({date(as_of)} - _last_day - _oldest)"
+        order = {"first": ("before", "lives"), "last": ("lives", "before")}
+        kept = "".join(
+            f", coalesce({', '.join(f'{table}.{name}' for table in order[end])}) as {name}"
+            for name, (_, end) in ends(source).items()
+        )
         lives = f"""
 select _entity, coalesce(_youngest, {date(as_of)} - _last_day) as _youngest,
   coalesce({date(as_of)} - _first_day, _oldest) as _oldest,
   coalesce(_count, 0) + coalesce(_active, 0) as _count,
-  coalesce(_squares, 0) + coalesce(_gap_squares, 0) + coalesce({between} * {between}, 0) as _squares
+  coalesce(_squares, 0) + coalesce(_gap_squares, 0) + coalesce({between} * {between}, 0) as _squares{kept}
 from (select _entity from {days} union select _entity from {days}_before)
-left join ({lives}) using (_entity) left join {days}_before using (_entity)"""
+left join ({lives}) as lives using (_entity) left join {days}_before as before using (_entity)"""
+        kept = "".join(f", {name}" for name in ends(source))
     return (
         "select _entity, _youngest, _oldest, _count - 1 as _gaps, _oldest - _youngest as _gap_sum, "
-        f"cast(_squares as bigint) as _gap_squares from ({lives})"
+        f"cast(_squares as bigint) as _gap_squares{kept} from ({lives})"
     )
 
 
@@ -203,10 +235,13 @@ group by 1 order by 1"""
 
 def rhythm_until(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
     """SQL: the rows of the checkpoint ``rhythm``: active days, their first and last, squared gaps."""
+    far = {"first": "min", "last": "max"}
+    held = "".join(f", arg_{far[end]}({part}, day) as {name}" for name, (part, end) in ends(source).items())
+    kept = "".join(f", {name}" for name in ends(source))
     return f"""
-select {declared.entity}, _active, _first_day, _last_day, {_squares("_days")} as _gap_squares
+select {declared.entity}, _active, _first_day, _last_day, {_squares("_days")} as _gap_squares{kept}
 from (select {declared.entity}, count(*) as _active, min(day) as _first_day, max(day) as _last_day,
-    list_sort(list(cast(day - date '1970-01-01' as double))) as _days
+    list_sort(list(cast(day - date '1970-01-01' as double))) as _days{held}
   from {source.days_table}
   where {visible_parts(known_by)} and events > 0 and day <= {date(through)} group by 1)
 order by 1"""
@@ -223,7 +258,7 @@ def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
     listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
     return f"""
 select {table.entity} as _entity, {listed}
-from ({latest(table.table, table.entity, read_from(table), as_of)})"""
+from ({latest(table.table, table.entity, read_from(table), as_of, table.by_day)})"""
 
 
 def _merge(part: Part) -> str:

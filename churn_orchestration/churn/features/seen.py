@@ -51,14 +51,15 @@ def visible_parts(as_of: dt.date) -> str:
     return f"day <= {until} and known_on <= {until} and superseded_on > {until}"
 
 
-def latest(table: str, entity: str, used: Iterable[str], as_of: dt.date) -> str:
+def latest(table: str, entity: str, used: Iterable[str], as_of: dt.date, by_day: bool = False) -> str:
     """SQL: of each entity, the row of a table that was known last by ``as_of``, inclusive.
 
-    ``used`` are the expressions that are read from that row: where two rows are equally late, they decide, so
-    that the order in which rows are stored never does.
+    ``by_day``: the row of the latest day instead, of those known by then. ``used`` are the expressions that
+    are read from that row: of two rows equally late they decide, so that the order of storage never does.
     """
     until = date(as_of)
-    order = ", ".join(["known_on desc", "day desc", "_partition desc", *(f"({sql})" for sql in used)])
+    clocks = ["day desc", "known_on desc"] if by_day else ["known_on desc", "day desc"]
+    order = ", ".join([*clocks, "_partition desc", *(f"({sql})" for sql in used)])
     return (
         f"select * from {table} where known_on <= {until} and day <= {until} and {entity} is not null "
         f"qualify row_number() over (partition by {entity} order by {order}) = 1"

@@ -1,0 +1,150 @@
+"""Features derived from the merged rows: dynamics, concentration, ratios, thirds of a life, the calendar."""
+
+from collections.abc import Iterator
+
+from churn_orchestration.churn.features.declared import ALL, Category, EventSource, FeatureSet, label_of
+from churn_orchestration.churn.features.feature import Feature
+
+
+def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
+    """Velocity, acceleration and momentum of the events and of every measure; slopes; regularity."""
+    name, plural = source.name, f"{source.noun}s"
+    summed = [("count", plural, "events", "count", 1)]
+    summed += [(f"{m.name}_sum", m.name, f"{m.name}_sum", m.unit, 10**m.decimals) for m in source.measures]
+    for words, told, part, unit, scale in summed:
+        for window in declared.velocity:
+            now, middle, old = (f"coalesce({row}.{part}_{times * window}, 0)" for times in (1, 2, 3))
+            per_day = f"{window * scale}::double"
+            yield Feature(
+                f"{name}_{words}_velocity_{window}d", f"cast(2 * {now} - {middle} as double) / {per_day}",
+                name, "velocity", f"({told} - {told} before) / {window}, windows of {window} days",
+                f"{unit} a day", f"{told} change by {{value:+.2f}} a day from {window} days to the next", "",
+                window=f"{window}d",
+            )  # fmt: skip
+            yield Feature(
+                f"{name}_{words}_acceleration_{window}d",
+                f"cast(3 * {now} - 3 * {middle} + {old} as double) / {per_day}", name, "velocity",
+                f"velocity - velocity before, windows of {window} days", f"{unit} a day",
+                f"the change of {told} itself changes by {{value:+.2f}} a day over {window} days", "",
+                window=f"{window}d",
+            )  # fmt: skip
+        for window in declared.momentum:
+            rate = f"cast(coalesce({row}.{part}_{window}, 0) as double) / {window}"
+            life = f"cast({row}.{part}_{ALL} as double) / ({row}._oldest + 1)"
+            nothing = f"no {told} so far"
+            yield Feature(
+                f"{name}_{words}_momentum_{window}d", f"{rate} / nullif({life}, 0)", name, "momentum",
+                f"{told} a day in {window} days / {told} a day since the first {source.noun}", "ratio",
+                f"{told} of {window} days at {{value:.1f}} times the usual rate", nothing, nothing,
+                f"{window}d",
+            )  # fmt: skip
+    if declared.velocity or declared.momentum:
+        n, total, squares = (f"{row}.{part}" for part in ("_gaps", "_gap_sum", "_gap_squares"))
+        spread = (
+            f"sqrt(cast({n} * {squares} - {total} * {total} as double) / nullif({n} * ({n} - 1), 0)::double)"
+        )
+        few = f"fewer than three days with {plural} so far"
+        yield Feature(
+            f"{name}_regularity_all", f"{spread} / nullif(cast({total} as double) / nullif({n}, 0), 0)",
+            name, "rhythm",
+            "standard deviation of the gaps / mean gap", "ratio; 0 is a clockwork, 1 is chance",
+            f"gaps between {plural} vary by {{value:.1f}} times their mean", few, few, ALL,
+        )  # fmt: skip
+    for m in source.measures:
+        if m.slope:
+            last, first = (
+                f"cast({row}.{m.name}_{end}_sum as double) / nullif({row}.{m.name}_{end}_filled, 0)"
+                for end in ("last", "first")
+            )
+            few = f"{m.name} on fewer than two days so far"
+            yield Feature(
+                f"{name}_{m.name}_slope_all",
+                f"({last} - {first}) / nullif({row}._gap_sum, 0) / {10**m.decimals}::double", name, "slope",
+                f"(mean {m.column} of the last day - of the first) / days between", f"{m.unit} a day",
+                f"{m.name} changed by {{value:+.2f}} a day from the first {source.noun} to the last",
+                few, few, ALL,
+            )  # fmt: skip
+
+
+def concentration(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
+    """How the events spread over the declared values of a category."""
+    for category in source.categories:
+        if category.concentration:
+            for window in (*map(str, declared.windows), ALL):
+                if category.is_shared(window):
+                    yield from _concentrated(source, category, row, window)
+
+
+def _concentrated(source: EventSource, category: Category, row: str, window: str) -> Iterator[Feature]:
+    n = f"{row}.events_{window}"
+    hits = [f"{row}.{category.name}_is_{label_of(value)}_{window}" for value in category.values]
+    others = f"({n} - {' - '.join(hits)})"
+    shares = [f"(cast({hit} as double) / nullif({n}, 0))" for hit in (*hits, others)]
+    when = "so far" if window == ALL else f"in the last {window} days"
+    nothing = f"no {source.noun} {when}"
+    spread = f"{source.noun}s over {category.name} {when}"
+    surprise = [f"coalesce({share} * ln(nullif({share}, 0)), 0)" for share in shares]
+    for words, sql, formula, unit, phrase in (
+        (
+            "top_share", f"greatest({', '.join(shares)})", "largest share of a value", "share",
+            f"{{value:.0%}} of {spread} are of one",
+        ),
+        (
+            "hhi", " + ".join(f"{share} * {share}" for share in shares), "sum of squared shares",
+            "1: all of one", f"concentration of {spread} {{value:.2f}} (1: all of one)",
+        ),
+        (
+            "entropy", f"case when {n} > 0 then -({' + '.join(surprise)}) end", "-sum of share x ln(share)",
+            "nats; 0: all of one", f"variety of {spread} {{value:.2f}} (0: all of one)",
+        ),
+    ):  # fmt: skip
+        suffix = ALL if window == ALL else f"{window}d"
+        yield Feature(
+            f"{source.name}_{category.name}_{words}_{suffix}", sql, source.name, "variety",
+            f"{formula} of {category.column}", unit, phrase, nothing, nothing, suffix,
+        )  # fmt: skip
+
+
+def ratios(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
+    """The declared ratios of summed measures."""
+    measures = {m.name: m for m in source.measures}
+    for ratio in source.ratios:
+        top, bottom = measures[ratio.top], measures[ratio.bottom]
+        for window in (*map(str, declared.windows), ALL):
+            upper, lower = (f"cast({row}.{m.name}_sum_{window} as double)" for m in (top, bottom))
+            scale = f"({10**bottom.decimals}::double / {10**top.decimals}::double)"
+            suffix, when = (ALL, "so far") if window == ALL else (f"{window}d", f"in the last {window} days")
+            none = f"no {bottom.name} {when}"
+            yield Feature(
+                f"{source.name}_{ratio.name}_{suffix}", f"{upper} / nullif({lower}, 0) * {scale}",
+                source.name, "ratio", f"sum of {top.column} / sum of {bottom.column}", "ratio",
+                f"{ratio.name.replace('_', ' ')} of {{value:.2f}} {when}", none, none, suffix,
+            )  # fmt: skip
+
+
+def thirds(source: EventSource, row: str) -> Iterator[Feature]:
+    """The share of the events in each third of the life seen so far, from the first event to as_of."""
+    if source.thirds:
+        for third, words in enumerate(("first", "middle", "last"), 1):
+            yield Feature(
+                f"{source.name}_{words}_third_share_all",
+                f"cast({row}._third{third} as double) / nullif({row}.events_{ALL}, 0)", source.name,
+                "lifecycle",
+                f"share of rows in the {words} third of the days from the first to as_of", "share",
+                f"{{value:.0%}} of {source.noun}s in the {words} third of the time since the first",
+                f"no {source.noun} so far", f"no {source.noun} so far", ALL,
+            )  # fmt: skip
+
+
+def of_the_day(declared: FeatureSet) -> Iterator[Feature]:
+    """What the calendar says of as_of; the same for everybody."""
+    if declared.calendar:
+        for name, sql, unit in (
+            ("month", "month($as_of)", "1 to 12"), ("weekday", "isodow($as_of)", "1: Monday, to 7"),
+            ("day_of_year", "dayofyear($as_of)", "1 to 366"),
+        ):  # fmt: skip
+            told = name.replace("_", " ")
+            yield Feature(
+                f"calendar_{name}", f"cast({sql} as bigint)", "calendar", "calendar", f"{told} of as_of",
+                unit, f"{told} {{value:.0f}}", "",
+            )  # fmt: skip

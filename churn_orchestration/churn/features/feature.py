@@ -1,0 +1,25 @@
+"""What a feature is: its SQL, and how a person reads it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column: its SQL over a source's merged row (see ``rings``), and how a person reads it.
+
+    In the SQL ``$as_of`` stands for the day. ``family`` groups features that say nearly the same; ``phrase``
+    is a format string of one ``value``, ``null_phrase`` what is said where it is null, ``zero_phrase`` where
+    it is 0 (the phrase itself if empty).
+    """
+
+    name: str
+    sql: str = field(repr=False)
+    source: str
+    family: str
+    formula: str
+    unit: str
+    phrase: str
+    null_phrase: str
+    null_means: str = "never null"
+    window: str = ""
+    zero_phrase: str = ""

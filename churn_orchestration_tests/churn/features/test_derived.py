@@ -1,0 +1,195 @@
+"""Dynamics, concentration, ratios, thirds, the calendar, against a slow oracle written from the catalogue."""
+
+import datetime as dt
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import duckdb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.declared import (
+    AttributeTable,
+    Category,
+    EventSource,
+    FeatureSet,
+    Flag,
+    Measure,
+    Ratio,
+)
+from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration_tests.conftest import examples
+from churn_orchestration_tests.daily_parts import make_parts
+
+AS_OF = dt.date(2024, 6, 30)
+DECLARED = FeatureSet(
+    "customer_id",
+    (
+        EventSource(
+            "orders", "silver.orders", "customer_id", "order",
+            measures=(
+                Measure("amount", "amount_usd", "usd", 2, slope=True), Measure("discount", "discount_usd"),
+            ),
+            categories=(Category("channel", "channel", ("web", "store"), True, (30,), concentration=True),),
+            flags=(Flag("weekend", "isodow(day) > 5", (30,)),),
+            ratios=(Ratio("discount_rate", "discount", "amount"),),
+            thirds=True,
+        ),
+    ),
+    windows=(30,), trends=(), velocity=(10,), momentum=(30,), calendar=True,
+)  # fmt: skip
+
+
+class Order(NamedTuple):
+    customer_id: str
+    day: dt.date
+    amount_usd: Decimal | None
+    discount_usd: Decimal | None
+    channel: str | None
+
+
+def ago(days: int) -> dt.date:
+    return AS_OF - dt.timedelta(days=days)
+
+
+def store(db: duckdb.DuckDBPyConnection, orders: list[Order], known_later: int = 0) -> None:
+    db.execute("""create schema if not exists silver;
+        create or replace table silver.orders (customer_id varchar, day date, known_on date, _partition date,
+          amount_usd decimal(18, 2), discount_usd decimal(18, 4), channel varchar)""")
+    for who, day, *rest in orders:
+        known = day + dt.timedelta(days=known_later)
+        db.execute("insert into silver.orders values (?, ?, ?, ?, ?, ?, ?)", [who, day, known, known, *rest])
+
+
+def engine(orders: list[Order], declared: FeatureSet = DECLARED) -> dict[str, dict[str, Any]]:
+    with duckdb.connect() as db:
+        store(db, orders)
+        make_parts(db, declared)
+        found = db.execute(features_at(declared, AS_OF))
+        names = [column[0] for column in found.description]
+        return {row[0]: dict(zip(names[2:], row[2:], strict=True)) for row in found.fetchall()}
+
+
+def oracle(rows: list[Order]) -> Iterator[tuple[str, Any]]:
+    """The features of one customer that ``derived`` makes."""
+    ages = [(AS_OF - row.day).days for row in rows]
+    oldest = max(ages)
+    summed = {"count": [Fraction(1)] * len(rows)}
+    for name in ("amount", "discount"):
+        summed[f"{name}_sum"] = [Fraction(getattr(row, f"{name}_usd") or 0) for row in rows]
+    for words, weights in summed.items():
+        aged = list(zip(weights, ages, strict=True))
+        n = [sum(w for w, age in aged if 10 * k <= age < 10 * (k + 1)) for k in range(3)]
+        yield f"orders_{words}_velocity_10d", float((n[0] - n[1]) / 10)
+        yield f"orders_{words}_acceleration_10d", float((n[0] - 2 * n[1] + n[2]) / 10)
+        now, life = sum(w for w, age in aged if age < 30), sum(weights)
+        yield (
+            f"orders_{words}_momentum_30d",
+            float(Fraction(now, 30) / (life / (oldest + 1))) if life else None,
+        )
+    days = sorted({row.day for row in rows})
+    gaps = [(b - a).days for a, b in zip(days, days[1:], strict=False)]
+    yield "orders_regularity_all", _deviation(gaps) / (sum(gaps) / len(gaps)) if len(gaps) > 1 else None
+    means = [_mean([row.amount_usd for row in rows if row.day == day]) for day in (days[0], days[-1])]
+    known = gaps and None not in means
+    yield "orders_amount_slope_all", float((means[1] - means[0]) / sum(gaps)) if known else None
+    inside = [row for row, age in zip(rows, ages, strict=True) if age < 30]
+    shares = [
+        Fraction(sum(kind(row.channel) for row in inside), len(inside))
+        for kind in (lambda c: c == "web", lambda c: c == "store", lambda c: c not in ("web", "store"))
+        if inside
+    ]
+    yield "orders_channel_top_share_30d", float(max(shares)) if inside else None
+    yield "orders_channel_hhi_30d", float(sum(share * share for share in shares)) if inside else None
+    yield "orders_channel_entropy_30d", -sum(s * math.log(s) for s in shares if s) if inside else None
+    for suffix, chosen in (("30d", inside), ("all", rows)):
+        top = sum((Fraction(row.discount_usd or 0) for row in chosen), Fraction(0))
+        bottom = sum((Fraction(row.amount_usd or 0) for row in chosen), Fraction(0))
+        yield f"orders_discount_rate_{suffix}", float(top / bottom) if bottom else None
+    for third, words in enumerate(("first", "middle", "last")):
+        hits = [((oldest - age) * 3) // (oldest + 1) == third for age in ages]
+        yield f"orders_{words}_third_share_all", sum(hits) / len(hits)
+    yield from {"calendar_month": 6, "calendar_weekday": 7, "calendar_day_of_year": 182}.items()
+
+
+def _mean(values: list[Decimal | None]) -> Fraction | None:
+    filled = [Fraction(value) for value in values if value is not None]
+    return sum(filled, Fraction(0)) / len(filled) if filled else None
+
+
+def _deviation(values: list[int]) -> float:
+    mean = Fraction(sum(values), len(values))
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+_MONEY = st.one_of(st.none(), st.decimals(-500, 500, places=2))
+_ORDERS = st.lists(
+    st.builds(
+        Order,
+        st.sampled_from(["ann", "bob", "cem"]),
+        st.one_of(st.sampled_from([0, 9, 10, 19, 20, 29, 30]), st.integers(0, 90)).map(ago),
+        _MONEY,
+        _MONEY,
+        st.sampled_from(["web", "store", "app", None]),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=examples(40), deadline=None, derandomize=True)
+@given(_ORDERS)
+def test_every_derived_feature_equals_the_slow_oracle(orders: list[Order]) -> None:
+    found = engine(orders)
+    assert set(found) == {row.customer_id for row in orders}
+    for who, features in found.items():
+        for name, wanted in oracle([row for row in orders if row.customer_id == who]):
+            got = features[name]
+            assert (got is None) == (wanted is None), (who, name, got, wanted)
+            # Squared shares and logarithms are rounded term by term, so their sums differ in the last bits.
+            assert got is None or math.isclose(got, wanted, rel_tol=1e-9, abs_tol=1e-12), (
+                who,
+                name,
+                got,
+                wanted,
+            )
+
+
+def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_be_null() -> None:
+    ann = Order("ann", ago(50), None, None, None)
+    features, wanted = engine([ann])["ann"], dict(oracle([ann]))
+    families = {"velocity", "momentum", "slope", "lifecycle", "calendar", "ratio"}
+    derived = {f.name for f in catalogue(DECLARED) if f.family in families}
+    derived |= {f"orders_channel_{words}_30d" for words in ("top_share", "hhi", "entropy")}
+    assert set(wanted) == derived | {"orders_regularity_all"}
+    never = {f.name for f in catalogue(DECLARED) if f.null_means == "never null"}
+    assert all(features[name] is not None for name in never)
+    assert features["orders_amount_slope_all"] is None
+
+
+def test_what_happens_at_a_steady_rate_has_no_velocity_and_a_momentum_of_one() -> None:
+    found = engine([Order("ann", ago(days), Decimal(5), None, "web") for days in range(60)])["ann"]
+    assert (found["orders_count_velocity_10d"], found["orders_count_acceleration_10d"]) == (0, 0)
+    assert (found["orders_count_momentum_30d"], found["orders_amount_slope_all"]) == (1, 0)
+    assert found["orders_regularity_all"] == 0
+    assert found["orders_middle_third_share_all"] == 1 / 3
+
+
+def test_of_a_history_of_states_the_latest_day_counts_else_the_latest_landing() -> None:
+    def plan_of_ann(by_day: bool) -> dict[str, Any]:
+        plans = AttributeTable(
+            "plans", "silver.plans", "customer_id", flags=(Flag("paid", "plan = 'paid'"),), by_day=by_day
+        )
+        declared = FeatureSet("customer_id", (), attributes=(plans,))
+        with duckdb.connect() as db:
+            db.execute("""create schema silver; create table silver.plans as from (values
+                ('ann', 'paid', date '2024-06-20', date '2024-06-20', date '2024-06-20'),
+                ('ann', 'free', date '2024-06-01', date '2024-06-25', date '2024-06-25'))
+                as t(customer_id, plan, day, known_on, _partition)""")
+            return db.execute(features_at(declared, AS_OF)).df().iloc[0].to_dict()
+
+    assert plan_of_ann(by_day=True)["plans_paid"] == 1
+    assert plan_of_ann(by_day=False)["plans_paid"] == 0

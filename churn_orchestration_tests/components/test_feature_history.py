@@ -1,0 +1,109 @@
+"""Many as_ofs in one pass give, row by row and bit by bit, what one statement each gives."""
+
+import datetime as dt
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from churn_orchestration.churn.features.declared import (
+    AttributeTable,
+    Category,
+    EventSource,
+    FeatureSet,
+    Flag,
+    Measure,
+    Ratio,
+)
+from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration.components import feature_history
+from churn_orchestration.components.feature_history import features_of
+from churn_orchestration.warehouse import Tables, Warehouse
+from churn_orchestration_tests.conftest import JAN, examples
+from churn_orchestration_tests.daily_parts import make_parts
+
+ORDERS = EventSource(
+    "orders", "silver.orders", "customer_id", "order", ("order_id",),
+    (Measure("amount", "amount_usd", "usd", 2, slope=True), Measure("huge", "huge", "", 0)),
+    (Category("channel", "channel", ("web", "store"), True, concentration=True), Category("item", "item")),
+    (Flag("late", "known_on > day", (7,)),), (Ratio("huge_per_usd", "huge", "amount"),), thirds=True,
+)  # fmt: skip
+VISITS = EventSource(
+    "visits", "silver.orders", "visitor", "visit", measures=(Measure("amount", "amount_usd"),)
+)
+PLANS = AttributeTable("plans", "silver.plans", "customer_id", measures=(Measure("price", "price"),))
+ONE = FeatureSet("customer_id", (ORDERS,), (3, 7), (3,), velocity=(2,), momentum=(7,), calendar=True)
+ALL_KINDS = FeatureSet("customer_id", (ORDERS, VISITS), (3, 7), (3,), (PLANS,), calendar=True)
+AS_OFS = [JAN[6], JAN[9], JAN[10], JAN[16], JAN[21]]
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[Tables]:
+    with Warehouse.of(tmp_path).open() as opened:
+        opened.db.execute(
+            "create table silver.orders (order_id varchar, customer_id varchar, visitor varchar, day date, "
+            "known_on date, _partition date, amount_usd decimal(18, 2), huge bigint, channel varchar, "
+            "item varchar); create table silver.plans "
+            "(customer_id varchar, day date, known_on date, _partition date, price bigint);"
+            f"insert into silver.plans select 'c' || n, date '{JAN[8]}', date '{JAN[8]}', date '{JAN[8]}', n "
+            "from range(4) as t(n)"
+        )
+        yield opened
+
+
+@st.composite
+def _orders(draw: st.DrawFn) -> list[list[object]]:
+    found: list[list[object]] = []
+    for _ in range(draw(st.integers(0, 40))):
+        day = draw(st.integers(0, 20))
+        known = JAN[day + draw(st.sampled_from([0, 0, 0, 1, 4, 9]))]
+        who = [draw(st.sampled_from(["c1", "c2", "c3", "", "é", None])) for _ in range(2)]
+        found.append(
+            [
+                draw(st.sampled_from([f"o{n}" for n in range(20)])), *who, JAN[day], known, known,
+                draw(st.sampled_from([Decimal("-1.50"), Decimal("0.01"), Decimal(99), None])),
+                draw(st.sampled_from([0, -3, 10**15, -(10**15), None])),
+                draw(st.sampled_from(["web", "store", "app", None])), draw(st.sampled_from(["a", "b", None])),
+            ]
+        )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("most_rows", [4_000_000, 3], ids=["at once", "by range"])
+@pytest.mark.parametrize("declared", [ONE, ALL_KINDS], ids=["one source", "two sources and attributes"])
+def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
+    tables: Tables, declared: FeatureSet, most_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_history, "MOST_ROWS", most_rows)
+
+    @settings(
+        max_examples=examples(12),
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(_orders())
+    def check(orders: list[list[object]]) -> None:
+        tables.db.execute("delete from silver.orders")
+        if orders:
+            tables.insert("silver.orders", orders)
+        make_parts(tables.db, declared, dt.date(2024, 1, 1))
+        with features_of(tables, declared, AS_OFS, tmp_path / "history") as features:
+            for as_of in AS_OFS:
+                together = tables.db.sql(f"from {features(as_of)} order by customer_id").to_arrow_table()
+                alone = tables.db.sql(features_at(declared, as_of)).to_arrow_table()
+                assert together.schema == alone.schema
+                assert together.equals(alone), as_of
+
+    check()
+
+
+def test_the_pass_leaves_nothing_behind(tables: Tables, tmp_path: Path) -> None:
+    make_parts(tables.db, ALL_KINDS)
+    with features_of(tables, ALL_KINDS, AS_OFS, tmp_path / "history") as features:
+        assert tables.rows(f"select count(*) from {features(JAN[9])}") == [(4,)]  # those with a plan
+    assert not (tmp_path / "history").exists()
+    assert tables.rows("select table_name from duckdb_tables() where temporary") == []
