@@ -86,7 +86,9 @@ def questions_of(business: Business) -> dict[str, AskedQuestion]:
     tree = component_tree(business)
     features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
     return {
-        question.name: question.asked(features[question.features], str(business.folder))
+        question.name: question.asked(
+            features[question.features], str(business.folder), business.settings.timezone
+        )
         for question in tree.get_all_components(of_type=ChurnModel)
     }
 

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
@@ -23,6 +23,8 @@ from churn_orchestration.components.shown import feature_columns, keys, look
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 _NAME = r"^[a-z][a-z0-9_]*$"
+MOST_CLOSED = 62
+"""Values of a closed category: a bit each of a 64-bit mask, one for all others, one for the sign."""
 
 
 class MeasureSpec(dg.Model, dg.Resolvable):
@@ -32,6 +34,7 @@ class MeasureSpec(dg.Model, dg.Resolvable):
     column: str = Field(description="the column that holds it")
     unit: str = Field("", description="shown beside it, e.g. usd")
     decimals: int = Field(4, ge=0, le=9, description="decimals kept, exactly")
+    slope: bool = Field(False, description="events: how it changed from the first active day to the last")
 
 
 class CategorySpec(dg.Model, dg.Resolvable):
@@ -42,6 +45,50 @@ class CategorySpec(dg.Model, dg.Resolvable):
     values: list[str] = Field(
         [], description="each is a feature: its share of the events, or whether it is the entity's"
     )
+    closed: bool = Field(
+        False, description="events: `values` are all there are, at most 62; quicker, and others count as one"
+    )
+    share_windows: list[int] | None = Field(
+        None, description="events: windows over which shares are taken; all, and all time, if not given"
+    )
+    concentration: bool = Field(
+        False, description="events: top share, Herfindahl index and entropy over the values"
+    )
+
+    @model_validator(mode="after")
+    def _values_where_needed(self) -> "CategorySpec":
+        if (self.closed or self.concentration) and not self.values:
+            raise ValueError(f"category {self.name}: `closed` and `concentration` need `values`")
+        if self.closed and len(self.values) > MOST_CLOSED:
+            raise ValueError(
+                f"category {self.name}: {len(self.values)} values are too many for `closed`, which takes "
+                f"{MOST_CLOSED}: take it out"
+            )
+        return self
+
+
+class RatioSpec(dg.Model, dg.Resolvable):
+    """The sum of one measure over the sum of another, in every window."""
+
+    name: str = Field(pattern=_NAME, description="its name in the features, e.g. discount_rate")
+    top: str = Field(description="name of a measure")
+    bottom: str = Field(description="name of a measure")
+
+
+class CadenceSpec(dg.Model, dg.Resolvable):
+    """When in the week, and in the day, the events happen."""
+
+    time: str | None = Field(None, description="a timestamp column (UTC): shares of night, morning, ... too")
+    windows: list[int] = Field([365], description="windows over which the shares are taken, days")
+
+    def flags(self, timezone: str) -> dict[str, str]:
+        """The conditions whose shares these are, in the business's zone."""
+        bands = {"weekend": "isodow(day) > 5"}
+        if self.time:
+            hour = f"hour(timezone('{timezone}', timezone('UTC', {self.time})))"
+            for name, first in (("night", 0), ("morning", 6), ("afternoon", 12), ("evening", 18)):
+                bands[name] = f"{hour} between {first} and {first + 5}"
+        return bands
 
 
 class EventSourceSpec(dg.Model, dg.Resolvable):
@@ -57,16 +104,39 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
     flags: dict[str, str] = Field(
         {}, description="name: SQL condition, whose share of the events is a feature"
     )
+    cadence: CadenceSpec | None = Field(None, description="shares of the weekend and of times of the day")
+    ratios: list[RatioSpec] = Field([], description="measures over measures")
+    thirds: bool = Field(False, description="shares of the events in each third of the life seen so far")
 
-    def declared(self, entity: str) -> declarations.EventSource:
+    @model_validator(mode="after")
+    def _ratios_of_measures(self) -> "EventSourceSpec":
+        names = [measure.name for measure in self.measures]
+        for ratio in self.ratios:
+            if unknown := [each for each in (ratio.top, ratio.bottom) if each not in names]:
+                raise ValueError(
+                    f'{self.name}: ratio {ratio.name} names "{unknown[0]}", which is no measure of it '
+                    f"({', '.join(names)})"
+                )
+        return self
+
+    def declared(self, entity: str, timezone: str) -> declarations.EventSource:
         """The same in the words of the engine."""
+        measures, categories, flags = _columns(self)
+        if self.cadence:
+            windows = tuple(self.cadence.windows)
+            bands = self.cadence.flags(timezone).items()
+            flags += tuple(declarations.Flag(name, condition, windows) for name, condition in bands)
         return declarations.EventSource(
             self.name,
             self.table,
             self.entity or entity,
             self.noun,
             tuple(self.key),
-            *_columns(self),
+            measures,
+            categories,
+            flags,
+            tuple(declarations.Ratio(ratio.name, ratio.top, ratio.bottom) for ratio in self.ratios),
+            self.thirds,
         )
 
 
@@ -80,6 +150,11 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     measures: list[MeasureSpec] = Field([], description="numbers, each a feature")
     categories: list[CategorySpec] = Field([], description="categories; each of their values is a feature")
     flags: dict[str, str] = Field({}, description="name: SQL condition, which holds (1) or does not (0)")
+    latest: Literal["landing", "day"] = Field(
+        "landing",
+        description="which row of an entity counts: of the last landing, or, as a history of states wants it, "
+        "of the latest day; of those known by as_of",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> "AttributeTableSpec":
@@ -94,7 +169,7 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     def declared(self, entity: str) -> declarations.AttributeTable:
         """The same in the words of the engine."""
         return declarations.AttributeTable(
-            self.name, self.table, self.entity or entity, self.noun, *_columns(self)
+            self.name, self.table, self.entity or entity, self.noun, *_columns(self), self.latest == "day"
         )
 
 
@@ -104,8 +179,18 @@ def _columns(
     tuple[declarations.Measure, ...], tuple[declarations.Category, ...], tuple[declarations.Flag, ...]
 ]:
     return (
-        tuple(declarations.Measure(m.name, m.column, m.unit, m.decimals) for m in spec.measures),
-        tuple(declarations.Category(c.name, c.column, tuple(c.values)) for c in spec.categories),
+        tuple(declarations.Measure(m.name, m.column, m.unit, m.decimals, m.slope) for m in spec.measures),
+        tuple(
+            declarations.Category(
+                c.name,
+                c.column,
+                tuple(c.values),
+                c.closed,
+                None if c.share_windows is None else tuple(c.share_windows),
+                c.concentration,
+            )
+            for c in spec.categories
+        ),
         tuple(declarations.Flag(name, condition) for name, condition in spec.flags.items()),
     )
 
@@ -135,8 +220,13 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         [7, 30, 90, 180, 365], description="window lengths in days; all time comes with them"
     )
     trends: list[int] = Field([30, 90], description="windows that are compared with the one before")
+    velocity: list[int] = Field(
+        [], description="windows between which change per day is told, and the change of that change"
+    )
+    momentum: list[int] = Field([], description="windows whose rate is compared with that of the whole life")
+    calendar: bool = Field(False, description="month, weekday and day of the year of as_of")
 
-    @field_validator("windows", "trends")
+    @field_validator("windows", "trends", "velocity", "momentum")
     @classmethod
     def _positive(cls, days: list[int]) -> list[int]:
         if wrong := [window for window in days if window <= 0]:
@@ -168,18 +258,23 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             raise ValueError(f"{self.name}: two features are called {twice[0]}")
         return self
 
-    def declared(self) -> declarations.FeatureSet:
-        """The same in the words of the engine."""
-        sources = tuple(source.declared(self.entity) for source in self.sources)
-        attributes = tuple(table.declared(self.entity) for table in self.attributes)
+    def declared(self, timezone: str = "UTC") -> declarations.FeatureSet:
+        """The same in the words of the engine; ``timezone`` is the business's."""
         return declarations.FeatureSet(
-            self.entity, sources, tuple(self.windows), tuple(self.trends), attributes
+            self.entity,
+            tuple(source.declared(self.entity, timezone) for source in self.sources),
+            tuple(self.windows),
+            tuple(self.trends),
+            tuple(table.declared(self.entity) for table in self.attributes),
+            tuple(self.velocity),
+            tuple(self.momentum),
+            self.calendar,
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset gold/x."""
         business = Business.holding(context.path)
-        declared = self.declared()
+        declared = self.declared(business.settings.timezone)
         key = dg.AssetKey(["gold", self.name])
         window = dg.TimeWindowPartitionMapping(
             start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True

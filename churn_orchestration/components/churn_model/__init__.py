@@ -127,7 +127,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             raise BusinessError(
                 f'{place}: {self.name}: no feature table "{self.features}" (there are: {", ".join(tables)})'
             )
-        asked = self.asked(tables[self.features], str(place))
+        asked = self.asked(tables[self.features], str(place), business.settings.timezone)
         assets = [
             snapshot_asset(business, asked),
             model_asset(business, asked),
@@ -135,9 +135,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         ]
         return dg.Definitions(assets=assets)
 
-    def asked(self, table: FeatureTable, place: str) -> AskedQuestion:
+    def asked(self, table: FeatureTable, place: str, timezone: str) -> AskedQuestion:
         """The question in the words of ``churn.labels``. Raises BusinessError for an unknown name."""
-        declared = table.declared()
+        declared = table.declared(timezone)
         sources = {source.name: source for source in declared.sources}
         if self.kind != STATIC and self.activity not in sources:
             raise BusinessError(

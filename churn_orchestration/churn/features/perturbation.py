@@ -1,0 +1,320 @@
+"""The perturbation proof: no row beyond as_of changes a feature of it, tried by changing every such row.
+
+For some entities, all tables at the bottom are copied into a database of their own, in memory, and everything
+up to the features is made there by the same SQL. Then rows beyond as_of (day or known_on after it) are removed,
+altered and added, and everything is made again. What differs reads the future, and is told by name.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import duckdb
+
+from churn_orchestration.churn.features.seen import date
+
+TIME = ("day", "known_on", "_partition")
+_PLACE = ("_file", "_line")
+_PROOF = "proof"
+RULES = {
+    "removed": "it reads rows beyond as_of: a bound on day or known_on is missing",
+    "altered": "it reads rows beyond as_of: a bound on day or known_on is missing",
+    "added after": "it reads days after as_of: bound the window, day <= as_of",
+    "added late": "it reads rows that became known after as_of: add known_on <= as_of",
+    "corrected later": "it reads the last version of a row, status or dimension instead of the one known by "
+    "as_of: add known_on <= as_of, and choose the last of those",
+    "dated ahead": "it reads days after as_of that were known before, such as planned ones: add day <= as_of",
+}
+"""What is done to the rows of a table beyond as_of, and what is likely wrong where a feature changes."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A table at the bottom: with ``day``, ``known_on`` and ``_partition``.
+
+    Parameters
+    ----------
+    key : its declared key; none: nothing identifies a row
+    entity : its column that holds the entity; None where it has none, such as a table of products
+    """
+
+    table: str
+    key: tuple[str, ...] = ()
+    entity: str | None = None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The way from the grounds to the features.
+
+    Parameters
+    ----------
+    build : makes all tables between, anew, in the database in use
+    features : SQL of the feature rows of an as_of; the first column names the entity
+    """
+
+    grounds: tuple[Ground, ...]
+    build: Callable[[duckdb.DuckDBPyConnection], None]
+    features: Callable[[dt.date], str]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A feature that rows beyond as_of change. ``feature`` is ``*`` where an entity comes or goes."""
+
+    feature: str
+    table: str
+    rule: str
+    entities: int
+    example: str
+
+    def __str__(self) -> str:
+        told = "whole rows" if self.feature == "*" else self.feature
+        return (
+            f"{told}: changed by rows of {self.table} beyond as_of ({self.rule}; {self.entities} entities, "
+            f"{self.example}). Most likely {RULES[self.rule]}"
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found: ``leaks``; ``blind``, the tables that no feature reacted to, even before as_of."""
+
+    as_of: dt.date
+    entities: int
+    rows: int
+    leaks: list[Leak] = field(default_factory=list)
+    blind: list[str] = field(default_factory=list)
+    unmoved: list[str] = field(default_factory=list)
+
+
+def prove(
+    db: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    as_of: dt.date,
+    most_entities: int = 200,
+    most_rows: int = 200_000,
+) -> Proof:
+    """Try to change the features of ``as_of`` by rows beyond it.
+
+    Parameters
+    ----------
+    db : the database in use has the grounds; it is in use again afterwards, unchanged
+    most_entities : how many are sampled, by the hash of their name, so that the sample is always the same
+    most_rows : of a ground without the entity, as many rows are copied at most
+
+    Raises
+    ------
+    duckdb.Error : the SQL of the pipeline fails
+    """
+    [(home,)] = db.execute("select current_database()").fetchall()
+    db.execute(f"attach ':memory:' as {_PROOF}")
+    try:
+        trial = _Trial(db, pipeline, as_of, home)
+        trial.copy(most_entities, most_rows)
+        db.execute(f"use {_PROOF}")
+        return trial.run()
+    finally:
+        db.execute(f"use {home}")
+        db.execute(f"detach {_PROOF}")
+
+
+class _Trial:
+    def __init__(self, db: duckdb.DuckDBPyConnection, pipeline: Pipeline, as_of: dt.date, home: str) -> None:
+        self.db, self.pipeline, self.as_of, self.home = db, pipeline, as_of, home
+        self.columns: dict[str, dict[str, str]] = {}
+
+    def rows(self, query: str) -> list[tuple]:
+        return self.db.execute(query).fetchall()
+
+    @property
+    def beyond(self) -> str:
+        return f"(day > {date(self.as_of)} or known_on > {date(self.as_of)})"
+
+    def copy(self, most_entities: int, most_rows: int) -> None:
+        """The sampled rows of every ground, as ``proof.<ground>`` and, kept as they are, ``proof.kept.<n>``."""
+        for schema in ("raw", "bronze", "silver", "gold", "meta", "kept"):
+            self.db.execute(f"create schema if not exists {_PROOF}.{schema}")
+        found = " union ".join(
+            f"select {g.entity} as entity from {self.home}.{g.table} where {g.entity} is not null"
+            for g in self.pipeline.grounds
+            if g.entity
+        )
+        chosen = f"{_PROOF}.kept.entities"
+        self.db.execute(
+            f"create table {chosen} as select entity from ({found or 'select null as entity limit 0'}) "
+            f"order by hash(entity::varchar), entity limit {most_entities}"
+        )
+        for number, ground in enumerate(self.pipeline.grounds):
+            source = f"{self.home}.{ground.table}"
+            rows = f"select t.* from {source} as t"
+            if ground.entity:
+                rows += f" semi join {chosen} as c on t.{ground.entity} = c.entity"
+            else:
+                rows += self.some_of(source, ground, most_rows)
+            self.db.execute(f"create table {_PROOF}.kept.g{number} as {rows} order by all")
+            self.columns[ground.table] = dict(
+                self.rows(f"select column_name, column_type from (describe {_PROOF}.kept.g{number})")
+            )
+
+    def some_of(self, source: str, ground: Ground, most: int) -> str:
+        """SQL condition that keeps about ``most`` rows, always the same; those of a key stay together."""
+        [(there,)] = self.rows(f"select count(*) from {source}")
+        if there <= most:
+            return ""
+        columns = ground.key or tuple(
+            name for (name,) in self.rows(f"select column_name from (describe {source})")
+        )
+        return f" where hash({', '.join(columns)}) % {-(-there // most)} = 0"
+
+    def reset(self) -> None:
+        for number, ground in enumerate(self.pipeline.grounds):
+            self.db.execute(f"create or replace table {ground.table} as from kept.g{number}")
+
+    def make(self, name: str) -> None:
+        """Everything up to the features, which are kept as a table."""
+        self.pipeline.build(self.db)
+        self.db.execute(f"create or replace table kept.{name} as {self.pipeline.features(self.as_of)}")
+
+    def run(self) -> Proof:
+        self.reset()
+        self.make("base")
+        leaks: list[Leak] = []
+        for rules in (("removed",), tuple(rule for rule in RULES if rule != "removed")):
+            self.reset()
+            for ground in self.pipeline.grounds:
+                for rule in rules:
+                    self.apply(ground, rule)
+            self.make("changed")
+            if self.differs():
+                leaks += self.attributed(rules)
+        moved: set[str] = set()
+        blind = []
+        for ground in self.pipeline.grounds:
+            self.reset()
+            self.alter(ground, f"not {self.beyond}")
+            self.make("changed")
+            found = {name for name, *_ in self.differences()}
+            moved |= found
+            if not found and self.rows(f"select 1 from {ground.table} where not {self.beyond} limit 1"):
+                blind.append(ground.table)
+        features = [name for name in self.features if name not in moved]
+        [(entities,)] = self.rows("select count(*) from kept.entities")
+        rows = sum(
+            self.rows(f"select count(*) from kept.g{n}")[0][0] for n in range(len(self.pipeline.grounds))
+        )
+        return Proof(self.as_of, entities, rows, leaks, blind, features if "*" not in moved else [])
+
+    def attributed(self, rules: tuple[str, ...]) -> Iterator[Leak]:
+        """Which table and which rule change which feature, one at a time."""
+        for ground in self.pipeline.grounds:
+            for rule in rules:
+                self.reset()
+                self.apply(ground, rule)
+                self.make("changed")
+                for feature, entities, example in self.differences():
+                    yield Leak(feature, ground.table, rule, entities, example)
+
+    # ---------------- comparing
+
+    @property
+    def features(self) -> list[str]:
+        return [name for (name,) in self.rows("select column_name from (describe kept.base)")][1:]
+
+    def differs(self) -> bool:
+        both = (("base", "changed"), ("changed", "base"))
+        return any(self.rows(f"(from kept.{a} except all from kept.{b}) limit 1") for a, b in both)
+
+    def differences(self) -> Iterator[tuple[str, int, str]]:
+        """Each feature that differs: for how many entities, and one of them with its values."""
+        if not self.differs():
+            return
+        [(entity,), *_] = self.rows("select column_name from (describe kept.base)")
+        for a, b, word in (("changed", "base", "appears"), ("base", "changed", "vanishes")):
+            [(entities, one)] = self.rows(
+                f"select count(*), min({entity}::varchar) from kept.{a} anti join kept.{b} using ({entity})"
+            )
+            if entities:
+                yield "*", entities, f"e.g. {one} {word}"
+        for name in self.features:
+            [(entities, one)] = self.rows(
+                f"select count(*), min({{'e': a.{entity}::varchar, 'was': a.{name}::varchar, 'is': b.{name}::varchar}}) "
+                f"from kept.base as a join kept.changed as b using ({entity}) where a.{name} is distinct from b.{name}"
+            )
+            if entities:
+                yield name, entities, f"e.g. {one['e']}: {one['was']} became {one['is']}"
+
+    # ---------------- changing
+
+    def apply(self, ground: Ground, rule: str) -> None:
+        """Change the rows of a ground beyond as_of by a rule, or add such rows."""
+        until, later = date(self.as_of), f"{date(self.as_of)} + 1 + (hash(rowid) % 20)::int"
+        if rule == "removed":
+            self.db.execute(f"delete from {ground.table} where {self.beyond}")
+        elif rule == "altered":
+            self.alter(ground, self.beyond)
+        elif rule == "added after":
+            self.add(ground, {"day": later, "known_on": later, "_partition": later}, new_key=True)
+        elif rule == "added late":
+            recent = f"{until} - (hash(rowid) % 30)::int"
+            self.add(ground, {"day": recent, "known_on": later, "_partition": later}, new_key=True)
+        elif rule == "corrected later":
+            self.add(ground, {"day": "day", "known_on": later, "_partition": later}, new_key=False)
+        else:
+            self.add(ground, {"day": later, "known_on": until, "_partition": until}, new_key=True)
+
+    def alter(self, ground: Ground, where: str) -> None:
+        """Give other values to all that is neither key nor time; an entity's rows go to another."""
+        columns = [
+            name if name in (*TIME, *_PLACE, *ground.key) else f"{self.other(name, kind)} as {name}"
+            for name, kind in self.columns[ground.table].items()
+        ]
+        self.db.execute(
+            f"create or replace table kept.altered as select {', '.join(columns)} from {ground.table} where {where}"
+        )
+        self.db.execute(f"delete from {ground.table} where {where}")
+        self.db.execute(f"insert into {ground.table} by name from kept.altered")
+
+    def add(self, ground: Ground, times: dict[str, str], *, new_key: bool) -> None:
+        """Copy the rows that may be seen, with other times and values; some of them of a new entity."""
+        columns = []
+        for name, kind in self.columns[ground.table].items():
+            if name in times:
+                columns.append(f"cast({times[name]} as {kind}) as {name}")
+            elif name in _PLACE or (name in ground.key and not new_key):
+                columns.append(name)
+            elif name in ground.key:
+                columns.append(f"{_fresh(name, kind)} as {name}")
+            elif kind.startswith(("DATE", "TIMESTAMP")):
+                columns.append(
+                    f"cast({name} + (({times['day']}) - day) * interval 1 day as {kind}) as {name}"
+                )
+            elif name == ground.entity:
+                new = f"case when hash(rowid) % 7 = 0 then {_fresh(name, kind)} else {name} end"
+                columns.append(f"{new if new_key else self.other(name, kind)} as {name}")
+            else:
+                columns.append(f"{self.other(name, kind)} as {name}")
+        self.db.execute(
+            f"insert into {ground.table} by name select {', '.join(columns)} from {ground.table} "
+            f"where not {self.beyond}"
+        )
+
+    def other(self, name: str, kind: str) -> str:
+        """SQL: another value of a column: one that some other row has, or one that none has."""
+        if kind == "VARCHAR":
+            seen = f"lead({name}, 3) over (order by hash(rowid))"
+            return (
+                f"case when hash(rowid) % 3 > 0 then coalesce({seen}, 'other') else concat('~', {name}) end"
+            )
+        if kind == "BOOLEAN":
+            return f"not coalesce({name}, false)"
+        if kind.startswith(("DATE", "TIMESTAMP")):
+            return f"cast({name} + interval 400 day as {kind})"
+        if kind.endswith("INT") or kind == "INTEGER" or kind.startswith(("DECIMAL", "DOUBLE", "FLOAT")):
+            return f"coalesce(try_cast(-3 * {name} - 7 as {kind}), 7)"
+        return name
+
+
+def _fresh(name: str, kind: str) -> str:
+    """SQL: a value that no row has."""
+    return f"concat('~', {name})" if kind == "VARCHAR" else f"cast(-1 - {name} as {kind})"
