@@ -1,4 +1,4 @@
-"""Leaks that people write, each with its clean twin: a silver table, a feature, or both, as their .sql would be."""
+"""Leaks that people write, each with its clean twin: a silver table or a feature, as their .sql would be."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ GROUNDS = (
     Ground("bronze.tickets", ("ticket_id",)),
     Ground("bronze.users", ("user_id",)),
 )
-"""Orders; customers and their segment, sent anew when it changes; plan changes; tickets of users; whose they are."""
+"""Orders; customers and their segment, sent anew when it changes; plan changes; tickets; whose users."""
 
 SEEN = "day <= $as_of and known_on <= $as_of"
 
@@ -65,23 +65,28 @@ PLANTED = (
     Planted(
         "a status as of now",
         "select customer_id, (arg_max(plan, (day, plan)) = 'paid')::int as x from bronze.plans group by 1",
-        f"select customer_id, (arg_max(plan, (day, plan)) = 'paid')::int as x from bronze.plans where {SEEN} group by 1",
+        f"select customer_id, (arg_max(plan, (day, plan)) = 'paid')::int as x from bronze.plans "
+        f"where {SEEN} group by 1",
         ("bronze.plans",),
     ),
     Planted(
         "a mean over all that ever came",
         f"select customer_id, avg(amount_usd)::decimal(18, 4) - (select avg(amount_usd) from bronze.orders)"
         f"::decimal(18, 4) as x from bronze.orders where {SEEN} group by 1",
-        f"select customer_id, avg(amount_usd)::decimal(18, 4) - (select avg(amount_usd) from bronze.orders where {SEEN})"
+        f"select customer_id, avg(amount_usd)::decimal(18, 4) - (select avg(amount_usd) "
+        f"from bronze.orders where {SEEN})"
         f"::decimal(18, 4) as x from bronze.orders where {SEEN} group by 1",
     ),
     Planted(
         "a target-encoded column",
-        f"""with later as (select channel, count(*) filter (day > $as_of) / count(*) as rate from bronze.orders group by 1)
-        select customer_id, max(rate) as x from bronze.orders join later using (channel) where {SEEN} group by 1""",
+        f"""with later as (select channel, count(*) filter (day > $as_of) / count(*) as rate
+        from bronze.orders group by 1)
+        select customer_id, max(rate) as x from bronze.orders join later using (channel)
+        where {SEEN} group by 1""",
         f"""with before as (select channel, count(*) filter (day > $as_of - 30) / count(*) as rate
         from bronze.orders where {SEEN} group by 1)
-        select customer_id, max(rate) as x from bronze.orders join before using (channel) where {SEEN} group by 1""",
+        select customer_id, max(rate) as x from bronze.orders join before using (channel)
+        where {SEEN} group by 1""",
     ),
     Planted(
         "a rank among all, whenever they came",
@@ -92,9 +97,11 @@ PLANTED = (
     ),
     Planted(
         "days until the next event",
-        f"""select customer_id, max(gap) as x from (select *, lead(day) over (partition by customer_id order by day, order_id)
+        f"""select customer_id, max(gap) as x
+        from (select *, lead(day) over (partition by customer_id order by day, order_id)
         - day as gap from bronze.orders) where {SEEN} group by 1""",
-        f"""select customer_id, max(gap) as x from (select *, lead(day) over (partition by customer_id order by day, order_id)
+        f"""select customer_id, max(gap) as x
+        from (select *, lead(day) over (partition by customer_id order by day, order_id)
         - day as gap from bronze.orders where {SEEN}) group by 1""",
     ),
     Planted(
@@ -105,15 +112,19 @@ PLANTED = (
     Planted(
         "a frame that looks ahead",
         f"""select customer_id, max(s) as x from (select *, sum(amount_usd) over (partition by customer_id
-        order by day, order_id rows between 2 preceding and 2 following) as s from bronze.orders) where {SEEN} group by 1""",
+        order by day, order_id rows between 2 preceding and 2 following) as s from bronze.orders)
+        where {SEEN} group by 1""",
         f"""select customer_id, max(s) as x from (select *, sum(amount_usd) over (partition by customer_id
-        order by day, order_id rows between 2 preceding and current row) as s from bronze.orders where {SEEN}) group by 1""",
+        order by day, order_id rows between 2 preceding and current row) as s from bronze.orders
+        where {SEEN}) group by 1""",
     ),
     Planted(
         "an amount as it was corrected later",
-        f"""select customer_id, max(amount) as x from (select *, first_value(amount_usd) over (partition by order_id
+        f"""select customer_id, max(amount) as x
+        from (select *, first_value(amount_usd) over (partition by order_id
         order by known_on desc, amount_usd) as amount from bronze.orders) where {SEEN} group by 1""",
-        f"""select customer_id, max(amount) as x from (select *, first_value(amount_usd) over (partition by order_id
+        f"""select customer_id, max(amount) as x
+        from (select *, first_value(amount_usd) over (partition by order_id
         order by known_on desc, amount_usd) as amount from bronze.orders where {SEEN}) group by 1""",
     ),
     Planted(
@@ -121,22 +132,27 @@ PLANTED = (
         """select u.customer_id, count(*) as x from bronze.tickets as t join bronze.users as u using (user_id)
         where t.day <= $as_of and t.known_on <= $as_of group by 1""",
         """select u.customer_id, count(*) as x from bronze.tickets as t join bronze.users as u using (user_id)
-        where t.day <= $as_of and t.known_on <= $as_of and u.day <= $as_of and u.known_on <= $as_of group by 1""",
+        where t.day <= $as_of and t.known_on <= $as_of and u.day <= $as_of and u.known_on <= $as_of
+        group by 1""",
         ("bronze.users",),
     ),
     Planted(
         "a silver table that carries what a dimension says now",
-        f"select customer_id, count(*) filter (segment = 'big') as x from silver.joined where {SEEN} group by 1",
-        f"select customer_id, count(*) filter (segment = 'big') as x from silver.joined where {SEEN} group by 1",
+        f"select customer_id, count(*) filter (segment = 'big') as x from silver.joined "
+        f"where {SEEN} group by 1",
+        f"select customer_id, count(*) filter (segment = 'big') as x from silver.joined "
+        f"where {SEEN} group by 1",
         ("bronze.customers",),
         silver="""select o.*, c.segment from bronze.orders as o join (from bronze.customers
-        qualify row_number() over (partition by customer_id order by known_on desc, segment) = 1) as c using (customer_id)""",
+        qualify row_number() over (partition by customer_id
+        order by known_on desc, segment) = 1) as c using (customer_id)""",
         clean_silver="""select o.*, c.segment from bronze.orders as o asof join bronze.customers as c
         on o.customer_id = c.customer_id and o.known_on >= c.known_on""",
     ),
     Planted(
         "the size of the whole table",
-        f"select customer_id, count(*) / (select count(*) from bronze.orders) as x from bronze.orders where {SEEN} group by 1",
+        f"select customer_id, count(*) / (select count(*) from bronze.orders) as x from bronze.orders "
+        f"where {SEEN} group by 1",
         f"select customer_id, count(*) / (select count(*) from bronze.orders where {SEEN}) as x "
         f"from bronze.orders where {SEEN} group by 1",
     ),

@@ -21,6 +21,7 @@ from churn_orchestration.churn.features.rings import (
     final,
 )
 from churn_orchestration.churn.features.seen import date
+from churn_orchestration.components.daily_parts import checkpoints
 from churn_orchestration.warehouse import Tables, literal
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def features_of(
             lambda as_of: (
                 f"(select * from read_parquet([{listed}]) where as_of = {date(as_of)})"
                 if files
-                else f"({features_at(declared, as_of)})"
+                else f"({features_at(declared, as_of, checkpoints(tables, declared, as_of))})"
             )
         )
     finally:
@@ -65,14 +66,14 @@ def features_of(
 def write_history(
     tables: Tables, declared: FeatureSet, as_ofs: Sequence[dt.date], folder: Path
 ) -> list[Path]:
-    """Write the feature rows of many as_ofs to ``folder`` as Parquet, in the order of entity and as_of.
+    """Write the feature rows of many as_ofs to ``folder`` as Parquet, a file for each range of entities.
 
     Each row is what ``features_at`` gives for its as_of, to the bit: the kernel merges the same integers, and
     the same SQL divides them. Memory is bounded by the range of entities that is at work.
 
     Returns
     -------
-    the files, in order; each holds whole entities, and without an entity there is none
+    the files, by range; each in the order of as_of and entity. Without an entity there is none
     """
     folder.mkdir(parents=True, exist_ok=True)
     one_pass = _Pass(tables, declared, sorted(as_ofs))
@@ -114,6 +115,8 @@ class _Pass:
         self._make("_as_ofs", f"select * from (values {listed}) as t(as_of)")
         for number, table in enumerate(declared.attributes):
             self._make(f"_attributes{number}", self._of_each(partial(attributes_at, table)))
+        for number, own in enumerate(declared.own):
+            self._make(f"_own{number}", self._of_each(own.at))
         self._make("_entities", self._entities())
         for number, source in enumerate(declared.sources):
             self._make(f"_other{number}", self._other(source))
@@ -199,7 +202,7 @@ where {self._standing} and known_on > day order by 1, 2"""
             yield _Span(*ends_found)
 
     def features(self, span: _Span) -> str:
-        """SQL: the feature rows of a range of entities, in the order of entity and as_of."""
+        """SQL: the feature rows of a range of entities, in the order of as_of and entity."""
         made = [
             f"_s{number} as ({self._merged(number, source, span)})"
             for number, source in enumerate(self.declared.sources)
@@ -209,8 +212,11 @@ where {self._standing} and known_on > day order by 1, 2"""
             f"_a{number} as (from _attributes{number} where {near})"
             for number in range(len(self.declared.attributes))
         ]
+        made += [
+            f"_u{number} as (from _own{number} where {near})" for number in range(len(self.declared.own))
+        ]
         finished = final(self.declared, "as_of", "_entity, as_of")
-        return f"with {', '.join(made)} {finished} order by _entity, as_of"
+        return f"with {', '.join(made)} {finished} order by as_of, _entity"
 
     def _merged(self, number: int, source: EventSource, span: _Span) -> str:
         """SQL: the merged rows of a source, as ``rings`` makes them for one as_of."""
@@ -224,11 +230,11 @@ where {self._standing} and known_on > day order by 1, 2"""
         wanted["_active"] = ("sum", active)
         standing, other, visible = self._days(number, source, span)
         as_ofs = self._numbers(f"select as_of - {_EPOCH} as as_of from _as_ofs order by 1")["as_of"]
-        group = np.repeat(np.arange(standing.groups), len(as_ofs))
-        as_of = np.tile(as_ofs, standing.groups)
+        group = np.tile(np.arange(standing.groups), len(as_ofs))
+        as_of = np.repeat(as_ofs, standing.groups)
         split = "events" if source.thirds else None
         found = merged(standing, group, as_of, wanted, ends(source), split)
-        places = other["_group"] * len(as_ofs) + np.searchsorted(as_ofs, other["as_of"])
+        places = np.searchsorted(as_ofs, other["as_of"]) * standing.groups + other["_group"]
         then = merged(visible, np.arange(visible.groups), other["as_of"], wanted, ends(source), split)
         for name, values in then.items():
             found[name][places] = values

@@ -5,21 +5,26 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import dagster as dg
-from pydantic import Field, field_validator, model_validator
+import duckdb
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.feature import Feature
-from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.user_sql import parsed
-from churn_orchestration.components.daily_parts import checkpoints, days_asset
+from churn_orchestration.components.daily_parts import days_asset
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
+from churn_orchestration.components.feature_history import features_of
+from churn_orchestration.components.proof import pipeline_of, proof_result, proof_spec, proved
 from churn_orchestration.components.scaffolding import example
-from churn_orchestration.components.shown import feature_columns, keys, look
+from churn_orchestration.components.shown import feature_columns, keys, look, selected
+from churn_orchestration.components.source_table import SourceTable
+from churn_orchestration.components.sql_tables import Select, sql_tables_of
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 _NAME = r"^[a-z][a-z0-9_]*$"
@@ -152,8 +157,8 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     flags: dict[str, str] = Field({}, description="name: SQL condition, which holds (1) or does not (0)")
     latest: Literal["landing", "day"] = Field(
         "landing",
-        description="which row of an entity counts: of the last landing, or, as a history of states wants it, "
-        "of the latest day; of those known by as_of",
+        description="which row of an entity counts, of those known by as_of: that of the last landing or, as "
+        "a history of states wants it, of the latest day",
     )
 
     @model_validator(mode="after")
@@ -225,6 +230,12 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     )
     momentum: list[int] = Field([], description="windows whose rate is compared with that of the whole life")
     calendar: bool = Field(False, description="month, weekday and day of the year of as_of")
+    sql: list[str] = Field(
+        [],
+        description="files beside the YAML, each a select of one row per entity in which $as_of is the day",
+    )
+
+    _folder: Path = PrivateAttr(default=Path())
 
     @field_validator("windows", "trends", "velocity", "momentum")
     @classmethod
@@ -258,6 +269,13 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             raise ValueError(f"{self.name}: two features are called {twice[0]}")
         return self
 
+    @classmethod
+    def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> Self:
+        """As every component, and with the folder that its ``sql`` lies in."""
+        loaded = super().load(attributes, context)
+        loaded._folder = Path(context.path)
+        return loaded
+
     def declared(self, timezone: str = "UTC") -> declarations.FeatureSet:
         """The same in the words of the engine; ``timezone`` is the business's."""
         return declarations.FeatureSet(
@@ -269,12 +287,19 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             tuple(self.velocity),
             tuple(self.momentum),
             self.calendar,
+            tuple(own_table(self._folder / name, self.entity) for name in self.sql),
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset gold/x."""
         business = Business.holding(context.path)
         declared = self.declared(business.settings.timezone)
+        pipeline = pipeline_of(
+            declared,
+            business.start,
+            context.component_tree.get_all_components(of_type=SourceTable),
+            sql_tables_of(business),
+        )
         key = dg.AssetKey(["gold", self.name])
         window = dg.TimeWindowPartitionMapping(
             start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True
@@ -288,13 +313,24 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             description=f"One row per {self.entity} and as_of: {len(features)} features from the rows with "
             f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
             f"{look(business, key)}",
-            check_specs=[accepted_spec(key)],
+            check_specs=[accepted_spec(key), proof_spec(key)],
             code_version=feature_declaration(declared),
             **daily(business, key, {"duckdb", "parquet"}, [*keys(self.entity), *feature_columns(features)]),
         )
         def gold(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
-                rows, refused = build_days(tables, table_of(key), declared, business, wanted(context))
+                days = wanted(context)
+                refused = not_standing(tables, declared, business, days)
+                standing = [day for day in days if day not in refused]
+                proof = proved(tables, pipeline, standing[-1]) if standing else None
+                yield proof_result(key, proof)
+                if proof and proof.faults:
+                    refused |= dict.fromkeys(standing, proof.faults[0])
+                rows = build_days(
+                    tables, table_of(key), declared, [day for day in days if day not in refused]
+                )
+                for day in refused:
+                    tables.drop_day(table_of(key), day)
                 write_catalogue(tables, table_of(key), features)
                 yield from settle(
                     context, tables, key, feature_declaration(declared), rows, refused, upstream
@@ -304,29 +340,64 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return dg.Definitions(assets=[*parts, gold])
 
 
+def own_table(path: Path, entity: str) -> declarations.UserTable:
+    """A user's own select of features, checked. Raises BusinessError with file and remedy."""
+    if not path.is_file():
+        raise BusinessError(f"{path} does not exist; `sql` names files beside the YAML")
+    select = Select.read(path)
+    carried = select.tree.named_selects
+    if "*" in carried or entity not in carried:
+        raise BusinessError(
+            f"{path}: wanted {entity} and the features by name, one row per {entity}; no star"
+        )
+    if "$as_of" not in select.text:
+        raise BusinessError(
+            f"{path}: does not say $as_of: bound what it reads by `day <= $as_of and known_on <= $as_of`"
+        )
+    if wrong := [name for name in carried if not re.fullmatch(_NAME, name)]:
+        raise BusinessError(f'{path}: a column "{wrong[0]}": name it with a-z, 0-9 and _, by `as`')
+    told = {column.name: column.description or "" for column in selected(carried, select.description, {})}
+    return declarations.UserTable(
+        path.stem,
+        entity,
+        select.text,
+        tuple((name, told[name]) for name in carried if name != entity),
+        select.upstream,
+        path.name,
+    )
+
+
 def feature_declaration(declared: declarations.FeatureSet) -> str:
     """What makes a feature table what it is: its declaration, and the code that computes it."""
     code = sorted((PACKAGE / "churn" / "features").glob("*.py"))
     return digest(declared, *(path.read_text(encoding="utf-8") for path in code))
 
 
-def build_days(
-    tables: Tables, table: str, declared: declarations.FeatureSet, business: Business, days: list[dt.date]
-) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
-    """Store the feature table of each as_of that may be built; rows by day, and the refused days."""
-    upstream = declared.tables
-    _require_columns(tables, declared)
-    rows: dict[dt.date, int] = {}
-    refused: dict[dt.date, str] = {}
+def not_standing(
+    tables: Tables, declared: declarations.FeatureSet, business: Business, days: list[dt.date]
+) -> dict[dt.date, str]:
+    """Those as_ofs that would read over a day which does not stand, with the reason."""
+    refused = {}
     for as_of in days:
-        reasons = [tables.not_standing(name, business.start, as_of) for name in upstream]
+        reasons = [tables.not_standing(name, business.start, as_of) for name in declared.tables]
         if reason := next(filter(None, reasons), None):
             refused[as_of] = f"it reads days up to its own, and {reason}"
-            tables.drop_day(table, as_of)
-        else:
-            select = features_at(declared, as_of, checkpoints(tables, declared, as_of))
+    return refused
+
+
+def build_days(
+    tables: Tables, table: str, declared: declarations.FeatureSet, days: list[dt.date]
+) -> dict[dt.date, int]:
+    """Store the feature table of each as_of; rows by day."""
+    _require_columns(tables, declared)
+    if days:
+        _require_own(tables, declared, days[-1])
+    rows: dict[dt.date, int] = {}
+    with features_of(tables, declared, days, tables.state / "gold" / f".{table}") as features:
+        for as_of in days:
+            select = f"from {features(as_of)} order by {declared.entity}"
             rows |= tables.replace_days(table, [as_of], select)
-    return rows, refused
+    return rows
 
 
 def _require_columns(tables: Tables, declared: declarations.FeatureSet) -> None:
@@ -340,6 +411,27 @@ def _require_columns(tables: Tables, declared: declarations.FeatureSet) -> None:
             raise BusinessError(
                 f'the features read "{absent[0]}" ({source.name}: {used[absent[0]]}), and {source.table} has '
                 f"no such column (it has {', '.join(sorted(there))}): mend it here, or declare it there"
+            )
+
+
+def _require_own(tables: Tables, declared: declarations.FeatureSet, as_of: dt.date) -> None:
+    for own in declared.own:
+        try:
+            columns = tables.rows(f"describe {own.at(as_of)}")
+        except duckdb.Error as error:
+            told = str(error).split("\n\nLINE")[0].replace("\n", " ")
+            raise BusinessError(f"{own.file}: {told}") from None
+        for name, kind, *_ in columns[1:]:
+            if not re.match("[U]?(TINY|SMALL|BIG|HUGE)?INT|DECIMAL|FLOAT|DOUBLE|BOOLEAN", kind):
+                raise BusinessError(
+                    f'{own.file}: "{name}" is {kind.lower()}; a feature is a number or a boolean: '
+                    f"say a condition, such as ({name} = 'gold') as {name}_is_gold"
+                )
+        counted = f"select _entity, count(*) from ({own.at(as_of)}) group by 1"
+        for entity, count in tables.rows(f"{counted} having count(*) > 1 order by 1 limit 1"):
+            raise BusinessError(
+                f"{own.file}: {count} rows of {own.entity} {entity} at {as_of}; wanted one: "
+                f"group by {own.entity}"
             )
 
 

@@ -33,21 +33,17 @@ PARTITION = "_partition"
 
 
 @dataclass(frozen=True)
-class SqlTable:
-    """One .sql file: a select that is valid as it stands and carries ``_partition`` through.
-
-    That column is the whole convention: a day is refreshed by running ``select * from (file) where
-    _partition in (those days)``, and DuckDB pushes the condition down to the tables below.
-    """
+class Select:
+    """A .sql file of one select: its text, its tree, the opening comment, the tables that it names."""
 
     path: Path
-    select: str
+    text: str
+    tree: exp.Query
     description: str
     upstream: tuple[str, ...]
-    columns: tuple[str, ...]
 
     @classmethod
-    def read(cls, path: Path) -> "SqlTable":
+    def read(cls, path: Path) -> "Select":
         """Read and check a .sql file. Raises BusinessError with file, line and remedy."""
         text = path.read_text(encoding="utf-8")
         try:
@@ -66,18 +62,50 @@ class SqlTable:
             refuse_clock(tree, str(path))
         except ValueError as error:
             raise BusinessError(str(error)) from None
-        carried = tree.named_selects
-        if PARTITION not in carried and "*" not in carried:
-            raise BusinessError(
-                f"{path}: the select does not carry {PARTITION} through; add it, so that a day is its own"
-            )
         upstream = sorted({f"{table.db}.{table.name}" for table in tree.find_all(exp.Table) if table.db})
         if not upstream:
             raise BusinessError(
                 f"{path}: reads no table; name upstreams with their layer, such as bronze.orders"
             )
+        return cls(path, text.rstrip().rstrip(";"), tree, _opening_comment(text), tuple(upstream))
+
+
+@dataclass(frozen=True)
+class SqlTable:
+    """One .sql file: a select that is valid as it stands and carries ``_partition`` through.
+
+    That column is the whole convention: a day is refreshed by running ``select * from (file) where
+    _partition in (those days)``, and DuckDB pushes the condition down to the tables below.
+    """
+
+    path: Path
+    select: str
+    description: str
+    upstream: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "SqlTable":
+        """Read and check a .sql file. Raises BusinessError with file, line and remedy."""
+        select = Select.read(path)
+        carried = select.tree.named_selects
+        if PARTITION not in carried and "*" not in carried:
+            raise BusinessError(
+                f"{path}: the select does not carry {PARTITION} through; add it, so that a day is its own"
+            )
         columns = () if "*" in carried else tuple(carried)  # of a star, those of the tables it names
-        return cls(path, text.rstrip().rstrip(";"), _opening_comment(text), tuple(upstream), columns)
+        return cls(path, select.text, select.description, select.upstream, columns)
+
+
+def sql_tables_of(business: Business) -> dict[str, SqlTable]:
+    """The silver tables of a business by name, ``silver.orders``."""
+    folders = {path.parent for path in business.folder.rglob("defs.yaml") if _is_of_tables(path)}
+    paths = sorted(path for folder in folders for path in folder.glob("*.sql"))
+    return {f"silver.{path.stem}": SqlTable.read(path) for path in paths}
+
+
+def _is_of_tables(path: Path) -> bool:
+    return f"{__name__.rpartition('.')[0]}.{SqlTables.__name__}" in path.read_text(encoding="utf-8")
 
 
 def _opening_comment(text: str) -> str:

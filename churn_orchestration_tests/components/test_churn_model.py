@@ -155,8 +155,7 @@ def _found(folder: Path) -> Shop:
         days = list(days_between(shop.business.start, LAST))
         tables.record("silver.orders", "stored", dict.fromkeys(days, 1), "test")
         _bring_parts(tables, shop.business)
-        rows, refused = build_days(tables, ASKED.gold, FEATURES, shop.business, SCORED)
-        assert refused == {}
+        rows = build_days(tables, ASKED.gold, FEATURES, SCORED)
         tables.record(ASKED.gold, "stored", rows, feature_declaration(FEATURES))
         write_catalogue(tables, ASKED.gold, catalogue(FEATURES))
         tables.publish()

@@ -3,7 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet, label_of
+from churn_orchestration.churn.features.declared import (
+    ALL,
+    AttributeTable,
+    EventSource,
+    FeatureSet,
+    UserTable,
+    label_of,
+)
 from churn_orchestration.churn.features.derived import concentration, dynamics, of_the_day, ratios, thirds
 from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.features.parts import EVENTS, parts
@@ -32,6 +39,8 @@ def catalogue(declared: FeatureSet) -> list[Feature]:
         found += thirds(source, row)
     for number, attributes in enumerate(declared.attributes):
         found += _of_attributes(attributes, f"_a{number}")
+    for number, own in enumerate(declared.own):
+        found += _of_own(own, f"_u{number}")
     found += of_the_day(declared)
     return found
 
@@ -209,6 +218,16 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
             f"{told(flag.name)}: no",
         )
         yield feature(flag.name, f"{row}._f{number}", flag.name, formula, "0 or 1", yes, no)
+
+
+def _of_own(table: UserTable, row: str) -> Iterator[Feature]:
+    for column, meaning in table.columns:
+        told = f"{table.name} {column}".replace("_", " ")
+        absent = f"{told}: no row"
+        yield Feature(
+            f"{table.name}_{column}", f"cast({row}.{column} as double)", table.name, f"{table.name}_{column}",
+            meaning or f"see {table.file}", "", f"{told} {{value:,.2f}}", absent, f"no row in {table.file}",
+        )  # fmt: skip
 
 
 def _std(count: str, total: str, squares: str) -> str:

@@ -1,5 +1,6 @@
 """What a feature table declares: event sources, attribute tables, measures, categories, flags, windows."""
 
+import datetime as dt
 from dataclasses import dataclass
 
 ALL = "all"
@@ -126,6 +127,32 @@ class AttributeTable:
 
 
 @dataclass(frozen=True)
+class UserTable:
+    """A select of the user's own, one row per entity, in which ``$as_of`` is the day.
+
+    Parameters
+    ----------
+    name : prefix of its features
+    select : as it stands in ``file``
+    columns : its other columns, numbers or booleans, each with what it means
+    reads : the tables that it names, ``layer.table``
+    """
+
+    name: str
+    entity: str
+    select: str
+    columns: tuple[tuple[str, str], ...]
+    reads: tuple[str, ...]
+    file: str
+
+    def at(self, as_of: dt.date) -> str:
+        """SQL: one row per entity at ``as_of``, as ``_entity`` and the columns."""
+        names = ", ".join(name for name, _ in self.columns)
+        select = self.select.replace("$as_of", f"date '{as_of.isoformat()}'")
+        return f"select {self.entity} as _entity, {names} from (\n{select}\n)"
+
+
+@dataclass(frozen=True)
 class FeatureSet:
     """All that is declared of a feature table.
 
@@ -136,6 +163,7 @@ class FeatureSet:
     velocity : windows between which change per day is told, and the change of that change, days
     momentum : windows whose rate is compared with that of the whole life, days
     calendar : whether month, weekday and day of the year of as_of are features
+    own : selects of the user's own, whose columns join the rest
     """
 
     entity: str
@@ -146,6 +174,7 @@ class FeatureSet:
     velocity: tuple[int, ...] = ()
     momentum: tuple[int, ...] = ()
     calendar: bool = False
+    own: tuple[UserTable, ...] = ()
 
     @property
     def inputs(self) -> tuple[EventSource | AttributeTable, ...]:
@@ -156,7 +185,7 @@ class FeatureSet:
     def tables(self) -> list[str]:
         """The names of the tables that it reads, ``layer.table``, in order: of events, their daily parts."""
         read = {source.days_table for source in self.sources} | {table.table for table in self.attributes}
-        return sorted(read)
+        return sorted(read.union(*(table.reads for table in self.own)))
 
     @property
     def rings(self) -> list[int]:

@@ -1,8 +1,8 @@
 """The perturbation proof: no row beyond as_of changes a feature of it, tried by changing every such row.
 
 For some entities, all tables at the bottom are copied into a database of their own, in memory, and everything
-up to the features is made there by the same SQL. Then rows beyond as_of (day or known_on after it) are removed,
-altered and added, and everything is made again. What differs reads the future, and is told by name.
+up to the features is made there by the same SQL. Then rows beyond as_of (day or known_on after it) are
+removed, altered and added, and everything is made again. What differs reads the future, and is told by name.
 """
 
 import datetime as dt
@@ -78,14 +78,26 @@ class Leak:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found: ``leaks``; ``blind``, the tables that no feature reacted to, even before as_of."""
+    """What was found.
+
+    ``leaks``; ``moves``: whether anything moved when rows before as_of were altered, the control; ``blind``:
+    the tables that then moved no feature; ``unmoved``: the features that nothing moved.
+    """
 
     as_of: dt.date
     entities: int
     rows: int
+    moves: bool
     leaks: list[Leak] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
     unmoved: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        """Why it does not hold: the leaks, or that no change of any row was seen."""
+        if self.rows and self.entities and not self.moves:
+            return ["no feature changed when the rows before as_of were altered: the proof sees nothing"]
+        return [str(leak) for leak in self.leaks]
 
 
 def prove(
@@ -123,6 +135,7 @@ class _Trial:
     def __init__(self, db: duckdb.DuckDBPyConnection, pipeline: Pipeline, as_of: dt.date, home: str) -> None:
         self.db, self.pipeline, self.as_of, self.home = db, pipeline, as_of, home
         self.columns: dict[str, dict[str, str]] = {}
+        self.entity, self.features = "", list[str]()
 
     def rows(self, query: str) -> list[tuple]:
         return self.db.execute(query).fetchall()
@@ -132,7 +145,7 @@ class _Trial:
         return f"(day > {date(self.as_of)} or known_on > {date(self.as_of)})"
 
     def copy(self, most_entities: int, most_rows: int) -> None:
-        """The sampled rows of every ground, as ``proof.<ground>`` and, kept as they are, ``proof.kept.<n>``."""
+        """The sampled rows of every ground, kept as they are as ``proof.kept.g<n>``."""
         for schema in ("raw", "bronze", "silver", "gold", "meta", "kept"):
             self.db.execute(f"create schema if not exists {_PROOF}.{schema}")
         found = " union ".join(
@@ -179,6 +192,9 @@ class _Trial:
     def run(self) -> Proof:
         self.reset()
         self.make("base")
+        self.entity, *self.features = [
+            name for (name,) in self.rows("select column_name from (describe kept.base)")
+        ]
         leaks: list[Leak] = []
         for rules in (("removed",), tuple(rule for rule in RULES if rule != "removed")):
             self.reset()
@@ -186,24 +202,14 @@ class _Trial:
                 for rule in rules:
                     self.apply(ground, rule)
             self.make("changed")
-            if self.differs():
+            if self.differing():
                 leaks += self.attributed(rules)
-        moved: set[str] = set()
-        blind = []
-        for ground in self.pipeline.grounds:
-            self.reset()
-            self.alter(ground, f"not {self.beyond}")
-            self.make("changed")
-            found = {name for name, *_ in self.differences()}
-            moved |= found
-            if not found and self.rows(f"select 1 from {ground.table} where not {self.beyond} limit 1"):
-                blind.append(ground.table)
-        features = [name for name in self.features if name not in moved]
+        blind, moved = self.control()
         [(entities,)] = self.rows("select count(*) from kept.entities")
-        rows = sum(
-            self.rows(f"select count(*) from kept.g{n}")[0][0] for n in range(len(self.pipeline.grounds))
-        )
-        return Proof(self.as_of, entities, rows, leaks, blind, features if "*" not in moved else [])
+        counted = (f"select count(*) from kept.g{number}" for number in range(len(self.pipeline.grounds)))
+        rows = sum(self.rows(count)[0][0] for count in counted)
+        unmoved = [] if "*" in moved else [name for name in self.features if name not in moved]
+        return Proof(self.as_of, entities, rows, bool(moved), leaks, blind, unmoved)
 
     def attributed(self, rules: tuple[str, ...]) -> Iterator[Leak]:
         """Which table and which rule change which feature, one at a time."""
@@ -212,37 +218,49 @@ class _Trial:
                 self.reset()
                 self.apply(ground, rule)
                 self.make("changed")
-                for feature, entities, example in self.differences():
-                    yield Leak(feature, ground.table, rule, entities, example)
+                for feature, entities in self.differing().items():
+                    yield Leak(feature, ground.table, rule, entities, self.example(feature))
+
+    def control(self) -> tuple[list[str], set[str]]:
+        """Whether rows before as_of are seen at all: the tables that move no feature, the features moved."""
+        blind, moved = [], set()
+        for ground in self.pipeline.grounds:
+            self.reset()
+            self.alter(ground, f"not {self.beyond}")
+            self.make("changed")
+            found = set(self.differing())
+            moved |= found
+            if not found and self.rows(f"select 1 from {ground.table} where not {self.beyond} limit 1"):
+                blind.append(ground.table)
+        return blind, moved
 
     # ---------------- comparing
 
-    @property
-    def features(self) -> list[str]:
-        return [name for (name,) in self.rows("select column_name from (describe kept.base)")][1:]
+    def differing(self) -> dict[str, int]:
+        """The features that differ from the base, with the number of entities; ``*``: entities come or go."""
+        both = f"kept.base as a full join kept.changed as b on a.{self.entity} = b.{self.entity}"
+        gone = f"a.{self.entity} is null or b.{self.entity} is null"
+        counts = [f"count(*) filter ({gone})"]
+        counts += [f"count(*) filter (not ({gone}) and a.{f} is distinct from b.{f})" for f in self.features]
+        [found] = self.rows(f"select {', '.join(counts)} from {both}")
+        return {name: n for name, n in zip(("*", *self.features), found, strict=True) if n}
 
-    def differs(self) -> bool:
-        both = (("base", "changed"), ("changed", "base"))
-        return any(self.rows(f"(from kept.{a} except all from kept.{b}) limit 1") for a, b in both)
-
-    def differences(self) -> Iterator[tuple[str, int, str]]:
-        """Each feature that differs: for how many entities, and one of them with its values."""
-        if not self.differs():
-            return
-        [(entity,), *_] = self.rows("select column_name from (describe kept.base)")
-        for a, b, word in (("changed", "base", "appears"), ("base", "changed", "vanishes")):
-            [(entities, one)] = self.rows(
-                f"select count(*), min({entity}::varchar) from kept.{a} anti join kept.{b} using ({entity})"
+    def example(self, feature: str) -> str:
+        """One entity of which a feature differs, with its values."""
+        a, b = f"a.{self.entity}", f"b.{self.entity}"
+        if feature == "*":
+            [(one, was)] = self.rows(
+                f"select coalesce({a}, {b})::varchar, {a} is not null from kept.base as a "
+                f"full join kept.changed as b on {a} = {b} where {a} is null or {b} is null "
+                "order by 1 limit 1"
             )
-            if entities:
-                yield "*", entities, f"e.g. {one} {word}"
-        for name in self.features:
-            [(entities, one)] = self.rows(
-                f"select count(*), min({{'e': a.{entity}::varchar, 'was': a.{name}::varchar, 'is': b.{name}::varchar}}) "
-                f"from kept.base as a join kept.changed as b using ({entity}) where a.{name} is distinct from b.{name}"
-            )
-            if entities:
-                yield name, entities, f"e.g. {one['e']}: {one['was']} became {one['is']}"
+            return f"e.g. {one} {'vanishes' if was else 'appears'}"
+        [(one, was, now)] = self.rows(
+            f"select {a}::varchar, a.{feature}::varchar, b.{feature}::varchar from kept.base as a "
+            f"join kept.changed as b on {a} = {b} where a.{feature} is distinct from b.{feature} "
+            "order by 1 limit 1"
+        )
+        return f"e.g. {one}: {was} became {now}"
 
     # ---------------- changing
 
@@ -270,7 +288,8 @@ class _Trial:
             for name, kind in self.columns[ground.table].items()
         ]
         self.db.execute(
-            f"create or replace table kept.altered as select {', '.join(columns)} from {ground.table} where {where}"
+            f"create or replace table kept.altered as select {', '.join(columns)} from {ground.table} "
+            f"where {where}"
         )
         self.db.execute(f"delete from {ground.table} where {where}")
         self.db.execute(f"insert into {ground.table} by name from kept.altered")

@@ -54,11 +54,12 @@ def features_at(
         ctes += _source_ctes(declared, source, f"_s{number}", as_of, (checkpoints or {}).get(source.name))
     for number, attributes in enumerate(declared.attributes):
         ctes.append(f"_a{number} as ({attributes_at(attributes, as_of)})")
+    ctes += [f"_u{number} as ({own.at(as_of)})" for number, own in enumerate(declared.own)]
     return f"with {', '.join(ctes)}\n{final(declared, date(as_of), '_entity')}\norder by _entity"
 
 
 def final(declared: FeatureSet, as_of: str, shared: str) -> str:
-    """SQL: the features from the merged rows ``_s0``, ``_s1``, ... and the attributes ``_a0``, ...
+    """SQL: the features from the merged rows ``_s0``, ..., attributes ``_a0``, ..., users' own ``_u0``, ...
 
     ``shared`` are the columns by which those hang together; ``as_of`` is a literal or a column of theirs.
     """
@@ -69,6 +70,7 @@ def final(declared: FeatureSet, as_of: str, shared: str) -> str:
     if len(rows) > 1:
         entities = "(" + " union ".join(f"select {shared} from {row}" for row in rows) + ")"
         joins = " ".join(f"left join {row} using ({shared})" for row in rows)
+    joins += "".join(f" left join _u{number} using ({shared})" for number in range(len(declared.own)))
     return f"select _entity as {declared.entity}, {as_of} as as_of,\n  {columns}\nfrom {entities} {joins}"
 
 

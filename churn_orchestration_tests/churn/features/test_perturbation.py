@@ -24,17 +24,23 @@ AS_OF = dt.date(2024, 6, 30)
 STORE = """
 create schema bronze; create schema silver;
 create table bronze.orders as select 'o' || n as order_id, 'c' || (hash(n) % 40) as customer_id,
-    date '2024-07-20' - (hash(n * 3) % 200)::int as day, day + (case when n % 9 = 0 then n % 25 else 0 end)::int as known_on,
+
+    date '2024-07-20' - (hash(n * 3) % 200)::int as day,
+    day + (case when n % 9 = 0 then n % 25 else 0 end)::int as known_on,
     known_on as _partition, (hash(n * 7) % 9000 / 100)::decimal(18, 4) as amount_usd,
     ['web', 'store', 'app'][(1 + hash(n * 5) % 3)::int] as channel from range(900) as t(n);
-create table bronze.customers as select 'c' || (n % 40) as customer_id, date '2024-01-01' + (n * 2)::int as day,
-    day as known_on, day as _partition, ['big', 'small'][(1 + hash(n) % 2)::int] as segment from range(100) as t(n);
+create table bronze.customers as select 'c' || (n % 40) as customer_id,
+date '2024-01-01' + (n * 2)::int as day,
+    day as known_on, day as _partition, ['big', 'small'][(1 + hash(n) % 2)::int] as segment
+    from range(100) as t(n);
 create table bronze.plans as select 'c' || (n % 40) as customer_id, date '2024-01-01' + (n * 2)::int as day,
-    day as known_on, day as _partition, ['paid', 'free'][(1 + hash(n + 1) % 2)::int] as plan from range(100) as t(n);
+    day as known_on, day as _partition, ['paid', 'free'][(1 + hash(n + 1) % 2)::int] as plan
+    from range(100) as t(n);
 create table bronze.users as select 'u' || (n % 60) as user_id, 'c' || (hash(n) % 40) as customer_id,
     date '2024-01-01' + (n % 200)::int as day, day as known_on, day as _partition from range(60) as t(n);
 create table bronze.tickets as select 't' || n as ticket_id, 'u' || (n % 60) as user_id,
-    date '2024-01-01' + (hash(n) % 200)::int as day, day as known_on, day as _partition from range(400) as t(n);
+    date '2024-01-01' + (hash(n) % 200)::int as day, day as known_on, day as _partition
+    from range(400) as t(n);
 """
 
 
@@ -80,16 +86,18 @@ DECLARED = FeatureSet(
     (
         EventSource(
             "orders", "bronze.orders", "customer_id", "order", ("order_id",),
-            (Measure("amount", "amount_usd", "usd", slope=True),), (Category("channel", "channel", ("web",)),),
-            (Flag("large", "amount_usd > 50"),), thirds=True,
+            (Measure("amount", "amount_usd", "usd", slope=True),),
+            (Category("channel", "channel", ("web",)),), (Flag("large", "amount_usd > 50"),), thirds=True,
         ),
     ),
-    attributes=(AttributeTable("customers", "bronze.customers", "customer_id", flags=(Flag("big", "segment = 'big'"),)),),
+    attributes=(
+        AttributeTable("customers", "bronze.customers", "customer_id", flags=(Flag("big", "segment = 'big'"),)),
+    ),
     velocity=(30,), momentum=(30,), calendar=True,
 )  # fmt: skip
 
 
-def test_the_declared_features_pass_and_the_control_sees_every_one_of_them(
+def test_the_declared_features_pass_and_the_control_sees_each_of_them(
     db: duckdb.DuckDBPyConnection,
 ) -> None:
     found = prove(
