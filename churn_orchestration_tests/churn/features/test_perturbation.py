@@ -91,7 +91,9 @@ DECLARED = FeatureSet(
         ),
     ),
     attributes=(
-        AttributeTable("customers", "bronze.customers", "customer_id", flags=(Flag("big", "segment = 'big'"),)),
+        AttributeTable(
+            "customers", "bronze.customers", "customer_id", flags=(Flag("big", "segment = 'big'"),)
+        ),
     ),
     velocity=(30,), momentum=(30,), calendar=True,
 )  # fmt: skip
