@@ -19,6 +19,7 @@ from churn_orchestration.churn.features.rings import (
     distinct_at,
     features_at,
     final,
+    with_peers,
 )
 from churn_orchestration.churn.features.seen import date
 from churn_orchestration.components.daily_parts import checkpoints
@@ -52,13 +53,14 @@ def features_of(
         if len(as_ofs) >= WORTH_A_PASS:
             files = write_history(tables, declared, as_ofs, folder)
         listed = ", ".join(map(literal, files))
-        yield (
-            lambda as_of: (
-                f"(select * from read_parquet([{listed}]) where as_of = {date(as_of)})"
-                if files
-                else f"({features_at(declared, as_of, checkpoints(tables, declared, as_of))})"
-            )
-        )
+
+        def features(as_of: dt.date) -> str:
+            if not files:
+                return f"({features_at(declared, as_of, checkpoints(tables, declared, as_of))})"
+            alone = f"select * from read_parquet([{listed}]) where as_of = {date(as_of)}"
+            return f"({with_peers(declared, alone, as_of)})"
+
+        yield features
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -68,8 +70,9 @@ def write_history(
 ) -> list[Path]:
     """Write the feature rows of many as_ofs to ``folder`` as Parquet, a file for each range of entities.
 
-    Each row is what ``features_at`` gives for its as_of, to the bit: the kernel merges the same integers, and
-    the same SQL divides them. Memory is bounded by the range of entities that is at work.
+    They lack the features among peers, which are made of whole as_ofs. Each row is what ``features_at`` gives
+    for its as_of, to the bit: the kernel merges the same integers, and the same SQL divides them. Memory is
+    bounded by the range of entities that is at work.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn.features import declared as declarations
-from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.catalogue import catalogue, features_alone
 from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import days_asset
@@ -200,6 +200,21 @@ def _columns(
     )
 
 
+class CohortSpec(dg.Model, dg.Resolvable):
+    """Features relative to the mean of those whose first event was in the same month."""
+
+    source: str = Field(description="name of the source whose first event says when an entity began")
+    features: list[str] = Field(min_length=1, description="names of features, e.g. orders_count_90d")
+
+
+class RfmSpec(dg.Model, dg.Resolvable):
+    """Quintiles of recency, frequency and monetary value, fitted at the end of the month before as_of."""
+
+    source: str = Field(description="name of a source")
+    measure: str = Field(description="name of one of its measures")
+    window: int = Field(365, description="days over which events are counted and amounts summed")
+
+
 @dg.scaffold_with(
     example(
         entity="customer_id",
@@ -235,7 +250,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         description="files beside the YAML, each a select of one row per entity in which $as_of is the day",
     )
 
-    _folder: Path = PrivateAttr(default=Path())
+    cohort: CohortSpec | None = Field(None, description="features relative to the entity's cohort")
+    rfm: RfmSpec | None = Field(None, description="recency, frequency and monetary value in quintiles")
+    _folder: Path | None = PrivateAttr(default=None)
 
     @field_validator("windows", "trends", "velocity", "momentum")
     @classmethod
@@ -263,6 +280,18 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return self
 
     @model_validator(mode="after")
+    def _peers_have_what_they_compare(self) -> "FeatureTable":
+        names = [feature.name for feature in features_alone(self.declared())]
+        wanted = [f"{self.cohort.source}_days_since_first", *self.cohort.features] if self.cohort else []
+        wanted += declarations.Rfm(*self.rfm.model_dump().values()).columns.values() if self.rfm else []
+        if unknown := [name for name in wanted if name not in names]:
+            raise ValueError(
+                f'{self.name}: `cohort` and `rfm` compare "{unknown[0]}", which is no feature of it; is '
+                "there such a source, measure and window?"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_once(self) -> "FeatureTable":
         names = [feature.name for feature in catalogue(self.declared())]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -287,7 +316,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             tuple(self.velocity),
             tuple(self.momentum),
             self.calendar,
-            tuple(own_table(self._folder / name, self.entity) for name in self.sql),
+            tuple(own_table(self._folder / name, self.entity) for name in self.sql) if self._folder else (),
+            declarations.Cohort(self.cohort.source, tuple(self.cohort.features)) if self.cohort else None,
+            declarations.Rfm(self.rfm.source, self.rfm.measure, self.rfm.window) if self.rfm else None,
         )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
+    Cohort,
     EventSource,
     FeatureSet,
     Flag,
     Measure,
     Ratio,
+    Rfm,
+    UserTable,
 )
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.components import feature_history
@@ -36,7 +39,15 @@ VISITS = EventSource(
 )
 PLANS = AttributeTable("plans", "silver.plans", "customer_id", measures=(Measure("price", "price"),))
 ONE = FeatureSet("customer_id", (ORDERS,), (3, 7), (3,), velocity=(2,), momentum=(7,), calendar=True)
-ALL_KINDS = FeatureSet("customer_id", (ORDERS, VISITS), (3, 7), (3,), (PLANS,), calendar=True)
+OWN = UserTable(
+    "mine", "customer_id", "select customer_id, count(*) as n from silver.orders where day <= $as_of "
+    "and known_on <= $as_of and customer_id is not null group by 1",
+    (("n", ""),), ("silver.orders",), "mine.sql",
+)  # fmt: skip
+ALL_KINDS = FeatureSet(
+    "customer_id", (ORDERS, VISITS), (3, 7), (3,), (PLANS,), calendar=True, own=(OWN,),
+    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all")), rfm=Rfm("visits", "amount", 7),
+)  # fmt: skip
 AS_OFS = [JAN[6], JAN[9], JAN[10], JAN[16], JAN[21]]
 
 

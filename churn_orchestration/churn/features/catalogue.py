@@ -14,13 +14,19 @@ from churn_orchestration.churn.features.declared import (
 from churn_orchestration.churn.features.derived import concentration, dynamics, of_the_day, ratios, thirds
 from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.features.parts import EVENTS, parts
+from churn_orchestration.churn.features.peers import peer_features
 
 RAISES, LOWERS = "↑ ", "↓ "
 """What leads a reason: it raises, or lowers, the risk."""
 
 
 def catalogue(declared: FeatureSet) -> list[Feature]:
-    """Every feature, in the table's order.
+    """Every feature, in the table's order: those of an entity by itself, then those among its peers."""
+    return [*features_alone(declared), *peer_features(declared)]
+
+
+def features_alone(declared: FeatureSet) -> list[Feature]:
+    """The features of an entity by itself, in the table's order.
 
     Names: ``<source>[_<measure>]_<aggregate>[_<window>d|_all]`` of events, ``<attributes>_<measure>``,
     ``<attributes>_<category>_is_<value>`` and ``<attributes>_<flag>`` of attributes.

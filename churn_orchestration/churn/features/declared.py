@@ -153,6 +153,32 @@ class UserTable:
 
 
 @dataclass(frozen=True)
+class Cohort:
+    """Those whose first event of a source was in the same month; ``features``: compared with their mean."""
+
+    source: str
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rfm:
+    """Quintiles of recency, frequency and monetary value of a source, over a window in days."""
+
+    source: str
+    measure: str
+    window: int
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The features that are cut into quintiles."""
+        return {
+            "recency": f"{self.source}_days_since_last",
+            "frequency": f"{self.source}_count_{self.window}d",
+            "monetary": f"{self.source}_{self.measure}_sum_{self.window}d",
+        }
+
+
+@dataclass(frozen=True)
 class FeatureSet:
     """All that is declared of a feature table.
 
@@ -164,6 +190,7 @@ class FeatureSet:
     momentum : windows whose rate is compared with that of the whole life, days
     calendar : whether month, weekday and day of the year of as_of are features
     own : selects of the user's own, whose columns join the rest
+    cohort, rfm : features among peers
     """
 
     entity: str
@@ -175,6 +202,8 @@ class FeatureSet:
     momentum: tuple[int, ...] = ()
     calendar: bool = False
     own: tuple[UserTable, ...] = ()
+    cohort: Cohort | None = None
+    rfm: Rfm | None = None
 
     @property
     def inputs(self) -> tuple[EventSource | AttributeTable, ...]:

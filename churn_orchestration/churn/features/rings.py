@@ -9,9 +9,10 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from churn_orchestration.churn.features.catalogue import catalogue, spans_of
+from churn_orchestration.churn.features.catalogue import features_alone, spans_of
 from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.parts import HIGH, LOW, SUM, VALUES, Part, ends, parts, scaled
+from churn_orchestration.churn.features.peers import among_peers, edges_of, fitted_on, slim
 from churn_orchestration.churn.features.seen import date, latest, read_from, text, visible_parts
 
 RHYTHM = ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")
@@ -55,17 +56,24 @@ def features_at(
     for number, attributes in enumerate(declared.attributes):
         ctes.append(f"_a{number} as ({attributes_at(attributes, as_of)})")
     ctes += [f"_u{number} as ({own.at(as_of)})" for number, own in enumerate(declared.own)]
-    return f"with {', '.join(ctes)}\n{final(declared, date(as_of), '_entity')}\norder by _entity"
+    alone = f"with {', '.join(ctes)}\n{final(declared, date(as_of), '_entity')}"
+    return f"{with_peers(declared, alone, as_of)}\norder by {declared.entity}"
+
+
+def with_peers(declared: FeatureSet, alone: str, as_of: dt.date) -> str:
+    """SQL: the feature rows of one as_of with those among peers, from those that ``alone`` gives."""
+    edges = edges_of(declared, features_at(slim(declared), fitted_on(as_of))) if declared.rfm else None
+    return among_peers(declared, alone, edges)
 
 
 def final(declared: FeatureSet, as_of: str, shared: str) -> str:
-    """SQL: the features from the merged rows ``_s0``, ..., attributes ``_a0``, ..., users' own ``_u0``, ...
+    """SQL: the features alone from the merged rows ``_s0``, ..., attributes ``_a0``, ..., own ``_u0``, ...
 
     ``shared`` are the columns by which those hang together; ``as_of`` is a literal or a column of theirs.
     """
     rows = [f"_s{n}" for n in range(len(declared.sources))]
     rows += [f"_a{n}" for n in range(len(declared.attributes))]
-    columns = ",\n  ".join(f"{f.sql.replace('$as_of', as_of)} as {f.name}" for f in catalogue(declared))
+    columns = ",\n  ".join(f"{f.sql.replace('$as_of', as_of)} as {f.name}" for f in features_alone(declared))
     entities, joins = rows[0], ""
     if len(rows) > 1:
         entities = "(" + " union ".join(f"select {shared} from {row}" for row in rows) + ")"

@@ -1,0 +1,102 @@
+"""Features of an entity among its peers: relative to its cohort, and in quintiles fitted on an earlier day.
+
+They are made of the finished feature rows of one as_of, and so of nothing that was not known by then.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import replace
+
+from churn_orchestration.churn.features.declared import EventSource, FeatureSet
+from churn_orchestration.churn.features.feature import Feature
+
+_DAY = dt.timedelta(days=1)
+_COHORT = "_cohort"
+
+
+def fitted_on(as_of: dt.date) -> dt.date:
+    """The day on which the quintiles that serve ``as_of`` were fitted: the last of the month before.
+
+    >>> fitted_on(dt.date(2024, 3, 31))
+    datetime.date(2024, 2, 29)
+    """
+    return as_of.replace(day=1) - _DAY
+
+
+def peer_features(declared: FeatureSet) -> list[Feature]:
+    """The features among peers, in the table's order; their SQL reads a finished row, and ``_edges``."""
+    return [*_relative(declared), *_quintiles(declared)]
+
+
+def among_peers(declared: FeatureSet, select: str, edges: str | None) -> str:
+    """SQL: the feature rows of one as_of, which ``select`` gives, with those among peers; in no order.
+
+    ``edges`` is SQL of one row of quintile edges, see ``edges_of``; None where no quintiles are declared.
+    """
+    found = peer_features(declared)
+    if not found:
+        return select
+    columns = ", ".join(f"{feature.sql} as {feature.name}" for feature in found)
+    first = f"{declared.cohort.source}_days_since_first" if declared.cohort else "null"
+    rows = f"select *, date_trunc('month', as_of - cast({first} as integer)) as {_COHORT} from ({select})"
+    fitted = f" cross join ({edges}) as _edges" if edges else ""
+    return f"select f.* exclude ({_COHORT}), {columns} from ({rows}) as f{fitted}"
+
+
+def _relative(declared: FeatureSet) -> Iterator[Feature]:
+    if not declared.cohort:
+        return
+    peers = f"over (partition by {_COHORT})"
+    for name in declared.cohort.features:
+        mean = (
+            f"cast(sum(cast({name} as decimal(38, 6))) {peers} as double) / nullif(count({name}) {peers}, 0)"
+        )
+        told = name.replace("_", " ")
+        yield Feature(
+            f"{name}_vs_cohort", f"{name} / nullif({mean}, 0)", declared.cohort.source, "cohort",
+            f"{name} / its mean over all whose first event was in the same month", "ratio",
+            f"{told} at {{value:.1f}} times that of those who began in the same month",
+            f"{told}: no one to compare with", f"no {name}, or 0 for the whole cohort",
+        )  # fmt: skip
+
+
+def _quintiles(declared: FeatureSet) -> Iterator[Feature]:
+    if not declared.rfm:
+        return
+    rfm = declared.rfm
+    scores = []
+    for word, column in rfm.columns.items():
+        above = f"list_count(list_filter(_edges.{word}, lambda edge: {column} > edge))"
+        sql = f"5 - {above}" if word == "recency" else f"1 + {above}"
+        scores.append(f"case when {column} is not null then {sql} end")
+        yield Feature(
+            f"{rfm.source}_{word}_quintile", f"cast({scores[-1]} as double)", rfm.source, "rfm",
+            f"fifth of {column} by the quintiles of the end of the month before", "1 to 5, 5 is best",
+            f"{word} in fifth {{value:.0f}} of 5", f"no {word}", "no such event yet, or none then",
+        )  # fmt: skip
+    total = " + ".join(f"({score})" for score in scores)
+    yield Feature(
+        f"{rfm.source}_rfm_score", f"cast({total} as double)", rfm.source, "rfm",
+        "sum of the fifths of recency, frequency and monetary value", "3 to 15, 15 is best",
+        "recency, frequency and value score {value:.0f} of 15", "no score", "no such event yet, or none then",
+    )  # fmt: skip
+
+
+def slim(declared: FeatureSet) -> FeatureSet:
+    """Only what the quintiles are fitted on."""
+    assert declared.rfm is not None
+    rfm = declared.rfm
+    [source] = (source for source in declared.sources if source.name == rfm.source)
+    measures = tuple(replace(m, slope=False) for m in source.measures if m.name == rfm.measure)
+    bare = EventSource(source.name, source.table, source.entity, source.noun, source.key, measures)
+    return FeatureSet(declared.entity, (bare,), (rfm.window,), ())
+
+
+def edges_of(declared: FeatureSet, select: str) -> str:
+    """SQL: one row of quintile edges, a list a column, of the feature rows that ``select`` gives."""
+    assert declared.rfm is not None
+    fifths = "[0.2, 0.4, 0.6, 0.8]"
+    columns = (
+        f"quantile_disc({column}, {fifths}) as {word}" for word, column in declared.rfm.columns.items()
+    )
+    return f"select {', '.join(columns)} from ({select})"
