@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -203,6 +204,27 @@ def yaml_documents(path: Path) -> list[yaml.Node]:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BusinessError(f"{path}: not valid YAML in UTF-8: {str(error).splitlines()[0]}") from None
+
+
+def line_of(path: Path, *names: str) -> str:
+    """``file:line`` of the block that is called ``names[-1]``, in that called ``names[-2]``, and so on."""
+    found: list[yaml.Node] = yaml_documents(path)
+    line = 1
+    for name in names:
+        for node in _called(found, name):
+            found, line = [node], node.start_mark.line + 1
+            break
+    return f"{path}:{line}"
+
+
+def _called(nodes: list[yaml.Node], name: str) -> Iterator[yaml.Node]:
+    for node in nodes:
+        if isinstance(node, yaml.MappingNode):
+            if any(key.value == "name" and value.value == name for key, value in node.value):
+                yield node
+            yield from _called([value for _, value in node.value], name)
+        elif isinstance(node, yaml.SequenceNode):
+            yield from _called(node.value, name)
 
 
 def _explain(path: Path, fault: ErrorDetails) -> str:

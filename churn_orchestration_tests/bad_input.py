@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from conftest import ORDERS, ORDERS_HEADER
 
-FILE, RAW = "orders_2024-01-05.csv", "raw/defs.yaml"
+FILE, RAW, GOLD = "orders_2024-01-05.csv", "raw/defs.yaml", "gold/defs.yaml"
 GOOD = "o1,ann,2024-01-05 10:00,1.50\n"
 JSON = '{"order_id": 1, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}\n'
 Content = str | bytes | None
@@ -344,6 +344,18 @@ MISTAKES = [
     Mistake("a delimiter of two characters", setting('delimiter: ";;"'),
          "shop/raw/defs.yaml:10: delimiter: Value should have at most 1"),
     Mistake("an entity that the feature source lacks", ("silver/orders.sql", "customer_id, ", ""),
-         'gold/customer_features: the features read "customer_id" (orders: entity), and silver.orders has'),
+         'shop/gold/defs.yaml:6: the features read "customer_id" (orders: entity), and silver.orders has'),
+    Mistake("a measure that is text", (GOLD, "column: amount_usd", "column: order_id"),
+         "shop/gold/defs.yaml:11: measure amount of orders: silver.orders.order_id is varchar; a measure is"),
+    Mistake("a window of 0 days", (GOLD, "windows: [3, 7]", "windows: [0, 7]"),
+         "shop/gold/defs.yaml:12: windows: a window of 0 days: windows are whole days, at least 1"),
+    Mistake("a window of negative days", (GOLD, "windows: [3, 7]", "windows: [3, -7]"),
+         "shop/gold/defs.yaml:12: windows: a window of -7 days"),
+    Mistake("two features of one name",
+         (GOLD, "unit: usd}", "unit: usd}\n        - {name: amount, column: day}"),
+         "shop/gold/defs.yaml:1: customer_features: two features are called orders_amount_max_3d"),
+    Mistake("a select of features that is not there",
+         (GOLD, "  windows:", "  sql: [own.sql]\n  windows:"),
+         "shop/gold/own.sql does not exist; `sql` names files beside the YAML"),
 ]
 # fmt: on

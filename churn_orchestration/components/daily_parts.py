@@ -20,6 +20,7 @@ from churn_orchestration.components.days import (
     table_of,
     wanted,
 )
+from churn_orchestration.components.fitness import Place, require_columns, require_rows
 from churn_orchestration.components.shown import look, platform
 from churn_orchestration.warehouse import Tables, Warehouse, literal, within
 
@@ -29,7 +30,9 @@ KEPT_DAYS, SETTLED_DAYS = 31, 31
 """How long a checkpoint serves; after how many days few late rows are to come, which would make it void."""
 
 
-def days_asset(business: Business, declared: FeatureSet, source: EventSource) -> dg.AssetsDefinition:
+def days_asset(
+    business: Business, declared: FeatureSet, source: EventSource, place: Place
+) -> dg.AssetsDefinition:
     """The asset of a source's daily parts."""
     key = dg.AssetKey(source.days_table.split("."))
 
@@ -47,6 +50,8 @@ def days_asset(business: Business, declared: FeatureSet, source: EventSource) ->
         days = wanted(context)
         with warehouse.open() as tables:
             require_initial_load(tables, table_of(key), business, days)
+            require_columns(tables, source, place)
+            require_rows(tables, source, days, business.earliest_event, place)
             refused = blocked(tables, [source.table], days)
             rows = build(tables, declared, source, business.start, days)
             yield from settle(

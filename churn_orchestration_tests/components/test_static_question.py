@@ -263,13 +263,13 @@ def test_a_feature_that_reads_what_the_label_is_made_of_is_refused_by_name() -> 
         with pytest.raises(
             BusinessError, match=r'customers: gone reads "churned" of bronze.customers, .* answer'
         ):
-            question(value="customers_gone").asked(FeatureTable(**given), "churn/defs.yaml")
+            question(value="customers_gone").asked(FeatureTable(**given), "churn/defs.yaml", "UTC")
 
 
 def test_a_column_of_that_name_in_another_table_is_no_answer() -> None:
     given = yaml.safe_load(FEATURES)["attributes"]
     given["attributes"][0] |= {"table": "bronze.survey", "flags": {"gone_before": "churned = 'Yes'"}}
-    assert question().asked(FeatureTable(**given), "churn/defs.yaml").untrained == "base_rate"
+    assert question().asked(FeatureTable(**given), "churn/defs.yaml", "UTC").untrained == "base_rate"
 
 
 def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something() -> None:

@@ -74,6 +74,7 @@ def test_the_facts_name_every_refusal_and_its_one_cause(troubled: Shop) -> None:
         ("predictions.churn_90d", "2024-01-07"),
         ("predictions.churn_90d", "2024-01-08"),
         ("silver.orders", "2024-01-07"),
+        ("silver.orders_days", "2024-01-07"),
     ]
     [cause] = facts(troubled)["causes"]
     assert (cause["table"], cause["waiting"]) == ("bronze.orders", [JAN[7], JAN[8]])
@@ -82,12 +83,13 @@ def test_the_facts_name_every_refusal_and_its_one_cause(troubled: Shop) -> None:
 def test_a_table_that_lags_names_the_root_table_and_day(troubled: Shop) -> None:
     lines = said(troubled)
     assert lines[1].split() == ["table", "newest", "day", "days", "rows"]
-    told = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[2:8]}
+    told = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[2:9]}
     assert told == {
         "raw.orders": "2024-01-08 4 9",
         "bronze.orders": "2024-01-08 3 7 2024-01-07 is refused",
         "quarantine.orders": "2024-01-08 4 1",
         "silver.orders": "2024-01-08 3 7 waits: bronze.orders 2024-01-07 is refused",
+        "silver.orders_days": "2024-01-08 3 7 waits: bronze.orders 2024-01-07 is refused",
         "gold.customer_features": "2024-01-06 2 2 waits: bronze.orders 2024-01-07 is refused",
         "predictions.churn_90d": "2024-01-06 2 2 waits: bronze.orders 2024-01-07 is refused",
     }
@@ -140,7 +142,7 @@ def test_a_waived_day_is_told_with_who_and_why_and_what_waited_for_it_with_the_n
     done = CliRunner().invoke(main, ["--business", str(shop.folder), *waive], standalone_mode=False)
     assert done.exit_code == 0
     lines = said(shop)
-    assert lines[0].startswith("shop: nothing refused, but 4 tables not up to date, 1 day waived")
+    assert lines[0].startswith("shop: nothing refused, but 5 tables not up to date, 1 day waived")
     assert (
         "waived: raw.orders 2024-01-06: the shop was closed (churn waive, decision 1 of the ledger)" in lines
     )

@@ -1,0 +1,89 @@
+"""Whether a table can be read as a feature table declares, told before anything is computed from it."""
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+from churn_orchestration.business import SETTINGS, BusinessError
+from churn_orchestration.churn.features.declared import AttributeTable, EventSource, Measure
+from churn_orchestration.warehouse import Tables, literal, within
+
+MOST_VALUES = 100_000
+"""Distinct values of a category in one landing; more are names of single events, and no category."""
+_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
+Place = Callable[..., str]
+"""From the names of a source and of what is in it to ``file:line``."""
+
+
+def require_columns(tables: Tables, source: EventSource | AttributeTable, place: Place) -> None:
+    """Refuse a column that its table has not, and a measure that is no number. Raises BusinessError."""
+    there = {name.lower(): kind for name, kind in tables.columns(source.table).items()}
+    if not there:
+        return
+    used = {source.entity: "entity"} | {c.column: f"category {c.name}" for c in source.categories}
+    used |= {m.column: f"measure {m.name}" for m in source.measures}
+    if isinstance(source, EventSource):
+        used |= dict.fromkeys(source.key, "key")
+    if absent := [name for name in used if name.lower() not in there]:
+        raise BusinessError(
+            f'{place(source.name)}: the features read "{absent[0]}" ({source.name}: {used[absent[0]]}), and '
+            f"{source.table} has no such column (it has {', '.join(sorted(there))}): mend it here, or there"
+        )
+    for m in source.measures:
+        kind = there[m.column.lower()]
+        if not _NUMBER.fullmatch(kind):
+            raise BusinessError(
+                f"{place(source.name, m.name)}: measure {m.name} of {source.name}: {source.table}.{m.column} "
+                f"is {kind.lower()}; a measure is a number: declare its type in the contract, or cast it in "
+                "the SQL"
+            )
+
+
+def require_rows(
+    tables: Tables, source: EventSource, days: list[dt.date], earliest: dt.date, place: Place
+) -> None:
+    """Refuse what the rows that landed on ``days`` cannot be features of. Raises BusinessError."""
+    landed = f"from {source.table} where {within('_partition', days)}"
+    faults = chain(
+        _too_early(tables, source, landed, earliest, place),
+        _too_many(tables, source, landed, place),
+        *(_too_large(tables, source, m, landed, place) for m in source.measures),
+    )
+    if first := next(faults, None):
+        raise BusinessError(first)
+
+
+def _too_early(
+    tables: Tables, source: EventSource, landed: str, earliest: dt.date, place: Place
+) -> Iterator[str]:
+    [(first, count)] = tables.rows(f"select min(day), count(*) {landed} and day < {literal(earliest)}")
+    if count:
+        yield (
+            f"{place(source.name)}: {count:,} events of {source.table} lie before {earliest}, the first on "
+            f"{first}: the business begins with history_from in {SETTINGS}; move it back, or leave such rows "
+            "out of the SQL"
+        )
+
+
+def _too_many(tables: Tables, source: EventSource, landed: str, place: Place) -> Iterator[str]:
+    for category in source.categories:
+        if not category.closed:
+            [(values,)] = tables.rows(f"select approx_count_distinct({category.column}) {landed}")
+            if values > MOST_VALUES:
+                yield (
+                    f"{place(source.name, category.name)}: category {category.name} of {source.name} has "
+                    f"about {values:,} values in {source.table}.{category.column}: that names single events, "
+                    "and is no category; take it out, or group its values in the SQL"
+                )
+
+
+def _too_large(tables: Tables, source: EventSource, m: Measure, landed: str, place: Place) -> Iterator[str]:
+    most = (2**63 - 1) // 10**m.decimals
+    largest = f"select {m.column}, count(*) over () {landed} and abs({m.column}) > {most}"
+    for value, count in tables.rows(f"{largest} order by abs({m.column}) desc limit 1"):
+        yield (
+            f"{place(source.name, m.name)}: measure {m.name} of {source.name}: {count:,} amounts of "
+            f"{source.table}.{m.column} lie beyond 64 bits at {m.decimals} decimals, e.g. {value}: keep "
+            "fewer `decimals`, or leave such rows out by a rule"
+        )

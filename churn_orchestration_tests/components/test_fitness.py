@@ -1,0 +1,77 @@
+"""What cannot be a feature is told by file and line, before anything is computed."""
+
+import datetime as dt
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from churn_orchestration.business import BusinessError, line_of
+from churn_orchestration.churn.features.declared import Category, EventSource, Measure
+from churn_orchestration.components.fitness import Place, require_columns, require_rows
+from churn_orchestration.warehouse import Tables, Warehouse
+from churn_orchestration_tests.conftest import FEATURES, JAN
+
+ORDERS = EventSource(
+    "orders", "silver.orders", "customer_id", "order", (), (Measure("amount", "amount_usd"),),
+    (Category("item", "item"),),
+)  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "defs.yaml").write_text(FEATURES)
+    return partial(line_of, tmp_path / "defs.yaml")
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[Tables]:
+    with Warehouse.of(tmp_path).open() as opened:
+        yield opened
+
+
+def refused(tables: Tables, place: Place, **changed: str) -> str:
+    """What is told of orders of one day with a changed column."""
+    columns = {
+        "customer_id": "'ann'", "day": f"date '{JAN[5]}'", "_partition": f"date '{JAN[5]}'",
+        "amount_usd": "1.5", "item": "'a'",
+    } | changed  # fmt: skip
+    listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
+    tables.db.execute(f"create or replace table silver.orders as select {listed} from range(1000000) as t(n)")
+    with pytest.raises(BusinessError) as told:
+        require_columns(tables, ORDERS, place)
+        require_rows(tables, ORDERS, [JAN[5]], JAN[1], place)
+    return str(told.value)
+
+
+def test_a_measure_that_is_text(tables: Tables, place: Place) -> None:
+    told = refused(tables, place, amount_usd="'1,50'")
+    assert "defs.yaml:11: measure amount of orders: silver.orders.amount_usd is varchar" in told
+
+
+def test_a_category_of_a_million_values(tables: Tables, place: Place) -> None:
+    told = refused(tables, place, item="n::varchar")
+    assert "category item of orders has about" in told
+    assert "that names single events" in told
+
+
+def test_amounts_beyond_64_bits(tables: Tables, place: Place) -> None:
+    told = refused(tables, place, amount_usd="(case when n = 7 then -1e15 else 1 end)::decimal(18, 0)")
+    assert (
+        "defs.yaml:11: measure amount of orders: 1 amounts of silver.orders.amount_usd lie beyond 64 bits at 4 "
+        in told
+    )
+    assert "e.g. -1000000000000000" in told
+
+
+def test_events_before_the_start_of_the_business(tables: Tables, place: Place) -> None:
+    told = refused(tables, place, day="date '2023-12-31' - (n % 2)::int")
+    assert "1,000,000 events of silver.orders lie before 2024-01-01, the first on 2023-12-30" in told
+
+
+def test_a_line_is_that_of_the_inner_block(tmp_path: Path, place: Place) -> None:
+    assert place("orders").endswith("defs.yaml:6")
+    assert place("orders", "amount").endswith("defs.yaml:11")
+    assert place("visits").endswith("defs.yaml:1")
+    assert dt.date.min < JAN[1]
