@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input clean
+.PHONY: demo test thorough ui check results bad-input features bench clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -30,6 +30,12 @@ results: $(READY)  ## docs/results.md, from the real data in the folder that CHU
 
 bad-input: $(READY)  ## docs/bad-input.md, from what becomes of every bad input when it is tried
 	WRITE_BAD_INPUT=1 $(BIN)/python -m pytest churn_orchestration_tests/test_bad_input.py
+
+features: $(READY)  ## docs/features.md, from the demo's declaration
+	WRITE_FEATURES=1 $(BIN)/python -m pytest churn_orchestration_tests/test_feature_page.py
+
+bench: $(READY)  ## the feature engine measured, as ratios (ARGS="--events 100000000 --only one,landing")
+	$(BIN)/python -m benchmarks.features $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -13,9 +13,9 @@ import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from churn_orchestration.business import PACKAGE, Business, digest, line_of
+from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue, features_alone
-from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import days_asset
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
@@ -187,7 +187,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 )
                 for day in refused:
                     tables.drop_day(table_of(key), day)
-                write_catalogue(tables, table_of(key), features)
+                write_catalogue(tables, table_of(key), declared)
                 yield from settle(
                     context, tables, key, feature_declaration(declared), rows, refused, upstream
                 )
@@ -228,13 +228,25 @@ def build_days(
     return rows
 
 
-def write_catalogue(tables: Tables, table: str, features: list[Feature]) -> None:
-    """The table of a feature table's columns: what each means and how its null reads."""
+def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSet) -> None:
+    """The table of a feature table's columns: what each means, its type, how its null reads, since when.
+
+    ``available_from``: the first as_of whose window lies wholly within the data; of all time, the first day.
+    """
+    begun = {}
+    for source in declared.sources:
+        [(first,)] = tables.rows(f"select min(day) from {source.days_table}")
+        begun[source.name] = first
     hidden = ("name", "sql")
-    about = [
-        {"feature": f.name} | {k: v for k, v in dataclasses.asdict(f).items() if k not in hidden}
-        for f in features
-    ]
+    about = []
+    for f in catalogue(declared):
+        said = {k: v for k, v in dataclasses.asdict(f).items() if k not in hidden}
+        first, window = begun.get(f.source), f.window.removesuffix("d")
+        since = first + DAY * (int(window) - 1) if first and window.isdigit() else first
+        about.append({"feature": f.name} | said | {"type": f.type, "available_from": str(since or "")})
     shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
     rows = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
-    tables.db.execute(f"create or replace table {table}_catalogue as {rows}")
+    tables.db.execute(
+        f"create or replace table {table}_catalogue as select * replace "
+        f"(try_cast(available_from as date) as available_from) from ({rows})"
+    )

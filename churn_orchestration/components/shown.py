@@ -67,7 +67,7 @@ def feature_columns(features: Iterable[Feature]) -> list[dg.TableColumn]:
     return [
         dg.TableColumn(
             f.name,
-            "double" if "double" in f.sql else "bigint",
+            f.type,
             f"{f.formula}, {f.window or ALL_TIME}; {f.unit}; null: {f.null_means}",
         )
         for f in features

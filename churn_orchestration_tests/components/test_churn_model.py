@@ -157,7 +157,7 @@ def _found(folder: Path) -> Shop:
         _bring_parts(tables, shop.business)
         rows = build_days(tables, ASKED.gold, FEATURES, SCORED)
         tables.record(ASKED.gold, "stored", rows, feature_declaration(FEATURES))
-        write_catalogue(tables, ASKED.gold, catalogue(FEATURES))
+        write_catalogue(tables, ASKED.gold, FEATURES)
         tables.publish()
     return shop
 

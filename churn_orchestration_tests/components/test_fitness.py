@@ -57,10 +57,7 @@ def test_a_category_of_a_million_values(tables: Tables, place: Place) -> None:
 
 def test_amounts_beyond_64_bits(tables: Tables, place: Place) -> None:
     told = refused(tables, place, amount_usd="(case when n = 7 then -1e15 else 1 end)::decimal(18, 0)")
-    assert (
-        "defs.yaml:11: measure amount of orders: 1 amounts of silver.orders.amount_usd lie beyond 64 bits at 4 "
-        in told
-    )
+    assert "defs.yaml:11: measure amount of orders: 1 amounts of silver.orders.amount_usd lie beyond" in told
     assert "e.g. -1000000000000000" in told
 
 

@@ -23,3 +23,8 @@ class Feature:
     null_means: str = "never null"
     window: str = ""
     zero_phrase: str = ""
+
+    @property
+    def type(self) -> str:
+        """``bigint`` of what is counted, else ``double``."""
+        return "double" if "double" in self.sql else "bigint"
