@@ -11,8 +11,8 @@ PAGE = PACKAGE.parent / "docs" / "features.md"
 OPENING = """\
 # The features of the demo
 
-Made from `churn_orchestration/defs/gold/defs.yaml` by `make features`; `gold.customer_features_catalogue` says the
-same of any business, with the day from which each is available. A feature of `as_of` reads rows with
+Made from `churn_orchestration/defs/gold/defs.yaml` by `make features`; `gold.<table>_catalogue` says the same
+of any business, with the day from which each is available. A feature of `as_of` reads rows with
 `day <= as_of` and `known_on <= as_of` and no other; a window of w days is `as_of - w + 1` to `as_of`.
 
 | feature | source | formula | window | unit | type | null means |
@@ -24,10 +24,11 @@ def test_the_page_of_features_is_that_of_the_declaration(churn_data) -> None:
     assert churn_data
     business = Business(DEMO)
     [table] = component_tree(business).get_all_components(of_type=FeatureTable)
-    rows = [
-        f"| {' | '.join([f'`{f.name}`', f.source, f.formula, f.window or '-', f.unit, f.type, f.null_means])} |"
+    told = [
+        (f"`{f.name}`", f.source, f.formula, f.window or "-", f.unit, f.type, f.null_means)
         for f in catalogue(table.declared(business.settings.timezone))
     ]
+    rows = [f"| {' | '.join(cells)} |" for cells in told]
     page = OPENING + "\n".join(rows) + "\n"
     if os.environ.get("WRITE_FEATURES"):
         PAGE.write_text(page, encoding="utf-8")

@@ -14,6 +14,7 @@ from churn_orchestration.churn.features.declared import Category, EventSource, F
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.components.daily_parts import build, checkpoints, make_checkpoints
+from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.warehouse import Tables, Warehouse
 from churn_orchestration_tests.conftest import JAN, examples
 
@@ -148,6 +149,27 @@ def test_only_what_a_landing_touches_is_written_again(tables: Tables) -> None:
         ("ann", JAN[6], dt.date(9999, 12, 31), 2),
         ("bob", JAN[3], dt.date(9999, 12, 31), 77),
     ]
+
+
+@pytest.mark.parametrize("source", [KEYED, UNKEYED], ids=["with a key", "without"])
+def test_what_was_scored_on_a_day_is_what_a_snapshot_sees_of_it_when_more_has_landed(
+    tables: Tables, source: EventSource, tmp_path: Path
+) -> None:
+    days = JAN[5:22]
+
+    @QUICK
+    @given(_rows())
+    def check(rows: list[Row]) -> None:
+        scored = {}
+        for day in days:
+            store(tables, [row for row in rows if row.partition <= day])
+            land(tables, source, day)
+            scored[day] = tables.rows(features_at(declared(source), day))
+        with features_of(tables, declared(source), days, tmp_path / "history") as features:
+            for day in days:
+                assert tables.rows(f"from {features(day)} order by customer_id") == scored[day], day
+
+    check()
 
 
 # ---------------- by hand
