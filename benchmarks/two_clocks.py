@@ -2,7 +2,7 @@
 
 A simulated company whose orders become known up to 30 days late, landed day by day. First: the features of a
 training snapshot, made in one pass at the end, against those that were made on each day, row by row. Then the
-AUC that a join by event time alone reports, against what its model gets when it scores what is known on a day.
+AUC that a join by event time alone reports, against what its model gets in use, where late rows are unknown.
 """
 
 import datetime as dt
