@@ -45,6 +45,11 @@ PLANTED = (
         _ORDERS.format("count(*)", f"where day > $as_of - 90 and {SEEN}"),
     ),
     Planted(
+        "a window without an upper bound, of few values",
+        _ORDERS.format("count(*)", "where amount_usd > 60 and day > $as_of - 90"),
+        _ORDERS.format("count(*)", f"where amount_usd > 60 and day > $as_of - 90 and {SEEN}"),
+    ),
+    Planted(
         "rows that were not known yet",
         _ORDERS.format("sum(amount_usd)", "where day <= $as_of"),
         _ORDERS.format("sum(amount_usd)", f"where {SEEN}"),

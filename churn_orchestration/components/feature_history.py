@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.catalogue import spans_of
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.features.parts import HIGH, LOW, MASK, SUM, VALUES, Part, ends, parts
@@ -180,6 +181,7 @@ join _as_ofs as a on d.day <= a.as_of and a.as_of < d.known_on
 where {self._standing} and known_on > day order by 1, 2"""
 
     def _columns(self, source: EventSource) -> list["_Column"]:
+        self._require_64_bits(source)
         spans = spans_of(self.declared, source)
         wide = {part.name: self._is_wide(source, part) for part in parts(source) if part.type == "HUGEINT"}
         return [
@@ -187,6 +189,18 @@ where {self._standing} and known_on > day order by 1, 2"""
             for part in parts(source)
             if part.merge != VALUES
         ]
+
+    def _require_64_bits(self, source: EventSource) -> None:
+        """The kernel's sums would wrap around where the SQL of one as_of fails."""
+        for part in parts(source):
+            if part.merge == SUM and part.type == "BIGINT":
+                totals = f"sum(cast(abs({part.name}) as hugeint)) as total from {source.days_table}"
+                totals = f"select {self.declared.entity} as entity, {totals} group by 1"
+                for entity, total in self.tables.rows(f"from ({totals}) where total >= {2**63} limit 1"):
+                    raise BusinessError(
+                        f"{source.days_table}.{part.name}: {entity} comes to {total} in all, beyond 64 bits: "
+                        "keep fewer `decimals`, or leave such rows out by a rule"
+                    )
 
     def _is_wide(self, source: EventSource, part: Part) -> bool:
         """Whether the sum of a part over all days of an entity may not fit 64 bits."""

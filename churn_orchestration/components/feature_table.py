@@ -16,6 +16,7 @@ from churn_orchestration.business import PACKAGE, Business, digest, line_of
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue, features_alone
+from churn_orchestration.churn.features.parts import parts
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import days_asset
 from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
@@ -71,7 +72,6 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         [],
         description="files beside the YAML, each a select of one row per entity in which $as_of is the day",
     )
-
     cohort: CohortSpec | None = Field(None, description="features relative to the entity's cohort")
     rfm: RfmSpec | None = Field(None, description="recency, frequency and monetary value in quintiles")
     _folder: Path | None = PrivateAttr(default=None)
@@ -102,6 +102,17 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return self
 
     @model_validator(mode="after")
+    def _shares_over_windows(self) -> "FeatureTable":
+        for source in self.declared().sources:
+            for counted in (*source.categories, *source.flags):
+                if unknown := [days for days in counted.share_windows or () if days not in self.windows]:
+                    raise ValueError(
+                        f"{self.name}: {source.name}: shares of {counted.name} are asked over {unknown[0]} "
+                        f"days, which is none of the windows ({', '.join(map(str, self.windows))})"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _peers_have_what_they_compare(self) -> "FeatureTable":
         names = [feature.name for feature in features_alone(self.declared())]
         wanted = [f"{self.cohort.source}_days_since_first", *self.cohort.features] if self.cohort else []
@@ -118,6 +129,10 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         names = [feature.name for feature in catalogue(self.declared())]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{self.name}: two features are called {twice[0]}")
+        for source in self.declared().sources:
+            columns = [part.name for part in parts(source)]
+            if twice := sorted({name for name in columns if columns.count(name) > 1}):
+                raise ValueError(f"{self.name}: {source.days_table} would have two columns {twice[0]}")
         return self
 
     @classmethod
@@ -178,6 +193,8 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     require_columns(tables, source, place)
                 refused = not_standing(tables, declared, business, days)
                 standing = [day for day in days if day not in refused]
+                if standing:
+                    require_own(tables, declared, standing[-1])
                 proof = proved(tables, pipeline, standing[-1]) if standing else None
                 yield proof_result(key, proof)
                 if proof and proof.faults:
@@ -192,8 +209,8 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     context, tables, key, feature_declaration(declared), rows, refused, upstream
                 )
 
-        parts = [days_asset(business, declared, source, place) for source in declared.sources]
-        return dg.Definitions(assets=[*parts, gold])
+        daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]
+        return dg.Definitions(assets=[*daily_parts, gold])
 
 
 def feature_declaration(declared: declarations.FeatureSet) -> str:
@@ -218,8 +235,6 @@ def build_days(
     tables: Tables, table: str, declared: declarations.FeatureSet, days: list[dt.date]
 ) -> dict[dt.date, int]:
     """Store the feature table of each as_of; rows by day."""
-    if days:
-        require_own(tables, declared, days[-1])
     rows: dict[dt.date, int] = {}
     with features_of(tables, declared, days, tables.state / "gold" / f".{table}") as features:
         for as_of in days:
@@ -235,8 +250,9 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
     """
     begun = {}
     for source in declared.sources:
-        [(first,)] = tables.rows(f"select min(day) from {source.days_table}")
-        begun[source.name] = first
+        if tables.columns(source.days_table):
+            [(first,)] = tables.rows(f"select min(day) from {source.days_table}")
+            begun[source.name] = first
     hidden = ("name", "sql")
     about = []
     for f in catalogue(declared):

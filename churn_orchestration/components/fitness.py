@@ -11,7 +11,8 @@ from churn_orchestration.warehouse import Tables, literal, within
 
 MOST_VALUES = 100_000
 """Distinct values of a category in one landing; more are names of single events, and no category."""
-_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
+NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
+"""The types of a measure."""
 Place = Callable[..., str]
 """From the names of a source and of what is in it to ``file:line``."""
 
@@ -32,7 +33,7 @@ def require_columns(tables: Tables, source: EventSource | AttributeTable, place:
         )
     for m in source.measures:
         kind = there[m.column.lower()]
-        if not _NUMBER.fullmatch(kind):
+        if not NUMBER.fullmatch(kind):
             raise BusinessError(
                 f"{place(source.name, m.name)}: measure {m.name} of {source.name}: {source.table}.{m.column} "
                 f"is {kind.lower()}; a measure is a number: declare its type in the contract, or cast it in "

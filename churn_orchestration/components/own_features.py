@@ -9,6 +9,7 @@ import duckdb
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.declared import FeatureSet, UserTable
 from churn_orchestration.components.feature_specs import NAME
+from churn_orchestration.components.fitness import NUMBER
 from churn_orchestration.components.shown import selected
 from churn_orchestration.components.sql_tables import Select
 from churn_orchestration.warehouse import Tables
@@ -50,7 +51,7 @@ def require_own(tables: Tables, declared: FeatureSet, as_of: dt.date) -> None:
             told = str(error).split("\n\nLINE")[0].replace("\n", " ")
             raise BusinessError(f"{own.file}: {told}") from None
         for name, kind, *_ in columns[1:]:
-            if not re.match("[U]?(TINY|SMALL|BIG|HUGE)?INT|DECIMAL|FLOAT|DOUBLE|BOOLEAN", kind):
+            if kind != "BOOLEAN" and not NUMBER.fullmatch(kind):
                 raise BusinessError(
                     f'{own.file}: "{name}" is {kind.lower()}; a feature is a number or a boolean: '
                     f"say a condition, such as ({name} = 'gold') as {name}_is_gold"

@@ -9,6 +9,7 @@ ALL = "all"
 class _Shared:
     """What is counted as a share of the events of a window."""
 
+    name: str
     share_windows: tuple[int, ...] | None
 
     def is_shared(self, window: str) -> bool:

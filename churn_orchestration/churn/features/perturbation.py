@@ -295,28 +295,34 @@ class _Trial:
         self.db.execute(f"insert into {ground.table} by name from kept.altered")
 
     def add(self, ground: Ground, times: dict[str, str], *, new_key: bool) -> None:
-        """Copy the rows that may be seen, with other times and values; some of them of a new entity."""
+        """Copy the rows that may be seen, with other times: as new rows, with their values and with other
+        ones, some of a new entity; or, with the old key, as corrections.
+        """
+        # With their values too: a select that reads only some values would not see the others.
+        marks = ("~", "+") if new_key else ("",)
+        added = " union all by name ".join(f"({self.copied(ground, times, mark)})" for mark in marks)
+        self.db.execute(f"insert into {ground.table} by name {added}")
+
+    def copied(self, ground: Ground, times: dict[str, str], mark: str) -> str:
+        """SQL: the rows that may be seen, with other times; ``mark`` tells new keys apart, ~ keeps values."""
         columns = []
         for name, kind in self.columns[ground.table].items():
             if name in times:
                 columns.append(f"cast({times[name]} as {kind}) as {name}")
-            elif name in _PLACE or (name in ground.key and not new_key):
+            elif name in _PLACE or (name in ground.key and not mark):
                 columns.append(name)
             elif name in ground.key:
-                columns.append(f"{_fresh(name, kind)} as {name}")
+                columns.append(f"{_fresh(name, kind, mark)} as {name}")
             elif kind.startswith(("DATE", "TIMESTAMP")):
                 columns.append(
                     f"cast({name} + (({times['day']}) - day) * interval 1 day as {kind}) as {name}"
                 )
             elif name == ground.entity:
-                new = f"case when hash(rowid) % 7 = 0 then {_fresh(name, kind)} else {name} end"
-                columns.append(f"{new if new_key else self.other(name, kind)} as {name}")
+                new = f"case when hash(rowid) % 7 = 0 then {_fresh(name, kind, mark)} else {name} end"
+                columns.append(f"{new if mark else self.other(name, kind)} as {name}")
             else:
-                columns.append(f"{self.other(name, kind)} as {name}")
-        self.db.execute(
-            f"insert into {ground.table} by name select {', '.join(columns)} from {ground.table} "
-            f"where not {self.beyond}"
-        )
+                columns.append(name if mark == "~" else f"{self.other(name, kind)} as {name}")
+        return f"select {', '.join(columns)} from {ground.table} where not {self.beyond}"
 
     def other(self, name: str, kind: str) -> str:
         """SQL: another value of a column: one that some other row has, or one that none has."""
@@ -330,10 +336,15 @@ class _Trial:
         if kind.startswith(("DATE", "TIMESTAMP")):
             return f"cast({name} + interval 400 day as {kind})"
         if kind.endswith("INT") or kind == "INTEGER" or kind.startswith(("DECIMAL", "DOUBLE", "FLOAT")):
-            return f"coalesce(try_cast(-3 * {name} - 7 as {kind}), 7)"
+            smaller, larger = (
+                f"try_cast({sql} as {kind})" for sql in (f"-3 * {name} - 7", f"5 * {name} + 11")
+            )
+            return f"coalesce(case when hash(rowid) % 2 = 0 then {smaller} else {larger} end, 7)"
         return name
 
 
-def _fresh(name: str, kind: str) -> str:
-    """SQL: a value that no row has."""
-    return f"concat('~', {name})" if kind == "VARCHAR" else f"cast(-1 - {name} as {kind})"
+def _fresh(name: str, kind: str, mark: str) -> str:
+    """SQL: a value that no row has; another for each mark."""
+    if kind == "VARCHAR":
+        return f"concat('{mark}', {name})"
+    return f"cast({'-1' if mark == '~' else '-1000000000'} - {name} as {kind})"

@@ -1,0 +1,116 @@
+"""Declared features and users' own SQL through Dagster: stored, or refused by the point-in-time proof."""
+
+import pytest
+
+from churn_orchestration.cli import main
+from churn_orchestration_tests.conftest import JAN, Shop
+
+OWN = """\
+-- Refunds and the like. large_7d: orders above 7 of the last 7 days.
+select customer_id, count(*) as large_7d, bool_or(amount_usd > 9) as ever_large
+from silver.orders
+where amount_usd > 7 and day between $as_of - 6 and $as_of and known_on <= $as_of
+group by customer_id
+"""
+DECLARED = """\
+      thirds: true
+      cadence: {time: ordered_at, windows: [7]}
+      ratios: [{name: size, top: amount, bottom: amount}]
+  velocity: [2]
+  momentum: [7]
+  calendar: true
+  cohort: {source: orders, features: [orders_count_7d]}
+  rfm: {source: orders, measure: amount, window: 7}
+  sql: [mine.sql]
+  windows:"""
+
+
+@pytest.fixture
+def own(shop: Shop) -> Shop:
+    """A shop with every kind of declaration and a select of its own; seven days have files."""
+    shop.change("silver/orders.sql", "day, amount_usd", "day, ordered_at, amount_usd")
+    shop.change("gold/defs.yaml", "  windows:", DECLARED)
+    shop.write("gold/mine.sql", OWN)
+    shop.land_quiet_days(1, 12)
+    return shop
+
+
+def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:
+    done = own.refresh(5, 12)
+    assert (done.refused, done.succeeded) == ({}, True)
+    [row] = own.published(
+        "select mine_large_7d, mine_ever_large, orders_night_share_7d, orders_morning_share_7d, "
+        "orders_weekend_share_7d, orders_size_7d, orders_count_velocity_2d, orders_count_momentum_7d, "
+        f"orders_count_7d_vs_cohort, calendar_weekday from gold.customer_features where as_of = '{JAN[12]}'"
+    )
+    assert row == (6, 1, 0, 1, 2 / 7, 1, 0, 1, 1, 5)
+    [(meaning, since)] = own.published(
+        "select formula, available_from from gold.customer_features_catalogue where feature = 'mine_large_7d'"
+    )
+    assert (meaning, since) == ("orders above 7 of the last 7 days", None)
+    assert own.published(
+        "select available_from from gold.customer_features_catalogue where feature = 'orders_count_7d'"
+    ) == [(JAN[7],)]
+
+
+def test_a_day_alone_and_days_together_give_the_same_file(own: Shop) -> None:
+    own.refresh(5, 12)
+    files = "select file from meta.files where table_name = 'gold.customer_features' order by day"
+    together = own.rows(files)
+    for day in range(5, 13):
+        own.refresh(day, layers=("gold",))
+    assert own.rows(files) == together
+
+
+def test_a_select_that_reads_beyond_as_of_stores_nothing_and_is_named(own: Shop) -> None:
+    own.change(
+        "gold/mine.sql",
+        " and day between $as_of - 6 and $as_of and known_on <= $as_of",
+        " and day > $as_of - 7",
+    )
+    done = own.refresh(5, 12)
+    reason = done.refused["gold.customer_features"][str(JAN[12])]
+    assert "mine_large_7d: changed by rows of bronze.orders beyond as_of" in reason
+    assert own.rows("select count(*) from meta.files where table_name = 'gold.customer_features'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("count(*) as large_7d", "'x' as large_7d", 'mine.sql: "large_7d" is varchar; a feature is a number'),
+        ("group by customer_id", "group by customer_id, day", "mine.sql: 6 rows of customer_id ann at"),
+        ("amount_usd > 7", "amonut_usd > 7", "mine.sql: Binder Error"),
+        (
+            "bool_or(amount_usd > 9)",
+            "max(day < current_date)",
+            "mine.sql: current_date would give another answer",
+        ),
+        (
+            "select customer_id,",
+            "select customer_id as who,",
+            "mine.sql: wanted customer_id and the features by name",
+        ),
+    ],
+)
+def test_a_select_that_is_no_feature_is_told_by_file(
+    own: Shop, capsys: pytest.CaptureFixture[str], old: str, new: str, told: str
+) -> None:
+    own.change("gold/mine.sql", old, new)
+    assert told in failing_run(own, capsys)
+
+
+def test_shares_over_no_window_of_the_table_are_refused(
+    own: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own.change("gold/defs.yaml", "windows: [7]}", "windows: [45]}")
+    told = failing_run(own, capsys)
+    assert "shares of weekend are asked over 45 days, which is none of the windows (3, 7)" in told
+
+
+def failing_run(shop: Shop, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `churn run` tells of a business that it cannot run to the end."""
+    with pytest.raises(SystemExit):
+        main.main(args=["--business", str(shop.folder), "run", "--to", str(JAN[12])])
+    told = "".join(capsys.readouterr())
+    assert "Traceback" not in told
+    return told
