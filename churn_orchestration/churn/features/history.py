@@ -105,16 +105,16 @@ class _Places:
 
         Where a window is empty, the place after the last row of level 0.
         """
+        longest = int((self.last - self.first[ALL]).max(initial=0))
+        level = np.maximum(np.frexp(np.arange(longest + 1.0))[1] - 1, 0).astype("int64")  # by length
+        row, half = level * (self.rows + 1), 1 << level
         found = {}
         for window, first in self.first.items():
             length = self.last - first
-            level = np.frexp(length.astype("float64"))[1].astype("int64") - 1
-            level[length == 0] = 0
-            row, right = level * (self.rows + 1), self.last - (1 << level)
-            found[window] = (
-                np.where(length > 0, row + first, self.rows),
-                np.where(length > 0, row + right, self.rows),
-            )
+            start, none = row[length], length == 0
+            left, right = start + first, start + self.last - half[length]
+            left[none] = right[none] = self.rows
+            found[window] = (left, right)
         return found
 
 
@@ -165,8 +165,8 @@ def _extremes(
     """By a sparse table: row i of level k holds what rows i to i + 2^k - 1 reduce to."""
     reduce, rows = _REDUCE[how], len(values)
     longest = int((place.last - place.first[ALL]).max(initial=1))
-    table = np.full((max(longest, 1).bit_length(), rows + 1), _IDENTITY[how])
-    table[0, :rows] = values
+    table = np.empty((max(longest, 1).bit_length(), rows + 1), "int64")  # only what is read is filled
+    table[0, :rows], table[0, rows] = values, _IDENTITY[how]
     for level in range(1, len(table)):
         half = 1 << (level - 1)
         reduce(table[level - 1, : rows - half], table[level - 1, half:rows], out=table[level, : rows - half])

@@ -16,7 +16,16 @@ from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.components.shown import about, feature_columns, keys, look
-from churn_orchestration.warehouse import POOL, Tables, Warehouse, content_hash, literal, swap_in, write_text
+from churn_orchestration.warehouse import (
+    PARQUET,
+    POOL,
+    Tables,
+    Warehouse,
+    content_hash,
+    literal,
+    swap_in,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,9 +74,7 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
             for as_of in grid
         )
         everything = f"{stacked} order by as_of, {question.entity}"
-        [(rows,)] = tables.rows(
-            f"copy ({everything}) to {literal(beside)} (format parquet, compression zstd)"
-        )
+        [(rows,)] = tables.rows(f"copy ({everything}) to {literal(beside)} ({PARQUET})")
     if not rows:
         beside.unlink()
         raise BusinessError(f"{question.name}: {asked.nobody} any as_of from {grid[0]} to {grid[-1]}")
