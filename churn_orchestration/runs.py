@@ -210,8 +210,8 @@ class Work:
                         for parent in node.parent_keys
                         if graph.get(parent).group_name in DAILY_LAYERS
                     ]
-                    stale.append(tables.first_stale(table_of(key), node.code_version or "", upstream, days))
-        return min((day for day in stale if day), default=None)
+                    stale += tables.stale(table_of(key), node.code_version or "", upstream, days)[:1]
+        return min(stale, default=None)
 
     def refresh(self, first: dt.date, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> Refreshed:
         """Run the job ``refresh`` over the days from ``first`` to ``last``, in one run."""

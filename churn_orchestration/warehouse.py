@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ create schema if not exists meta;
 create sequence if not exists meta.versions;
 create table if not exists meta.days (
     table_name varchar, day date, status varchar, rows bigint, declaration varchar, reason varchar,
-    version bigint default nextval('meta.versions'), primary key (table_name, day));
+    content varchar, version bigint, made bigint, primary key (table_name, day));
+create table if not exists meta.policies (
+    table_name varchar primary key, look_back_days integer, keep_days integer);
 create table if not exists meta.manifest (
     source varchar, file varchar, sha256 varchar, size bigint, mtime_ns bigint, partition date,
     known_on date, header varchar[]);
@@ -254,17 +256,72 @@ class Tables:
         declaration: str,
         reason: str | None = None,
     ) -> None:
-        """Note what became of the days of a table: ``stored`` or ``refused``, with rows and the reason."""
-        if days:
+        """Note what became of the days of a table: ``stored`` or ``refused``, with rows and the reason.
+
+        A day that holds what it held before keeps its ``version``: nothing below it needs to be made anew.
+        """
+        if not days:
+            return
+        [(made,)] = self.rows("select nextval('meta.versions')")
+        contents = self._contents(table, days) if status == "stored" else {}
+        before = {
+            day: (content, version)
+            for day, content, version in self.rows(
+                "select day, content, version from meta.days where table_name = ? and content is not null",
+                [table],
+            )
+        }
+        with self.transaction():
             self.db.execute(f"delete from meta.days where table_name = ? and {within('day', days)}", [table])
             if status == "stored":  # what was waived is mended
                 self.db.execute(
                     f"delete from meta.waivers where table_name = ? and {within('day', days)}", [table]
                 )
-            self.db.executemany(
-                "insert into meta.days (table_name, day, status, rows, declaration, reason) "
-                "values (?, ?, ?, ?, ?, ?)",
-                [[table, day, status, rows, declaration, reason] for day, rows in days.items()],
+            noted = []
+            for day, rows in days.items():
+                content, version = before.get(day, (None, made))
+                same = content is not None and content == contents.get(day)
+                noted.append([table, day, status, rows, declaration, reason, contents.get(day)])
+                noted[-1] += [version if same else made, made]
+            self.db.executemany("insert into meta.days values (?, ?, ?, ?, ?, ?, ?, ?, ?)", noted)
+
+    def _contents(self, table: str, days: Iterable[dt.date]) -> dict[dt.date, str]:
+        """What the days of a table hold, in short; nothing of a table that is not there."""
+        if table.split(".")[0] in PARQUET_LAYERS:
+            return dict(self.rows("select day, file from meta.files where table_name = ?", [table]))
+        if "_partition" not in self.columns(table):
+            return {}
+        hashed = f"select _partition, count(*) || ':' || sum(hash(t)) from {table} as t"
+        return dict.fromkeys(days, "0") | dict(
+            self.rows(f"{hashed} where {within('_partition', days)} group by 1")
+        )
+
+    def keep_to(
+        self, table: str, days: Iterable[dt.date], look_back_days: int | None, keep_days: int | None
+    ) -> None:
+        """Note how a table is refreshed and kept, and drop what is kept no longer.
+
+        Parameters
+        ----------
+        days : that a run asks for; it has them, whatever their age
+        look_back_days : days as far before the newest stay as they are when what they were made of changes
+        keep_days : how many days up to the newest are kept; None: all
+        """
+        self.db.execute(
+            "insert or replace into meta.policies values (?, ?, ?)", [table, look_back_days, keep_days]
+        )
+        if keep_days is None:
+            return
+        there = self.stored(table)
+        first = max({*there, *days}) - dt.timedelta(days=keep_days - 1)
+        old = sorted(day for day in there - set(days) if day < first)
+        with self.transaction():
+            for day in old:
+                self.drop_day(table, day)
+            self.db.execute(
+                f"update meta.days set status = 'dropped', reason = 'only {int(keep_days)} days are kept' "
+                f"where table_name = ? and {within('day', old)}",
+                [table],
             )
 
     def withdraw(self, table: str, day: dt.date) -> None:
@@ -287,23 +344,31 @@ class Tables:
         )
         return {day for day, made_by in found if declaration in (None, made_by)}
 
-    def first_stale(
-        self, table: str, declaration: str, upstream: list[str], days: list[dt.date]
-    ) -> dt.date | None:
-        """The first of ``days`` that is not there, was made by another declaration, or before its upstream.
+    def rows_of(self, table: str, days: Iterable[dt.date]) -> dict[dt.date, int]:
+        """The number of rows of those days of a table that are there."""
+        query = "select day, rows from meta.days where table_name = ? and status = 'stored' and "
+        return dict(self.rows(query + within("day", days), [table]))
 
-        A gold day reads all days up to its own, so an upstream day before it counts as well.
+    def stale(
+        self,
+        table: str,
+        declaration: str,
+        upstream: Sequence[str],
+        days: Iterable[dt.date],
+        whatever_its_age: bool = False,
+    ) -> list[dt.date]:
+        """Those of ``days`` that are not there, or were made by another declaration or before their upstream.
+
+        A gold day reads all days up to its own, so an upstream day before it counts as well. A day that was
+        dropped, or waived, is not missed; one before ``look_back_days`` is, only ``whatever_its_age``, stale.
         """
-        stored = self.stored(table, declaration)
-        gone = [day for day in days if day not in stored and not self.is_waived(table, day)]
-        same_day = "u.day = t.day" if table.split(".")[0] != "gold" else "u.day <= t.day"
-        [(older,)] = self.rows(
-            f"select min(t.day) from meta.days as t join meta.days as u "
-            f"on {same_day} and u.version > t.version "
-            "where t.table_name = ? and list_contains(?, u.table_name) and t.day <= ?",
-            [table, upstream, days[-1]],
-        )
-        return min([*gone[:1], *([older] if older else [])], default=None)
+        found = self.rows(_STALE, [table, list(upstream), whatever_its_age, sorted(days), declaration])
+        missing = {
+            day
+            for day, file in self.rows("select day, file from meta.files where table_name = ?", [table])
+            if not (self.state / file).is_file()
+        }
+        return [day for day, is_stale in found if is_stale or day in missing]
 
     def first_day(self, table: str) -> dt.date | None:
         """The first day of a table, stored or refused."""
@@ -396,14 +461,34 @@ class Tables:
 
 _SMALL_TABLES = """
 select schema_name || '.' || table_name from duckdb_tables()
-where database_name = 'warehouse' and (schema_name in ('gold', 'models') or
-  (schema_name = 'meta' and table_name in ('days', 'lineage', 'waivers', 'manifest'))) order by 1"""
+where database_name = 'warehouse' and (schema_name in ('gold', 'models') or (schema_name = 'meta' and
+  table_name in ('days', 'lineage', 'waivers', 'policies', 'manifest'))) order by 1"""
 
 _DESCENDANTS = """
 with recursive below as (
   select table_name from meta.lineage where upstream = ?
   union select l.table_name from meta.lineage as l join below as b on l.upstream = b.table_name)
 from below order by 1"""
+
+_STALE = """
+with asked as (select ? as table_name, ?::varchar[] as upstream),
+policy as (select look_back_days from meta.policies semi join asked using (table_name) where not ?),
+mine as (select * exclude (table_name) from meta.days semi join asked using (table_name)),
+reads as (
+  select day, max(version) as version from meta.days as u join asked on list_contains(upstream, u.table_name)
+  group by 1),
+wanted as (select unnest(?::date[]) as day)
+select w.day, coalesce(
+  case
+    when t.status = 'dropped' then false
+    when v.day is null and (t.day is null or t.status = 'refused' or t.declaration <> ?) then true
+  end,
+  (w.day > (select max(day) from mine) - (from policy)) is distinct from false
+  and exists (from reads as u where u.version > t.made
+    and (u.day = w.day or (u.day < w.day and (select table_name like 'gold.%' from asked)))))
+from wanted as w left join mine as t using (day)
+left join (from meta.waivers semi join asked using (table_name)) as v using (day)
+order by 1"""
 
 _FAULTS = """
 with recursive edges as (
@@ -415,7 +500,7 @@ family as (
   select ? as table_name, 0 as depth union all select upstream, max(depth) from edges group by 1),
 wanted as (select unnest(generate_series(?::date, ?::date, interval 1 day))::date as day),
 state as (
-  select f.table_name, f.depth, w.day, d.status, d.version, d.reason, v.day is not null as waived
+  select f.table_name, f.depth, w.day, d.status, d.made, d.reason, v.day is not null as waived
   from family as f cross join wanted as w
   left join meta.days as d on d.table_name = f.table_name and d.day = w.day
   left join meta.waivers as v on v.table_name = f.table_name and v.day = w.day)
@@ -423,12 +508,18 @@ select table_name, day, reason from (
   select table_name, depth, day, 'is refused (' || reason || ')' as reason from state
   where status = 'refused' and not waived
   union all
+  select table_name, depth, day, 'is no longer there (' || reason || ')' from state
+  where status = 'dropped' and not waived
+  union all
   select table_name, depth, day, 'is not there yet' from state where status is null and not waived
   union all
   select t.table_name, t.depth, t.day, 'was made before ' || u.table_name || ' was made anew'
   from edges as e join state as t on t.table_name = e.table_name
-  join meta.days as u on u.table_name = e.upstream and u.version > t.version
-    and (u.day = t.day or (u.day < t.day and t.table_name like 'gold.%')))
+  join meta.days as u on u.table_name = e.upstream and u.version > t.made
+    and (u.day = t.day or (u.day < t.day and t.table_name like 'gold.%'))
+  left join meta.policies as p on p.table_name = t.table_name
+  where (t.day > (select max(day) from meta.days as n where n.table_name = t.table_name) - p.look_back_days)
+    is distinct from false)
 order by day, depth desc, table_name, reason limit 1"""
 
 

@@ -234,7 +234,7 @@ def test_only_a_refused_day_can_be_waived_and_only_once(tables):
 
 
 def first_stale(tables: Tables, table: str, by: str = "v1") -> dt.date | None:
-    return tables.first_stale(table, by, ["silver.up"], [ONE, TWO, THREE])
+    return next(iter(tables.stale(table, by, ["silver.up"], [ONE, TWO, THREE])), None)
 
 
 def test_a_day_is_stale_when_missing_refused_or_made_by_another_declaration(tables):

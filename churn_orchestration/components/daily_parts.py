@@ -52,11 +52,14 @@ def days_asset(
             require_initial_load(tables, table_of(key), business, days)
             require_columns(tables, source, place)
             require_rows(tables, source, days, business.earliest_event, place)
+            declaration = _declaration(declared, source)
+            stale = tables.stale(source.days_table, declaration, [source.table], days)
             refused = blocked(tables, [source.table], days)
-            rows = build(tables, declared, source, business.start, days)
+            rows = build(tables, declared, source, business.start, stale) if stale else {}
             yield from settle(
-                context, tables, key, _declaration(declared, source), rows, refused, [source.table]
-            )
+                context, tables, key, declaration, rows, refused, [source.table],
+                unchanged=[day for day in days if day not in stale],
+            )  # fmt: skip
 
     return daily_parts
 

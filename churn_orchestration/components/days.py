@@ -98,9 +98,11 @@ def settle(
     upstream: Iterable[str] = (),
     metadata: Mapping[dt.date, Mapping[str, Any]] | None = None,
     pictures: Mapping[str, str | None] | None = None,
+    unchanged: Iterable[dt.date] = (),
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
 
+    ``unchanged`` are days that stand as they are and were not made again: they are reported, not recorded.
     ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept for ever.
 
     A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day
@@ -117,7 +119,8 @@ def settle(
     if refused or key.path[0] in PARQUET_LAYERS:
         tables.publish()
     still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
-    for day, count in good.items():
+    kept = tables.rows_of(table, unchanged)
+    for day, count in (good | kept).items():
         report_day(context, key, day, count, (metadata or {}).get(day, {}))
     if good:
         hang(context, key, max(good), pictures or {})
@@ -128,10 +131,14 @@ def settle(
         asset_key=key,
         check_name=ACCEPTED,
         passed=not still_refused,
-        metadata={"days": len(rows), REFUSED: {str(day): reason for day, reason in still_refused.items()}},
+        metadata={
+            "days": len({*rows, *kept}),
+            "unchanged_days": len(kept),
+            REFUSED: {str(day): reason for day, reason in still_refused.items()},
+        },
         description="; ".join(f"{day}: {reason}" for day, reason in still_refused.items()) or None,
     )
-    if still_refused and not good:
+    if still_refused and not good and not kept:
         day, reason = next(iter(still_refused.items()))
         raise dg.Failure(f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False)
     yield dg.MaterializeResult(asset_key=key)

@@ -181,6 +181,21 @@ def columns_of(
     )
 
 
+class RefreshSpec(dg.Model, dg.Resolvable):
+    """Which days of a run are made anew."""
+
+    mode: Literal["incremental", "full"] = Field(
+        "incremental",
+        description="incremental: those that are missing, or whose declaration or ground changed; full: all",
+    )
+    look_back_days: int | None = Field(
+        None,
+        ge=0,
+        description="as_ofs as far before the newest stay as they were used when an earlier day lands anew; "
+        "null: all as_ofs from that day on are made anew",
+    )
+
+
 class CohortSpec(dg.Model, dg.Resolvable):
     """Features relative to the mean of those whose first event was in the same month."""
 

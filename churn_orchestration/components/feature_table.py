@@ -26,6 +26,7 @@ from churn_orchestration.components.feature_specs import (
     AttributeTableSpec,
     CohortSpec,
     EventSourceSpec,
+    RefreshSpec,
     RfmSpec,
 )
 from churn_orchestration.components.fitness import Place, require_columns
@@ -74,6 +75,12 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     )
     cohort: CohortSpec | None = Field(None, description="features relative to the entity's cohort")
     rfm: RfmSpec | None = Field(None, description="recency, frequency and monetary value in quintiles")
+    refresh: RefreshSpec = Field(RefreshSpec(), description="which days of a run are made anew")
+    keep_days: int | None = Field(
+        None,
+        ge=1,
+        description="days up to the newest that are kept; older ones can be made again. Null: all",
+    )
     _folder: Path | None = PrivateAttr(default=None)
 
     @field_validator("windows", "trends", "velocity", "momentum")
@@ -175,6 +182,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         )
         upstream = declared.tables
         features = catalogue(declared)
+        declaration = feature_declaration(declared)
 
         @dg.asset(
             key=key,
@@ -183,7 +191,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
             f"{look(business, key)}",
             check_specs=[accepted_spec(key), proof_spec(key)],
-            code_version=feature_declaration(declared),
+            code_version=declaration,
             **daily(business, key, {"duckdb", "parquet"}, [*keys(self.entity), *feature_columns(features)]),
         )
         def gold(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -199,15 +207,21 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 yield proof_result(key, proof)
                 if proof and proof.faults:
                     refused |= dict.fromkeys(standing, proof.faults[0])
-                rows = build_days(
-                    tables, table_of(key), declared, [day for day in days if day not in refused]
-                )
+                tables.keep_to(table_of(key), days, self.refresh.look_back_days, self.keep_days)
+                good = [day for day in days if day not in refused]
+                anew = good
+                if self.refresh.mode == "incremental":
+                    stale = tables.stale(table_of(key), declaration, upstream, good)
+                    there = tables.stored(table_of(key))
+                    anew = [day for day in good if day in stale or day not in there]
+                rows = build_days(tables, table_of(key), declared, anew)
                 for day in refused:
                     tables.drop_day(table_of(key), day)
                 write_catalogue(tables, table_of(key), declared)
                 yield from settle(
-                    context, tables, key, feature_declaration(declared), rows, refused, upstream
-                )
+                    context, tables, key, declaration, rows, refused, upstream,
+                    unchanged=[day for day in good if day not in rows],
+                )  # fmt: skip
 
         daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]
         return dg.Definitions(assets=[*daily_parts, gold])

@@ -57,6 +57,7 @@ def test_a_day_alone_and_days_together_give_the_same_file(own: Shop) -> None:
     own.refresh(5, 12)
     files = "select file from meta.files where table_name = 'gold.customer_features' order by day"
     together = own.rows(files)
+    own.change("gold/defs.yaml", "  velocity:", "  refresh: {mode: full}\n  velocity:")
     for day in range(5, 13):
         own.refresh(day, layers=("gold",))
     assert own.rows(files) == together

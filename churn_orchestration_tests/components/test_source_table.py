@@ -256,6 +256,7 @@ def test_refreshing_days_again_changes_nothing(shop):
     )
     shop.refresh(5, 7)
     before = contents(shop)
+    shop.change("gold/defs.yaml", "  windows:", "  refresh: {mode: full}\n  windows:")
     assert len([name for name in before if name.startswith("gold/customer_features/")]) == 3
     shop.refresh(6)
     shop.refresh(5, 7)

@@ -120,10 +120,13 @@ def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict
     """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in both."""
     path = tables.state / "snapshots" / question.name / manifest["file"]
     names = ", ".join([question.entity, "as_of", *(feature.name for feature in catalogue(question.features))])
-    differing, declaration = {}, feature_declaration(question.features)
-    for day in [dt.date.fromisoformat(entry["as_of"]) for entry in manifest["as_ofs"]]:
+    days = [dt.date.fromisoformat(entry["as_of"]) for entry in manifest["as_ofs"]]
+    declaration, read = feature_declaration(question.features), question.features.tables
+    stale = tables.stale(gold, declaration, read, days, whatever_its_age=True)
+    differing = {}
+    for day in days:
         file = tables.day_file(gold, day)
-        if file and tables.not_standing(gold, day, day) is None and day in tables.stored(gold, declaration):
+        if file and day not in stale and tables.not_standing(gold, day, day) is None:
             trained = f"select {names} from {literal(path)} where as_of = {literal(day)}"
             rows = f"(from {literal(file)})"
             if question.kind != STATIC:  # there, those who have churned are trained on, and not scored
