@@ -7,6 +7,7 @@ the ratios within one run. `--events 100000000 --only one,landing` measures the 
 import argparse
 import datetime as dt
 import json
+import os
 import resource
 import shutil
 import statistics
@@ -18,14 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from churn_orchestration.business import Business
 from churn_orchestration.churn.calendar import DAY, months_back
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, prove
 from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration.components import feature_table
 from churn_orchestration.components.daily_parts import build, checkpoints, make_checkpoints
 from churn_orchestration.components.feature_history import write_history
+from churn_orchestration.runs import at_work
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 FIRST, DAYS = dt.date(2023, 1, 1), 730
@@ -36,6 +40,54 @@ ORDERS = EventSource(
     (Category("channel", "channel", CHANNELS, closed=True, share_windows=(90,)),),
     (Flag("is_return", "is_return"),),
 )  # fmt: skip
+SHOP = {
+    "business.yaml": f"""
+name: shop
+landing: landing
+history_from: {FIRST}
+start_date: {FIRST}
+end_date: {LAST}
+""",
+    "raw/defs.yaml": """
+type: churn_orchestration.components.SourceTable
+attributes:
+  name: orders
+  files: "orders_{day}.csv"
+  columns:
+    - {name: customer_id, type: id, required: true}
+    - {name: ordered_at, type: timestamp, required: true}
+    - {name: amount_usd, type: decimal}
+    - {name: channel, type: text}
+    - {name: is_return, type: boolean}
+  event_time: ordered_at
+""",
+    "silver/defs.yaml": "type: churn_orchestration.components.SqlTables\nattributes:\n  layer: silver\n",
+    "silver/orders.sql": """-- Orders.
+select customer_id, day, known_on, _partition, amount_usd, channel, is_return from bronze.orders
+""",
+    "gold/defs.yaml": f"""
+type: churn_orchestration.components.FeatureTable
+attributes:
+  name: features
+  entity: customer_id
+  refresh: {{mode: full}}
+  windows: [7, 30, 90, 180, 365]
+  trends: [30]
+  sources:
+    - name: orders
+      table: silver.orders
+      noun: order
+      measures: [{{name: amount, column: amount_usd, unit: usd}}]
+      categories:
+        - name: channel
+          column: channel
+          values: [{", ".join(CHANNELS)}]
+          closed: true
+          share_windows: [90]
+      flags: {{is_return: is_return}}
+""",
+}
+"""A business whose feature table is DECLARED."""
 DECLARED = FeatureSet("customer_id", (ORDERS,), (7, 30, 90, 180, 365), (30,))
 
 
@@ -252,6 +304,51 @@ def proof(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
     return run
 
 
+def step(given: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of the asset's step through Dagster, of the same SQL bare, and of the step's proof."""
+    folder = Path(given.folder)
+    for name, text in SHOP.items():
+        path = folder / "shop" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    os.environ["CHURN_DATA"] = str(folder / "data")
+    business = Business(folder / "shop")
+    business.state.parent.mkdir(exist_ok=True)
+    if not business.state.is_symlink():
+        business.state.symlink_to(folder, target_is_directory=True)
+    bare, steps, proofs = list[float](), list[float](), list[float]()
+    with Warehouse.of(folder).open() as tables:
+        if not tables.columns("bronze.orders"):
+            tables.db.execute("create table bronze.orders as from silver.orders")  # where the proof begins
+        tables.record(ORDERS.days_table, "stored", {FIRST + DAY * n: 1 for n in range(DAYS)}, "benchmark")
+        for _ in range(3):
+            bare.append(_seconds(ours(tables, given)))
+
+    def timed(*given: Any) -> Any:
+        begun = time.perf_counter()
+        found = prove_table(*given)
+        proofs.append(time.perf_counter() - begun)
+        return found
+
+    prove_table, feature_table.proved = feature_table.proved, timed
+    with at_work(business) as work:
+        for _ in range(3):
+            done = work.refresh(LAST, LAST, layers=("gold",))
+            assert done.succeeded and not done.refused, done
+            [run] = work.instance.get_run_records(limit=1)
+            [stats] = work.instance.get_run_step_stats(run.dagster_run.run_id)
+            assert stats.start_time and stats.end_time
+            steps.append(stats.end_time - stats.start_time - proofs[-1])
+    found = {"seconds": steps, "bare": bare, "proof": proofs}
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
 def parts(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
     return lambda: build(tables, DECLARED, ORDERS, FIRST, [FIRST])
 
@@ -302,15 +399,19 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, float]:
 
 def candidate(given: argparse.Namespace) -> None:
     """Run one candidate and print what it took."""
+    if given.candidate == "step":
+        print(json.dumps(step(given) | {"memory": _peak()}))
+        return
     prepare, memory, repeat = CANDIDATES[given.candidate]
     with Warehouse.of(Path(given.folder), memory).open() as tables:
-        work, took = prepare(tables, given), []
-        for _ in range(repeat):
-            begun = time.perf_counter()
-            work()
-            took.append(time.perf_counter() - begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"seconds": statistics.median(took), "memory": peak}))
+        work = prepare(tables, given)
+        took = [_seconds(work) for _ in range(repeat)]
+    print(json.dumps({"seconds": statistics.median(took), "memory": _peak()}))
+
+
+def _peak() -> float:
+    """The most memory that this process has had, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def same_values(folder: Path) -> int:
@@ -366,6 +467,11 @@ def report(given: argparse.Namespace) -> None:
             line(f"{peer} / one as_of", ratio, f"at least {least}", ratio >= least, told)
         if "naive" in given.peers:
             same_values(folder)
+    if "step" in sections:
+        found = measure("step", given)
+        ratio = found["seconds"] / found["bare"]
+        told = f"{found['seconds']:.2f} s, {found['bare']:.2f} s; the proof {found['proof']:.2f} s"
+        line("the asset's step / bare SQL", ratio, "at most 1.3", ratio <= 1.3, told)
     for history, most in (("months", 1.5), ("days", 1.2)):
         if history in sections:
             mine, alone = measure(history, given), measure(f"write_{history}", given)
@@ -392,9 +498,9 @@ def main() -> None:
     parser.add_argument(
         "--folder", help="where the generated data lie, kept; a temporary folder if not given"
     )
-    parser.add_argument("--only", default="one,months,days,landing,proof")
+    parser.add_argument("--only", default="one,step,months,days,landing,proof")
     parser.add_argument("--peers", default="naive,pandas", help="of naive, polars (to be installed), pandas")
-    parser.add_argument("--candidate", choices=sorted(CANDIDATES), help=argparse.SUPPRESS)
+    parser.add_argument("--candidate", choices=[*CANDIDATES, "step"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.candidate:
         candidate(given)

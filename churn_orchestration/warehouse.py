@@ -71,7 +71,13 @@ class Warehouse(DuckDBResource):
             # It asks of every row, before grouping, whether its ring is one of the rings: see ADR 6.
             connection.execute("set disabled_optimizers = 'cte_filter_pusher'")
             connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
-            yield Tables(connection, Path(self.state))
+            tables = Tables(connection, Path(self.state))
+            if "made" not in tables.columns("meta.days"):
+                raise WarehouseError(
+                    f"{self.database} was made by an earlier version of this package: remove {self.state} "
+                    "and run it anew from the landing files"
+                )
+            yield tables
 
     def _tell_who_holds_it(self) -> None:
         """Opening waits for up to 100 s where another process has the file: let no one wonder why."""

@@ -113,7 +113,7 @@ def prove(
     ----------
     db : the database in use has the grounds; it is in use again afterwards, unchanged
     most_entities : how many are sampled, by the hash of their name, so that the sample is always the same
-    most_rows : of a ground without the entity, as many rows are copied at most
+    most_rows : of a ground, about as many rows are copied at most, by the hash of its key
 
     Raises
     ------
@@ -163,22 +163,21 @@ class _Trial:
             rows = f"select t.* from {source} as t"
             if ground.entity:
                 rows += f" semi join {chosen} as c on t.{ground.entity} = c.entity"
-            else:
-                rows += self.some_of(source, ground, most_rows)
+            rows = self.thinned(rows, ground, most_rows)
             self.db.execute(f"create table {_PROOF}.kept.g{number} as {rows} order by all")
             self.columns[ground.table] = dict(
                 self.rows(f"select column_name, column_type from (describe {_PROOF}.kept.g{number})")
             )
 
-    def some_of(self, source: str, ground: Ground, most: int) -> str:
-        """SQL condition that keeps about ``most`` rows, always the same; those of a key stay together."""
-        [(there,)] = self.rows(f"select count(*) from {source}")
+    def thinned(self, rows: str, ground: Ground, most: int) -> str:
+        """SQL: about ``most`` of the rows, always the same; those of a key stay together."""
+        [(there,)] = self.rows(f"select count(*) from ({rows})")
         if there <= most:
-            return ""
+            return rows
         columns = ground.key or tuple(
-            name for (name,) in self.rows(f"select column_name from (describe {source})")
+            name for (name,) in self.rows(f"select column_name from (describe {rows})")
         )
-        return f" where hash({', '.join(columns)}) % {-(-there // most)} = 0"
+        return f"from ({rows}) where hash({', '.join(columns)}) % {-(-there // most)} = 0"
 
     def reset(self) -> None:
         for number, ground in enumerate(self.pipeline.grounds):

@@ -140,3 +140,14 @@ def test_the_sample_is_bounded_and_always_the_same(db: duckdb.DuckDBPyConnection
     assert few[0] == few[1]
     assert few[0].entities == 5
     assert few[0].leaks
+
+
+def test_an_entity_of_very_many_rows_is_thinned_and_its_leak_is_seen_all_the_same(
+    db: duckdb.DuckDBPyConnection,
+) -> None:
+    pipeline = Pipeline(
+        GROUNDS, lambda _: None, lambda day: PLANTED[1].leaks.replace("$as_of", f"date '{day}'")
+    )
+    whole, thin = (prove(db, pipeline, AS_OF, most_entities=5, most_rows=most) for most in (10_000, 40))
+    assert 0 < thin.rows < whole.rows
+    assert {leak.feature for leak in thin.leaks} == {leak.feature for leak in whole.leaks}
