@@ -9,10 +9,10 @@ demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
 
 test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 thorough: $(READY)  ## the properties of the features, two thousand cases each
-	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest churn_orchestration_tests/churn/test_features.py \
+	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 churn_orchestration_tests/churn/test_features.py \
 		churn_orchestration_tests/churn/features churn_orchestration_tests/components/test_daily_parts.py
 
 ui: $(READY)  ## the Dagster UI on the demo (BUSINESS=examples/... for another, PORT=3000)
