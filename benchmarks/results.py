@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pandas as pd
 
+from churn_orchestration.business import DEMO, Business
 from churn_orchestration.churn.metrics import evaluate, paired_difference
-from churn_orchestration.simulator import Company, forecast_table, oracle_table
+from churn_orchestration.demo import demo_world
+from churn_orchestration.simulator import forecasts
 
 ROOT = Path(__file__).parent.parent
 SIMULATED = (dt.date(2024, 7, 31), dt.date(2024, 8, 31), dt.date(2024, 9, 30))
@@ -96,16 +97,12 @@ def known_truth(customers: int) -> str:
     """The model beside the best possible forecast and the latent oracle, on the same customers and days."""
     churn("demo", "--customers", str(customers))
     state = Path(os.environ["CHURN_DATA"]) / "demo"
-    company = Company(customers=customers, first_day=dt.date(2023, 1, 1), days=730)
-    orders = pd.read_parquet(state / "truth" / "orders.parquet")
-    truth = pd.read_parquet(state / "truth" / "customers.parquet").merge(
-        pd.read_parquet(state / "truth" / "truth.parquet")
-    )
+    world = demo_world(Business(DEMO), customers)
     lines = [
         f"### A simulated company of {customers:,} customers",
         "",
-        "AUC, log loss. Best possible: P(no order | the history visible at as_of, the population's "
-        "parameters), in closed form. Oracle: knows each customer's own rate and whether it has left.",
+        "AUC, log loss. Best possible: P(no order | the history at as_of, the world's page), exact; see "
+        "docs/simulator.md. Oracle: knows each customer's own rate, frailty and whether it has left.",
         "",
         "| as_of | customers | churn rate | model | best possible | oracle | AUC, best - model "
         "| log loss, model - best |",
@@ -117,14 +114,7 @@ def known_truth(customers: int) -> str:
             scored = door.execute(
                 "select customer_id, churn_probability from predictions.churn_90d where as_of = ?", [as_of]
             ).df()
-        best = forecast_table(orders, as_of, 90, company, observation_days=180)
-        oracle = oracle_table(orders, truth, as_of, 90, observation_days=180)
-        outcome = orders[
-            (orders["ordered_at"].dt.date > as_of)
-            & (orders["ordered_at"].dt.date <= as_of + dt.timedelta(90))
-        ]
-        rows = scored.merge(best).merge(oracle)
-        rows["label"] = ~rows["customer_id"].isin(outcome["customer_id"])
+        rows = scored.merge(forecasts(world, as_of, 90)).rename(columns={"quiet": "label"})
         columns = ("churn_probability", "best_probability", "oracle_probability")
         graded = [evaluate(rows["label"], rows[column], rows["customer_id"]) for column in columns]
         gaps = [

@@ -21,7 +21,7 @@ from churn_orchestration.churn.labels import INACTIVITY, Question, labelled
 from churn_orchestration.churn.learners import fit
 from churn_orchestration.components.daily_parts import build
 from churn_orchestration.components.feature_history import features_of
-from churn_orchestration.simulator import Company, simulate
+from churn_orchestration.simulator import World, furnished
 from churn_orchestration.warehouse import Tables, Warehouse, literal
 
 FIRST, DAYS, START = dt.date(2023, 1, 1), 600, dt.date(2024, 3, 1)
@@ -35,7 +35,8 @@ QUESTION = Question("churn", INACTIVITY, FEATURES, ORDERS, Horizon(30, settle_da
 
 def land(tables: Tables, share: float) -> None:
     """All orders, of which a share became known 1 to 30 days late; as ``all_orders``."""
-    orders = simulate(Company(customers=3000, first_day=FIRST, days=DAYS, seed=7)).orders
+    with furnished(World.read("calm", customers=3000, first_day=FIRST, days=DAYS)) as db:
+        orders = db.execute("select order_id, customer_id, ordered_at, amount_usd from orders").df()
     tables.db.register("_orders", orders)
     tables.db.execute(f"""create or replace table all_orders as
         select order_id, customer_id, day, greatest(known_on, date '{FIRST}') as known_on,

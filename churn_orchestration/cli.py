@@ -177,24 +177,34 @@ def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
 
 
 @main.command()
-@click.option("--customers", default=5000, show_default=True)
-@click.option("--days", default=730, show_default=True)
-@click.option("--seed", default=7, show_default=True)
-@click.option("--first-day", type=DAY, default="2023-01-01", show_default=True)
+@click.argument("scenario", default="calm")
+@click.option("--customers", type=int, help="How many; default: as the scenario says (5000).")
+@click.option("--days", type=int, help="How long; default: as the scenario says (730).")
+@click.option("--seed", type=int, help="Another seed is another shop of the same kind.")
+@click.option("--processes", default=2, show_default=True, help="The files are the same, however many.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Landing folder to write."
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
 @_json
-def simulate(customers: int, days: int, seed: int, first_day: dt.datetime, out: Path) -> tuple[Any, ...]:
-    """Write the landing files of a simulated company, and its truth beside them."""
-    from churn_orchestration.simulator import Company, land
+def simulate(scenario: str, processes: int, out: Path, **given: int | None) -> tuple[Any, ...]:
+    """Write the landing files of a simulated shop to OUT/landing, and its truth to OUT/truth.
+
+    SCENARIO is one of those that come with the package (calm, crisis, harmless, messy_landing, new_customers,
+    no_signal, price_rise, rare_churn) or a YAML file of your own; docs/simulator.md says what they can say.
+    """
+    from churn_orchestration.simulator import ScenarioError, World
     from churn_orchestration.simulator import simulate as simulated
 
-    company = Company(customers=customers, first_day=_day(first_day), days=days, seed=seed)
-    counts = land(simulated(company), out / "landing", truth_folder=out / "truth", seed=seed)
+    try:
+        world = World.read(scenario, **{name: value for name, value in given.items() if value is not None})
+        counts = simulated(world, out, processes, lambda line: click.echo(f"  {line}", err=True))
+    except ScenarioError as error:
+        raise BusinessError(str(error)) from None
+    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return (
-        counts,
-        f"{out / 'landing'}: {counts['rows']} order rows in {counts['days']} days; truth in {out / 'truth'}",
+        {"rows": counts, "scenario": scenario, "about": world.about},
+        f"{world.about}\n\n{out / 'landing'}: {told}; {world.first_day} to {world.last_day}. "
+        f"The truth is in {out / 'truth'}",
     )
 
 

@@ -1,15 +1,17 @@
 """The demo: a simulated company from landing files to ranked customers, in one process."""
 
 import datetime as dt
-import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.report.text import command
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.warehouse import DOOR
+
+if TYPE_CHECKING:
+    from churn_orchestration.simulator import World
 
 
 def run_demo(business: Business, customers: int) -> report.Told:
@@ -35,23 +37,21 @@ def run_demo(business: Business, customers: int) -> report.Told:
 
 
 def _land(business: Business, customers: int) -> None:
-    from churn_orchestration.simulator import Company, land, simulate
+    from churn_orchestration.simulator import ScenarioError, simulate
+
+    try:
+        simulate(demo_world(business, customers), business.state)
+    except ScenarioError as error:
+        raise BusinessError(str(error)) from None
+
+
+def demo_world(business: Business, customers: int) -> "World":
+    """The calm shop, with the faults that files usually have."""
+    from churn_orchestration.simulator import Faults, World
 
     days = ((business.settings.end_date or business.start) - business.history_from).days + 1
-    company = Company(customers=customers, first_day=business.history_from, days=days)
-    truth = business.state / "truth"
-    made, wanted = (
-        truth / "made.json",
-        json.dumps({"customers": customers, "days": days, "seed": company.seed}),
-    )
-    if made.exists():
-        if made.read_text() != wanted:
-            raise BusinessError(
-                f"{business.state} holds a demo of another size ({made.read_text()}); remove it first"
-            )
-        return
-    land(simulate(company), business.landing, truth_folder=truth)
-    made.write_text(wanted)
+    usual = Faults(late=0.02, duplicate=0.005, malformed=0.003)
+    return World.read("calm", customers=customers, days=days, first_day=business.history_from, faults=usual)
 
 
 def _refresh(work: Work, last: dt.date) -> None:

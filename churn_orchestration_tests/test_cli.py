@@ -35,7 +35,7 @@ def content(state: Path) -> dict[str, object]:
 def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The landing files of a small simulated company, and its business folder on the demo's YAML."""
     folder = tmp_path_factory.mktemp("a shop with spaces")
-    churn("simulate", "--customers", "300", "--days", "200", "--out", str(folder))
+    churn("simulate", "calm", "--customers", "300", "--days", "200", "--out", str(folder))
     from churn_orchestration.business import DEMO
 
     for path in DEMO.rglob("*"):

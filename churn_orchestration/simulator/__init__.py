@@ -1,23 +1,6 @@
-"""A simulated shop whose best possible churn forecast is known in closed form."""
+"""A simulated shop whose truth is known: a latent world, its files with their faults, its bars."""
 
-from churn_orchestration.simulator.company import Company, Simulation, simulate
-from churn_orchestration.simulator.faults import Faults
-from churn_orchestration.simulator.landing import land
-from churn_orchestration.simulator.truth import (
-    best_forecast,
-    forecast_table,
-    latent_oracle,
-    oracle_table,
-)
+from churn_orchestration.simulator.produce import forecasts, furnished, simulate
+from churn_orchestration.simulator.world import Faults, ScenarioError, World
 
-__all__ = [
-    "Company",
-    "Faults",
-    "Simulation",
-    "best_forecast",
-    "forecast_table",
-    "land",
-    "latent_oracle",
-    "oracle_table",
-    "simulate",
-]
+__all__ = ["Faults", "ScenarioError", "World", "forecasts", "furnished", "simulate"]

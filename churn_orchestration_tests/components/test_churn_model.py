@@ -27,7 +27,7 @@ from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
-from churn_orchestration.simulator import Company, simulate
+from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import DOOR, Tables, Warehouse, door
 
@@ -145,8 +145,9 @@ def _found(folder: Path) -> Shop:
         f"name: shop\nlanding: landing\nhistory_from: {FIRST}\nstart_date: 2023-11-30\nend_date: {LAST}\n"
     )
     shop = Shop(Business(folder))
-    company = Company(customers=1500, first_day=FIRST, days=(LAST - FIRST).days + 1, seed=4)
-    orders = simulate(company).orders
+    world = World.read("calm", customers=1500, first_day=FIRST, days=(LAST - FIRST).days + 1, seed=4)
+    with furnished(world) as db:
+        orders = db.execute("select order_id, customer_id, ordered_at, amount_usd, channel from orders").df()
     with shop.open() as tables:
         tables.db.register("_orders", orders)
         tables.db.execute("""create table silver.orders as

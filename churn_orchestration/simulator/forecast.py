@@ -1,0 +1,169 @@
+"""How well a simulated world can be forecast at all: from what is visible, and from everything.
+
+A customer is a hidden Markov chain. Hidden: which rate, which frailty, and whether they are with the
+business, away, or gone. Seen: the sign-up, the segment, the events of each day and which of them went badly,
+from which satisfaction follows. The forward algorithm gives P(hidden | history). A horizon without an event
+is one more history, along which satisfaction only fades, so P(no event in it) is a sum of such chains: exact,
+because rates and frailties are few atoms. Source: Rabiner 1989, "A tutorial on hidden Markov models", III A.
+"""
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+
+from churn_orchestration.simulator.lives import Lives
+from churn_orchestration.simulator.world import World
+
+
+class _Chain:
+    """Weights (customer, rate, frailty) of being with the business, away and gone, moved on day by day."""
+
+    def __init__(self, world: World, signed_up: np.ndarray, segment: np.ndarray, days: int) -> None:
+        kinds = list(world.segments.values())
+        self.world, self.signed_up, self.segment = world, signed_up, segment
+        self.pace = np.outer([kind.activity for kind in kinds], world.rates[0])
+        self.dear = world.price_effect * np.array([kind.sensitivity for kind in kinds])
+        self.season, self.price = world.seasons(days), world.prices(days)
+        self.memory = 0.5 ** (1 / world.experience.half_life_days)
+        self.satisfaction = np.zeros(len(signed_up))
+        prior = np.outer(world.rates[1], world.frailties[1])
+        self.with_us = np.tile(prior, (len(signed_up), 1, 1))
+        self.away, self.gone = np.zeros_like(self.with_us), np.zeros_like(self.with_us)
+
+    def step(self, day: int, events: np.ndarray, ill: np.ndarray) -> None:
+        """A day on which so many events of each customer are seen, ``ill`` of them bad."""
+        new, there = self.signed_up == day, self.signed_up <= day
+        mean = self.pace * self.season[day]  # (segment, rate)
+        chance = np.exp(-mean)[self.segment]
+        busy = np.flatnonzero(events * ~new)
+        if len(busy):
+            means, n = mean[self.segment[busy]], events[busy, None]
+            log_mean = np.log(np.where(means > 0, means, 1))
+            chance[busy] = np.where(means > 0, np.exp(n * log_mean - means - gammaln(n + 1)), 0)
+        chance[new | ~there] = 1
+        self.with_us *= chance[:, :, None]
+        acted = (events > 0) & ~new
+        self.away[acted], self.gone[acted] = 0, 0
+        help_, hurt = self.world.experience.help, self.world.experience.hurt
+        self.satisfaction *= self.memory
+        self.satisfaction += help_ * (events - ill) - hurt * ill
+        self._leave(day, there)
+
+    def _leave(self, day: int, there: np.ndarray) -> None:
+        leaving = self.world.leaving
+        moved = np.exp(
+            -leaving.dissatisfaction * self.satisfaction + self.dear[self.segment] * self.price[day]
+        )
+        moved *= there / (1 + np.maximum(day - self.signed_up, 0) / leaving.settling_days)
+        leaves = -np.expm1(-moved[:, None] * self.world.frailties[0])
+        left = self.with_us * leaves[:, None, :]
+        back = self.away / leaving.away_days
+        self.with_us += back - left
+        self.away += leaving.may_return * left - back
+        self.gone += (1 - leaving.may_return) * left
+
+    def normalise(self) -> None:
+        total = self.total()[:, None, None]
+        for weights in (self.with_us, self.away, self.gone):
+            weights /= total
+
+    def total(self) -> np.ndarray:
+        weights: np.ndarray = (self.with_us + self.away + self.gone).sum(axis=(1, 2))
+        return weights
+
+    def quiet(self, first: int, days: int) -> np.ndarray:
+        """The probability that no event follows on ``days`` days from ``first``; it moves the chain there."""
+        self.normalise()
+        nothing = np.zeros(len(self.signed_up), dtype=np.int64)
+        for day in range(first, first + days):
+            self.step(day, nothing, nothing)
+        return self.total()
+
+
+def best_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
+    """P(no event in the horizon | all that is visible at the end of ``as_of``): no model can do better.
+
+    It knows the world's page, not which rate and frailty a customer has, nor who has left. The changes that
+    the world has in store are known to it too, as an announced price is.
+
+    Returns
+    -------
+    customer (number from 0), best_probability; one row a customer who has signed up by then, in order
+    """
+    last = world.ordinal(as_of)
+    chain, known = _seen(world, lives, last, horizon_days)
+    seen = lives.day <= last
+    order = np.argsort(lives.day[seen], kind="stable")
+    day, who, ill = lives.day[seen][order], lives.customer[seen][order], lives.bad[seen][order]
+    place = np.cumsum(known) - 1
+    edges = np.searchsorted(day, np.arange(last + 2))
+    for today in range(int(lives.signed_up[known].min(initial=last)), last + 1):
+        those = slice(edges[today], edges[today + 1])
+        events = np.bincount(place[who[those]], minlength=int(known.sum()))
+        bad = np.bincount(place[who[those]], weights=ill[those], minlength=int(known.sum()))
+        chain.step(today, events, bad.astype(np.int64))
+        if today % 30 == 0:
+            chain.normalise()
+    numbers = lives.first + np.flatnonzero(known)
+    return pd.DataFrame({"customer": numbers, "best_probability": chain.quiet(last + 1, horizon_days)})
+
+
+def latent_oracle(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
+    """The same by who knows rate, frailty and state of everybody: only chance remains.
+
+    Returns
+    -------
+    customer (number from 0), oracle_probability; one row a customer who has signed up by then, in order
+    """
+    last = world.ordinal(as_of)
+    chain, known = _seen(world, lives, last, horizon_days)
+    satisfaction = _satisfaction(world, lives, last)[known]
+    who = np.flatnonzero(known)
+    own = np.zeros_like(chain.with_us)
+    own[np.arange(len(who)), lives.rate[who], lives.frailty[who]] = 1
+    with_us = lives.state_at(last)[who]
+    chain.with_us = own * with_us[:, None, None]
+    # Of one who is not with us it is hidden only whether they may come back, which they do by chance.
+    gone = own * ~with_us[:, None, None]
+    may = world.leaving.may_return
+    absent = last - _left(lives, last)[who]
+    still = may * (1 - 1 / world.leaving.away_days) ** np.maximum(absent, 0)
+    likely = (still / np.where(still + 1 - may > 0, still + 1 - may, 1))[:, None, None]
+    chain.away, chain.gone = gone * likely, gone * (1 - likely)
+    chain.satisfaction = satisfaction
+    return pd.DataFrame(
+        {"customer": lives.first + who, "oracle_probability": chain.quiet(last + 1, horizon_days)}
+    )
+
+
+def outcomes(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
+    """What came: customer and whether no event followed in the horizon, of all who had signed up."""
+    last = world.ordinal(as_of)
+    known = lives.signed_up <= last
+    after = (lives.day > last) & (lives.day <= last + horizon_days)
+    quiet = np.bincount(lives.customer[after], minlength=lives.customers) == 0
+    return pd.DataFrame({"customer": lives.first + np.flatnonzero(known), "quiet": quiet[known]})
+
+
+def _seen(world: World, lives: Lives, last: int, horizon_days: int) -> tuple[_Chain, np.ndarray]:
+    known = lives.signed_up <= last
+    return _Chain(world, lives.signed_up[known], lives.segment[known], last + horizon_days + 1), known
+
+
+def _satisfaction(world: World, lives: Lives, last: int) -> np.ndarray:
+    """Of each customer at the end of a day: the sum of what their events did, each faded since."""
+    seen = lives.day <= last
+    memory = 0.5 ** (1 / world.experience.half_life_days)
+    did = np.where(lives.bad, -world.experience.hurt, world.experience.help)[seen]
+    faded = did * memory ** (last - lives.day[seen])
+    found: np.ndarray = np.bincount(lives.customer[seen], weights=faded, minlength=lives.customers)
+    return found
+
+
+def _left(lives: Lives, last: int) -> np.ndarray:
+    left = np.full(lives.customers, last)
+    for who, day, _, _ in lives.absences[lives.absences[:, 1] <= last]:
+        left[who] = day
+    return left

@@ -1,0 +1,134 @@
+"""The lives of customers drawn day by day from a world: their events, and when and why they left."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from churn_orchestration.simulator.world import World
+
+BLOCK = 10_000
+"""Customers that share a random stream: a block is the same whoever draws it, and however many do."""
+CAUSES = ("by chance", "dissatisfied", "price")
+WITH_US, AWAY, GONE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Lives:
+    """Customers of a block, one value each, and their events, one value each, by day and customer.
+
+    Parameters
+    ----------
+    first : number of the first customer, from 0
+    signed_up : day of the sign-up, which is that of the first event; days since the first of the world
+    segment, rate, frailty : places in the world's ``segments``, ``rates`` and ``frailties``
+    left, cause : day on which a customer last left, -1: never; which of CAUSES weighed most
+    customer : of an event: who, from 0 in the block
+    day, second, bad : of an event: when, days and seconds of the day; whether it went badly
+    absences : (customer, day of leaving, first day back or -1, cause), by day of leaving
+    """
+
+    first: int
+    signed_up: np.ndarray
+    segment: np.ndarray
+    rate: np.ndarray
+    frailty: np.ndarray
+    customer: np.ndarray
+    day: np.ndarray
+    second: np.ndarray
+    bad: np.ndarray
+    absences: np.ndarray
+
+    @property
+    def customers(self) -> int:
+        """How many there are."""
+        return len(self.signed_up)
+
+    def state_at(self, day: int) -> np.ndarray:
+        """Of each customer at the end of a day: whether they are with the business."""
+        with_us = np.ones(self.customers, dtype=bool)
+        for who, _, back, _ in self.absences[self.absences[:, 1] <= day]:
+            with_us[who] = 0 <= back <= day + 1
+        return with_us
+
+
+def blocks(world: World) -> int:
+    """How many blocks a world has."""
+    return -(-world.customers // BLOCK)
+
+
+def draw(world: World, block: int) -> Lives:
+    """One block of customers, day by day."""
+    count = min(BLOCK, world.customers - block * BLOCK)
+    who, course, clock = (
+        np.random.default_rng(stream) for stream in np.random.SeedSequence([world.seed, block]).spawn(3)
+    )
+    signed_up = np.sort(who.choice(world.days, count, p=world.sign_up_weights()))
+    shares = world.shares_of_segments().cumsum(axis=1)
+    segment = (who.random(count)[:, None] >= shares[signed_up][:, :-1]).sum(axis=1)
+    rate = who.choice(len(world.rates[0]), count, p=world.rates[1])
+    frailty = who.choice(len(world.frailties[0]), count, p=world.frailties[1])
+    happened = _course(world, signed_up, segment, rate, frailty, course)
+    customer, day, bad, absences = happened
+    second = clock.integers(0, 86_400, len(day))
+    order = np.lexsort((customer, second, day))
+    return Lives(
+        block * BLOCK, signed_up, segment, rate, frailty,
+        customer[order], day[order], second[order], bad[order], absences,
+    )  # fmt: skip
+
+
+def _course(
+    world: World,
+    signed_up: np.ndarray,
+    segment: np.ndarray,
+    rate: np.ndarray,
+    frailty: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(customer, day, bad) of every event, by day and customer, and the absences."""
+    kinds = list(world.segments.values())
+    pace = world.rates[0][rate] * np.array([kind.activity for kind in kinds])[segment]
+    weak = world.frailties[0][frailty]
+    dear = world.price_effect * np.array([kind.sensitivity for kind in kinds])[segment]
+    season, bad, price = world.seasons(), world.bad(), world.prices()
+    memory, back = 0.5 ** (1 / world.experience.half_life_days), 1 / world.leaving.away_days
+    state = np.full(len(signed_up), WITH_US, dtype=np.int8)
+    satisfaction = np.zeros(len(signed_up))
+    whose, when, badly = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    absences, latest = list[list[int]](), np.full(len(signed_up), -1)
+    for day in range(world.days):
+        here = int(np.searchsorted(signed_up, day, side="right"))  # sign-ups are sorted
+        new = int(np.searchsorted(signed_up, day, side="left"))
+        if not here:
+            continue
+        with_us = state[:here] == WITH_US
+        events = rng.poisson(pace[:here] * season[day])
+        events[~with_us] = 0
+        events[new:] = 1
+        ill = rng.binomial(events, bad[day])
+        gone_well = events - ill
+        satisfaction[:here] *= memory
+        satisfaction[:here] += world.experience.help * gone_well - world.experience.hurt * ill
+        unhappy = -world.leaving.dissatisfaction * satisfaction[:here]
+        costly = dear[:here] * price[day]
+        tenure = day - signed_up[:here]
+        hazard = weak[:here] * np.exp(unhappy + costly) / (1 + tenure / world.leaving.settling_days)
+        leaves = with_us & (rng.random(here) < -np.expm1(-hazard))
+        returns = (state[:here] == AWAY) & (rng.random(here) < back)
+        for left in np.flatnonzero(leaves):
+            weights = (0.0, unhappy[left], costly[left])
+            latest[left] = len(absences)
+            absences.append([int(left), day, -1, int(np.argmax(weights))])
+        away = rng.random(here) < world.leaving.may_return
+        state[:here][leaves] = np.where(away, AWAY, GONE)[leaves]
+        state[:here][returns] = WITH_US
+        for who in np.flatnonzero(returns):
+            absences[latest[who]][2] = day + 1
+        acted = np.flatnonzero(events)
+        whose.append(np.repeat(acted, events[acted]))
+        when.append(np.full(len(whose[-1]), day))
+        first_of = np.cumsum(events[acted]) - events[acted]
+        nth = np.arange(len(whose[-1])) - np.repeat(first_of, events[acted])
+        badly.append(nth < np.repeat(ill[acted], events[acted]))
+    listed = np.array(absences, dtype=np.int64).reshape(-1, 4)
+    return np.concatenate(whose), np.concatenate(when), np.concatenate(badly), listed

@@ -1,0 +1,169 @@
+"""A scenario made real: its landing files in one folder, its truth in another."""
+
+import datetime as dt
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from churn_orchestration.simulator import retail
+from churn_orchestration.simulator.forecast import best_forecasts, latent_oracle, outcomes
+from churn_orchestration.simulator.lives import BLOCK, CAUSES, Lives, blocks, draw
+from churn_orchestration.simulator.world import ScenarioError, World
+
+WORLD = "world.json"
+
+
+def simulate(
+    world: World, out: Path, processes: int = 2, tell: Callable[[str], None] = lambda _: None
+) -> dict[str, int]:
+    """Write ``out/landing/<table>/<table>_YYYY-MM-DD.csv`` and ``out/truth``; rows by table.
+
+    The truth, which must never be landed: ``people.parquet`` (customer_id, segment, the hidden rate and
+    frailty, when a customer last left, why, and came back), ``orders.parquet`` (as they happened, and whether
+    they went badly) and ``world.json``, which is there once all is. One that was stopped is made anew.
+
+    Raises
+    ------
+    ScenarioError : the folder holds another simulation
+    """
+    truth = out / "truth"
+    note, wanted = truth / WORLD, world.model_dump_json(indent=1)
+    if note.exists():
+        if note.read_text(encoding="utf-8") != wanted:
+            raise ScenarioError(f"{out} holds another simulation ({note}): remove it first")
+        tell(f"{out} is there already")
+        return _counted(out)
+    begun = truth / f"{WORLD}.begun"
+    stopped = begun.exists() and begun.read_text(encoding="utf-8") == wanted
+    if not stopped and any((out / "landing").glob("*/*.csv")):
+        raise ScenarioError(f"{out / 'landing'} holds files of another simulation: remove it first")
+    truth.mkdir(parents=True, exist_ok=True)
+    begun.write_text(wanted, encoding="utf-8")
+    step = max(1, world.days // 5)
+
+    def progress(done: int, of: int) -> None:
+        if done % step == 0 or done == of:
+            tell(f"wrote the files of {done} of {of} days")
+
+    with furnished(world, processes, tell, out) as db:
+        counts = dict(retail.land(db, world, out / "landing", progress))
+        _write_truth(db, world, truth)
+    begun.replace(note)
+    return counts
+
+
+@contextmanager
+def furnished(
+    world: World,
+    processes: int = 1,
+    tell: Callable[[str], None] = lambda _: None,
+    scratch_in: Path | None = None,
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """While the block lasts: a database with the tables of the shop, see ``retail``."""
+    with (
+        tempfile.TemporaryDirectory(prefix=".simulating-", dir=scratch_in) as scratch,
+        duckdb.connect() as db,
+    ):
+        db.execute("set TimeZone = 'UTC'; set threads = 2; set memory_limit = '2500MB'")
+        db.execute(f"set temp_directory = '{scratch}/spill'")
+        write, every = partial(_write_block, world, Path(scratch)), range(blocks(world))
+        for done in _each(write, every, processes):
+            tell(
+                f"lived the lives of {min(done * BLOCK, world.customers):,} of {world.customers:,} customers"
+            )
+        for name in ("people", "happened"):
+            db.execute(f"create view {name} as from read_parquet('{scratch}/{name}-*.parquet')")
+        retail.furnish(db, world)
+        yield db
+
+
+def _each(work: Callable[[int], Any], blocks: Sequence[int], processes: int) -> Iterator[int]:
+    """Do the work for every block; after each, how many are done."""
+    if processes == 1 or len(blocks) == 1:
+        yield from (done for done, _ in enumerate(map(work, blocks), 1))
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from (done for done, _ in enumerate(pool.map(work, blocks), 1))
+
+
+def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 2) -> pd.DataFrame:
+    """The bars of a world: what the best forecast and the latent oracle say on a day, and what came.
+
+    Returns
+    -------
+    customer_id, best_probability, oracle_probability, quiet (no order in the horizon); one row a customer who
+    has signed up by ``as_of``, by customer_id
+    """
+    work, every = partial(_forecasts, world, as_of, horizon_days), range(blocks(world))
+    if processes == 1 or len(every) == 1:
+        table = pd.concat(map(work, every), ignore_index=True)
+    else:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            table = pd.concat(pool.map(work, every), ignore_index=True)
+    number = table.pop("customer") + 1
+    table.insert(0, "customer_id", "C" + number.astype(str).str.zfill(7))
+    return table
+
+
+def _forecasts(world: World, as_of: dt.date, horizon_days: int, block: int) -> pd.DataFrame:
+    lives = draw(world, block)
+    best = best_forecasts(world, lives, as_of, horizon_days)
+    oracle = latent_oracle(world, lives, as_of, horizon_days)
+    return best.merge(oracle, on="customer").merge(outcomes(world, lives, as_of, horizon_days), on="customer")
+
+
+def _write_block(world: World, scratch: Path, block: int) -> None:
+    lives = draw(world, block)
+    _people(world, lives).to_parquet(scratch / f"people-{block:05}.parquet", index=False)
+    happened = pd.DataFrame(
+        {
+            "number": lives.first + lives.customer,
+            "day": lives.day.astype("int32"),
+            "second": lives.second.astype("int32"),
+            "bad": lives.bad,
+        }
+    )
+    happened.to_parquet(scratch / f"happened-{block:05}.parquet", index=False)
+
+
+def _people(world: World, lives: Lives) -> pd.DataFrame:
+    last = pd.DataFrame(lives.absences, columns=["place", "left", "back", "cause"]).groupby("place").last()
+    people = pd.DataFrame(
+        {
+            "number": range(lives.first, lives.first + lives.customers),
+            "signed_up": lives.signed_up.astype("int32"),
+            "segment": pd.Series(list(world.segments)).take(lives.segment).to_numpy(),
+            "rate_per_day": world.rates[0][lives.rate],
+            "frailty_per_day": world.frailties[0][lives.frailty],
+        }
+    ).join(last)
+    people["cause"] = people["cause"].map(dict(enumerate(CAUSES)))
+    return people.astype({"left": "Int32", "back": "Int32", "cause": "string"})
+
+
+def _write_truth(db: duckdb.DuckDBPyConnection, world: World, truth: Path) -> None:
+    first = f"date '{world.first_day}'"
+    people = (
+        f"select customer_id, p.segment, rate_per_day, frailty_per_day, {first} + p.left as left_on, "
+        f"p.cause, case when p.back >= 0 then {first} + p.back end as back_on "
+        "from people as p join customers using (number) order by 1"
+    )
+    orders = "select order_id, customer_id, ordered_at, amount_usd, bad from orders order by 1"
+    for name, select in (("people", people), ("orders", orders)):
+        db.execute(f"copy ({select}) to '{truth / name}.parquet' (format parquet, compression zstd)")
+
+
+def _counted(out: Path) -> dict[str, int]:
+    found = {}
+    for name in retail.TABLES:
+        files = sorted((out / "landing" / name).glob("*.csv"))
+        found[name] = sum(path.read_bytes().count(b"\n") - 1 for path in files)
+    return found

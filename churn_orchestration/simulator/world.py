@@ -1,0 +1,288 @@
+"""The latent world of a simulated business: who its customers are, what moves them, when they leave.
+
+One day of a customer who is with the business, in this order (all rates are per day):
+
+1. events    N ~ Poisson(rate x segment x season of the day)
+2. each event goes badly with the probability of the day; satisfaction S <- m S - hurt x bad + help x good,
+   with the memory m = 0.5 ** (1 / half-life)
+3. leaving with probability 1 - exp(-hazard),
+   hazard = frailty x exp(-dissatisfaction x S + sensitivity x price) / (1 + tenure / settling)
+4. who leaves is gone for good, or, with the probability ``may_return``, away: then each later day brings them
+   back with probability 1 / away_days. Nobody who has left has events
+
+Rate and frailty are hidden and differ from customer to customer: gamma distributed, each cut into a few atoms
+with its own mean, so that a forecast can sum over them exactly. Events, whether they went badly, segment and
+sign-up are seen. ``forecast`` turns this page into probabilities.
+"""
+
+import datetime as dt
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy import stats
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+_RATE_EDGES = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+_FRAILTY_EDGES = (0, 0.2, 0.4, 0.6, 0.8, 0.95, 1)
+
+
+class ScenarioError(Exception):
+    """A scenario cannot be; the message names file and place."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Activity(_Section):
+    """How often a customer acts.
+
+    ``per_day``: mean over customers; ``shape`` of its gamma distribution, smaller is more uneven, null: all
+    are alike; ``one_time``: the share that never acts again after the sign-up.
+    """
+
+    per_day: float = Field(0.05, gt=0)
+    shape: float | None = Field(0.7, gt=0)
+    one_time: float = Field(0.2, ge=0, lt=1)
+
+
+class Segment(_Section):
+    """A kind of customer, which is seen: its share, and its rate and sensitivity to price beside others'."""
+
+    share: float = Field(gt=0)
+    activity: float = Field(1.0, gt=0)
+    sensitivity: float = Field(1.0, ge=0)
+
+
+class Season(_Section):
+    """Factors of activity: Monday to Sunday; a yearly wave of ``yearly`` with its ``peak``; single days."""
+
+    weekday: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.2, 1.3, 0.7)
+    yearly: float = Field(0.2, ge=0, lt=1)
+    peak: dt.date = dt.date(2024, 12, 1)
+    days: dict[str, float] = {"12-25": 0.1, "01-01": 0.3}
+
+
+class Experience(_Section):
+    """What an event does to satisfaction: a bad one hurts, a good one helps, both fade by half-life."""
+
+    bad: float = Field(0.08, ge=0, le=1)
+    hurt: float = Field(1.0, ge=0)
+    help: float = Field(0.05, ge=0)
+    half_life_days: float = Field(45, gt=0)
+
+
+class Leaving(_Section):
+    """Who leaves: ``per_day`` is the mean frailty, ``shape`` of its gamma distribution, null: all alike.
+
+    ``dissatisfaction``: how strongly satisfaction moves the hazard; ``settling_days``: tenure that halves it;
+    ``may_return``: share of leavers that may come back, each after ``away_days`` in the mean.
+    """
+
+    per_day: float = Field(0.004, ge=0)
+    shape: float | None = Field(1.0, gt=0)
+    dissatisfaction: float = Field(0.8, ge=0)
+    settling_days: float = Field(365, gt=0)
+    may_return: float = Field(0.15, ge=0, le=1)
+    away_days: float = Field(120, gt=1)
+
+
+class Change(_Section):
+    """What is different from a day to a day, both included, reached over ``gradual_days``.
+
+    ``bad``: probability of a bad experience; ``price``: relative rise; ``activity``: a factor on all rates
+    (it changes features, and no outcome of leaving); ``mix``: shares of the segments among those who sign up.
+    """
+
+    first: dt.date
+    last: dt.date | None = None
+    gradual_days: int = Field(0, ge=0)
+    bad: float | None = Field(None, ge=0, le=1)
+    price: float | None = None
+    activity: float | None = Field(None, gt=0)
+    mix: dict[str, float] | None = None
+
+
+class Renamed(_Section):
+    """A column that has another name in the files from a day on."""
+
+    first: dt.date
+    table: str
+    column: str
+    to: str
+
+
+class Outage(_Section):
+    """Days, both included, whose orders were never recorded."""
+
+    first: dt.date
+    last: dt.date
+
+
+class Faults(_Section):
+    """What is wrong with the files; shares are of all orders.
+
+    ``late``: come 1 to ``most_days_late`` days after their own day; ``duplicate``: written twice in a file;
+    ``malformed``: extra rows that no contract takes; ``future_dated``: extra rows of a day to come;
+    ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in another unit.
+    """
+
+    late: float = Field(0, ge=0, le=1)
+    most_days_late: int = Field(10, ge=1)
+    duplicate: float = Field(0, ge=0, le=1)
+    malformed: float = Field(0, ge=0, le=1)
+    future_dated: float = Field(0, ge=0, le=1)
+    missing: tuple[dt.date, ...] = ()
+    renamed: tuple[Renamed, ...] = ()
+    in_cents_from: dt.date | None = None
+    outages: tuple[Outage, ...] = ()
+
+
+class World(_Section):
+    """A scenario: a business, its latent world, and what changes in it when.
+
+    ``growth_per_year``: how many more sign up from year to year, relative; ``price_effect``: of a price that
+    is 100 % up on the log of the hazard, at sensitivity 1.
+    """
+
+    about: str
+    first_day: dt.date = dt.date(2023, 1, 1)
+    days: int = Field(730, gt=0)
+    customers: int = Field(5000, gt=0)
+    seed: int = 7
+    growth_per_year: float = Field(0.2, ge=0)
+    segments: dict[str, Segment] = {
+        "consumer": Segment(share=0.8),
+        "small_business": Segment(share=0.15, activity=1.6, sensitivity=1.5),
+        "company": Segment(share=0.05, activity=2.5, sensitivity=0.5),
+    }
+    activity: Activity = Activity()
+    season: Season = Season()
+    experience: Experience = Experience()
+    leaving: Leaving = Leaving()
+    price_effect: float = 4.0
+    changes: tuple[Change, ...] = ()
+    faults: Faults = Faults()
+
+    @model_validator(mode="after")
+    def _can_be(self) -> "World":
+        if len(self.season.weekday) != 7:
+            raise ValueError(f"season: weekday has {len(self.season.weekday)} factors, wanted 7")
+        for change in self.changes:
+            if change.last and change.last < change.first:
+                raise ValueError(f"changes: {change.last} lies before {change.first}")
+            if unknown := sorted(set(change.mix or ()) - set(self.segments)):
+                raise ValueError(f"changes: there is no segment {unknown[0]}")
+        return self
+
+    @classmethod
+    def read(cls, scenario: str, **given: Any) -> "World":
+        """A scenario by its name, or a YAML file of one's own; ``given`` replaces what it says.
+
+        Raises
+        ------
+        ScenarioError : there is none, or it says what cannot be
+        """
+        path = Path(scenario) if scenario.endswith((".yaml", ".yml")) else SCENARIOS / f"{scenario}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.yaml")))
+            raise ScenarioError(f"there is no scenario {scenario} (known: {known}; or give a .yaml file)")
+        try:
+            said = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls.model_validate({**said, **given})
+        except (yaml.YAMLError, TypeError) as error:
+            raise ScenarioError(f"{path}: no settings in YAML: {error}") from None
+        except ValidationError as error:
+            told = [f"{'.'.join(map(str, f['loc'])) or 'scenario'}: {f['msg']}" for f in error.errors()]
+            raise ScenarioError(f"{path}: " + "; ".join(told)) from None
+
+    @property
+    def last_day(self) -> dt.date:
+        """The last day, inclusive."""
+        return self.first_day + dt.timedelta(days=self.days - 1)
+
+    def ordinal(self, day: dt.date) -> int:
+        """Days since the first day."""
+        return (day - self.first_day).days
+
+    @cached_property
+    def rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """The hidden rates, events a day, and their probabilities; the first, 0, is of one-time customers."""
+        rates, shares = _atoms(self.activity.per_day, self.activity.shape, _RATE_EDGES)
+        again = 1 - self.activity.one_time
+        return np.append(0.0, rates), np.append(self.activity.one_time, again * shares)
+
+    @cached_property
+    def frailties(self) -> tuple[np.ndarray, np.ndarray]:
+        """The hidden frailties, a day, and their probabilities."""
+        return _atoms(self.leaving.per_day, self.leaving.shape, _FRAILTY_EDGES)
+
+    def seasons(self, days: int | None = None) -> np.ndarray:
+        """The factor of activity of each of ``days`` (None: the whole period), changes included."""
+        at = self._dates(days)
+        weekday = np.array(self.season.weekday)[[day.weekday() for day in at]]
+        phase = np.array([(day - self.season.peak).days for day in at]) * (2 * np.pi / 365.25)
+        single = np.array([self.season.days.get(f"{day:%m-%d}", 1.0) for day in at])
+        return weekday * (1 + self.season.yearly * np.cos(phase)) * single * self._course("activity", 1.0, at)
+
+    def bad(self, days: int | None = None) -> np.ndarray:
+        """The probability of each day that an event goes badly."""
+        return self._course("bad", self.experience.bad, self._dates(days))
+
+    def prices(self, days: int | None = None) -> np.ndarray:
+        """The relative rise of the price on each day."""
+        return self._course("price", 0.0, self._dates(days))
+
+    def sign_up_weights(self) -> np.ndarray:
+        """How likely a sign-up falls on each day; they sum to 1."""
+        grown = (1 + self.growth_per_year) ** (np.arange(self.days) / 365.25)
+        weights = grown * np.array(self.season.weekday)[[day.weekday() for day in self._dates(None)]]
+        return weights / weights.sum()
+
+    def shares_of_segments(self) -> np.ndarray:
+        """The share of each segment among those who sign up on each day, (days, segments)."""
+        usual = np.array([segment.share for segment in self.segments.values()])
+        shares = np.tile(usual / usual.sum(), (self.days, 1))
+        for change in self.changes:
+            if change.mix:
+                mixed = np.array([change.mix.get(name, 0.0) for name in self.segments])
+                weight = self._weight(change, self._dates(None))[:, None]
+                shares = (1 - weight) * shares + weight * mixed / mixed.sum()
+        return shares
+
+    def _dates(self, days: int | None) -> list[dt.date]:
+        return [self.first_day + dt.timedelta(days=n) for n in range(days or self.days)]
+
+    def _course(self, what: str, usual: float, at: list[dt.date]) -> np.ndarray:
+        course = np.full(len(at), usual)
+        for change in self.changes:
+            value = getattr(change, what)
+            if value is not None:
+                weight = self._weight(change, at)
+                course = (1 - weight) * course + weight * value
+        return course
+
+    def _weight(self, change: Change, at: list[dt.date]) -> np.ndarray:
+        """0 before a change, 1 where it is reached, between them on its way; 0 again after its last day."""
+        since = np.array([(day - change.first).days + 1 for day in at], dtype=float)
+        weight = np.clip(since / (change.gradual_days + 1), 0, 1)
+        if change.last:
+            weight[[day > change.last for day in at]] = 0
+        return weight
+
+
+def _atoms(mean: float, shape: float | None, edges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A gamma distribution cut at quantiles: the mean of each piece, and its probability.
+
+    The mean of a gamma between two quantiles is a difference of distribution functions of shape + 1.
+    """
+    if shape is None or mean == 0:
+        return np.array([mean]), np.array([1.0])
+    cuts = stats.gamma.ppf(edges, shape)
+    shares = np.diff(edges)
+    means = np.diff(stats.gamma.cdf(cuts, shape + 1)) * shape / shares
+    return means * mean / shape, shares

@@ -1,0 +1,101 @@
+"""The bars of a world against what comes, and against counting many lives with the same history."""
+
+import datetime as dt
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from churn_orchestration.simulator import World, forecasts
+from churn_orchestration.simulator.forecast import best_forecasts, latent_oracle, outcomes
+from churn_orchestration.simulator.lives import BLOCK, draw
+
+AS_OF = dt.date(2024, 8, 15)
+
+
+def z(said: np.ndarray, came: np.ndarray) -> float:
+    """How many standard errors lie between what came and what was said; one case is no matter."""
+    return float((came.sum() - said.sum()) / np.sqrt((said * (1 - said)).sum() + 1))
+
+
+@pytest.mark.parametrize("name", ["calm", "crisis", "price_rise", "harmless", "new_customers"])
+def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:
+    world = World.read(name, customers=2 * BLOCK, seed=3)
+    bars = forecasts(world, AS_OF, 90, processes=1)
+    assert bars["customer_id"].is_monotonic_increasing
+    quiet = bars["quiet"].to_numpy()
+    for column in ("best_probability", "oracle_probability"):
+        said = bars[column].to_numpy()
+        edges = np.quantile(said, np.linspace(0, 1, 6))
+        place = np.searchsorted(edges[1:-1], said, side="right")
+        assert abs(z(said, quiet)) < 4, (name, column)
+        for fifth in np.unique(place):
+            assert abs(z(said[place == fifth], quiet[place == fifth])) < 4.5, (name, column, fifth)
+    best, oracle = (roc_auc_score(quiet, bars[f"{bar}_probability"]) for bar in ("best", "oracle"))
+    assert 0.75 < best < oracle
+
+
+def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_history() -> None:
+    """Nothing but counting: customers of one day and segment, by what each of their first days brought."""
+    world = World.model_validate(
+        {
+            "about": "short and wild",
+            "days": 12,
+            "customers": 60_000,
+            "segments": {"all": {"share": 1}},
+            "activity": {"per_day": 0.35, "shape": 0.8, "one_time": 0.2},
+            "experience": {"bad": 0.4, "hurt": 1.5, "help": 0.5, "half_life_days": 3},
+            "leaving": {"per_day": 0.15, "shape": 1, "may_return": 0.5, "away_days": 4, "settling_days": 20},
+            "changes": [{"first": "2023-01-05", "price": 0.2}],
+        }
+    )
+    as_of, seen, horizon = world.first_day + dt.timedelta(days=4), 5, 6
+    groups = defaultdict[tuple[tuple[int, int], ...], list[tuple[float, bool]]](list)
+    for block in range(6):
+        lives = draw(world, block)
+        first = np.flatnonzero(lives.signed_up == 0)
+        events, bad = np.zeros((2, lives.customers, seen), dtype=int)
+        early = lives.day < seen
+        np.add.at(events, (lives.customer[early], lives.day[early]), 1)
+        np.add.at(bad, (lives.customer[early], lives.day[early]), lives.bad[early])
+        said = best_forecasts(world, lives, as_of, horizon).set_index("customer")["best_probability"]
+        came = outcomes(world, lives, as_of, horizon).set_index("customer")["quiet"]
+        for who in first:
+            history = tuple(zip(events[who].tolist(), bad[who].tolist(), strict=True))
+            number = lives.first + who
+            groups[history].append((said[number], came[number]))
+    tried = 0
+    for history, found in groups.items():
+        said, came = np.array([s for s, _ in found]), np.array([c for _, c in found])
+        assert np.ptp(said) < 1e-12, f"one history, several forecasts: {history}"
+        if len(found) >= 30:
+            tried += 1
+            assert abs(z(said, came)) < 4.5, (history, said[0], came.mean(), len(found))
+    assert tried >= 10
+
+
+def test_who_is_gone_is_quiet_to_the_oracle_and_a_habit_broken_is_noticed_by_the_forecast() -> None:
+    world = World.read("calm", customers=BLOCK, leaving={"may_return": 0})
+    lives = draw(world, 0)
+    known = lives.signed_up <= world.ordinal(AS_OF)
+    with_us = lives.state_at(world.ordinal(AS_OF))[known]
+    oracle = latent_oracle(world, lives, AS_OF, 90)["oracle_probability"].to_numpy()
+    assert (oracle[~with_us] == 1).all()
+    assert (oracle[with_us] < 1).any()
+    best = best_forecasts(world, lives, AS_OF, 90)["best_probability"].to_numpy()
+    assert best[~with_us].mean() > best[with_us].mean() + 0.2
+
+
+def test_where_nothing_can_be_known_everybody_is_told_the_same() -> None:
+    world = World.read("no_signal", customers=2000)
+    bars = forecasts(world, AS_OF, 90, processes=1)
+    for column in ("best_probability", "oracle_probability"):
+        assert np.ptp(bars[column]) < 1e-9
+    assert 0.3 < bars["quiet"].mean() < 0.7
+
+
+def test_several_processes_say_the_same_as_one() -> None:
+    world = World.read("calm", customers=BLOCK + 50, days=200)
+    day = dt.date(2023, 4, 1)
+    assert forecasts(world, day, 30, processes=1).equals(forecasts(world, day, 30, processes=2))

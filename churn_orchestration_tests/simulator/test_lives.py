@@ -1,0 +1,131 @@
+"""Lives follow the page: who acts when, who leaves and why; tolerances are five standard errors."""
+
+import datetime as dt
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from churn_orchestration.simulator import World
+from churn_orchestration.simulator.lives import BLOCK, CAUSES, Lives, draw
+
+
+@pytest.fixture(scope="module")
+def calm() -> tuple[World, Lives]:
+    world = World.read("calm", customers=BLOCK, seed=5)
+    return world, draw(world, 0)
+
+
+def present(world: World, lives: Lives) -> np.ndarray:
+    """(customer, day): whether they had signed up and were with the business."""
+    days = np.arange(world.days)
+    there = days >= lives.signed_up[:, None]
+    for who, left, back, _ in lives.absences:
+        there[who, left + 1 : back if back >= 0 else None] = False
+    return there
+
+
+def near(found: float, expected: float, error: float) -> None:
+    assert abs(found - expected) <= 5 * error, f"{found} is not {expected} within five times {error}"
+
+
+def test_a_block_is_always_the_same_and_another_seed_is_another(calm: tuple[World, Lives]) -> None:
+    world, lives = calm
+    again, other = draw(world, 0), draw(world.model_copy(update={"seed": 6}), 0)
+    for name in ("signed_up", "segment", "rate", "customer", "day", "second", "bad", "absences"):
+        assert np.array_equal(getattr(lives, name), getattr(again, name))
+    assert not np.array_equal(lives.day[:1000], other.day[:1000])
+
+
+def test_the_first_event_is_the_sign_up_and_nobody_acts_while_away(calm: tuple[World, Lives]) -> None:
+    world, lives = calm
+    first = np.full(lives.customers, world.days)
+    np.minimum.at(first, lives.customer, lives.day)
+    assert np.array_equal(first, lives.signed_up)
+    assert present(world, lives)[lives.customer, lives.day].all()
+    assert (lives.second >= 0).all()
+    assert (lives.second < 86_400).all()
+
+
+def test_events_come_at_the_rate_of_the_customer_the_segment_and_the_season(
+    calm: tuple[World, Lives],
+) -> None:
+    world, lives = calm
+    pace = world.rates[0][lives.rate] * np.array([s.activity for s in world.segments.values()])[lives.segment]
+    there = present(world, lives)
+    there[np.arange(lives.customers), lives.signed_up] = False  # its event is given
+    later = lives.day > lives.signed_up[lives.customer]
+    season = world.seasons()
+    for chosen in range(len(world.segments)):
+        expected = (there[lives.segment == chosen] @ season * pace[lives.segment == chosen]).sum()
+        found = (lives.segment[lives.customer[later]] == chosen).sum()
+        near(found, expected, np.sqrt(expected))
+    for weekday in range(7):
+        days = np.arange(world.days) % 7 == weekday
+        expected = pace @ (there * season)[:, days].sum(axis=1)
+        near((lives.day[later] % 7 == weekday).sum(), expected, np.sqrt(expected))
+
+
+def test_an_event_goes_badly_as_often_as_the_day_says() -> None:
+    world = World.read("crisis", customers=BLOCK)
+    lives = draw(world, 0)
+    chance = world.bad()[lives.day]
+    for during in (chance > 0.5, chance < 0.5):
+        expected = chance[during].mean()
+        near(lives.bad[during].mean(), expected, np.sqrt(expected * (1 - expected) / during.sum()))
+
+
+def test_the_unhappy_leave_as_much_more_often_as_the_page_says(calm: tuple[World, Lives]) -> None:
+    world, lives = calm
+    counts = np.zeros((lives.customers, world.days))
+    did = np.where(lives.bad, -world.experience.hurt, world.experience.help)
+    np.add.at(counts, (lives.customer, lives.day), did)
+    memory = 0.5 ** (1 / world.experience.half_life_days)
+    satisfaction, there = np.zeros(lives.customers), present(world, lives)
+    expected, found, variance = np.zeros(2), np.zeros(2), np.zeros(2)
+    left = {(who, day) for who, day, _, _ in lives.absences}
+    for day in range(world.days):
+        satisfaction = satisfaction * memory + counts[:, day]
+        tenure = np.maximum(day - lives.signed_up, 0)
+        hazard = world.frailties[0][lives.frailty] * np.exp(-world.leaving.dissatisfaction * satisfaction)
+        chance = -np.expm1(-hazard / (1 + tenure / world.leaving.settling_days))
+        for group, unhappy in enumerate((satisfaction >= 0, satisfaction < 0)):
+            those = there[:, day] & unhappy
+            expected[group] += chance[those].sum()
+            variance[group] += (chance[those] * (1 - chance[those])).sum()
+            found[group] += sum((who, day) in left for who in np.flatnonzero(those))
+    assert expected[1] > 200
+    for group in range(2):
+        near(found[group], expected[group], np.sqrt(variance[group]))
+
+
+def test_a_share_of_leavers_comes_back_after_the_mean_time(calm: tuple[World, Lives]) -> None:
+    world, lives = calm
+    left, back = lives.absences[:, 1], lives.absences[:, 2]
+    time = world.days - 1 - left
+    returns = 1 - (1 - 1 / world.leaving.away_days) ** time
+    chance = world.leaving.may_return * returns
+    near((back >= 0).sum(), chance.sum(), np.sqrt((chance * (1 - chance)).sum()))
+
+
+def causes(name: str) -> Iterator[str]:
+    for _, _, _, cause in draw(World.read(name, customers=BLOCK), 0).absences:
+        yield CAUSES[cause]
+
+
+def test_a_price_rise_is_why_those_leave_who_look_at_the_price() -> None:
+    world = World.read("price_rise", customers=BLOCK)
+    lives = draw(world, 0)
+    rise = world.ordinal(dt.date(2024, 7, 1))
+    by_price = lives.absences[lives.absences[:, 3] == CAUSES.index("price")]
+    assert (by_price[:, 1] >= rise).all()
+    segments = list(world.segments)
+    whose = np.bincount(lives.segment[by_price[:, 0]], minlength=3)
+    assert whose[segments.index("company")] == 0
+    assert whose[segments.index("small_business")] > whose[segments.index("consumer")] > 0
+
+
+def test_nobody_leaves_where_there_is_no_signal_and_few_where_churn_is_rare() -> None:
+    assert list(causes("no_signal")) == []
+    assert 0 < len(list(causes("rare_churn"))) < 0.02 * BLOCK
+    assert "price" not in set(causes("calm"))

@@ -1,0 +1,173 @@
+"""The files of a shop: the same bytes whoever draws them, complete, with the faults of the scenario."""
+
+import csv
+import datetime as dt
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from churn_orchestration.simulator import Faults, ScenarioError, World, furnished, simulate
+from churn_orchestration.simulator.lives import BLOCK
+from churn_orchestration.simulator.retail import COLUMNS, MALFORMED, TABLES
+
+DAY = dt.timedelta(days=1)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def rows(folder: Path, table: str) -> Iterator[tuple[dt.date, list[str]]]:
+    """Every row of a table's files, after the header, with the day of its file."""
+    for path in sorted((folder / "landing" / table).glob("*.csv")):
+        day = dt.date.fromisoformat(path.stem.removeprefix(f"{table}_"))
+        with path.open(newline="") as lines:
+            for line in list(csv.reader(lines))[1:]:
+                yield day, line
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
+    world = World.read("calm", customers=800, days=240)
+    folder = tmp_path_factory.mktemp("calm")
+    simulate(world, folder, processes=1)
+    return folder, world
+
+
+@pytest.fixture(scope="module")
+def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
+    faults = {
+        "late": 0.1, "most_days_late": 7, "duplicate": 0.02, "malformed": 0.03, "future_dated": 0.01,
+        "missing": ["2023-05-06"], "outages": [{"first": "2023-04-03", "last": "2023-04-04"}],
+        "renamed": [{"first": "2023-07-01", "table": "orders", "column": "channel", "to": "way"}],
+        "in_cents_from": "2023-08-01",
+    }  # fmt: skip
+    world = World.read("calm", customers=3000, days=240, faults=faults)
+    folder = tmp_path_factory.mktemp("messy")
+    simulate(world, folder, processes=1)
+    return folder, world
+
+
+def test_the_same_world_gives_the_same_bytes_however_many_draw_it(tmp_path: Path) -> None:
+    world = World.read("calm", customers=BLOCK + 500, days=40, faults=Faults(late=0.1, duplicate=0.1))
+    for name, processes in (("one", 1), ("two", 2), ("three", 3)):
+        simulate(world, tmp_path / name, processes)
+    one = hashes(tmp_path / "one")
+    assert len(one) == 40 * len(TABLES) + 3
+    assert one == hashes(tmp_path / "two") == hashes(tmp_path / "three")
+
+
+def test_a_finished_simulation_is_let_be_and_another_does_not_mix_with_it(
+    calm: tuple[Path, World], tmp_path: Path
+) -> None:
+    folder, world = calm
+    before, told = hashes(folder), list[str]()
+    counts = simulate(world, folder, tell=told.append)
+    assert told == [f"{folder} is there already"]
+    assert counts == {name: len(list(rows(folder, name))) for name in TABLES}
+    with pytest.raises(ScenarioError, match="holds another simulation"):
+        simulate(world.model_copy(update={"seed": 8}), folder)
+    assert hashes(folder) == before
+    (tmp_path / "landing" / "orders").mkdir(parents=True)
+    (tmp_path / "landing" / "orders" / "orders_2023-01-01.csv").write_text("order_id\n")
+    with pytest.raises(ScenarioError, match="holds files of another simulation"):
+        simulate(world, tmp_path)
+
+
+def test_a_simulation_that_was_stopped_is_made_anew(calm: tuple[Path, World], tmp_path: Path) -> None:
+    folder, world = calm
+
+    def stop(line: str) -> None:
+        if line.startswith("wrote"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(world, tmp_path, processes=1, tell=stop)
+    assert not (tmp_path / "truth" / "world.json").exists()
+    simulate(world, tmp_path, processes=1)
+    assert hashes(tmp_path) == hashes(folder)
+
+
+def test_every_day_has_its_files_under_its_columns_and_all_rows_arrive(calm: tuple[Path, World]) -> None:
+    folder, world = calm
+    for table in TABLES:
+        files = sorted((folder / "landing" / table).glob("*.csv"))
+        assert [file.stem[-10:] for file in files] == [
+            str(world.first_day + DAY * n) for n in range(world.days)
+        ]
+        assert {file.read_text().splitlines()[0] for file in files} == {",".join(COLUMNS[table])}
+    with furnished(world) as db:
+        for table in TABLES:
+            inside = f"where day <= date '{world.last_day}'"
+            columns = ", ".join(f"cast({column} as varchar)" for column in COLUMNS[table])
+            expected = db.execute(f"select {columns} from {table} {inside}").fetchall()
+            assert Counter(map(tuple, (row for _, row in rows(folder, table)))) == Counter(expected)
+
+
+def test_the_truth_lies_apart_and_has_what_was_hidden(calm: tuple[Path, World]) -> None:
+    folder, _ = calm
+    people = duckdb.sql(f"select * from '{folder}/truth/people.parquet'").df()
+    assert len(people) == 800
+    assert people["left_on"].isna().eq(people["cause"].isna()).all()
+    orders = duckdb.sql(f"select count(*), avg(bad::int) from '{folder}/truth/orders.parquet'").fetchall()[0]
+    assert orders[0] == len(list(rows(folder, "orders")))
+    assert not [path for path in (folder / "landing").rglob("*") if "truth" in path.name]
+
+
+def test_what_went_badly_is_late_and_told_so(calm: tuple[Path, World]) -> None:
+    _, world = calm
+    with furnished(world) as db:
+        late = "select order_id, delivered_on > promised_on as late from deliveries"
+        found = db.execute(
+            f"select bad, late, count(*) from orders join ({late}) using (order_id) group by all"
+        )
+        assert {(bad, is_late) for bad, is_late, _ in found.fetchall()} == {(True, True), (False, False)}
+        stars = "select bad, max(score), min(score) from reviews join orders using (order_id) group by 1"
+        told = {bad: rest for bad, *rest in db.execute(stars).fetchall()}
+        assert (told[True][0], told[False][1]) == (2, 4)
+        words = db.execute("select distinct score <= 2, text from reviews").fetchall()
+        assert len(words) == 6
+
+
+def test_each_fault_is_there_in_its_share(messy: tuple[Path, World]) -> None:
+    folder, world = messy
+    faults = world.faults
+    with furnished(world) as db:
+        [(orders,)] = db.execute(f"select count(*) from orders where day <= '{world.last_day}'").fetchall()
+        found = dict(db.execute("select fault, count(*) from landed_orders group by 1").fetchall())
+        [(late,)] = db.execute(
+            "select count(*) from landed_orders where fault = '' and file_day > ordered_at::date"
+        ).fetchall()
+        lateness = db.execute(
+            "select distinct file_day - ordered_at::date from landed_orders where fault = '' order by 1"
+        ).fetchall()
+    kinds = {kind: found.pop(kind) for kind in MALFORMED}
+    for count, share in (
+        (late, faults.late), (found["duplicate"], faults.duplicate),
+        (sum(kinds.values()), faults.malformed), (found["future_dated"], faults.future_dated),
+    ):  # fmt: skip
+        assert abs(count - orders * share) < 5 * (orders * share) ** 0.5 + 0.03 * orders * share
+    assert [days for (days,) in lateness] == list(range(faults.most_days_late + 1))
+    assert min(kinds.values()) > 0
+    files = {path.stem[-10:] for path in (folder / "landing" / "orders").glob("*.csv")}
+    assert len(files) == world.days - 1
+    assert "2023-05-06" not in files
+    own = [line for _, line in rows(folder, "orders") if line[0].startswith("O")]
+    assert not [line for line in own if line[2][:10] in ("2023-04-03", "2023-04-04")]
+    header = {
+        path.stem[-10:]: path.read_text().splitlines()[0]
+        for path in (folder / "landing" / "orders").glob("*.csv")
+    }
+    assert all(text.endswith(",way") == (day >= "2023-07-01") for day, text in header.items())
+    assert all(
+        ("." in line[3]) == (str(day) < "2023-08-01")
+        for day, line in rows(folder, "orders")
+        if line[0].startswith("O")
+    )
+    surplus = [line for _, line in rows(folder, "orders") if len(line) > len(COLUMNS["orders"])]
+    assert len(surplus) == kinds["surplus_field"]
