@@ -79,7 +79,7 @@ class _Chain:
         nothing = np.zeros(len(self.signed_up), dtype=np.int64)
         for day in range(first, first + days):
             self.step(day, nothing, nothing)
-        return self.total()
+        return np.minimum(self.total(), 1)  # but for rounding
 
 
 def best_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:

@@ -109,7 +109,7 @@ def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
             table = pd.concat(pool.map(work, every), ignore_index=True)
     number = table.pop("customer") + 1
-    table.insert(0, "customer_id", "C" + number.astype(str).str.zfill(7))
+    table.insert(0, "customer_id", "C" + number.astype(str).str.zfill(6))
     return table
 
 

@@ -31,7 +31,7 @@ create macro one_of(names, u) as names[1 + floor(u * len(names))::int];
 """
 
 _CUSTOMERS = """
-select 'C' || lpad((number + 1)::varchar, 7, '0') as customer_id, number, date '{first}' + signed_up as day,
+select printf('C%06d', number + 1) as customer_id, number, date '{first}' + signed_up as day,
   day as signed_up_on, lower(customer_id) || '@example.com' as email, segment,
   one_of(['Berlin', 'Hamburg', 'Lyon', 'Madrid', 'Milan', 'Paris', 'Porto', 'Vienna'],
     pow(uniform({seed}, number, 'city'), 1.7)) as city,
@@ -40,7 +40,7 @@ from people
 """
 
 _ORDERS = """
-select 'O' || lpad(row_number() over (order by e.day, e.second, e.number)::varchar, 9, '0') as order_id,
+select printf('O%08d', row_number() over (order by e.day, e.second, e.number)) as order_id,
   c.customer_id, date '{first}' + e.day as day, e.bad, e.number, e.day as n_day, e.second,
   date '{first}' + e.day + to_seconds(e.second) as ordered_at,
   one_of(['web', 'web', 'web', 'app', 'app', 'store'],
