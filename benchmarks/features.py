@@ -30,7 +30,7 @@ from churn_orchestration.components import feature_table
 from churn_orchestration.components.daily_parts import build, checkpoints, make_checkpoints
 from churn_orchestration.components.feature_history import write_history
 from churn_orchestration.runs import at_work
-from churn_orchestration.warehouse import Tables, Warehouse, literal
+from churn_orchestration.warehouse import PARQUET, Tables, Warehouse, literal
 
 FIRST, DAYS = dt.date(2023, 1, 1), 730
 LAST = FIRST + DAY * (DAYS - 1)
@@ -278,10 +278,10 @@ def write_days(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
 
 
 def _written(tables: Tables, history: str) -> Callable[[], object]:
-    """Writing the finished history alone."""
+    """Writing the finished history alone, as the warehouse stores its tables."""
     files, path = tables.state / history / "*.parquet", tables.state / f"{history}.parquet"
     tables.db.execute(f"create or replace table meta.finished as from read_parquet({literal(files)})")
-    copy = f"copy meta.finished to {literal(path)} (format parquet, compression zstd)"
+    copy = f"copy meta.finished to {literal(path)} ({PARQUET})"
     return lambda: tables.db.execute(copy).fetchall()
 
 

@@ -189,8 +189,8 @@ def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
 def simulate(scenario: str, processes: int, out: Path, **given: int | None) -> tuple[Any, ...]:
     """Write the landing files of a simulated shop to OUT/landing, and its truth to OUT/truth.
 
-    SCENARIO is one of those that come with the package (calm, crisis, harmless, messy_landing, new_customers,
-    no_signal, price_rise, rare_churn) or a YAML file of your own; docs/simulator.md says what they can say.
+    SCENARIO is one of those that come with the package, which docs/simulator.md lists, or a YAML file of your
+    own.
     """
     from churn_orchestration.simulator import ScenarioError, World
     from churn_orchestration.simulator import simulate as simulated

@@ -40,7 +40,7 @@ def _land(business: Business, customers: int) -> None:
     from churn_orchestration.simulator import ScenarioError, simulate
 
     try:
-        simulate(demo_world(business, customers), business.state)
+        simulate(demo_world(business, customers), business.state, tell=lambda line: _tell(f"     {line}"))
     except ScenarioError as error:
         raise BusinessError(str(error)) from None
 

@@ -118,7 +118,14 @@ class Tables:
 
     @contextmanager
     def beside(self) -> Iterator["Tables"]:
-        """The same tables on a connection of its own, for a thread; it sees what is committed."""
+        """The same tables on a connection of its own, for a thread; it sees what is committed.
+
+        Raises
+        ------
+        WarehouseError : a transaction is open here, whose writes it would miss
+        """
+        if self._in_transaction:
+            raise WarehouseError("a second connection would not see what this transaction has written")
         with closing(self.db.cursor()) as connection:
             connection.execute(_SESSION)
             yield Tables(connection, self.state)
@@ -273,7 +280,8 @@ class Tables:
         before = {
             day: (content, version)
             for day, content, version in self.rows(
-                "select day, content, version from meta.days where table_name = ? and content is not null",
+                "select day, content, version from meta.days where table_name = ? and content is not null "
+                f"and {within('day', days)}",
                 [table],
             )
         }

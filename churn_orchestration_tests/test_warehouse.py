@@ -309,3 +309,12 @@ def test_a_day_of_the_same_rows_keeps_its_version_in_whatever_order_they_come(ta
     first = recorded(values((1, day(ONE)), (2, day(ONE))))
     assert recorded(values((2, day(ONE)), (1, day(ONE)))) == first
     assert recorded(values((2, day(ONE)), (2, day(ONE)))) > first
+
+
+def test_a_connection_beside_an_open_transaction_is_refused_for_it_would_miss_its_writes(tables):
+    with tables.transaction():
+        tables.db.execute("create table silver.t as select 1 as x")
+        with pytest.raises(WarehouseError, match="would not see"), tables.beside():
+            pass
+    with tables.beside() as other:
+        assert other.rows("from silver.t") == [(1,)]

@@ -163,7 +163,7 @@ def _satisfaction(world: World, lives: Lives, last: int) -> np.ndarray:
 
 
 def _left(lives: Lives, last: int) -> np.ndarray:
+    who, day, _, _ = lives.absences[lives.absences[:, 1] <= last].T
     left = np.full(lives.customers, last)
-    for who, day, _, _ in lives.absences[lives.absences[:, 1] <= last]:
-        left[who] = day
+    left[who] = day  # of several absences the last counts
     return left

@@ -21,10 +21,10 @@ class Lives:
     first : number of the first customer, from 0
     signed_up : day of the sign-up, which is that of the first event; days since the first of the world
     segment, rate, frailty : places in the world's ``segments``, ``rates`` and ``frailties``
-    left, cause : day on which a customer last left, -1: never; which of CAUSES weighed most
     customer : of an event: who, from 0 in the block
     day, second, bad : of an event: when, days and seconds of the day; whether it went badly
-    absences : (customer, day of leaving, first day back or -1, cause), by day of leaving
+    absences : (customer, day of leaving, first day back or -1, place in CAUSES of what weighed most), by the
+        day of leaving
     """
 
     first: int
@@ -45,9 +45,9 @@ class Lives:
 
     def state_at(self, day: int) -> np.ndarray:
         """Of each customer at the end of a day: whether they are with the business."""
+        who, _, back, _ = self.absences[self.absences[:, 1] <= day].T
         with_us = np.ones(self.customers, dtype=bool)
-        for who, _, back, _ in self.absences[self.absences[:, 1] <= day]:
-            with_us[who] = 0 <= back <= day + 1
+        with_us[who] = (back >= 0) & (back <= day + 1)  # of several absences the last counts
         return with_us
 
 

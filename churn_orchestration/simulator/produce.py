@@ -75,7 +75,7 @@ def furnished(
         db.execute("set TimeZone = 'UTC'; set threads = 2; set memory_limit = '2500MB'")
         db.execute(f"set temp_directory = '{scratch}/spill'")
         write, every = partial(_write_block, world, Path(scratch)), range(blocks(world))
-        for done in _each(write, every, processes):
+        for done, _ in enumerate(_each(write, every, processes), 1):
             tell(
                 f"lived the lives of {min(done * BLOCK, world.customers):,} of {world.customers:,} customers"
             )
@@ -85,13 +85,13 @@ def furnished(
         yield db
 
 
-def _each(work: Callable[[int], Any], blocks: Sequence[int], processes: int) -> Iterator[int]:
-    """Do the work for every block; after each, how many are done."""
+def _each(work: Callable[[int], Any], blocks: Sequence[int], processes: int) -> Iterator[Any]:
+    """What the work gives for every block, in their order."""
     if processes == 1 or len(blocks) == 1:
-        yield from (done for done, _ in enumerate(map(work, blocks), 1))
+        yield from map(work, blocks)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from (done for done, _ in enumerate(pool.map(work, blocks), 1))
+        yield from pool.map(work, blocks)
 
 
 def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 2) -> pd.DataFrame:
@@ -102,12 +102,8 @@ def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 
     customer_id, best_probability, oracle_probability, quiet (no order in the horizon); one row a customer who
     has signed up by ``as_of``, by customer_id
     """
-    work, every = partial(_forecasts, world, as_of, horizon_days), range(blocks(world))
-    if processes == 1 or len(every) == 1:
-        table = pd.concat(map(work, every), ignore_index=True)
-    else:
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            table = pd.concat(pool.map(work, every), ignore_index=True)
+    work = partial(_forecasts, world, as_of, horizon_days)
+    table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
     number = table.pop("customer") + 1
     table.insert(0, "customer_id", "C" + number.astype(str).str.zfill(6))
     return table

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from churn_orchestration.simulator.world import World
+from churn_orchestration.simulator.world import ScenarioError, World
 
 MALFORMED = {
     "unparsable_date": ("ordered_at", "2024-13-45 00:00:00"),
@@ -41,13 +41,13 @@ from people
 
 _ORDERS = """
 select printf('O%08d', row_number() over (order by e.day, e.second, e.number)) as order_id,
-  c.customer_id, date '{first}' + e.day as day, e.bad, e.number, e.day as n_day, e.second,
+  c.customer_id, date '{first}' + e.day as day, e.bad,
   date '{first}' + e.day + to_seconds(e.second) as ordered_at,
   one_of(['web', 'web', 'web', 'app', 'app', 'store'],
     uniform({seed}, hash(e.number, e.day, e.second), 'way')) as channel,
-  greatest(0.01, round(35 * exp(0.6 * normal({seed}, e.number, 'spend')
+  greatest(0.01, round(35 * w.amount * exp(0.6 * normal({seed}, e.number, 'spend')
     + 0.4 * normal({seed}, hash(e.number, e.day, e.second), 'amount')), 2))::decimal(12, 2) as amount_usd
-from happened as e join customers as c using (number)
+from happened as e join customers as c using (number) join course as w on w.day = e.day
 """
 
 _DELIVERIES = """
@@ -93,7 +93,14 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     Of what happened, in the database already:
     ``people``: number, signed_up, segment; ``happened``: number, day, second, bad.
     """
+    for change in world.faults.renamed:
+        if change.column not in COLUMNS.get(change.table, []):
+            raise ScenarioError(f"faults: renamed: the shop has no column {change.column} in {change.table}")
     db.execute(_MACROS)
+    db.execute("create table course (day integer, amount double)")
+    db.execute(
+        "insert into course select unnest(?), unnest(?)", [list(range(world.days)), world.amounts().tolist()]
+    )
     selects = zip(TABLES, (_CUSTOMERS, _ORDERS, _DELIVERIES, _REVIEWS, _RETURNS), strict=True)
     for name, select in selects:
         db.execute(f"create table {name} as {select.format(first=world.first_day, seed=world.seed)}")

@@ -6,7 +6,7 @@ One day of a customer who is with the business, in this order (all rates are per
 2. each event goes badly with the probability of the day; satisfaction S <- m S - hurt x bad + help x good,
    with the memory m = 0.5 ** (1 / half-life)
 3. leaving with probability 1 - exp(-hazard),
-   hazard = frailty x exp(-dissatisfaction x S + sensitivity x price) / (1 + tenure / settling)
+   hazard = frailty x exp(-dissatisfaction x S + price effect x sensitivity x price) / (1 + tenure / settling)
 4. who leaves is gone for good, or, with the probability ``may_return``, away: then each later day brings them
    back with probability 1 / away_days. Nobody who has left has events
 
@@ -94,8 +94,9 @@ class Leaving(_Section):
 class Change(_Section):
     """What is different from a day to a day, both included, reached over ``gradual_days``.
 
-    ``bad``: probability of a bad experience; ``price``: relative rise; ``activity``: a factor on all rates
-    (it changes features, and no outcome of leaving); ``mix``: shares of the segments among those who sign up.
+    ``bad``: probability of a bad experience; ``price``: relative rise, which moves who leaves; ``activity``:
+    factor on all rates, and so on how many are quiet; ``amount``: factor on all amounts, which moves no
+    customer; ``mix``: shares of the segments among those who sign up.
     """
 
     first: dt.date
@@ -104,6 +105,7 @@ class Change(_Section):
     bad: float | None = Field(None, ge=0, le=1)
     price: float | None = None
     activity: float | None = Field(None, gt=0)
+    amount: float | None = Field(None, gt=0)
     mix: dict[str, float] | None = None
 
 
@@ -236,6 +238,10 @@ class World(_Section):
     def prices(self, days: int | None = None) -> np.ndarray:
         """The relative rise of the price on each day."""
         return self._course("price", 0.0, self._dates(days))
+
+    def amounts(self) -> np.ndarray:
+        """The factor on all amounts on each day."""
+        return self._course("amount", 1.0, self._dates(None))
 
     def sign_up_weights(self) -> np.ndarray:
         """How likely a sign-up falls on each day; they sum to 1."""

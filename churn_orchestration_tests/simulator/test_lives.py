@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from churn_orchestration.simulator import World
+from churn_orchestration.simulator.forecast import outcomes
 from churn_orchestration.simulator.lives import BLOCK, CAUSES, Lives, draw
 
 
@@ -25,8 +26,9 @@ def present(world: World, lives: Lives) -> np.ndarray:
     return there
 
 
-def near(found: float, expected: float, error: float) -> None:
-    assert abs(found - expected) <= 5 * error, f"{found} is not {expected} within five times {error}"
+def near(found: float, expected: float, error: float) -> bool:
+    """Within five standard errors."""
+    return bool(abs(found - expected) <= 5 * error)
 
 
 def test_a_block_is_always_the_same_and_another_seed_is_another(calm: tuple[World, Lives]) -> None:
@@ -59,11 +61,11 @@ def test_events_come_at_the_rate_of_the_customer_the_segment_and_the_season(
     for chosen in range(len(world.segments)):
         expected = (there[lives.segment == chosen] @ season * pace[lives.segment == chosen]).sum()
         found = (lives.segment[lives.customer[later]] == chosen).sum()
-        near(found, expected, np.sqrt(expected))
+        assert near(found, expected, np.sqrt(expected))
     for weekday in range(7):
         days = np.arange(world.days) % 7 == weekday
         expected = pace @ (there * season)[:, days].sum(axis=1)
-        near((lives.day[later] % 7 == weekday).sum(), expected, np.sqrt(expected))
+        assert near((lives.day[later] % 7 == weekday).sum(), expected, np.sqrt(expected))
 
 
 def test_an_event_goes_badly_as_often_as_the_day_says() -> None:
@@ -72,7 +74,7 @@ def test_an_event_goes_badly_as_often_as_the_day_says() -> None:
     chance = world.bad()[lives.day]
     for during in (chance > 0.5, chance < 0.5):
         expected = chance[during].mean()
-        near(lives.bad[during].mean(), expected, np.sqrt(expected * (1 - expected) / during.sum()))
+        assert near(lives.bad[during].mean(), expected, np.sqrt(expected * (1 - expected) / during.sum()))
 
 
 def test_the_unhappy_leave_as_much_more_often_as_the_page_says(calm: tuple[World, Lives]) -> None:
@@ -96,7 +98,7 @@ def test_the_unhappy_leave_as_much_more_often_as_the_page_says(calm: tuple[World
             found[group] += sum((who, day) in left for who in np.flatnonzero(those))
     assert expected[1] > 200
     for group in range(2):
-        near(found[group], expected[group], np.sqrt(variance[group]))
+        assert near(found[group], expected[group], np.sqrt(variance[group]))
 
 
 def test_a_share_of_leavers_comes_back_after_the_mean_time(calm: tuple[World, Lives]) -> None:
@@ -105,7 +107,7 @@ def test_a_share_of_leavers_comes_back_after_the_mean_time(calm: tuple[World, Li
     time = world.days - 1 - left
     returns = 1 - (1 - 1 / world.leaving.away_days) ** time
     chance = world.leaving.may_return * returns
-    near((back >= 0).sum(), chance.sum(), np.sqrt((chance * (1 - chance)).sum()))
+    assert near((back >= 0).sum(), chance.sum(), np.sqrt((chance * (1 - chance)).sum()))
 
 
 def causes(name: str) -> Iterator[str]:
@@ -123,6 +125,32 @@ def test_a_price_rise_is_why_those_leave_who_look_at_the_price() -> None:
     whose = np.bincount(lives.segment[by_price[:, 0]], minlength=3)
     assert whose[segments.index("company")] == 0
     assert whose[segments.index("small_business")] > whose[segments.index("consumer")] > 0
+
+
+def test_a_crisis_makes_many_more_leave_and_they_are_dissatisfied() -> None:
+    left = {}
+    for name in ("calm", "crisis"):
+        world = World.read(name, customers=2 * BLOCK)
+        absences = np.concatenate([draw(world, block).absences for block in range(2)])
+        since = world.ordinal(dt.date(2024, 8, 1))
+        during = (absences[:, 1] >= since) & (absences[:, 1] < since + 60)
+        left[name] = np.bincount(absences[during, 3], minlength=len(CAUSES))
+    assert left["crisis"].sum() > 1.3 * left["calm"].sum() > 100
+    assert left["crisis"][CAUSES.index("dissatisfied")] > 2 * left["calm"][CAUSES.index("dissatisfied")]
+
+
+def test_a_harmless_change_moves_nobody_and_a_drift_of_the_label_makes_more_quiet() -> None:
+    calm, harmless, drift = (
+        draw(World.read(name, customers=BLOCK), 0) for name in ("calm", "harmless", "label_drift")
+    )
+    for name in ("customer", "day", "second", "bad", "absences"):
+        assert np.array_equal(getattr(calm, name), getattr(harmless, name))
+    as_of = dt.date(2024, 9, 1)
+    quiet = {
+        name: outcomes(World.read(name, customers=BLOCK), lives, as_of, 90)["quiet"].mean()
+        for name, lives in (("calm", calm), ("label_drift", drift))
+    }
+    assert quiet["label_drift"] > quiet["calm"] + 0.03
 
 
 def test_nobody_leaves_where_there_is_no_signal_and_few_where_churn_is_rare() -> None:

@@ -171,3 +171,20 @@ def test_each_fault_is_there_in_its_share(messy: tuple[Path, World]) -> None:
     )
     surplus = [line for _, line in rows(folder, "orders") if len(line) > len(COLUMNS["orders"])]
     assert len(surplus) == kinds["surplus_field"]
+
+
+def test_a_harmless_change_is_one_of_the_amounts() -> None:
+    means = {}
+    for name in ("calm", "harmless"):
+        with furnished(World.read(name, customers=1000)) as db:
+            query = "select avg(amount_usd), count(*) from orders where day >= '2024-09-01'"
+            means[name] = db.execute(query).fetchall()[0]
+    assert means["harmless"][1] == means["calm"][1]
+    assert means["harmless"][0] == pytest.approx(1.5 * means["calm"][0], rel=0.001)
+
+
+def test_a_column_that_the_shop_does_not_have_cannot_be_renamed() -> None:
+    renamed = [{"first": "2023-01-05", "table": "orders", "column": "amount", "to": "sum"}]
+    world = World.read("calm", customers=5, days=9, faults={"renamed": renamed})
+    with pytest.raises(ScenarioError, match="no column amount in orders"), furnished(world):
+        pass

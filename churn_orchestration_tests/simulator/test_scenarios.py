@@ -1,5 +1,6 @@
 """Scenarios through the whole graph: from landing files to a model that is promoted or refused."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from churn_orchestration.business import DEMO
 from churn_orchestration.churn.metrics import evaluate
-from churn_orchestration.simulator import World, forecasts, simulate
+from churn_orchestration.simulator import World, forecasts, furnished, simulate
 from churn_orchestration.warehouse import door
 
 AS_OF = "2024-09-17"
@@ -61,6 +62,36 @@ def test_where_there_is_no_signal_no_model_is_promoted_and_none_is_better_than_c
         assert auc["low"] <= 0.5 <= auc["high"], (forecaster, auc)
 
 
+def test_behind_bad_files_all_rows_add_up_and_the_renamed_days_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shop(tmp_path, monkeypatch, "messy_landing", 800)
+    done = made.churn("run", "--to", "2024-12-26", "--json")
+    assert done.returncode != 0
+    refused = json.loads(done.stdout.strip().splitlines()[-1])["refused"]["bronze.orders"]
+    assert sorted(refused) == ["2024-12-24", "2024-12-25", "2024-12-26"]
+    assert 'orders_2024-12-24.csv has no column "channel"' in refused["2024-12-24"]
+    with door(tmp_path / "data" / "shop") as db:
+        counts = (
+            "select sum(rows) filter (table_name = 'raw.orders' and day < '2024-12-24'), "
+            "sum(rows) filter (table_name = 'bronze.orders' and status = 'stored'), "
+            "sum(rows) filter (table_name = 'quarantine.orders' and day < '2024-12-24') from meta.days"
+        )
+        [(raw, bronze, quarantine)] = db.execute(counts).fetchall()
+    [(twice, spoilt)] = faults(made.world)
+    assert raw == bronze + quarantine + twice
+    assert quarantine == spoilt
+
+
+def faults(world: World) -> list[tuple[int, int]]:
+    """How many rows of the files before the rename are there twice, and how many no contract takes."""
+    with furnished(world) as db:
+        return db.execute(
+            "select count(*) filter (fault = 'duplicate'), count(*) filter (fault not in ('', 'duplicate')) "
+            "from landed_orders where file_day < '2024-12-24'"
+        ).fetchall()
+
+
 def test_where_churn_is_too_rare_nothing_is_trained_and_it_is_said_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,8 +110,7 @@ def test_in_the_calm_shop_the_model_comes_within_two_hundredths_of_the_best_poss
     with door(tmp_path / "data" / "shop") as db:
         query = f"select customer_id, churn_probability from predictions.churn_90d where as_of = '{AS_OF}'"
         scored = db.execute(query).df()
-    day = made.world.first_day.fromisoformat(AS_OF)
-    rows = scored.merge(forecasts(made.world, day, 90, processes=1))
+    rows = scored.merge(forecasts(made.world, dt.date.fromisoformat(AS_OF), 90, processes=1))
     assert len(rows) == len(scored) > 2000
     model, best, oracle = (
         evaluate(rows["quiet"], rows[column], rows["customer_id"])["auc"]["value"]  # type: ignore[index]

@@ -75,7 +75,6 @@ def test_a_changed_mix_is_that_of_who_signs_up() -> None:
 def test_the_season_has_its_weekdays_its_wave_and_its_holidays() -> None:
     season = CALM.seasons()
     christmas = CALM.ordinal(dt.date(2023, 12, 25))
-    assert season[christmas] == pytest.approx(season[christmas + 364 - 364] * 1.0)
     assert season[christmas] < 0.2 * season[christmas - 7]
     saturday, sunday = CALM.ordinal(dt.date(2023, 6, 3)), CALM.ordinal(dt.date(2023, 6, 4))
     assert season[saturday] / season[sunday] == pytest.approx(1.3 / 0.7, rel=0.01)
