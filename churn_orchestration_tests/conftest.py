@@ -218,7 +218,8 @@ def churn_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     monkeypatch.setenv("CHURN_DATA", str(folder))
     monkeypatch.setenv("DAGSTER_HOME", str(folder))
-    monkeypatch.delenv("CHURN_BUSINESS", raising=False)
+    monkeypatch.setenv("CHURN_BUSINESS", "")  # set first: only then is what the command sets undone
+    monkeypatch.delenv("CHURN_BUSINESS")
     return folder
 
 
