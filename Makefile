@@ -12,8 +12,7 @@ test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 thorough: $(READY)  ## the properties of the features, two thousand cases each
-	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 churn_orchestration_tests/churn/test_features.py \
-		churn_orchestration_tests/churn/features churn_orchestration_tests/components/test_daily_parts.py
+	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 --maxschedchunk 1 -v -m hypothesis
 
 ui: $(READY)  ## the Dagster UI on the demo (BUSINESS=examples/... for another, PORT=3000)
 	$(BIN)/churn $(if $(BUSINESS),--business $(BUSINESS)) ui --port $(or $(PORT),3000)

@@ -88,9 +88,12 @@ FILES = {
 }
 
 
-def examples(few: int) -> int:
-    """How many cases hypothesis tries: ``few``, or as many as CHURN_EXAMPLES says (`make thorough`)."""
-    return max(few, int(os.environ.get("CHURN_EXAMPLES", "0")))
+def examples(few: int, among: int = 1) -> int:
+    """How many cases hypothesis tries: ``few``, or as many as CHURN_EXAMPLES says (`make thorough`).
+
+    ``among``: the variants of a test that share those many cases.
+    """
+    return max(few, int(os.environ.get("CHURN_EXAMPLES", "0")) // among)
 
 
 class Shop:

@@ -30,7 +30,7 @@ KEYED = EventSource(
 )
 UNKEYED = EventSource("orders", "silver.orders", "customer_id", "order", (), MEASURES, CATEGORIES, FLAGS)
 QUICK = settings(
-    max_examples=examples(10),
+    max_examples=examples(10, among=2),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -105,6 +105,7 @@ def _rows(draw: st.DrawFn) -> list[Row]:
 # ---------------- landing by day equals making all at once
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("source", [KEYED, UNKEYED], ids=["with a key", "without"])
 def test_days_that_land_one_by_one_give_what_all_give_at_once(tables: Tables, source: EventSource) -> None:
     @QUICK
@@ -118,6 +119,7 @@ def test_days_that_land_one_by_one_give_what_all_give_at_once(tables: Tables, so
     check()
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("source", [KEYED, UNKEYED], ids=["with a key", "without"])
 def test_a_day_that_lands_anew_with_other_rows_gives_what_all_give_at_once(
     tables: Tables, source: EventSource
@@ -151,6 +153,7 @@ def test_only_what_a_landing_touches_is_written_again(tables: Tables) -> None:
     ]
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("source", [KEYED, UNKEYED], ids=["with a key", "without"])
 def test_what_was_scored_on_a_day_is_what_a_snapshot_sees_of_it_when_more_has_landed(
     tables: Tables, source: EventSource, tmp_path: Path
@@ -217,6 +220,7 @@ def test_without_a_key_the_same_row_twice_is_two_events(tables: Tables) -> None:
 # ---------------- checkpoints
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("source", [KEYED, UNKEYED], ids=["with a key", "without"])
 def test_a_checkpoint_changes_no_byte(tables: Tables, source: EventSource) -> None:
     features = declared(source)

@@ -83,6 +83,7 @@ def _orders(draw: st.DrawFn) -> list[list[object]]:
     return found
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("most_rows", [4_000_000, 3], ids=["at once", "by range"])
 @pytest.mark.parametrize("declared", [ONE, ALL_KINDS], ids=["one source", "two sources and attributes"])
 def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
@@ -91,7 +92,7 @@ def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
     monkeypatch.setattr(feature_history, "MOST_ROWS", most_rows)
 
     @settings(
-        max_examples=examples(12),
+        max_examples=examples(12, among=4),
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
