@@ -126,6 +126,12 @@ class Business:
     def closed(self) -> ClosedDays:
         return ClosedDays.parse(self.settings.closed)
 
+    def files(self) -> Iterator[Path]:
+        """Its YAML and SQL, in folders that it shares by a link too; not what has landed or is hidden."""
+        for folder, below, names in os.walk(self.folder, followlinks=True):
+            below[:] = [name for name in below if name[0] != "." and Path(folder, name) != self.landing_place]
+            yield from (Path(folder, name) for name in names if name.endswith((".yaml", ".yml", ".sql")))
+
     @property
     def landing_place(self) -> Path | None:
         """The landing folder; None where an environment variable that it names is not set."""

@@ -1,6 +1,5 @@
 """Mistakes in a business's files, told by file and line before Dagster's loader meets them."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ def refuse_faulty_files(business: Business) -> None:
 
     Also for YAML and SQL that Dagster's loader would pass over in silence.
     """
-    found = sorted(_files(business))
+    found = sorted(business.files())
     blocks = {path.parent for path in found if path.name == BLOCKS}
     named: dict[tuple[str, str], str] = {}
     for path in found:
@@ -40,13 +39,6 @@ def refuse_faulty_files(business: Business) -> None:
             )
         for node in documents:
             _refuse_component(path, node, named)
-
-
-def _files(business: Business) -> Iterator[Path]:
-    """The YAML and SQL of a business; not what has landed, nor what is hidden."""
-    for folder, below, names in os.walk(business.folder):
-        below[:] = [name for name in below if name[0] != "." and Path(folder, name) != business.landing_place]
-        yield from (Path(folder, name) for name in names if name.endswith((".yaml", ".yml", ".sql")))
 
 
 def _refuse_unread(path: Path, blocks: set[Path]) -> None:

@@ -99,7 +99,7 @@ class SqlTable:
 
 def sql_tables_of(business: Business) -> dict[str, SqlTable]:
     """The silver tables of a business by name, ``silver.orders``."""
-    folders = {path.parent for path in business.folder.rglob("defs.yaml") if _is_of_tables(path)}
+    folders = {path.parent for path in business.files() if path.name == "defs.yaml" and _is_of_tables(path)}
     paths = sorted(path for folder in folders for path in folder.glob("*.sql"))
     return {f"silver.{path.stem}": SqlTable.read(path) for path in paths}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from churn_orchestration.simulator.lives import Lives
+from churn_orchestration.simulator.lives import Lives, Moved
 from churn_orchestration.simulator.world import World
 
 
@@ -27,7 +27,7 @@ class _Chain:
         self.dear = world.price_effect * np.array([kind.sensitivity for kind in kinds])
         self.season, self.price = world.seasons(days), world.prices(days)
         self.memory = 0.5 ** (1 / world.experience.half_life_days)
-        self.satisfaction = np.zeros(len(signed_up))
+        self.satisfaction, self.moved = np.zeros(len(signed_up)), Moved(world, segment)
         prior = np.outer(world.rates[1], world.frailties[1])
         self.with_us = np.tile(prior, (len(signed_up), 1, 1))
         self.away, self.gone = np.zeros_like(self.with_us), np.zeros_like(self.with_us)
@@ -54,7 +54,9 @@ class _Chain:
     def _leave(self, day: int, there: np.ndarray) -> None:
         leaving = self.world.leaving
         moved = np.exp(
-            -leaving.dissatisfaction * self.satisfaction + self.dear[self.segment] * self.price[day]
+            -leaving.dissatisfaction * self.satisfaction
+            + self.dear[self.segment] * self.price[day]
+            + self.moved.on(day)
         )
         moved *= there / (1 + np.maximum(day - self.signed_up, 0) / leaving.settling_days)
         leaves = -np.expm1(-moved[:, None] * self.world.frailties[0])
@@ -63,6 +65,11 @@ class _Chain:
         self.with_us += back - left
         self.away += leaving.may_return * left - back
         self.gone += (1 - leaving.may_return) * left
+
+    def stay(self) -> None:
+        """It is seen that nobody has left."""
+        self.away[:], self.gone[:] = 0, 0
+        self.normalise()
 
     def normalise(self) -> None:
         total = self.total()[:, None, None]
@@ -86,7 +93,7 @@ def best_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int
     """P(no event in the horizon | all that is visible at the end of ``as_of``): no model can do better.
 
     It knows the world's page, not which rate and frailty a customer has, nor who has left. The changes that
-    the world has in store are known to it too, as an announced price is.
+    the world has in store are known to it too, as an announced price is; contacts to come are not.
 
     Returns
     -------
@@ -94,6 +101,13 @@ def best_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int
     """
     last = world.ordinal(as_of)
     chain, known = _seen(world, lives, last, horizon_days)
+    _look(chain, lives, known, last)
+    numbers = lives.first + np.flatnonzero(known)
+    return pd.DataFrame({"customer": numbers, "best_probability": chain.quiet(last + 1, horizon_days)})
+
+
+def _look(chain: _Chain, lives: Lives, known: np.ndarray, last: int) -> None:
+    """Move a chain along what was seen of its customers until the end of a day."""
     seen = lives.day <= last
     order = np.argsort(lives.day[seen], kind="stable")
     day, who, ill = lives.day[seen][order], lives.customer[seen][order], lives.bad[seen][order]
@@ -104,10 +118,12 @@ def best_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int
         events = np.bincount(place[who[those]], minlength=int(known.sum()))
         bad = np.bincount(place[who[those]], weights=ill[those], minlength=int(known.sum()))
         chain.step(today, events, bad.astype(np.int64))
-        if today % 30 == 0:
+        touched = lives.contacts[(lives.contacts[:, 1] == today) & (lives.contacts[:, 3] == 1)]
+        chain.moved.contact(today, place[touched[:, 0]], touched[:, 2])
+        if chain.world.cancels:
+            chain.stay()
+        elif today % 30 == 0:
             chain.normalise()
-    numbers = lives.first + np.flatnonzero(known)
-    return pd.DataFrame({"customer": numbers, "best_probability": chain.quiet(last + 1, horizon_days)})
 
 
 def latent_oracle(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
@@ -118,9 +134,54 @@ def latent_oracle(world: World, lives: Lives, as_of: dt.date, horizon_days: int)
     customer (number from 0), oracle_probability; one row a customer who has signed up by then, in order
     """
     last = world.ordinal(as_of)
-    chain, known = _seen(world, lives, last, horizon_days)
-    satisfaction = _satisfaction(world, lives, last)[known]
-    who = np.flatnonzero(known)
+    who = np.flatnonzero(lives.signed_up <= last)
+    chain = _knowing(world, lives, last, who, horizon_days)
+    return pd.DataFrame(
+        {"customer": lives.first + who, "oracle_probability": chain.quiet(last + 1, horizon_days)}
+    )
+
+
+def outreach_effects(world: World, lives: Lives, horizon_days: int) -> pd.DataFrame:
+    """What every contact does: P(no event in the horizon | contacted) - P(the same | not), knowing all.
+
+    Returns
+    -------
+    customer (number from 0), day, campaign, treated, true_effect: one row a contact or control, by day; below
+    0 where a contact keeps. Contacts that come later are left out of both
+    """
+    found = []
+    for day, campaign in np.unique(lives.contacts[:, 1:3], axis=0).tolist():
+        those = lives.contacts[(lives.contacts[:, 1] == day) & (lives.contacts[:, 2] == campaign)]
+        quiet = []
+        for contacted in (True, False):
+            chain = _knowing(world, lives, day, those[:, 0], horizon_days, contacts_until=day - 1)
+            if contacted:
+                chain.moved.contact(day, np.arange(len(those)), those[:, 2])
+            quiet.append(chain.quiet(day + 1, horizon_days))
+        found.append(np.column_stack([those, quiet[0] - quiet[1]]))
+    every = np.concatenate(found or [np.empty((0, 5))])
+    table = pd.DataFrame(every, columns=["customer", "day", "campaign", "treated", "true_effect"])
+    table = table.astype({"customer": int, "day": int, "campaign": int, "treated": bool})
+    return table.assign(customer=table["customer"] + lives.first)
+
+
+def _knowing(
+    world: World,
+    lives: Lives,
+    last: int,
+    who: np.ndarray,
+    horizon_days: int,
+    contacts_until: int | None = None,
+) -> _Chain:
+    """The chain of some customers of whom all is known at the end of a day, contacts until one before it."""
+    chain = _Chain(world, lives.signed_up[who], lives.segment[who], last + horizon_days + 1)
+    place = np.full(lives.customers, -1)
+    place[who] = np.arange(len(who))
+    until = last if contacts_until is None else contacts_until
+    touched = lives.contacts[(lives.contacts[:, 1] <= until) & (lives.contacts[:, 3] == 1)]
+    for day in np.unique(touched[:, 1]):
+        those = touched[(touched[:, 1] == day) & (place[touched[:, 0]] >= 0)]
+        chain.moved.contact(day, place[those[:, 0]], those[:, 2])
     own = np.zeros_like(chain.with_us)
     own[np.arange(len(who)), lives.rate[who], lives.frailty[who]] = 1
     with_us = lives.state_at(last)[who]
@@ -132,10 +193,78 @@ def latent_oracle(world: World, lives: Lives, as_of: dt.date, horizon_days: int)
     still = may * (1 - 1 / world.leaving.away_days) ** np.maximum(absent, 0)
     likely = (still / np.where(still + 1 - may > 0, still + 1 - may, 1))[:, None, None]
     chain.away, chain.gone = gone * likely, gone * (1 - likely)
-    chain.satisfaction = satisfaction
+    chain.satisfaction = _satisfaction(world, lives, last)[who]
+    return chain
+
+
+PATHS = 400
+"""Futures drawn of each customer where what is to come moves who leaves."""
+
+
+def leaving_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
+    """P(leaves in the horizon) where leaving is seen: of the best forecast and of the latent oracle.
+
+    What is to come sours or pleases on the way, so there is no closed form. Futures are drawn, of the rates
+    that the history leaves possible; whether one leaves on such a way is not drawn but summed over frailties:
+    1 - exp(-frailty x summed hazard). Seeded by the world.
+
+    Returns
+    -------
+    customer (number from 0), best_probability, best_error (its standard error), oracle_probability, cancels:
+    one row a customer who has signed up and not left by then, in order
+    """
+    last = world.ordinal(as_of)
+    chain, known = _seen(world, lives, last, horizon_days)
+    _look(chain, lives, known, last)
+    left = np.full(lives.customers, np.iinfo(np.int64).max)
+    left[lives.absences[:, 0]] = lives.absences[:, 1]
+    who = np.flatnonzero(known)
+    stays = left[who] > last
+    rng = np.random.default_rng([world.seed, lives.first, last])
+    rates = chain.with_us.sum(axis=2)[stays]
+    drawn = (rng.random((len(rates), PATHS, 1)) > rates.cumsum(axis=1)[:, None, :-1]).sum(axis=2)
+    frailty = np.take_along_axis(chain.with_us[stays], drawn[:, :, None], axis=1)
+    frailty /= frailty.sum(axis=2, keepdims=True)
+    sour = chain.satisfaction[stays]
+    leaves = (frailty * -np.expm1(-_hazard(chain, stays, drawn, sour, last, horizon_days, rng))).sum(axis=2)
+    own = np.repeat(lives.rate[who[stays]][:, None], PATHS, axis=1)
+    hazards = _hazard(chain, stays, own, sour, last, horizon_days, rng)
+    truly = -np.expm1(-hazards[np.arange(len(own)), :, lives.frailty[who[stays]]])
     return pd.DataFrame(
-        {"customer": lives.first + who, "oracle_probability": chain.quiet(last + 1, horizon_days)}
+        {
+            "customer": lives.first + who[stays],
+            "best_probability": leaves.mean(axis=1),
+            "best_error": leaves.std(axis=1, ddof=1) / np.sqrt(PATHS),
+            "oracle_probability": truly.mean(axis=1),
+            "cancels": left[who[stays]] <= last + horizon_days,
+        }
     )
+
+
+def _hazard(
+    chain: _Chain,
+    stays: np.ndarray,
+    rate: np.ndarray,
+    satisfaction: np.ndarray,
+    last: int,
+    days: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Summed hazards of drawn futures, (customer, path, frailty), of the places ``rate`` (customer, path)."""
+    world, segment = chain.world, chain.segment[stays]
+    pace = chain.pace[segment[:, None], rate]
+    sour = np.repeat(satisfaction[:, None], rate.shape[1], axis=1)
+    bad, summed = world.bad(last + days + 1), np.zeros(rate.shape)
+    tenure = last - chain.signed_up[stays]
+    for day in range(last + 1, last + 1 + days):
+        events = rng.poisson(pace * chain.season[day])
+        ill = rng.binomial(events, bad[day])
+        sour *= chain.memory
+        sour += world.experience.help * (events - ill) - world.experience.hurt * ill
+        settled = 1 + (tenure + day - last) / world.leaving.settling_days
+        costly = chain.dear[segment] * chain.price[day]
+        summed += np.exp(costly[:, None] - world.leaving.dissatisfaction * sour) / settled[:, None]
+    return summed[:, :, None] * world.frailties[0]
 
 
 def outcomes(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:

@@ -23,6 +23,7 @@ class Lives:
     segment, rate, frailty : places in the world's ``segments``, ``rates`` and ``frailties``
     customer : of an event: who, from 0 in the block
     day, second, bad : of an event: when, days and seconds of the day; whether it went badly
+    contacts : (customer, day, campaign, 1 if contacted and 0 if control), by the day
     absences : (customer, day of leaving, first day back or -1, place in CAUSES of what weighed most), by the
         day of leaving
     """
@@ -36,6 +37,7 @@ class Lives:
     day: np.ndarray
     second: np.ndarray
     bad: np.ndarray
+    contacts: np.ndarray
     absences: np.ndarray
 
     @property
@@ -59,22 +61,57 @@ def blocks(world: World) -> int:
 def draw(world: World, block: int) -> Lives:
     """One block of customers, day by day."""
     count = min(BLOCK, world.customers - block * BLOCK)
-    who, course, clock = (
-        np.random.default_rng(stream) for stream in np.random.SeedSequence([world.seed, block]).spawn(3)
+    who, course, clock, touch = (
+        np.random.default_rng(stream) for stream in np.random.SeedSequence([world.seed, block]).spawn(4)
     )
     signed_up = np.sort(who.choice(world.days, count, p=world.sign_up_weights()))
     shares = world.shares_of_segments().cumsum(axis=1)
     segment = (who.random(count)[:, None] >= shares[signed_up][:, :-1]).sum(axis=1)
     rate = who.choice(len(world.rates[0]), count, p=world.rates[1])
     frailty = who.choice(len(world.frailties[0]), count, p=world.frailties[1])
-    happened = _course(world, signed_up, segment, rate, frailty, course)
+    contacts = _contacts(world, signed_up, touch)
+    happened = _course(world, signed_up, segment, rate, frailty, contacts, course)
     customer, day, bad, absences = happened
     second = clock.integers(0, 86_400, len(day))
     order = np.lexsort((customer, second, day))
     return Lives(
         block * BLOCK, signed_up, segment, rate, frailty,
-        customer[order], day[order], second[order], bad[order], absences,
+        customer[order], day[order], second[order], bad[order], contacts, absences,
     )  # fmt: skip
+
+
+def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whom a campaign drew, and whether they were contacted; nobody's life bears on it."""
+    found = [np.empty((0, 4), dtype=np.int64)]
+    for number, campaign in enumerate(world.outreach):
+        first, last = max(0, world.ordinal(campaign.first)), min(world.days - 1, world.ordinal(campaign.last))
+        for day in range(first, last + 1):
+            known = int(np.searchsorted(signed_up, day - 30, side="right"))  # sign-ups are sorted
+            drawn = np.flatnonzero(rng.random(known) < campaign.per_day)
+            treated = rng.random(len(drawn)) >= campaign.control
+            found.append(
+                np.column_stack([drawn, np.full(len(drawn), day), np.full(len(drawn), number), treated])
+            )
+    every = np.concatenate(found).astype(np.int64)
+    return every[np.argsort(every[:, 1], kind="stable")]
+
+
+class Moved:
+    """How contacts move the hazard of customers for a while; those of several campaigns add up."""
+
+    def __init__(self, world: World, segment: np.ndarray) -> None:
+        self.effects, self.segment = world.effects(), segment
+        self.lasting = np.array([campaign.lasting_days for campaign in world.outreach], dtype=np.int64)
+        self.until = np.full((len(segment), len(world.outreach)), -1)
+
+    def contact(self, day: int, who: np.ndarray, campaign: np.ndarray) -> None:
+        """Those are contacted at the end of a day."""
+        self.until[who, campaign] = day + self.lasting[campaign]
+
+    def on(self, day: int) -> np.ndarray:
+        """The term of the log of each hazard on a day."""
+        moved: np.ndarray = -(self.effects.T[self.segment] * (day <= self.until)).sum(axis=1)
+        return moved
 
 
 def _course(
@@ -83,6 +120,7 @@ def _course(
     segment: np.ndarray,
     rate: np.ndarray,
     frailty: np.ndarray,
+    contacts: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(customer, day, bad) of every event, by day and customer, and the absences."""
@@ -95,6 +133,7 @@ def _course(
     state = np.full(len(signed_up), WITH_US, dtype=np.int8)
     satisfaction = np.zeros(len(signed_up))
     whose, when, badly = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    moved, contacts = Moved(world, segment), contacts[contacts[:, 3] == 1]
     absences, latest = list[list[int]](), np.full(len(signed_up), -1)
     for day in range(world.days):
         here = int(np.searchsorted(signed_up, day, side="right"))  # sign-ups are sorted
@@ -112,13 +151,19 @@ def _course(
         unhappy = -world.leaving.dissatisfaction * satisfaction[:here]
         costly = dear[:here] * price[day]
         tenure = day - signed_up[:here]
-        hazard = weak[:here] * np.exp(unhappy + costly) / (1 + tenure / world.leaving.settling_days)
+        hazard = (
+            weak[:here]
+            * np.exp(unhappy + costly + moved.on(day)[:here])
+            / (1 + tenure / world.leaving.settling_days)
+        )
         leaves = with_us & (rng.random(here) < -np.expm1(-hazard))
         returns = (state[:here] == AWAY) & (rng.random(here) < back)
         for left in np.flatnonzero(leaves):
             weights = (0.0, unhappy[left], costly[left])
             latest[left] = len(absences)
             absences.append([int(left), day, -1, int(np.argmax(weights))])
+        those = contacts[contacts[:, 1] == day]
+        moved.contact(day, those[:, 0], those[:, 2])
         away = rng.random(here) < world.leaving.may_return
         state[:here][leaves] = np.where(away, AWAY, GONE)[leaves]
         state[:here][returns] = WITH_US

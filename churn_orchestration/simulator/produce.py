@@ -2,6 +2,7 @@
 
 import datetime as dt
 import multiprocessing
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,22 +14,43 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from churn_orchestration.simulator import retail
-from churn_orchestration.simulator.forecast import best_forecasts, latent_oracle, outcomes
+from churn_orchestration.simulator import helpdesk, retail
+from churn_orchestration.simulator.forecast import (
+    best_forecasts,
+    latent_oracle,
+    leaving_forecasts,
+    outcomes,
+    outreach_effects,
+)
 from churn_orchestration.simulator.lives import BLOCK, CAUSES, Lives, blocks, draw
 from churn_orchestration.simulator.world import ScenarioError, World
 
 WORLD = "world.json"
+EFFECT_DAYS = 90
+"""The horizon of the true effect of outreach."""
+BUSINESSES = {"retail": retail, "helpdesk": helpdesk}
+_MACROS = """
+create macro uniform(a, b, what) as (hash(a, b, what) % 1048573 + 0.5) / 1048573;
+create macro normal(a, b, what) as
+  sqrt(-2 * ln(uniform(a, b, what || ' 1'))) * cos(2 * pi() * uniform(a, b, what || ' 2'));
+create macro one_of(names, u) as names[1 + floor(u * len(names))::int];
+"""
 
 
 def simulate(
     world: World, out: Path, processes: int = 2, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, int]:
-    """Write ``out/landing/<table>/<table>_YYYY-MM-DD.csv`` and ``out/truth``; rows by table.
+    """Write ``out/landing`` (a shop: a file a table and day; a help desk: a file a table) and ``out/truth``.
 
-    The truth, which must never be landed: ``people.parquet`` (customer_id, segment, the hidden rate and
-    frailty, when a customer last left, why, and came back), ``orders.parquet`` (as they happened, and whether
-    they went badly) and ``world.json``, which is there once all is. One that was stopped is made anew.
+    The truth, which must never be landed: ``people.parquet`` (who, segment, the hidden rate and frailty, when
+    they last left, why, and came back), ``events.parquet`` (as they happened, and whether they went badly)
+    and ``world.json``, which is there once all is; of outreach, ``outreach.parquet``: what each contact did,
+    or would have done to a control, to the probability of no order in EFFECT_DAYS. One that was stopped is
+    made anew.
+
+    Returns
+    -------
+    rows by table
 
     Raises
     ------
@@ -40,21 +62,21 @@ def simulate(
         if note.read_text(encoding="utf-8") != wanted:
             raise ScenarioError(f"{out} holds another simulation ({note}): remove it first")
         tell(f"{out} is there already")
-        return _counted(out)
+        return _counted(world, out)
     begun = truth / f"{WORLD}.begun"
     stopped = begun.exists() and begun.read_text(encoding="utf-8") == wanted
-    if not stopped and any((out / "landing").glob("*/*.csv")):
+    if not stopped and any((out / "landing").rglob("*.csv")):
         raise ScenarioError(f"{out / 'landing'} holds files of another simulation: remove it first")
     truth.mkdir(parents=True, exist_ok=True)
     begun.write_text(wanted, encoding="utf-8")
-    step = max(1, world.days // 5)
+    written = "days" if world.business == "retail" else "tables"
 
     def progress(done: int, of: int) -> None:
-        if done % step == 0 or done == of:
-            tell(f"wrote the files of {done} of {of} days")
+        if done % max(1, of // 5) == 0 or done == of:
+            tell(f"wrote the files of {done} of {of} {written}")
 
     with furnished(world, processes, tell, out) as db:
-        counts = dict(retail.land(db, world, out / "landing", progress))
+        counts = dict(BUSINESSES[world.business].land(db, world, out / "landing", progress))
         _write_truth(db, world, truth)
     begun.replace(note)
     return counts
@@ -67,7 +89,11 @@ def furnished(
     tell: Callable[[str], None] = lambda _: None,
     scratch_in: Path | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """While the block lasts: a database with the tables of the shop, see ``retail``."""
+    """While the block lasts: a database with the tables of the business, see ``retail`` and ``helpdesk``.
+
+    They are made of ``people`` (number, signed_up, segment, and the truth about them), ``happened`` (number,
+    day, second, bad) and ``touched`` (number, day, campaign, treated, true_effect).
+    """
     with (
         tempfile.TemporaryDirectory(prefix=".simulating-", dir=scratch_in) as scratch,
         duckdb.connect() as db,
@@ -79,9 +105,10 @@ def furnished(
             tell(
                 f"lived the lives of {min(done * BLOCK, world.customers):,} of {world.customers:,} customers"
             )
-        for name in ("people", "happened"):
+        for name in ("people", "happened", "touched"):
             db.execute(f"create view {name} as from read_parquet('{scratch}/{name}-*.parquet')")
-        retail.furnish(db, world)
+        db.execute(_MACROS)
+        BUSINESSES[world.business].furnish(db, world)
         yield db
 
 
@@ -99,18 +126,21 @@ def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 
 
     Returns
     -------
-    customer_id, best_probability, oracle_probability, quiet (no order in the horizon); one row a customer who
-    has signed up by ``as_of``, by customer_id
+    Of a shop: customer_id, best_probability, oracle_probability, quiet (no order in the horizon); one row a
+    customer who has signed up by ``as_of``, by customer_id. Of a help desk: company_id, the same two, cancels
+    (in the horizon); one row a company that has signed and not cancelled by then
     """
     work = partial(_forecasts, world, as_of, horizon_days)
     table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
-    number = table.pop("customer") + 1
-    table.insert(0, "customer_id", "C" + number.astype(str).str.zfill(6))
+    business, numbers = BUSINESSES[world.business], table.pop("customer") + 1
+    table.insert(0, business.ENTITY, [business.ID % number for number in numbers])
     return table
 
 
 def _forecasts(world: World, as_of: dt.date, horizon_days: int, block: int) -> pd.DataFrame:
     lives = draw(world, block)
+    if world.cancels:
+        return leaving_forecasts(world, lives, as_of, horizon_days)
     best = best_forecasts(world, lives, as_of, horizon_days)
     oracle = latent_oracle(world, lives, as_of, horizon_days)
     return best.merge(oracle, on="customer").merge(outcomes(world, lives, as_of, horizon_days), on="customer")
@@ -128,6 +158,8 @@ def _write_block(world: World, scratch: Path, block: int) -> None:
         }
     )
     happened.to_parquet(scratch / f"happened-{block:05}.parquet", index=False)
+    touched = outreach_effects(world, lives, EFFECT_DAYS).rename(columns={"customer": "number"})
+    touched.to_parquet(scratch / f"touched-{block:05}.parquet", index=False)
 
 
 def _people(world: World, lives: Lives) -> pd.DataFrame:
@@ -146,20 +178,21 @@ def _people(world: World, lives: Lives) -> pd.DataFrame:
 
 
 def _write_truth(db: duckdb.DuckDBPyConnection, world: World, truth: Path) -> None:
-    first = f"date '{world.first_day}'"
+    first, business = f"date '{world.first_day}'", BUSINESSES[world.business]
     people = (
-        f"select customer_id, p.segment, rate_per_day, frailty_per_day, {first} + p.left as left_on, "
+        f"select e.{business.ENTITY}, p.segment, rate_per_day, frailty_per_day, {first} + p.left as left_on, "
         f"p.cause, case when p.back >= 0 then {first} + p.back end as back_on "
-        "from people as p join customers using (number) order by 1"
+        f"from people as p join ({business.TRUE_ENTITIES}) as e using (number) order by 1"
     )
-    orders = "select order_id, customer_id, ordered_at, amount_usd, bad from orders order by 1"
-    for name, select in (("people", people), ("orders", orders)):
+    selects = {"people": people, "events": business.TRUE_EVENTS}
+    if world.outreach:
+        selects["outreach"] = "select * exclude (day) from outreach order by 1"
+    for name, select in selects.items():
         db.execute(f"copy ({select}) to '{truth / name}.parquet' (format parquet, compression zstd)")
 
 
-def _counted(out: Path) -> dict[str, int]:
-    found = {}
-    for name in retail.TABLES:
-        files = sorted((out / "landing" / name).glob("*.csv"))
-        found[name] = sum(path.read_bytes().count(b"\n") - 1 for path in files)
+def _counted(world: World, out: Path) -> dict[str, int]:
+    found = dict.fromkeys(BUSINESSES[world.business].tables(world), 0)
+    for path in (out / "landing").rglob("*.csv"):
+        found[re.sub("_(en|[0-9-]{10})$", "", path.stem)] += path.read_bytes().count(b"\n") - 1
     return found

@@ -7,6 +7,7 @@ order and whether it went badly, and tell a forecast no more than those do.
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -21,17 +22,20 @@ MALFORMED = {
     "nan_amount": ("amount_usd", "NaN"),
 }
 """Kind of malformed row: the column that is spoilt, and the text put there."""
+ENTITY, ID = "customer_id", "C%06d"
 TABLES = ("customers", "orders", "deliveries", "reviews", "returns")
+"""Of every shop; of one with campaigns, ``outreach`` too."""
 
-_MACROS = """
-create macro uniform(a, b, what) as (hash(a, b, what) % 1048573 + 0.5) / 1048573;
-create macro normal(a, b, what) as
-  sqrt(-2 * ln(uniform(a, b, what || ' 1'))) * cos(2 * pi() * uniform(a, b, what || ' 2'));
-create macro one_of(names, u) as names[1 + floor(u * len(names))::int];
+_OUTREACH = """
+select printf('A%07d', row_number() over (order by t.day, campaign, number)) as outreach_id, customer_id,
+  date '{first}' + t.day::int as day, date '{first}' + t.day::int as contacted_on, action,
+  case when treated then 'treated' else 'control' end as arm, true_effect
+from touched as t join campaigns using (campaign)
+join (select number, customer_id from customers) using (number)
 """
 
 _CUSTOMERS = """
-select printf('C%06d', number + 1) as customer_id, number, date '{first}' + signed_up as day,
+select printf('{id}', number + 1) as customer_id, number, date '{first}' + signed_up as day,
   day as signed_up_on, lower(customer_id) || '@example.com' as email, segment,
   one_of(['Berlin', 'Hamburg', 'Lyon', 'Madrid', 'Milan', 'Paris', 'Porto', 'Vienna'],
     pow(uniform({seed}, number, 'city'), 1.7)) as city,
@@ -83,28 +87,38 @@ COLUMNS = {
     "deliveries": ["order_id", "customer_id", "promised_on", "delivered_on"],
     "reviews": ["review_id", "order_id", "customer_id", "reviewed_on", "score", "text"],
     "returns": ["order_id", "customer_id", "returned_on", "refund_usd"],
+    "outreach": ["outreach_id", "customer_id", "contacted_on", "action", "arm"],
 }
 """The columns of the files, table by table."""
 
+TRUE_ENTITIES = "select customer_id, number from customers"
+TRUE_EVENTS = "select order_id, customer_id, ordered_at, amount_usd, bad from orders order by 1"
+
+
+def tables(world: World) -> tuple[str, ...]:
+    """The tables of a shop that land."""
+    return (*TABLES, "outreach") if world.outreach else TABLES
+
 
 def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
-    """Make the tables of the shop, and what of them reaches us: ``landed_<table>``, by the day of the file.
+    """Make the tables of the shop of ``people`` and ``happened``, see ``produce``.
 
-    Of what happened, in the database already:
-    ``people``: number, signed_up, segment; ``happened``: number, day, second, bad.
+    What of them reaches us is in ``landed_<table>``, by the day of the file.
     """
     for change in world.faults.renamed:
         if change.column not in COLUMNS.get(change.table, []):
             raise ScenarioError(f"faults: renamed: the shop has no column {change.column} in {change.table}")
-    db.execute(_MACROS)
     db.execute("create table course (day integer, amount double)")
     db.execute(
         "insert into course select unnest(?), unnest(?)", [list(range(world.days)), world.amounts().tolist()]
     )
-    selects = zip(TABLES, (_CUSTOMERS, _ORDERS, _DELIVERIES, _REVIEWS, _RETURNS), strict=True)
-    for name, select in selects:
-        db.execute(f"create table {name} as {select.format(first=world.first_day, seed=world.seed)}")
-    for name in TABLES:
+    db.execute("create table campaigns (campaign integer, action varchar)")
+    for number, campaign in enumerate(world.outreach):
+        db.execute("insert into campaigns values (?, ?)", [number, campaign.action])
+    selects = (_CUSTOMERS, _ORDERS, _DELIVERIES, _REVIEWS, _RETURNS, _OUTREACH)
+    for name, select in zip(tables(world), selects, strict=False):
+        db.execute(f"create table {name} as {select.format(first=world.first_day, seed=world.seed, id=ID)}")
+    for name in tables(world):
         landed = _landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
         last = f"file_day <= date '{world.last_day}'"
         kept = f"select * from ({landed}) where {last}"
@@ -165,21 +179,26 @@ def land(
     appears whole or not at all.
     """
     days = [world.first_day + dt.timedelta(days=n) for n in range(world.days)]
-    for done, day in enumerate(days, 1):
-        for name in TABLES:
-            if day in world.faults.missing:
-                continue
+    for name in tables(world):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def write(day: dt.date) -> None:
+        cursor = db.cursor()  # a thread needs its own
+        for name in tables(world):
             path = folder / name / f"{name}_{day}.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
             quoted = ", quote ''" if name == "orders" else ""  # a surplus field is to be one
-            db.execute(
+            cursor.execute(
                 f"copy (select {', '.join(_named(world, name, day))} from landed_{name} "
                 f"where file_day = date '{day}') to '{part}' (format csv, header{quoted})"
             )
             part.replace(path)
-        progress(done, len(days))
-    for name in TABLES:
+
+    with ThreadPoolExecutor(2) as threads:
+        there = [day for day in days if day not in world.faults.missing]
+        for done, _ in enumerate(threads.map(write, there), 1):
+            progress(done, len(there))
+    for name in tables(world):
         [(rows,)] = db.execute(f"select count(*) from landed_{name}").fetchall()
         yield name, rows
 

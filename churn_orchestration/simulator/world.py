@@ -7,6 +7,7 @@ One day of a customer who is with the business, in this order (all rates are per
    with the memory m = 0.5 ** (1 / half-life)
 3. leaving with probability 1 - exp(-hazard),
    hazard = frailty x exp(-dissatisfaction x S + price effect x sensitivity x price) / (1 + tenure / settling)
+   of those who were lately contacted, times exp(-effect of the campaign)
 4. who leaves is gone for good, or, with the probability ``may_return``, away: then each later day brings them
    back with probability 1 / away_days. Nobody who has left has events
 
@@ -18,7 +19,7 @@ sign-up are seen. ``forecast`` turns this page into probabilities.
 import datetime as dt
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import yaml
@@ -109,6 +110,23 @@ class Change(_Section):
     mix: dict[str, float] | None = None
 
 
+class Campaign(_Section):
+    """Outreach: on each of its days customers are drawn, of whom a share is a control and not contacted.
+
+    ``per_day``: probability that a customer of 30 days or more is drawn; ``control``: share that is left
+    alone; ``effect``: by segment, how much the log of the hazard falls for ``lasting_days`` from the next day
+    on; 0 if not named, and negative where it drives customers away.
+    """
+
+    action: str
+    first: dt.date
+    last: dt.date
+    per_day: float = Field(gt=0, le=1)
+    control: float = Field(0.5, ge=0, lt=1)
+    effect: dict[str, float]
+    lasting_days: int = Field(60, gt=0)
+
+
 class Renamed(_Section):
     """A column that has another name in the files from a day on."""
 
@@ -131,6 +149,9 @@ class Faults(_Section):
     ``late``: come 1 to ``most_days_late`` days after their own day; ``duplicate``: written twice in a file;
     ``malformed``: extra rows that no contract takes; ``future_dated``: extra rows of a day to come;
     ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in another unit.
+
+    Of a help desk, and there alone: ``personal_in_text``, the share of messages with an e-mail address in
+    them; ``leaky_tag``: tickets of companies that will leave are tagged CHURN_RISK.
     """
 
     late: float = Field(0, ge=0, le=1)
@@ -142,6 +163,10 @@ class Faults(_Section):
     renamed: tuple[Renamed, ...] = ()
     in_cents_from: dt.date | None = None
     outages: tuple[Outage, ...] = ()
+    personal_in_text: float = Field(0, ge=0, le=1)
+    leaky_tag: bool = False
+
+    OF_A_HELPDESK: ClassVar = {"personal_in_text", "leaky_tag"}
 
 
 class World(_Section):
@@ -152,6 +177,7 @@ class World(_Section):
     """
 
     about: str
+    business: Literal["retail", "helpdesk"] = "retail"
     first_day: dt.date = dt.date(2023, 1, 1)
     days: int = Field(730, gt=0)
     customers: int = Field(5000, gt=0)
@@ -168,12 +194,23 @@ class World(_Section):
     leaving: Leaving = Leaving()
     price_effect: float = 4.0
     changes: tuple[Change, ...] = ()
+    outreach: tuple[Campaign, ...] = ()
     faults: Faults = Faults()
 
     @model_validator(mode="after")
     def _can_be(self) -> "World":
         if len(self.season.weekday) != 7:
             raise ValueError(f"season: weekday has {len(self.season.weekday)} factors, wanted 7")
+        declared, own = self.faults.model_fields_set, Faults.OF_A_HELPDESK
+        if wrong := (declared - own if self.cancels else declared & own):
+            raise ValueError(f"faults: {min(wrong)} is no fault of the business {self.business}")
+        if self.cancels and self.leaving.may_return:
+            raise ValueError("leaving: may_return: a company that has cancelled does not return, wanted 0")
+        if self.cancels and self.outreach:
+            raise ValueError("outreach: it is written of a shop only")
+        for campaign in self.outreach:
+            if unknown := sorted(set(campaign.effect) - set(self.segments)):
+                raise ValueError(f"outreach: there is no segment {unknown[0]}")
         for change in self.changes:
             if change.last and change.last < change.first:
                 raise ValueError(f"changes: {change.last} lies before {change.first}")
@@ -201,6 +238,11 @@ class World(_Section):
         except ValidationError as error:
             told = [f"{'.'.join(map(str, f['loc'])) or 'scenario'}: {f['msg']}" for f in error.errors()]
             raise ScenarioError(f"{path}: " + "; ".join(told)) from None
+
+    @property
+    def cancels(self) -> bool:
+        """Whether leaving is seen, as a cancellation, and not only a silence that goes on."""
+        return self.business == "helpdesk"
 
     @property
     def last_day(self) -> dt.date:
@@ -242,6 +284,11 @@ class World(_Section):
     def amounts(self) -> np.ndarray:
         """The factor on all amounts on each day."""
         return self._course("amount", 1.0, self._dates(None))
+
+    def effects(self) -> np.ndarray:
+        """How much a contact lowers the log of the hazard, (campaigns, segments)."""
+        named = [[campaign.effect.get(name, 0.0) for name in self.segments] for campaign in self.outreach]
+        return np.array(named).reshape(len(self.outreach), len(self.segments))
 
     def sign_up_weights(self) -> np.ndarray:
         """How likely a sign-up falls on each day; they sum to 1."""

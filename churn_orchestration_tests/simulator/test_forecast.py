@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from churn_orchestration.simulator import World, forecasts
-from churn_orchestration.simulator.forecast import best_forecasts, latent_oracle, outcomes
+from churn_orchestration.simulator.forecast import best_forecasts, latent_oracle, outcomes, outreach_effects
 from churn_orchestration.simulator.lives import BLOCK, draw
 
 AS_OF = dt.date(2024, 8, 15)
@@ -19,7 +19,7 @@ def z(said: np.ndarray, came: np.ndarray) -> float:
     return float((came.sum() - said.sum()) / np.sqrt((said * (1 - said)).sum() + 1))
 
 
-@pytest.mark.parametrize("name", ["calm", "crisis", "price_rise", "harmless", "new_customers"])
+@pytest.mark.parametrize("name", ["calm", "crisis", "price_rise", "harmless", "new_customers", "outreach"])
 def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:
     world = World.read(name, customers=2 * BLOCK, seed=3)
     bars = forecasts(world, AS_OF, 90, processes=1)
@@ -99,3 +99,56 @@ def test_several_processes_say_the_same_as_one() -> None:
     world = World.read("calm", customers=BLOCK + 50, days=200)
     day = dt.date(2023, 4, 1)
     assert forecasts(world, day, 30, processes=1).equals(forecasts(world, day, 30, processes=2))
+
+
+def test_what_a_contact_does_is_what_lots_show_between_those_contacted_and_those_left_alone() -> None:
+    """By segment: one is kept, one is driven away, to one nothing is done."""
+    world = World.model_validate(
+        {
+            "about": "everybody is drawn once",
+            "customers": 8 * BLOCK,
+            "days": 200,
+            "segments": {name: {"share": 1} for name in ("kept", "driven", "indifferent")},
+            "activity": {"per_day": 0.04, "shape": None, "one_time": 0},
+            "leaving": {"per_day": 0.04, "shape": None, "may_return": 0},
+            "outreach": [
+                {"action": "call", "first": "2023-04-11", "last": "2023-04-11", "per_day": 1,
+                 "effect": {"kept": 3, "driven": -1.5}, "lasting_days": 40},
+            ],
+        }
+    )  # fmt: skip
+    shown = defaultdict[str, list[np.ndarray]](list)
+    for block in range(8):
+        lives = draw(world, block)
+        done = outreach_effects(world, lives, 60).set_index("customer")
+        came = outcomes(world, lives, dt.date(2023, 4, 11), 60).set_index("customer")["quiet"]
+        for place, name in enumerate(world.segments):
+            who = [number for number in done.index if lives.segment[number - lives.first] == place]
+            rows = done.loc[who].assign(quiet=came.loc[who])
+            shown[name].append(rows[["treated", "quiet", "true_effect"]].to_numpy(float))
+    effects = {}
+    for name, blocks in shown.items():
+        treated, quiet, said = np.concatenate(blocks).T
+        arms = [quiet[treated == arm] for arm in (1, 0)]
+        found = arms[0].mean() - arms[1].mean()
+        error = np.sqrt(sum(arm.var() / len(arm) for arm in arms))
+        assert abs(found - said.mean()) < 4 * error, name
+        effects[name] = said.mean() / error
+    assert effects["kept"] < -5
+    assert effects["driven"] > 5
+    assert effects["indifferent"] == pytest.approx(0, abs=1e-9)
+
+
+def test_where_leaving_is_seen_both_bars_are_calibrated_too() -> None:
+    world = World.read("helpdesk", customers=BLOCK, seed=3)
+    bars = forecasts(world, dt.date(2025, 6, 1), 90, processes=1)
+    assert bars["company_id"].is_monotonic_increasing
+    cancels = bars["cancels"].to_numpy()
+    for column in ("best_probability", "oracle_probability"):
+        said = bars[column].to_numpy()
+        place = np.searchsorted(np.quantile(said, [0.2, 0.4, 0.6, 0.8]), said, side="right")
+        for fifth in range(5):
+            assert abs(z(said[place == fifth], cancels[place == fifth])) < 4.5, (column, fifth)
+    assert (bars["best_error"] < 0.03).all()
+    best, oracle = (roc_auc_score(cancels, bars[f"{bar}_probability"]) for bar in ("best", "oracle"))
+    assert 0.7 < best < oracle

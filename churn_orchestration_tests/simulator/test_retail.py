@@ -114,7 +114,7 @@ def test_the_truth_lies_apart_and_has_what_was_hidden(calm: tuple[Path, World]) 
     people = duckdb.sql(f"select * from '{folder}/truth/people.parquet'").df()
     assert len(people) == 800
     assert people["left_on"].isna().eq(people["cause"].isna()).all()
-    orders = duckdb.sql(f"select count(*), avg(bad::int) from '{folder}/truth/orders.parquet'").fetchall()[0]
+    orders = duckdb.sql(f"select count(*), avg(bad::int) from '{folder}/truth/events.parquet'").fetchall()[0]
     assert orders[0] == len(list(rows(folder, "orders")))
     assert not [path for path in (folder / "landing").rglob("*") if "truth" in path.name]
 
