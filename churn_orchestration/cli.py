@@ -180,14 +180,15 @@ def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
 @click.argument("scenario", default="calm")
 @click.option("--customers", type=int, help="How many; default: as the scenario says (5000).")
 @click.option("--days", type=int, help="How long; default: as the scenario says (730).")
-@click.option("--seed", type=int, help="Another seed is another shop of the same kind.")
+@click.option("--seed", type=int, help="Another seed is another business of the same kind.")
 @click.option("--processes", default=2, show_default=True, help="The files are the same, however many.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
+@click.option("--page", is_flag=True, help="Write OUT/look.html too: pictures of it, and rows of its files.")
 @_json
-def simulate(scenario: str, processes: int, out: Path, **given: int | None) -> tuple[Any, ...]:
-    """Write the landing files of a simulated shop to OUT/landing, and its truth to OUT/truth.
+def simulate(scenario: str, processes: int, out: Path, page: bool, **given: int | None) -> tuple[Any, ...]:
+    """Write the landing files of a simulated business to OUT/landing, and its truth to OUT/truth.
 
     SCENARIO is one of those that come with the package, which docs/simulator.md lists, or a YAML file of your
     own.
@@ -201,10 +202,15 @@ def simulate(scenario: str, processes: int, out: Path, **given: int | None) -> t
     except ScenarioError as error:
         raise BusinessError(str(error)) from None
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    look = ""
+    if page:
+        from churn_orchestration.simulator.page import write_page
+
+        look = f"\nLook at it: {write_page(world, out)}"
     return (
         {"rows": counts, "scenario": scenario, "about": world.about},
         f"{world.about}\n\n{out / 'landing'}: {told}; {world.first_day} to {world.last_day}. "
-        f"The truth is in {out / 'truth'}",
+        f"The truth is in {out / 'truth'}{look}",
     )
 
 

@@ -98,3 +98,17 @@ def test_returns_ask_of_those_without_one_and_find_more_than_a_constant_would(
     assert graded["entities"] == 2_201
     assert graded["base_rate"] == pytest.approx(0.0931, abs=0.001)
     assert graded["report"]["model"]["auc"]["value"] >= 0.65
+
+
+def test_of_the_public_tickets_it_is_said_that_they_tell_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    monkeypatch.setenv("CHURN_DATA", str(tmp_path))
+    business = ["--business", str(EXAMPLES / "support_tickets")]
+    rows = json.loads(churn(*business, "run", "--json").stdout)["rows"]
+    assert (rows["raw.companies"], rows["bronze.users"], rows["bronze.tickets"]) == (100, 300, 500)
+    [model] = json.loads(churn(*business, "train", "--json").stdout)["models"]
+    assert model["decision"] == "refuse"
+    assert "is not below that of the constant" in json.dumps(model)

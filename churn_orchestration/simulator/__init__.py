@@ -1,4 +1,4 @@
-"""A simulated shop whose truth is known: a latent world, its files with their faults, its bars."""
+"""Simulated businesses whose truth is known: a latent world, its files with their faults, its bars."""
 
 from churn_orchestration.simulator.produce import forecasts, furnished, simulate
 from churn_orchestration.simulator.world import Faults, ScenarioError, World

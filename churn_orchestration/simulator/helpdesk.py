@@ -135,7 +135,8 @@ select ticket_id, c.company_id, u.customer_id,
   uniform(key, 0, 'escalated') < (case when bad then 0.35 else 0.08 end) as escalated,
   (uniform(key, 0, 'reopened') > 0.85)::int + (uniform(key, 0, 'reopened') > 0.97)::int as reopened_count,
   null::varchar as related_ticket_ids, day, bad, ends_at, key
-from judged join ({topics}) using (topic) join (select number, company_id from companies) as c using (number)
+from judged join ({topics}) using (topic)
+join (select number, company_id, "left" from companies) as c using (number)
 join (select number, nth, customer_id from customers) as u
   on u.number = c.number and u.nth = hash(key, 'who') % (1 + hash({seed}, c.number, 'users') % 5)
 """

@@ -21,7 +21,7 @@ def z(said: np.ndarray, came: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", ["calm", "crisis", "price_rise", "harmless", "new_customers", "outreach"])
 def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:
-    world = World.read(name, customers=2 * BLOCK, seed=3)
+    world = World.read(name, customers=BLOCK, seed=3)
     bars = forecasts(world, AS_OF, 90, processes=1)
     assert bars["customer_id"].is_monotonic_increasing
     quiet = bars["quiet"].to_numpy()
