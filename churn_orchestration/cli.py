@@ -185,20 +185,38 @@ def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
+@click.option(
+    "--bars",
+    type=DAY,
+    multiple=True,
+    help="Write OUT/truth/bars_DAY_Nd.parquet too: how well DAY can be forecast.",
+)
+@click.option("--horizon-days", default=90, show_default=True, help="N, of the bars.")
 @click.option("--page", is_flag=True, help="Write OUT/look.html too: pictures of it, and rows of its files.")
 @_json
-def simulate(scenario: str, processes: int, out: Path, page: bool, **given: int | None) -> tuple[Any, ...]:
+def simulate(
+    scenario: str,
+    processes: int,
+    out: Path,
+    bars: tuple[dt.datetime, ...],
+    horizon_days: int,
+    page: bool,
+    **given: int | None,
+) -> tuple[Any, ...]:
     """Write the landing files of a simulated business to OUT/landing, and its truth to OUT/truth.
 
     SCENARIO is one of those that come with the package, which docs/simulator.md lists, or a YAML file of your
     own.
     """
-    from churn_orchestration.simulator import ScenarioError, World
+    from churn_orchestration.simulator import ScenarioError, World, write_bars
     from churn_orchestration.simulator import simulate as simulated
 
     try:
         world = World.read(scenario, **{name: value for name, value in given.items() if value is not None})
         counts = simulated(world, out, processes, lambda line: click.echo(f"  {line}", err=True))
+        for day in bars:
+            path = write_bars(world, out, _day(day), horizon_days, processes)
+            click.echo(f"  wrote {path}", err=True)
     except ScenarioError as error:
         raise BusinessError(str(error)) from None
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -137,6 +137,24 @@ def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 
     return table
 
 
+def write_bars(world: World, out: Path, as_of: dt.date, horizon_days: int, processes: int = 2) -> Path:
+    """Write the ``forecasts`` of a simulation to its truth, ``bars_<as_of>_<horizon>d.parquet``.
+
+    Raises
+    ------
+    ScenarioError : the day or the horizon lies beyond the simulation
+    """
+    last = as_of + dt.timedelta(days=horizon_days)
+    if horizon_days < 1 or as_of < world.first_day or last > world.last_day:
+        raise ScenarioError(
+            f"bars of {as_of} and {horizon_days} days after it: the simulation goes from {world.first_day} "
+            f"to {world.last_day}, and a horizon is at least 1 day"
+        )
+    path = out / "truth" / f"bars_{as_of}_{horizon_days}d.parquet"
+    forecasts(world, as_of, horizon_days, processes).to_parquet(path, index=False)
+    return path
+
+
 def _forecasts(world: World, as_of: dt.date, horizon_days: int, block: int) -> pd.DataFrame:
     lives = draw(world, block)
     if world.cancels:

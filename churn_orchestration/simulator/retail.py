@@ -47,8 +47,10 @@ _ORDERS = """
 select printf('O%08d', row_number() over (order by e.day, e.second, e.number)) as order_id,
   c.customer_id, date '{first}' + e.day as day, e.bad,
   date '{first}' + e.day + to_seconds(e.second) as ordered_at,
-  one_of(['web', 'web', 'web', 'app', 'app', 'store'],
-    uniform({seed}, hash(e.number, e.day, e.second), 'way')) as channel,
+  case when {new_channel} and uniform({seed}, hash(e.number, e.day, e.second), 'new way') < 0.3
+    then 'marketplace'
+    else one_of(['web', 'web', 'web', 'app', 'app', 'store'],
+      uniform({seed}, hash(e.number, e.day, e.second), 'way')) end as channel,
   greatest(0.01, round(35 * w.amount * exp(0.6 * normal({seed}, e.number, 'spend')
     + 0.4 * normal({seed}, hash(e.number, e.day, e.second), 'amount')), 2))::decimal(12, 2) as amount_usd
 from happened as e join customers as c using (number) join course as w on w.day = e.day
@@ -115,9 +117,16 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     db.execute("create table campaigns (campaign integer, action varchar)")
     for number, campaign in enumerate(world.outreach):
         db.execute("insert into campaigns values (?, ?)", [number, campaign.action])
+    began = world.new_channel_from
+    said = {
+        "first": world.first_day,
+        "seed": world.seed,
+        "id": ID,
+        "new_channel": f"date '{world.first_day}' + e.day >= date '{began}'" if began else "false",
+    }
     selects = (_CUSTOMERS, _ORDERS, _DELIVERIES, _REVIEWS, _RETURNS, _OUTREACH)
     for name, select in zip(tables(world), selects, strict=False):
-        db.execute(f"create table {name} as {select.format(first=world.first_day, seed=world.seed, id=ID)}")
+        db.execute(f"create table {name} as {select.format(**said)}")
     for name in tables(world):
         landed = _landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
         last = f"file_day <= date '{world.last_day}'"
@@ -138,6 +147,10 @@ def _landed_orders(world: World) -> str:
     if faults.in_cents_from:
         changed = f"file_day >= date '{faults.in_cents_from}'"
         amount = f"case when {changed} then (amount_usd * 100)::bigint::varchar else amount_usd::varchar end"
+    if faults.in_currency:
+        changed = f"file_day >= date '{faults.in_currency.first}'"
+        other = f"round(amount_usd * {faults.in_currency.rate}, 2)::decimal(12, 2)::varchar"
+        amount = f"case when {changed} then {other} else {amount} end"
     recorded = "".join(
         f" and day not between date '{outage.first}' and date '{outage.last}'" for outage in faults.outages
     )
@@ -152,6 +165,12 @@ def _landed_orders(world: World) -> str:
         f"select * replace ('duplicate' as fault) from ({good}) "
         f"where uniform({seed}, hash(order_id), 'twice') < {faults.duplicate}"
     )
+    rows += [
+        f"select * replace ((amount_usd::decimal(12, 2) * 1.1)::decimal(12, 2)::varchar as amount_usd, "
+        f"date '{again.sent_on}' as file_day, 'resent' as fault) from ({good}) "
+        f"where ordered_at::date = date '{again.day}' and file_day < date '{again.sent_on}'"
+        for again in faults.resent
+    ]
     for number, (kind, (column, text)) in enumerate(MALFORMED.items()):
         rows.append(
             f"select * replace ('M{number}' || substr(order_id, 2) as order_id, '{text}' as {column}, "

@@ -136,6 +136,20 @@ class Renamed(_Section):
     to: str
 
 
+class Currency(_Section):
+    """Amounts in another currency from a day on, at a rate; no column says so."""
+
+    first: dt.date
+    rate: float = Field(gt=0)
+
+
+class Resent(_Section):
+    """All orders of a day come again in the file of a later one, 10 % higher: the first ones were wrong."""
+
+    day: dt.date
+    sent_on: dt.date
+
+
 class Outage(_Section):
     """Days, both included, whose orders were never recorded."""
 
@@ -148,7 +162,8 @@ class Faults(_Section):
 
     ``late``: come 1 to ``most_days_late`` days after their own day; ``duplicate``: written twice in a file;
     ``malformed``: extra rows that no contract takes; ``future_dated``: extra rows of a day to come;
-    ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in another unit.
+    ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in another unit;
+    ``resent``: days that come once more, corrected.
 
     Of a help desk, and there alone: ``personal_in_text``, the share of messages with an e-mail address in
     them; ``leaky_tag``: tickets of companies that will leave are tagged CHURN_RISK.
@@ -162,6 +177,8 @@ class Faults(_Section):
     missing: tuple[dt.date, ...] = ()
     renamed: tuple[Renamed, ...] = ()
     in_cents_from: dt.date | None = None
+    in_currency: Currency | None = None
+    resent: tuple[Resent, ...] = ()
     outages: tuple[Outage, ...] = ()
     personal_in_text: float = Field(0, ge=0, le=1)
     leaky_tag: bool = False
@@ -173,7 +190,8 @@ class World(_Section):
     """A scenario: a business, its latent world, and what changes in it when.
 
     ``growth_per_year``: how many more sign up from year to year, relative; ``price_effect``: of a price that
-    is 100 % up on the log of the hazard, at sensitivity 1.
+    is 100 % up on the log of the hazard, at sensitivity 1. ``new_channel_from``: from this day on three of
+    ten orders come by a channel, ``marketplace``, that there was not before; it moves nobody.
     """
 
     about: str
@@ -194,6 +212,7 @@ class World(_Section):
     leaving: Leaving = Leaving()
     price_effect: float = 4.0
     changes: tuple[Change, ...] = ()
+    new_channel_from: dt.date | None = None
     outreach: tuple[Campaign, ...] = ()
     faults: Faults = Faults()
 
@@ -208,6 +227,9 @@ class World(_Section):
             raise ValueError("leaving: may_return: a company that has cancelled does not return, wanted 0")
         if self.cancels and self.outreach:
             raise ValueError("outreach: it is written of a shop only")
+        for again in self.faults.resent:
+            if again.sent_on <= again.day:
+                raise ValueError(f"faults: resent: {again.sent_on} is not after {again.day}")
         for campaign in self.outreach:
             if unknown := sorted(set(campaign.effect) - set(self.segments)):
                 raise ValueError(f"outreach: there is no segment {unknown[0]}")

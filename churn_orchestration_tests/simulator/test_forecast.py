@@ -152,3 +152,17 @@ def test_where_leaving_is_seen_both_bars_are_calibrated_too() -> None:
     assert (bars["best_error"] < 0.03).all()
     best, oracle = (roc_auc_score(cancels, bars[f"{bar}_probability"]) for bar in ("best", "oracle"))
     assert 0.7 < best < oracle
+
+
+def test_the_campaigns_of_the_scenario_keep_one_segment_each_and_the_voucher_drives_one_away() -> None:
+    world = World.read("outreach", customers=3000)
+    lives = draw(world, 0)
+    done = outreach_effects(world, lives, 90)
+    done["segment"] = np.array(list(world.segments))[lives.segment[done["customer"]]]
+    done["action"] = np.array([campaign.action for campaign in world.outreach])[done["campaign"]]
+    mean = done.groupby(["action", "segment"])["true_effect"].mean()
+    assert mean["voucher", "consumer"] < -0.005
+    assert mean["voucher", "company"] > 0.005
+    assert mean["call", "small_business"] < -0.005
+    for nothing in (("voucher", "small_business"), ("call", "consumer"), ("call", "company")):
+        assert mean[nothing] == pytest.approx(0, abs=1e-9)

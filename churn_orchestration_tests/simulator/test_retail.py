@@ -10,7 +10,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from churn_orchestration.simulator import Faults, ScenarioError, World, furnished, simulate
+from churn_orchestration.simulator import (
+    Faults,
+    ScenarioError,
+    World,
+    forecasts,
+    furnished,
+    simulate,
+    write_bars,
+)
 from churn_orchestration.simulator.lives import BLOCK
 from churn_orchestration.simulator.retail import COLUMNS, MALFORMED, TABLES
 
@@ -188,3 +196,43 @@ def test_a_column_that_the_shop_does_not_have_cannot_be_renamed() -> None:
     world = World.read("calm", customers=5, days=9, faults={"renamed": renamed})
     with pytest.raises(ScenarioError, match="no column amount in orders"), furnished(world):
         pass
+
+
+def test_a_day_that_comes_again_is_corrected_and_amounts_change_currency(tmp_path: Path) -> None:
+    faults = {
+        "resent": [{"day": "2023-02-03", "sent_on": "2023-02-06"}],
+        "in_currency": {"first": "2023-03-01", "rate": 0.5},
+    }
+    world = World.read("calm", customers=3000, days=90, faults=faults, new_channel_from="2023-03-11")
+    simulate(world, tmp_path, processes=1)
+    landed = list(rows(tmp_path, "orders"))
+    first = {row[0]: row for day, row in landed if day == dt.date(2023, 2, 3)}
+    again = {row[0]: row for day, row in landed if day == dt.date(2023, 2, 6) and row[2] < "2023-02-04"}
+    assert first.keys() == again.keys()
+    assert len(first) > 5
+    for order, row in first.items():
+        assert float(again[order][3]) == pytest.approx(1.1 * float(row[3]), abs=0.011)
+        assert again[order][:3] == row[:3]
+    true = dict(duckdb.sql(f"select order_id, amount_usd from '{tmp_path}/truth/events.parquet'").fetchall())
+    for day, row in landed:
+        if day >= dt.date(2023, 3, 1):
+            assert float(row[3]) == pytest.approx(float(true[row[0]]) / 2, abs=0.006)
+    ways = {
+        late: Counter(row[4] for day, row in landed if (day >= dt.date(2023, 3, 11)) is late)
+        for late in (True, False)
+    }
+    assert "marketplace" not in ways[False]
+    assert ways[True]["marketplace"] / ways[True].total() == pytest.approx(0.3, abs=0.06)
+    with pytest.raises(ScenarioError, match="2023-02-03 is not after 2023-02-06"):
+        World.read("calm", faults={"resent": [{"day": "2023-02-06", "sent_on": "2023-02-03"}]})
+
+
+def test_the_bars_are_written_into_the_truth(calm: tuple[Path, World], tmp_path: Path) -> None:
+    _, world = calm
+    (tmp_path / "truth").mkdir()
+    path = write_bars(world, tmp_path, dt.date(2023, 6, 1), 60, processes=1)
+    assert path == tmp_path / "truth" / "bars_2023-06-01_60d.parquet"
+    there = duckdb.sql(f"select * from '{path}'").df()
+    assert there.equals(forecasts(world, dt.date(2023, 6, 1), 60, processes=1))
+    with pytest.raises(ScenarioError, match="the simulation goes from 2023-01-01 to 2023-08-28"):
+        write_bars(world, tmp_path, dt.date(2023, 8, 1), 60)
