@@ -213,6 +213,8 @@ def simulate(
 
     try:
         world = World.read(scenario, **{name: value for name, value in given.items() if value is not None})
+        for day in bars:
+            world.refuse_beyond(_day(day), horizon_days)
         counts = simulated(world, out, processes, lambda line: click.echo(f"  {line}", err=True))
         for day in bars:
             path = write_bars(world, out, _day(day), horizon_days, processes)

@@ -4,16 +4,18 @@ A customer is a hidden Markov chain. Hidden: which rate, which frailty, and whet
 business, away, or gone. Seen: the sign-up, the segment, the events of each day and which of them went badly,
 from which satisfaction follows. The forward algorithm gives P(hidden | history). A horizon without an event
 is one more history, along which satisfaction only fades, so P(no event in it) is a sum of such chains: exact,
-because rates and frailties are few atoms. Source: Rabiner 1989, "A tutorial on hidden Markov models", III A.
+because rates and frailties are few atoms. Where leaving is seen, futures
+are drawn instead. Source: Rabiner 1989, "A tutorial on hidden Markov models", III A.
 """
 
+import copy
 import datetime as dt
 
 import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from churn_orchestration.simulator.lives import Lives, Moved
+from churn_orchestration.simulator.lives import Contacted, Lives
 from churn_orchestration.simulator.world import World
 
 
@@ -27,7 +29,7 @@ class _Chain:
         self.dear = world.price_effect * np.array([kind.sensitivity for kind in kinds])
         self.season, self.price = world.seasons(days), world.prices(days)
         self.memory = 0.5 ** (1 / world.experience.half_life_days)
-        self.satisfaction, self.moved = np.zeros(len(signed_up)), Moved(world, segment)
+        self.satisfaction, self.contacted = np.zeros(len(signed_up)), Contacted(world, segment)
         prior = np.outer(world.rates[1], world.frailties[1])
         self.with_us = np.tile(prior, (len(signed_up), 1, 1))
         self.away, self.gone = np.zeros_like(self.with_us), np.zeros_like(self.with_us)
@@ -56,7 +58,7 @@ class _Chain:
         moved = np.exp(
             -leaving.dissatisfaction * self.satisfaction
             + self.dear[self.segment] * self.price[day]
-            + self.moved.on(day)
+            + self.contacted.on(day)
         )
         moved *= there / (1 + np.maximum(day - self.signed_up, 0) / leaving.settling_days)
         leaves = -np.expm1(-moved[:, None] * self.world.frailties[0])
@@ -119,7 +121,7 @@ def _look(chain: _Chain, lives: Lives, known: np.ndarray, last: int) -> None:
         bad = np.bincount(place[who[those]], weights=ill[those], minlength=int(known.sum()))
         chain.step(today, events, bad.astype(np.int64))
         touched = lives.contacts[(lives.contacts[:, 1] == today) & (lives.contacts[:, 3] == 1)]
-        chain.moved.contact(today, place[touched[:, 0]], touched[:, 2])
+        chain.contacted.contact(today, place[touched[:, 0]], touched[:, 2])
         if chain.world.cancels:
             chain.stay()
         elif today % 30 == 0:
@@ -152,13 +154,11 @@ def outreach_effects(world: World, lives: Lives, horizon_days: int) -> pd.DataFr
     found = []
     for day, campaign in np.unique(lives.contacts[:, 1:3], axis=0).tolist():
         those = lives.contacts[(lives.contacts[:, 1] == day) & (lives.contacts[:, 2] == campaign)]
-        quiet = []
-        for contacted in (True, False):
-            chain = _knowing(world, lives, day, those[:, 0], horizon_days, contacts_until=day - 1)
-            if contacted:
-                chain.moved.contact(day, np.arange(len(those)), those[:, 2])
-            quiet.append(chain.quiet(day + 1, horizon_days))
-        found.append(np.column_stack([those, quiet[0] - quiet[1]]))
+        alone = _knowing(world, lives, day, those[:, 0], horizon_days, contacts_until=day - 1)
+        reached = copy.deepcopy(alone)
+        reached.contacted.contact(day, np.arange(len(those)), those[:, 2])
+        effect = reached.quiet(day + 1, horizon_days) - alone.quiet(day + 1, horizon_days)
+        found.append(np.column_stack([those, effect]))
     every = np.concatenate(found or [np.empty((0, 5))])
     table = pd.DataFrame(every, columns=["customer", "day", "campaign", "treated", "true_effect"])
     table = table.astype({"customer": int, "day": int, "campaign": int, "treated": bool})
@@ -181,7 +181,7 @@ def _knowing(
     touched = lives.contacts[(lives.contacts[:, 1] <= until) & (lives.contacts[:, 3] == 1)]
     for day in np.unique(touched[:, 1]):
         those = touched[(touched[:, 1] == day) & (place[touched[:, 0]] >= 0)]
-        chain.moved.contact(day, place[those[:, 0]], those[:, 2])
+        chain.contacted.contact(day, place[those[:, 0]], those[:, 2])
     own = np.zeros_like(chain.with_us)
     own[np.arange(len(who)), lives.rate[who], lives.frailty[who]] = 1
     with_us = lives.state_at(last)[who]

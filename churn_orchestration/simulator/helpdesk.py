@@ -13,25 +13,10 @@ import duckdb
 
 from churn_orchestration.simulator.world import World
 
-ENTITY, ID = "company_id", "COMP%05d"
-TABLES = (
-    "companies", "customers", "agents", "tickets", "ticket_interactions", "invoices", "cancellations",
-)  # fmt: skip
+ENTITY, ID, WHEN = "company_id", "COMP%05d", "created_at"
 
 _FIRST_NAMES = ["Ada", "Ben", "Carla", "Dan", "Elif", "Femi", "Greta", "Hugo", "Ines", "Jonas", "Kim", "Lena"]
-_LAST_NAMES = [
-    "Abel",
-    "Bauer",
-    "Costa",
-    "Diaz",
-    "Ek",
-    "Fontana",
-    "Gruber",
-    "Hansen",
-    "Ito",
-    "Jansen",
-    "Kraus",
-]
+_LAST_NAMES = ["Abel", "Bauer", "Costa", "Diaz", "Ek", "Fontana", "Gruber", "Ito", "Jansen", "Kraus"]
 _TRADES = ["Foods", "Motors", "Clinic", "Books", "Studio", "Market", "Works", "Academy", "Garden", "Kitchen"]
 _ROLES = ["OWNER", "MANAGER", "OPERATOR", "FINANCIAL", "IT_MANAGER"]
 
@@ -50,7 +35,7 @@ select * from (values
 """
 
 _COMPANIES = """
-select printf('{id}', number + 1) as company_id, number, signed_up,
+select printf('{id}', number + 1) as company_id, number,
   one_of({last_names}, uniform({seed}, number, 'name')) || ' '
     || one_of({trades}, uniform({seed}, number, 'trade')) as company_name,
   printf('%02d-%07d', 10 + hash({seed}, number, 'tax') % 90, hash({seed}, number, 'id') % 10000000) as tax_id,
@@ -180,16 +165,24 @@ select 'CAN' || substr(company_id, 5) as cancellation_id, company_id, date '{fir
 from companies where "left" is not null
 """
 
-_SELECTS = (_COMPANIES, _CUSTOMERS, _AGENTS, _TICKETS, _INTERACTIONS, _INVOICES, _CANCELLATIONS)
-_HIDDEN = ["number", "signed_up", "left", "cause", "nth", "day", "bad", "ends_at", "key"]
+_SELECTS = {
+    "companies": _COMPANIES,
+    "customers": _CUSTOMERS,
+    "agents": _AGENTS,
+    "tickets": _TICKETS,
+    "ticket_interactions": _INTERACTIONS,
+    "invoices": _INVOICES,
+    "cancellations": _CANCELLATIONS,
+}
+TABLES = tuple(_SELECTS)
+_HIDDEN = ["number", "left", "cause", "nth", "day", "bad", "ends_at", "key"]
 
 TRUE_ENTITIES = "select company_id, number from companies"
 TRUE_EVENTS = "select ticket_id, company_id, created_at, bad from tickets order by 1"
 
 
-def tables(world: World) -> tuple[str, ...]:
+def tables(_: World) -> tuple[str, ...]:
     """The tables of a help desk that land."""
-    del world
     return TABLES
 
 
@@ -205,15 +198,14 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         "topics": _TOPICS, "personal": world.faults.personal_in_text,
         "leaky": '"left" is not null' if world.faults.leaky_tag else "false",
     }  # fmt: skip
-    for name, select in zip(TABLES, _SELECTS, strict=True):
+    for name, select in _SELECTS.items():
         db.execute(f"create table {name} as {select.format(**said)}")
 
 
 def land(
-    db: duckdb.DuckDBPyConnection, world: World, folder: Path, progress: Callable[[int, int], None]
+    db: duckdb.DuckDBPyConnection, _: World, folder: Path, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[str, int]]:
     """Write the exports, ``folder/<table>_en.csv``; rows by table. A file appears whole or not at all."""
-    del world
     folder.mkdir(parents=True, exist_ok=True)
     for done, name in enumerate(TABLES, 1):
         columns = [column for column, *_ in db.execute(f"describe {name}").fetchall()]

@@ -96,7 +96,7 @@ def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> 
     return every[np.argsort(every[:, 1], kind="stable")]
 
 
-class Moved:
+class Contacted:
     """How contacts move the hazard of customers for a while; those of several campaigns add up."""
 
     def __init__(self, world: World, segment: np.ndarray) -> None:
@@ -133,7 +133,7 @@ def _course(
     state = np.full(len(signed_up), WITH_US, dtype=np.int8)
     satisfaction = np.zeros(len(signed_up))
     whose, when, badly = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
-    moved, contacts = Moved(world, segment), contacts[contacts[:, 3] == 1]
+    contacted, contacts = Contacted(world, segment), contacts[contacts[:, 3] == 1]
     absences, latest = list[list[int]](), np.full(len(signed_up), -1)
     for day in range(world.days):
         here = int(np.searchsorted(signed_up, day, side="right"))  # sign-ups are sorted
@@ -153,7 +153,7 @@ def _course(
         tenure = day - signed_up[:here]
         hazard = (
             weak[:here]
-            * np.exp(unhappy + costly + moved.on(day)[:here])
+            * np.exp(unhappy + costly + contacted.on(day)[:here])
             / (1 + tenure / world.leaving.settling_days)
         )
         leaves = with_us & (rng.random(here) < -np.expm1(-hazard))
@@ -163,7 +163,7 @@ def _course(
             latest[left] = len(absences)
             absences.append([int(left), day, -1, int(np.argmax(weights))])
         those = contacts[contacts[:, 1] == day]
-        moved.contact(day, those[:, 0], those[:, 2])
+        contacted.contact(day, those[:, 0], those[:, 2])
         away = rng.random(here) < world.leaving.may_return
         state[:here][leaves] = np.where(away, AWAY, GONE)[leaves]
         state[:here][returns] = WITH_US

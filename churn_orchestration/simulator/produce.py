@@ -144,12 +144,7 @@ def write_bars(world: World, out: Path, as_of: dt.date, horizon_days: int, proce
     ------
     ScenarioError : the day or the horizon lies beyond the simulation
     """
-    last = as_of + dt.timedelta(days=horizon_days)
-    if horizon_days < 1 or as_of < world.first_day or last > world.last_day:
-        raise ScenarioError(
-            f"bars of {as_of} and {horizon_days} days after it: the simulation goes from {world.first_day} "
-            f"to {world.last_day}, and a horizon is at least 1 day"
-        )
+    world.refuse_beyond(as_of, horizon_days)
     path = out / "truth" / f"bars_{as_of}_{horizon_days}d.parquet"
     forecasts(world, as_of, horizon_days, processes).to_parquet(path, index=False)
     return path

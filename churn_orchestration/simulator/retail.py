@@ -22,7 +22,7 @@ MALFORMED = {
     "nan_amount": ("amount_usd", "NaN"),
 }
 """Kind of malformed row: the column that is spoilt, and the text put there."""
-ENTITY, ID = "customer_id", "C%06d"
+ENTITY, ID, WHEN = "customer_id", "C%06d", "ordered_at"
 TABLES = ("customers", "orders", "deliveries", "reviews", "returns")
 """Of every shop; of one with campaigns, ``outreach`` too."""
 
@@ -83,6 +83,14 @@ from orders as o join deliveries as d using (order_id, customer_id)
 where uniform({seed}, hash(order_id), 'returns') < (case when o.bad then 0.15 else 0.05 end)
 """
 
+_SELECTS = {
+    "customers": _CUSTOMERS,
+    "orders": _ORDERS,
+    "deliveries": _DELIVERIES,
+    "reviews": _REVIEWS,
+    "returns": _RETURNS,
+    "outreach": _OUTREACH,
+}
 COLUMNS = {
     "customers": ["customer_id", "signed_up_on", "email", "segment", "city", "channel"],
     "orders": ["order_id", "customer_id", "ordered_at", "amount_usd", "channel"],
@@ -124,9 +132,8 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         "id": ID,
         "new_channel": f"date '{world.first_day}' + e.day >= date '{began}'" if began else "false",
     }
-    selects = (_CUSTOMERS, _ORDERS, _DELIVERIES, _REVIEWS, _RETURNS, _OUTREACH)
-    for name, select in zip(tables(world), selects, strict=False):
-        db.execute(f"create table {name} as {select.format(**said)}")
+    for name in tables(world):
+        db.execute(f"create table {name} as {_SELECTS[name].format(**said)}")
     for name in tables(world):
         landed = _landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
         last = f"file_day <= date '{world.last_day}'"

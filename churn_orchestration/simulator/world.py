@@ -225,8 +225,8 @@ class World(_Section):
             raise ValueError(f"faults: {min(wrong)} is no fault of the business {self.business}")
         if self.cancels and self.leaving.may_return:
             raise ValueError("leaving: may_return: a company that has cancelled does not return, wanted 0")
-        if self.cancels and self.outreach:
-            raise ValueError("outreach: it is written of a shop only")
+        if self.cancels and (self.outreach or self.new_channel_from or any(c.amount for c in self.changes)):
+            raise ValueError("outreach, new_channel_from and changes of amount: a help desk has none of them")
         for again in self.faults.resent:
             if again.sent_on <= again.day:
                 raise ValueError(f"faults: resent: {again.sent_on} is not after {again.day}")
@@ -248,12 +248,12 @@ class World(_Section):
         ------
         ScenarioError : there is none, or it says what cannot be
         """
-        path = Path(scenario) if scenario.endswith((".yaml", ".yml")) else SCENARIOS / f"{scenario}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.yaml")))
-            raise ScenarioError(f"there is no scenario {scenario} (known: {known}; or give a .yaml file)")
+        path = _path_of(scenario)
         try:
             said = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if isinstance(said, dict) and "like" in said:
+                like = _path_of(str(said.pop("like")))
+                said = {**yaml.safe_load(like.read_text(encoding="utf-8")), **said}
             return cls.model_validate({**said, **given})
         except (yaml.YAMLError, TypeError) as error:
             raise ScenarioError(f"{path}: no settings in YAML: {error}") from None
@@ -265,6 +265,15 @@ class World(_Section):
     def cancels(self) -> bool:
         """Whether leaving is seen, as a cancellation, and not only a silence that goes on."""
         return self.business == "helpdesk"
+
+    def refuse_beyond(self, as_of: dt.date, horizon_days: int) -> None:
+        """Raise ScenarioError where a day, or the horizon after it, lies beyond the simulation."""
+        last = as_of + dt.timedelta(days=horizon_days)
+        if horizon_days < 1 or as_of < self.first_day or last > self.last_day:
+            raise ScenarioError(
+                f"bars of {as_of} and {horizon_days} days after it: the simulation goes from "
+                f"{self.first_day} to {self.last_day}, and a horizon is at least 1 day"
+            )
 
     @property
     def last_day(self) -> dt.date:
@@ -348,6 +357,14 @@ class World(_Section):
         if change.last:
             weight[[day > change.last for day in at]] = 0
         return weight
+
+
+def _path_of(scenario: str) -> Path:
+    path = Path(scenario) if scenario.endswith((".yaml", ".yml")) else SCENARIOS / f"{scenario}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.yaml")))
+        raise ScenarioError(f"there is no scenario {scenario} (known: {known}; or give a .yaml file)")
+    return path
 
 
 def _atoms(mean: float, shape: float | None, edges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@ import pytest
 from conftest import JAN, SILVER_ORDERS, metadata
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.components.sql_tables import SqlTable
+from churn_orchestration.components.sql_tables import SqlTable, sql_tables_of
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.runs import at_work
 
@@ -137,3 +137,10 @@ def test_what_the_definition_says_of_the_columns_is_what_the_tables_have(shop):
             told = spec.metadata["dagster/column_schema"].columns
             found = [(name, kind.lower()) for name, kind, *_ in seen(f"describe {layer}.{table}")]
             assert [(c.name, c.type.replace("text", "varchar")) for c in told] == found, spec.key
+
+
+def test_silver_in_a_folder_that_is_shared_by_a_link_is_found(shop, tmp_path):
+    shared = tmp_path / "shared"
+    (shop.folder / "silver").rename(shared)
+    (shop.folder / "silver").symlink_to(shared, target_is_directory=True)
+    assert list(sql_tables_of(shop.business)) == ["silver.orders"]

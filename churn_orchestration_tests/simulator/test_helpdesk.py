@@ -1,7 +1,6 @@
 """The help desk: its exports, what they tell of its lives, and the page on which one looks at it."""
 
 import csv
-import hashlib
 import html
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from churn_orchestration.simulator import ScenarioError, World, simulate
 from churn_orchestration.simulator.helpdesk import TABLES
 from churn_orchestration.simulator.page import write_page
+from churn_orchestration_tests.simulator.test_retail import hashes
 
 COLUMNS_OF_THE_PUBLIC_DATA = {
     "agents": "agent_id,agent_name,email,team,specialization,hire_date,avg_csat,tickets_resolved,status,"
@@ -25,11 +25,6 @@ COLUMNS_OF_THE_PUBLIC_DATA = {
     "category,subcategory,channel,subject,description,tags,resolution_time_hours,first_response_time_minutes,"
     "sla_breached,nps_score,csat_score,sentiment,escalated,reopened_count,related_ticket_ids",
 }
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +103,23 @@ def test_the_leaky_tag_is_on_the_tickets_of_those_who_will_leave_and_of_no_other
     assert tagged > 100
 
 
+def test_a_scenario_like_another_differs_in_what_it_says_and_an_unknown_one_is_told(tmp_path: Path) -> None:
+    desk, leaky = World.read("helpdesk"), World.read("leaky_tag")
+    assert leaky.model_copy(update={"about": desk.about, "faults": desk.faults}) == desk
+    own = tmp_path / "own.yaml"
+    own.write_text("like: nothing\nabout: mine\n")
+    with pytest.raises(ScenarioError, match="there is no scenario nothing"):
+        World.read(str(own))
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
         ({"faults": {"late": 0.1}}, "late is no fault of the business helpdesk"),
         ({"leaving": {"may_return": 0.2}}, "a company that has cancelled does not return"),
         ({"outreach": [{"action": "call", "first": "2024-02-01", "last": "2024-02-02", "per_day": 0.1,
-                        "effect": {}}]}, "it is written of a shop only"),
+                        "effect": {}}]}, "a help desk has none of them"),
+        ({"new_channel_from": "2024-06-01"}, "a help desk has none of them"),
         ({"business": "retail", "faults": {"leaky_tag": True}}, "leaky_tag is no fault of the business"),
     ],
 )  # fmt: skip
@@ -123,7 +128,9 @@ def test_what_a_help_desk_cannot_be_is_refused(said: dict, told: str) -> None:
         World.read("helpdesk", **said)
 
 
-@pytest.mark.parametrize(("scenario", "noun"), [("outreach", "Orders"), ("helpdesk", "Tickets")])
+@pytest.mark.parametrize(
+    ("scenario", "noun"), [("outreach", "Orders"), ("messy_landing", "Orders"), ("helpdesk", "Tickets")]
+)
 def test_the_page_shows_what_happened_and_rows_of_all_tables(
     tmp_path: Path, scenario: str, noun: str
 ) -> None:
