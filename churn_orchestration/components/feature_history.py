@@ -2,6 +2,7 @@
 
 import datetime as dt
 import shutil
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 WORTH_A_PASS = 3
 """As_ofs from which on one pass is quicker than one statement each."""
-MOST_ROWS, MOST_CELLS = 1_000_000, 10_000_000
+MOST_ROWS, MOST_CELLS = 1_000_000, 5_000_000
 """Daily parts, and merged numbers, of a range of entities: small ones suit the caches of a processor."""
 AT_ONCE = 2
 """Ranges at work at a time, each in a thread: one alone leaves processors idle, in NumPy and in DuckDB."""
@@ -113,24 +114,12 @@ class _Span:
         return f"_group between {self.first} and {self.last}"
 
 
-@dataclass(frozen=True)
-class _Visible:
-    """Of a source and a range of entities: their daily parts ``now``, as they stand at the last as_of; and
-    ``then``, case by case, those that the entity ``group`` had on ``as_of`` where it looked other than that.
-    """
-
-    now: "Days"
-    group: "np.ndarray"
-    as_of: "np.ndarray"
-    then: "Days"
-    entities: list[Any]
-
-
 class _Pass:
     """One pass over the daily parts: numbered entities, and those that looked other on an earlier as_of.
 
     Of source n: ``_other<n>`` has the (entity, as_of) of which the parts that stand at the last as_of are not
-    those that were visible; ``_v<n>_<i>`` the counts of distinct values, ``_attributes<n>`` the attributes.
+    those that were visible, and since when it looked so, for one view of an entity serves all as_ofs until
+    its next late row; ``_v<n>_<i>`` the counts of distinct values, ``_attributes<n>`` the attributes.
     """
 
     def __init__(self, tables: Tables, declared: FeatureSet, as_ofs: list[dt.date]) -> None:
@@ -162,7 +151,7 @@ class _Pass:
                     f"_v{number}_{place}",
                     self._of_each(partial(distinct_at, self.declared, source, part, windows)),
                 )
-        self.columns = [self._columns(source) for source in self.declared.sources]
+        self.wide = [self._beyond_64_bits(source) for source in self.declared.sources]
 
     def _make(self, name: str, select: str) -> None:
         self.tables.db.execute(f"create table {_SCRATCH}.{name} as {select}")
@@ -175,11 +164,6 @@ class _Pass:
     def _known(self) -> str:
         """SQL condition: the daily parts known at the last as_of."""
         return f"day <= {date(self.as_ofs[-1])} and known_on <= {date(self.as_ofs[-1])}"
-
-    @property
-    def _standing(self) -> str:
-        """SQL condition: those of them that stand."""
-        return f"{self._known} and superseded_on > {date(self.as_ofs[-1])}"
 
     def _entities(self) -> str:
         found = [
@@ -199,21 +183,19 @@ class _Pass:
     def _other(self, source: EventSource) -> str:
         """A row that stands and became known after an as_of, and after its day, was not visible then."""
         return f"""
-select distinct _group, as_of from {source.days_table} as d
-join {_SCRATCH}._entities as e on e._entity = d.{self.declared.entity}
-join {_SCRATCH}._as_ofs as a on d.day <= a.as_of and a.as_of < d.known_on
-where {self._standing} and known_on > day order by 1, 2"""
+with late as (
+  select _group, day, known_on, superseded_on from {source.days_table} as d
+  join {_SCRATCH}._entities as e on e._entity = d.{self.declared.entity}
+  where {self._known} and known_on > day),
+other as (
+  select distinct _group, as_of from late join {_SCRATCH}._as_ofs on day <= as_of and as_of < known_on
+  where superseded_on > {date(self.as_ofs[-1])})
+select o._group, as_of, known_on as _since from other as o
+asof left join (select distinct _group, known_on from late) as l
+  on o._group = l._group and o.as_of >= l.known_on order by 1, 2"""
 
-    def _columns(self, source: EventSource) -> list["_Column"]:
-        wide, spans = self._beyond_64_bits(source), spans_of(self.declared, source)
-        return [
-            _Column(part, spans[part.name], _LIMBS if part.name in wide else 1)
-            for part in parts(source)
-            if part.merge != VALUES
-        ]
-
-    def _beyond_64_bits(self, source: EventSource) -> set[str]:
-        """The parts of 128 bits of which the sum over all days of an entity does not fit 64 bits.
+    def _beyond_64_bits(self, source: EventSource) -> dict[str, list[int]]:
+        """By part of 128 bits: the entities, ascending, of which its sum over all days does not fit 64 bits.
 
         A part of 64 bits is refused then: the kernel would wrap around where the SQL of one as_of fails.
         """
@@ -221,24 +203,39 @@ where {self._standing} and known_on > day order by 1, 2"""
         most = ", ".join(f"coalesce(max(abs(cast({part.name} as double))), 0)" for part in summed)
         rows = f"(select coalesce(max(_rows), 0) from {_SCRATCH}._entities)"
         [(rows, *largest)] = self.tables.rows(f"select {rows}, {most} from {source.days_table}")
-        wide = set()
+        wide = {}
         for part, value in zip(summed, largest, strict=True):
             if float(value) * float(rows) < 2**62:
                 continue  # a bound, with room for its rounding
-            totals = f"sum(abs(cast({part.name} as hugeint))) as total from {source.days_table}"
-            totals = f"select {self.declared.entity} as entity, {totals} group by 1"
-            for entity, total in self.tables.rows(f"from ({totals}) where total >= {2**63} limit 1"):
-                if part.type != "HUGEINT":
-                    raise BusinessError(
-                        f"{source.days_table}.{part.name}: {entity} comes to {total} in all, beyond 64 bits: "
-                        "keep fewer `decimals`, or leave such rows out by a rule"
-                    )
-                wide.add(part.name)
+            found = self.tables.rows(f"""
+select _group, _entity, total from {_SCRATCH}._entities join (
+  select {self.declared.entity} as _entity, sum(abs(cast({part.name} as hugeint))) as total
+  from {source.days_table} group by 1 having total >= {2**63}) using (_entity) order by 1""")
+            if found and part.type != "HUGEINT":
+                [_, entity, total] = found[0]
+                raise BusinessError(
+                    f"{source.days_table}.{part.name}: {entity} comes to {total} in all, beyond 64 bits: "
+                    "keep fewer `decimals`, or leave such rows out by a rule"
+                )
+            wide[part.name] = [group for group, *_ in found]
         return wide
+
+    def _columns(self, number: int, span: "_Span") -> list["_Column"]:
+        """What the kernel merges of a source: in limbs where an entity of the range needs them."""
+        source = self.declared.sources[number]
+        spans = spans_of(self.declared, source)
+
+        def limbs(part: Part) -> int:
+            wide = self.wide[number].get(part.name, [])
+            return _LIMBS if bisect_left(wide, span.first) < bisect_right(wide, span.last) else 1
+
+        return [
+            _Column(part, spans[part.name], limbs(part)) for part in parts(source) if part.merge != VALUES
+        ]
 
     def ranges(self) -> Iterator[_Span]:
         """The entities cut into ranges of bounded size."""
-        widths = [sum(len(column.windows) for column in columns) for columns in self.columns]
+        widths = [sum(map(len, spans_of(self.declared, source).values())) for source in self.declared.sources]
         cells = len(self.as_ofs) * max(widths, default=1)
         share = f"sum(_rows / {MOST_ROWS}.0 + {cells} / {MOST_CELLS}.0) over (order by _group)"
         ends = "min(_group), max(_group), min(_entity), max(_entity)"
@@ -250,10 +247,10 @@ where {self._standing} and known_on > day order by 1, 2"""
         """Write the feature rows of a range of entities; on a connection of its own, as a thread needs."""
         with self.tables.beside() as tables:
             made = []
-            for number, source in enumerate(self.declared.sources):
-                seen = self._visible(tables, number, source, span)
-                tables.db.register(f"_merged{number}", self._merged(source, self.columns[number], seen))
-                made.append(f"_s{number} as ({self._finished(number, source)})")
+            for number in range(len(self.declared.sources)):
+                columns = self._columns(number, span)
+                tables.db.register(f"_merged{number}", self._merged(tables, number, columns, span))
+                made.append(f"_s{number} as ({self._finished(number, columns)})")
             near = f"_entity between {literal(span.least)} and {literal(span.most)}"
             made += [
                 f"_a{number} as (from {_SCRATCH}._attributes{number} where {near})"
@@ -266,78 +263,94 @@ where {self._standing} and known_on > day order by 1, 2"""
             select = f"with {', '.join(made)} {final(self.declared, 'as_of', '_entity, as_of')}"
             tables.db.execute(f"copy ({select}) to {literal(path)} ({_QUICK})")
 
-    def _finished(self, number: int, source: EventSource) -> str:
+    def _finished(self, number: int, columns: "list[_Column]") -> str:
+        source = self.declared.sources[number]
         spans = spans_of(self.declared, source)
         outputs = ["_entity", "as_of", *RHYTHM, *ends(source), *(THIRDS if source.thirds else ())]
         outputs += [f"_active_{window}" for window in spans["_active"]]
-        outputs += [output for column in self.columns[number] for output in column.outputs]
+        outputs += [output for column in columns for output in column.outputs]
         joined = ""
         for place, part in enumerate(_listed(source)):
             outputs += [f"{part.name}_{window}" for window in spans[part.name]]
             joined += f" left join {_SCRATCH}._v{number}_{place} using (_entity, as_of)"
         return f"select {', '.join(outputs)} from _merged{number}{joined} where events_all > 0"
 
-    def _merged(self, source: EventSource, columns: "list[_Column]", seen: "_Visible") -> "pa.Table":
+    def _merged(self, tables: Tables, number: int, columns: "list[_Column]", span: _Span) -> "pa.Table":
         import numpy as np
         import pyarrow as pa
 
         from churn_orchestration.churn.features.history import merged
 
+        source = self.declared.sources[number]
         wanted = {name: (_MERGES[c.part.merge], c.windows) for c in columns for name in c.names}
         wanted["_active"] = ("sum", spans_of(self.declared, source)["_active"])
-        split = "events" if source.thirds else None
-        as_ofs = np.array([as_of.toordinal() - _EPOCH.toordinal() for as_of in self.as_ofs])
-        group, as_of = np.tile(np.arange(seen.now.groups), len(as_ofs)), np.repeat(as_ofs, seen.now.groups)
-        places = np.searchsorted(as_ofs, seen.as_of) * seen.now.groups + seen.group
-        begun = np.full(seen.now.groups, np.iinfo(np.int64).max)
-        begun[seen.now.group[::-1]] = seen.now.day[::-1]  # of several the last that is set counts: the first
-        asked = as_of >= begun[group]
-        asked[places] = True
-        group, as_of, places = group[asked], as_of[asked], (np.cumsum(asked) - 1)[places]
-        found = merged(seen.now, group, as_of, wanted, ends(source), split)
-        then = merged(seen.then, np.arange(seen.then.groups), seen.as_of, wanted, ends(source), split)
-        for name, values in then.items():
-            found[name][places] = values
-        names = pa.DictionaryArray.from_arrays(pa.array(group.astype("int32")), pa.array(seen.entities))
+        days, other = self._views(tables, number, columns, span)
+        entities = span.last - span.first + 1
+        begun = np.full(days.groups, np.iinfo(np.int64).max)
+        begun[days.group[::-1]] = days.day[::-1]  # of several the last that is set counts: the first
+        as_ofs = np.array([_number(as_of) for as_of in self.as_ofs])
+        group, as_of = np.tile(np.arange(entities), len(as_ofs)), np.repeat(as_ofs, entities)
+        view = group.copy()
+        view[np.searchsorted(as_ofs, other["as_of"]) * entities + other["_group"]] = entities + other["_view"]
+        asked = as_of >= begun[view]
+        group, as_of, view = group[asked], as_of[asked], view[asked]
+        named = tables.rows(f"select _entity from {_SCRATCH}._entities where {span.chosen} order by _group")
         frame = {
-            "_entity": names,
+            "_entity": pa.DictionaryArray.from_arrays(group.astype("int32"), [entity for (entity,) in named]),
             "as_of": pa.array(as_of.astype("int32"), pa.date32()),
         }
-        return pa.table(frame | found)
+        split = "events" if source.thirds else None
+        return pa.table(frame | merged(days, view, as_of, wanted, ends(source), split))
 
-    def _visible(self, tables: Tables, number: int, source: EventSource, span: _Span) -> "_Visible":
+    def _views(
+        self, tables: Tables, number: int, columns: "list[_Column]", span: _Span
+    ) -> "tuple[Days, dict[str, np.ndarray]]":
+        """The daily parts of a range of entities as they were to be seen, and by whom other than at the end.
+
+        Returns
+        -------
+        groups of daily parts: of n entities the first n as they stand at the last as_of, then each other
+        view of one of them; and ``_group``, ``as_of`` and ``_view``, a value a request that saw such a one
+        """
+        import numpy as np
+
         from churn_orchestration.churn.features.history import Days
 
-        inputs = ", ".join(column for c in self.columns[number] for column in c.inputs)
-        read = f"cast(day - {date(_EPOCH)} as bigint) as _day, {inputs}"
-        name = f"d.{self.declared.entity}"
-        near = f"{name} between {literal(span.least)} and {literal(span.most)}"
-        same = f"join {source.days_table} as d on {name} = e._entity and {near} and events > 0"
-        now = _numbers(
-            tables,
-            f"select _group - {span.first} as _group, {read} from {_SCRATCH}._entities as e {same} "
-            f"where {self._standing} order by _group, _day",
-        )
-        case = "row_number() over (order by _group, as_of) - 1 as _case"
-        cases = f"select *, {case} from {_SCRATCH}._other{number} where {span.chosen}"
+        source, entities = self.declared.sources[number], span.last - span.first + 1
+        since = "dense_rank() over (order by _group, _since) - 1 as _view"
         other = _numbers(
             tables,
-            f"select _group - {span.first} as _group, as_of - {date(_EPOCH)} as as_of from ({cases}) "
-            "order by _case",
+            f"select _group - {span.first} as _group, as_of - {date(_EPOCH)} as as_of, {since} "
+            f"from {_SCRATCH}._other{number} where {span.chosen} order by _view, as_of",
         )
-        then = _numbers(
+        read = [f"{name} - {date(_EPOCH)} as {name}" for name in ("day", "known_on", "superseded_on")]
+        read += [column for c in columns for column in c.inputs]
+        name = f"d.{self.declared.entity}"
+        rows = _numbers(
             tables,
-            f"select _case, {read} from ({cases}) as o join {_SCRATCH}._entities as e using (_group) {same} "
-            "and day <= as_of and known_on <= as_of and superseded_on > as_of order by _case, _day",
+            f"select _group - {span.first} as _group, {', '.join(read)} from {_SCRATCH}._entities as e "
+            f"join {source.days_table} as d on {name} = e._entity "
+            f"and {name} between {literal(span.least)} and {literal(span.most)} "
+            f"where events > 0 and {self._known} order by _group, d.day, d.known_on",
         )
-        named = tables.rows(f"select _entity from {_SCRATCH}._entities where {span.chosen} order by _group")
-        return _Visible(
-            Days(now.pop("_group"), now.pop("_day"), now, span.last - span.first + 1),
-            other["_group"],
-            other["as_of"],
-            Days(then.pop("_case"), then.pop("_day"), then, len(other["_group"])),
-            [entity for (entity,) in named],
-        )
+        group, day, known, superseded = map(rows.pop, ("_group", "day", "known_on", "superseded_on"))
+        stands = np.flatnonzero(superseded > _number(self.as_ofs[-1]))
+
+        last = np.flatnonzero(np.diff(other["_view"], append=-1))  # of each view, of which rows come and go
+        owner, by = other["_group"][last], other["as_of"][last]  # on no day in between that it is asked for
+        first = np.searchsorted(group, owner)
+        length = np.searchsorted(group, owner, "right") - first
+        view = np.repeat(np.arange(len(owner)), length)
+        row = np.arange(len(view)) + (first - np.cumsum(length) + length)[view]
+        seen = (day[row] <= by[view]) & (known[row] <= by[view]) & (superseded[row] > by[view])
+        row = np.concatenate([stands, row[seen]])
+        groups = np.concatenate([group[stands], entities + view[seen]])
+        parts_seen = {name: values[row] for name, values in rows.items()}
+        return Days(groups, day[row], parts_seen, entities + len(owner)), other
+
+
+def _number(day: dt.date) -> int:
+    return day.toordinal() - _EPOCH.toordinal()
 
 
 def _numbers(tables: Tables, query: str) -> "dict[str, np.ndarray]":

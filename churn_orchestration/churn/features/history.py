@@ -3,9 +3,9 @@
 What it merges is divided by the SQL of one as_of (``rings.final``), so that both give the same bits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -66,13 +66,19 @@ def merged(
     """
     spans = sorted({int(window) for _, windows in wanted.values() for window in windows if window != ALL})
     place = _Places(days, group, as_of, spans)
-    found = _rhythm(days, place, as_of)
+    names = [f"{name}_{window}" for name, (_, windows) in wanted.items() for window in windows]
+    block = np.empty((len(names), len(as_of)), "int64")  # at once: memory for each by itself costs more
+    found = dict(zip(names, block, strict=True))
     for name, (how, windows) in wanted.items():
+        into = {window: found[f"{name}_{window}"] for window in windows}
         if name == "_active":
-            found |= {f"{name}_{window}": place.last - place.first[window] for window in windows}
-            continue
-        over = _sums if how == "sum" else partial(_extremes, how)
-        found |= {f"{name}_{window}": values for window, values in over(days.parts[name], place, windows)}
+            for window, out in into.items():
+                np.subtract(place.last, place.first[window], out=out)
+        elif how == "sum":
+            _sums(days.parts[name], place, into)
+        else:
+            _extremes(how, days.parts[name], place, into)
+    found |= _rhythm(days, place, as_of)
     for name, (part, end) in ends.items():
         row = place.first[ALL] if end == "first" else place.last - 1
         found[name] = np.where(place.last > place.first[ALL], np.append(days.parts[part], 0)[row], 0)
@@ -151,17 +157,16 @@ def _thirds(
     return {f"_third{k}": total[cuts[k]] - total[cuts[k - 1]] for k in (1, 2, 3)}
 
 
-def _sums(values: np.ndarray, place: _Places, windows: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+def _sums(values: np.ndarray, place: _Places, into: Mapping[str, np.ndarray]) -> None:
     total = np.zeros(len(values) + 1, "int64")
     np.cumsum(values, out=total[1:])
     upto = total[place.last]
-    for window in windows:
-        yield window, upto - total[place.first[window]]
+    for window, out in into.items():
+        np.take(total, place.first[window], out=out, mode="clip")  # any mode but "raise" fills out directly
+        np.subtract(upto, out, out=out)
 
 
-def _extremes(
-    how: str, values: np.ndarray, place: _Places, windows: Sequence[str]
-) -> Iterator[tuple[str, np.ndarray]]:
+def _extremes(how: str, values: np.ndarray, place: _Places, into: Mapping[str, np.ndarray]) -> None:
     """By a sparse table: row i of level k holds what rows i to i + 2^k - 1 reduce to."""
     reduce, rows = _REDUCE[how], len(values)
     longest = int((place.last - place.first[ALL]).max(initial=1))
@@ -170,7 +175,9 @@ def _extremes(
     for level in range(1, len(table)):
         half = 1 << (level - 1)
         reduce(table[level - 1, : rows - half], table[level - 1, half:rows], out=table[level, : rows - half])
-    flat = table.ravel()
-    for window in windows:
+    flat, other = table.ravel(), np.empty(len(place.last), "int64")
+    for window, out in into.items():
         left, right = place.halves[window]
-        yield window, reduce(flat[left], flat[right])
+        np.take(flat, left, out=out, mode="clip")
+        np.take(flat, right, out=other, mode="clip")
+        reduce(out, other, out=out)
