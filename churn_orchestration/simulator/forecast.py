@@ -2,10 +2,10 @@
 
 A customer is a hidden Markov chain. Hidden: which rate, which frailty, and whether they are with the
 business, away, or gone. Seen: the sign-up, the segment, the events of each day and which of them went badly,
-from which satisfaction follows. The forward algorithm gives P(hidden | history). A horizon without an event
-is one more history, along which satisfaction only fades, so P(no event in it) is a sum of such chains: exact,
-because rates and frailties are few atoms. Where leaving is seen, futures
-are drawn instead. Source: Rabiner 1989, "A tutorial on hidden Markov models", III A.
+from which satisfaction follows, and which mails were opened. The forward algorithm gives P(hidden | history).
+A horizon without an event is one more history, along which satisfaction only fades, so P(no event in it) is a
+sum of such chains: exact, because rates and frailties are few atoms. Where leaving is seen, futures are drawn
+instead. Source: Rabiner 1989, "A tutorial on hidden Markov models", III A.
 """
 
 import copy
@@ -33,6 +33,14 @@ class _Chain:
         prior = np.outer(world.rates[1], world.frailties[1])
         self.with_us = np.tile(prior, (len(signed_up), 1, 1))
         self.away, self.gone = np.zeros_like(self.with_us), np.zeros_like(self.with_us)
+
+    def mail(self, who: np.ndarray, opened: np.ndarray) -> None:
+        """Of mails of the day that comes next: whether those customers opened them."""
+        mail = self.world.mail
+        self.with_us[who] *= np.where(opened, mail.opened, 1 - mail.opened)[:, None, None]
+        after = np.where(opened, mail.opened_after, 1 - mail.opened_after)[:, None, None]
+        self.away[who] *= after
+        self.gone[who] *= after
 
     def step(self, day: int, events: np.ndarray, ill: np.ndarray) -> None:
         """A day on which so many events of each customer are seen, ``ill`` of them bad."""
@@ -115,10 +123,16 @@ def _look(chain: _Chain, lives: Lives, known: np.ndarray, last: int) -> None:
     day, who, ill = lives.day[seen][order], lives.customer[seen][order], lives.bad[seen][order]
     place = np.cumsum(known) - 1
     edges = np.searchsorted(day, np.arange(last + 2))
+    told = chain.world.mail.tells & (lives.mails[:, 1] <= last - chain.world.mail.REPORTED_AFTER_DAYS)
+    mails = lives.mails[told]
+    mails = mails[np.argsort(mails[:, 1], kind="stable")]
+    mailed = np.searchsorted(mails[:, 1], np.arange(last + 2))
     for today in range(int(lives.signed_up[known].min(initial=last)), last + 1):
         those = slice(edges[today], edges[today + 1])
         events = np.bincount(place[who[those]], minlength=int(known.sum()))
         bad = np.bincount(place[who[those]], weights=ill[those], minlength=int(known.sum()))
+        sent = mails[mailed[today] : mailed[today + 1]]
+        chain.mail(place[sent[:, 0]], sent[:, 2] == 1)
         chain.step(today, events, bad.astype(np.int64))
         touched = lives.contacts[(lives.contacts[:, 1] == today) & (lives.contacts[:, 3] == 1)]
         chain.contacted.contact(today, place[touched[:, 0]], touched[:, 2])

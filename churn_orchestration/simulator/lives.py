@@ -24,6 +24,7 @@ class Lives:
     customer : of an event: who, from 0 in the block
     day, second, bad : of an event: when, days and seconds of the day; whether it went badly
     contacts : (customer, day, campaign, 1 if contacted and 0 if control), by the day
+    mails : (customer, day, 1 if opened, 1 if clicked)
     absences : (customer, day of leaving, first day back or -1, place in CAUSES of what weighed most), by the
         day of leaving
     """
@@ -38,6 +39,7 @@ class Lives:
     second: np.ndarray
     bad: np.ndarray
     contacts: np.ndarray
+    mails: np.ndarray
     absences: np.ndarray
 
     @property
@@ -61,8 +63,8 @@ def blocks(world: World) -> int:
 def draw(world: World, block: int) -> Lives:
     """One block of customers, day by day."""
     count = min(BLOCK, world.customers - block * BLOCK)
-    who, course, clock, touch = (
-        np.random.default_rng(stream) for stream in np.random.SeedSequence([world.seed, block]).spawn(4)
+    who, course, clock, touch, post = (
+        np.random.default_rng(stream) for stream in np.random.SeedSequence([world.seed, block]).spawn(5)
     )
     signed_up = np.sort(who.choice(world.days, count, p=world.sign_up_weights()))
     shares = world.shares_of_segments().cumsum(axis=1)
@@ -76,7 +78,8 @@ def draw(world: World, block: int) -> Lives:
     order = np.lexsort((customer, second, day))
     return Lives(
         block * BLOCK, signed_up, segment, rate, frailty,
-        customer[order], day[order], second[order], bad[order], contacts, absences,
+        customer[order], day[order], second[order], bad[order], contacts,
+        _mails(world, signed_up, absences, post), absences,
     )  # fmt: skip
 
 
@@ -94,6 +97,28 @@ def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> 
             )
     every = np.concatenate(found).astype(np.int64)
     return every[np.argsort(every[:, 1], kind="stable")]
+
+
+def _mails(world: World, signed_up: np.ndarray, absences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The newsletters, by customer and day, and what became of each; nobody's life bears on them."""
+    if world.cancels:
+        return np.empty((0, 4), dtype=np.int32)
+    every = world.mail.every_days
+    first = signed_up + every // 2
+    count = np.maximum(0, (world.days - 1 - first) // every + 1)
+    begin, customer = np.cumsum(count) - count, np.repeat(np.arange(len(first)), count)
+    day = first[customer] + every * (np.arange(len(customer)) - begin[customer])
+    # The mails of an absence, from the first one after the day of leaving to that before the first day back.
+    who, left, back, _ = absences.T
+    low = np.clip((left - first[who]) // every + 1, 0, count[who])
+    high = np.where(back < 0, count[who], np.clip(-((first[who] - back) // every), 0, count[who]))
+    edges = np.zeros(len(customer) + 1, dtype=np.int64)
+    np.add.at(edges, begin[who] + low, 1)
+    np.add.at(edges, begin[who] + high, -1)
+    away = edges.cumsum()[:-1] > 0
+    opened = rng.random(len(customer)) < np.where(away, world.mail.opened_after, world.mail.opened)
+    clicked = opened & (rng.random(len(customer)) < world.mail.clicked)
+    return np.column_stack([customer, day, opened, clicked]).astype(np.int32)
 
 
 class Contacted:

@@ -69,11 +69,9 @@ def simulate(
         raise ScenarioError(f"{out / 'landing'} holds files of another simulation: remove it first")
     truth.mkdir(parents=True, exist_ok=True)
     begun.write_text(wanted, encoding="utf-8")
-    written = "days" if world.business == "retail" else "tables"
 
     def progress(done: int, of: int) -> None:
-        if done % max(1, of // 5) == 0 or done == of:
-            tell(f"wrote the files of {done} of {of} {written}")
+        tell(f"wrote the files of {done} of {of} tables")
 
     with furnished(world, processes, tell, out) as db:
         counts = dict(BUSINESSES[world.business].land(db, world, out / "landing", progress))
@@ -92,7 +90,8 @@ def furnished(
     """While the block lasts: a database with the tables of the business, see ``retail`` and ``helpdesk``.
 
     They are made of ``people`` (number, signed_up, segment, and the truth about them), ``happened`` (number,
-    day, second, bad) and ``touched`` (number, day, campaign, treated, true_effect).
+    day, second, bad), ``mailed`` (number, day, opened, clicked) and ``touched`` (number, day, campaign,
+    treated, true_effect).
     """
     with (
         tempfile.TemporaryDirectory(prefix=".simulating-", dir=scratch_in) as scratch,
@@ -105,7 +104,7 @@ def furnished(
             tell(
                 f"lived the lives of {min(done * BLOCK, world.customers):,} of {world.customers:,} customers"
             )
-        for name in ("people", "happened", "touched"):
+        for name in ("people", "happened", "mailed", "touched"):
             db.execute(f"create view {name} as from read_parquet('{scratch}/{name}-*.parquet')")
         db.execute(_MACROS)
         BUSINESSES[world.business].furnish(db, world)
@@ -171,6 +170,9 @@ def _write_block(world: World, scratch: Path, block: int) -> None:
         }
     )
     happened.to_parquet(scratch / f"happened-{block:05}.parquet", index=False)
+    mailed = pd.DataFrame(lives.mails, columns=["number", "day", "opened", "clicked"])
+    mailed = mailed.assign(number=mailed["number"] + lives.first)
+    mailed.to_parquet(scratch / f"mailed-{block:05}.parquet", index=False)
     touched = outreach_effects(world, lives, EFFECT_DAYS).rename(columns={"customer": "number"})
     touched.to_parquet(scratch / f"touched-{block:05}.parquet", index=False)
 

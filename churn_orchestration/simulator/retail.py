@@ -1,18 +1,18 @@
 """A shop made of the lives of its customers: its tables as SQL, and the files in which they land.
 
 Whatever is drawn here is drawn from a hash of what it belongs to, so it is the same in any order and by any
-number of threads. None of it moves a customer: amounts, cities, stars and words follow from the customer, the
-order and whether it went badly, and tell a forecast no more than those do.
+number of threads. None of it moves a customer: what is bought, cities, stars and words follow from the
+customer, the order and whether it went badly, and tell a forecast no more than those do.
 """
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 
-from churn_orchestration.simulator.world import ScenarioError, World
+from churn_orchestration.simulator.world import Mail, ScenarioError, World
 
 MALFORMED = {
     "unparsable_date": ("ordered_at", "2024-13-45 00:00:00"),
@@ -23,7 +23,9 @@ MALFORMED = {
 }
 """Kind of malformed row: the column that is spoilt, and the text put there."""
 ENTITY, ID, WHEN = "customer_id", "C%06d", "ordered_at"
-TABLES = ("customers", "orders", "deliveries", "reviews", "returns")
+TABLES = (
+    "customers", "products", "orders", "order_items", "deliveries", "reviews", "returns", "emails",
+)  # fmt: skip
 """Of every shop; of one with campaigns, ``outreach`` too."""
 
 _OUTREACH = """
@@ -43,24 +45,74 @@ select printf('{id}', number + 1) as customer_id, number, date '{first}' + signe
 from people
 """
 
+_CATALOGUE = """
+select printf('P%03d', row_number() over (order by place, nth)) as product_id, place, nth, category,
+  greatest(1, round(usual * exp(1.6 * (nth / ({of_a_category} - 1) - 0.5))) - 0.1) as price_usd,
+  printf('P%03d', place * {of_a_category} + nth + case when nth = {of_a_category} - 1 then 0 else 2 end)
+    as substitute_id
+from (select unnest(range({categories})) as place, unnest({names}) as category, unnest({usual}) as usual),
+  (select unnest(range({of_a_category})) as nth)
+"""
+"""Each product's substitute is the next dearer one of its category, of the dearest the one before."""
+
+_PRODUCTS = """
+select product_id, date '{first}' + w.day as valid_from, valid_from as day, category,
+  round(price_usd * w.price, 2)::decimal(12, 2) as list_price_usd, substitute_id
+from catalogue, (select *, lag(price) over (order by day) as before from course) as w
+where before is distinct from w.price
+"""
+
+_PLACED = """
+select row_number() over (order by day, second, number) as nth_order, number, day, second, bad,
+  hash(number, day, second) as key
+from happened
+"""
+
+_ORDER_ITEMS = """
+with items as (
+  select o.nth_order, o.number, o.day, unnest(range(lines)) + 1 as line, hash(o.key, line) as item
+  from (select *, one_of({lines}, uniform({seed}, key, 'lines')) as lines from placed) as o),
+wanted as (
+  select nth_order, line, day, 1 + (hash({seed}, item, 'more') % 10 = 0)::int as quantity,
+    case when uniform({seed}, item, 'favourite') < {loyal} then hash({seed}, number, 'taste')
+      else hash({seed}, item, 'other') end % {categories} as place,
+    floor({of_a_category} * pow(uniform({seed}, item, 'which'),
+      exp(-{spread} * normal({seed}, number, 'spend')))) as nth
+  from items)
+select nth_order, printf('O%08d', nth_order) as order_id, line, product_id, quantity,
+  round(price_usd * w.price, 2)::decimal(12, 2) as unit_price_usd, date '{first}' + i.day as day
+from wanted as i join catalogue as c on c.place = i.place and c.nth = i.nth join course as w on w.day = i.day
+"""
+
 _ORDERS = """
-select printf('O%08d', row_number() over (order by e.day, e.second, e.number)) as order_id,
-  c.customer_id, date '{first}' + e.day as day, e.bad,
+select printf('O%08d', e.nth_order) as order_id, c.customer_id, date '{first}' + e.day as day, e.bad,
   date '{first}' + e.day + to_seconds(e.second) as ordered_at,
-  case when {new_channel} and uniform({seed}, hash(e.number, e.day, e.second), 'new way') < 0.3
-    then 'marketplace'
-    else one_of(['web', 'web', 'web', 'app', 'app', 'store'],
-      uniform({seed}, hash(e.number, e.day, e.second), 'way')) end as channel,
-  greatest(0.01, round(35 * w.amount * exp(0.6 * normal({seed}, e.number, 'spend')
-    + 0.4 * normal({seed}, hash(e.number, e.day, e.second), 'amount')), 2))::decimal(12, 2) as amount_usd
-from happened as e join customers as c using (number) join course as w on w.day = e.day
+  case when {new_channel} and uniform({seed}, e.key, 'new way') < 0.3 then 'marketplace'
+    else one_of(['web', 'web', 'web', 'app', 'app', 'store'], uniform({seed}, e.key, 'way')) end as channel,
+  case when not e.bad and uniform({seed}, e.key, 'cancels') < 0.03 then 'cancelled' else 'placed' end
+    as status,
+  case when uniform({seed}, e.key, 'discount') < {discounted} then round({discount} * goods, 2) else 0 end
+    ::decimal(12, 2) as discount_usd,
+  round(w.amount * case when uniform({seed}, e.key, 'express') < {express} then {express_usd}
+    else {shipping_usd} end, 2)::decimal(12, 2) as shipping_usd,
+  goods - discount_usd + shipping_usd as amount_usd
+from placed as e join customers as c using (number) join course as w on w.day = e.day
+join (select nth_order, sum(quantity * unit_price_usd)::decimal(12, 2) as goods from order_items group by 1)
+  using (nth_order)
+"""
+
+_EMAILS = """
+select printf('E%09d', row_number() over (order by m.day, number)) as email_id, customer_id,
+  date '{first}' + m.day as sent_on, sent_on + {reported_after} as day, opened = 1 as opened,
+  clicked = 1 as clicked
+from mailed as m join (select number, customer_id from customers) using (number)
 """
 
 _DELIVERIES = """
 select order_id, customer_id, day + 3 as promised_on,
   case when bad then promised_on + 2 + (hash({seed}, order_id, 'late') % 7)::int
     else promised_on - (hash({seed}, order_id, 'early') % 3)::int end as delivered_on, delivered_on as day
-from orders
+from orders where status <> 'cancelled'
 """
 
 _REVIEWS = """
@@ -71,7 +123,9 @@ select 'R' || substr(order_id, 2) as review_id, order_id, customer_id,
   case when o.bad then one_of(['Came days after the promised date.', 'Late again, and nobody answered.',
       'The parcel was late, I had to buy elsewhere.'], uniform({seed}, hash(order_id), 'words'))
     else one_of(['All as promised.', 'Quick and well packed.', 'Happy with it, would order again.'],
-      uniform({seed}, hash(order_id), 'words')) end as text
+      uniform({seed}, hash(order_id), 'words')) end
+    || case when uniform({seed}, hash(order_id), 'address') < {personal}
+      then ' Write to ' || lower(customer_id) || '@example.com.' else '' end as text
 from orders as o join deliveries as d using (order_id, customer_id)
 where uniform({seed}, hash(order_id), 'writes') < (case when o.bad then 0.35 else 0.12 end)
 """
@@ -85,21 +139,50 @@ where uniform({seed}, hash(order_id), 'returns') < (case when o.bad then 0.15 el
 
 _SELECTS = {
     "customers": _CUSTOMERS,
+    "catalogue": _CATALOGUE,
+    "products": _PRODUCTS,
+    "placed": _PLACED,
+    "order_items": _ORDER_ITEMS,
     "orders": _ORDERS,
     "deliveries": _DELIVERIES,
     "reviews": _REVIEWS,
     "returns": _RETURNS,
+    "emails": _EMAILS,
     "outreach": _OUTREACH,
 }
+"""What is made in turn; ``catalogue`` and ``placed`` are on the way to others."""
 COLUMNS = {
     "customers": ["customer_id", "signed_up_on", "email", "segment", "city", "channel"],
-    "orders": ["order_id", "customer_id", "ordered_at", "amount_usd", "channel"],
+    "products": ["product_id", "valid_from", "category", "list_price_usd", "substitute_id"],
+    "orders": [
+        "order_id", "customer_id", "ordered_at", "amount_usd", "channel", "status", "discount_usd",
+        "shipping_usd",
+    ],
+    "order_items": ["order_id", "line", "product_id", "quantity", "unit_price_usd"],
     "deliveries": ["order_id", "customer_id", "promised_on", "delivered_on"],
     "reviews": ["review_id", "order_id", "customer_id", "reviewed_on", "score", "text"],
     "returns": ["order_id", "customer_id", "returned_on", "refund_usd"],
+    "emails": ["email_id", "customer_id", "sent_on", "opened", "clicked"],
     "outreach": ["outreach_id", "customer_id", "contacted_on", "action", "arm"],
-}
+}  # fmt: skip
 """The columns of the files, table by table."""
+
+_GOODS = {
+    "names": ["coffee", "tea", "kitchen", "garden", "books", "toys", "care", "stationery"],
+    "usual": [14, 11, 34, 29, 16, 21, 12, 8],
+    "categories": 8,
+    "of_a_category": 15,
+    "lines": [1] * 11 + [2] * 6 + [3] * 2 + [4],
+    "loyal": 0.6,
+    "spread": 0.8,
+    "discounted": 0.2,
+    "discount": 0.1,
+    "express": 0.15,
+    "express_usd": 9.9,
+    "shipping_usd": 4.9,
+}
+"""What there is to buy, and how it is bought: usual prices in US dollars; lines of an order, by chance; the
+share of them of the customer's own category; how unevenly dear the customers buy."""
 
 TRUE_ENTITIES = "select customer_id, number from customers"
 TRUE_EVENTS = "select order_id, customer_id, ordered_at, amount_usd, bad from orders order by 1"
@@ -118,22 +201,26 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     for change in world.faults.renamed:
         if change.column not in COLUMNS.get(change.table, []):
             raise ScenarioError(f"faults: renamed: the shop has no column {change.column} in {change.table}")
-    db.execute("create table course (day integer, amount double)")
-    db.execute(
-        "insert into course select unnest(?), unnest(?)", [list(range(world.days)), world.amounts().tolist()]
-    )
+    amounts = world.amounts()
+    course = [list(range(world.days)), amounts.tolist(), (amounts * (1 + world.prices())).tolist()]
+    db.execute("create table course (day integer, amount double, price double)")
+    db.execute("insert into course select unnest(?), unnest(?), unnest(?)", course)
     db.execute("create table campaigns (campaign integer, action varchar)")
     for number, campaign in enumerate(world.outreach):
         db.execute("insert into campaigns values (?, ?)", [number, campaign.action])
     began = world.new_channel_from
     said = {
+        **_GOODS,
         "first": world.first_day,
         "seed": world.seed,
         "id": ID,
         "new_channel": f"date '{world.first_day}' + e.day >= date '{began}'" if began else "false",
+        "personal": world.faults.personal_in_text,
+        "reported_after": Mail.REPORTED_AFTER_DAYS,
     }
-    for name in tables(world):
-        db.execute(f"create table {name} as {_SELECTS[name].format(**said)}")
+    for name, select in _SELECTS.items():
+        if name in tables(world) or name not in COLUMNS:
+            db.execute(f"create table {name} as {select.format(**said)}")
     for name in tables(world):
         landed = _landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
         last = f"file_day <= date '{world.last_day}'"
@@ -141,7 +228,7 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         if world.faults.missing:
             lost = ", ".join(f"date '{day}'" for day in world.faults.missing)
             kept += f" and file_day not in ({lost})"
-        order = ", ".join(["file_day", *COLUMNS[name]])
+        order = ", ".join(["file_day", *COLUMNS[name][:2]])  # rows that are equal in these are equal
         db.execute(f"create table landed_{name} as {kept} order by {order}")
 
 
@@ -165,31 +252,33 @@ def _landed_orders(world: World) -> str:
     in_time = f"day + {days_late} <= date '{world.last_day}'"
     known_on = f"case when {late} and {in_time} then day + {days_late} else day end"
     good = f"""select order_id, customer_id, strftime(ordered_at, '%Y-%m-%d %H:%M:%S') as ordered_at,
-      {amount} as amount_usd, channel, file_day, '' as fault
+      {amount} as amount_usd, channel, status, discount_usd, shipping_usd, file_day, '' as fault
     from (select *, {known_on} as file_day from orders where true{recorded})"""
     rows = [f"select * from ({good})"]
-    rows.append(
-        f"select * replace ('duplicate' as fault) from ({good}) "
-        f"where uniform({seed}, hash(order_id), 'twice') < {faults.duplicate}"
-    )
+    if faults.duplicate:
+        rows.append(
+            f"select * replace ('duplicate' as fault) from ({good}) "
+            f"where uniform({seed}, hash(order_id), 'twice') < {faults.duplicate}"
+        )
     rows += [
         f"select * replace ((amount_usd::decimal(12, 2) * 1.1)::decimal(12, 2)::varchar as amount_usd, "
         f"date '{again.sent_on}' as file_day, 'resent' as fault) from ({good}) "
         f"where ordered_at::date = date '{again.day}' and file_day < date '{again.sent_on}'"
         for again in faults.resent
     ]
-    for number, (kind, (column, text)) in enumerate(MALFORMED.items()):
+    for number, (kind, (column, text)) in enumerate(MALFORMED.items() if faults.malformed else ()):
         rows.append(
             f"select * replace ('M{number}' || substr(order_id, 2) as order_id, '{text}' as {column}, "
             f"'{kind}' as fault) from ({good}) "
             f"where uniform({seed}, hash(order_id), 'spoilt') < {faults.malformed} "
             f"and hash({seed}, order_id, 'how') % {len(MALFORMED)} = {number}"
         )
-    rows.append(
-        "select * replace ('F' || substr(order_id, 2) as order_id, 'future_dated' as fault, "
-        f"strftime(date '{first}' + {world.days} + 30, '%Y-%m-%d 12:00:00') as ordered_at) from ({good}) "
-        f"where uniform({seed}, hash(order_id), 'dated ahead') < {faults.future_dated}"
-    )
+    if faults.future_dated:
+        rows.append(
+            "select * replace ('F' || substr(order_id, 2) as order_id, 'future_dated' as fault, "
+            f"strftime(date '{first}' + {world.days} + 30, '%Y-%m-%d 12:00:00') as ordered_at) from ({good}) "
+            f"where uniform({seed}, hash(order_id), 'dated ahead') < {faults.future_dated}"
+        )
     return " union all ".join(rows)
 
 
@@ -205,32 +294,34 @@ def land(
     appears whole or not at all.
     """
     days = [world.first_day + dt.timedelta(days=n) for n in range(world.days)]
-    for name in tables(world):
+    for done, name in enumerate(tables(world), 1):
         (folder / name).mkdir(parents=True, exist_ok=True)
-
-    def write(day: dt.date) -> None:
-        cursor = db.cursor()  # a thread needs its own
-        for name in tables(world):
-            path = folder / name / f"{name}_{day}.csv"
-            part = path.with_suffix(".part")
-            quoted = ", quote ''" if name == "orders" else ""  # a surplus field is to be one
-            cursor.execute(
-                f"copy (select {', '.join(_named(world, name, day))} from landed_{name} "
-                f"where file_day = date '{day}') to '{part}' (format csv, header{quoted})"
-            )
-            part.replace(path)
-
-    with ThreadPoolExecutor(2) as threads:
-        there = [day for day in days if day not in world.faults.missing]
-        for done, _ in enumerate(threads.map(write, there), 1):
-            progress(done, len(there))
-    for name in tables(world):
-        [(rows,)] = db.execute(f"select count(*) from landed_{name}").fetchall()
-        yield name, rows
+        rows_of = dict(db.execute(f"select file_day, count(*) from landed_{name} group by 1").fetchall())
+        whole = folder / name / "whole.part"
+        quoted = ", quote ''" if name == "orders" else ""  # a surplus field is to be one
+        # All at once and then cut, for a statement a file costs more than its rows do.
+        select = f"select {', '.join(COLUMNS[name])} from landed_{name} order by rowid"
+        db.execute(f"copy ({select}) to '{whole}' (format csv, header{quoted})")
+        with whole.open("rb") as lines:
+            next(lines)
+            for day in days:
+                if day in world.faults.missing:
+                    continue
+                path = folder / name / f"{name}_{day}.csv"
+                part = path.with_suffix(".part")
+                with part.open("wb") as file:
+                    file.write(",".join(_named(world, name, day)).encode() + b"\n")
+                    file.writelines(islice(lines, rows_of.get(day, 0)))
+                part.replace(path)
+            if next(lines, None):
+                raise AssertionError(f"{whole}: a text of {name} holds the end of a line")
+        whole.unlink()
+        progress(done, len(tables(world)))
+        yield name, sum(rows_of.values())
 
 
 def _named(world: World, table: str, day: dt.date) -> list[str]:
     """The columns of a file, under the names that they have on its day."""
     renamed = [change for change in world.faults.renamed if change.table == table and change.first <= day]
     names = {change.column: change.to for change in renamed}
-    return [f"{column} as {names.get(column, column)}" for column in COLUMNS[table]]
+    return [names.get(column, column) for column in COLUMNS[table]]

@@ -127,6 +127,26 @@ class Campaign(_Section):
     lasting_days: int = Field(60, gt=0)
 
 
+class Mail(_Section):
+    """A newsletter to every customer of a shop, each ``every_days`` from the sign-up on.
+
+    ``opened``: share that those open who are with the shop; ``opened_after``: that those open who have left,
+    the same unless a scenario says so, for then it tells who has left; ``clicked``: share of the opened ones.
+    """
+
+    every_days: int = Field(28, gt=0)
+    opened: float = Field(0.3, gt=0, lt=1)
+    opened_after: float = Field(0.3, gt=0, lt=1)
+    clicked: float = Field(0.15, ge=0, le=1)
+
+    REPORTED_AFTER_DAYS: ClassVar = 3
+
+    @property
+    def tells(self) -> bool:
+        """Whether what is opened says anything of who has left."""
+        return self.opened != self.opened_after
+
+
 class Renamed(_Section):
     """A column that has another name in the files from a day on."""
 
@@ -165,8 +185,8 @@ class Faults(_Section):
     ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in another unit;
     ``resent``: days that come once more, corrected.
 
-    Of a help desk, and there alone: ``personal_in_text``, the share of messages with an e-mail address in
-    them; ``leaky_tag``: tickets of companies that will leave are tagged CHURN_RISK.
+    Of both businesses: ``personal_in_text``, the share of messages or reviews with an e-mail address in them.
+    Of a help desk alone: ``leaky_tag``: tickets of companies that will leave are tagged CHURN_RISK.
     """
 
     late: float = Field(0, ge=0, le=1)
@@ -184,6 +204,7 @@ class Faults(_Section):
     leaky_tag: bool = False
 
     OF_A_HELPDESK: ClassVar = {"personal_in_text", "leaky_tag"}
+    OF_A_SHOP_TOO: ClassVar = {"personal_in_text"}
 
 
 class World(_Section):
@@ -214,6 +235,7 @@ class World(_Section):
     changes: tuple[Change, ...] = ()
     new_channel_from: dt.date | None = None
     outreach: tuple[Campaign, ...] = ()
+    mail: Mail = Mail()
     faults: Faults = Faults()
 
     @model_validator(mode="after")
@@ -221,12 +243,14 @@ class World(_Section):
         if len(self.season.weekday) != 7:
             raise ValueError(f"season: weekday has {len(self.season.weekday)} factors, wanted 7")
         declared, own = self.faults.model_fields_set, Faults.OF_A_HELPDESK
-        if wrong := (declared - own if self.cancels else declared & own):
+        if wrong := (declared - own if self.cancels else declared & (own - Faults.OF_A_SHOP_TOO)):
             raise ValueError(f"faults: {min(wrong)} is no fault of the business {self.business}")
         if self.cancels and self.leaving.may_return:
             raise ValueError("leaving: may_return: a company that has cancelled does not return, wanted 0")
-        if self.cancels and (self.outreach or self.new_channel_from or any(c.amount for c in self.changes)):
-            raise ValueError("outreach, new_channel_from and changes of amount: a help desk has none of them")
+        of_shops = {"outreach", "new_channel_from", "mail"} & self.model_fields_set
+        if self.cancels and (of_shops or any(change.amount for change in self.changes)):
+            told = "outreach, new_channel_from, mail and changes of amount"
+            raise ValueError(f"{told}: a help desk has none of them")
         for again in self.faults.resent:
             if again.sent_on <= again.day:
                 raise ValueError(f"faults: resent: {again.sent_on} is not after {again.day}")

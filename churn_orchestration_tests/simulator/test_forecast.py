@@ -19,7 +19,9 @@ def z(said: np.ndarray, came: np.ndarray) -> float:
     return float((came.sum() - said.sum()) / np.sqrt((said * (1 - said)).sum() + 1))
 
 
-@pytest.mark.parametrize("name", ["calm", "crisis", "price_rise", "harmless", "new_customers", "outreach"])
+@pytest.mark.parametrize(
+    "name", ["calm", "crisis", "price_rise", "harmless", "new_customers", "outreach", "newsletter"]
+)
 def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:
     world = World.read(name, customers=BLOCK, seed=3)
     bars = forecasts(world, AS_OF, 90, processes=1)
@@ -37,7 +39,9 @@ def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:
 
 
 def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_history() -> None:
-    """Nothing but counting: customers of one day and segment, by what each of their first days brought."""
+    """Nothing but counting: customers of one day and segment, by what each of their first days brought, and
+    whether they opened the one mail of which it is known by then.
+    """
     world = World.model_validate(
         {
             "about": "short and wild",
@@ -48,21 +52,24 @@ def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_histor
             "experience": {"bad": 0.4, "hurt": 1.5, "help": 0.5, "half_life_days": 3},
             "leaving": {"per_day": 0.15, "shape": 1, "may_return": 0.5, "away_days": 4, "settling_days": 20},
             "changes": [{"first": "2023-01-05", "price": 0.2}],
+            "mail": {"every_days": 2, "opened": 0.7, "opened_after": 0.2},
         }
     )
     as_of, seen, horizon = world.first_day + dt.timedelta(days=4), 5, 6
-    groups = defaultdict[tuple[tuple[int, int], ...], list[tuple[float, bool]]](list)
+    groups = defaultdict[tuple[tuple[int, int, int], ...], list[tuple[float, bool]]](list)
     for block in range(6):
         lives = draw(world, block)
         first = np.flatnonzero(lives.signed_up == 0)
-        events, bad = np.zeros((2, lives.customers, seen), dtype=int)
+        events, bad, opened = np.zeros((3, lives.customers, seen), dtype=int)
         early = lives.day < seen
         np.add.at(events, (lives.customer[early], lives.day[early]), 1)
         np.add.at(bad, (lives.customer[early], lives.day[early]), lives.bad[early])
+        mails = lives.mails[lives.mails[:, 1] + world.mail.REPORTED_AFTER_DAYS < seen]
+        np.add.at(opened, (mails[:, 0], mails[:, 1]), mails[:, 2])
         said = best_forecasts(world, lives, as_of, horizon).set_index("customer")["best_probability"]
         came = outcomes(world, lives, as_of, horizon).set_index("customer")["quiet"]
         for who in first:
-            history = tuple(zip(events[who].tolist(), bad[who].tolist(), strict=True))
+            history = tuple(zip(*(what[who].tolist() for what in (events, bad, opened)), strict=True))
             number = lives.first + who
             groups[history].append((said[number], came[number]))
     tried = 0
@@ -73,6 +80,18 @@ def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_histor
             tried += 1
             assert abs(z(said, came)) < 4.5, (history, said[0], came.mean(), len(found))
     assert tried >= 10
+
+
+def test_what_is_opened_makes_the_best_forecast_better_where_it_tells_and_moves_nobody() -> None:
+    bars = {
+        name: forecasts(World.read(name, customers=BLOCK), AS_OF, 90, processes=1)
+        for name in ("calm", "newsletter")
+    }
+    calm, newsletter = bars.values()
+    assert newsletter["quiet"].equals(calm["quiet"])
+    assert newsletter["oracle_probability"].equals(calm["oracle_probability"])
+    better = [roc_auc_score(table["quiet"], table["best_probability"]) for table in bars.values()]
+    assert better[0] + 0.002 < better[1]
 
 
 def test_who_is_gone_is_quiet_to_the_oracle_and_a_habit_broken_is_noticed_by_the_forecast() -> None:

@@ -157,3 +157,20 @@ def test_nobody_leaves_where_there_is_no_signal_and_few_where_churn_is_rare() ->
     assert list(causes("no_signal")) == []
     assert 0 < len(list(causes("rare_churn"))) < 0.02 * BLOCK
     assert "price" not in set(causes("calm"))
+
+
+def test_every_customer_gets_mail_and_those_who_have_left_open_less_of_it() -> None:
+    world = World.read("newsletter", customers=3000)
+    lives = draw(world, 0)
+    customer, day, opened, clicked = lives.mails.T
+    since = day - lives.signed_up[customer]
+    assert set(since % world.mail.every_days) == {world.mail.every_days // 2}
+    due = (world.days - 1 - lives.signed_up - 14) // 28 + 1
+    assert (np.bincount(customer, minlength=lives.customers) == np.maximum(due, 0)).all()
+    away = np.zeros(len(day), dtype=bool)
+    for who, left, back, _ in lives.absences:
+        away |= (customer == who) & (day > left) & ((back < 0) | (day < back))
+    for those, share in ((away, world.mail.opened_after), (~away, world.mail.opened)):
+        assert abs(opened[those].mean() - share) < 4 * (share * (1 - share) / those.sum()) ** 0.5
+    assert not (clicked & ~opened).any()
+    assert clicked[opened == 1].mean() == pytest.approx(world.mail.clicked, abs=0.03)
