@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from churn_orchestration.simulator.lives import Contacted, Lives
+from churn_orchestration.simulator.lives import AWAY, GONE, WITH_US, Contacted, Lives
 from churn_orchestration.simulator.world import World
 
 
@@ -279,6 +279,54 @@ def _hazard(
         costly = chain.dear[segment] * chain.price[day]
         summed += np.exp(costly[:, None] - world.leaving.dissatisfaction * sour) / settled[:, None]
     return summed[:, :, None] * world.frailties[0]
+
+
+def expected_worth(
+    world: World, lives: Lives, as_of: dt.date, horizon_days: int, worth: np.ndarray
+) -> pd.DataFrame:
+    """What the events of the horizon are expected to be worth, by who knows all: over drawn futures.
+
+    ``worth``: of an event, (customer of the block, day of the horizon). What is drawn is how satisfaction
+    goes and who leaves and comes back; the events of those who are there are not counted but expected.
+
+    Returns
+    -------
+    customer (number from 0), expected, error (its standard error); one row a customer who has signed up by
+    then, in order
+    """
+    last, leaving = world.ordinal(as_of), world.leaving
+    who = np.flatnonzero(lives.signed_up <= last)
+    chain = _knowing(world, lives, last, who, horizon_days)
+    rng = np.random.default_rng([world.seed, lives.first, last, horizon_days])
+    shape = len(who), PATHS
+    away = np.where(rng.random(shape) < chain.away.sum(axis=(1, 2))[:, None], AWAY, GONE)
+    state = np.where(lives.state_at(last)[who][:, None], WITH_US, away).astype(np.int8)
+    pace = chain.pace[chain.segment, lives.rate[who]]
+    frailty = world.frailties[0][lives.frailty[who]]
+    sour, total = np.repeat(chain.satisfaction[:, None], PATHS, axis=1), np.zeros(shape)
+    bad = world.bad(last + horizon_days + 1)
+    for ahead in range(horizon_days):
+        day, here = last + 1 + ahead, state == WITH_US
+        mean = pace * chain.season[day]
+        total += here * (mean * worth[who, ahead])[:, None]
+        events = rng.poisson(mean[:, None], shape) * here
+        ill = rng.binomial(events, bad[day])
+        sour *= chain.memory
+        sour += world.experience.help * (events - ill) - world.experience.hurt * ill
+        settled = 1 + (day - chain.signed_up) / leaving.settling_days
+        moved = chain.dear[chain.segment] * chain.price[day] + chain.contacted.on(day)
+        hazard = (frailty * np.exp(moved) / settled)[:, None] * np.exp(-leaving.dissatisfaction * sour)
+        leaves = here & (rng.random(shape) < -np.expm1(-hazard))
+        returns = (state == AWAY) & (rng.random(shape) < 1 / leaving.away_days)
+        state[leaves] = np.where(rng.random(int(leaves.sum())) < leaving.may_return, AWAY, GONE)
+        state[returns] = WITH_US
+    return pd.DataFrame(
+        {
+            "customer": lives.first + who,
+            "expected": total.mean(axis=1),
+            "error": total.std(axis=1, ddof=1) / np.sqrt(PATHS),
+        }
+    )
 
 
 def outcomes(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:

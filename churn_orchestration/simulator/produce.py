@@ -17,6 +17,7 @@ import pandas as pd
 from churn_orchestration.simulator import helpdesk, retail
 from churn_orchestration.simulator.forecast import (
     best_forecasts,
+    expected_worth,
     latent_oracle,
     leaving_forecasts,
     outcomes,
@@ -131,9 +132,12 @@ def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 
     """
     work = partial(_forecasts, world, as_of, horizon_days)
     table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
-    business, numbers = BUSINESSES[world.business], table.pop("customer") + 1
-    table.insert(0, business.ENTITY, [business.ID % number for number in numbers])
+    table.insert(0, BUSINESSES[world.business].ENTITY, _named(world, table.pop("customer")))
     return table
+
+
+def _named(world: World, customers: pd.Series) -> list[str]:
+    return [BUSINESSES[world.business].ID % (number + 1) for number in customers]
 
 
 def write_bars(world: World, out: Path, as_of: dt.date, horizon_days: int, processes: int = 2) -> Path:
@@ -145,8 +149,35 @@ def write_bars(world: World, out: Path, as_of: dt.date, horizon_days: int, proce
     """
     world.refuse_beyond(as_of, horizon_days)
     path = out / "truth" / f"bars_{as_of}_{horizon_days}d.parquet"
-    forecasts(world, as_of, horizon_days, processes).to_parquet(path, index=False)
+    bars = forecasts(world, as_of, horizon_days, processes)
+    if not world.cancels:
+        bars = bars.merge(expected_spend(world, as_of, horizon_days, processes))
+    bars.to_parquet(path, index=False)
     return path
+
+
+def expected_spend(world: World, as_of: dt.date, horizon_days: int, processes: int = 2) -> pd.DataFrame:
+    """What the customers of a shop will spend in the horizon, by who knows all of them but not chance.
+
+    Returns
+    -------
+    customer_id, expected_spend_usd, spend_error_usd (its standard error); the amounts of all orders of the
+    horizon; one row a customer who has signed up by ``as_of``, by customer_id
+    """
+    work = partial(_expected_spend, world, as_of, horizon_days)
+    table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
+    named = {"expected": "expected_spend_usd", "error": "spend_error_usd"}
+    table.insert(0, retail.ENTITY, _named(world, table.pop("customer")))
+    return table.rename(columns=named)
+
+
+def _expected_spend(world: World, as_of: dt.date, horizon_days: int, block: int) -> pd.DataFrame:
+    lives, last = draw(world, block), world.ordinal(as_of)
+    with duckdb.connect() as db:
+        db.execute(_MACROS)
+        customers = range(lives.first, lives.first + lives.customers)
+        worth = retail.mean_amounts(db, world, customers, range(last + 1, last + 1 + horizon_days))
+    return expected_worth(world, lives, as_of, horizon_days, worth)
 
 
 def _forecasts(world: World, as_of: dt.date, horizon_days: int, block: int) -> pd.DataFrame:

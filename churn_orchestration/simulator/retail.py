@@ -9,8 +9,10 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
 
 from churn_orchestration.simulator.world import Mail, ScenarioError, World
 
@@ -167,7 +169,7 @@ COLUMNS = {
 }  # fmt: skip
 """The columns of the files, table by table."""
 
-_GOODS = {
+_GOODS: dict[str, Any] = {
     "names": ["coffee", "tea", "kitchen", "garden", "books", "toys", "care", "stationery"],
     "usual": [14, 11, 34, 29, 16, 21, 12, 8],
     "categories": 8,
@@ -183,6 +185,17 @@ _GOODS = {
 }
 """What there is to buy, and how it is bought: usual prices in US dollars; lines of an order, by chance; the
 share of them of the customer's own category; how unevenly dear the customers buy."""
+
+_MEAN_GOODS = """
+with dearness as (
+  select number, exp({spread} * normal({seed}, number, 'spend')) as power,
+    hash({seed}, number, 'taste') % {categories} as taste
+  from (select unnest(range({low}, {high})) as number))
+select 1.1 * list_avg({lines}) * sum(
+  price_usd * (pow((nth + 1) / {of_a_category}, power) - pow(nth / {of_a_category}, power))
+  * ({loyal} * (place = taste)::int + (1 - {loyal}) / {categories}))
+from dearness, catalogue group by number order by number
+"""
 
 TRUE_ENTITIES = "select customer_id, number from customers"
 TRUE_EVENTS = "select order_id, customer_id, ordered_at, amount_usd, bad from orders order by 1"
@@ -230,6 +243,18 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
             kept += f" and file_day not in ({lost})"
         order = ", ".join(["file_day", *COLUMNS[name][:2]])  # rows that are equal in these are equal
         db.execute(f"create table landed_{name} as {kept} order by {order}")
+
+
+def mean_amounts(db: duckdb.DuckDBPyConnection, world: World, customers: range, days: range) -> np.ndarray:
+    """What an order of a customer on a day is expected to come to, US dollars, (customer, day)."""
+    db.execute(f"create or replace temp table catalogue as {_CATALOGUE.format(**_GOODS)}")
+    said = {"seed": world.seed, "low": customers.start, "high": customers.stop}
+    goods = np.array(db.execute(_MEAN_GOODS.format(**_GOODS, **said)).fetchall())  # (customer, 1)
+    paid = goods * (1 - _GOODS["discounted"] * _GOODS["discount"])
+    shipping = _GOODS["shipping_usd"] + _GOODS["express"] * (_GOODS["express_usd"] - _GOODS["shipping_usd"])
+    amounts, prices = (course[days.start : days.stop] for course in (world.amounts(), world.prices()))
+    found: np.ndarray = amounts * ((1 + prices) * paid + shipping)
+    return found
 
 
 def _landed_orders(world: World) -> str:

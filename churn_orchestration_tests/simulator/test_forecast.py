@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from churn_orchestration.simulator import World, forecasts
+from churn_orchestration.simulator import World, expected_spend, forecasts, furnished
 from churn_orchestration.simulator.forecast import best_forecasts, latent_oracle, outcomes, outreach_effects
 from churn_orchestration.simulator.lives import BLOCK, draw
 
@@ -156,6 +156,25 @@ def test_what_a_contact_does_is_what_lots_show_between_those_contacted_and_those
     assert effects["kept"] < -5
     assert effects["driven"] > 5
     assert effects["indifferent"] == pytest.approx(0, abs=1e-9)
+
+
+def test_what_customers_are_expected_to_spend_is_what_they_spend_in_the_sum() -> None:
+    """Groups of customers with the same expectation in all, after a price rise."""
+    world, as_of = World.read("price_rise", customers=BLOCK), dt.date(2024, 6, 15)
+    table = expected_spend(world, as_of, 90, processes=1)
+    with furnished(world) as db:
+        spent = db.execute(
+            "select customer_id, sum(amount_usd)::double as spent from orders "
+            f"where day between date '{as_of}' + 1 and date '{as_of}' + 90 group by 1"
+        ).df()
+    table = table.merge(spent, how="left").fillna({"spent": 0}).sort_values("expected_spend_usd")
+    said, came = table["expected_spend_usd"].to_numpy(), table["spent"].to_numpy()
+    group = (said.cumsum() / said.sum() * 4).astype(int).clip(max=3)
+    for fourth in range(4):
+        off = (came - said)[group == fourth]
+        assert abs(off.sum()) < 4 * np.sqrt((off**2).sum()), fourth
+        assert abs(off.sum()) < 0.1 * said.sum() / 4, fourth
+    assert table["spend_error_usd"].sum() < 0.03 * said.sum()
 
 
 def test_where_leaving_is_seen_both_bars_are_calibrated_too() -> None:
