@@ -310,12 +310,12 @@ class _Trial:
                 columns.append(f"cast({times[name]} as {kind}) as {name}")
             elif name in _PLACE or (name in ground.key and not mark):
                 columns.append(name)
-            elif name in ground.key:
-                columns.append(f"{_fresh(name, kind, mark)} as {name}")
-            elif kind.startswith(("DATE", "TIMESTAMP")):
+            elif kind.startswith(("DATE", "TIMESTAMP")):  # of a key too: it moves with the row
                 columns.append(
                     f"cast({name} + (({times['day']}) - day) * interval 1 day as {kind}) as {name}"
                 )
+            elif name in ground.key and (name != ground.entity or len(ground.key) == 1):
+                columns.append(f"{_fresh(name, kind, mark)} as {name}")
             elif name == ground.entity:
                 new = f"case when hash(rowid) % 7 = 0 then {_fresh(name, kind, mark)} else {name} end"
                 columns.append(f"{new if mark else self.other(name, kind)} as {name}")
@@ -346,4 +346,6 @@ def _fresh(name: str, kind: str, mark: str) -> str:
     """SQL: a value that no row has; another for each mark."""
     if kind == "VARCHAR":
         return f"concat('{mark}', {name})"
+    if kind == "BOOLEAN":
+        return name  # two values make no new key
     return f"cast({'-1' if mark == '~' else '-1000000000'} - {name} as {kind})"

@@ -113,6 +113,22 @@ def test_the_declared_features_pass_and_the_control_sees_each_of_them(
     assert [name for name in found.unmoved if not name.startswith("calendar_")] == []
 
 
+def test_a_key_may_hold_a_date_or_a_truth_value(db: duckdb.DuckDBPyConnection) -> None:
+    """A price by product and day on which it begins; that day moves with the rows that are added."""
+    db.execute(
+        "create or replace table bronze.prices as select 'c' || (n % 40) as customer_id, "
+        "date '2024-01-01' + (n * 2)::int as day, day as valid_from, n % 2 = 0 as web, day as known_on, "
+        "day as _partition, (hash(n) % 900)::decimal(18, 2) as price_usd from range(100) as t(n)"
+    )
+    grounds = (Ground("bronze.prices", ("customer_id", "valid_from", "web"), "customer_id"),)
+    seen = "select customer_id, arg_max(price_usd, valid_from) as x from bronze.prices where {} group by 1"
+    assert proof(db, seen.format("valid_from <= $as_of and known_on <= $as_of"), "", grounds).faults == []
+    leaks = proof(db, seen.format("known_on <= $as_of"), "", grounds).leaks
+    assert "x" in {leak.feature for leak in leaks}
+    assert {(leak.table, leak.rule) for leak in leaks} == {("bronze.prices", "dated ahead")}
+    db.execute("drop table bronze.prices")
+
+
 def test_a_table_that_no_feature_reacts_to_is_told_as_blind(db: duckdb.DuckDBPyConnection) -> None:
     found = proof(
         db,
