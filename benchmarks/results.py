@@ -43,7 +43,7 @@ def churn(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "churn_orchestration.cli", *arguments, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+        sys.exit(f"{' '.join(command)}\n{done.stderr}\n{done.stdout}")
     facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return facts
 
