@@ -345,8 +345,8 @@ def _refuse(landed: Landed, files: Files, item: _Taken, reason: str) -> None:
         landed.refused[day] = f"{item.file}: {reason}"
 
 
-def _refuse_other_case(tables: Tables, raw: str, shape: Shape) -> None:
-    before = {name.lower(): name for name in tables.columns(raw)}
+def _refuse_other_case(before: dict[str, str], shape: Shape) -> None:
+    """``before``: the names in the raw table, by their lower case."""
     for name in shape.names:
         if before.get(name.lower(), name) != name:
             raise UnreadableFileError(
@@ -365,11 +365,12 @@ def _reading(
 ) -> Iterator[str]:
     """One temporary table of raw rows per set of files of one shape; unreadable files refuse their day."""
     declared = [column.source for column in contract.columns]
+    before = {name.lower(): name for name in tables.columns(raw)}
     groups: dict[Shape, list[_Taken]] = {}
     for item in taken:
         try:
             shape = shape_of(tables.db, item.path, files.delimiter, files.encoding, declared)
-            _refuse_other_case(tables, raw, shape)
+            _refuse_other_case(before, shape)
         except UnreadableFileError as error:
             _refuse(landed, files, item, str(error))
         else:

@@ -19,11 +19,10 @@ EXAMPLES = PACKAGE.parent / "examples"
 
 
 class Business:
-    """A scenario in files, and on it the YAML of the demo, or of the help desk."""
+    """A scenario in files, and on it the YAML and SQL of the demo, or of an example."""
 
-    def __init__(self, folder: Path, world: World) -> None:
+    def __init__(self, folder: Path, world: World, pattern: Path = DEMO) -> None:
         self.folder, self.world = folder, world
-        pattern = EXAMPLES / "helpdesk" if world.cancels else DEMO
         for path in [*pattern.rglob("*.yaml"), *pattern.rglob("*.sql")]:
             copy = folder / path.relative_to(pattern)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +45,11 @@ class Business:
         return found
 
 
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, customers: int) -> Business:
+def shop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, customers: int, pattern: Path = DEMO
+) -> Business:
     monkeypatch.setenv("CHURN_DATA", str(tmp_path / "data"))
-    made = Business(tmp_path / "shop", World.read(scenario, customers=customers))
+    made = Business(tmp_path / "shop", World.read(scenario, customers=customers), pattern)
     assert made.facts("run", "--to", "2024-12-16")["rows"]["silver.orders"] > customers
     return made
 
@@ -108,7 +109,7 @@ def test_where_churn_is_too_rare_nothing_is_trained_and_it_is_said_why(
 def test_in_the_calm_shop_the_model_comes_within_two_hundredths_of_the_best_possible_forecast(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = shop(tmp_path, monkeypatch, "calm", 6000)
+    made = shop(tmp_path, monkeypatch, "calm", 6000, EXAMPLES / "shop")
     made.facts("backtest", "--as-of", AS_OF)
     with door(tmp_path / "data" / "shop") as db:
         query = f"select customer_id, churn_probability from predictions.churn_90d where as_of = '{AS_OF}'"
@@ -126,7 +127,7 @@ def test_in_the_calm_shop_the_model_comes_within_two_hundredths_of_the_best_poss
 
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str) -> Business:
     monkeypatch.setenv("CHURN_DATA", str(tmp_path / "data"))
-    return Business(tmp_path / "shop", World.read(scenario, customers=1500))
+    return Business(tmp_path / "shop", World.read(scenario, customers=1500), EXAMPLES / "helpdesk")
 
 
 def looked_back(made: Business, data: Path) -> tuple[float, float]:
