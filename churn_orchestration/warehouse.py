@@ -409,8 +409,14 @@ class Tables:
         A day stands if it is stored, all it descends from stands on that day, and it was made after them; a
         waived day stands.
         """
-        found = self.rows(_FAULTS, [table, table, first, last])
-        return found[0] if found else None
+        return next(iter(self._faults(table, first, last)), None)
+
+    def faults(self, table: str, first: dt.date, last: dt.date) -> dict[dt.date, str]:
+        """By day: the root of its fault, in words; the days that stand are not there. See ``fault``."""
+        return {day: f"{root} {day} {reason}" for root, day, reason in self._faults(table, first, last)}
+
+    def _faults(self, table: str, first: dt.date, last: dt.date) -> list[tuple[str, dt.date, str]]:
+        return self.rows(_FAULTS, [table, table, first, last])
 
     def is_waived(self, table: str, day: dt.date) -> bool:
         """Whether somebody decided that a refused day counts as closed."""
@@ -518,7 +524,7 @@ state as (
   from family as f cross join wanted as w
   left join meta.days as d on d.table_name = f.table_name and d.day = w.day
   left join meta.waivers as v on v.table_name = f.table_name and v.day = w.day)
-select table_name, day, reason from (
+select distinct on (day) table_name, day, reason from (
   select table_name, depth, day, 'is refused (' || reason || ')' as reason from state
   where status = 'refused' and not waived
   union all
@@ -534,7 +540,7 @@ select table_name, day, reason from (
   left join meta.policies as p on p.table_name = t.table_name
   where (t.day > (select max(day) from meta.days as n where n.table_name = t.table_name) - p.look_back_days)
     is distinct from false)
-order by day, depth desc, table_name, reason limit 1"""
+order by day, depth desc, table_name, reason"""
 
 
 def _type_conflict(table: str, column: str, before: str, now: str) -> str:

@@ -79,13 +79,10 @@ def require_initial_load(tables: Tables, table: str, business: Business, days: l
 
 def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt.date, str]:
     """Those of ``days`` on which a table upstream does not stand, with the reason."""
-    return {
-        day: reason
-        for day in days
-        for table in upstream
-        for reason in [tables.not_standing(table, day, day)]
-        if reason
-    }
+    found: dict[dt.date, str] = {}
+    for table in upstream if days else ():
+        found |= tables.faults(table, min(days), max(days))
+    return {day: found[day] for day in days if day in found}
 
 
 def settle(

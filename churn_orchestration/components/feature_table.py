@@ -237,11 +237,12 @@ def not_standing(
     tables: Tables, declared: declarations.FeatureSet, business: Business, days: list[dt.date]
 ) -> dict[dt.date, str]:
     """Those as_ofs that would read over a day which does not stand, with the reason."""
-    refused = {}
-    for as_of in days:
-        reasons = [tables.not_standing(name, business.start, as_of) for name in declared.tables]
-        if reason := next(filter(None, reasons), None):
-            refused[as_of] = f"it reads days up to its own, and {reason}"
+    refused: dict[dt.date, str] = {}
+    for name in declared.tables if days else ():
+        if fault := tables.fault(name, business.start, max(days)):
+            root, first, reason = fault
+            told = f"it reads days up to its own, and {root} {first} {reason}"
+            refused = {as_of: told for as_of in days if as_of >= first} | refused
     return refused
 
 

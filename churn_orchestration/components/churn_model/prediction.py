@@ -118,7 +118,10 @@ def score_days(
     tables: Tables, tracking: Tracking, asked: "AskedQuestion", days: list[dt.date]
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the predictions of each day whose features stand; rows by day, and the refused days."""
-    refused = {day: reason for day in days if (reason := _not_standing(tables, asked, day))}
+    faults = tables.faults(asked.gold, min(days), max(days)) if days else {}
+    refused = {
+        day: reason for day in days if (reason := faults.get(day) or _unanswerable(tables, asked, day))
+    }
     for day in refused:
         tables.drop_day(f"predictions.{asked.name}", day)
     standing = [day for day in days if day not in refused]
@@ -134,10 +137,8 @@ def score_days(
     return rows, refused
 
 
-def _not_standing(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
-    """Why a day may not be scored: its features or who left do not stand, or no label is known."""
-    if reason := tables.not_standing(asked.gold, day, day):
-        return reason
+def _unanswerable(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+    """Why a day may not be scored though its features stand: who left does not, or no label is known."""
     for table in asked.question.outcome_tables:
         if reason := tables.not_standing(table, tables.first_day(table) or day, day):
             return reason
