@@ -17,7 +17,7 @@ from churn_orchestration.simulator import World, forecasts, simulate
 from churn_orchestration.warehouse import door
 
 AS_OF, HORIZON = dt.date(2024, 9, 17), 90
-SCENARIOS = "calm,newsletter,crisis,price_rise,new_customers,harmless,label_drift"
+SCENARIOS = "calm,newsletter,crisis,price_rise,new_customers,harmless,label_drift,outreach"
 SHOWN = ("auc", "log_loss", "calibration_error")
 LOAD = "2024-12-16"  # the last day of the initial load of examples/shop
 

@@ -262,14 +262,17 @@ def _landed_orders(world: World) -> str:
     faults, seed, first = world.faults, world.seed, world.first_day
     late = f"uniform({seed}, hash(order_id), 'late') < {faults.late}"
     days_late = f"1 + (hash({seed}, order_id, 'days late') % {faults.most_days_late})::int"
-    amount = "amount_usd::varchar"
+    money = ("amount_usd", "discount_usd", "shipping_usd")
+    amounts = {name: f"{name}::varchar" for name in money}
     if faults.in_cents_from:
         changed = f"file_day >= date '{faults.in_cents_from}'"
-        amount = f"case when {changed} then (amount_usd * 100)::bigint::varchar else amount_usd::varchar end"
+        for name, as_ever in amounts.items():
+            amounts[name] = f"case when {changed} then ({name} * 100)::bigint::varchar else {as_ever} end"
     if faults.in_currency:
         changed = f"file_day >= date '{faults.in_currency.first}'"
-        other = f"round(amount_usd * {faults.in_currency.rate}, 2)::decimal(12, 2)::varchar"
-        amount = f"case when {changed} then {other} else {amount} end"
+        for name, as_ever in amounts.items():
+            other = f"round({name} * {faults.in_currency.rate}, 2)::decimal(12, 2)::varchar"
+            amounts[name] = f"case when {changed} then {other} else {as_ever} end"
     recorded = "".join(
         f" and day not between date '{outage.first}' and date '{outage.last}'" for outage in faults.outages
     )
@@ -277,7 +280,7 @@ def _landed_orders(world: World) -> str:
     in_time = f"day + {days_late} <= date '{world.last_day}'"
     known_on = f"case when {late} and {in_time} then day + {days_late} else day end"
     good = f"""select order_id, customer_id, strftime(ordered_at, '%Y-%m-%d %H:%M:%S') as ordered_at,
-      {amount} as amount_usd, channel, status, discount_usd, shipping_usd, file_day, '' as fault
+      channel, status, {", ".join(f"{sql} as {name}" for name, sql in amounts.items())}, file_day, '' as fault
     from (select *, {known_on} as file_day from orders where true{recorded})"""
     rows = [f"select * from ({good})"]
     if faults.duplicate:
