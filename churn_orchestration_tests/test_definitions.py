@@ -54,12 +54,16 @@ def test_every_asset_says_what_it_is(demo: dg.Definitions) -> None:
         ("cdnow", "churn_90d"),
         ("returns", "first_return_90d"),
         ("telco", "churn"),
+        ("support_tickets", "at_risk"),
+        ("helpdesk", "cancels_90d"),
+        ("shop", "churn_90d"),
     ],
 )
 def test_the_examples_load_from_their_own_folders(
     name: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CHURN_REAL_DATA", "/nowhere")
+    for place in ("CHURN_REAL_DATA", "CHURN_HELPDESK", "CHURN_SHOP"):
+        monkeypatch.setenv(place, "/nowhere")
     loaded = definitions_of(Business(ROOT / "examples" / name))
     dg.Definitions.validate_loadable(loaded)
     assert dg.AssetKey(["predictions", question]) in loaded.resolve_asset_graph().get_all_asset_keys()
