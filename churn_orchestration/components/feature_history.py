@@ -38,8 +38,6 @@ WORTH_A_PASS = 3
 """As_ofs from which on one pass is quicker than one statement each."""
 MOST_ROWS, MOST_CELLS = 1_000_000, 5_000_000
 """Daily parts, and merged numbers, of a range of entities: small ones suit the caches of a processor."""
-AT_ONCE = 2
-"""Ranges at work at a time, each in a thread: one alone leaves processors idle, in NumPy and in DuckDB."""
 _SCRATCH = "scratch"
 _QUICK = "format parquet, compression snappy, dictionary_size_limit 1"  # read once, then removed
 _LIMBS, _LIMB_BITS = 3, 42  # a sum of a million limbs stays below 2^63
@@ -87,7 +85,8 @@ def write_history(
     the files, by range, in no order that may be relied upon. Without an entity there is none
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _Pass(tables, declared, sorted(as_ofs)).ready() as one_pass, ThreadPoolExecutor(AT_ONCE) as threads:
+    one_pass = _Pass(tables, declared, sorted(as_ofs))
+    with one_pass.ready() as at_once, ThreadPoolExecutor(at_once) as threads:
         files = {span: folder / f"{number:05}.parquet" for number, span in enumerate(one_pass.ranges())}
         writing = [threads.submit(one_pass.write, span, path) for span, path in files.items()]
         try:
@@ -126,13 +125,20 @@ class _Pass:
         self.tables, self.declared, self.as_ofs = tables, declared, as_ofs
 
     @contextmanager
-    def ready(self) -> Iterator["_Pass"]:
-        """Make what all ranges read, in a database of its own that every connection sees; then drop it."""
+    def ready(self) -> Iterator[int]:
+        """Make what all ranges read, in a database of its own that every connection sees; then drop it.
+
+        While the block lasts, a statement has one thread, and as many ranges are to be at work as it
+        had before: NumPy has but one, and DuckDB's would wait for each other.
+        """
+        [(threads,)] = self.tables.rows("select current_setting('threads')")
         self.tables.db.execute(f"attach ':memory:' as {_SCRATCH}")
         try:
             self._prepare()
-            yield self
+            self.tables.db.execute("set threads = 1")
+            yield int(threads)
         finally:
+            self.tables.db.execute(f"set threads = {threads}")
             self.tables.db.execute(f"detach {_SCRATCH}")
 
     def _prepare(self) -> None:
