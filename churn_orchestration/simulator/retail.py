@@ -241,8 +241,7 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         if world.faults.missing:
             lost = ", ".join(f"date '{day}'" for day in world.faults.missing)
             kept += f" and file_day not in ({lost})"
-        order = ", ".join(["file_day", *COLUMNS[name][:2]])  # rows that are equal in these are equal
-        db.execute(f"create table landed_{name} as {kept} order by {order}")
+        db.execute(f"create view landed_{name} as {kept}")
 
 
 def mean_amounts(db: duckdb.DuckDBPyConnection, world: World, customers: range, days: range) -> np.ndarray:
@@ -328,7 +327,8 @@ def land(
         whole = folder / name / "whole.part"
         quoted = ", quote ''" if name == "orders" else ""  # a surplus field is to be one
         # All at once and then cut, for a statement a file costs more than its rows do.
-        select = f"select {', '.join(COLUMNS[name])} from landed_{name} order by rowid"
+        order = ", ".join(["file_day", *COLUMNS[name][:2]])  # rows that are equal in these are equal
+        select = f"select {', '.join(COLUMNS[name])} from landed_{name} order by {order}"
         db.execute(f"copy ({select}) to '{whole}' (format csv, header{quoted})")
         with whole.open("rb") as lines:
             next(lines)
