@@ -132,11 +132,11 @@ def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 
     """
     work = partial(_forecasts, world, as_of, horizon_days)
     table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
-    table.insert(0, BUSINESSES[world.business].ENTITY, _named(world, table.pop("customer")))
+    table.insert(0, BUSINESSES[world.business].ENTITY, _ids(world, table.pop("customer")))
     return table
 
 
-def _named(world: World, customers: pd.Series) -> list[str]:
+def _ids(world: World, customers: pd.Series) -> list[str]:
     return [BUSINESSES[world.business].ID % (number + 1) for number in customers]
 
 
@@ -167,7 +167,7 @@ def expected_spend(world: World, as_of: dt.date, horizon_days: int, processes: i
     work = partial(_expected_spend, world, as_of, horizon_days)
     table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
     named = {"expected": "expected_spend_usd", "error": "spend_error_usd"}
-    table.insert(0, retail.ENTITY, _named(world, table.pop("customer")))
+    table.insert(0, retail.ENTITY, _ids(world, table.pop("customer")))
     return table.rename(columns=named)
 
 

@@ -75,7 +75,7 @@ with items as (
   select o.nth_order, o.number, o.day, unnest(range(lines)) + 1 as line, hash(o.key, line) as item
   from (select *, one_of({lines}, uniform({seed}, key, 'lines')) as lines from placed) as o),
 wanted as (
-  select nth_order, line, day, 1 + (hash({seed}, item, 'more') % 10 = 0)::int as quantity,
+  select nth_order, line, day, 1 + (hash({seed}, item, 'more') % {two_of_one_in} = 0)::int as quantity,
     case when uniform({seed}, item, 'favourite') < {loyal} then hash({seed}, number, 'taste')
       else hash({seed}, item, 'other') end % {categories} as place,
     floor({of_a_category} * pow(uniform({seed}, item, 'which'),
@@ -169,12 +169,17 @@ COLUMNS = {
 }  # fmt: skip
 """The columns of the files, table by table."""
 
+_USUAL_PRICES = {
+    "coffee": 14, "tea": 11, "kitchen": 34, "garden": 29, "books": 16, "toys": 21, "care": 12,
+    "stationery": 8,
+}  # fmt: skip
 _GOODS: dict[str, Any] = {
-    "names": ["coffee", "tea", "kitchen", "garden", "books", "toys", "care", "stationery"],
-    "usual": [14, 11, 34, 29, 16, 21, 12, 8],
-    "categories": 8,
+    "names": list(_USUAL_PRICES),
+    "usual": list(_USUAL_PRICES.values()),
+    "categories": len(_USUAL_PRICES),
     "of_a_category": 15,
     "lines": [1] * 11 + [2] * 6 + [3] * 2 + [4],
+    "two_of_one_in": 10,
     "loyal": 0.6,
     "spread": 0.8,
     "discounted": 0.2,
@@ -183,15 +188,15 @@ _GOODS: dict[str, Any] = {
     "express_usd": 9.9,
     "shipping_usd": 4.9,
 }
-"""What there is to buy, and how it is bought: usual prices in US dollars; lines of an order, by chance; the
-share of them of the customer's own category; how unevenly dear the customers buy."""
+"""What there is to buy, and how it is bought: usual prices in US dollars; lines of an order, by chance, one
+in ten of two pieces; the share of them of the customer's own category; how unevenly dear they buy."""
 
 _MEAN_GOODS = """
 with dearness as (
   select number, exp({spread} * normal({seed}, number, 'spend')) as power,
     hash({seed}, number, 'taste') % {categories} as taste
   from (select unnest(range({low}, {high})) as number))
-select 1.1 * list_avg({lines}) * sum(
+select (1 + 1 / {two_of_one_in}) * list_avg({lines}) * sum(
   price_usd * (pow((nth + 1) / {of_a_category}, power) - pow(nth / {of_a_category}, power))
   * ({loyal} * (place = taste)::int + (1 - {loyal}) / {categories}))
 from dearness, catalogue group by number order by number
@@ -207,7 +212,7 @@ def tables(world: World) -> tuple[str, ...]:
 
 
 def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
-    """Make the tables of the shop of ``people`` and ``happened``, see ``produce``.
+    """Make the tables of the shop of what its customers lived, see ``produce.furnished``.
 
     What of them reaches us is in ``landed_<table>``, by the day of the file.
     """
@@ -232,8 +237,7 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         "reported_after": Mail.REPORTED_AFTER_DAYS,
     }
     for name, select in _SELECTS.items():
-        if name in tables(world) or name not in COLUMNS:
-            db.execute(f"create table {name} as {select.format(**said)}")
+        db.execute(f"create table {name} as {select.format(**said)}")
     for name in tables(world):
         landed = _landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
         last = f"file_day <= date '{world.last_day}'"
