@@ -1,4 +1,7 @@
-"""The ledger of decisions: append-only, one JSON line each. What is champion is what it says."""
+"""The ledger of decisions: append-only, one JSON line each, every line sealed with the hash of the one before.
+
+What is champion is what it says. ADR 24 says what the seal finds and what it cannot find.
+"""
 
 import datetime as dt
 import hashlib
@@ -9,16 +12,56 @@ from typing import Any
 
 from filelock import FileLock
 
-from churn_orchestration.churn.decisions import PROMOTE
+from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.decisions import PROMOTE, ROLL_BACK, RULES
 
 FILE = "ledger.jsonl"
+BEGINNING = "0" * 64
+"""What the first line names as the hash of the line before it."""
 
 
 def read(state: Path) -> list[dict[str, Any]]:
-    """Every decision, oldest first. A last line without its end is that of a writer that was killed."""
+    """Every decision, oldest first. A last line without its end is that of a writer that was killed.
+
+    Raises
+    ------
+    BusinessError : a line is not as it was written, or one was taken out or put in; the message names it
+    """
     path = state / FILE
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    rows, before = [], BEGINNING
+    for number, line in enumerate(lines, 1):
+        if not line.endswith("\n"):
+            break
+        row = _row(line)
+        if row.get("hash") != _seal(row) or row.get("previous") != before or row.get("sequence") != number:
+            what = "was changed after it was written"
+            if row.get("hash") == _seal(row):
+                what = "does not follow the line before it: one was taken out, put in or moved"
+            raise BusinessError(
+                f"{path}: line {number} ({row.get('decision', '?')} of {row.get('subject', '?')}, cut-off "
+                f"{row.get('cutoff', '?')}) {what}; put the file back as it was, from a copy"
+            )
+        rows.append(row)
+        before = row["hash"]
+    return rows
+
+
+def _row(line: str) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return row
+
+
+def _seal(row: dict[str, Any]) -> str:
+    """SHA-256 of all of a row but its own hash; the hash of the row before is part of it."""
+    return _sha256({name: value for name, value in row.items() if name != "hash"})
+
+
+def _sha256(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def append(
@@ -43,12 +86,12 @@ def append(
     state.mkdir(parents=True, exist_ok=True)
     with FileLock(state / f"{FILE}.lock"):
         rows = read(state)
-        text = json.dumps(evidence, sort_keys=True)
         row = {
             "sequence": len(rows) + 1, "subject": subject, "decision": decision, "reason": reason,
-            "trigger": trigger, **facts, "evidence": evidence,
-            "evidence_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "trigger": trigger, **facts, "evidence": evidence, "evidence_sha256": _sha256(evidence),
+            "previous": rows[-1]["hash"] if rows else BEGINNING,
         }  # fmt: skip
+        row |= {"hash": _seal(row)}
         same = ("decision", "model_version", "meaning", "evidence_sha256")
         before = [r for r in rows if r["subject"] == subject and r.get("cutoff") == row.get("cutoff")]
         if before and all(before[-1].get(name) == row.get(name) for name in same):
@@ -65,17 +108,36 @@ def append(
 
 
 def champion(state: Path, question: str, as_of: dt.date, meaning: str | None = None) -> dict[str, Any] | None:
-    """The promotion in force for ``as_of``; None: the rules. ``meaning``: of models trained on it only.
+    """The promotion or roll back in force for ``as_of``; None: the rules. ``meaning``: of models of it only.
 
-    Of the promotions with a cut-off not after it, decided when no later day had landed, the last: so what is
-    decided later changes no earlier day's scores.
+    Of the promotions with a cut-off not after it, decided when no later day had landed, that of the latest
+    cut-off, the last of it; a roll back annuls all before it. What is decided later changes no earlier day's
+    scores.
     """
-    promoted = [
-        row
-        for row in read(state)
-        if row["subject"] == question
-        and row["decision"] == PROMOTE
-        and meaning in (None, row.get("meaning"))
-        and max(row["cutoff"], row["decided_on"]) <= as_of.isoformat()
-    ]
-    return max(promoted, key=lambda row: (row["cutoff"], row["sequence"]), default=None)
+    reigns = _reigns(state, question, as_of, meaning)
+    return reigns[-1] if reigns else None
+
+
+def _reigns(state: Path, question: str, as_of: dt.date, meaning: str | None) -> list[dict[str, Any] | None]:
+    """What was in force for ``as_of``, one entry a change, oldest first; None: the rules."""
+    found: list[dict[str, Any] | None] = []
+    for row in read(state):
+        asked = row["subject"] == question and meaning in (None, row.get("meaning"))
+        if not asked or max(row["cutoff"], row["decided_on"]) > as_of.isoformat():
+            continue
+        in_force = found[-1] if found else None
+        if row["decision"] == ROLL_BACK:
+            found.append(None if row["model_version"] == RULES else row)
+        elif row["decision"] == PROMOTE and (in_force is None or row["cutoff"] >= in_force["cutoff"]):
+            found.append(row)
+    return found
+
+
+def before_champion(state: Path, question: str, meaning: str) -> dict[str, Any] | None:
+    """What was in force before the model that is champion was first; None: the rules."""
+    reigns = _reigns(state, question, dt.date.max, meaning)
+    if not reigns or reigns[-1] is None:
+        return None
+    version = reigns[-1]["model_version"]
+    first = next(place for place, row in enumerate(reigns) if row and row["model_version"] == version)
+    return reigns[first - 1] if first else None

@@ -2,6 +2,7 @@ import datetime as dt
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from churn_orchestration import ledger
+from churn_orchestration.business import BusinessError
 
 
 def decide(
@@ -18,10 +20,17 @@ def decide(
     cutoff: str,
     trigger: str = "train",
     question: str = "q",
+    meaning: str | None = None,
     **evidence: Any,
 ) -> dict[str, Any]:
-    facts = {"model_version": version, "cutoff": cutoff, "decided_on": cutoff, "mlflow_version": version}
+    facts: dict[str, Any] = {"model_version": version, "cutoff": cutoff, "decided_on": cutoff}
+    facts |= {"mlflow_version": version} | ({"meaning": meaning} if meaning else {})
     return ledger.append(state, question, decision, "because", trigger, evidence, **facts)
+
+
+def roll_back(state: Path, version: str, cutoff: str, decided_on: str, **facts: Any) -> dict[str, Any]:
+    facts |= {"model_version": version, "cutoff": cutoff, "decided_on": decided_on}
+    return ledger.append(state, "q", "roll back", "it went wrong", "churn rollback", {}, **facts)
 
 
 def in_force(state: Path, day: str, question: str = "q") -> str | None:
@@ -37,11 +46,14 @@ def test_without_a_ledger_there_is_no_decision_and_no_champion(tmp_path: Path) -
 def test_a_decision_is_one_line_with_who_why_and_the_hash_of_its_evidence(tmp_path: Path) -> None:
     row = decide(tmp_path, "promote", "a", "2024-01-31", auc=0.75)
     assert ledger.read(tmp_path) == [row]
-    assert json.loads((tmp_path / ledger.FILE).read_text()) == {
+    written = json.loads((tmp_path / ledger.FILE).read_text())
+    assert written.pop("hash") == sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+    assert written == {
         "sequence": 1, "subject": "q", "decision": "promote", "reason": "because", "trigger": "train",
         "model_version": "a", "cutoff": "2024-01-31", "decided_on": "2024-01-31", "mlflow_version": "a",
         "evidence": {"auc": 0.75},
         "evidence_sha256": sha256(b'{"auc": 0.75}').hexdigest(),
+        "previous": "0" * 64,
     }  # fmt: skip
 
 
@@ -121,6 +133,7 @@ import datetime as dt
 import sys
 from pathlib import Path
 from churn_orchestration import ledger
+from churn_orchestration.business import BusinessError
 state, who, many = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for number in range(many):
     facts = {"model_version": f"{who}{number}", "cutoff": "2024-01-31", "decided_on": "2024-01-31"}
@@ -129,6 +142,72 @@ for number in range(many):
     ledger.append(state, "q", "promote", "because", who, {}, **facts | shared)
     ledger.champion(state, "q", dt.date(2024, 2, 1))
 """
+
+
+def test_an_edited_line_is_found_and_named(tmp_path: Path) -> None:
+    for version in "abc":
+        decide(tmp_path, "refuse", version, "2024-01-31", auc=0.75)
+    path = tmp_path / ledger.FILE
+    path.write_text(path.read_text().replace('"auc": 0.75', '"auc": 0.95', 1))
+    with pytest.raises(BusinessError, match=r"line 1 \(refuse of q, cut-off 2024-01-31\) was changed"):
+        ledger.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "named"),
+    [
+        (lambda a, b, c: [a, c], "line 2"), (lambda a, b, c: [b, c], "line 1"),
+        (lambda a, b, c: [b, a, c], "line 1"), (lambda a, b, c: [a, b, b, c], "line 3"),
+    ],
+)  # fmt: skip
+def test_a_line_taken_out_moved_or_doubled_is_found_and_named(
+    tmp_path: Path, tamper: Callable[..., list[str]], named: str
+) -> None:
+    for version in "abc":
+        decide(tmp_path, "refuse", version, "2024-01-31")
+    path = tmp_path / ledger.FILE
+    path.write_text("".join(tamper(*path.read_text().splitlines(keepends=True))))
+    with pytest.raises(BusinessError, match=f"{named} .* does not follow the line before it"):
+        decide(tmp_path, "promote", "d", "2024-01-31")
+
+
+def test_a_line_that_is_no_decision_at_all_is_named(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31")
+    with (tmp_path / ledger.FILE).open("a") as handle:
+        handle.write("promote my model, please\n")
+    with pytest.raises(BusinessError, match="line 2"):
+        in_force(tmp_path, "2024-02-01")
+
+
+def test_a_roll_back_puts_the_model_before_in_force_from_the_day_it_was_decided(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31")
+    decide(tmp_path, "promote", "b", "2024-02-29")
+    roll_back(tmp_path, "a", "2024-01-31", decided_on="2024-03-10")
+    days = ("2024-02-28", "2024-02-29", "2024-03-09", "2024-03-10", "2024-04-30")
+    assert [in_force(tmp_path, day) for day in days] == ["a", "b", "b", "a", "a"]
+
+
+def test_after_a_roll_back_to_the_rules_they_score_until_another_promotion(tmp_path: Path) -> None:
+    decide(tmp_path, "promote", "a", "2024-01-31")
+    roll_back(tmp_path, "rules", "2024-02-10", decided_on="2024-02-10")
+    decide(tmp_path, "promote", "b", "2024-02-29")
+    days = ("2024-02-09", "2024-02-10", "2024-02-28", "2024-02-29")
+    assert [in_force(tmp_path, day) for day in days] == ["a", None, None, "b"]
+
+
+def test_what_is_rolled_back_to_is_what_was_in_force_before_the_champion_ever_was(tmp_path: Path) -> None:
+    def before() -> str | None:
+        found = ledger.before_champion(tmp_path, "q", "90 days")
+        return found and found["model_version"]
+
+    assert before() is None
+    for version, cutoff in (("a", "2024-01-31"), ("b", "2024-02-29"), ("c", "2024-03-31")):
+        decide(tmp_path, "promote", version, cutoff, meaning="90 days")
+    assert before() == "b"
+    roll_back(tmp_path, "b", "2024-02-29", decided_on="2024-03-31", meaning="90 days")
+    assert before() == "a"  # not c, which was rolled back from
+    roll_back(tmp_path, "a", "2024-01-31", decided_on="2024-03-31", meaning="90 days")
+    assert before() is None
 
 
 def test_two_processes_appending_lose_nothing_and_double_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from churn_orchestration.churn.evaluation import Evaluation
 
-PROMOTE, REFUSE, BACKTEST = "promote", "refuse", "backtest"
+PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
+BACKTEST, ROLL_BACK = "backtest", "roll back"
+RULES, BASE_RATE = "rules", "base_rate"
+"""The ``model_version`` of scores while no model is champion: by the rules, or by the known churn rate."""
+INITIAL, MANUAL, SCHEDULED, DRIFT, PERFORMANCE = "initial", "manual", "scheduled", "drift", "performance"
+"""Why a model was trained."""
 ENTITY_FOLDS = 5
 OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
 """How a question is graded whose outcome has no later day."""

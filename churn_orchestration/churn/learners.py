@@ -27,9 +27,6 @@ FOREST_EDGE = 1e-6  # a forest may say 0 or 1, whose log odds are infinite
 
 Member: TypeAlias = Pipeline | LGBMClassifier | XGBClassifier | RandomForestClassifier
 
-RULES = "rules"
-"""The ``model_version`` of scores by ``rules_probability``, in force until a model has been trained."""
-
 TRUSTED_TYPES = [
     "churn_orchestration.churn.learners.LogOddsBlend",
     "churn_orchestration.churn.learners.signed_log1p",

@@ -4,10 +4,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from churn_orchestration.churn import calendar
-from churn_orchestration.churn.decisions import OUT_OF_FOLD
+from churn_orchestration.churn.decisions import BASE_RATE, OUT_OF_FOLD, RULES
 from churn_orchestration.churn.labels import ALL, STATIC, Question
-
-RULES, BASE_RATE = "rules", "base_rate"
 
 
 @dataclass(frozen=True)
