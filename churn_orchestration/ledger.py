@@ -1,6 +1,6 @@
-"""The ledger of decisions: append-only, one JSON line each, every line sealed with the hash of the one before.
+"""The ledger of decisions: append-only, one JSON line each, sealed with the hash of the line before.
 
-What is champion is what it says. ADR 24 says what the seal finds and what it cannot find.
+What is champion is what it says. ADR 14 says what the seal finds and what it cannot find.
 """
 
 import datetime as dt

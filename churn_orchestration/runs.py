@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from churn_orchestration.automation import DAILY_LAYERS, PROGRESS, REFRESH, SNAPSHOT_LAYERS, TRAIN
 from churn_orchestration.business import FOLDER_NOTE, PACKAGE, SETTINGS, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY, days_between
+from churn_orchestration.churn.decisions import CLI_TAG
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
@@ -28,8 +29,6 @@ from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.landing import LONG_SILENCE, Files
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Warehouse, write_text
-
-OURS = "churn/cli"
 
 
 def dagster_home(business: Business) -> Path:
@@ -68,7 +67,7 @@ def free_dead_slots(instance: dg.DagsterInstance) -> None:
     """Give back what a killed process still holds; called under the lock, so no run of ours is alive."""
     storage = instance.event_log_storage
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
-    for run in instance.get_runs(dg.RunsFilter(tags={OURS: "true"}, statuses=unfinished)):
+    for run in instance.get_runs(dg.RunsFilter(tags={CLI_TAG: "true"}, statuses=unfinished)):
         instance.report_run_failed(run, "its process ended before it did")
         storage.free_concurrency_slots_for_run(run.run_id)
     if POOL in storage.get_concurrency_keys():
@@ -257,7 +256,7 @@ class Work:
         tags = {
             "dagster/asset_partition_range_start": first.isoformat(),
             "dagster/asset_partition_range_end": last.isoformat(),
-            OURS: "true",
+            CLI_TAG: "true",
         }
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,

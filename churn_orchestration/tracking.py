@@ -95,6 +95,10 @@ class Tracking(dg.ConfigurableResource):
         model: Any = mlflow.sklearn.load_model(f"models:/{question}/{number}")
         return model
 
-    def crown(self, question: str, number: str) -> None:
-        """Let the alias ``champion`` say what the ledger says."""
-        self.client().set_registered_model_alias(question, CHAMPION, number)
+    def crown(self, question: str, number: str | None) -> None:
+        """Let the alias ``champion`` say what the ledger says; None: no model is."""
+        client = self.client()
+        if number is not None:
+            client.set_registered_model_alias(question, CHAMPION, number)
+        elif client.search_registered_models(f"name = '{question}'"):
+            client.delete_registered_model_alias(question, CHAMPION)

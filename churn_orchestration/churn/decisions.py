@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from churn_orchestration.churn.evaluation import Evaluation
+    from churn_orchestration.churn.evaluation import Evaluation, Versus
 
 PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
 BACKTEST, ROLL_BACK = "backtest", "roll back"
@@ -12,6 +12,9 @@ RULES, BASE_RATE = "rules", "base_rate"
 """The ``model_version`` of scores while no model is champion: by the rules, or by the known churn rate."""
 INITIAL, MANUAL, SCHEDULED, DRIFT, PERFORMANCE = "initial", "manual", "scheduled", "drift", "performance"
 """Why a model was trained."""
+TRIGGER_TAG, CLI_TAG = "churn/trigger", "churn/cli"
+"""The tags of a run that say so: the reason that a sensor gives; whether it came by the command line."""
+POWER_OF_AUC = 0.02
 ENTITY_FOLDS = 5
 OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
 """How a question is graded whose outcome has no later day."""
@@ -38,11 +41,34 @@ def decide(evaluation: "Evaluation | None") -> Decision:
         if not difference["high"] < 0:  # nor where it is not a number
             return Decision(
                 REFUSE,
-                f"log loss{graded} is not below that of the {peer}: difference {difference['value']:+.4f} "
-                f"[{difference['low']:+.4f}, {difference['high']:+.4f}]",
+                f"log loss{graded} is not below that of the {peer}: difference {_interval(difference, 4)}",
             )
     led = "; ".join(
-        f"{difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}] against the {peer}"
+        f"{_interval(difference, 4)} against the {peer}"
         for peer, difference in evaluation.differences.items()
     )
     return Decision(PROMOTE, f"log loss{graded or ' on later days'}: {led}")
+
+
+def between(versus: "Versus | None", champion: str) -> Decision:
+    """Promote a candidate that is better than the champion on the same unseen rows; keep the champion else.
+
+    Better: log loss or profit, chance ruled out (95 % interval of the paired difference), and neither worse
+    beyond chance. Before it decides, the same comparison is held up to three forecasts of known worth: who
+    knows every outcome must win, who would contact nobody or everybody must not; else nothing is promoted.
+    """
+    if versus is None:
+        return Decision(KEEP, f"no outcome that neither it nor champion {champion} has seen is known yet")
+    if broken := versus.broken():
+        return Decision(REFUSE, f"the comparison with champion {champion} cannot be trusted: {broken}")
+    told = (
+        f"{versus.how}: log loss {_interval(versus.log_loss, 4)}, profit {_interval(versus.profit, 4)} of a "
+        f"customer's value; +{POWER_OF_AUC} AUC would be seen with probability {versus.power:.0%}"
+    )
+    if versus.better:
+        return Decision(PROMOTE, f"better than champion {champion}, {told}")
+    return Decision(KEEP, f"champion {champion} stays: chance is not ruled out, {told}")
+
+
+def _interval(found: dict[str, float], digits: int) -> str:
+    return f"{found['value']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"

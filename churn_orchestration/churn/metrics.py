@@ -7,11 +7,13 @@ settled once, and a resample costs a few passes over the rows and no copy of the
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+
+from churn_orchestration.churn.profit import Economics
 
 SEED = 20_111_209
 INTERVAL = (0.025, 0.975)
@@ -94,7 +96,19 @@ def _base_rate(sample: _Weighed) -> float:
     return sample.events[-1] / sample.rows[-1]
 
 
-METRICS: Mapping[str, Callable[[_Weighed], float]] = MappingProxyType(
+def profit(economics: Economics) -> "Metric":
+    """Profit per customer, in customers' values, of contacting all whose probability makes a contact pay."""
+
+    def metric(sample: _Weighed) -> float:
+        at = np.searchsorted(-sample.scored.probability[sample.scored.last], -economics.cut, side="right")
+        churners = sample.events[at]
+        return float(economics.earned(churners, sample.rows[at] - churners) / sample.rows[-1])
+
+    return metric
+
+
+Metric: TypeAlias = Callable[[_Weighed], float]
+METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "auc": _auc,
         "average_precision": _average_precision,
@@ -161,7 +175,7 @@ def paired_difference(
     p_a: ArrayLike,
     p_b: ArrayLike,
     entity: ArrayLike,
-    metric: str,
+    metric: str | Metric,
     *,
     resamples: int = 400,
     seed: int = SEED,
@@ -171,13 +185,14 @@ def paired_difference(
     Both are measured on the same resamples, so what they share cancels: the interval is far narrower
     than two separate ones.
     """
-    if metric not in METRICS:
+    if isinstance(metric, str) and metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; want one of {', '.join(METRICS)}")
+    measured = METRICS[metric] if isinstance(metric, str) else metric
     labels, first, codes = _checked(label, p_a, entity)
     scored = [_Scored.of(labels, first), _Scored.of(*_checked(label, p_b))]
 
     def difference(weight: np.ndarray) -> float:
-        a, b = (METRICS[metric](rows.weigh(weight)) for rows in scored)
+        a, b = (measured(rows.weigh(weight)) for rows in scored)
         return a - b
 
     drawn = [difference(weight) for weight in _entity_weights(labels, codes, resamples, seed)]

@@ -62,7 +62,7 @@ class Economics:
 
 
 def curve(label: ArrayLike, score: ArrayLike, economics: Economics) -> list[float]:
-    """Profit per customer of contacting the riskiest 0 %, 5 %, ... 100 %; of equal scores the share that fits.
+    """Profit per customer of contacting the riskiest 0 %, 5 %, ... 100 %; of equals the share that fits.
 
     >>> [round(profit, 3) for profit in curve([True, False], [0.9, 0.1], Economics())[::10]]
     [0.0, 0.14, 0.112]

@@ -111,7 +111,7 @@ def up_to_date(business: Business, last: dt.date) -> Told:
 
 def trained(business: Business, questions: list[str], cutoff: dt.date) -> Told:
     """Models of a cut-off, how they did on later days, and what was decided."""
-    from churn_orchestration.components.churn_model.model import record_of
+    from churn_orchestration.components.churn_model.promotion import record_of
 
     rows = [
         row

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from churn_orchestration.churn.bands import band
@@ -11,7 +12,7 @@ def against(**differences: tuple[float, float, float]) -> Evaluation:
     """An evaluation with (value, low, high) of the log loss difference to each peer."""
     names = ("value", "low", "high")
     found = {peer: dict(zip(names, numbers, strict=True)) for peer, numbers in differences.items()}
-    return Evaluation({}, [], found, {})
+    return Evaluation({}, [], found, {}, pd.DataFrame())
 
 
 def test_a_candidate_below_rules_and_constant_is_promoted_with_its_lead() -> None:

@@ -22,6 +22,7 @@ from churn_orchestration.churn.features.declared import Category, EventSource, F
 from churn_orchestration.churn.labels import Question
 from churn_orchestration.components import daily_parts
 from churn_orchestration.components.churn_model import model as models
+from churn_orchestration.components.churn_model import promotion
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
@@ -85,11 +86,11 @@ class Shop:
             return snapshots.build(tables, self.business, asked, cutoff)
 
     def train(
-        self, asked: AskedQuestion = ASKED, cutoff: dt.date = CUTOFF, trigger: str = "train"
+        self, asked: AskedQuestion = ASKED, cutoff: dt.date = CUTOFF, trigger: str = "manual"
     ) -> dict[str, Any]:
         with self.open() as tables:
             snapshots.build(tables, self.business, asked, cutoff)
-            return models.train(tables, self.tracking, asked, cutoff, cutoff, trigger)
+            return models.train(tables, self.tracking, asked, cutoff, cutoff, trigger, "a test")
 
     def score(self, *days: dt.date, asked: AskedQuestion = ASKED) -> pd.DataFrame:
         """Score days; the stored rows of the last of them."""
@@ -285,14 +286,14 @@ def test_a_changed_byte_is_refused_by_name_and_mended_by_building_again(shop: Sh
     with pytest.raises(BusinessError, match=f"{manifest['file']} was changed"):
         snapshots.load(path.parent, CUTOFF)
     with shop.open() as tables, pytest.raises(BusinessError, match=manifest["file"]):
-        models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "train")
+        models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "manual", "a test")
     assert shop.build() == manifest
     assert len(snapshots.load(path.parent, CUTOFF)[0]) == manifest["rows"]
 
 
 def test_a_snapshot_that_is_not_there_is_a_clear_message(shop: Shop) -> None:
     with shop.open() as tables, pytest.raises(BusinessError, match=str(CUTOFF)):
-        models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "train")
+        models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "manual", "a test")
 
 
 def test_a_snapshot_of_another_declaration_leaves_the_first_file_as_it_is(shop: Shop) -> None:
@@ -408,7 +409,7 @@ def test_another_learner_is_another_version_and_what_was_trained_stays(trained_s
 
 
 def test_a_model_is_tested_later_than_all_it_was_trained_on(trained: Shop) -> None:
-    record = models.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
+    record = promotion.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
     assert record["evaluation"]["tests"] == [{"test": "2023-12-02", "train": ["2023-10-02"]}]
     assert record["as_ofs"] == AS_OFS  # and then refitted on all that had matured
 
@@ -453,10 +454,10 @@ def test_too_little_history_to_test_on_trains_and_does_not_promote(shop: Shop) -
 
 def test_the_ledger_says_what_was_decided_and_the_door_shows_it(trained: Shop) -> None:
     row = _champion(trained)
-    assert (row["decision"], row["trigger"], row["cutoff"]) == ("promote", "train", str(CUTOFF))
+    assert (row["decision"], row["trigger"], row["cutoff"]) == ("promote", "initial", str(CUTOFF))
     with door(trained.state) as db:
         found = db.execute(f"select model_version, decision, auc from models.{ASKED.name}").fetchall()
-    record = models.record_of(trained.state, ASKED.name, row["model_version"])
+    record = promotion.record_of(trained.state, ASKED.name, row["model_version"])
     auc = record["evaluation"]["report"]["model"]["auc"]
     assert found == [(row["model_version"], "promote", auc["value"])]
     assert auc["low"] <= auc["value"] <= auc["high"]
@@ -498,7 +499,7 @@ def test_the_population_of_a_day_is_scored_once_each_in_order(trained_shop: Shop
 
 def test_training_and_scoring_give_the_same_row_the_same_probability(trained_shop: Shop) -> None:
     day = dt.date(2023, 12, 2)
-    record = models.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
     frame, _ = snapshots.load(trained_shop.state / "snapshots" / ASKED.name, CUTOFF)
     rows = frame[frame["as_of"] == day]
     model = trained_shop.tracking.load(ASKED.name, record["mlflow_version"])
@@ -555,7 +556,7 @@ def test_every_prediction_has_up_to_three_reasons_in_words(trained_shop: Shop) -
 
 
 def test_bands_are_of_the_probability_or_of_multiples_of_the_base_rate(trained_shop: Shop) -> None:
-    record = models.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
     plain = trained_shop.score(CUTOFF)
     relative = trained_shop.score(CUTOFF, asked=replace(ASKED, edges=(0.5, 1.0, 1.5), relative_bands=True))
     for scored, scale in ((plain, 1.0), (relative, record["base_rate"])):
@@ -707,7 +708,7 @@ def test_the_manifest_is_json_that_names_declaration_and_code(trained: Shop) -> 
 
 
 def test_a_picture_of_a_model_can_be_made_again_from_its_record(trained: Shop) -> None:
-    record = models.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
+    record = promotion.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
     assert (
         sum(found["rows"] for found in record["curves"]["calibration"])
         == (record["evaluation"]["report"]["model"]["rows"])
@@ -717,7 +718,7 @@ def test_a_picture_of_a_model_can_be_made_again_from_its_record(trained: Shop) -
 
 
 def test_the_influences_are_those_of_families_strongest_first(trained: Shop) -> None:
-    record = models.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
+    record = promotion.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
     sizes = [entry["mean_abs_log_odds"] for entry in record["influences"]]
     assert sizes == sorted(sizes, reverse=True)
     family = {feature.name: feature.family for feature in catalogue(FEATURES)}

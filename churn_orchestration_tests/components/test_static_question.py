@@ -15,7 +15,7 @@ from churn_orchestration import ledger, report
 from churn_orchestration.business import BusinessError
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.backtest import backtest
-from churn_orchestration.components.churn_model.model import record_of, report_table
+from churn_orchestration.components.churn_model.promotion import record_of, report_table
 from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.status import standing

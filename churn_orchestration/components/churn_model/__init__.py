@@ -93,6 +93,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     )
     test_as_ofs: int = Field(3, ge=1, description="later as_ofs on which a candidate is graded")
     bands: BandSpec = Field(BandSpec(), description="bands of risk")
+    vouched: dict[str, str] = Field(
+        {}, description="features that look like a leak and are none: feature, and why it is known by as_of"
+    )
     value: str = Field(
         description="the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d"
     )
@@ -155,6 +158,12 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                 f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}; there are '
                 f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
             )
+        if unknown := [name for name in self.vouched if name not in names]:
+            near = difflib.get_close_matches(unknown[0], names, 3, 0.5)
+            raise BusinessError(
+                f'{place}: {self.name}: vouched "{unknown[0]}" is no feature of {table.name}; there are '
+                f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
+            )
         end = None
         if spec := self.end:
             end = EventSource("end", spec.table, spec.entity or declared.entity, spec.noun, tuple(spec.key))
@@ -178,6 +187,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             tuple(self.bands.edges),
             self.bands.relative_to == "base_rate",
             self.value,
+            self.vouched,
         )
 
 

@@ -46,7 +46,7 @@ def backtest(
         )
     snapshots.require_standing(tables, business, question, known_by)
     snapshots.build(tables, business, asked, as_of)
-    record = models.train(tables, tracking, asked, as_of, known_by, trigger=decisions.BACKTEST)
+    record = models.train(tables, tracking, asked, as_of, known_by, decisions.BACKTEST, "churn backtest")
     features = f"({features_at(question.features, as_of)})"
     frame = tables.db.execute(labelled(question, features, as_of, known_by)).df()
     if frame["label"].nunique() < 2:

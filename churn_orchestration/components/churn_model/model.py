@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,18 @@ from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import decisions
 from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.promotion import columns, decided, report_table
 from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.shown import about, look
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
+from churn_orchestration.warehouse import POOL, Tables, Warehouse, swap_in, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from churn_orchestration.churn.evaluation import Evaluation
+    from churn_orchestration.churn.evaluation import Evaluation, Versus
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 
@@ -32,50 +34,114 @@ def train(
     cutoff: dt.date,
     decided_on: dt.date,
     trigger: str,
+    asked_by: str,
 ) -> dict[str, Any]:
     """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its record.
 
     ``decided_on`` is the newest day that has landed: of no earlier day can it become champion. ``trigger``
-    says who asked; a ``backtest`` is recorded and never becomes champion.
+    says why, ``asked_by`` who asked; a ``backtest`` is recorded and never becomes champion.
 
     Raises
     ------
     BusinessError : the label cannot be learned from; the message says what was found and what is needed
     """
-    frame, manifest = snapshots.load(tables.state / "snapshots" / asked.name, cutoff)
+    folder = tables.state / "snapshots" / asked.name
+    frame, manifest = snapshots.load(folder, cutoff)
+    snapshots.refuse_leaks(folder, asked, cutoff)
     settings = [asked.learner, asked.test_as_ofs, asked.question.horizon]
     version = digest(manifest["sha256"], settings, snapshots.code_hash())
     path = tables.state / "models" / asked.name / f"{version}.json"
     if path.exists():
         record = json.loads(path.read_text())
     else:
-        record = _trained(tracking, asked, frame, manifest, version)
+        record, held_out = _trained(tracking, asked, frame, manifest, version)
+        _keep(held_out, path.with_suffix(".parquet"))
         write_text(path, json.dumps(record, indent=1))
-    decided = decisions.Decision(record["decision"], record["reason"])
+    champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
+    decision, evidence = decisions.Decision(record["decision"], record["reason"]), record["evaluation"]
     if trigger == decisions.BACKTEST:
-        decided = decisions.Decision(
-            decisions.BACKTEST, f"trained to look back; it would have been: {decided.decision}"
-        )
-    facts = {
-        "model_version": version,
-        "cutoff": str(cutoff),
-        "decided_on": str(decided_on),
-        "mlflow_version": record["mlflow_version"],
-        "meaning": asked.question.meaning,
-    }
-    ledger.append(
-        tables.state, asked.name, decided.decision, decided.reason, trigger, record["evaluation"], **facts
-    )
-    newest = ledger.champion(tables.state, asked.name, dt.date.max, asked.question.meaning)
-    if newest:
-        tracking.crown(asked.name, newest["mlflow_version"])
-    publish_models(tables, asked.name)
-    return record
+        told = f"trained to look back; it would have been: {decision.decision}"
+        decision = decisions.Decision(decisions.BACKTEST, told)
+    elif champion and champion["model_version"] == version:
+        return record | {"decision": champion["decision"], "reason": champion["reason"]}
+    elif champion and decision.decision == decisions.PROMOTE:
+        against = versus(tables.state, tracking, asked, frame, record, champion)
+        decision = decisions.between(against, champion["model_version"])
+        evidence = evidence | {"against_champion": against and against.told()}
+    elif champion is None and trigger == decisions.MANUAL and not _asked_before(tables.state, asked):
+        trigger = decisions.INITIAL
+    decided(
+        tables, tracking, asked, decision, record, evidence,
+        decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
+        parent=champion and champion["model_version"],
+    )  # fmt: skip
+    return record | {"decision": decision.decision, "reason": decision.reason}
+
+
+def _asked_before(state: Path, asked: "AskedQuestion") -> bool:
+    return any(row["subject"] == asked.name for row in ledger.read(state))
+
+
+def versus(
+    state: Path,
+    tracking: Tracking,
+    asked: "AskedQuestion",
+    frame: "pd.DataFrame",
+    record: dict[str, Any],
+    champion: dict[str, Any],
+) -> "Versus | None":
+    """The candidate against the champion, on the same rows, none of which either had seen the outcome of.
+
+    Days from the champion's cut-off on are scored by the champion itself. Where no outcome of such a day is
+    known yet, what both recipes forecast of the days on which both were graded is compared; None where there
+    is no such day either.
+    """
+    import pandas as pd
+
+    from churn_orchestration.churn.evaluation import Versus
+
+    question = asked.question
+    keys, folder = [question.entity, "as_of"], state / "models" / asked.name
+    held = pd.read_parquet(folder / f"{record['model_version']}.parquet")
+    model = tracking.load(asked.name, champion["mlflow_version"])
+    later = held[held["as_of"] >= pd.Timestamp(champion["cutoff"])]
+    if question.kind != STATIC and len(later) and set(model.feature_names_in_) <= set(frame.columns):
+        rows = later.merge(frame.assign(as_of=pd.to_datetime(frame["as_of"])), on=keys, suffixes=("", "_"))
+        scored = model.predict_proba(rows[list(model.feature_names_in_)])[:, 1]
+        days = sorted({str(day.date()) for day in rows["as_of"]})
+        how = f"the champion itself on days after its cut-off ({', '.join(days)})"
+        return Versus.of(rows["label"], rows["model"], scored, rows[question.entity], how)
+    graded = folder / f"{champion['model_version']}.parquet"
+    if not graded.exists():
+        return None
+    both = held.merge(pd.read_parquet(graded), on=keys, suffixes=("", "_champion"))
+    if both["label"].nunique() < 2:
+        return None
+    how = "the champion's recipe on the days on which both were graded"
+    return Versus.of(both["label"], both["model"], both["model_champion"], both[question.entity], how)
+
+
+def _why(tags: Mapping[str, str]) -> tuple[str, str]:
+    """Why a run trains, and who asked for it, by its tags."""
+    if "dagster/schedule_name" in tags:
+        return decisions.SCHEDULED, f"schedule {tags['dagster/schedule_name']}"
+    if "dagster/sensor_name" in tags:
+        return tags.get(decisions.TRIGGER_TAG, decisions.MANUAL), f"sensor {tags['dagster/sensor_name']}"
+    return decisions.MANUAL, "churn train" if decisions.CLI_TAG in tags else "Dagster"
+
+
+def _keep(held_out: "pd.DataFrame", path: Path) -> None:
+    """Write what was forecast of unseen rows, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".forecasts.writing")
+    held_out.to_parquet(beside, index=False)
+    swap_in(beside, path)
 
 
 def _trained(
     tracking: Tracking, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any], version: str
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], "pd.DataFrame"]:
+    """A new model's record, and what it forecast of rows whose outcome it had not seen."""
     from churn_orchestration.churn import evaluation as evaluations
     from churn_orchestration.churn import learners
     from churn_orchestration.churn.contributions import influences
@@ -89,7 +155,7 @@ def _trained(
         raise BusinessError(
             f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
         ) from None
-    decided = decisions.decide(evaluation)
+    decision = decisions.decide(evaluation)
     number = tracking.find(asked.name, version)
     if number is None:
         tags = {"model_version": version, "cutoff": manifest["cutoff"], "snapshot_sha256": manifest["sha256"]}
@@ -100,16 +166,17 @@ def _trained(
             if evaluation:
                 mlflow.log_metrics(flat_metrics(evaluation))
             number = tracking.register(asked.name, model, frame[columns].head(5).astype(float), version)
-    return {
+    record = {
         "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
         "mlflow_version": number, "snapshot_sha256": manifest["sha256"], "rows": manifest["rows"],
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]], "base_rate": float(frame["label"].mean()),
-        "features": columns, "decision": decided.decision, "reason": decided.reason,
+        "features": columns, "decision": decision.decision, "reason": decision.reason,
         "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
         "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
         ),
     }  # fmt: skip
+    return record, evaluation.held_out if evaluation else frame[[question.entity, "as_of", "label"]].head(0)
 
 
 def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:
@@ -155,14 +222,14 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         owners=business.settings.owners,
         kinds={"mlflow", "scikitlearn"},
         partitions_def=business.cutoffs,
-        metadata=about(business, key, _columns()),
+        metadata=about(business, key, columns()),
         pool=POOL,
     )
     def model(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
         cutoff = dt.date.fromisoformat(context.partition_key)
         with warehouse.open() as tables:
             decided_on = max(cutoff, newest_day(tables, asked))
-            record = train(tables, tracking, asked, cutoff, decided_on, trigger="train")
+            record = train(tables, tracking, asked, cutoff, decided_on, *_why(context.run.tags))
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(
             metadata={
@@ -191,20 +258,3 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         )
 
     return model
-
-
-def report_table(record: dict[str, Any]) -> str:
-    """The evaluation as a Markdown table, one row a forecaster, each number with its interval."""
-    names = [name for name in _METRICS if name != "base_rate"]
-    caveat = record["evaluation"].get("caveat")
-    lines = [f"Graded {caveat}.", ""] if caveat else []
-    lines += ["| forecaster | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
-    for forecaster, report in record["evaluation"]["report"].items():
-        cells = [
-            f"{report[name]['value']:.3f} [{report[name]['low']:.3f}, {report[name]['high']:.3f}]"
-            if name in report
-            else ""
-            for name in names
-        ]
-        lines.append(f"| {forecaster} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)

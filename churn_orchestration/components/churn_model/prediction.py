@@ -11,7 +11,7 @@ import dagster as dg
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.labels import population
-from churn_orchestration.components.churn_model.model import record_of
+from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.tracking import Tracking

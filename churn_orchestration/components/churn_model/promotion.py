@@ -17,23 +17,103 @@ if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 
+def record_of(state: Path, question: str, version: str) -> dict[str, Any]:
+    """The record of a model version."""
+    record: dict[str, Any] = json.loads((state / "models" / question / f"{version}.json").read_text())
+    return record
+
+
+def decided(
+    tables: Tables,
+    tracking: Tracking,
+    asked: "AskedQuestion",
+    decision: decisions.Decision,
+    record: dict[str, Any],
+    evidence: dict[str, Any],
+    **facts: Any,
+) -> dict[str, Any]:
+    """Write a decision on a model into the ledger and let MLflow and the door say the same; its row."""
+    facts |= {
+        "model_version": record["model_version"], "cutoff": record["cutoff"],
+        "mlflow_version": record["mlflow_version"], "meaning": asked.question.meaning,
+    }  # fmt: skip
+    row = ledger.append(
+        tables.state, asked.name, decision.decision, decision.reason, facts.pop("trigger"), evidence, **facts
+    )
+    newest = ledger.champion(tables.state, asked.name, dt.date.max, asked.question.meaning)
+    tracking.crown(asked.name, newest["mlflow_version"] if newest else None)
+    publish_models(tables, asked.name)
+    return row
+
+
+def roll_back(
+    tables: Tables,
+    tracking: Tracking,
+    asked: "AskedQuestion",
+    to: str | None,
+    decided_on: dt.date,
+    reason: str,
+    asked_by: str,
+) -> dict[str, Any]:
+    """Put another model that was champion in force from ``decided_on`` on, or the rules; the ledger's row.
+
+    ``to`` is a version, or the beginning of one, or what scores without a model; None: what was in force
+    before the champion ever was.
+
+    Raises
+    ------
+    BusinessError : nothing is champion, it is ``to`` already, or ``to`` was never champion of this question
+    """
+    meaning = asked.question.meaning
+    champion = ledger.champion(tables.state, asked.name, dt.date.max, meaning)
+    if champion is None:
+        raise BusinessError(
+            f"{asked.name}: no model is champion, {asked.untrained} score: nothing to roll back"
+        )
+    were = [
+        row["model_version"]
+        for row in ledger.read(tables.state)
+        if row["subject"] == asked.name
+        and row["decision"] == decisions.PROMOTE
+        and row.get("meaning") == meaning
+    ]
+    if to is None:
+        before = ledger.before_champion(tables.state, asked.name, meaning)
+        to = before["model_version"] if before else asked.untrained
+    elif to != asked.untrained:
+        found = sorted({version for version in were if version.startswith(to)})
+        if len(found) != 1:
+            raise BusinessError(
+                f'{asked.name}: "{to}" is {"more than one" if found else "no"} model that was champion; '
+                f"wanted: one of {', '.join(dict.fromkeys(were))}, or {asked.untrained}"
+            )
+        [to] = found
+    if to == champion["model_version"]:
+        raise BusinessError(f"{asked.name}: {to} is champion already")
+    record = {"model_version": to, "cutoff": str(decided_on), "mlflow_version": None}
+    if to != asked.untrained:
+        record = record_of(tables.state, asked.name, to)
+    return decided(
+        tables, tracking, asked, decisions.Decision(decisions.ROLL_BACK, reason), record,
+        {"from": champion["model_version"], "from_sequence": champion["sequence"]},
+        decided_on=str(decided_on), trigger=decisions.MANUAL, asked_by=asked_by,
+        parent=champion["model_version"],
+    )  # fmt: skip
+
+
 def publish_models(tables: Tables, question: str) -> None:
     """The table models.<question> of the door: one row per decision, with the model's metrics."""
-    decided = [
-        row for row in ledger.read(tables.state) if row["subject"] == question and row.get("model_version")
-    ]
-    folder = tables.state / "models" / question
     rows = []
-    for row in decided:
-        record = json.loads((folder / f"{row['model_version']}.json").read_text())
-        report = record["evaluation"]["report"].get("model", {})
+    for row in ledger.read(tables.state):
+        if row["subject"] != question:
+            continue
+        path = tables.state / "models" / question / f"{row['model_version']}.json"
+        record = json.loads(path.read_text()) if path.exists() else {}
+        report = record.get("evaluation", {}).get("report", {}).get("model", {})
         metrics = {name: found["value"] for name, found in report.items() if isinstance(found, dict)}
         rows.append(
-            {
-                name: row[name]
-                for name in ("sequence", "model_version", "cutoff", "decision", "reason", "trigger")
-            }
-            | {"learner": record["learner"], "mlflow_version": record["mlflow_version"]}
+            {name: row.get(name) for name in _LEDGER}
+            | {name: record.get(name) for name in ("learner", "mlflow_version")}
             | {name: metrics.get(name) for name in _METRICS}
         )
     import pandas as pd
@@ -42,7 +122,9 @@ def publish_models(tables: Tables, question: str) -> None:
     measured = ", ".join(f"{name}::double as {name}" for name in _METRICS)
     tables.db.execute(
         f"create or replace table models.{question} as select model_version, cutoff::date as cutoff, "
-        f"learner, decision, reason, trigger, mlflow_version, {measured}, sequence "
+        "learner::varchar as learner, decision, reason, trigger, asked_by::varchar as asked_by, "
+        "parent::varchar as parent, "
+        f"decided_on::date as decided_on, mlflow_version::varchar as mlflow_version, {measured}, sequence "
         "from _models order by sequence"
     )
     tables.db.unregister("_models")
@@ -61,16 +143,24 @@ METRIC_WORDS = {
     "base_rate": "churn rate of the held-out rows, 0 to 1",
 }
 _METRICS = tuple(METRIC_WORDS)
+_LEDGER = (
+    "sequence", "model_version", "cutoff", "decision", "reason", "trigger", "asked_by", "parent",
+    "decided_on",
+)  # fmt: skip
 
 
-def _columns() -> list[dg.TableColumn]:
+def columns() -> list[dg.TableColumn]:
+    """The columns of models.<question>, as the UI shows them."""
     told = {
         "model_version": ("text", "hash of snapshot, settings and code: the same triple, the same version"),
         "cutoff": ("date", "what was knowable at the end of this day trained it"),
         "learner": ("text", "what is served"),
-        "decision": ("text", "promote, refuse or backtest"),
-        "reason": ("text", "why, with the paired difference in log loss and its 95 % interval"),
-        "trigger": ("text", "who or what asked for the decision"),
+        "decision": ("text", "promote, keep (the champion stays), refuse, roll back or backtest"),
+        "reason": ("text", "why, with paired differences and their 95 % intervals"),
+        "trigger": ("text", "initial, manual, scheduled, drift, performance or backtest"),
+        "asked_by": ("text", "who or what asked for it"),
+        "parent": ("text", "the champion when it was decided"),
+        "decided_on": ("date", "the newest day that had landed when it was decided"),
         "mlflow_version": ("text", "its number in the MLflow registry"),
     }
     measured = [dg.TableColumn(name, "double", METRIC_WORDS[name]) for name in _METRICS]
@@ -78,7 +168,18 @@ def _columns() -> list[dg.TableColumn]:
     return [*(dg.TableColumn(name, *words) for name, words in told.items()), *measured, number]
 
 
-def record_of(state: Path, question: str, version: str) -> dict[str, Any]:
-    """The record of a model version."""
-    record: dict[str, Any] = json.loads((state / "models" / question / f"{version}.json").read_text())
-    return record
+def report_table(record: dict[str, Any]) -> str:
+    """The evaluation as a Markdown table, one row a forecaster, each number with its interval."""
+    names = [name for name in _METRICS if name != "base_rate"]
+    caveat = record["evaluation"].get("caveat")
+    lines = [f"Graded {caveat}.", ""] if caveat else []
+    lines += ["| forecaster | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    for forecaster, report in record["evaluation"]["report"].items():
+        cells = [
+            f"{report[name]['value']:.3f} [{report[name]['low']:.3f}, {report[name]['high']:.3f}]"
+            if name in report
+            else ""
+            for name in names
+        ]
+        lines.append(f"| {forecaster} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

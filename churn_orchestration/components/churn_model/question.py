@@ -1,7 +1,8 @@
 """One churn question with all its settings, as the stages of its model use it."""
 
 import datetime as dt
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.decisions import BASE_RATE, OUT_OF_FOLD, RULES
@@ -18,6 +19,7 @@ class AskedQuestion:
     learner : served; ``test_as_ofs``: how many later as_ofs it is graded on
     edges, relative_bands : lower ends of the bands above low, as probabilities or multiples of the base rate
     value : the feature that says what a customer was worth of late
+    vouched : features that may know much of the outcome, each with the reason why that is right
     """
 
     question: Question
@@ -29,6 +31,7 @@ class AskedQuestion:
     edges: tuple[float, ...]
     relative_bands: bool
     value: str
+    vouched: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -116,6 +116,37 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
     return pd.read_parquet(path), manifest
 
 
+def leaks(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> list[str]:
+    """What is wrong with training on a snapshot: each feature that knows too much, with evidence and cause.
+
+    Looked for once: what was found stands beside the snapshot. Features of ``vouched`` are left out.
+    """
+    frame, manifest = load(folder, cutoff)
+    names = [feature.name for feature in catalogue(asked.question.features)]
+    looked = digest(manifest["sha256"], code_hash(), sorted(asked.vouched))
+    path = folder / f"{cutoff}.leaks.json"
+    if path.exists() and (before := json.loads(path.read_text()))["looked"] == looked:
+        return list(before["leaks"])
+    from churn_orchestration.churn import leakage
+
+    families = {feature.name: feature.family for feature in catalogue(asked.question.features)}
+    sought = [name for name in names if name not in asked.vouched]
+    question = asked.question
+    found = [str(leak) for leak in leakage.find(frame, question.entity, sought, question.horizon, families)]
+    write_text(path, json.dumps({"looked": looked, "leaks": found}, indent=1))
+    return found
+
+
+def refuse_leaks(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> None:
+    """Refuse to train on a feature that knows the outcome. Raises BusinessError that names each."""
+    if found := leaks(folder, asked, cutoff):
+        raise BusinessError(
+            f"{asked.name}: refuses to train at cut-off {cutoff}, for a feature knows the outcome: "
+            f"{'; '.join(found)}. Take it out of the features; or, if it is truly known by as_of, say why in "
+            f"`vouched` of {asked.name}"
+        )
+
+
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
     """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in both."""
     path = tables.state / "snapshots" / question.name / manifest["file"]
@@ -166,7 +197,12 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         deps=[dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window) for table in upstream],
         description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the "
         f"end of the cut-off day.\n\n{asked.sentence()}{look(business, key)}",
-        check_specs=[dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True)],
+        check_specs=[
+            dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True),
+            dg.AssetCheckSpec(
+                "no_leak", asset=key, blocking=True, description="No feature knows the outcome by itself."
+            ),
+        ],
         group_name="snapshots",
         owners=business.settings.owners,
         kinds={"parquet"},
@@ -179,6 +215,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         with warehouse.open() as tables:
             manifest = build(tables, business, asked, cutoff)
             differing = differing_rows(tables, question, asked.gold, manifest)
+            found = leaks(tables.state / "snapshots" / question.name, asked, cutoff)
             tables.publish()
         newest = manifest["as_ofs"][-1]
         rows = {
@@ -195,7 +232,13 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
                     check_name="same_as_scored",
                     passed=not any(differing.values()),
                     metadata={"as_ofs_compared": len(differing), "differing_rows": differing},
-                )
+                ),
+                dg.AssetCheckResult(
+                    check_name="no_leak",
+                    passed=not found,
+                    description="; ".join(found) or None,
+                    metadata={"leaks": found, "vouched": dict(asked.vouched)},
+                ),
             ],
         )
 

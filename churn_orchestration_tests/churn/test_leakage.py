@@ -1,0 +1,145 @@
+"""Planted leaks on a simulated shop, each with its clean twin: the same, made honestly."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from churn_orchestration.churn import leakage
+from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.simulator import World, simulate
+
+HORIZON = Horizon(60)
+AS_OFS = [dt.date(2024, month, 1) for month in (3, 4, 5, 6, 7, 8, 9, 10)]
+
+# What a shop knows of a customer at as_of, and what it did after it; straight from the files.
+ROWS = """
+with orders as (select customer_id, ordered_at::date as day, amount_usd from read_csv(
+  '{landing}/orders/*.csv', types={{'amount_usd': 'double'}}, ignore_errors=true) where order_id is not null),
+seen as (from orders where day <= date '{as_of}')
+select customer_id, date '{as_of}' as as_of,
+  date '{as_of}' - max(day) as recency, count(*) as frequency, sum(amount_usd) as money,
+  count(*) filter (day > date '{as_of}' - 30) as orders_30d,
+  count(*) filter (day > date '{as_of}' - 90) as orders_90d,
+  avg(amount_usd) as mean_amount, max(day) - min(day) as span,
+  max(day) filter (day > date '{as_of}' - 180) - min(day) filter (day > date '{as_of}' - 180) as span_180d,
+  date '{as_of}' - min(day) as tenure,
+  customer_id not in (select customer_id from orders
+    where day > date '{as_of}' and day <= date '{as_of}' + 60) as label
+from seen group by customer_id having recency < 180 order by 1"""
+FEATURES = [
+    "recency", "frequency", "money", "orders_30d", "orders_90d", "mean_amount", "span", "span_180d", "tenure",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder = tmp_path_factory.mktemp("calm")
+    simulate(World.read("calm", customers=3000), folder, processes=1)
+    rows = [duckdb.sql(ROWS.format(landing=Path(folder) / "landing", as_of=as_of)).df() for as_of in AS_OFS]
+    frame = pd.concat(rows, ignore_index=True)
+    return frame.assign(chance=_chance(frame))
+
+
+def _chance(frame: pd.DataFrame) -> np.ndarray:
+    """A number from 0 to 1 of each customer, that nothing else knows."""
+    return pd.util.hash_array(frame["customer_id"].to_numpy(object)) / 2.0**64
+
+
+def found(frame: pd.DataFrame, *features: str) -> list[str]:
+    """The features that are called leaks, among those of a shop and ``features``."""
+    named = [*FEATURES, *features]
+    return [leak.feature for leak in leakage.find(frame, "customer_id", named, HORIZON, {})]
+
+
+def test_an_honest_shop_has_no_leak(shop: pd.DataFrame) -> None:
+    assert found(shop) == []
+
+
+Plant = Callable[[pd.DataFrame], pd.Series]
+COPIES: dict[str, Plant] = {
+    "bool": lambda f: f["label"],
+    "int8": lambda f: f["label"].astype("int8"),
+    "nullable": lambda f: f["label"].astype("boolean").mask(f["chance"] < 0.1),
+    "category": lambda f: f["label"].map({True: "gone", False: "here"}).astype("category"),
+    "string": lambda f: f["label"].map({True: "gone", False: "here"}),
+    "inverted": lambda f: ~f["label"],
+    "a date": lambda f: pd.Timestamp("2024-01-01") + pd.to_timedelta(f["label"] * 5, "D"),
+    "U-shaped": lambda f: np.where(f["label"], np.where(f["chance"] < 0.5, -9.0, 9.0), 0.0) + f["chance"],
+    "with two rows off": lambda f: f["label"] ^ (f.index < 2),
+    "with 3 % off": lambda f: f["label"] ^ (((f["chance"] * 1e6) % 100) < 3),
+    "with 10 % off": lambda f: f["label"] ^ (((f["chance"] * 1e6) % 100) < 10),
+    "near constant within one class": lambda f: f["label"] * 0.0 + ~f["label"] * f["chance"],
+    "null where it stays": lambda f: f["chance"].where(f["label"]),
+    "one category of one class only": lambda f: np.where(f["label"] & (f["chance"] < 0.4), "closed", "open"),
+    "a mark of some who left": lambda f: (f["label"] & (f["chance"] < 0.3)).astype(int),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_of_the_label_is_named_whatever_its_shape(shop: pd.DataFrame, kind: str) -> None:
+    assert found(shop.assign(status=COPIES[kind](shop)), "status") == ["status"]
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_the_same_made_of_another_customers_outcome_passes(shop: pd.DataFrame, kind: str) -> None:
+    other = shop.sample(frac=1, random_state=7).reset_index(drop=True)
+    twin = COPIES[kind](shop.assign(label=other["label"]))
+    assert found(shop.assign(status=twin), "status") == []
+
+
+def test_an_id_that_encodes_the_outcome_is_named(shop: pd.DataFrame) -> None:
+    number = shop.index.to_numpy() * 2 + shop["label"].to_numpy()
+    even = shop.assign(account=number)
+    assert "account modulo 2" in found(even, "account")
+    assert found(shop.assign(account=shop.index.to_numpy() * 2), "account") == []
+    named = shop.assign(customer_id=shop["customer_id"] + np.where(shop["label"], "x", "y"))
+    assert found(named) == ["customer_id, its last character"]
+
+
+def test_a_tag_derived_from_the_score_that_the_label_is_made_of(shop: pd.DataFrame) -> None:
+    label = shop["chance"] > 0.7
+    tagged = shop.assign(label=label, tags=(shop["chance"] > 0.6) * (shop["frequency"] % 7 + 1))
+    [leak] = leakage.find(tagged, "customer_id", [*FEATURES, "tags"], HORIZON, {})
+    assert leak.feature == "tags"
+    assert "after the outcome" in leak.cause
+    other = (shop["chance"] * 1e6 % 1) > 0.6
+    assert found(shop.assign(label=label, tags=other * (shop["frequency"] % 7 + 1)), "tags") == []
+
+
+def test_a_label_that_is_a_threshold_on_a_feature_of_the_same_instant(shop: pd.DataFrame) -> None:
+    leaks = leakage.find(shop.assign(label=shop["recency"] > 60), "customer_id", FEATURES, HORIZON, {})
+    assert leaks[0].feature == "recency"
+    assert "AUC 1.000" in leaks[0].evidence
+    assert "the label is made of it" in leaks[0].cause
+
+
+def test_the_score_of_a_recency_against_a_label_of_recency(shop: pd.DataFrame) -> None:
+    scored = shop.assign(
+        rfm_recency=pd.qcut(-shop["recency"], 5, labels=False, duplicates="drop"),
+        rfm_sum=pd.qcut(-shop["recency"], 5, labels=False, duplicates="drop") * 100 + shop["orders_90d"],
+    ).assign(label=shop["recency"] > shop["recency"].quantile(0.6))
+    without = [name for name in FEATURES if name != "recency"]
+    leaks = leakage.find(scored, "customer_id", [*without, "rfm_recency", "rfm_sum"], HORIZON, {})
+    assert {"rfm_recency", "rfm_sum"} <= {leak.feature for leak in leaks}
+    honest = scored.assign(label=shop["label"])
+    assert leakage.find(honest, "customer_id", [*without, "rfm_recency", "rfm_sum"], HORIZON, {}) == []
+
+
+def test_the_tenure_of_those_who_began_together_against_a_label_of_recency(shop: pd.DataFrame) -> None:
+    together = shop[shop["span_180d"] + shop["recency"] > 165]  # all bought when the window began
+    columns = ["span_180d", "mean_amount", "money", "orders_90d", "frequency"]
+    honest = together[["customer_id", "as_of", "label", *columns]].reset_index(drop=True)
+    same_instant = honest.assign(label=together["recency"].to_numpy() > 30)
+    assert leakage.find(same_instant, "customer_id", columns, HORIZON, {})[0].feature == "span_180d"
+    assert leakage.find(honest, "customer_id", columns, HORIZON, {}) == []
+
+
+def test_without_a_later_day_other_customers_judge(shop: pd.DataFrame) -> None:
+    day = shop[shop["as_of"] == shop["as_of"].max()].reset_index(drop=True)
+    assert found(day) == []
+    assert found(day.assign(status=day["label"]), "status") == ["status"]
