@@ -285,6 +285,42 @@ def score(context: click.Context, first: dt.datetime | None, last: dt.datetime |
 
 
 @main.command()
+@click.option("--question", help="Default: all.")
+@_json
+@click.pass_context
+def models(context: click.Context, question: str | None) -> tuple[Any, ...]:
+    """List every decision on a model from the ledger, whose seal is checked: what scores, why, since when."""
+    from churn_orchestration.report.models import listed
+
+    return listed(_business(context), question)
+
+
+@main.command()
+@click.argument("version", required=False)
+@click.option("--question", help="Default: the only one.")
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@_json
+@click.pass_context
+def rollback(
+    context: click.Context, version: str | None, question: str | None, reason: str
+) -> tuple[Any, ...]:
+    """Put a model that was champion before in force again, from the newest day on.
+
+    VERSION is one of `churn models`, its beginning, or `rules`; default: what scored before the champion.
+    """
+    from churn_orchestration.components.churn_model.promotion import roll_back
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        asked, day = _asked(work.questions(), question), work.newest_day()
+        with work.warehouse.open() as tables:
+            row = roll_back(tables, work.tracking, asked, version, day, reason, "churn rollback")
+    again = report.command(work.business, "score")
+    told = f"{asked.name}: {row['model_version']} scores from {day} on. `{again}` scores {day} again by it."
+    return row, told
+
+
+@main.command()
 @click.option("--as-of", type=DAY, required=True, help="Train at this cut-off, score this day.")
 @click.option("--question", help="Default: the only one.")
 @_json

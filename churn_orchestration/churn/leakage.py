@@ -72,7 +72,7 @@ def find(
     earlier, later = (_bounded(part, entity) for part in (earlier, later))
     if earlier["label"].nunique() < 2 or later["label"].nunique() < 2:
         return []
-    return _Probe(earlier, later, entity, features, families).leaks()
+    return _Probe(earlier, later, features, families).leaks()
 
 
 def _bounded(rows: pd.DataFrame, entity: str) -> pd.DataFrame:
@@ -97,13 +97,12 @@ class _Probe:
         self,
         earlier: pd.DataFrame,
         later: pd.DataFrame,
-        entity: str,
         features: list[str],
         families: Mapping[str, str],
     ) -> None:
         self.label, self.outcome = earlier["label"].to_numpy(bool), later["label"].to_numpy(bool)
         both = pd.concat([earlier, later], ignore_index=True)
-        columns = dict(_columns(both, entity, features, self.label))
+        columns = dict(_columns(both, features, self.label))
         table, at = pd.DataFrame(columns), len(earlier)
         self.features = [name for name in table if name in features]
         self.earlier, self.later, self.families = table.iloc[:at], table.iloc[at:], families
@@ -219,10 +218,8 @@ def _auc(outcome: np.ndarray, forecast: np.ndarray) -> float:
     return float((rankdata(forecast)[outcome].sum() - hits * (hits + 1) / 2) / (hits * others))
 
 
-def _columns(
-    both: pd.DataFrame, entity: str, features: list[str], label: np.ndarray
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Every feature as numbers, and what an id may hide: residues, and the letters at its ends."""
+def _columns(both: pd.DataFrame, features: list[str], label: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Every feature as numbers, and of an id the residues, in which an outcome may hide."""
     for name in features:
         values = both[name]
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
@@ -234,11 +231,6 @@ def _columns(
             yield name, values.astype("int64").where(values.notna()).to_numpy(float)
         else:
             yield name, _by_rate(values, label)
-    text = both[entity].astype(str)
-    digits = pd.to_numeric(text.str.extract(r"(\d{1,15})\D*$")[0], errors="coerce").to_numpy(float)
-    yield from _residues(entity, digits)
-    for place, letters in (("first", text.str[0]), ("last", text.str[-1])):
-        yield f"{entity}, its {place} character", _by_rate(letters, label)
 
 
 def _by_rate(values: pd.Series, label: np.ndarray) -> np.ndarray:

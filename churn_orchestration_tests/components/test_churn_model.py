@@ -30,7 +30,7 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import DOOR, Tables, Warehouse, door
+from churn_orchestration.warehouse import DOOR, Tables, Warehouse, content_hash, door
 
 pytestmark = [
     # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
@@ -91,6 +91,12 @@ class Shop:
         with self.open() as tables:
             snapshots.build(tables, self.business, asked, cutoff)
             return models.train(tables, self.tracking, asked, cutoff, cutoff, trigger, "a test")
+
+    def roll_back(self, to: str | None = None) -> dict[str, Any]:
+        with self.open() as tables:
+            return promotion.roll_back(
+                tables, self.tracking, ASKED, to, CUTOFF, "it went wrong", asked_by="a test"
+            )
 
     def score(self, *days: dt.date, asked: AskedQuestion = ASKED) -> pd.DataFrame:
         """Score days; the stored rows of the last of them."""
@@ -338,8 +344,9 @@ def test_the_asset_check_blocks_when_gold_is_tampered_with(shop: Shop) -> None:
             resources={"warehouse": Warehouse.of(shop.state)},
             raise_on_error=False,
         )
-        [found] = result.get_asset_check_evaluations()
-        return found
+        found = {check.check_name: check for check in result.get_asset_check_evaluations()}
+        assert found["no_leak"].passed
+        return found["same_as_scored"]
 
     assert (check().passed, check().blocking) == (True, True)
     shop.rewrite_gold(dt.date(2023, 12, 2), "select * replace (1::bigint as orders_count_90d) from gold")
@@ -474,6 +481,67 @@ def _champion(shop: Shop, day: dt.date = LAST) -> dict[str, Any]:
     return found
 
 
+def test_a_roll_back_puts_the_rules_in_force_where_no_model_was_before(trained_shop: Shop) -> None:
+    version = _champion(trained_shop)["model_version"]
+    row = trained_shop.roll_back()
+    assert (row["decision"], row["model_version"], row["parent"]) == ("roll back", "rules", version)
+    assert ledger.champion(trained_shop.state, ASKED.name, LAST) is None
+    assert set(trained_shop.score(CUTOFF)["model_version"]) == {"rules"}
+    assert "champion" not in trained_shop.tracking.client().get_registered_model(ASKED.name).aliases
+    with door(trained_shop.state) as db:
+        told = db.execute(f"select decision, model_version, reason from models.{ASKED.name}").fetchall()
+    assert told[1:] == [("roll back", "rules", "it went wrong")]
+    with pytest.raises(BusinessError, match="no model is champion"):
+        trained_shop.roll_back()
+
+
+def test_a_roll_back_names_a_model_that_was_champion_by_the_beginning_of_its_version(
+    trained_shop: Shop,
+) -> None:
+    first = _champion(trained_shop)["model_version"]
+    other = trained_shop.train(replace(ASKED, learner="lightgbm"))
+    _decide(trained_shop, other, cutoff=str(CUTOFF))
+    assert _champion(trained_shop)["model_version"] == other["model_version"]
+    with pytest.raises(BusinessError, match=f'"nonesuch" is no model .* wanted: one of {first}'):
+        trained_shop.roll_back("nonesuch")
+    assert trained_shop.roll_back(first[:6])["model_version"] == first
+    assert set(trained_shop.score(CUTOFF)["model_version"]) == {first}
+    with pytest.raises(BusinessError, match="is champion already"):
+        trained_shop.roll_back(first)
+    aliased = trained_shop.tracking.client().get_model_version_by_alias(ASKED.name, "champion")
+    assert aliased.tags["model_version"] == first
+
+
+def test_a_candidate_that_is_no_better_is_kept_out_and_the_champion_stays(trained_shop: Shop) -> None:
+    first = _champion(trained_shop)["model_version"]
+    other = trained_shop.train(replace(ASKED, learner="xgboost"))
+    assert (other["decision"], _champion(trained_shop)["model_version"]) == ("keep", first)
+    assert f"champion {first} stays: chance is not ruled out" in other["reason"]
+    assert "AUC would be seen with probability" in other["reason"]
+    row = ledger.read(trained_shop.state)[-1]
+    assert (row["decision"], row["parent"], row["trigger"]) == ("keep", first, "manual")
+    assert row["evidence"]["against_champion"]["controls"] == {
+        "oracle": True, "nobody": False, "everybody": False,
+    }  # fmt: skip
+
+
+def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(shop: Shop) -> None:
+    manifest = shop.build()
+    path = shop.state / "snapshots" / ASKED.name / manifest["file"]
+    frame = pd.read_parquet(path)
+    frame["orders_amount_sum_30d"] = frame["label"] * 100.0
+    frame.to_parquet(path)
+    manifest["sha256"] = content_hash(path)
+    (path.parent / f"{CUTOFF}.json").write_text(json.dumps(manifest))
+    told = "refuses to train at cut-off .* orders_amount_sum_30d alone ranks the outcome with AUC 1.000"
+    with shop.open() as tables, pytest.raises(BusinessError, match=told):
+        models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "manual", "a test")
+    assert ledger.read(shop.state) == []
+    vouched = replace(ASKED, vouched={"orders_amount_sum_30d": "the bank tells us on the day"})
+    with shop.open() as tables:
+        models.train(tables, shop.tracking, vouched, CUTOFF, CUTOFF, "manual", "a test")
+
+
 # ---------------- predictions
 
 
@@ -536,14 +604,12 @@ def test_a_promotion_with_a_later_cut_off_changes_no_byte_of_an_earlier_day(trai
 def test_a_model_trained_after_a_day_was_scored_does_not_pass_for_the_forecast_of_that_day(
     trained_shop: Shop,
 ) -> None:
-    kept = (trained_shop.state / ledger.FILE).read_bytes()
+    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
     (trained_shop.state / ledger.FILE).unlink()
     forecast = trained_shop.score(CUTOFF, dt.date(2024, 2, 1), CUTOFF)
-    later = kept.replace(f'"decided_on": "{CUTOFF}"'.encode(), b'"decided_on": "2024-12-31"')
-    (trained_shop.state / ledger.FILE).write_bytes(later)  # the training came when later days had landed
+    _decide(trained_shop, record, cutoff=str(CUTOFF), decided_on="2024-12-31")  # when later days had landed
     rescored = trained_shop.score(CUTOFF)
-    (trained_shop.state / ledger.FILE).write_bytes(kept)
-    assert later != kept
+    assert _champion(trained_shop, dt.date(2024, 12, 31))["model_version"] == record["model_version"]
     assert rescored.equals(forecast)
 
 
@@ -689,10 +755,10 @@ def test_a_training_after_a_look_back_at_the_same_cut_off_can_become_champion(sh
     assert _champion(shop)["model_version"] == version
 
 
-def _decide(shop: Shop, record: dict[str, Any], cutoff: str) -> None:
+def _decide(shop: Shop, record: dict[str, Any], cutoff: str, decided_on: str | None = None) -> None:
     """Promote a model by hand, as if trained at another cut-off."""
     facts = {name: record[name] for name in ("model_version", "mlflow_version")}
-    facts |= {"cutoff": cutoff, "decided_on": cutoff}
+    facts |= {"cutoff": cutoff, "decided_on": decided_on or cutoff}
     ledger.append(
         shop.state, ASKED.name, "promote", "by hand", "a test", {}, **facts, meaning=ASKED.question.meaning
     )
@@ -727,7 +793,7 @@ def test_the_influences_are_those_of_families_strongest_first(trained: Shop) -> 
 
 
 def test_the_columns_told_of_snapshots_and_models_are_those_of_the_door(trained: Shop) -> None:
-    for table, told in (("snapshots", snapshots._columns(ASKED.question)), ("models", models._columns())):
+    for table, told in (("snapshots", snapshots._columns(ASKED.question)), ("models", promotion.columns())):
         with door(trained.state) as db:
             found = db.execute(f"describe {table}.{ASKED.name}").fetchall()
         expected = [(name, kind.lower()) for name, kind, *_ in found]

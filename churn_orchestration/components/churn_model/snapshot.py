@@ -124,7 +124,7 @@ def leaks(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> list[str]:
     frame, manifest = load(folder, cutoff)
     names = [feature.name for feature in catalogue(asked.question.features)]
     looked = digest(manifest["sha256"], code_hash(), sorted(asked.vouched))
-    path = folder / f"{cutoff}.leaks.json"
+    path = folder / f"{cutoff}.leaks"
     if path.exists() and (before := json.loads(path.read_text()))["looked"] == looked:
         return list(before["leaks"])
     from churn_orchestration.churn import leakage
