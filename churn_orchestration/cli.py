@@ -285,6 +285,19 @@ def score(context: click.Context, first: dt.datetime | None, last: dt.datetime |
 
 
 @main.command()
+@click.option("--question", help="Default: the only one.")
+@_json
+@click.pass_context
+def question(context: click.Context, question: str | None) -> tuple[Any, ...]:
+    """Say whether a churn question can be answered, and how its label would move with its definition."""
+    from churn_orchestration.report.question import weighed
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work, work.warehouse.open() as tables:
+        return weighed(tables, _asked(work.questions(), question))
+
+
+@main.command()
 @click.option("--question", help="Default: all.")
 @_json
 @click.pass_context

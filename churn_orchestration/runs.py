@@ -312,8 +312,23 @@ def _message(event: dg.DagsterEvent) -> str:
     return told
 
 
+def _by_check(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed for nothing but a blocking check, which has its own words."""
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
+
+
 def _failure(result: dg.ExecuteInProcessResult) -> str:
     told = [
-        f"{(event.step_key or '').replace('__', '/')}: {_message(event)}" for event in _failed_steps(result)
+        f"{(event.step_key or '').replace('__', '/')}: {_message(event)}"
+        for event in _failed_steps(result)
+        if not _by_check(event)
+    ]
+    told += [
+        f"{evaluation.asset_key.to_user_string()}: {evaluation.description or evaluation.check_name}"
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.blocking
+        and not evaluation.passed
+        and evaluation.severity == dg.AssetCheckSeverity.ERROR
     ]
     return "\n".join(told) or f"the run {result.run_id} failed; see it in the UI"

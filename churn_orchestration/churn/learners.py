@@ -21,8 +21,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
+from churn_orchestration.churn.answerable import MIN_ENTITIES
+
 SEED = 20_111_209
-MIN_ENTITIES = 20
 FOREST_EDGE = 1e-6  # a forest may say 0 or 1, whose log odds are infinite
 
 Member: TypeAlias = Pipeline | LGBMClassifier | XGBClassifier | RandomForestClassifier

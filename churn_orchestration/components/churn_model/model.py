@@ -47,7 +47,7 @@ def train(
     """
     folder = tables.state / "snapshots" / asked.name
     frame, manifest = snapshots.load(folder, cutoff)
-    snapshots.refuse_leaks(folder, asked, cutoff)
+    snapshots.refuse(folder, asked, cutoff)
     settings = [asked.learner, asked.test_as_ofs, asked.question.horizon]
     version = digest(manifest["sha256"], settings, snapshots.code_hash())
     path = tables.state / "models" / asked.name / f"{version}.json"

@@ -10,6 +10,7 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
+from churn_orchestration.churn import answerable
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.days import shown_pictures
@@ -137,14 +138,35 @@ def leaks(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> list[str]:
     return found
 
 
-def refuse_leaks(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> None:
-    """Refuse to train on a feature that knows the outcome. Raises BusinessError that names each."""
+def hopeless(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> list[str]:
+    """Why nothing can be learned from a snapshot; empty: something may be."""
+    frame, _ = load(folder, cutoff)
+    names = [feature.name for feature in catalogue(asked.question.features)]
+    return answerable.hopeless(frame, asked.question.entity, names, asked.test_as_ofs)
+
+
+def refuse(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> None:
+    """Refuse to train where nothing can be learned, or a feature knows the outcome.
+
+    Raises
+    ------
+    BusinessError : names each reason, or each feature with evidence and cause
+    """
+    if reasons := hopeless(folder, asked, cutoff):
+        raise BusinessError(f"{asked.name}: refuses to train at cut-off {cutoff}: {_hopeless(reasons)}")
     if found := leaks(folder, asked, cutoff):
-        raise BusinessError(
-            f"{asked.name}: refuses to train at cut-off {cutoff}, for a feature knows the outcome: "
-            f"{'; '.join(found)}. Take it out of the features; or, if it is truly known by as_of, say why in "
-            f"`vouched` of {asked.name}"
-        )
+        raise BusinessError(f"{asked.name}: refuses to train at cut-off {cutoff}: {_leaking(asked, found)}")
+
+
+def _hopeless(reasons: list[str]) -> str:
+    return f"{'; '.join(reasons)}. `churn question` shows how the label moves with its definition"
+
+
+def _leaking(asked: "AskedQuestion", found: list[str]) -> str:
+    return (
+        f"a feature knows the outcome: {'; '.join(found)}. Take it out of the features; or, if it is truly known "
+        f"by as_of, say why in `vouched` of {asked.name}"
+    )
 
 
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
@@ -202,6 +224,9 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             dg.AssetCheckSpec(
                 "no_leak", asset=key, blocking=True, description="No feature knows the outcome by itself."
             ),
+            dg.AssetCheckSpec(
+                "answerable", asset=key, blocking=True, description="There is enough to learn from."
+            ),
         ],
         group_name="snapshots",
         owners=business.settings.owners,
@@ -215,7 +240,9 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         with warehouse.open() as tables:
             manifest = build(tables, business, asked, cutoff)
             differing = differing_rows(tables, question, asked.gold, manifest)
-            found = leaks(tables.state / "snapshots" / question.name, asked, cutoff)
+            folder = tables.state / "snapshots" / question.name
+            reasons = hopeless(folder, asked, cutoff)
+            found = [] if reasons else leaks(folder, asked, cutoff)
             tables.publish()
         newest = manifest["as_ofs"][-1]
         rows = {
@@ -236,8 +263,13 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
                 dg.AssetCheckResult(
                     check_name="no_leak",
                     passed=not found,
-                    description="; ".join(found) or None,
+                    description=_leaking(asked, found) if found else None,
                     metadata={"leaks": found, "vouched": dict(asked.vouched)},
+                ),
+                dg.AssetCheckResult(
+                    check_name="answerable",
+                    passed=not reasons,
+                    description=_hopeless(reasons) if reasons else None,
                 ),
             ],
         )

@@ -1,0 +1,109 @@
+"""Is the question answerable: who and how many, how the label moves with its definition, what is advised."""
+
+from typing import TYPE_CHECKING, Any
+
+from churn_orchestration.churn import answerable, calendar
+from churn_orchestration.churn.decisions import ENTITY_FOLDS
+from churn_orchestration.churn.labels import EVENT, STATIC
+from churn_orchestration.components.churn_model.model import newest_day
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.report.text import grid, plain
+from churn_orchestration.warehouse import Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_AS_OFS = 24
+
+
+def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
+    """The verdict on a question from all that has landed: facts, and the same as text."""
+    if asked.question.kind == STATIC:
+        return _static(tables, asked)
+    question, last = asked.question, newest_day(tables, asked)
+    [(first,)] = tables.rows(f"select min(day) from {question.base.table} where known_on <= date '{last}'")
+    as_ofs = calendar.as_of_grid(last, question.horizon, first, asked.min_history_days, MOST_AS_OFS)
+    facts: dict[str, Any] = {"question": asked.name, "asks": asked.sentence(), "data_until": last}
+    if not as_ofs:
+        told = f"no outcome is known yet: data go from {first} to {last}, and the first as_of needs "
+        told += f"{asked.min_history_days} days before it and {question.horizon.horizon_days} after it"
+        return facts | {"hopeless": [told]}, plain(f"{asked.name}: {asked.sentence()}", f"hopeless: {told}")
+    outcomes = answerable.Outcomes(question, tuple(as_ofs), last)
+    window = question.observation_days
+    own = question.horizon.horizon_days
+    horizons = sorted({*answerable.HORIZONS, own})
+    by_as_of = tables.db.execute(outcomes.by_as_of(window)).df()
+    by_horizon = tables.db.execute(outcomes.by_horizon(window, horizons)).df()
+    windows: list[int | str] = [*answerable.WINDOWS, "all"]
+    by_window = None if question.kind == EVENT else tables.db.execute(outcomes.by_window(windows)).df()
+    graded = by_as_of.tail(asked.test_as_ofs)
+    churned = int(graded["churned"].sum())
+    least = answerable.detectable_auc(churned, int(graded["entities"].sum()) - churned)
+    advised = answerable.recommended(by_horizon)
+    facts |= {
+        "as_ofs": by_as_of.to_dict("records"), "horizons": by_horizon.to_dict("records"),
+        "windows": [] if by_window is None else by_window.to_dict("records"),
+        "detectable_auc": least, "advised_horizon_days": advised,
+    }  # fmt: skip
+    months = grid("by as_of, as the question is asked", "as_of", "asked of", "churned", "base rate")
+    for row in facts["as_ofs"]:
+        months.add_row(
+            str(row["as_of"])[:10], f"{row['entities']:,}", f"{row['churned']:,}", _share(row["base_rate"])
+        )
+    tried = grid(
+        "by horizon, mean over the as_ofs for which it has passed",
+        "horizon", "as_ofs", "base rate", "flip if half as long again", "come back within as long again",
+    )  # fmt: skip
+    for row in facts["horizons"]:
+        mark = " *" if row["horizon_days"] == own else ""
+        shares = [_share(row[name]) for name in ("base_rate", "flips", "came_back")]
+        tried.add_row(f"{row['horizon_days']} days{mark}", str(row["as_ofs"]), *shares)
+    seen = grid(f"by observation window, at {as_ofs[-1]}", "active within", "asked of", "base rate")
+    for row in facts["windows"]:
+        days = row["observation_days"] + (" days" if row["observation_days"] != "all" else "")
+        days += " *" if row["observation_days"] == str(window) else ""
+        seen.add_row(
+            f"{row['observation_days']} days{mark}", f"{row['entities']:,}", _share(row["base_rate"])
+        )
+    tables_shown = [months, tried] if by_window is None else [months, tried, seen]
+    verdict = (
+        f"{len(as_ofs)} as_ofs have matured. On the newest {len(graded)} an AUC of {least:.3f} or more can "
+        "be told from chance. " + _advice(by_horizon, own, question.kind)
+    )
+    return facts, plain(f"{asked.name}: {asked.sentence()}", *tables_shown, "* as it is asked now", verdict)
+
+
+def _advice(by_horizon: "pd.DataFrame", own: int, kind: str) -> str:
+    few, advised = f"{answerable.FEW_COME_BACK:.0%}", answerable.recommended(by_horizon)
+    if kind == EVENT:
+        return "The horizon is a matter of how early one wants to know."
+    if advised is None:
+        return f"After no horizon that is seen do fewer than {few} of the silent come back: ask with care."
+    [back] = by_horizon.loc[by_horizon["horizon_days"] == own, "came_back"]
+    shortest = f"{advised} days are the shortest horizon after which fewer than {few} come back"
+    if back <= answerable.FEW_COME_BACK:
+        return f"Few of the silent come back ({back:.0%}): the label means what it says; {shortest}."
+    return f"Of those called churned {_share(back)} come back. Advised: {shortest}."
+
+
+def _static(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
+    label, last = asked.question.label, newest_day(tables, asked)
+    assert label is not None
+    known = f"select label from ({label.at(last, 'entity')}) where label is not null"
+    [(entities, churned)] = tables.rows(f"select count(*), count(*) filter (label) from ({known})")
+    least = answerable.detectable_auc(churned, entities - churned)
+    facts = {
+        "question": asked.name, "asks": asked.sentence(), "data_until": last, "entities": entities,
+        "churned": churned, "detectable_auc": least,
+    }  # fmt: skip
+    told = (
+        f"of {entities:,} the label is known, {churned:,} have churned "
+        f"({_share(churned / max(1, entities))}). Out of fold ({ENTITY_FOLDS} folds) an AUC of {least:.3f} "
+        "or more can be told from chance. The outcome is known on the day itself: "
+        "nothing can say how well it is known before."
+    )
+    return facts, plain(f"{asked.name}: {asked.sentence()}", told)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.1%}"
