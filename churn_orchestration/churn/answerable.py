@@ -67,8 +67,8 @@ def hopeless(snapshot: "pd.DataFrame", entity: str, features: Sequence[str], tes
 class Outcomes:
     """SQL of what became of everybody at every as_of: entity, as_of, ``silence`` and ``wait``, in days.
 
-    ``silence``: since the last event of the activity; null where none is asked about. ``wait``: until the
-    next one, or until the relation ended; null: not by the last day.
+    ``silence``: since the last event of the activity; null where none is asked about. ``wait``: from the end
+    of the question's gap until the next one, or until the relation ended; null: not by the last day.
     """
 
     question: Question
@@ -84,26 +84,27 @@ class Outcomes:
         grid = ", ".join(f"(date '{day}')" for day in self.as_ofs)
         then = f"lead(day) over (partition by {entity} order by day) as next"
         active = f"select {entity}, day, {then} from ({days})"
+        gap = question.horizon.gap_days
         known = f"""
-select a.{entity}, g.as_of, g.as_of - a.day as silence, a.next - g.as_of as wait
+select a.{entity}, g.as_of, g.as_of - a.day as silence, b.next - g.as_of - {gap} as wait
 from (values {grid}) as g(as_of)
-join ({active}) as a on a.day <= g.as_of and (a.next > g.as_of or a.next is null)"""
+join ({active}) as a on a.day <= g.as_of and (a.next > g.as_of or a.next is null)
+join ({active}) as b
+  on b.{entity} = a.{entity} and b.day <= g.as_of + {gap} and (b.next > g.as_of + {gap} or b.next is null)"""
         if question.kind != EVENT:
             return known
         assert question.terminal is not None
         ended = visible(question.terminal, self.last, f"{question.terminal.entity} as {entity}, day")
         return f"""
-select k.{entity}, k.as_of, k.silence, e.day - k.as_of as wait
+select k.{entity}, k.as_of, k.silence, e.day - k.as_of - {gap} as wait
 from ({known}) as k
 left join (select {entity}, min(day) as day from ({ended}) group by 1) as e using ({entity})
-where e.day is null or e.day > k.as_of"""
+where e.day is null or e.day > k.as_of + {gap}"""
 
     def by_as_of(self, window: int | str) -> str:
         """SQL: entities, churned and base rate of each as_of, by the question as it is asked."""
-        first, last = self.question.horizon.outcome(DAY_ZERO)
-        lag, reach = (first - DAY_ZERO).days, (last - DAY_ZERO).days
-        hit = f"wait is not null and wait between {lag} and {reach}"
-        churned = hit if self.question.kind == EVENT else f"not ({hit})"
+        hit = f"coalesce(wait <= {self.question.horizon.horizon_days}, false)"
+        churned = hit if self.question.kind == EVENT else f"not {hit}"
         return f"""
 select as_of, count(*) as entities, count(*) filter ({churned}) as churned,
   avg(({churned})::int) as base_rate
@@ -134,11 +135,11 @@ from ({self.sql()}) where {_asked(window)} and {self._passed(days)}""")
         return " union all ".join(parts) + " order by 1"
 
     def _passed(self, days: int) -> str:
-        return f"as_of <= date '{self.last}' - {days}"
+        return f"as_of <= date '{self.last}' - {days + self.question.horizon.gap_days}"
 
     def by_window(self, windows: Sequence[int | str]) -> str:
         """SQL: of each observation window, at the newest as_of: of how many it is asked, base rate."""
-        reach = self.question.horizon.horizon_days + self.question.horizon.gap_days
+        reach = self.question.horizon.horizon_days
         parts = [
             f"select '{window}' as observation_days, count(*) as entities, "
             f"avg(coalesce(wait > {reach}, true)::int) as base_rate from ({self.sql()}) "
@@ -146,9 +147,6 @@ from ({self.sql()}) where {_asked(window)} and {self._passed(days)}""")
             for window in windows
         ]
         return " union all ".join(parts) + " order by entities"
-
-
-DAY_ZERO = dt.date(2000, 1, 1)
 
 
 def _asked(window: int | str) -> str:

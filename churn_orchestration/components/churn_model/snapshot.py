@@ -164,8 +164,8 @@ def _hopeless(reasons: list[str]) -> str:
 
 def _leaking(asked: "AskedQuestion", found: list[str]) -> str:
     return (
-        f"a feature knows the outcome: {'; '.join(found)}. Take it out of the features; or, if it is truly known "
-        f"by as_of, say why in `vouched` of {asked.name}"
+        f"a feature knows the outcome: {'; '.join(found)}. Take it out of the features; or, if it is truly "
+        f"known by as_of, say why in `vouched` of {asked.name}"
     )
 
 
