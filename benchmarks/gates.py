@@ -6,8 +6,8 @@ Leaks: on real snapshots and on those of simulated shops, which nobody has tampe
 false one; then each kind of leak is planted in the newest of some of them, and beside it the same made of an
 outcome that is not the row's own.
 
-Equal models: two models of the same recipe, fitted on two halves of the customers, are champion and candidate on customers of
-a later day.
+Equal models: two models of the same recipe, fitted on two halves of the customers, are champion and candidate
+on customers of a later day.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Whether a candidate may score: a decision with its reason, from evidence on rows that it has not seen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from churn_orchestration.churn.evaluation import Evaluation, Versus
@@ -15,6 +16,8 @@ INITIAL, MANUAL, SCHEDULED, DRIFT, PERFORMANCE = "initial", "manual", "scheduled
 TRIGGER_TAG, CLI_TAG = "churn/trigger", "churn/cli"
 """The tags of a run that say so: the reason that a sensor gives; whether it came by the command line."""
 POWER_OF_AUC = 0.02
+MOST_DROP = 0.15  # of AUC, from the rows that trained to later ones; 0.01 to 0.08 on what was measured
+SAME_FORECAST = 1e-9
 ENTITY_FOLDS = 5
 OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
 """How a question is graded whose outcome has no later day."""
@@ -37,6 +40,8 @@ def decide(evaluation: "Evaluation | None") -> Decision:
     if evaluation is None:
         return Decision(REFUSE, "no later as_of with a matured label to test on: more history is needed")
     graded = f" {evaluation.caveat}" if evaluation.caveat else ""
+    if unsound := _unsound(evaluation.controls):
+        return Decision(REFUSE, unsound)
     for peer, difference in evaluation.differences.items():
         if not difference["high"] < 0:  # nor where it is not a number
             return Decision(
@@ -48,6 +53,33 @@ def decide(evaluation: "Evaluation | None") -> Decision:
         for peer, difference in evaluation.differences.items()
     )
     return Decision(PROMOTE, f"log loss{graded or ' on later days'}: {led}")
+
+
+def _unsound(controls: Mapping[str, Any]) -> str:
+    """Which control a training fails, in words; empty: none."""
+    if not controls:
+        return ""
+    shuffled, drop = controls["shuffled_auc"], controls["auc_trained"] - controls["auc_later"]
+    if not shuffled["low"] <= 0.5 <= shuffled["high"]:
+        return (
+            f"learned from shuffled labels it still ranks: AUC {_plain(shuffled)} does not contain 0.5: the "
+            "outcome comes in by another way than the labels"
+        )
+    if not drop <= MOST_DROP:
+        return (
+            f"AUC falls from {controls['auc_trained']:.3f} on what trained it to {controls['auc_later']:.3f} "
+            f"on what did not, by more than {MOST_DROP}: it has learned its rows by heart"
+        )
+    if not controls["company"] <= SAME_FORECAST:
+        return (
+            f"a customer's forecast moves by {controls['company']:.2g} with whom it is scored beside: "
+            "something is fitted again at scoring"
+        )
+    return ""
+
+
+def _plain(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def between(versus: "Versus | None", champion: str) -> Decision:

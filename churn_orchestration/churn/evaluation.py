@@ -6,15 +6,18 @@ Imports the learners, so import this module inside the function that trains.
 
 import datetime as dt
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from churn_orchestration.churn import curves, learners, metrics
+from churn_orchestration.churn.answerable import MIN_ENTITIES
 from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD, POWER_OF_AUC
 from churn_orchestration.churn.labels import STATIC, Question
@@ -22,6 +25,7 @@ from churn_orchestration.churn.profit import Economics
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
 FOLD_SEED = 20_111_209
+CONTROL_ROWS, SHUFFLES = 3_000, 8
 RANKING = ("auc", "average_precision", "lift_top_decile", "recall_top_decile", "base_rate")
 
 
@@ -107,6 +111,7 @@ class Evaluation:
     """How the recipe did on later days: pooled report by forecaster, folds, paired differences, curves.
 
     ``held_out`` has a row per entity and as_of graded: label, and what each forecaster said.
+    ``controls``: what a sound training must show beside its grade.
     ``caveat`` says how it was graded where that was not on later days.
     """
 
@@ -116,6 +121,7 @@ class Evaluation:
     curves: dict[str, Any]
     held_out: pd.DataFrame
     caveat: str = ""
+    controls: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -193,8 +199,8 @@ def drawn(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str
     return {"calibration": bins, "gain": gains}
 
 
-Forecasted = tuple[pd.DataFrame, pd.DataFrame]
-"""Rows with their labels, and every forecaster's probabilities of them."""
+Forecasted = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, learners.LogOddsBlend]
+"""Rows with their labels, every forecaster's probabilities of them, and the rows and model they came from."""
 
 
 def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int) -> Evaluation | None:
@@ -205,9 +211,23 @@ def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int
     HopelessLabel : a static question, and too few entities of one class in a fold's training rows
     """
     if question.kind == STATIC:
-        return _pooled(question, [], _out_of_fold(snapshot, question, learner), OUT_OF_FOLD)
+        return _pooled(question, [], _out_of_fold(snapshot, question, learner), learner, OUT_OF_FOLD)
     used, found = _out_of_time(snapshot, question, learner, most)
-    return _pooled(question, used, found) if used else None
+    return _pooled(question, used, found, learner) if used else None
+
+
+def _controls(forecasted: Forecasted, question: Question, learner: str) -> dict[str, Any]:
+    """What a sound training must show beside its grade, on one fold."""
+    test, _, train, model = forecasted
+    columns = feature_columns(train, question)
+    auc = {
+        when: metrics.measure(rows["label"], model.predict_proba(rows[columns])[:, 1])["auc"]
+        for when, rows in (("trained", train), ("later", test))
+    }
+    company = depends_on_company(lambda rows: model.predict_proba(rows)[:, 1], test[columns])
+    shuffled = shuffled_control(train, test, question, learner)
+    found = {"shuffled_auc": shuffled, "company": company}
+    return found | {f"auc_{when}": value for when, value in auc.items()}
 
 
 def _out_of_fold(snapshot: pd.DataFrame, question: Question, learner: str) -> list[Forecasted]:
@@ -238,14 +258,86 @@ def _out_of_time(
     return used, found
 
 
+def refuse_overlap(train: pd.DataFrame, test: pd.DataFrame, question: Question) -> None:
+    """Refuse to grade on rows that the training rows tell of. Raises OverlapError that says how.
+
+    Of a static question those of the same entity; else those whose outcome was not known yet at the as_of
+    that is graded, such as a random split leaves.
+    """
+    if question.kind == STATIC:
+        if shared := len(np.intersect1d(train[question.entity].unique(), test[question.entity].unique())):
+            raise OverlapError(f"{shared} entities are both trained and graded on: split by entity")
+        return
+    first = pd.to_datetime(test["as_of"]).min()
+    early = pd.to_datetime(train["label_known_on"]) > first
+    if early.any():
+        raise OverlapError(
+            f"{early.sum()} of {len(train)} training rows have an outcome that was not known on "
+            f"{first.date()}, the first day that is graded: split by as_of, leave out what had not matured"
+        )
+
+
+class OverlapError(ValueError):
+    """Training rows tell of the rows that a model is graded on."""
+
+
+def shuffled_control(
+    train: pd.DataFrame, test: pd.DataFrame, question: Question, learner: str
+) -> dict[str, float]:
+    """AUC of the same recipe where the labels it learns from are shuffled: 0.5 lies within, or it leaks.
+
+    Labels change places among entities, all of an entity's as_ofs together. One shuffle says little: where
+    few features are strong, chance makes it rank well or badly. So the mean of SHUFFLES is judged, by an
+    interval of 99.9 % (Student): one sound training in a thousand is called broken.
+    """
+    columns, rng = feature_columns(train, question), np.random.default_rng(FOLD_SEED)
+    train, test = _thinned(train), _thinned(test)
+    codes, aucs = pd.factorize(train[question.entity])[0], list[float]()
+    for attempt in count():
+        if len(aucs) == SHUFFLES:
+            break
+        if attempt == 100 * SHUFFLES:
+            raise learners.HopelessLabel("too few entities of one outcome to shuffle the labels of")
+        order = np.argsort(rng.random(codes.max() + 1)[codes], kind="stable")
+        label = np.empty(len(train), bool)
+        label[np.argsort(codes, kind="stable")] = train["label"].to_numpy(bool)[order]
+        if pd.unique(codes[label]).size < MIN_ENTITIES or pd.unique(codes[~label]).size < MIN_ENTITIES:
+            continue  # by chance too few have one of the outcomes: shuffle again
+        model = learners.fit(learner, train[columns], label, train[question.entity])
+        aucs.append(metrics.measure(test["label"], model.predict_proba(test[columns])[:, 1])["auc"])
+    spread = np.std(aucs, ddof=1) / SHUFFLES**0.5
+    mean, reach = float(np.mean(aucs)), float(t.ppf(0.9995, SHUFFLES - 1) * spread)
+    return {"value": mean, "low": mean - reach, "high": mean + reach}
+
+
+def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """About CONTROL_ROWS of the rows, evenly; all where that would leave few of one outcome."""
+    some = rows.iloc[:: -(-len(rows) // CONTROL_ROWS)]
+    return some if some["label"].value_counts().min() >= 5 * MIN_ENTITIES else rows
+
+
+def depends_on_company(forecast: Callable[[pd.DataFrame], np.ndarray], frame: pd.DataFrame) -> float:
+    """By how much a row's forecast moves with the rows beside it; 0 of a model that is only applied.
+
+    An encoder or scaler that is fitted again on what is scored gives the same customer another risk in
+    another company.
+    """
+    some = frame.iloc[: max(1, len(frame) // 3)]
+    return float(np.abs(forecast(some) - forecast(frame)[: len(some)]).max())
+
+
 def _forecasted(train: pd.DataFrame, test: pd.DataFrame, question: Question, learner: str) -> Forecasted:
+    refuse_overlap(train, test, question)
     columns = feature_columns(train, question)
     model = learners.fit(learner, train[columns], train["label"], train[question.entity])
-    return test, scores(model, test, question, float(train["label"].mean()))
+    return test, scores(model, test, question, float(train["label"].mean())), train, model
 
 
-def _pooled(question: Question, used: list[Fold], found: list[Forecasted], caveat: str = "") -> Evaluation:
-    test, forecast = (pd.concat(tables) for tables in zip(*found, strict=True))
+def _pooled(
+    question: Question, used: list[Fold], found: list[Forecasted], learner: str, caveat: str = ""
+) -> Evaluation:
+    test = pd.concat([rows for rows, *_ in found])
+    forecast = pd.concat([forecasts for _, forecasts, *_ in found])
     differences = {
         peer: metrics.paired_difference(
             test["label"], forecast["model"], forecast[peer], test[question.entity], "log_loss"
@@ -257,4 +349,5 @@ def _pooled(question: Question, used: list[Fold], found: list[Forecasted], cavea
     report, curved = graded(test, forecast, entity), drawn(test, forecast, entity)
     held_out = pd.concat([test[[entity, "as_of", "label"]], forecast], axis=1).reset_index(drop=True)
     held_out["as_of"] = pd.to_datetime(held_out["as_of"])
-    return Evaluation(report, used, differences, curved, held_out, caveat)
+    controls = _controls(found[0], question, learner)  # the newest day
+    return Evaluation(report, used, differences, curved, held_out, caveat, controls)

@@ -203,7 +203,10 @@ def _told(evaluation: "Evaluation | None") -> dict[str, Any]:
     if evaluation is None:
         return {"report": {}, "tests": [], "differences": {}}
     tests = [{"test": str(fold.test), "train": [str(day) for day in fold.train]} for fold in evaluation.folds]
-    told = {"report": evaluation.report, "tests": tests, "differences": evaluation.differences}
+    told = {
+        "report": evaluation.report, "tests": tests, "differences": evaluation.differences,
+        "controls": dict(evaluation.controls),
+    }  # fmt: skip
     return told | ({"caveat": evaluation.caveat} if evaluation.caveat else {})
 
 
