@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from churn_orchestration.churn.evaluation import Evaluation, Versus
+    from churn_orchestration.churn.evaluation import Evaluation
+    from churn_orchestration.churn.versus import Versus
 
 PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
 BACKTEST, ROLL_BACK = "backtest", "roll back"

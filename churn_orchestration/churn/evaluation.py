@@ -6,26 +6,21 @@ Imports the learners, so import this module inside the function that trains.
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from itertools import count
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.stats import norm, t
 
 from churn_orchestration.churn import curves, learners, metrics
-from churn_orchestration.churn.answerable import MIN_ENTITIES
 from churn_orchestration.churn.calendar import Horizon, purged
-from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD, POWER_OF_AUC
+from churn_orchestration.churn.controls import depends_on_company, refuse_overlap, shuffled_control
+from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD
 from churn_orchestration.churn.labels import STATIC, Question
-from churn_orchestration.churn.profit import Economics
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
 FOLD_SEED = 20_111_209
-CONTROL_ROWS, SHUFFLES = 3_000, 8
 RANKING = ("auc", "average_precision", "lift_top_decile", "recall_top_decile", "base_rate")
 
 
@@ -124,72 +119,6 @@ class Evaluation:
     controls: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Versus:
-    """A candidate against the champion on the same rows: paired differences, candidate minus champion.
-
-    Parameters
-    ----------
-    log_loss, profit, auc : value, low, high, 95 % interval clustered by entity; profit in customers' values
-    rows : how many; ``how`` says of what, in words
-    controls : whether each forecast of known worth would be promoted: oracle, nobody, everybody
-    """
-
-    log_loss: dict[str, float]
-    profit: dict[str, float]
-    auc: dict[str, float]
-    rows: int
-    how: str
-    controls: dict[str, bool]
-
-    @classmethod
-    def of(
-        cls, label: pd.Series, candidate: ArrayLike, champion: ArrayLike, entity: pd.Series, how: str
-    ) -> "Versus":
-        """Compare two forecasts of the same rows, and with them three whose worth is known."""
-        outcome = np.asarray(label, float)
-        known = {"oracle": outcome, "nobody": np.zeros(len(outcome)), "everybody": np.ones(len(outcome))}
-        earned = metrics.profit(Economics())
-
-        def difference(forecast: ArrayLike, metric: "str | metrics.Metric") -> dict[str, float]:
-            return metrics.paired_difference(label, forecast, champion, entity, metric)
-
-        controls = {
-            name: _better(difference(forecast, "log_loss"), difference(forecast, earned))
-            for name, forecast in known.items()
-        }
-        found = difference(candidate, "log_loss"), difference(candidate, earned), difference(candidate, "auc")
-        return cls(*found, len(outcome), how, controls)
-
-    @property
-    def better(self) -> bool:
-        """Whether the candidate is better, chance ruled out."""
-        return _better(self.log_loss, self.profit)
-
-    @property
-    def power(self) -> float:
-        """The probability that the interval of a candidate that is POWER_OF_AUC better would exclude 0."""
-        spread = (self.auc["high"] - self.auc["low"]) / (2 * norm.ppf(0.975))
-        return float(norm.cdf(POWER_OF_AUC / spread - norm.ppf(0.975))) if spread > 0 else 1.0
-
-    def broken(self) -> str:
-        """What is wrong with the comparison itself; empty: nothing."""
-        if not self.controls["oracle"]:
-            return "a forecast that knows every outcome does not win it"
-        won = [name for name in ("nobody", "everybody") if self.controls[name]]
-        return f"contacting {won[0]} wins it" if won else ""
-
-    def told(self) -> dict[str, Any]:
-        """As evidence for the ledger."""
-        return asdict(self) | {"power_of_auc_0.02": self.power}
-
-
-def _better(log_loss: dict[str, float], profit: dict[str, float]) -> bool:
-    """Better in log loss or profit, chance ruled out, and in neither worse, chance ruled out."""
-    ahead = log_loss["high"] < 0 or profit["low"] > 0
-    return ahead and not log_loss["low"] > 0 and not profit["high"] < 0
-
-
 def drawn(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, Any]:
     """The curves of the same rows: calibration of the model, gain of the model and of any rules beside it."""
     gains = {
@@ -225,7 +154,7 @@ def _controls(forecasted: Forecasted, question: Question, learner: str) -> dict[
         for when, rows in (("trained", train), ("later", test))
     }
     company = depends_on_company(lambda rows: model.predict_proba(rows)[:, 1], test[columns])
-    shuffled = shuffled_control(train, test, question, learner)
+    shuffled = shuffled_control(train, test, columns, question, learner)
     found = {"shuffled_auc": shuffled, "company": company}
     return found | {f"auc_{when}": value for when, value in auc.items()}
 
@@ -256,74 +185,6 @@ def _out_of_time(
             continue  # too few in an early fold; the refit on all as_ofs is what may refuse
         used.append(fold)
     return used, found
-
-
-def refuse_overlap(train: pd.DataFrame, test: pd.DataFrame, question: Question) -> None:
-    """Refuse to grade on rows that the training rows tell of. Raises OverlapError that says how.
-
-    Of a static question those of the same entity; else those whose outcome was not known yet at the as_of
-    that is graded, such as a random split leaves.
-    """
-    if question.kind == STATIC:
-        if shared := len(np.intersect1d(train[question.entity].unique(), test[question.entity].unique())):
-            raise OverlapError(f"{shared} entities are both trained and graded on: split by entity")
-        return
-    first = pd.to_datetime(test["as_of"]).min()
-    early = pd.to_datetime(train["label_known_on"]) > first
-    if early.any():
-        raise OverlapError(
-            f"{early.sum()} of {len(train)} training rows have an outcome that was not known on "
-            f"{first.date()}, the first day that is graded: split by as_of, leave out what had not matured"
-        )
-
-
-class OverlapError(ValueError):
-    """Training rows tell of the rows that a model is graded on."""
-
-
-def shuffled_control(
-    train: pd.DataFrame, test: pd.DataFrame, question: Question, learner: str
-) -> dict[str, float]:
-    """AUC of the same recipe where the labels it learns from are shuffled: 0.5 lies within, or it leaks.
-
-    Labels change places among entities, all of an entity's as_ofs together. One shuffle says little: where
-    few features are strong, chance makes it rank well or badly. So the mean of SHUFFLES is judged, by an
-    interval of 99.9 % (Student): one sound training in a thousand is called broken.
-    """
-    columns, rng = feature_columns(train, question), np.random.default_rng(FOLD_SEED)
-    train, test = _thinned(train), _thinned(test)
-    codes, aucs = pd.factorize(train[question.entity])[0], list[float]()
-    for attempt in count():
-        if len(aucs) == SHUFFLES:
-            break
-        if attempt == 100 * SHUFFLES:
-            raise learners.HopelessLabel("too few entities of one outcome to shuffle the labels of")
-        order = np.argsort(rng.random(codes.max() + 1)[codes], kind="stable")
-        label = np.empty(len(train), bool)
-        label[np.argsort(codes, kind="stable")] = train["label"].to_numpy(bool)[order]
-        if pd.unique(codes[label]).size < MIN_ENTITIES or pd.unique(codes[~label]).size < MIN_ENTITIES:
-            continue  # by chance too few have one of the outcomes: shuffle again
-        model = learners.fit(learner, train[columns], label, train[question.entity])
-        aucs.append(metrics.measure(test["label"], model.predict_proba(test[columns])[:, 1])["auc"])
-    spread = np.std(aucs, ddof=1) / SHUFFLES**0.5
-    mean, reach = float(np.mean(aucs)), float(t.ppf(0.9995, SHUFFLES - 1) * spread)
-    return {"value": mean, "low": mean - reach, "high": mean + reach}
-
-
-def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """About CONTROL_ROWS of the rows, evenly; all where that would leave few of one outcome."""
-    some = rows.iloc[:: -(-len(rows) // CONTROL_ROWS)]
-    return some if some["label"].value_counts().min() >= 5 * MIN_ENTITIES else rows
-
-
-def depends_on_company(forecast: Callable[[pd.DataFrame], np.ndarray], frame: pd.DataFrame) -> float:
-    """By how much a row's forecast moves with the rows beside it; 0 of a model that is only applied.
-
-    An encoder or scaler that is fitted again on what is scored gives the same customer another risk in
-    another company.
-    """
-    some = frame.iloc[: max(1, len(frame) // 3)]
-    return float(np.abs(forecast(some) - forecast(frame)[: len(some)]).max())
 
 
 def _forecasted(train: pd.DataFrame, test: pd.DataFrame, question: Question, learner: str) -> Forecasted:

@@ -1,5 +1,4 @@
 import datetime as dt
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,13 @@ from hypothesis import strategies as st
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.decisions import between, decide
 from churn_orchestration.churn.evaluation import (
-    Evaluation,
-    OverlapError,
-    Versus,
-    depends_on_company,
     entity_folds,
     evaluate,
     feature_columns,
     folds,
     graded,
-    refuse_overlap,
     scores,
-    shuffled_control,
 )
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import Label, Question
@@ -232,134 +224,3 @@ def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
     few = snapshot(MONTHS[:1], 400).assign(label=lambda frame: frame["customer_id"].isin(twenty))
     with pytest.raises(learners.HopelessLabel, match="at least 20"):
         evaluate(few, STATIC, "logistic", 3)
-
-
-def _tickets(rows: int = 1500) -> pd.DataFrame:
-    rng = np.random.default_rng(3)
-    frame = pd.concat([
-        pd.DataFrame({
-            "customer_id": range(rows), "as_of": as_of,
-            "x": rng.normal(size=rows), "z": rng.normal(size=rows),
-            "label_known_on": as_of + dt.timedelta(60), "cutoff": dt.date(2024, 12, 31),
-        })
-        for as_of in (dt.date(2024, 1, 1), dt.date(2024, 2, 1), dt.date(2024, 6, 1))
-    ], ignore_index=True)  # fmt: skip
-    return frame.assign(label=rng.random(len(frame)) < 1 / (1 + np.exp(-2 * frame["x"])))
-
-
-def test_a_random_split_of_snapshots_of_the_same_customers_is_refused() -> None:
-    frame = _tickets()
-    chosen = np.random.default_rng(0).random(len(frame)) < 0.5
-    with pytest.raises(OverlapError, match="not known on 2024-01-01"):
-        refuse_overlap(frame[chosen], frame[~chosen], QUESTION)
-    early, late = frame[frame["as_of"] < dt.date(2024, 3, 1)], frame[frame["as_of"] > dt.date(2024, 3, 1)]
-    refuse_overlap(early, late, QUESTION)  # its clean twin
-
-
-def test_a_static_question_is_not_graded_on_entities_that_trained() -> None:
-    frame = _tickets().head(300)
-    with pytest.raises(OverlapError, match="100 entities are both trained and graded on"):
-        refuse_overlap(frame.head(200), frame.tail(200), STATIC)
-    refuse_overlap(frame.head(100), frame.tail(200), STATIC)
-
-
-def test_of_shuffled_labels_nothing_is_learned() -> None:
-    frame = _tickets()
-    early, late = frame[frame["as_of"] < dt.date(2024, 3, 1)], frame[frame["as_of"] > dt.date(2024, 3, 1)]
-    found = shuffled_control(early, late, QUESTION, "logistic")
-    assert found["low"] < 0.5 < found["high"]
-
-
-def test_a_recipe_that_looks_at_the_labels_it_is_graded_on_fails_the_shuffled_control(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    frame = _tickets()
-    early, late = frame[frame["as_of"] < dt.date(2024, 3, 1)], frame[frame["as_of"] > dt.date(2024, 3, 1)]
-
-    class Peeks:
-        def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
-            p = np.where(late.loc[rows.index, "label"], 0.9, 0.1)
-            return np.column_stack([1 - p, p])
-
-    monkeypatch.setattr(learners, "fit", lambda *_: Peeks())
-    found = shuffled_control(early, late, QUESTION, "logistic")
-    assert found["low"] > 0.5
-
-
-def test_an_encoder_that_is_fitted_again_at_scoring_moves_a_customer_with_its_company() -> None:
-    frame = _tickets().head(600)[["x", "z"]]
-    mean, spread = frame["x"].mean(), frame["x"].std()
-    refitted = depends_on_company(
-        lambda rows: ((rows["x"] - rows["x"].mean()) / rows["x"].std()).to_numpy(), frame
-    )
-    saved = depends_on_company(lambda rows: ((rows["x"] - mean) / spread).to_numpy(), frame)
-    assert refitted > 1e-3
-    assert saved == 0
-
-
-def _versus(lead: float, rows: int = 3000, seed: int = 0) -> Versus:
-    """A candidate that knows ``lead`` more of the log odds than a champion that is as noisy."""
-    rng = np.random.default_rng(seed)
-    odds = rng.normal(size=rows)
-    label = rng.random(rows) < 1 / (1 + np.exp(-odds))
-    noise = rng.normal(scale=0.5, size=(2, rows))
-    said = 1 / (1 + np.exp(-(odds + noise * np.array([[1 - lead], [1]]))))
-    return Versus.of(pd.Series(label), said[0], said[1], pd.Series(np.arange(rows) % 2000), "a test")
-
-
-def test_a_better_candidate_is_promoted_and_an_equal_or_worse_one_is_not() -> None:
-    better, equal, worse = _versus(0.9), _versus(0.0), _versus(-0.9)
-    assert (better.better, equal.better, worse.better) == (True, False, False)
-    assert better.log_loss["high"] < 0 < worse.log_loss["low"]
-    decided = between(better, "abc")
-    assert decided.decision == "promote"
-    assert decided.reason.startswith("better than champion abc, a test: log loss -0.0")
-    assert between(equal, "abc").decision == "keep"
-    assert 0 < equal.power < 1
-
-
-def test_of_equal_candidates_few_are_promoted() -> None:
-    assert sum(_versus(0.0, rows=400, seed=seed).better for seed in range(20)) <= 3
-
-
-def test_nothing_is_promoted_by_a_comparison_that_cannot_tell_an_oracle_from_anything() -> None:
-    found = _versus(0.9)
-    for controls, told in (
-        ({"oracle": False, "nobody": False, "everybody": False}, "knows every outcome does not win"),
-        ({"oracle": True, "nobody": True, "everybody": False}, "contacting nobody wins"),
-        ({"oracle": True, "nobody": False, "everybody": True}, "contacting everybody wins"),
-    ):
-        decided = between(replace(found, controls=controls), "abc")
-        assert decided.decision == "refuse"
-        assert told in decided.reason
-    assert found.controls == {"oracle": True, "nobody": False, "everybody": False}
-
-
-def test_without_an_outcome_that_neither_has_seen_the_champion_stays() -> None:
-    assert between(None, "abc").decision == "keep"
-
-
-SOUND = {
-    "shuffled_auc": {"value": 0.51, "low": 0.47, "high": 0.55}, "auc_trained": 0.8, "auc_later": 0.75,
-    "company": 0.0,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("control", "told"),
-    [
-        ({"shuffled_auc": {"value": 0.7, "low": 0.66, "high": 0.74}}, "from shuffled labels it still ranks"),
-        ({"auc_trained": 0.99}, "AUC falls from 0.990 .* learned its rows by heart"),
-        ({"company": 0.02}, "moves by 0.02 with whom it is scored beside"),
-        ({"auc_later": float("nan")}, "AUC falls"),
-    ],
-)
-def test_a_training_that_fails_a_control_is_refused_whatever_its_grade(
-    control: dict[str, Any], told: str
-) -> None:
-    lead = {"constant": {"value": -0.1, "low": -0.12, "high": -0.08}}
-    good = Evaluation({}, [], lead, {}, pd.DataFrame(), controls=SOUND)
-    assert decide(good).decision == "promote"
-    refused = decide(replace(good, controls=SOUND | control))
-    assert refused.decision == "refuse"
-    assert re.search(told, refused.reason)

@@ -23,7 +23,8 @@ from churn_orchestration.warehouse import POOL, Tables, Warehouse, swap_in, writ
 if TYPE_CHECKING:
     import pandas as pd
 
-    from churn_orchestration.churn.evaluation import Evaluation, Versus
+    from churn_orchestration.churn.evaluation import Evaluation
+    from churn_orchestration.churn.versus import Versus
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 
@@ -98,7 +99,7 @@ def versus(
     """
     import pandas as pd
 
-    from churn_orchestration.churn.evaluation import Versus
+    from churn_orchestration.churn.versus import Versus
 
     question = asked.question
     keys, folder = [question.entity, "as_of"], state / "models" / asked.name
