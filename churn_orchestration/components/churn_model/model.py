@@ -156,7 +156,7 @@ def _trained(
         raise BusinessError(
             f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
         ) from None
-    decision = decisions.decide(evaluation)
+    decision, earned = decisions.decide(evaluation), profits(evaluation) if evaluation else {}
     number = tracking.find(asked.name, version)
     if number is None:
         tags = {"model_version": version, "cutoff": manifest["cutoff"], "snapshot_sha256": manifest["sha256"]}
@@ -166,18 +166,33 @@ def _trained(
             mlflow.log_params({"learner": asked.learner, "rows": manifest["rows"], "features": len(columns)})
             if evaluation:
                 mlflow.log_metrics(flat_metrics(evaluation))
+                mlflow.log_metric("empc", earned["model"]["expected_maximum"])
             number = tracking.register(asked.name, model, frame[columns].head(5).astype(float), version)
     record = {
         "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
         "mlflow_version": number, "snapshot_sha256": manifest["sha256"], "rows": manifest["rows"],
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]], "base_rate": float(frame["label"].mean()),
         "features": columns, "decision": decision.decision, "reason": decision.reason,
-        "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
+        "profit": earned, "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
         "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
         ),
     }  # fmt: skip
     return record, evaluation.held_out if evaluation else frame[[question.entity, "as_of", "label"]].head(0)
+
+
+def profits(evaluation: "Evaluation") -> dict[str, dict[str, Any]]:
+    """What acting on each forecaster would have earned on rows unseen; see ``churn.profit``."""
+    from churn_orchestration.churn import profit
+
+    held_out, economics = evaluation.held_out, profit.Economics()
+    found = {}
+    for name in evaluation.report:
+        if name not in ("recency", "constant"):
+            best, contacted = profit.expected_maximum(held_out["label"], held_out[name], economics)
+            curve = profit.curve(held_out["label"], held_out[name], economics)
+            found[name] = {"expected_maximum": best, "contacted": contacted, "curve": curve}
+    return found
 
 
 def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:

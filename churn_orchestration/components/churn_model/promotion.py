@@ -182,4 +182,13 @@ def report_table(record: dict[str, Any]) -> str:
             for name in names
         ]
         lines.append(f"| {forecaster} | " + " | ".join(cells) + " |")
+    if earned := record.get("profit"):
+        told = (
+            f"{name} {found['expected_maximum']:.4f} (contacting {found['contacted']:.0%})"
+            for name, found in earned.items()
+        )
+        lines += [
+            "",
+            f"Expected maximum profit (EMPC) per customer, of a customer's value: {', '.join(told)}.",
+        ]
     return "\n".join(lines)
