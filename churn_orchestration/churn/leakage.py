@@ -64,7 +64,10 @@ def find(
     """
     rows = snapshot.assign(as_of=pd.to_datetime(snapshot["as_of"]).dt.date)
     parts = folds(sorted(rows["as_of"].unique()), horizon, most=1)
-    if parts and rows.loc[rows["as_of"] == parts[0].test, "label"].nunique() == 2:
+    later_day = (
+        bool(parts) and parts[0].test not in parts[0].train
+    )  # of a static question the day itself trains
+    if later_day and rows.loc[rows["as_of"] == parts[0].test, "label"].nunique() == 2:
         earlier, later = rows[rows["as_of"].isin(parts[0].train)], rows[rows["as_of"] == parts[0].test]
     else:
         held_out = entity_folds(rows[entity]) < 2

@@ -141,3 +141,10 @@ def test_without_a_later_day_other_customers_judge(shop: pd.DataFrame) -> None:
     day = shop[shop["as_of"] == shop["as_of"].max()].reset_index(drop=True)
     assert found(day) == []
     assert found(day.assign(status=day["label"]), "status") == ["status"]
+
+
+def test_a_static_question_is_probed_on_customers_that_did_not_fit_the_tree(shop: pd.DataFrame) -> None:
+    day = shop[shop["as_of"] == shop["as_of"].max()].reset_index(drop=True)
+    day = day.assign(account=day.index.to_numpy() * 2 + day["label"])
+    leaks = leakage.find(day, "customer_id", [*FEATURES, "account"], Horizon(0), {})
+    assert "account modulo 2" in [leak.feature for leak in leaks]
