@@ -22,7 +22,7 @@ SEED = 20_111_209
 MOST_ROWS = 20_000  # an AUC of 0.95 is known to 0.003 on them
 LEAVES, LEAF_SHARE = 6, 0.02
 
-# Between what clean and what planted features reach: `python -m benchmarks.gates`, docs/gates.md.
+# Between what clean and what planted features reach: `python -m benchmarks.gates`.
 ANSWER_AUC = 0.95
 STRONG_AUC, GAIN = 0.88, 0.04
 SURE_SHARE, SURE_CHANCE = 0.1, 1e-6
