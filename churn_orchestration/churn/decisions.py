@@ -86,7 +86,7 @@ def _plain(found: Mapping[str, float]) -> str:
 def between(versus: "Versus | None", champion: str) -> Decision:
     """Promote a candidate that is better than the champion on the same unseen rows; keep the champion else.
 
-    Better: log loss or profit, chance ruled out (95 % interval of the paired difference), and neither worse
+    Better: in log loss, chance ruled out (95 % interval of the paired difference), and not worse in profit
     beyond chance. Before it decides, the same comparison is held up to three forecasts of known worth: who
     knows every outcome must win, who would contact nobody or everybody must not; else nothing is promoted.
     """

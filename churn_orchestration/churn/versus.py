@@ -74,6 +74,8 @@ class Versus:
 
 
 def _better(log_loss: dict[str, float], profit: dict[str, float]) -> bool:
-    """Better in log loss or profit, chance ruled out, and in neither worse, chance ruled out."""
-    ahead = log_loss["high"] < 0 or profit["low"] > 0
-    return ahead and not log_loss["low"] > 0 and not profit["high"] < 0
+    """Better in log loss, chance ruled out, and not worse in profit, chance ruled out.
+
+    A lead in profit alone is not enough: with two ways to win, equal models won twice as often.
+    """
+    return log_loss["high"] < 0 and not profit["high"] < 0
