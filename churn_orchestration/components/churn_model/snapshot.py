@@ -153,19 +153,20 @@ def refuse(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> None:
     BusinessError : names each reason, or each feature with evidence and cause
     """
     if reasons := hopeless(folder, asked, cutoff):
-        raise BusinessError(f"{asked.name}: refuses to train at cut-off {cutoff}: {_hopeless(reasons)}")
+        raise BusinessError(f"{asked.name}: {_hopeless(cutoff, reasons)}")
     if found := leaks(folder, asked, cutoff):
-        raise BusinessError(f"{asked.name}: refuses to train at cut-off {cutoff}: {_leaking(asked, found)}")
+        raise BusinessError(f"{asked.name}: {_leaking(asked, cutoff, found)}")
 
 
-def _hopeless(reasons: list[str]) -> str:
-    return f"{'; '.join(reasons)}. `churn question` shows how the label moves with its definition"
+def _hopeless(cutoff: dt.date, reasons: list[str]) -> str:
+    told = f"refuses to train at cut-off {cutoff}: {'; '.join(reasons)}"
+    return f"{told}. `churn question` shows how the label moves with its definition"
 
 
-def _leaking(asked: "AskedQuestion", found: list[str]) -> str:
+def _leaking(asked: "AskedQuestion", cutoff: dt.date, found: list[str]) -> str:
     return (
-        f"a feature knows the outcome: {'; '.join(found)}. Take it out of the features; or, if it is truly "
-        f"known by as_of, say why in `vouched` of {asked.name}"
+        f"refuses to train at cut-off {cutoff}, for a feature knows the outcome: {'; '.join(found)}. "
+        f"Take it out of the features; or, if it is truly known by as_of, say why in `vouched` of {asked.name}"
     )
 
 
@@ -263,13 +264,13 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
                 dg.AssetCheckResult(
                     check_name="no_leak",
                     passed=not found,
-                    description=_leaking(asked, found) if found else None,
+                    description=_leaking(asked, cutoff, found) if found else None,
                     metadata={"leaks": found, "vouched": dict(asked.vouched)},
                 ),
                 dg.AssetCheckResult(
                     check_name="answerable",
                     passed=not reasons,
-                    description=_hopeless(reasons) if reasons else None,
+                    description=_hopeless(cutoff, reasons) if reasons else None,
                 ),
             ],
         )
