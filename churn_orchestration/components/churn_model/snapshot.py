@@ -164,10 +164,9 @@ def _hopeless(cutoff: dt.date, reasons: list[str]) -> str:
 
 
 def _leaking(asked: "AskedQuestion", cutoff: dt.date, found: list[str]) -> str:
-    return (
-        f"refuses to train at cut-off {cutoff}, for a feature knows the outcome: {'; '.join(found)}. "
-        f"Take it out of the features; or, if it is truly known by as_of, say why in `vouched` of {asked.name}"
-    )
+    told = f"refuses to train at cut-off {cutoff}, for a feature knows the outcome: {'; '.join(found)}"
+    remedy = f"if it is truly known by as_of, say why in `vouched` of {asked.name}"
+    return f"{told}. Take it out of the features; or, {remedy}"
 
 
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
