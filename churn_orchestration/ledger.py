@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.churn.decisions import PROMOTE, ROLL_BACK, RULES
+from churn_orchestration.churn.decisions import BASE_RATE, PROMOTE, ROLL_BACK, RULES
 
 FILE = "ledger.jsonl"
 BEGINNING = "0" * 64
@@ -127,7 +127,7 @@ def _reigns(state: Path, question: str, as_of: dt.date, meaning: str | None) -> 
             continue
         in_force = found[-1] if found else None
         if row["decision"] == ROLL_BACK:
-            found.append(None if row["model_version"] == RULES else row)
+            found.append(None if row["model_version"] in (RULES, BASE_RATE) else row)
         elif row["decision"] == PROMOTE and (in_force is None or row["cutoff"] >= in_force["cutoff"]):
             found.append(row)
     return found

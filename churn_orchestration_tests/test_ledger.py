@@ -186,9 +186,12 @@ def test_a_roll_back_puts_the_model_before_in_force_from_the_day_it_was_decided(
     assert [in_force(tmp_path, day) for day in days] == ["a", "b", "b", "a", "a"]
 
 
-def test_after_a_roll_back_to_the_rules_they_score_until_another_promotion(tmp_path: Path) -> None:
+@pytest.mark.parametrize("untrained", ["rules", "base_rate"])
+def test_after_a_roll_back_to_no_model_none_scores_until_another_promotion(
+    tmp_path: Path, untrained: str
+) -> None:
     decide(tmp_path, "promote", "a", "2024-01-31")
-    roll_back(tmp_path, "rules", "2024-02-10", decided_on="2024-02-10")
+    roll_back(tmp_path, untrained, "2024-02-10", decided_on="2024-02-10")
     decide(tmp_path, "promote", "b", "2024-02-29")
     days = ("2024-02-09", "2024-02-10", "2024-02-28", "2024-02-29")
     assert [in_force(tmp_path, day) for day in days] == ["a", None, None, "b"]

@@ -12,12 +12,12 @@ PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
 BACKTEST, ROLL_BACK = "backtest", "roll back"
 RULES, BASE_RATE = "rules", "base_rate"
 """The ``model_version`` of scores while no model is champion: by the rules, or by the known churn rate."""
-INITIAL, MANUAL, SCHEDULED, DRIFT, PERFORMANCE = "initial", "manual", "scheduled", "drift", "performance"
-"""Why a model was trained."""
+INITIAL, MANUAL, SCHEDULED = "initial", "manual", "scheduled"
+"""Why a model was trained; a sensor gives its own reason by TRIGGER_TAG."""
 TRIGGER_TAG, CLI_TAG = "churn/trigger", "churn/cli"
 """The tags of a run that say so: the reason that a sensor gives; whether it came by the command line."""
 POWER_OF_AUC = 0.02
-MOST_DROP = 0.15  # of AUC, from the rows that trained to later ones; 0.01 to 0.08 on what was measured
+MOST_DROP = 0.15  # of AUC, from the rows that trained to later ones
 SAME_FORECAST = 1e-9
 ENTITY_FOLDS = 5
 OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"

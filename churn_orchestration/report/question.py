@@ -62,9 +62,7 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     for row in facts["windows"]:
         days = row["observation_days"] + (" days" if row["observation_days"] != "all" else "")
         days += " *" if row["observation_days"] == str(window) else ""
-        seen.add_row(
-            f"{row['observation_days']} days{mark}", f"{row['entities']:,}", _share(row["base_rate"])
-        )
+        seen.add_row(days, f"{row['entities']:,}", _share(row["base_rate"]))
     tables_shown = [months, tried] if by_window is None else [months, tried, seen]
     verdict = (
         f"{len(as_ofs)} as_ofs have matured. On the newest {len(graded)} an AUC of {least:.3f} or more can "

@@ -106,7 +106,8 @@ def versus(
     held = pd.read_parquet(folder / f"{record['model_version']}.parquet")
     model = tracking.load(asked.name, champion["mlflow_version"])
     later = held[held["as_of"] >= pd.Timestamp(champion["cutoff"])]
-    if question.kind != STATIC and len(later) and set(model.feature_names_in_) <= set(frame.columns):
+    both_outcomes = later["label"].nunique() == 2
+    if question.kind != STATIC and both_outcomes and set(model.feature_names_in_) <= set(frame.columns):
         rows = later.merge(frame.assign(as_of=pd.to_datetime(frame["as_of"])), on=keys, suffixes=("", "_"))
         scored = model.predict_proba(rows[list(model.feature_names_in_)])[:, 1]
         days = sorted({str(day.date()) for day in rows["as_of"]})
