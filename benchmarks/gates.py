@@ -24,8 +24,8 @@ import pandas as pd
 from benchmarks.results import ROOT, churn
 from churn_orchestration.business import Business
 from churn_orchestration.churn import leakage, learners
-from churn_orchestration.churn.evaluation import folds
 from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.splits import folds
 from churn_orchestration.churn.versus import Versus
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.question import AskedQuestion

@@ -30,7 +30,8 @@ def contributions(model: LogOddsBlend, features: pd.DataFrame) -> tuple[pd.DataF
     """
     table = checked_table(model, features, reset=False)
     parts = np.stack([_member_contributions(member, table) for member in model.members_.values()])
-    total = np.tensordot(model.weights_, parts, axes=1)
+    total = model.slope * np.tensordot(model.weights_, parts, axes=1)
+    total[:, -1] += model.intercept
     baseline = pd.Series(total[:, -1], table.index, name="baseline")
     return pd.DataFrame(total[:, :-1], table.index, table.columns), baseline
 

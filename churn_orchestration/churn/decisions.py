@@ -41,14 +41,14 @@ def decide(evaluation: "Evaluation | None") -> Decision:
     if evaluation is None:
         return Decision(REFUSE, "no later as_of with a matured label to test on: more history is needed")
     graded = f" {evaluation.caveat}" if evaluation.caveat else ""
-    if unsound := _unsound(evaluation.controls):
-        return Decision(REFUSE, unsound)
-    for peer, difference in evaluation.differences.items():
-        if not difference["high"] < 0:  # nor where it is not a number
-            return Decision(
-                REFUSE,
-                f"log loss{graded} is not below that of the {peer}: difference {_interval(difference, 4)}",
-            )
+    faults = _unsound(evaluation.controls)
+    faults += [
+        f"log loss{graded} is not below that of the {peer}: difference {_interval(difference, 4)}"
+        for peer, difference in evaluation.differences.items()
+        if not difference["high"] < 0  # nor where it is not a number
+    ]
+    if faults:
+        return Decision(REFUSE, "; ".join(faults))
     led = "; ".join(
         f"{_interval(difference, 4)} against the {peer}"
         for peer, difference in evaluation.differences.items()
@@ -56,27 +56,28 @@ def decide(evaluation: "Evaluation | None") -> Decision:
     return Decision(PROMOTE, f"log loss{graded or ' on later days'}: {led}")
 
 
-def _unsound(controls: Mapping[str, Any]) -> str:
-    """Which control a training fails, in words; empty: none."""
+def _unsound(controls: Mapping[str, Any]) -> list[str]:
+    """Which controls a training fails, in words."""
     if not controls:
-        return ""
+        return []
     shuffled, drop = controls["shuffled_auc"], controls["auc_trained"] - controls["auc_later"]
+    faults = []
     if not shuffled["low"] <= 0.5 <= shuffled["high"]:
-        return (
+        faults.append(
             f"learned from shuffled labels it still ranks: AUC {_plain(shuffled)} does not contain 0.5: the "
             "outcome comes in by another way than the labels"
         )
     if not drop <= MOST_DROP:
-        return (
+        faults.append(
             f"AUC falls from {controls['auc_trained']:.3f} on what trained it to {controls['auc_later']:.3f} "
             f"on what did not, by more than {MOST_DROP}: it has learned its rows by heart"
         )
     if not controls["company"] <= SAME_FORECAST:
-        return (
+        faults.append(
             f"a customer's forecast moves by {controls['company']:.2g} with whom it is scored beside: "
             "something is fitted again at scoring"
         )
-    return ""
+    return faults
 
 
 def _plain(found: Mapping[str, float]) -> str:

@@ -4,8 +4,6 @@ A static question has one as_of: it is graded out of fold, by entity, and says t
 Imports the learners, so import this module inside the function that trains.
 """
 
-import datetime as dt
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,47 +12,14 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn import curves, learners, metrics
-from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.controls import depends_on_company, refuse_overlap, shuffled_control
-from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD
+from churn_orchestration.churn.decisions import OUT_OF_FOLD
 from churn_orchestration.churn.labels import STATIC, Question
+from churn_orchestration.churn.learners import Capacity
+from churn_orchestration.churn.splits import Fold, entity_folds, folds
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
-FOLD_SEED = 20_111_209
 RANKING = ("auc", "average_precision", "lift_top_decile", "recall_top_decile", "base_rate")
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One test as_of with the purged as_ofs that train for it."""
-
-    test: dt.date
-    train: tuple[dt.date, ...]
-
-
-def folds(as_ofs: list[dt.date], horizon: Horizon, most: int) -> list[Fold]:
-    """The newest ``most`` test as_ofs that have at least one purged as_of to train on, newest first.
-
-    >>> grid = [dt.date(2024, month, 1) for month in (1, 2, 3, 4, 5)]
-    >>> [(fold.test.month, [day.month for day in fold.train]) for fold in folds(grid, Horizon(60), most=2)]
-    [(5, [1, 2, 3]), (4, [1, 2])]
-    """
-    candidates = (Fold(test, tuple(purged(as_ofs, test, horizon))) for test in sorted(as_ofs, reverse=True))
-    return [fold for fold in candidates if fold.train][:most]
-
-
-def entity_folds(entity: pd.Series) -> np.ndarray:
-    """The fold of each row, 0 to ENTITY_FOLDS - 1: a seeded hash of its entity's text, so always the same.
-
-    >>> entity_folds(pd.Series(["ann", "bob", "ann", 7])).tolist()
-    [4, 2, 4, 4]
-    """
-
-    def fold(text: str) -> int:
-        digest = hashlib.sha256(f"{FOLD_SEED}:{text}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") % ENTITY_FOLDS
-
-    return entity.astype(str).map(fold).to_numpy()
 
 
 def feature_columns(snapshot: pd.DataFrame, question: Question) -> list[str]:
@@ -132,7 +97,9 @@ Forecasted = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, learners.LogOddsBle
 """Rows with their labels, every forecaster's probabilities of them, and the rows and model they came from."""
 
 
-def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int) -> Evaluation | None:
+def evaluate(
+    snapshot: pd.DataFrame, question: Question, learner: str, most: int, capacity: Capacity | None = None
+) -> Evaluation | None:
     """Grade the learner on rows that it has not seen; None where there is no fold to grade it on.
 
     Raises
@@ -140,12 +107,16 @@ def evaluate(snapshot: pd.DataFrame, question: Question, learner: str, most: int
     HopelessLabel : a static question, and too few entities of one class in a fold's training rows
     """
     if question.kind == STATIC:
-        return _pooled(question, [], _out_of_fold(snapshot, question, learner), learner, OUT_OF_FOLD)
-    used, found = _out_of_time(snapshot, question, learner, most)
-    return _pooled(question, used, found, learner) if used else None
+        return _pooled(
+            question, [], _out_of_fold(snapshot, question, learner, capacity), learner, capacity, OUT_OF_FOLD
+        )
+    used, found = _out_of_time(snapshot, question, learner, most, capacity)
+    return _pooled(question, used, found, learner, capacity) if used else None
 
 
-def _controls(forecasted: Forecasted, question: Question, learner: str) -> dict[str, Any]:
+def _controls(
+    forecasted: Forecasted, question: Question, learner: str, capacity: Capacity | None
+) -> dict[str, Any]:
     """What a sound training must show beside its grade, on one fold."""
     test, _, train, model = forecasted
     columns = feature_columns(train, question)
@@ -154,22 +125,24 @@ def _controls(forecasted: Forecasted, question: Question, learner: str) -> dict[
         for when, rows in (("trained", train), ("later", test))
     }
     company = depends_on_company(lambda rows: model.predict_proba(rows)[:, 1], test[columns])
-    shuffled = shuffled_control(train, test, columns, question, learner)
+    shuffled = shuffled_control(train, test, columns, question, learner, capacity)
     found = {"shuffled_auc": shuffled, "company": company}
     return found | {f"auc_{when}": value for when, value in auc.items()}
 
 
-def _out_of_fold(snapshot: pd.DataFrame, question: Question, learner: str) -> list[Forecasted]:
+def _out_of_fold(
+    snapshot: pd.DataFrame, question: Question, learner: str, capacity: Capacity | None
+) -> list[Forecasted]:
     """Every row by a model that has not seen its entity."""
     fold = entity_folds(snapshot[question.entity])
     return [
-        _forecasted(snapshot[fold != number], snapshot[fold == number], question, learner)
+        _forecasted(snapshot[fold != number], snapshot[fold == number], question, learner, capacity)
         for number in np.unique(fold)
     ]
 
 
 def _out_of_time(
-    snapshot: pd.DataFrame, question: Question, learner: str, most: int
+    snapshot: pd.DataFrame, question: Question, learner: str, most: int, capacity: Capacity | None
 ) -> tuple[list[Fold], list[Forecasted]]:
     """Every fold's later as_of by a model of the as_ofs that were known by then."""
     snapshot = snapshot.assign(as_of=pd.to_datetime(snapshot["as_of"]).dt.date)
@@ -180,22 +153,29 @@ def _out_of_time(
         if test["label"].nunique() < 2:
             continue
         try:
-            found.append(_forecasted(train, test, question, learner))
+            found.append(_forecasted(train, test, question, learner, capacity))
         except learners.HopelessLabel:
             continue  # too few in an early fold; the refit on all as_ofs is what may refuse
         used.append(fold)
     return used, found
 
 
-def _forecasted(train: pd.DataFrame, test: pd.DataFrame, question: Question, learner: str) -> Forecasted:
+def _forecasted(
+    train: pd.DataFrame, test: pd.DataFrame, question: Question, learner: str, capacity: Capacity | None
+) -> Forecasted:
     refuse_overlap(train, test, question)
     columns = feature_columns(train, question)
-    model = learners.fit(learner, train[columns], train["label"], train[question.entity])
+    model = learners.fit(learner, train[columns], train["label"], train[question.entity], capacity)
     return test, scores(model, test, question, float(train["label"].mean())), train, model
 
 
 def _pooled(
-    question: Question, used: list[Fold], found: list[Forecasted], learner: str, caveat: str = ""
+    question: Question,
+    used: list[Fold],
+    found: list[Forecasted],
+    learner: str,
+    capacity: Capacity | None,
+    caveat: str = "",
 ) -> Evaluation:
     test = pd.concat([rows for rows, *_ in found])
     forecast = pd.concat([forecasts for _, forecasts, *_ in found])
@@ -210,5 +190,5 @@ def _pooled(
     report, curved = graded(test, forecast, entity), drawn(test, forecast, entity)
     held_out = pd.concat([test[[entity, "as_of", "label"]], forecast], axis=1).reset_index(drop=True)
     held_out["as_of"] = pd.to_datetime(held_out["as_of"])
-    controls = _controls(found[0], question, learner)  # the newest day
+    controls = _controls(found[0], question, learner, capacity)  # the newest day
     return Evaluation(report, used, differences, curved, held_out, caveat, controls)

@@ -16,7 +16,7 @@ from scipy.stats import poisson, rankdata
 from sklearn.tree import DecisionTreeClassifier
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.evaluation import entity_folds, folds
+from churn_orchestration.churn.splits import entity_folds, folds
 
 SEED = 20_111_209
 MOST_ROWS = 20_000  # an AUC of 0.95 is known to 0.003 on them

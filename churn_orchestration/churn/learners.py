@@ -3,6 +3,7 @@
 Heavy imports stand at the top, so import this module inside the function that fits or scores.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Self, TypeAlias
@@ -10,6 +11,7 @@ from typing import NamedTuple, Self, TypeAlias
 import numpy as np
 import pandas as pd
 from lightgbm import LGBMClassifier
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
@@ -22,8 +24,10 @@ from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
 from churn_orchestration.churn.answerable import MIN_ENTITIES
+from churn_orchestration.churn.splits import entity_folds
 
 SEED = 20_111_209
+STACK = "stack"
 FOREST_EDGE = 1e-6  # a forest may say 0 or 1, whose log odds are infinite
 
 Member: TypeAlias = Pipeline | LGBMClassifier | XGBClassifier | RandomForestClassifier
@@ -43,17 +47,29 @@ TRUSTED_TYPES = [
 
 
 class Capacity(NamedTuple):
-    """How much tree members may learn: number of trees, and fewest training rows in a leaf."""
+    """How much the members may learn; the defaults are the settings that a search has to beat.
+
+    Parameters
+    ----------
+    trees, leaf_rows, leaves : number of trees, fewest training rows in a leaf, most leaves of a tree
+    rate, columns, l2 : of the boosted trees: learning rate, share of the features a tree sees, penalty
+    c : of the logistic member: inverse of its penalty
+    """
 
     trees: int
     leaf_rows: int
+    leaves: int = 4
+    rate: float = 0.03
+    columns: float = 0.6
+    l2: float = 5.0
+    c: float = 0.01
 
     @classmethod
     def of(cls, rows: int, scarce_entities: int) -> Self:
         """Grow with the evidence: rows, and distinct entities of the rarer class.
 
-        >>> Capacity.of(rows=12_000, scarce_entities=2_000), Capacity.of(rows=300, scarce_entities=60)
-        (Capacity(trees=300, leaf_rows=200), Capacity(trees=100, leaf_rows=100))
+        >>> [Capacity.of(rows, scarce)[:2] for rows, scarce in ((12_000, 2_000), (300, 60))]
+        [(300, 200), (100, 100)]
         """
         # 300 trees with leaves of 30 rows, fitted to 100 customers, were 0.05 log loss worse than this.
         return cls(int(np.clip(scarce_entities // 5, 100, 300)), min(200, rows // 3))
@@ -109,6 +125,7 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
     ----------
     members : (name, unfitted binary classifier) pairs, at least one
     weights : one weight > 0 a member, made to sum to 1; None weighs all members alike
+    slope, intercept : the mean is stretched by the one and shifted by the other, in log odds
 
     Attributes
     ----------
@@ -117,9 +134,17 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
     feature_names_in_ : columns of the training table; any other set or order is a ValueError
     """
 
-    def __init__(self, members: Sequence[tuple[str, Member]], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[tuple[str, Member]],
+        weights: Sequence[float] | None = None,
+        slope: float = 1.0,
+        intercept: float = 0.0,
+    ) -> None:
         self.members = members
         self.weights = weights
+        self.slope = slope
+        self.intercept = intercept
 
     def fit(self, features: pd.DataFrame, label: pd.Series) -> Self:
         """Fit every member on all rows (n x f numbers, NaN = never or undefined; n labels of two classes)."""
@@ -139,21 +164,24 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, features: pd.DataFrame) -> np.ndarray:
         """Log odds of the second class, n floats; to the bit, each depends on its own row alone."""
-        check_is_fitted(self)
-        table = checked_table(self, features, reset=False)
-        odds = np.stack([log_odds(member, table) for member in self.members_.values()])
-        return (self.weights_[:, None] * odds).sum(axis=0)  # BLAS would round by the number of rows
+        odds = self.member_log_odds(features)
+        mean = (self.weights_[:, None] * odds).sum(axis=0)  # BLAS would round by the number of rows
+        return self.slope * mean + self.intercept
 
     def predict_proba(self, features: pd.DataFrame) -> np.ndarray:
         """Probabilities of the first and the second class, n x 2."""
         log_odds = self.decision_function(features)
         return np.column_stack([expit(-log_odds), expit(log_odds)])
 
-    def member_probabilities(self, features: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Each member's own probability of the second class, n floats by member name."""
+    def member_log_odds(self, features: pd.DataFrame) -> np.ndarray:
+        """Each member's own log odds of the second class, members x n."""
         check_is_fitted(self)
         table = checked_table(self, features, reset=False)
-        return {name: expit(log_odds(member, table)) for name, member in self.members_.items()}
+        return np.stack([log_odds(member, table) for member in self.members_.values()])
+
+    def member_probabilities(self, features: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Each member's own probability of the second class, n floats by member name."""
+        return dict(zip(self.members_, expit(self.member_log_odds(features)), strict=True))
 
     def predict(self, features: pd.DataFrame) -> np.ndarray:
         """The likelier class of each row, n values of ``classes_``."""
@@ -184,25 +212,25 @@ def log_odds(member: Member, table: pd.DataFrame) -> np.ndarray:
     return logit(np.clip(member.predict_proba(table)[:, 1], FOREST_EDGE, 1 - FOREST_EDGE))
 
 
-def _logistic() -> Pipeline:
+def _logistic(capacity: Capacity) -> Pipeline:
     return make_pipeline(
         FunctionTransformer(signed_log1p, feature_names_out="one-to-one"),
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
-        LogisticRegression(C=0.01, max_iter=1000),
+        LogisticRegression(C=capacity.c, max_iter=1000),
     )
 
 
 def _lightgbm(capacity: Capacity) -> LGBMClassifier:
     return LGBMClassifier(
         n_estimators=capacity.trees,
-        learning_rate=0.03,
-        num_leaves=4,
+        learning_rate=capacity.rate,
+        num_leaves=capacity.leaves,
         min_child_samples=capacity.leaf_rows,
         subsample=0.8,
         subsample_freq=1,
-        colsample_bytree=0.6,
-        reg_lambda=5,
+        colsample_bytree=capacity.columns,
+        reg_lambda=capacity.l2,
         deterministic=True,
         force_row_wise=True,
         n_jobs=1,
@@ -214,12 +242,12 @@ def _lightgbm(capacity: Capacity) -> LGBMClassifier:
 def _xgboost(capacity: Capacity) -> XGBClassifier:
     return XGBClassifier(
         n_estimators=capacity.trees,
-        learning_rate=0.03,
-        max_depth=2,
+        learning_rate=capacity.rate,
+        max_depth=math.ceil(math.log2(capacity.leaves)),
         min_child_weight=capacity.leaf_rows / 5,  # a sum of p(1 - p), which is 0.25 a row at most
         subsample=0.8,
-        colsample_bytree=0.6,
-        reg_lambda=5,
+        colsample_bytree=capacity.columns,
+        reg_lambda=capacity.l2,
         tree_method="hist",
         n_jobs=1,
         random_state=SEED,
@@ -230,7 +258,7 @@ def _random_forest(capacity: Capacity) -> RandomForestClassifier:
     return RandomForestClassifier(
         capacity.trees,
         min_samples_leaf=max(5, capacity.leaf_rows // 4),
-        max_features=0.3,
+        max_features=capacity.columns / 2,
         n_jobs=1,
         random_state=SEED,
     )
@@ -244,22 +272,32 @@ def _blend(capacity: Capacity) -> LogOddsBlend:
     # Half linear, half trees: like equal weights on nine test days (to 0.0003 log loss), and 0.001 to
     # 0.003 better with 100 to 300 customers, where the two tree members overfit alike.
     trees = [("lightgbm", _lightgbm(capacity)), ("xgboost", _xgboost(capacity))]
-    return LogOddsBlend([("logistic", _logistic()), *trees], weights=(2, 1, 1))
+    return LogOddsBlend([("logistic", _logistic(capacity)), *trees], weights=(2, 1, 1))
 
 
 LEARNERS: Mapping[str, Callable[[Capacity], LogOddsBlend]] = MappingProxyType(
     {
         "blend": _blend,
-        "logistic": _alone("logistic", lambda _: _logistic()),
+        STACK: _blend,
+        "logistic": _alone("logistic", _logistic),
         "lightgbm": _alone("lightgbm", _lightgbm),
         "xgboost": _alone("xgboost", _xgboost),
         "random_forest": _alone("random_forest", _random_forest),
     }
 )
-"""Learner name -> builder of the unfitted model; a single learner is a blend of one."""
+"""Learner name -> builder of the unfitted model; a single learner is a blend of one.
+
+A stack has the members of the blend; `fit` finds its weights.
+"""
 
 
-def fit(name: str, features: pd.DataFrame, label: pd.Series, entity: pd.Series) -> LogOddsBlend:
+def fit(
+    name: str,
+    features: pd.DataFrame,
+    label: pd.Series,
+    entity: pd.Series,
+    capacity: Capacity | None = None,
+) -> LogOddsBlend:
     """Fit the learner ``name`` to snapshots stacked row by row; two fits give the same bytes.
 
     Parameters
@@ -268,6 +306,7 @@ def fit(name: str, features: pd.DataFrame, label: pd.Series, entity: pd.Series) 
     features : n x f numbers; columns are feature names, NaN = never or undefined
     label : n bools or 0/1, True = churned; matched to the rows by position
     entity : n ids; one entity may have a row at several as_ofs
+    capacity : how much the members may learn, as a search has found; None: by the size of the evidence
 
     Raises
     ------
@@ -283,11 +322,45 @@ def fit(name: str, features: pd.DataFrame, label: pd.Series, entity: pd.Series) 
         raise ValueError(
             f"labels want 0/1 or bools without nulls, got {churned[~churned.isin([0, 1])].iloc[0]!r}"
         )
-    capacity = Capacity.of(len(features), _scarce_entities(churned.to_numpy(bool), np.asarray(entity)))
-    return LEARNERS[name](capacity).fit(features, churned.to_numpy(bool))
+    outcome, ids = churned.to_numpy(bool), np.asarray(entity)
+    by_size = Capacity.of(len(features), scarce_entities(outcome, ids))
+    model = LEARNERS[name](capacity or by_size)
+    if name == STACK:
+        model = _stacked(model, features, outcome, ids)
+    return model.fit(features, outcome)
 
 
-def _scarce_entities(churned: np.ndarray, entity: np.ndarray) -> int:
+def _stacked(
+    model: LogOddsBlend, features: pd.DataFrame, churned: np.ndarray, ids: np.ndarray
+) -> LogOddsBlend:
+    """The model with the weights >= 0, slope and intercept that fit its members' out-of-fold log odds best.
+
+    Folds are of entities: a member has never seen the customer whose outcome weighs it.
+    """
+    fold = entity_folds(pd.Series(ids))
+    odds = np.empty((len(model.members), len(features)))
+    for number in np.unique(fold):
+        seen, unseen = features[fold != number], features[fold == number]
+        odds[:, fold == number] = clone(model).fit(seen, churned[fold != number]).member_log_odds(unseen)
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        total = parameters[:-1] @ odds + parameters[-1]
+        error = expit(total) - churned
+        gradient = np.append(odds @ error, error.sum())
+        return float(np.logaddexp(0, np.where(churned, -total, total)).mean()), gradient / len(churned)
+
+    begin = np.append(np.full(len(odds), 1 / len(odds)), 0.0)
+    bounds = [(0, None)] * len(odds) + [(None, None)]
+    found = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B").x
+    weights, used = found[:-1], found[:-1] > 0
+    if not used.any():  # nothing is known of the outcome: every member counts for nothing
+        return model.set_params(slope=0.0, intercept=float(found[-1]))
+    members = [member for member, counts in zip(model.members, used, strict=True) if counts]
+    return LogOddsBlend(members, weights[used].tolist(), float(weights.sum()), float(found[-1]))
+
+
+def scarce_entities(churned: np.ndarray, entity: np.ndarray) -> int:
+    """Distinct entities of the rarer outcome. Raises HopelessLabel below MIN_ENTITIES."""
     gone, stayed = pd.unique(entity[churned]).size, pd.unique(entity[~churned]).size
     if min(gone, stayed) < MIN_ENTITIES:
         raise HopelessLabel(

@@ -1,0 +1,142 @@
+"""The search: what it may see, what it finds, its budget, and that a kill changes nothing."""
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from churn_orchestration.churn.budget import Budget
+from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.learners import Capacity
+from churn_orchestration.churn.search import Rows, SearchError, finished, search, study
+
+MONTHS = [dt.date(2023 + month // 12, month % 12 + 1, 1) for month in range(9)]
+HORIZON = Horizon(60)
+
+
+def snapshot(customers: int = 400, *, crossed: bool = False) -> pd.DataFrame:
+    """A snapshot whose label is linear in x, or rises only where x and z have one sign."""
+    rng = np.random.default_rng(5)
+    frames = []
+    for as_of in MONTHS:
+        x, z = rng.normal(size=(2, customers))
+        odds = 3.0 * np.sign(x * z) if crossed else 1.5 * x
+        label = rng.random(customers) < 1 / (1 + np.exp(-odds))
+        frames.append(
+            pd.DataFrame({"id": np.arange(customers), "as_of": as_of, "label": label, "x": x, "z": z})
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def rows_of(frame: pd.DataFrame) -> Rows:
+    rows = Rows.of(frame, "id", ["x", "z"], HORIZON, 1)
+    assert rows is not None
+    return rows
+
+
+def ask(
+    place: Path, rows: Rows, learner: str, budget: Budget, warm: Capacity | None = None
+) -> dict[str, Any]:
+    return search(place, rows, learner, budget, warm, lambda line: None)
+
+
+def test_a_search_sees_only_what_was_known_before_the_oldest_day_that_is_graded() -> None:
+    rows = Rows.of(snapshot(), "id", ["x", "z"], HORIZON, 2)
+    assert rows is not None
+    oldest_graded = MONTHS[-2]
+    assert max(HORIZON.label_known_on(day) for day in rows.frame["as_of"]) <= oldest_graded
+    for split in rows.splits:
+        assert max(HORIZON.label_known_on(day) for day in split.train) <= split.test
+    assert [len(test) for _, test in rows.pairs()] == [400] * len(rows.splits)
+
+
+def test_without_a_split_before_the_graded_days_there_is_nothing_to_search_on() -> None:
+    frame = snapshot()
+    assert Rows.of(frame[frame["as_of"] < MONTHS[4]], "id", ["x", "z"], HORIZON, 2) is None
+
+
+def test_where_small_trees_are_too_small_a_search_finds_larger_ones(tmp_path: Path) -> None:
+    found = ask(tmp_path, rows_of(snapshot(crossed=True)), "lightgbm", Budget(300, 4, 12))
+    assert found["ended_by"] == "trials"
+    assert found["trials"] == 12
+    assert found["difference"]["high"] < 0
+    assert found["losses"]["best"] < found["losses"]["fixed"] - 0.02
+    assert Capacity(*found["capacity"]).leaf_rows < 200
+
+
+def test_where_the_fixed_settings_do_as_well_they_stand(tmp_path: Path) -> None:
+    frame = snapshot()
+    frame["x"] = frame["z"]  # which says nothing
+    found = ask(tmp_path, rows_of(frame), "lightgbm", Budget(300, 4, 6))
+    assert found["capacity"] is None
+    assert found["losses"]["best"] <= found["losses"]["fixed"]
+
+
+def test_the_first_trials_are_the_fixed_settings_and_the_champions(tmp_path: Path) -> None:
+    warm = Capacity(trees=50, leaf_rows=77, leaves=9, rate=0.1, columns=0.5, l2=2.0)
+    ask(tmp_path, rows_of(snapshot()), "lightgbm", Budget(300, 4, 3), warm)
+    fixed, champions, _ = finished(study(tmp_path))
+    assert (fixed.params["leaves"], fixed.params["rate"]) == (4, 0.03)
+    assert {name: champions.params[name] for name in ("leaf_rows", "leaves", "rate", "columns", "l2")} == {
+        "leaf_rows": 77, "leaves": 9, "rate": 0.1, "columns": 0.5, "l2": 2.0,
+    }  # fmt: skip
+
+
+def test_the_seconds_end_a_search_in_the_middle_of_a_trial(tmp_path: Path) -> None:
+    rows = rows_of(snapshot(4_000))
+    began = time.monotonic()
+    found = ask(tmp_path, rows, "blend", Budget(8, 4, 10_000))
+    assert time.monotonic() - began >= 8
+    assert found["ended_by"] == "seconds"
+    assert found["seconds"] <= 8
+
+
+def test_too_little_memory_is_said_before_a_trial_begins(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"needs about 0\.5 GB of memory, the budget is 0\.1 GB"):
+        ask(tmp_path, rows_of(snapshot()), "blend", Budget(60, 0.1, 5))
+
+
+def test_a_search_that_its_memory_ends_is_told_with_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Rows, "needs_gb", lambda rows: 0.0)
+    with pytest.raises(SearchError, match=r"in its trial 0 .*its budget is 0\.05 GB of memory"):
+        ask(tmp_path, rows_of(snapshot()), "blend", Budget(60, 0.05, 5))
+
+
+def test_a_search_that_was_killed_goes_on_and_finds_what_it_would_have_found(tmp_path: Path) -> None:
+    rows, budget = rows_of(snapshot(800)), Budget(300, 4, 6)
+    whole = ask(tmp_path / "whole", rows, "lightgbm", budget)
+    program = (
+        "from pathlib import Path; from churn_orchestration_tests.churn import test_search as t; "
+        f"t.ask(Path({str(tmp_path / 'killed')!r}), t.rows_of(t.snapshot(800)), 'lightgbm', t.{budget!r})"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    while not (done := _done(tmp_path / "killed")) >= 2:
+        assert parent.poll() is None, "it ended before it was killed"
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    time.sleep(1)
+    assert done <= _done(tmp_path / "killed") < 6, "its trials went on without it"
+    resumed = ask(tmp_path / "killed", rows, "lightgbm", budget)
+    told = ("capacity", "difference", "losses", "trials", "splits", "ended_by")
+    assert {name: resumed[name] for name in told} == {name: whole[name] for name in told}
+
+
+def _done(place: Path) -> int:
+    return len(finished(study(place))) if (place / "study.db").exists() else 0
+
+
+def test_what_was_found_is_not_sought_again(tmp_path: Path) -> None:
+    rows = rows_of(snapshot())
+    first = ask(tmp_path, rows, "logistic", Budget(300, 4, 3))
+    assert ask(tmp_path, rows, "logistic", Budget(0, 0, 0)) == first
