@@ -93,7 +93,10 @@ class _ProgressHandler(logging.Handler):
         self.started: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        event = record.__dict__.get("dagster_meta", {}).get("dagster_event")
+        meta = record.__dict__.get("dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is None and record.levelno == logging.INFO:
+            sys.stderr.write(f"          {meta.get('orig_message', record.getMessage())}\n")
         step = event.step_key if event is not None else None
         if step is None:
             return

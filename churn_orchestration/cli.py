@@ -215,7 +215,7 @@ def simulate(
         world = World.read(scenario, **{name: value for name, value in given.items() if value is not None})
         for day in bars:
             world.refuse_beyond(_day(day), horizon_days)
-        counts = simulated(world, out, processes, lambda line: click.echo(f"  {line}", err=True))
+        counts = simulated(world, out, processes, _progress)
         for day in bars:
             path = write_bars(world, out, _day(day), horizon_days, processes)
             click.echo(f"  wrote {path}", err=True)
@@ -311,6 +311,25 @@ def models(context: click.Context, question: str | None) -> tuple[Any, ...]:
 @main.command()
 @click.argument("version", required=False)
 @click.option("--question", help="Default: the only one.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=".", help="Default: here.")
+@_json
+@click.pass_context
+def card(context: click.Context, version: str | None, question: str | None, out: Path) -> tuple[Any, ...]:
+    """Write the model card, as a page and as Markdown: what a model is for, how good it is, and where not.
+
+    VERSION is one of `churn models`, or its beginning; default: the champion.
+    """
+    from churn_orchestration.components.churn_model.card import write
+    from churn_orchestration.runs import questions_of
+
+    business = _business(context)
+    page, text = write(_asked(questions_of(business), question), business.state, version, out)
+    return {"page": str(page), "markdown": str(text)}, f"wrote {page} and {text}"
+
+
+@main.command()
+@click.argument("version", required=False)
+@click.option("--question", help="Default: the only one.")
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @_json
 @click.pass_context
@@ -346,8 +365,12 @@ def backtest(context: click.Context, as_of: dt.datetime, question: str | None) -
     with at_work(_business(context)) as work:
         asked = _asked(work.questions(), question)
         with work.warehouse.open() as tables:
-            facts = look_back(tables, work.tracking, work.business, asked, _day(as_of))
+            facts = look_back(tables, work.tracking, work.business, asked, _day(as_of), _progress)
     return facts, report.backtested(facts)
+
+
+def _progress(line: str) -> None:
+    click.echo(f"  {line}", err=True)
 
 
 def _asked(questions: dict[str, Any], name: str | None) -> Any:

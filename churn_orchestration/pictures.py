@@ -20,7 +20,7 @@ STYLE: Any = {
     "axes.titlepad": 10, "axes.linewidth": 0.8, "lines.linewidth": 1.8,
 }  # fmt: skip
 WIDTH = 7.8  # inches of 96 pixels: what the UI's dialog shows without scrolling
-MOST_BARS, MOST_RULES, MOST_FAMILIES, OTHER = 120, 5, 6, "other rules"
+MOST_BARS, MOST_RULES, MOST_FAMILIES, MOST_SEGMENTS, OTHER = 120, 5, 6, 10, "other rules"
 SHARES = range(0, 101, 5)  # of the gain curve, see churn.curves
 DASHED = (0, (4, 3))
 
@@ -158,6 +158,72 @@ def quality(record: Mapping[str, Any]) -> str | None:
     return _picture(
         f"Calibration and gain on {held_out} ({caveat or tests}): {found}", calibration, gain, height=3.6
     )
+
+
+def worth(record: Mapping[str, Any]) -> str | None:
+    """Lift and profit of contacting the riskiest, from a model's record. None where nothing graded it."""
+    if not record["curves"]:
+        return None
+    gains, earned = record["curves"]["gain"], record["profit"]
+    lifts = {
+        name: [g / (s / 100) for g, s in zip(gain, SHARES, strict=True) if s] for name, gain in gains.items()
+    }
+    best = max(earned["model"]["curve"])
+    share = SHARES[earned["model"]["curve"].index(best)]
+    told = f"Contacting the riskiest {share} % earns most: {best:.3f} a customer"
+
+    def lift(axes: "Axes") -> None:
+        axes.axhline(1, color=INK, linewidth=1, linestyle=DASHED)
+        for name, color in (("rules", ORANGE), ("model", BLUE)):
+            if name in lifts:
+                axes.plot(SHARES[1:], lifts[name], color=color)
+        axes.set(title=f"The riskiest 10 % churn {lifts['model'][1]:.2f} times as often", xlim=(0, 100))
+        axes.set(xlabel="customers, riskiest first, %", ylabel="churn rate over that of all", ylim=(0, None))
+
+    def profit(axes: "Axes") -> None:
+        axes.axhline(0, color=INK, linewidth=1, linestyle=DASHED)
+        for place, (name, color) in enumerate((("rules", ORANGE), ("model", BLUE))):
+            if name in earned:
+                axes.plot(SHARES, earned[name]["curve"], color=color)
+                middle = earned[name]["curve"][SHARES.index(60)]
+                _write(axes, name, (60, middle), (0, 6 if place else -12), color)
+        axes.plot([share], [best], "o", color=BLUE)
+        axes.set(title=told, xlim=(0, 100))
+        axes.set(xlabel="customers contacted, riskiest first, %", ylabel="profit, of a customer's value")
+
+    return _picture(f"Lift and profit: {told}", lift, profit, height=3.6)
+
+
+def learning(record: Mapping[str, Any]) -> str | None:
+    """Log loss by number of customers learned from, and what is known of segments; None without."""
+    curve = record["evaluation"].get("learning", [])
+    segments = [found for found in record.get("segments", []) if "skill" in found][:MOST_SEGMENTS][::-1]
+    if len(curve) < 2 or not segments:
+        return None
+    first, last = curve[0]["log_loss"]["value"], curve[-1]["log_loss"]["value"]
+    told = f"{curve[-1]['entities']:,} customers: log loss {last:.3f}; a fifth of them: {first:.3f}"
+    worst = segments[-1]
+
+    def losses(axes: "Axes") -> None:
+        known = [point["entities"] for point in curve]
+        low, value, high = ([point["log_loss"][end] for point in curve] for end in ("low", "value", "high"))
+        axes.vlines(known, low, high, color=BLUE, alpha=0.55, linewidth=5)
+        axes.plot(known, value, "o-", color=BLUE, markersize=5)
+        axes.set(title=told, xlim=(0, 1.05 * known[-1]))
+        axes.set(xlabel="customers learned from", ylabel="log loss, 95 % interval")
+
+    def skill(axes: "Axes") -> None:
+        sizes = [100 * found["skill"] for found in segments]
+        axes.barh(range(len(sizes)), sizes, color=[RED if size < 0 else BLUE for size in sizes], height=0.62)
+        for place, found in enumerate(segments):
+            words = f"{found['feature']} {found['segment']}"
+            _write(axes, words, (max(sizes[place], 0), place), (5, -3), INK)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set(title="Least is known of these", yticks=[], xlim=(min(0, *sizes), 2.6 * max(1, *sizes)))
+        axes.set_xlabel("log loss taken off the segment's own rate, %")
+
+    alt = f"Learning curve and segments: {told}; least is known of {worst['feature']} {worst['segment']}"
+    return _picture(alt, losses, skill, height=3.6)
 
 
 def influences(families: Sequence[Mapping[str, Any]]) -> str | None:

@@ -19,6 +19,15 @@ from churn_orchestration.landing import Landed
 from churn_orchestration.runs import Refreshed, at_work
 from churn_orchestration.warehouse import Tables, Warehouse, door
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module in one process, whose tests share what they set up; begin those apart first, anywhere."""
+    for item in items:
+        if item.get_closest_marker("apart") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    items.sort(key=lambda item: item.get_closest_marker("apart") is None)
+
+
 JAN = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(-1, 31)]  # JAN[5] is 2024-01-05
 ORDERS_HEADER = "order_id,customer_id,ordered_at,amount_usd\n"
 

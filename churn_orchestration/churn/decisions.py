@@ -32,11 +32,16 @@ class Decision:
     reason: str
 
 
-def decide(evaluation: "Evaluation | None") -> Decision:
+def decide(
+    evaluation: "Evaluation | None",
+    floors: Mapping[str, float] | None = None,
+    ceilings: Mapping[str, float] | None = None,
+) -> Decision:
     """Promote a candidate whose log loss on rows that it has not seen is below that of its peers.
 
     Its peers are the rules, where there are rules, and a constant. The upper end of the 95 % interval of the
-    paired difference decides: a lead that could be chance is none.
+    paired difference decides: a lead that could be chance is none. Besides, it must reach the ``floors`` and
+    stay below the ``ceilings``, given by metric.
     """
     if evaluation is None:
         return Decision(REFUSE, "no later as_of with a matured label to test on: more history is needed")
@@ -47,6 +52,11 @@ def decide(evaluation: "Evaluation | None") -> Decision:
         for peer, difference in evaluation.differences.items()
         if not difference["high"] < 0  # nor where it is not a number
     ]
+    report = evaluation.report.get("model", {})
+    for bounds, sign, word in ((floors, 1, "below its floor"), (ceilings, -1, "above its ceiling")):
+        for name, bound in (bounds or {}).items():
+            if not sign * (report[name]["value"] - bound) >= 0:
+                faults.append(f"{name} {report[name]['value']:.4f} is {word} {bound}")
     if faults:
         return Decision(REFUSE, "; ".join(faults))
     led = "; ".join(

@@ -4,7 +4,7 @@ A static question has one as_of: it is graded out of fold, by entity, and says t
 Imports the learners, so import this module inside the function that trains.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,13 @@ import pandas as pd
 
 from churn_orchestration.churn import curves, learners, metrics
 from churn_orchestration.churn.controls import depends_on_company, refuse_overlap, shuffled_control
-from churn_orchestration.churn.decisions import OUT_OF_FOLD
+from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD
 from churn_orchestration.churn.labels import STATIC, Question
 from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.splits import Fold, entity_folds, folds
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
+LEARNING_FIFTHS = (1, 2, 3, ENTITY_FOLDS)
 RANKING = ("auc", "average_precision", "lift_top_decile", "recall_top_decile", "base_rate")
 
 
@@ -71,7 +72,7 @@ class Evaluation:
     """How the recipe did on later days: pooled report by forecaster, folds, paired differences, curves.
 
     ``held_out`` has a row per entity and as_of graded: label, and what each forecaster said.
-    ``controls``: what a sound training must show beside its grade.
+    ``controls``: what a sound training must show beside its grade. ``learning``: see ``learning_curve``.
     ``caveat`` says how it was graded where that was not on later days.
     """
 
@@ -82,6 +83,7 @@ class Evaluation:
     held_out: pd.DataFrame
     caveat: str = ""
     controls: Mapping[str, Any] = field(default_factory=dict)
+    learning: Sequence[Mapping[str, Any]] = ()
 
 
 def drawn(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, Any]:
@@ -191,4 +193,37 @@ def _pooled(
     held_out = pd.concat([test[[entity, "as_of", "label"]], forecast], axis=1).reset_index(drop=True)
     held_out["as_of"] = pd.to_datetime(held_out["as_of"])
     controls = _controls(found[0], question, learner, capacity)  # the newest day
-    return Evaluation(report, used, differences, curved, held_out, caveat, controls)
+    learning = learning_curve(*found[0], question, learner, capacity)
+    return Evaluation(report, used, differences, curved, held_out, caveat, controls, learning)
+
+
+def learning_curve(
+    test: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    train: pd.DataFrame,
+    model: learners.LogOddsBlend,  # noqa: ARG001 - a fold is given whole
+    question: Question,
+    learner: str,
+    capacity: Capacity | None,
+) -> list[dict[str, Any]]:
+    """AUC and log loss of one fold, learned from a fifth, two, three and all fifths of the customers.
+
+    Returns
+    -------
+    by share, rising: ``entities``, and ``auc`` and ``log_loss`` with 95 % intervals; a share that holds too
+    few customers of one outcome is left out
+    """
+    columns, fold, found = feature_columns(train, question), entity_folds(train[question.entity]), []
+    for fifths in LEARNING_FIFTHS:
+        some = train[fold < fifths]
+        said = forecasts["model"]
+        if fifths < ENTITY_FOLDS:
+            try:
+                fitted = learners.fit(learner, some[columns], some["label"], some[question.entity], capacity)
+            except learners.HopelessLabel:
+                continue
+            said = fitted.predict_proba(test[columns])[:, 1]
+        graded = metrics.evaluate(test["label"], said, test[question.entity], resamples=200)
+        reached: dict[str, Any] = {name: graded[name] for name in ("auc", "log_loss")}
+        found.append(reached | {"entities": int(some[question.entity].nunique())})
+    return found

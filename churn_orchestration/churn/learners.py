@@ -5,6 +5,8 @@ Heavy imports stand at the top, so import this module inside the function that f
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
 from types import MappingProxyType
 from typing import NamedTuple, Self, TypeAlias
 
@@ -158,8 +160,10 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
         if len(weights) != len(self.members) or not (weights > 0).all():
             raise ValueError(f"want {len(self.members)} weights > 0, one a member, got {self.weights}")
         self.weights_ = weights / weights.sum()
-        with threadpool_limits(1):  # a second BLAS thread on a busy machine costs time and bit-equality
-            self.members_ = {name: clone(member).fit(table, codes) for name, member in self.members}
+        # One thread a member, and BLAS within it too: a second costs bit-equality, and time where it is busy.
+        with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as threads:
+            fitted = threads.map(lambda named: clone(named[1]).fit(table, codes), self.members)
+            self.members_ = {name: member for (name, _), member in zip(self.members, fitted, strict=True)}
         return self
 
     def decision_function(self, features: pd.DataFrame) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from churn_orchestration.churn.profit import Economics
+from churn_orchestration.churn.settings import Economics
 
 SEED = 20_111_209
 INTERVAL = (0.025, 0.975)
@@ -197,6 +197,20 @@ def paired_difference(
 
     drawn = [difference(weight) for weight in _entity_weights(labels, codes, resamples, seed)]
     return _interval(difference(np.ones(len(labels))), drawn)
+
+
+def resampled(
+    label: ArrayLike,
+    entity: ArrayLike,
+    statistic: Callable[[np.ndarray], float],
+    *,
+    resamples: int = 400,
+    seed: int = SEED,
+) -> dict[str, float]:
+    """Value, low and high of any number that follows from a weight a row; drawn as in ``evaluate``."""
+    labels, _, codes = _checked(label, np.zeros(len(np.asarray(label))), entity)
+    drawn = [statistic(weight) for weight in _entity_weights(labels, codes, resamples, seed)]
+    return _interval(statistic(np.ones(len(labels))), drawn)
 
 
 def _entity_weights(label: np.ndarray, codes: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:

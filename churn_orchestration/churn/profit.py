@@ -4,61 +4,15 @@ Everything is a share of what a customer is worth: 0.05 is five percent of a cus
 whom the question is asked. Source: Verbraken, Verbeke, Baesens 2013, IEEE TKDE 25 (5).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 from scipy.special import betainc
 
+from churn_orchestration.churn.settings import Economics
+
 SHARES = np.linspace(0, 1, 21)
-
-
-@dataclass(frozen=True)
-class Economics:
-    """What an offer to a customer costs and does; the defaults are those of the source.
-
-    Parameters
-    ----------
-    offer_cost : of an offer that is accepted, as a share of the customer's value, 0..1
-    contact_cost : of one contact, accepted or not, as a share of the customer's value, 0..1
-    accepts, declines : alpha and beta of the Beta distribution of the share of churners whom an offer keeps;
-        6 and 14 keep 30 % of them
-    """
-
-    offer_cost: float = 0.05
-    contact_cost: float = 0.005
-    accepts: float = 6
-    declines: float = 14
-
-    @property
-    def kept(self) -> float:
-        """The share of churners whom an offer keeps, on average."""
-        return self.accepts / (self.accepts + self.declines)
-
-    @property
-    def hit(self) -> float:
-        """What contacting one who would churn earns, on average."""
-        return self.kept * (1 - self.offer_cost) - self.contact_cost
-
-    @property
-    def miss(self) -> float:
-        """What contacting one who would stay costs: the offer is taken."""
-        return self.offer_cost + self.contact_cost
-
-    @property
-    def cut(self) -> float:
-        """The probability of churn from which a contact pays; above 1 where none ever does.
-
-        >>> round(Economics().cut, 4)
-        0.1642
-        """
-        return self.miss / (self.miss + self.hit) if self.hit > 0 else 2.0
-
-    def earned(self, churners: ArrayLike, others: ArrayLike) -> np.ndarray:
-        """What contacting so many churners and so many others earns, in customers' values."""
-        return self.hit * np.asarray(churners, float) - self.miss * np.asarray(others, float)
 
 
 def curve(label: ArrayLike, score: ArrayLike, economics: Economics) -> list[float]:

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn import learners, metrics
-from churn_orchestration.churn.budget import Budget
 from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.learners import Capacity
+from churn_orchestration.churn.settings import Budget
 from churn_orchestration.churn.splits import Fold, folds
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from churn_orchestration.churn import metrics
 from churn_orchestration.churn.decisions import POWER_OF_AUC
-from churn_orchestration.churn.profit import Economics
+from churn_orchestration.churn.settings import Economics
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,18 @@ class Versus:
 
     @classmethod
     def of(
-        cls, label: pd.Series, candidate: ArrayLike, champion: ArrayLike, entity: pd.Series, how: str
+        cls,
+        label: pd.Series,
+        candidate: ArrayLike,
+        champion: ArrayLike,
+        entity: pd.Series,
+        how: str,
+        economics: Economics,
     ) -> "Versus":
         """Compare two forecasts of the same rows, and with them three whose worth is known."""
         outcome = np.asarray(label, float)
         known = {"oracle": outcome, "nobody": np.zeros(len(outcome)), "everybody": np.ones(len(outcome))}
-        earned = metrics.profit(Economics())
+        earned = metrics.profit(economics)
 
         def difference(forecast: ArrayLike, metric: "str | metrics.Metric") -> dict[str, float]:
             return metrics.paired_difference(label, forecast, champion, entity, metric)

@@ -3,7 +3,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from churn_orchestration.churn.profit import Economics, curve, expected_maximum
+from churn_orchestration.churn.profit import curve, expected_maximum
+from churn_orchestration.churn.settings import Economics
 
 
 def by_integration(label: np.ndarray, score: np.ndarray, e: Economics) -> float:

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.budget import Budget
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.search import Rows, SearchError, finished, search, study
+from churn_orchestration.churn.settings import Budget
 
+pytestmark = pytest.mark.apart
 MONTHS = [dt.date(2023 + month // 12, month % 12 + 1, 1) for month in range(9)]
 HORIZON = Horizon(60)
 
@@ -45,7 +46,7 @@ def rows_of(frame: pd.DataFrame) -> Rows:
 def ask(
     place: Path, rows: Rows, learner: str, budget: Budget, warm: Capacity | None = None
 ) -> dict[str, Any]:
-    return search(place, rows, learner, budget, warm, lambda line: None)
+    return search(place, rows, learner, budget, warm, lambda _: None)
 
 
 def test_a_search_sees_only_what_was_known_before_the_oldest_day_that_is_graded() -> None:
@@ -107,7 +108,7 @@ def test_too_little_memory_is_said_before_a_trial_begins(tmp_path: Path) -> None
 def test_a_search_that_its_memory_ends_is_told_with_its_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Rows, "needs_gb", lambda rows: 0.0)
+    monkeypatch.setattr(Rows, "needs_gb", lambda _: 0.0)
     with pytest.raises(SearchError, match=r"in its trial 0 .*its budget is 0\.05 GB of memory"):
         ask(tmp_path, rows_of(snapshot()), "blend", Budget(60, 0.05, 5))
 

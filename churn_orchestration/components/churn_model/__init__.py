@@ -14,14 +14,18 @@ from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.churn_model.model import model_asset
 from churn_orchestration.components.churn_model.prediction import prediction_asset
+from churn_orchestration.components.churn_model.promotion import METRIC_WORDS
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.churn_model.snapshot import snapshot_asset
 from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.components.model_specs import ContactSpec, EconomicsSpec, SearchSpec
 from churn_orchestration.components.scaffolding import example
 
 _NAME = r"^[a-z][a-z0-9_]*$"
 _NEEDED = ("activity", "horizon_days")
-_OF_TIME = (*_NEEDED, "gap_days", "settle_days", "observation_days", "end", "snapshots", "test_as_ofs")
+_OF_TIME = (
+    *_NEEDED, "gap_days", "settle_days", "observation_days", "end", "snapshots", "test_as_ofs", "search",
+)  # fmt: skip
 
 
 class EndSpec(dg.Model, dg.Resolvable):
@@ -88,10 +92,22 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     end: EndSpec | None = Field(None, description="event: the table of ending events")
     label: LabelSpec | None = Field(None, description="static: the condition that says who has churned")
     snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
-    learner: Literal["blend", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
-        "blend", description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds"
+    learner: Literal["blend", "stack", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
+        "blend",
+        description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds; stack: the "
+        "same three, weighed and calibrated on what they say of customers that they have not seen",
     )
+    search: SearchSpec | None = Field(None, description="seek better settings, within a budget")
     test_as_ofs: int = Field(3, ge=1, description="later as_ofs on which a candidate is graded")
+    floors: dict[str, float] = Field({}, description="by metric, what a candidate must reach, e.g. auc: 0.7")
+    ceilings: dict[str, float] = Field(
+        {}, description="by metric, what it must not exceed, e.g. log_loss: 0.6"
+    )
+    economics: EconomicsSpec = Field(EconomicsSpec(), description="what an offer costs and does")
+    contact: ContactSpec = Field(ContactSpec(), description="whom to contact")
+    segments: list[str] | None = Field(
+        None, description="features whose segments are graded; default: value, recency and tenure"
+    )
     bands: BandSpec = Field(BandSpec(), description="bands of risk")
     vouched: dict[str, str] = Field(
         {}, description="features that look like a leak and are none: feature, and why it is known by as_of"
@@ -115,6 +131,11 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             raise ValueError(f"{self.name}: kind: {self.kind} needs `{absent[0]}`")
         if self.label:
             parsed(self.label.condition, f"{self.name}: label")
+        for field in ("floors", "ceilings"):
+            if unknown := [name for name in getattr(self, field) if name not in METRIC_WORDS]:
+                raise ValueError(
+                    f'{self.name}: {field}: "{unknown[0]}" is no metric; there are {", ".join(METRIC_WORDS)}'
+                )
         if self.observation_days != "all" and self.observation_days < 1:
             raise ValueError(f"{self.name}: observation_days {self.observation_days}: at least 1, or all")
         return self
@@ -152,18 +173,15 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             label = Label(says.table, says.entity or declared.entity, says.condition)
             _refuse_answers(declared, label, f"{place}: {self.name}")
         names = [feature.name for feature in catalogue(declared)]
-        if self.value not in names:
-            near = difflib.get_close_matches(self.value, names, 5, 0.5)
-            raise BusinessError(
-                f'{place}: {self.name}: value "{self.value}" is no feature of {table.name}; there are '
-                f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
-            )
-        if unknown := [name for name in self.vouched if name not in names]:
-            near = difflib.get_close_matches(unknown[0], names, 3, 0.5)
-            raise BusinessError(
-                f'{place}: {self.name}: vouched "{unknown[0]}" is no feature of {table.name}; there are '
-                f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
-            )
+        told = [("value", [self.value]), ("vouched", self.vouched), ("segments", self.segments or [])]
+        for field, given in told:
+            if unknown := [name for name in given if name not in names]:
+                near = difflib.get_close_matches(unknown[0], names, 5, 0.5)
+                raise BusinessError(
+                    f'{place}: {self.name}: {field} "{unknown[0]}" is no feature of {table.name}; there are '
+                    f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
+                )
+        usual = [self.value, f"{self.activity}_days_since_last", f"{self.activity}_days_since_first"]
         end = None
         if spec := self.end:
             end = EventSource("end", spec.table, spec.entity or declared.entity, spec.noun, tuple(spec.key))
@@ -187,6 +205,12 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             tuple(self.bands.edges),
             self.bands.relative_to == "base_rate",
             self.value,
+            tuple(self.segments if self.segments is not None else filter(names.__contains__, usual)),
+            self.economics.economics(),
+            self.contact.rule(),
+            self.search.budget() if self.search else None,
+            self.floors,
+            self.ceilings,
             self.vouched,
         )
 

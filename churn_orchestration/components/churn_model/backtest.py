@@ -1,6 +1,7 @@
 """A look back: train at a cut-off, score that day, grade on what matured since; by the assets' functions."""
 
 import datetime as dt
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import Business, BusinessError
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
 
 
 def backtest(
-    tables: Tables, tracking: Tracking, business: Business, asked: "AskedQuestion", as_of: dt.date
+    tables: Tables,
+    tracking: Tracking,
+    business: Business,
+    asked: "AskedQuestion",
+    as_of: dt.date,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train at cut-off ``as_of``, score ``as_of``, grade on the data that came since.
 
-    The scores are stored as predictions marked ``backtest``, unless a forecast of that day stands.
+    ``tell`` is given the progress of a search. The scores are stored as predictions marked ``backtest``,
+    unless a forecast of that day stands.
 
     Raises
     ------
@@ -46,7 +53,9 @@ def backtest(
         )
     snapshots.require_standing(tables, business, question, known_by)
     snapshots.build(tables, business, asked, as_of)
-    record = models.train(tables, tracking, asked, as_of, known_by, decisions.BACKTEST, "churn backtest")
+    record = models.train(
+        tables, tracking, asked, as_of, known_by, decisions.BACKTEST, "churn backtest", tell
+    )
     features = f"({features_at(question.features, as_of)})"
     frame = tables.db.execute(labelled(question, features, as_of, known_by)).df()
     if frame["label"].nunique() < 2:
@@ -54,7 +63,7 @@ def backtest(
             f"{asked.name}: the {len(frame)} customers of {as_of} all had the same outcome: no grade"
         )
     model = tracking.load(asked.name, record["mlflow_version"])
-    by = Forecaster(record["model_version"], model, record["base_rate"])
+    by = Forecaster.of(tables, asked, record, model)
     table = f"predictions.{asked.name}"
     stored = as_of not in tables.stored(table)
     if stored:

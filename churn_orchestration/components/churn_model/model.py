@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +11,18 @@ import dagster as dg
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import decisions
-from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import STATIC
+from churn_orchestration.components.churn_model import candidate, card
 from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.promotion import columns, decided, report_table
+from churn_orchestration.components.churn_model.promotion import columns, decided, record_of, report_table
 from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.shown import about, look
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Tables, Warehouse, swap_in, write_text
+from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from churn_orchestration.churn.evaluation import Evaluation
     from churn_orchestration.churn.versus import Versus
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
@@ -36,11 +35,13 @@ def train(
     decided_on: dt.date,
     trigger: str,
     asked_by: str,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its record.
 
     ``decided_on`` is the newest day that has landed: of no earlier day can it become champion. ``trigger``
-    says why, ``asked_by`` who asked; a ``backtest`` is recorded and never becomes champion.
+    says why, ``asked_by`` who asked; a ``backtest`` is recorded and never becomes champion. ``tell`` is
+    given the progress of a search, line by line.
 
     Raises
     ------
@@ -49,16 +50,18 @@ def train(
     folder = tables.state / "snapshots" / asked.name
     frame, manifest = snapshots.load(folder, cutoff)
     snapshots.refuse(folder, asked, cutoff)
-    settings = [asked.learner, asked.test_as_ofs, asked.question.horizon]
+    champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
+    before = champion and record_of(tables.state, asked.name, champion["model_version"])
+    search = candidate.searched(tables.state, asked, frame, manifest["sha256"], before, tell)
+    settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]
     version = digest(manifest["sha256"], settings, snapshots.code_hash())
     path = tables.state / "models" / asked.name / f"{version}.json"
     if path.exists():
         record = json.loads(path.read_text())
     else:
-        record, held_out = _trained(tracking, asked, frame, manifest, version)
-        _keep(held_out, path.with_suffix(".parquet"))
+        record, held_out = candidate.trained(tracking, asked, frame, manifest, version, search)
+        candidate.keep(held_out, path.with_suffix(".parquet"))
         write_text(path, json.dumps(record, indent=1))
-    champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
     decision, evidence = decisions.Decision(record["decision"], record["reason"]), record["evaluation"]
     if trigger == decisions.BACKTEST:
         told = f"trained to look back; it would have been: {decision.decision}"
@@ -112,7 +115,7 @@ def versus(
         scored = model.predict_proba(rows[list(model.feature_names_in_)])[:, 1]
         days = sorted({str(day.date()) for day in rows["as_of"]})
         how = f"the champion itself on days after its cut-off ({', '.join(days)})"
-        return Versus.of(rows["label"], rows["model"], scored, rows[question.entity], how)
+        return Versus.of(rows["label"], rows["model"], scored, rows[question.entity], how, asked.economics)
     graded = folder / f"{champion['model_version']}.parquet"
     if not graded.exists():
         return None
@@ -120,7 +123,9 @@ def versus(
     if both["label"].nunique() < 2:
         return None
     how = "the champion's recipe on the days on which both were graded"
-    return Versus.of(both["label"], both["model"], both["model_champion"], both[question.entity], how)
+    return Versus.of(
+        both["label"], both["model"], both["model_champion"], both[question.entity], how, asked.economics
+    )
 
 
 def _why(tags: Mapping[str, str]) -> tuple[str, str]:
@@ -132,99 +137,12 @@ def _why(tags: Mapping[str, str]) -> tuple[str, str]:
     return decisions.MANUAL, "churn train" if decisions.CLI_TAG in tags else "Dagster"
 
 
-def _keep(held_out: "pd.DataFrame", path: Path) -> None:
-    """Write what was forecast of unseen rows, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".forecasts.writing")
-    held_out.to_parquet(beside, index=False)
-    swap_in(beside, path)
-
-
-def _trained(
-    tracking: Tracking, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any], version: str
-) -> tuple[dict[str, Any], "pd.DataFrame"]:
-    """A new model's record, and what it forecast of rows whose outcome it had not seen."""
-    from churn_orchestration.churn import evaluation as evaluations
-    from churn_orchestration.churn import learners
-    from churn_orchestration.churn.contributions import influences
-
-    question = asked.question
-    columns = evaluations.feature_columns(frame, question)
-    try:
-        evaluation = evaluations.evaluate(frame, question, asked.learner, asked.test_as_ofs)
-        model = learners.fit(asked.learner, frame[columns], frame["label"], frame[question.entity])
-    except learners.HopelessLabel as error:
-        raise BusinessError(
-            f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
-        ) from None
-    decision, earned = decisions.decide(evaluation), profits(evaluation) if evaluation else {}
-    number = tracking.find(asked.name, version)
-    if number is None:
-        tags = {"model_version": version, "cutoff": manifest["cutoff"], "snapshot_sha256": manifest["sha256"]}
-        with tracking.run(asked.name, f"{asked.name} {manifest['cutoff']}", tags):
-            import mlflow
-
-            mlflow.log_params({"learner": asked.learner, "rows": manifest["rows"], "features": len(columns)})
-            if evaluation:
-                mlflow.log_metrics(flat_metrics(evaluation))
-                mlflow.log_metric("empc", earned["model"]["expected_maximum"])
-            number = tracking.register(asked.name, model, frame[columns].head(5).astype(float), version)
-    record = {
-        "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
-        "mlflow_version": number, "snapshot_sha256": manifest["sha256"], "rows": manifest["rows"],
-        "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]], "base_rate": float(frame["label"].mean()),
-        "features": columns, "decision": decision.decision, "reason": decision.reason,
-        "profit": earned, "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
-        "influences": influences(
-            model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
-        ),
-    }  # fmt: skip
-    return record, evaluation.held_out if evaluation else frame[[question.entity, "as_of", "label"]].head(0)
-
-
-def profits(evaluation: "Evaluation") -> dict[str, dict[str, Any]]:
-    """What acting on each forecaster would have earned on rows unseen; see ``churn.profit``."""
-    from churn_orchestration.churn import profit
-
-    held_out, economics = evaluation.held_out, profit.Economics()
-    found = {}
-    for name in evaluation.report:
-        if name not in ("recency", "constant"):
-            best, contacted = profit.expected_maximum(held_out["label"], held_out[name], economics)
-            curve = profit.curve(held_out["label"], held_out[name], economics)
-            found[name] = {"expected_maximum": best, "contacted": contacted, "curve": curve}
-    return found
-
-
 def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:
     """The last day up to which every table that the question reads has landed."""
     newest = [max(tables.stored(table), default=None) for table in asked.question.tables]
     if None in newest:
         raise BusinessError(f"{asked.name}: nothing has been landed yet: `churn run` first")
     return min(day for day in newest if day)
-
-
-def flat_metrics(evaluation: "Evaluation") -> dict[str, float]:
-    """Metrics as MLflow takes them: ``auc``, ``auc_low``, ``auc_high``, and ``rules_auc`` of the others."""
-    flat = {}
-    for forecaster, report in evaluation.report.items():
-        prefix = "" if forecaster == "model" else f"{forecaster}_"
-        for metric, found in report.items():
-            if isinstance(found, dict):
-                flat[f"{prefix}{metric}"] = found["value"]
-                flat |= {f"{prefix}{metric}_{end}": found[end] for end in ("low", "high")}
-    return flat
-
-
-def _told(evaluation: "Evaluation | None") -> dict[str, Any]:
-    if evaluation is None:
-        return {"report": {}, "tests": [], "differences": {}}
-    tests = [{"test": str(fold.test), "train": [str(day) for day in fold.train]} for fold in evaluation.folds]
-    told = {
-        "report": evaluation.report, "tests": tests, "differences": evaluation.differences,
-        "controls": dict(evaluation.controls),
-    }  # fmt: skip
-    return told | ({"caveat": evaluation.caveat} if evaluation.caveat else {})
 
 
 def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
@@ -249,7 +167,9 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         cutoff = dt.date.fromisoformat(context.partition_key)
         with warehouse.open() as tables:
             decided_on = max(cutoff, newest_day(tables, asked))
-            record = train(tables, tracking, asked, cutoff, decided_on, *_why(context.run.tags))
+            record = train(
+                tables, tracking, asked, cutoff, decided_on, *_why(context.run.tags), context.log.info
+            )
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(
             metadata={
@@ -258,9 +178,13 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 "decision": record["decision"],
                 "reason": record["reason"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
+                "segments": dg.MetadataValue.md(card.segments_table(record)),
+                "model_card": f"`churn card {record['model_version']}` writes it; its MLflow run holds it",
                 **shown_pictures(
                     {
                         "picture_calibration_and_gain": pictures.quality(record),
+                        "picture_lift_and_profit": pictures.worth(record),
+                        "picture_learning_and_segments": pictures.learning(record),
                         "picture_what_moves_it": pictures.influences(record["influences"]),
                     }
                 ),

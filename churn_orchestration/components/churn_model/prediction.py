@@ -11,6 +11,7 @@ import dagster as dg
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.labels import population
+from churn_orchestration.churn.settings import CAPACITY, PROFIT
 from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
@@ -24,14 +25,26 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.learners import LogOddsBlend
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
+NORMAL, LOW = "normal", "low"
+
 
 @dataclass(frozen=True)
 class Forecaster:
-    """What scores a day: a model and its record; without a model the rules, or the known churn rate."""
+    """What scores a day: a model and its record; without a model the rules, or the known churn rate.
+
+    ``least``: the probability from which on a customer is contacted; None: the capacity decides, or nobody
+    knows, see ``contact``.
+    """
 
     version: str
     model: "LogOddsBlend | None" = None
     base_rate: float | None = None
+    least: float | None = None
+
+    @property
+    def confidence(self) -> str:
+        """How far to trust its probabilities: they were graded on rows unseen, or never."""
+        return NORMAL if self.model is not None else LOW
 
     @classmethod
     def in_force(
@@ -40,10 +53,44 @@ class Forecaster:
         """The champion by the ledger as of the day; before any, what does without a model."""
         champion = ledger.champion(tables.state, asked.name, as_of, asked.question.meaning)
         if champion is None:
-            return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of))
+            least = asked.economics.cut if asked.contact.by == PROFIT else None
+            return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of), least=least)
         record = record_of(tables.state, asked.name, champion["model_version"])
         model = _loaded(tracking, asked.name, champion["mlflow_version"])
-        return cls(champion["model_version"], model, record["base_rate"])
+        return cls.of(tables, asked, record, model)
+
+    @classmethod
+    def of(
+        cls, tables: Tables, asked: "AskedQuestion", record: dict[str, Any], model: "LogOddsBlend"
+    ) -> "Forecaster":
+        """A trained model; whom to contact is told by its held-out forecasts."""
+        version = record["model_version"]
+        return cls(version, model, record["base_rate"], _least(tables, asked, version))
+
+
+def _least(tables: Tables, asked: "AskedQuestion", version: str) -> float | None:
+    """The probability from which on a customer is contacted, chosen as the record of the model tells."""
+    import pandas as pd
+
+    from churn_orchestration.churn import contact
+
+    held_out = pd.read_parquet(tables.state / "models" / asked.name / f"{version}.parquet")
+    if asked.contact.by in (PROFIT, CAPACITY):
+        return contact.threshold(asked.contact, held_out, asked.economics)
+    if held_out.empty:
+        return None
+    return contact.threshold(
+        asked.contact, contact.halves(held_out, asked.question.entity)[0], asked.economics
+    )
+
+
+def _contacted(asked: "AskedQuestion", probability: "np.ndarray", by: Forecaster) -> "np.ndarray | None":
+    """Who is contacted; None where no model was graded to say from which probability on."""
+    from churn_orchestration.churn import contact
+
+    if by.least is None and asked.contact.by != CAPACITY:
+        return None
+    return contact.contacted(asked.contact, probability, by.least)
 
 
 @cache
@@ -73,7 +120,7 @@ def score(
     horizon = asked.question.horizon
     if frame.empty:
         columns = ["churn_probability", "band", "reasons", "model_version", "label_known_on"]
-        columns += ["days_since_last", "recent_value"]
+        columns += ["days_since_last", "recent_value", "contact", "confidence"]
         return frame[[asked.question.entity, "as_of"]].reindex(
             columns=[asked.question.entity, "as_of", *columns]
         )
@@ -87,6 +134,8 @@ def score(
         label_known_on=[horizon.label_known_on(day) for day in frame["as_of"].dt.date],
         days_since_last=frame[asked.silence] if asked.silence else None,
         recent_value=frame[asked.value],
+        contact=_contacted(asked, probability, by),
+        confidence=by.confidence,
     )
 
 
@@ -158,7 +207,8 @@ def write(
 select {entity}::{kind} as {entity}, as_of::date as as_of, churn_probability::double as churn_probability,
   band::varchar as band, reasons::varchar[] as reasons, model_version::varchar as model_version,
   label_known_on::date as label_known_on, days_since_last::bigint as days_since_last,
-  recent_value::double as recent_value, {backtest} as backtest
+  recent_value::double as recent_value, contact::boolean as contact, confidence::varchar as confidence,
+  {backtest} as backtest
 from _scored order by {entity}"""
     rows = tables.replace_days(f"predictions.{asked.name}", [day], select)[day]
     tables.db.unregister("_scored")
@@ -183,6 +233,8 @@ def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
         "label_known_on": ("date", "the day on which it is known whether the forecast came true"),
         "days_since_last": ("bigint", f"days since the last {noun}; null: never"),
         "recent_value": ("double", f"what the entity was worth of late: {asked.value}"),
+        "contact": ("boolean", f"contact {asked.contact.sentence()}; null: before a model nobody can tell"),
+        "confidence": ("text", "normal: graded on rows unseen; low: no model was, the rules or a rate speak"),
         "backtest": ("boolean", "true: scored in hindsight by a look back; false: a forecast of that day"),
     }
     return [*keys(asked.question.entity), *(dg.TableColumn(name, *words) for name, words in told.items())]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.decisions import BASE_RATE, OUT_OF_FOLD, RULES
 from churn_orchestration.churn.labels import ALL, STATIC, Question
+from churn_orchestration.churn.settings import Budget, ContactRule, Economics
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class AskedQuestion:
     learner : served; ``test_as_ofs``: how many later as_ofs it is graded on
     edges, relative_bands : lower ends of the bands above low, as probabilities or multiples of the base rate
     value : the feature that says what a customer was worth of late
+    segments : features whose segments of customers are graded by themselves
+    budget : of a search for better settings than the fixed ones; None: there is none
+    floors, ceilings : by metric, what a candidate must reach, or stay below, to be promoted
     vouched : features that may know much of the outcome, each with the reason why that is right
     """
 
@@ -31,6 +35,12 @@ class AskedQuestion:
     edges: tuple[float, ...]
     relative_bands: bool
     value: str
+    segments: tuple[str, ...] = ()
+    economics: Economics = field(default_factory=Economics)
+    contact: ContactRule = field(default_factory=ContactRule)
+    budget: Budget | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)
+    ceilings: Mapping[str, float] = field(default_factory=dict)
     vouched: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -1,0 +1,180 @@
+"""A candidate of a question: settings sought, fitted, graded on rows unseen; its record, kept in MLflow."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from churn_orchestration.business import BusinessError, digest
+from churn_orchestration.churn import decisions
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.settings import Economics
+from churn_orchestration.components.churn_model import card
+from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import swap_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.churn.evaluation import Evaluation
+    from churn_orchestration.components.churn_model.question import AskedQuestion
+
+
+def searched(
+    state: Path,
+    asked: "AskedQuestion",
+    frame: "pd.DataFrame",
+    sha256: str,
+    champion: dict[str, Any] | None,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """What a search found for a snapshot; its ``capacity`` is None where the fixed settings stand.
+
+    ``champion`` is the record of the champion, whose settings are tried early.
+
+    Raises
+    ------
+    BusinessError : the budget is less than one trial needs
+    """
+    if (budget := asked.budget) is None:
+        return {"capacity": None}
+    from churn_orchestration.churn import evaluation, learners, search
+
+    question, label = asked.question, frame["label"].to_numpy(bool)
+    scarce = learners.scarce_entities(label, frame[question.entity].to_numpy())
+    if scarce < budget.from_entities:
+        small = f"{scarce:,} customers of the rarer outcome; a search begins at {budget.from_entities:,}"
+        tell(f"{asked.name}: no search: {small}")
+        return {"capacity": None, "skipped": small}
+    names = evaluation.feature_columns(frame, question)
+    rows = search.Rows.of(frame, question.entity, names, question.horizon, asked.test_as_ofs)
+    if rows is None:
+        none = (
+            "no as_of was known before the oldest day that is graded: more `snapshots.as_ofs` are needed, or "
+            "fewer `test_as_ofs`"
+        )
+        tell(f"{asked.name}: no search: {none}")
+        return {"capacity": None, "skipped": none}
+    settings = [asked.learner, asked.test_as_ofs, question.horizon, budget]
+    place = state / "searches" / asked.name / digest(sha256, settings, snapshots.code_hash())
+    warm = learners.Capacity(*found) if champion and (found := champion["search"]["capacity"]) else None
+    try:
+        return search.search(place, rows, asked.learner, budget, warm, tell)
+    except search.SearchError as error:
+        raise BusinessError(f"{asked.name}: {error}: a larger `search.memory_gb`, or fewer rows") from None
+
+
+def keep(held_out: "pd.DataFrame", path: Path) -> None:
+    """Write what was forecast of unseen rows, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".forecasts.writing")
+    held_out.to_parquet(beside, index=False)
+    swap_in(beside, path)
+
+
+def trained(
+    tracking: Tracking,
+    asked: "AskedQuestion",
+    frame: "pd.DataFrame",
+    manifest: dict[str, Any],
+    version: str,
+    search: dict[str, Any],
+) -> tuple[dict[str, Any], "pd.DataFrame"]:
+    """A new model's record, and what it forecast of rows whose outcome it had not seen."""
+    from churn_orchestration.churn import evaluation as evaluations
+    from churn_orchestration.churn import learners
+    from churn_orchestration.churn.contributions import influences
+
+    question, capacity = asked.question, search["capacity"] and learners.Capacity(*search["capacity"])
+    columns = evaluations.feature_columns(frame, question)
+    try:
+        evaluation = evaluations.evaluate(frame, question, asked.learner, asked.test_as_ofs, capacity)
+        model = learners.fit(asked.learner, frame[columns], frame["label"], frame[question.entity], capacity)
+    except learners.HopelessLabel as error:
+        raise BusinessError(
+            f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
+        ) from None
+    decision = decisions.decide(evaluation, asked.floors, asked.ceilings)
+    record = {
+        "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
+        "mlflow_version": tracking.find(asked.name, version), "snapshot_sha256": manifest["sha256"],
+        "rows": manifest["rows"], "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
+        "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
+        "decision": decision.decision, "reason": decision.reason,
+        "profit": {}, "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
+        "influences": influences(
+            model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
+        ),
+    }  # fmt: skip
+    if evaluation:
+        record |= _acted_on(asked, evaluation, frame)
+    if record["mlflow_version"] is None:
+        tags = {"model_version": version, "cutoff": manifest["cutoff"], "snapshot_sha256": manifest["sha256"]}
+        with tracking.run(asked.name, f"{asked.name} {manifest['cutoff']}", tags):
+            import mlflow
+
+            mlflow.log_params({"learner": asked.learner, "rows": manifest["rows"], "features": len(columns)})
+            if evaluation:
+                mlflow.log_metrics(flat_metrics(evaluation))
+                mlflow.log_metric("empc", record["profit"]["model"]["expected_maximum"])
+            mlflow.log_dict(search, "search.json")
+            told = card.markdown(asked, record)
+            mlflow.log_text(told, "model_card.md")
+            mlflow.log_text(card.page(told), "model_card.html")
+            example = frame[columns].head(5).astype(float)
+            record["mlflow_version"] = tracking.register(asked.name, model, example, version)
+    return record, evaluation.held_out if evaluation else frame[[question.entity, "as_of", "label"]].head(0)
+
+
+def _acted_on(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame") -> dict[str, Any]:
+    """What acting on the held-out forecasts would have done: profit, the rule of contact; and by segment."""
+    import pandas as pd
+
+    from churn_orchestration.churn import contact
+    from churn_orchestration.churn.segments import by_segment
+
+    entity, held_out = asked.question.entity, evaluation.held_out
+    described = frame[[entity, "as_of", *asked.segments]].assign(as_of=pd.to_datetime(frame["as_of"]))
+    by_day = by_segment(held_out.assign(as_of=held_out["as_of"].dt.date.astype(str)), entity, ["as_of"])
+    return {
+        "profit": profits(evaluation, asked.economics),
+        "contact": contact.told(asked.contact, held_out, entity, asked.economics),
+        "by_day": sorted(by_day, key=lambda day: day["segment"]),
+        "segments": by_segment(held_out.merge(described, on=[entity, "as_of"]), entity, asked.segments),
+    }
+
+
+def profits(evaluation: "Evaluation", economics: Economics) -> dict[str, dict[str, Any]]:
+    """What acting on each forecaster would have earned on rows unseen; see ``churn.profit``."""
+    from churn_orchestration.churn import profit
+
+    held_out, found = evaluation.held_out, {}
+    for name in evaluation.report:
+        if name not in ("recency", "constant"):
+            best, contacted = profit.expected_maximum(held_out["label"], held_out[name], economics)
+            curve = profit.curve(held_out["label"], held_out[name], economics)
+            found[name] = {"expected_maximum": best, "contacted": contacted, "curve": curve}
+    return found
+
+
+def flat_metrics(evaluation: "Evaluation") -> dict[str, float]:
+    """Metrics as MLflow takes them: ``auc``, ``auc_low``, ``auc_high``, and ``rules_auc`` of the others."""
+    flat = {}
+    for forecaster, report in evaluation.report.items():
+        prefix = "" if forecaster == "model" else f"{forecaster}_"
+        for metric, found in report.items():
+            if isinstance(found, dict):
+                flat[f"{prefix}{metric}"] = found["value"]
+                flat |= {f"{prefix}{metric}_{end}": found[end] for end in ("low", "high")}
+    return flat
+
+
+def _told(evaluation: "Evaluation | None") -> dict[str, Any]:
+    if evaluation is None:
+        return {"report": {}, "tests": [], "differences": {}}
+    tests = [{"test": str(fold.test), "train": [str(day) for day in fold.train]} for fold in evaluation.folds]
+    told = {
+        "report": evaluation.report, "tests": tests, "differences": evaluation.differences,
+        "controls": dict(evaluation.controls), "learning": list(evaluation.learning),
+    }  # fmt: skip
+    return told | ({"caveat": evaluation.caveat} if evaluation.caveat else {})
