@@ -25,6 +25,7 @@ from benchmarks.results import ROOT, churn
 from churn_orchestration.business import Business
 from churn_orchestration.churn import leakage, learners
 from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.settings import Economics
 from churn_orchestration.churn.splits import folds
 from churn_orchestration.churn.versus import Versus
 from churn_orchestration.components.churn_model import snapshot as snapshots
@@ -127,7 +128,8 @@ def replays(asked: AskedQuestion, frame: pd.DataFrame, many: int, lead: float = 
         if lead:
             odds = np.log(said[0] / (1 - said[0])) + lead * (rows["label"].to_numpy(float) - 0.5)
             said[0] = 1 / (1 + np.exp(-odds))
-        counts["promoted"] += Versus.of(rows["label"], said[0], said[1], rows[question.entity], "").better
+        versus = Versus.of(rows["label"], said[0], said[1], rows[question.entity], "", Economics())
+        counts["promoted"] += versus.better
     return counts
 
 

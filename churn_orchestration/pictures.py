@@ -170,7 +170,7 @@ def worth(record: Mapping[str, Any]) -> str | None:
     }
     best = max(earned["model"]["curve"])
     share = SHARES[earned["model"]["curve"].index(best)]
-    told = f"Contacting the riskiest {share} % earns most: {best:.3f} a customer"
+    told = f"Contacting the riskiest {share} % earns most"
 
     def lift(axes: "Axes") -> None:
         axes.axhline(1, color=INK, linewidth=1, linestyle=DASHED)
@@ -182,16 +182,15 @@ def worth(record: Mapping[str, Any]) -> str | None:
 
     def profit(axes: "Axes") -> None:
         axes.axhline(0, color=INK, linewidth=1, linestyle=DASHED)
-        for place, (name, color) in enumerate((("rules", ORANGE), ("model", BLUE))):
+        for name, color, height in (("rules", ORANGE, 0.34), ("model", BLUE, 0.24)):
             if name in earned:
                 axes.plot(SHARES, earned[name]["curve"], color=color)
-                middle = earned[name]["curve"][SHARES.index(60)]
-                _write(axes, name, (60, middle), (0, 6 if place else -12), color)
+                _write(axes, name, (62, height * best), (0, 0), color)
         axes.plot([share], [best], "o", color=BLUE)
         axes.set(title=told, xlim=(0, 100))
         axes.set(xlabel="customers contacted, riskiest first, %", ylabel="profit, of a customer's value")
 
-    return _picture(f"Lift and profit: {told}", lift, profit, height=3.6)
+    return _picture(f"Lift and profit: {told}, {best:.3f} a customer", lift, profit, height=3.6)
 
 
 def learning(record: Mapping[str, Any]) -> str | None:
@@ -209,7 +208,7 @@ def learning(record: Mapping[str, Any]) -> str | None:
         low, value, high = ([point["log_loss"][end] for point in curve] for end in ("low", "value", "high"))
         axes.vlines(known, low, high, color=BLUE, alpha=0.55, linewidth=5)
         axes.plot(known, value, "o-", color=BLUE, markersize=5)
-        axes.set(title=told, xlim=(0, 1.05 * known[-1]))
+        axes.set(title="Would more customers help?", xlim=(0, 1.05 * known[-1]))
         axes.set(xlabel="customers learned from", ylabel="log loss, 95 % interval")
 
     def skill(axes: "Axes") -> None:
@@ -219,7 +218,7 @@ def learning(record: Mapping[str, Any]) -> str | None:
             words = f"{found['feature']} {found['segment']}"
             _write(axes, words, (max(sizes[place], 0), place), (5, -3), INK)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set(title="Least is known of these", yticks=[], xlim=(min(0, *sizes), 2.6 * max(1, *sizes)))
+        axes.set(title="Least is known of these", yticks=[], xlim=(min(0, *sizes), 4.2 * max(1, *sizes)))
         axes.set_xlabel("log loss taken off the segment's own rate, %")
 
     alt = f"Learning curve and segments: {told}; least is known of {worst['feature']} {worst['segment']}"

@@ -19,7 +19,7 @@ def threshold(rule: ContactRule, held_out: pd.DataFrame, economics: Economics) -
     Above every probability where no threshold keeps the precision.
 
     >>> rows = pd.DataFrame({"label": [True, False, True, False], "model": [0.9, 0.8, 0.3, 0.1]})
-    >>> [threshold(ContactRule(by, 0.6), rows, Economics()) for by in (RECALL, PRECISION)]
+    >>> [threshold(ContactRule(by, 0.6), rows, Economics()) for by in ("recall", "precision")]
     [0.3, 0.3]
     """
     if rule.by == CAPACITY:

@@ -57,13 +57,14 @@ def _told(part: pd.DataFrame, entity: str) -> dict[str, Any]:
 def _segments(values: pd.Series) -> pd.Series:
     """The segment of each row, in words."""
     known = values.dropna()
-    if known.nunique() <= MOST_VALUES:
+    if known.nunique() <= MOST_VALUES or not pd.api.types.is_numeric_dtype(known):
         words = known.map(_plain)
     else:
         binned = pd.qcut(known.astype(float), QUARTERS, duplicates="drop")
-        words = binned.map(lambda interval: f"up to {_plain(interval.right)}").astype(str)
-        lowest = binned.cat.categories[-1]
-        words[binned == lowest] = f"above {_plain(lowest.left)}"
+        first, *middle, last = binned.cat.categories
+        names = [f"up to {_plain(first.right)}"]
+        names += [f"{_plain(part.left)} to {_plain(part.right)}" for part in middle]
+        words = binned.cat.rename_categories([*names, f"above {_plain(last.left)}"]).astype(str)
     return words.reindex(values.index).fillna(UNKNOWN)
 
 

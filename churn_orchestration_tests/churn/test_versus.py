@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn.decisions import between
+from churn_orchestration.churn.settings import Economics
 from churn_orchestration.churn.versus import Versus
 
 
@@ -14,7 +15,9 @@ def _versus(lead: float, rows: int = 3000, seed: int = 0) -> Versus:
     label = rng.random(rows) < 1 / (1 + np.exp(-odds))
     noise = rng.normal(scale=0.5, size=(2, rows))
     said = 1 / (1 + np.exp(-(odds + noise * np.array([[1 - lead], [1]]))))
-    return Versus.of(pd.Series(label), said[0], said[1], pd.Series(np.arange(rows) % 2000), "a test")
+    return Versus.of(
+        pd.Series(label), said[0], said[1], pd.Series(np.arange(rows) % 2000), "a test", Economics()
+    )
 
 
 def test_a_better_candidate_is_promoted_and_an_equal_or_worse_one_is_not() -> None:

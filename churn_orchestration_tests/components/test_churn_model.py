@@ -20,9 +20,10 @@ from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.labels import Question
+from churn_orchestration.churn.settings import CAPACITY, RECALL, Budget, ContactRule
 from churn_orchestration.components import daily_parts
+from churn_orchestration.components.churn_model import card, promotion
 from churn_orchestration.components.churn_model import model as models
-from churn_orchestration.components.churn_model import promotion
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
@@ -473,6 +474,106 @@ def test_the_ledger_says_what_was_decided_and_the_door_shows_it(trained: Shop) -
 def _registered(shop: Shop) -> set[str]:
     found = shop.tracking.client().search_model_versions(f"name = '{ASKED.name}'")
     return {f"{model.version} {model.tags['model_version']}" for model in found}
+
+
+LONG = replace(ASKED, most_as_ofs=8, budget=Budget(120, 4, 3))
+
+
+def test_a_search_is_told_in_the_record_and_the_card_and_is_not_repeated(shop: Shop) -> None:
+    record = shop.train(LONG)
+    found = record["search"]
+    assert (found["trials"], found["ended_by"]) == (3, "trials")
+    [graded] = record["evaluation"]["tests"]
+    searched = max(day for test, train in found["splits"] for day in (test, *train))
+    assert Horizon(60).label_known_on(dt.date.fromisoformat(searched)) <= dt.date.fromisoformat(
+        graded["test"]
+    )
+    assert "3 settings were tried" in card.markdown(LONG, record)
+    (shop.state / "models" / ASKED.name / f"{record['model_version']}.json").unlink()
+    again = shop.train(LONG)
+    assert (again["search"], again["model_version"]) == (found, record["model_version"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (replace(LONG, budget=Budget(120, 4, 3, from_entities=10**6)), "a search begins at 1,000,000"),
+        (replace(ASKED, budget=Budget(120, 4, 3)), "no as_of was known before the oldest day that is graded"),
+    ],
+)
+def test_a_search_that_cannot_pay_is_left_out_and_that_is_told(
+    shop: Shop, asked: AskedQuestion, why: str
+) -> None:
+    record = shop.train(asked)
+    assert why in record["search"]["skipped"]
+    assert f"Fixed settings: no search, for {record['search']['skipped']}" in card.markdown(asked, record)
+
+
+def test_a_budget_that_holds_no_trial_is_refused_with_the_remedy(shop: Shop) -> None:
+    with pytest.raises(BusinessError, match=r"the budget is 0\.1 GB: a larger `search\.memory_gb`"):
+        shop.train(replace(LONG, budget=Budget(120, 0.1, 3)))
+
+
+def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
+    trained_shop: Shop, tmp_path: Path
+) -> None:
+    champion = _champion(trained_shop)["model_version"]
+    page, text = card.write(ASKED, trained_shop.state, champion[:10], tmp_path)
+    record = json.loads((trained_shop.state / "models" / ASKED.name / f"{champion}.json").read_text())
+    auc = record["evaluation"]["report"]["model"]["auc"]
+    assert f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]" in text.read_text()
+    worst, *_ = record["segments"]
+    assert text.read_text().index(worst["segment"]) < text.read_text().index(
+        record["segments"][-1]["segment"]
+    )
+    html = page.read_text()
+    assert html.count('<img src="data:image/svg+xml;base64,') == 4
+    assert "<table>" in html
+    assert "http" not in html
+    assert "![" not in html
+    assert card.write(ASKED, trained_shop.state, None, tmp_path) == (page, text)
+    with pytest.raises(BusinessError, match='"zz" begins 0 model versions'):
+        card.write(ASKED, trained_shop.state, "zz", tmp_path)
+
+
+def test_every_held_out_row_is_in_one_day_and_one_segment_of_each_feature(trained_shop: Shop) -> None:
+    asked = replace(ASKED, segments=("orders_amount_sum_90d", "orders_days_since_last"), learner="lightgbm")
+    record = trained_shop.train(asked)
+    rows = record["evaluation"]["report"]["model"]["rows"]
+    assert sum(day["rows"] for day in record["by_day"]) == rows
+    for feature in asked.segments:
+        assert sum(part["rows"] for part in record["segments"] if part["feature"] == feature) == rows
+
+
+def test_a_model_says_whom_to_contact_and_the_rules_say_less_surely(trained_shop: Shop) -> None:
+    by_model = trained_shop.score(dt.date(2024, 2, 1))
+    assert set(by_model["confidence"]) == {"normal"}
+    assert (by_model["contact"] == (by_model["churn_probability"] >= ASKED.economics.cut)).all()
+    few = trained_shop.score(dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(CAPACITY, most=7)))
+    assert few["contact"].sum() == 7
+    assert (
+        few.loc[few["contact"], "churn_probability"].min()
+        >= few.loc[~few["contact"], "churn_probability"].max()
+    )
+    trained_shop.roll_back()
+    by_rules = trained_shop.score(dt.date(2024, 2, 1))
+    assert set(by_rules["model_version"]) == {"rules"}
+    assert set(by_rules["confidence"]) == {"low"}
+    assert by_rules["contact"].notna().all()
+
+
+def test_where_no_model_was_graded_nobody_can_tell_from_which_probability_on_a_recall_is_reached(
+    shop: Shop,
+) -> None:
+    scored = shop.score(CUTOFF, asked=replace(ASKED, contact=ContactRule(RECALL, 0.6)))
+    assert scored["contact"].isna().all()
+
+
+def test_a_candidate_below_a_floor_is_refused_by_name(shop: Shop) -> None:
+    record = shop.train(replace(ASKED, floors={"auc": 0.99}, ceilings={"log_loss": 0.01}))
+    assert record["decision"] == "refuse"
+    assert "is below its floor 0.99" in record["reason"]
+    assert "is above its ceiling 0.01" in record["reason"]
 
 
 def _champion(shop: Shop, day: dt.date = LAST) -> dict[str, Any]:

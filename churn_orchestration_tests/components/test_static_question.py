@@ -224,6 +224,7 @@ def question(**changed: Any) -> ChurnModel:
     [
         {"activity": "orders"}, {"horizon_days": 90}, {"gap_days": 0}, {"settle_days": 1},
         {"observation_days": 180}, {"snapshots": {"as_ofs": 2}}, {"test_as_ofs": 2},
+        {"search": {"minutes": 1}},
     ],
 )  # fmt: skip
 def test_what_looks_ahead_or_back_has_no_meaning_with_a_static_question(given: dict[str, Any]) -> None:
@@ -281,3 +282,26 @@ def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something
     mute = {"name": "customers", "table": "bronze.customers", "categories": [{"name": "c", "column": "c"}]}
     with pytest.raises(ValueError, match="category c: give its `values`"):
         FeatureTable(**given | {"attributes": [mute]})
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"contact": {"by": "recall"}}, "contact: by: recall needs `floor`"),
+        ({"contact": {"by": "capacity", "floor": 0.5, "most": 9}}, "by: capacity has no use for `floor`"),
+        ({"contact": {"by": "profit", "most": 9}}, "by: profit has no use for `most`"),
+        ({"floors": {"acu": 0.7}}, 'churn: floors: "acu" is no metric; there are auc, '),
+        ({"ceilings": {"loss": 0.7}}, 'churn: ceilings: "loss" is no metric; there are auc, '),
+    ],
+)
+def test_a_rule_or_a_bound_that_means_nothing_is_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        question(**given)
+
+
+def test_economics_are_read_as_shares_of_a_customers_value() -> None:
+    from churn_orchestration.churn.settings import Economics
+
+    assert question().economics.economics() == Economics()
+    asked = question(economics={"kept": 0.5, "kept_seen": 8, "offer_cost": 0.2}).economics.economics()
+    assert (asked.accepts, asked.declines, asked.kept, asked.offer_cost) == (4, 4, 0.5, 0.2)

@@ -24,7 +24,7 @@ def backtest(
     business: Business,
     asked: "AskedQuestion",
     as_of: dt.date,
-    tell: Callable[[str], None],
+    tell: Callable[[str], None] = models.LOG.info,
 ) -> dict[str, Any]:
     """Train at cut-off ``as_of``, score ``as_of``, grade on the data that came since.
 

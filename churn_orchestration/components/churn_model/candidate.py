@@ -1,5 +1,6 @@
 """A candidate of a question: settings sought, fitted, graded on rows unseen; its record, kept in MLflow."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ def searched(
 ) -> dict[str, Any]:
     """What a search found for a snapshot; its ``capacity`` is None where the fixed settings stand.
 
-    ``champion`` is the record of the champion, whose settings are tried early.
+    ``champion``: its row in the ledger; its settings, if they were sought, are tried early.
 
     Raises
     ------
@@ -57,7 +58,9 @@ def searched(
         return {"capacity": None, "skipped": none}
     settings = [asked.learner, asked.test_as_ofs, question.horizon, budget]
     place = state / "searches" / asked.name / digest(sha256, settings, snapshots.code_hash())
-    warm = learners.Capacity(*found) if champion and (found := champion["search"]["capacity"]) else None
+    path = state / "models" / asked.name / f"{champion['model_version']}.json" if champion else place
+    before = json.loads(path.read_text())["search"]["capacity"] if path.is_file() else None
+    warm = learners.Capacity(*before) if before else None
     try:
         return search.search(place, rows, asked.learner, budget, warm, tell)
     except search.SearchError as error:

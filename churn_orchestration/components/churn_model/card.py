@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:76em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}"
     "th,td{border-bottom:1px solid #ddd;padding:.3em .7em;text-align:left;white-space:nowrap}"
     "h1,h2{line-height:1.2}img{max-width:100%}code{background:#f3f3f3;padding:.1em .3em}"
@@ -161,14 +161,14 @@ def _contact(asked: "AskedQuestion", found: Mapping[str, Any]) -> str:
     if threshold is not None and threshold > 1:
         least = ": no probability keeps that precision, so nobody"
     sought = asked.contact.by in ("recall", "precision")
-    chosen = f"Chosen on {', '.join(found['chosen_on'])}; " if sought else ""
+    chosen = f"Chosen on {', '.join(found['chosen_on'])}. " if sought else ""
     rows = [
         [name, _interval(found[name])]
         for name in ("contacted", "precision", "recall", "profit")
         if name in found
     ]
     return (
-        f"The rule: {found['rule']}{least}. {chosen}on {found['reported_on']} ({found['rows']:,} customers "
+        f"The rule: {found['rule']}{least}. {chosen}On {found['reported_on']} ({found['rows']:,} customers "
         "that had no part in the choice) it would have done this; profit per customer, of a customer's "
         f"value, where an offer costs {economics.offer_cost:.3g}, a contact {economics.contact_cost:.3g} and "
         f"an offer keeps {economics.kept:.0%} of the churners:\n\n"

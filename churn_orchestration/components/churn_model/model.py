@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from churn_orchestration.churn import decisions
 from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.churn_model import candidate, card
 from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.promotion import columns, decided, record_of, report_table
+from churn_orchestration.components.churn_model.promotion import columns, decided, report_table
 from churn_orchestration.components.days import shown_pictures
 from churn_orchestration.components.shown import about, look
 from churn_orchestration.tracking import Tracking
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 
+LOG = logging.getLogger(__name__)
+
+
 def train(
     tables: Tables,
     tracking: Tracking,
@@ -35,7 +39,7 @@ def train(
     decided_on: dt.date,
     trigger: str,
     asked_by: str,
-    tell: Callable[[str], None],
+    tell: Callable[[str], None] = LOG.info,
 ) -> dict[str, Any]:
     """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its record.
 
@@ -51,8 +55,7 @@ def train(
     frame, manifest = snapshots.load(folder, cutoff)
     snapshots.refuse(folder, asked, cutoff)
     champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
-    before = champion and record_of(tables.state, asked.name, champion["model_version"])
-    search = candidate.searched(tables.state, asked, frame, manifest["sha256"], before, tell)
+    search = candidate.searched(tables.state, asked, frame, manifest["sha256"], champion, tell)
     settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]
     version = digest(manifest["sha256"], settings, snapshots.code_hash())
     path = tables.state / "models" / asked.name / f"{version}.json"
