@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench gates clean
+.PHONY: demo test thorough ui check results bad-input features bench bench-models gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -29,6 +29,9 @@ results: $(READY)  ## docs/results.md, from the real data in the folder that CHU
 
 gates: $(READY)  ## docs/gates.md, from real data in CHURN_REAL_DATA and simulated shops
 	$(BIN)/python -m benchmarks.gates
+
+bench-models: $(READY)  ## docs/models.md: the served model beside its peers, every month-end (needs `.[bench]`)
+	$(BIN)/python -m benchmarks.models $(ARGS)
 
 bad-input: $(READY)  ## docs/bad-input.md, from what becomes of every bad input when it is tried
 	WRITE_BAD_INPUT=1 $(BIN)/python -m pytest churn_orchestration_tests/test_bad_input.py

@@ -1,0 +1,269 @@
+"""The served model beside its peers, on every month-end whose outcome is known: writes docs/models.md.
+
+Run: CHURN_REAL_DATA=/folder/of/the/data python -m benchmarks.models
+
+Every day's training rows are the snapshot of that day as cut-off, so nothing that was known later trains;
+every peer is fitted on the same rows, or, Pareto/NBD, on the purchases up to the end of the day. FLAML gets
+the CPU seconds that the served model took. One thread each.
+"""
+
+import argparse
+import datetime as dt
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from benchmarks.results import ROOT, churn
+from churn_orchestration.business import Business
+from churn_orchestration.churn import learners, metrics
+from churn_orchestration.churn.evaluation import feature_columns
+from churn_orchestration.churn.labels import Question, labelled
+from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.feature_history import features_at
+from churn_orchestration.runs import at_work
+from churn_orchestration.warehouse import Tables, literal
+
+SEED = 20_111_209
+FITTED_CUSTOMERS = 4_000  # of Pareto/NBD; all are scored
+SERVED, PLAIN, RANK = "served: blend", "plain average of logistic and LightGBM", "recency rank"
+QUESTIONS: dict[str, tuple[str, str, int | str, str]] = {
+    "Online Retail, active in 180 days": ("online_retail", "2011-12-09", 180, "2011-05-31"),
+    "CDNOW, everyone": ("cdnow", "1998-06-30", "all", "1997-07-31"),
+    "CDNOW, active in 180 days": ("cdnow", "1998-06-30", 180, "1997-07-31"),
+}
+"""Name -> example, last day that has landed, observation window, first month-end graded."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """One month-end: rows that were known by its end, the rows of the day, and purchase counts by its end."""
+
+    as_of: dt.date
+    train: pd.DataFrame
+    test: pd.DataFrame
+    question: Question
+    bought: pd.DataFrame
+
+    @property
+    def features(self) -> list[str]:
+        """The columns a model may see."""
+        return feature_columns(self.train, self.question)
+
+
+def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
+    """The last days of the months from one day to another.
+
+    >>> [str(day) for day in month_ends(dt.date(2024, 1, 31), dt.date(2024, 3, 30))]
+    ['2024-01-31', '2024-02-29']
+    """
+    return [day.date() for day in pd.date_range(first, last, freq="ME")]
+
+
+def days(example: str, last: str, observed: int | str, first: str) -> Iterator[Day]:
+    """Every month-end whose outcome is known, with its rows, from an example's own tables."""
+    folder = Path("examples") / example
+    churn("--business", str(folder), "run", "--to", last)
+    with at_work(Business(ROOT / folder)) as work, work.warehouse.open() as tables:
+        [asked] = work.questions().values()
+        name = f"{asked.name}_{observed}"
+        asked = replace(
+            asked,
+            question=replace(asked.question, name=name, observation_days=observed),  # type: ignore[arg-type]
+        )
+        newest = asked.question.horizon.newest_as_of(dt.date.fromisoformat(last))
+        for as_of in month_ends(dt.date.fromisoformat(first), newest):
+            yield _day(tables, work.business, asked, as_of, dt.date.fromisoformat(last))
+
+
+def _day(tables: Tables, business: Business, asked: AskedQuestion, as_of: dt.date, last: dt.date) -> Day:
+    question = asked.question
+    snapshots.build(tables, business, asked, as_of)
+    train, _ = snapshots.load(tables.state / "snapshots" / asked.name, as_of)
+    described = f"({features_at(question.features, as_of)})"
+    test = tables.db.execute(labelled(question, described, as_of, last)).df()
+    assert question.activity
+    entity, on = question.entity, literal(as_of)
+    bought = tables.db.execute(
+        f"select {entity}, count(distinct day) - 1 as again, max(day) - min(day) as until, "
+        f"{on} - min(day) as age from {question.activity.table} where day <= {on} group by 1"
+    ).df()
+    return Day(as_of, train, test, question, bought)
+
+
+def served(learner: str) -> Callable[[Day, float], np.ndarray]:
+    """What the product forecasts, by a learner."""
+
+    def forecast(day: Day, _: float) -> np.ndarray:
+        train = day.train
+        model = learners.fit(learner, train[day.features], train["label"], train[day.question.entity])
+        return model.predict_proba(day.test[day.features])[:, 1]
+
+    return forecast
+
+
+def plain_average(day: Day, _: float) -> np.ndarray:
+    """Logistic regression and LightGBM, both with the product's settings, averaged in log odds."""
+    train = day.train
+    ids, label = train[day.question.entity].to_numpy(), train["label"].to_numpy(bool)
+    capacity = learners.Capacity.of(len(train), learners.scarce_entities(label, ids))
+    pair = [member for member in learners.LEARNERS["blend"](capacity).members if member[0] != "xgboost"]
+    model = learners.LogOddsBlend(pair).fit(train[day.features], label)
+    return model.predict_proba(day.test[day.features])[:, 1]
+
+
+def logistic_rfm(day: Day, _: float) -> np.ndarray:
+    """Logistic regression on recency, frequency and money of a year, logarithms of all."""
+    assert day.question.activity
+    name = day.question.activity.name
+    columns = [f"{name}_days_since_last", f"{name}_active_days_365d", f"{name}_amount_sum_365d"]
+    columns = [column if column in day.train else column.replace("365d", "180d") for column in columns]
+    model = make_pipeline(
+        FunctionTransformer(learners.signed_log1p), SimpleImputer(), StandardScaler(), LogisticRegression()
+    ).fit(day.train[columns].astype(float), day.train["label"])
+    return np.asarray(model.predict_proba(day.test[columns].astype(float))[:, 1])
+
+
+def recency_rank(day: Day, _: float) -> np.ndarray:
+    """Days since the last purchase, as a rank; no probability."""
+    assert day.question.activity
+    return day.test[f"{day.question.activity.name}_days_since_last"].rank(pct=True).to_numpy()
+
+
+def pareto_nbd(day: Day, _: float) -> np.ndarray:
+    """P(no purchase within the horizon) by Pareto/NBD (Schmittlein, Morrison, Colombo 1987), of lifetimes.
+
+    The probability of the history and of a silence after it, over that of the history. Fitted on a sample of
+    all who ever bought: those active of late alone would be a chosen few.
+    """
+    from lifetimes import ParetoNBDFitter
+
+    again, until, age = (day.bought[name].to_numpy(float) for name in ("again", "until", "age"))
+    until, age = until / 7, age / 7
+    rng = np.random.default_rng(SEED)
+    some = rng.choice(len(age), min(FITTED_CUSTOMERS, len(age)), replace=False)
+    model = ParetoNBDFitter(penalizer_coef=0.001).fit(again[some], until[some], age[some])
+    later = age + day.question.horizon.horizon_days / 7
+    fitted = model.params_[["r", "alpha", "s", "beta"]]
+    log = [model._conditional_log_likelihood(fitted, again, until, end) for end in (later, age)]
+    said = pd.Series(np.exp(log[0] - log[1]), day.bought[day.question.entity])
+    return said[day.test[day.question.entity]].to_numpy()
+
+
+def flaml(day: Day, seconds: float) -> np.ndarray:
+    """FLAML's search, as long as the served model took."""
+    from flaml import AutoML
+
+    model = AutoML()
+    model.fit(
+        day.train[day.features].astype(float), day.train["label"].astype(int), task="classification",
+        metric="log_loss", time_budget=max(seconds, 1), n_jobs=1, verbose=0, seed=SEED % 2**31,
+        estimator_list=["lgbm", "xgboost", "rf", "extra_tree"],
+    )  # fmt: skip
+    return np.asarray(model.predict_proba(day.test[day.features].astype(float))[:, 1])
+
+
+def with_a_third_of_pareto_nbd(day: Day, _: float) -> np.ndarray:
+    """The plain average and Pareto/NBD, two to one in log odds."""
+    return np.asarray(expit(2 / 3 * logit(plain_average(day, 0)) + 1 / 3 * logit(pareto_nbd(day, 0))))
+
+
+def knowing_the_base_rate(day: Day, _: float) -> np.ndarray:
+    """The plain average, shifted in log odds so that its mean is the churn rate that the day will have had.
+
+    No forecast: it reads the outcome. It bounds what any forecast of the base rate can add.
+    """
+    odds, rate = logit(plain_average(day, 0)), day.test["label"].mean()
+    return np.asarray(expit(odds + brentq(lambda by: expit(odds + by).mean() - rate, -5, 5)))
+
+
+PEERS: dict[str, Callable[[Day, float], np.ndarray]] = {
+    SERVED: served("blend"),
+    "stack": served("stack"),
+    PLAIN: plain_average,
+    "logistic RFM": logistic_rfm,
+    "Pareto/NBD": pareto_nbd,
+    "FLAML, equal CPU": flaml,
+    "plain average and a third Pareto/NBD": with_a_third_of_pareto_nbd,
+    "plain average, told the day's churn rate": knowing_the_base_rate,
+    RANK: recency_rank,
+}
+SHOWN = {"log_loss": "log loss", "auc": "AUC", "average_precision": "average precision",
+         "calibration_error": "calibration error"}  # fmt: skip
+
+
+def compared(name: str) -> str:
+    """One question as a Markdown section: the mean of every peer over the days, and the days."""
+    rows = []
+    for day in days(*QUESTIONS[name]):
+        said, seconds = {}, 0.0
+        for peer, forecast in PEERS.items():
+            began = time.process_time()
+            said[peer] = forecast(day, seconds)
+            took = time.process_time() - began
+            seconds = seconds or took
+            found = metrics.measure(day.test["label"], said[peer])
+            if peer == RANK:
+                found |= {"log_loss": np.nan, "calibration_error": np.nan}
+            rows.append({"as_of": str(day.as_of), "peer": peer, "seconds": took} | found)
+        print(f"{name}: {day.as_of} of {len(day.test):,} customers", flush=True)
+    table = pd.DataFrame(rows)
+    mean = table.groupby("peer", sort=False)[["seconds", *SHOWN]].mean()
+    lead = mean["log_loss"] - mean.loc[PLAIN, "log_loss"]
+    span = f"{table['as_of'].min()} to {table['as_of'].max()}, {table['as_of'].nunique()} month-ends"
+    heads = [*SHOWN.values(), "log loss against the plain average", "CPU seconds"]
+    lines = [f"## {name}", "", f"Mean over {span}.", "", f"| | {' | '.join(heads)} |"]
+    lines.append("|" + "---|" * (len(heads) + 1))
+    for peer, row in mean.iterrows():
+        cells = ["-" if np.isnan(row[metric]) else f"{row[metric]:.4f}" for metric in SHOWN]
+        cells.append("-" if np.isnan(lead[peer]) else f"{lead[peer]:+.4f}")
+        lines.append(f"| {peer} | {' | '.join(cells)} | {row['seconds']:.1f} |")
+    shown = [peer for peer in PEERS if peer != RANK]
+    lines += ["", "By day, log loss:", "", f"| as_of | churned | {' | '.join(shown)} |"]
+    lines.append("|" + "---|" * (len(shown) + 2))
+    for as_of, part in table.groupby("as_of"):
+        losses = part.set_index("peer")["log_loss"]
+        cells = [f"{losses[peer]:.4f}" for peer in shown]
+        lines.append(f"| {as_of} | {part['base_rate'].iloc[0]:.1%} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compare on every question and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="part of a question's name")
+    wanted = [name for name in QUESTIONS if (parser.parse_args().only or "") in name]
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CHURN_DATA"] = folder
+        parts = [compared(name) for name in wanted]
+    head = (
+        "# The served model and its peers\n\n"
+        "Made by `CHURN_REAL_DATA=/folder make bench-models`; no number here is written by hand. Every "
+        "month-end whose outcome is known is forecast by what was known at its end; see "
+        "`benchmarks/models.py`. "
+        "The settings are those of the examples' YAML, the same on every day.\n\n"
+        "The row that is told the day's churn rate is no forecast: it reads the outcome, and bounds what "
+        "forecasting the drift of the base rate could add to the plain average."
+    )
+    text = "\n\n".join([head, *parts]) + "\n"
+    print(text)
+    if wanted == list(QUESTIONS):
+        (ROOT / "docs" / "models.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
