@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench bench-models gates clean
+.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -32,6 +32,9 @@ gates: $(READY)  ## docs/gates.md, from real data in CHURN_REAL_DATA and simulat
 
 bench-models: $(READY)  ## docs/models.md: the served model beside its peers, every month-end (needs `.[bench]`)
 	$(BIN)/python -m benchmarks.models $(ARGS)
+
+bench-training: $(READY)  ## what training costs beside the bare library, a million rows x 80 features
+	$(BIN)/python -m benchmarks.training $(ARGS)
 
 bad-input: $(READY)  ## docs/bad-input.md, from what becomes of every bad input when it is tried
 	WRITE_BAD_INPUT=1 $(BIN)/python -m pytest churn_orchestration_tests/test_bad_input.py
