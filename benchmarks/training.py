@@ -72,8 +72,8 @@ def main() -> None:
     seconds, peaks = ({way: np.median(np.array(found[way])[:, at]) for way in WAYS} for at in (0, 1))
     of_frame = given.rows * given.features * 8
     print(
-        f"{given.rows:,} rows x {given.features} features: {seconds['ours'] / seconds['bare']:.2f} of the time "
-        f"of the bare call (median of {ROUNDS}), peak {peaks['ours'] / of_frame:.2f} x the frame "
+        f"{given.rows:,} rows x {given.features} features: {seconds['ours'] / seconds['bare']:.2f} of the "
+        f"time of the bare call (median of {ROUNDS}), peak {peaks['ours'] / of_frame:.2f} x the frame "
         f"(bare call {peaks['bare'] / of_frame:.2f})"
     )
 

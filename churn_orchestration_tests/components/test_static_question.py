@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from churn_orchestration import ledger, report
-from churn_orchestration.business import BusinessError
+from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.components.churn_model.promotion import record_of, report_table
@@ -305,3 +305,12 @@ def test_economics_are_read_as_shares_of_a_customers_value() -> None:
     assert question().economics.economics() == Economics()
     asked = question(economics={"kept": 0.5, "kept_seen": 8, "offer_cost": 0.2}).economics.economics()
     assert (asked.accepts, asked.declines, asked.kept, asked.offer_cost) == (4, 4, 0.5, 0.2)
+
+
+def test_the_settings_that_the_readme_shows_are_understood() -> None:
+    text = (PACKAGE.parent / "README.md").read_text()
+    [block] = [part for part in text.split("```yaml\n")[1:] if "search:" in part.partition("```")[0]]
+    asked = question(kind="inactivity", label=None, activity="orders", horizon_days=90,
+                     **yaml.safe_load(block.partition("```")[0]))  # fmt: skip
+    assert asked.search
+    assert asked.search.budget().seconds == 600
