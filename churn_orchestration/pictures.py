@@ -170,7 +170,7 @@ def worth(record: Mapping[str, Any]) -> str | None:
     }
     best = max(earned["model"]["curve"])
     share = SHARES[earned["model"]["curve"].index(best)]
-    told = f"Contacting the riskiest {share} % earns most"
+    told = f"Contacting the riskiest {share} % earns most" if share else "Contacting nobody loses least"
 
     def lift(axes: "Axes") -> None:
         axes.axhline(1, color=INK, linewidth=1, linestyle=DASHED)
@@ -200,7 +200,7 @@ def learning(record: Mapping[str, Any]) -> str | None:
     if len(curve) < 2 or not segments:
         return None
     first, last = curve[0]["log_loss"]["value"], curve[-1]["log_loss"]["value"]
-    told = f"{curve[-1]['entities']:,} customers: log loss {last:.3f}; a fifth of them: {first:.3f}"
+    told = f"{curve[-1]['entities']:,} customers: log loss {last:.3f}; {curve[0]['entities']:,} of them: {first:.3f}"
     worst = segments[-1]
 
     def losses(axes: "Axes") -> None:

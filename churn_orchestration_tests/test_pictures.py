@@ -21,7 +21,18 @@ BINS = [
 GAIN = [n / 20 for n in range(21)]
 RECORD = {
     "curves": {"calibration": BINS, "gain": {"model": GAIN, "rules": GAIN}},
-    "evaluation": {"tests": [{"test": "2024-03-01", "train": []}]},
+    "evaluation": {
+        "tests": [{"test": "2024-03-01", "train": []}],
+        "learning": [
+            {"entities": count, "log_loss": {"low": 0.5, "value": 0.7 - count / 10_000, "high": 0.8}}
+            for count in (200, 400, 1_000)
+        ],
+    },
+    "profit": {
+        "model": {"curve": [(n - n * n / 24) / 100 for n in range(21)]},
+        "rules": {"curve": [0.001 * n for n in range(21)]},
+    },
+    "segments": [{"feature": "plan", "segment": f"p{n}", "skill": n / 10 - 0.1} for n in range(14)],
 }
 FAMILIES = [
     {"family": f"family {n}", "feature": f"orders_{n}", "mean_abs_log_odds": 1 / n} for n in range(1, 9)
@@ -39,6 +50,8 @@ DRAWN: dict[str, Callable[[], str | None]] = {
     "quarantine": lambda: pictures.quarantined_by_rule("orders", RULES),
     "churn": lambda: pictures.churn_by_as_of("churn_90d", AS_OFS),
     "quality": lambda: pictures.quality(RECORD),
+    "worth": lambda: pictures.worth(RECORD),
+    "learning": lambda: pictures.learning(RECORD),
     "influences": lambda: pictures.influences(FAMILIES),
     "scores": lambda: pictures.scores_by_band("churn_90d", DAY, 0.5, SCORES, BANDS),
 }
@@ -84,6 +97,12 @@ def test_the_words_say_what_was_found() -> None:
     assert "orders: 32,895 rows quarantined, most by type:column_8 (20 %)" in svg(DRAWN["quarantine"]())
     assert "46.0 % churned, as_of 2024-06-17" in svg(DRAWN["churn"]())
     assert "The riskiest 20 % hold 20 % of churners" in svg(DRAWN["quality"]())
+    assert "The riskiest 10 % churn 1.00 times as often" in svg(DRAWN["worth"]())
+    assert "Contacting the riskiest 60 % earns most" in svg(DRAWN["worth"]())
+    assert "1,000 customers: log loss 0.600; 200 of them: 0.680" in (DRAWN["learning"]() or "")
+    assert "least is known of plan p0" in (DRAWN["learning"]() or "")
+    assert "plan p9" in svg(DRAWN["learning"]())
+    assert "plan p10" not in svg(DRAWN["learning"]())
     assert "family 1 moves a forecast most: by 1.00" in svg(DRAWN["influences"]())
     assert "50.0 % of 3,000 expected to churn" in svg(DRAWN["scores"]())
 
@@ -100,6 +119,9 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
     assert pictures.quarantined_by_rule("orders", []) is None
     assert pictures.churn_by_as_of("churn_90d", []) is None
     assert pictures.quality({"curves": {}, "evaluation": {"tests": []}}) is None
+    assert pictures.worth({"curves": {}}) is None
+    assert pictures.learning({"evaluation": {}, "segments": RECORD["segments"]}) is None
+    assert pictures.learning(RECORD | {"segments": []}) is None
     assert pictures.influences([]) is None
     assert pictures.scores_by_band("churn_90d", DAY, None, {}, {}) is None
 
@@ -113,6 +135,8 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
         lambda: pictures.quarantined_by_rule("orders", [(DAY, "where:$cost] (of $ 5)", 1)]),
         lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 1, "churn_rate": 1.0}]),
         lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 9, "churn_rate": 0.0}]),
+        lambda: pictures.worth(RECORD | {"profit": {"model": {"curve": [0.0] + 20 * [-0.1]}}}),
+        lambda: pictures.learning(RECORD | {"segments": [{"feature": "a", "segment": "b", "skill": 0.0}]}),
         lambda: pictures.influences([{"family": "recency", "feature": "a", "mean_abs_log_odds": 0.0}]),
         lambda: pictures.scores_by_band("q", DAY, 1.0, {39: 1}, {"critical": (1, 1.0, 1.0)}),
         lambda: pictures.scores_by_band("q", DAY, 0.2, {8: 5}, {"low": (5, 0.2, 0.2)}),

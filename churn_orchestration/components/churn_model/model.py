@@ -53,7 +53,7 @@ def train(
     """
     folder = tables.state / "snapshots" / asked.name
     frame, manifest = snapshots.load(folder, cutoff)
-    snapshots.refuse(folder, asked, cutoff)
+    snapshots.refuse(folder, asked, frame, manifest)
     champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
     search = candidate.searched(tables.state, asked, frame, manifest["sha256"], champion, tell)
     settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]

@@ -117,15 +117,14 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
     return pd.read_parquet(path), manifest
 
 
-def leaks(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> list[str]:
+def leaks(folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]) -> list[str]:
     """What is wrong with training on a snapshot: each feature that knows too much, with evidence and cause.
 
     Looked for once: what was found stands beside the snapshot. Features of ``vouched`` are left out.
     """
-    frame, manifest = load(folder, cutoff)
     names = [feature.name for feature in catalogue(asked.question.features)]
     looked = digest(manifest["sha256"], code_hash(), sorted(asked.vouched))
-    path = folder / f"{cutoff}.leaks"
+    path = folder / f"{manifest['cutoff']}.leaks"
     if path.exists() and (before := json.loads(path.read_text()))["looked"] == looked:
         return list(before["leaks"])
     from churn_orchestration.churn import leakage
@@ -138,32 +137,31 @@ def leaks(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> list[str]:
     return found
 
 
-def hopeless(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> list[str]:
+def hopeless(asked: "AskedQuestion", frame: "pd.DataFrame") -> list[str]:
     """Why nothing can be learned from a snapshot; empty: something may be."""
-    frame, _ = load(folder, cutoff)
     names = [feature.name for feature in catalogue(asked.question.features)]
     return answerable.hopeless(frame, asked.question.entity, names, asked.test_as_ofs)
 
 
-def refuse(folder: Path, asked: "AskedQuestion", cutoff: dt.date) -> None:
+def refuse(folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]) -> None:
     """Refuse to train where nothing can be learned, or a feature knows the outcome.
 
     Raises
     ------
     BusinessError : names each reason, or each feature with evidence and cause
     """
-    if reasons := hopeless(folder, asked, cutoff):
-        raise BusinessError(f"{asked.name}: {_hopeless(cutoff, reasons)}")
-    if found := leaks(folder, asked, cutoff):
-        raise BusinessError(f"{asked.name}: {_leaking(asked, cutoff, found)}")
+    if reasons := hopeless(asked, frame):
+        raise BusinessError(f"{asked.name}: {_hopeless(manifest['cutoff'], reasons)}")
+    if found := leaks(folder, asked, frame, manifest):
+        raise BusinessError(f"{asked.name}: {_leaking(asked, manifest['cutoff'], found)}")
 
 
-def _hopeless(cutoff: dt.date, reasons: list[str]) -> str:
+def _hopeless(cutoff: dt.date | str, reasons: list[str]) -> str:
     told = f"refuses to train at cut-off {cutoff}: {'; '.join(reasons)}"
     return f"{told}. `churn question` shows how the label moves with its definition"
 
 
-def _leaking(asked: "AskedQuestion", cutoff: dt.date, found: list[str]) -> str:
+def _leaking(asked: "AskedQuestion", cutoff: dt.date | str, found: list[str]) -> str:
     told = f"refuses to train at cut-off {cutoff}, for a feature knows the outcome: {'; '.join(found)}"
     remedy = f"if it is truly known by as_of, say why in `vouched` of {asked.name}"
     return f"{told}. Take it out of the features; or, {remedy}"
@@ -241,8 +239,9 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             manifest = build(tables, business, asked, cutoff)
             differing = differing_rows(tables, question, asked.gold, manifest)
             folder = tables.state / "snapshots" / question.name
-            reasons = hopeless(folder, asked, cutoff)
-            found = [] if reasons else leaks(folder, asked, cutoff)
+            frame, _ = load(folder, cutoff)
+            reasons = hopeless(asked, frame)
+            found = [] if reasons else leaks(folder, asked, frame, manifest)
             tables.publish()
         newest = manifest["as_ofs"][-1]
         rows = {
