@@ -29,6 +29,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from benchmarks.results import ROOT, churn
 from churn_orchestration.business import Business
 from churn_orchestration.churn import learners, metrics
+from churn_orchestration.churn.calendar import month_ends
 from churn_orchestration.churn.evaluation import feature_columns
 from churn_orchestration.churn.labels import Question, labelled
 from churn_orchestration.components.churn_model import snapshot as snapshots
@@ -62,15 +63,6 @@ class Day:
     def features(self) -> list[str]:
         """The columns a model may see."""
         return feature_columns(self.train, self.question)
-
-
-def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
-    """The last days of the months from one day to another.
-
-    >>> [str(day) for day in month_ends(dt.date(2024, 1, 31), dt.date(2024, 3, 30))]
-    ['2024-01-31', '2024-02-29']
-    """
-    return [day.date() for day in pd.date_range(first, last, freq="ME")]
 
 
 def days(example: str, last: str, observed: int | str, first: str) -> Iterator[Day]:

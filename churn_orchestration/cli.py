@@ -353,20 +353,33 @@ def rollback(
 
 
 @main.command()
-@click.option("--as-of", type=DAY, required=True, help="Train at this cut-off, score this day.")
+@click.option("--as-of", type=DAY, help="Train at this cut-off, score this day.")
+@click.option("--since", type=DAY, help="Look back from every month-end since, whose outcome is known.")
 @click.option("--question", help="Default: the only one.")
 @_json
 @click.pass_context
-def backtest(context: click.Context, as_of: dt.datetime, question: str | None) -> tuple[Any, ...]:
-    """Look back: train at a day, score that day, grade on the data that matured since."""
-    from churn_orchestration.components.churn_model.backtest import backtest as look_back
+def backtest(
+    context: click.Context, as_of: dt.datetime | None, since: dt.datetime | None, question: str | None
+) -> tuple[Any, ...]:
+    """Look back: train at a day, score that day, grade on the data that matured since.
+
+    Wanted: --as-of, one day; or --since, all month-ends from a day on.
+    """
+    from churn_orchestration.components.churn_model import backtest as look_back
     from churn_orchestration.runs import at_work
 
+    day = as_of or since
+    if day is None or (as_of and since):
+        raise click.UsageError("wanted: either --as-of DAY or --since DAY")
     with at_work(_business(context)) as work:
         asked = _asked(work.questions(), question)
         with work.warehouse.open() as tables:
-            facts = look_back(tables, work.tracking, work.business, asked, _day(as_of), _progress)
-    return facts, report.backtested(facts)
+            given = (tables, work.tracking, work.business, asked)
+            if as_of:
+                facts = look_back.backtest(*given, _day(day), _progress)
+                return facts, report.backtested(facts)
+            looks = look_back.rolling(*given, _day(day), _progress)
+    return {"question": asked.name, "looks": looks}, report.rolled(asked.name, looks)
 
 
 def _progress(line: str) -> None:

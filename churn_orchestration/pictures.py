@@ -199,8 +199,8 @@ def learning(record: Mapping[str, Any]) -> str | None:
     segments = [found for found in record.get("segments", []) if "skill" in found][:MOST_SEGMENTS][::-1]
     if len(curve) < 2 or not segments:
         return None
-    first, last = curve[0]["log_loss"]["value"], curve[-1]["log_loss"]["value"]
-    told = f"{curve[-1]['entities']:,} customers: log loss {last:.3f}; {curve[0]['entities']:,} of them: {first:.3f}"
+    few, all_ = ((point["entities"], point["log_loss"]["value"]) for point in (curve[0], curve[-1]))
+    told = f"{all_[0]:,} customers: log loss {all_[1]:.3f}; {few[0]:,} of them: {few[1]:.3f}"
     worst = segments[-1]
 
     def losses(axes: "Axes") -> None:

@@ -49,6 +49,15 @@ class Horizon:
         return cutoff - DAY * (self.gap_days + self.horizon_days + self.settle_days)
 
 
+def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
+    """The last days of months from one day to another, both included.
+
+    >>> [str(day) for day in month_ends(dt.date(2024, 1, 31), dt.date(2024, 3, 30))]
+    ['2024-01-31', '2024-02-29']
+    """
+    return [day for day in days_between(first, last) if (day + dt.timedelta(days=1)).day == 1]
+
+
 def months_back(day: dt.date, months: int) -> dt.date:
     """The same day of the month ``months`` earlier, or the last day of a shorter month.
 

@@ -172,6 +172,40 @@ def backtested(facts: dict[str, Any]) -> str:
     return plain(metrics_table(title, facts["report"])) + kept
 
 
+def rolled(question: str, looks: list[dict[str, Any]]) -> str:
+    """Looks back from many days in words: a line each, and the mean of those that could be graded."""
+    headings = ("as_of", "customers", "churned", "AUC", "log loss", "rules", "constant", "model - rules")
+    table = grid(f"{question}: looked back from {len(looks)} month-ends", *headings)
+    lines, refused = [], []
+    for look in looks:
+        if "refused" in look:
+            refused.append(f"{look['as_of']}: {look['refused']}")
+            continue
+        report = look["report"]
+        losses = [
+            report[who]["log_loss"]["value"] if who in report else None
+            for who in ("model", "rules", "constant")
+        ]
+        lines.append([report["model"]["auc"]["value"], *losses])
+        auc = report["model"]["auc"]
+        told = f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
+        counted = (look["as_of"], f"{look['entities']:,}", f"{look['base_rate']:.1%}")
+        table.add_row(*counted, told, *_losses(losses))
+    if lines:
+        auc, *losses = (
+            None if None in column else sum(column) / len(column) for column in zip(*lines, strict=True)
+        )
+        table.add_row("mean", "", "", f"{auc:.3f}", *_losses(losses))
+    return plain(table, *refused)
+
+
+def _losses(losses: list[float | None]) -> list[str]:
+    """Log loss of model, rules and constant, and the lead of the model over the rules."""
+    model, rules = losses[:2]
+    lead = "-" if model is None or rules is None else f"{model - rules:+.4f}"
+    return ["-" if loss is None else f"{loss:.4f}" for loss in losses] + [lead]
+
+
 def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
     found = db.execute(
         "select view_name from duckdb_views() where schema_name = 'predictions' order by 1"

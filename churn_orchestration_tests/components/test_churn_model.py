@@ -25,10 +25,11 @@ from churn_orchestration.components import daily_parts
 from churn_orchestration.components.churn_model import card, promotion
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.backtest import backtest
+from churn_orchestration.components.churn_model.backtest import backtest, rolling
 from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
+from churn_orchestration.report import rolled
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import DOOR, Tables, Warehouse, content_hash, door
@@ -475,6 +476,26 @@ def test_the_ledger_says_what_was_decided_and_the_door_shows_it(trained: Shop) -
 def _registered(shop: Shop) -> set[str]:
     found = shop.tracking.client().search_model_versions(f"name = '{ASKED.name}'")
     return {f"{model.version} {model.tags['model_version']}" for model in found}
+
+
+def test_a_rolling_look_back_says_of_each_month_end_what_a_look_back_from_it_says(trained_shop: Shop) -> None:
+    with trained_shop.open() as tables:
+        given = (tables, trained_shop.tracking, trained_shop.business, ASKED)
+        looks = rolling(*given, dt.date(2023, 1, 15))
+        alone = backtest(*given, dt.date(2024, 1, 31))
+        with pytest.raises(BusinessError, match="no month ends from 2024-02-10 on whose outcome is known"):
+            rolling(*given, dt.date(2024, 2, 10))
+    ends = ["2023-11-30", "2023-12-31", "2024-01-31"]
+    assert [look["as_of"] for look in looks][-3:] == ends
+    assert looks[-1] | {"stored": None} == alone | {"stored": None}
+    early = [look for look in looks if "refused" in look]
+    assert early
+    assert all("no as_of has matured by" in look["refused"] for look in early[:1])
+    graded = [look for look in looks if "refused" not in look]
+    told = rolled(ASKED.name, looks)
+    mean = sum(look["report"]["model"]["log_loss"]["value"] for look in graded) / len(graded)
+    assert f"{mean:.4f}" in told
+    assert all(look["refused"][:40] in told for look in early)
 
 
 LONG = replace(ASKED, most_as_ofs=8, budget=Budget(120, 4, 3))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import decisions
+from churn_orchestration.churn.calendar import month_ends
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import STATIC, labelled
 from churn_orchestration.components.churn_model import model as models
@@ -77,3 +78,35 @@ def backtest(
         "learner": record["learner"], "stored": stored,
         "report": evaluations.graded(frame, forecasts, question.entity),
     }  # fmt: skip
+
+
+def rolling(
+    tables: Tables,
+    tracking: Tracking,
+    business: Business,
+    asked: "AskedQuestion",
+    since: dt.date,
+    tell: Callable[[str], None] = models.LOG.info,
+) -> list[dict[str, Any]]:
+    """Look back from every month-end since a day whose outcome is known; each as ``backtest``, oldest first.
+
+    Of a month-end from which nothing could be trained: ``as_of`` and ``refused``, the reason.
+
+    Raises
+    ------
+    BusinessError : the outcome of none of them is known
+    """
+    newest = asked.question.horizon.newest_as_of(models.newest_day(tables, asked))
+    found = list[dict[str, Any]]()
+    for as_of in month_ends(since, newest):
+        tell(f"{asked.name}: looking back from {as_of}")
+        try:
+            found.append(backtest(tables, tracking, business, asked, as_of, tell))
+        except BusinessError as error:
+            found.append({"as_of": str(as_of), "refused": str(error)})
+    if not found:
+        raise BusinessError(
+            f"{asked.name}: no month ends from {since} on whose outcome is known: outcomes are known of days "
+            f"up to {newest}"
+        )
+    return found
