@@ -59,7 +59,7 @@ def searched(
     settings = [asked.learner, asked.test_as_ofs, question.horizon, budget]
     place = state / "searches" / asked.name / digest(sha256, settings, snapshots.code_hash())
     path = state / "models" / asked.name / f"{champion['model_version']}.json" if champion else place
-    before = json.loads(path.read_text())["search"]["capacity"] if path.is_file() else None
+    before = json.loads(path.read_text()).get("search", {}).get("capacity") if path.is_file() else None
     warm = learners.Capacity(*before) if before else None
     try:
         return search.search(place, rows, asked.learner, budget, warm, tell)

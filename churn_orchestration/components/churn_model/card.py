@@ -42,7 +42,10 @@ def write(asked: "AskedQuestion", state: Path, version: str | None, folder: Path
         raise BusinessError(
             f'{asked.name}: "{version}" begins {len(found)} model versions; `churn models` lists them'
         )
-    text = markdown(asked, json.loads((records / f"{found[0]}.json").read_text()))
+    record = json.loads((records / f"{found[0]}.json").read_text())
+    if "search" not in record:
+        raise BusinessError(f"{asked.name}: {found[0]} was trained before there were cards: train again")
+    text = markdown(asked, record)
     folder.mkdir(parents=True, exist_ok=True)
     plain, html = (folder / f"{asked.name}-{found[0]}.{kind}" for kind in ("md", "html"))
     plain.write_text(text)
