@@ -153,9 +153,8 @@ def _supervised(place: Path, budget: Budget, tell: Callable[[str], None]) -> str
         command, said = [sys.executable, "-m", "churn_orchestration.churn.trials", str(place)], 0
         with (
             (place / "progress.txt").open("w") as progress,
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=progress, stderr=subprocess.STDOUT
-            ) as worker,
+            (place / "errors.txt").open("w") as errors,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=progress, stderr=errors) as worker,
         ):
             try:
                 while worker.poll() is None and time.monotonic() < deadline:
@@ -167,7 +166,7 @@ def _supervised(place: Path, budget: Budget, tell: Callable[[str], None]) -> str
             _relayed(place, said, tell)
             return "trials"
         if time.monotonic() < deadline and len(finished(study(place))) == before:
-            told = (place / "progress.txt").read_text().strip().splitlines()[-1:] or ["it said nothing"]
+            told = (place / "errors.txt").read_text().strip().splitlines()[-1:] or ["it said nothing"]
             raise SearchError(
                 f"the search ended in its trial {before} (code {worker.returncode}; its budget is "
                 f"{budget.memory_gb} GB of memory): {told[0]}"

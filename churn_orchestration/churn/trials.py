@@ -117,17 +117,17 @@ def _by_tree(
     member: LGBMClassifier | XGBClassifier, train: pd.DataFrame, test: pd.DataFrame, features: list[str]
 ) -> np.ndarray:
     """Log loss of the rows that judge after 1, 2, ... trees, until it has not fallen for PATIENCE of them."""
-    judged = [(test[features].astype(float), test["label"].astype(int))]
+    unseen, outcome = test[features].astype(float), test["label"].astype(int)
     table, label = train[features].astype(float), train["label"].astype(int)
     if isinstance(member, LGBMClassifier):
         member.fit(
-            table, label, eval_set=judged, eval_metric="binary_logloss",
+            table, label, eval_X=unseen, eval_y=outcome, eval_metric="binary_logloss",
             callbacks=[early_stopping(PATIENCE, verbose=False)],
         )  # fmt: skip
         [curve] = member.evals_result_.values()
         return np.array(curve["binary_logloss"])
     member.set_params(early_stopping_rounds=PATIENCE, eval_metric="logloss")
-    member.fit(table, label, eval_set=judged, verbose=False)
+    member.fit(table, label, eval_set=[(unseen, outcome)], verbose=False)
     [curve] = member.evals_result().values()
     return np.array(curve["logloss"])
 
