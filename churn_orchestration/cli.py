@@ -311,10 +311,14 @@ def models(context: click.Context, question: str | None) -> tuple[Any, ...]:
 @main.command()
 @click.argument("version", required=False)
 @click.option("--question", help="Default: the only one.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=".", help="Default: here.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="A folder; default: beside the tables."
+)
 @_json
 @click.pass_context
-def card(context: click.Context, version: str | None, question: str | None, out: Path) -> tuple[Any, ...]:
+def card(
+    context: click.Context, version: str | None, question: str | None, out: Path | None
+) -> tuple[Any, ...]:
     """Write the model card, as a page and as Markdown: what a model is for, how good it is, and where not.
 
     VERSION is one of `churn models`, or its beginning; default: the champion.
@@ -323,7 +327,8 @@ def card(context: click.Context, version: str | None, question: str | None, out:
     from churn_orchestration.runs import questions_of
 
     business = _business(context)
-    page, text = write(_asked(questions_of(business), question), business.state, version, out)
+    asked = _asked(questions_of(business), question)
+    page, text = write(asked, business.state, version, out or business.state / "cards")
     return {"page": str(page), "markdown": str(text)}, f"wrote {page} and {text}"
 
 

@@ -19,7 +19,7 @@ from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.splits import Fold, entity_folds, folds
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
-LEARNING_FIFTHS = (1, 2, 3, ENTITY_FOLDS)
+LEARNING_FIFTHS = (1, 2, ENTITY_FOLDS)
 RANKING = ("auc", "average_precision", "lift_top_decile", "recall_top_decile", "base_rate")
 
 
@@ -206,7 +206,7 @@ def learning_curve(
     learner: str,
     capacity: Capacity | None,
 ) -> list[dict[str, Any]]:
-    """AUC and log loss of one fold, learned from a fifth, two, three and all fifths of the customers.
+    """AUC and log loss of one fold, learned from a fifth, two fifths and all of the customers.
 
     Returns
     -------

@@ -20,6 +20,7 @@ from churn_orchestration.churn.evaluation import (
 )
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import Label, Question
+from churn_orchestration.churn.metrics import measure
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order")
 QUESTION = Question("q", "inactivity", FeatureSet("customer_id", (ORDERS,)), ORDERS, Horizon(30))
@@ -189,9 +190,11 @@ def test_no_entity_is_graded_by_a_model_that_has_seen_it(monkeypatch: pytest.Mon
     frame = pd.concat([snapshot(MONTHS[:1], 400), snapshot(MONTHS[:1], 200)], ignore_index=True)
     trained_on: list[set[str]] = []
 
-    def watched(name: str, features: pd.DataFrame, label: pd.Series, entity: pd.Series) -> Any:
+    def watched(name: str, table: pd.DataFrame, label: pd.Series, entity: pd.Series, *more: Any) -> Any:
+        name: str, features: pd.DataFrame, label: pd.Series, entity: pd.Series, *capacity: Any
+    ) -> Any:
         trained_on.append(set(entity))
-        return fit(name, features, label, entity)
+        return fit(name, table, label, entity, *more)
 
     fit, ids, fold = learners.fit, frame["customer_id"], entity_folds(frame["customer_id"])
     monkeypatch.setattr(learners, "fit", watched)
@@ -224,3 +227,19 @@ def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
     few = snapshot(MONTHS[:1], 400).assign(label=lambda frame: frame["customer_id"].isin(twenty))
     with pytest.raises(learners.HopelessLabel, match="at least 20"):
         evaluate(few, STATIC, "logistic", 3)
+
+
+def test_the_learning_curve_rises_to_all_customers_and_ends_at_the_grade_of_the_newest_day() -> None:
+    found = evaluate(snapshot(MONTHS, customers=400), QUESTION, "logistic", most=2)
+    assert found
+    few, more, whole = found.learning
+    assert few["entities"] < more["entities"] < whole["entities"] == 400
+    newest = found.held_out[found.held_out["as_of"] == found.held_out["as_of"].max()]
+    assert whole["log_loss"]["value"] == pytest.approx(measure(newest["label"], newest["model"])["log_loss"])
+
+
+def test_shares_of_too_few_customers_are_left_out_of_the_learning_curve() -> None:
+    found = evaluate(snapshot(MONTHS, customers=60), QUESTION, "logistic", most=1)
+    assert found
+    assert [point["entities"] for point in found.learning][-1] == 60
+    assert len(found.learning) < 3

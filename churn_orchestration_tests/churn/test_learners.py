@@ -204,3 +204,44 @@ def test_a_model_comes_back_from_mlflow_with_the_same_bytes_and_no_pickle(
     loaded = mlflow.sklearn.load_model((tmp_path / name).as_uri())
     assert loaded.predict_proba(snapshots[0]).tobytes() == model.predict_proba(snapshots[0]).tobytes()
     assert not list(tmp_path.rglob("*.pkl"))
+
+
+def test_a_stack_trusts_less_what_its_members_know_by_heart_than_if_rows_were_customers() -> None:
+    """Each customer has one outcome at all its as_ofs, and a number that tells it from others but no more."""
+    rng = np.random.default_rng(7)
+    customers, as_ofs = 400, 6
+    entity = pd.Series(np.tile(np.arange(customers), as_ofs))
+    table = pd.DataFrame({"fingerprint": rng.normal(size=customers)[entity]})
+    label = pd.Series((rng.random(customers) < 0.4)[entity])
+    honest = fit("stack", table, label, entity)
+    fooled = fit("stack", table, label, pd.Series(range(len(label))))
+    assert honest.slope < 0.7 * fooled.slope
+    assert np.ptp(honest.predict_proba(table)[:, 1]) < 0.7 * np.ptp(fooled.predict_proba(table)[:, 1])
+
+
+def test_a_stack_is_never_worse_out_of_fold_than_the_blend_and_its_weights_are_not_negative() -> None:
+    rng = np.random.default_rng(8)
+    rows = 3_000
+    table = pd.DataFrame({"x": rng.normal(size=rows), "z": rng.normal(size=rows)})
+    odds = 3 * (table["x"].abs() - 0.8)  # no linear member can know it
+    label, entity = pd.Series(rng.random(rows) < expit(odds)), pd.Series(np.arange(rows))
+    stack = fit("stack", table, label, entity)
+    weights = dict(zip(stack.members_, stack.weights_, strict=True))
+    assert all(weight > 0 for weight in weights.values())
+    assert weights.get("logistic", 0) < 0.5
+    fresh = pd.DataFrame({"x": rng.normal(size=rows), "z": rng.normal(size=rows)})
+    truth = rng.random(rows) < expit(3 * (fresh["x"].abs() - 0.8))
+    loss = {}
+    for name, model in (("stack", stack), ("blend", fit("blend", table, label, entity))):
+        said = model.predict_proba(fresh)[:, 1]
+        loss[name] = -np.log(np.where(truth, said, 1 - said)).mean()
+    assert loss["stack"] < loss["blend"]
+
+
+def test_where_nothing_is_known_a_stack_says_the_rate() -> None:
+    rng = np.random.default_rng(9)
+    table = pd.DataFrame({"x": rng.normal(size=2_000)})
+    label = pd.Series(rng.random(2_000) < 0.3)
+    said = fit("stack", table, label, pd.Series(range(2_000))).predict_proba(table)[:, 1]
+    assert said.mean() == pytest.approx(label.mean(), abs=0.01)
+    assert np.ptp(said) < 0.1
