@@ -191,8 +191,6 @@ def test_no_entity_is_graded_by_a_model_that_has_seen_it(monkeypatch: pytest.Mon
     trained_on: list[set[str]] = []
 
     def watched(name: str, table: pd.DataFrame, label: pd.Series, entity: pd.Series, *more: Any) -> Any:
-        name: str, features: pd.DataFrame, label: pd.Series, entity: pd.Series, *capacity: Any
-    ) -> Any:
         trained_on.append(set(entity))
         return fit(name, table, label, entity, *more)
 
