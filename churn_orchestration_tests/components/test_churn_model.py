@@ -552,6 +552,8 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
     assert "http" not in html
     assert "![" not in html
     assert card.write(ASKED, trained_shop.state, None, tmp_path) == (page, text)
+    few = replace(ASKED, contact=ContactRule(CAPACITY, most=7))
+    assert "the 7 riskiest of a day" in card.write(few, trained_shop.state, None, tmp_path)[1].read_text()
     with pytest.raises(BusinessError, match='"zz" begins 0 model versions'):
         card.write(ASKED, trained_shop.state, "zz", tmp_path)
 
@@ -594,6 +596,7 @@ def test_a_candidate_below_a_floor_is_refused_by_name(shop: Shop) -> None:
     assert record["decision"] == "refuse"
     assert "is below its floor 0.99" in record["reason"]
     assert "is above its ceiling 0.01" in record["reason"]
+    assert shop.train()["decision"] == "promote", "the floor that was taken away still holds"
 
 
 def _champion(shop: Shop, day: dt.date = LAST) -> dict[str, Any]:

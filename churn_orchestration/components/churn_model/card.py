@@ -45,6 +45,14 @@ def write(asked: "AskedQuestion", state: Path, version: str | None, folder: Path
     record = json.loads((records / f"{found[0]}.json").read_text())
     if "search" not in record:
         raise BusinessError(f"{asked.name}: {found[0]} was trained before there were cards: train again")
+    if record["evaluation"]["report"]:  # the rule of contact may have changed since: predictions follow it
+        import pandas as pd
+
+        from churn_orchestration.churn import contact
+
+        held_out = pd.read_parquet(records / f"{found[0]}.parquet")
+        entity, economics = asked.question.entity, asked.economics
+        record["contact"] = contact.told(asked.contact, held_out, entity, economics)
     text = markdown(asked, record)
     folder.mkdir(parents=True, exist_ok=True)
     plain, html = (folder / f"{asked.name}-{found[0]}.{kind}" for kind in ("md", "html"))

@@ -57,6 +57,7 @@ def train(
     champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
     search = candidate.searched(tables.state, asked, frame, manifest["sha256"], champion, tell)
     settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]
+    settings += [dict(asked.floors), dict(asked.ceilings)]
     version = digest(manifest["sha256"], settings, snapshots.code_hash())
     path = tables.state / "models" / asked.name / f"{version}.json"
     if path.exists():
