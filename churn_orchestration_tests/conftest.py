@@ -20,11 +20,14 @@ from churn_orchestration.runs import Refreshed, at_work
 from churn_orchestration.warehouse import Tables, Warehouse, door
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep a module in one process, whose tests share what they set up; those apart may go anywhere."""
+    if item.get_closest_marker("apart") is None:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module in one process, whose tests share what they set up; begin those apart first, anywhere."""
-    for item in items:
-        if item.get_closest_marker("apart") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    """Begin the tests apart first, for they take long."""
     items.sort(key=lambda item: item.get_closest_marker("apart") is None)
 
 
