@@ -135,7 +135,9 @@ def search(
     (place / "job.json").write_text(json.dumps(job))
     ended_by = _supervised(place, budget, tell)
     found = _found(place, rows) | {"ended_by": ended_by, "splits": job["splits"]}
-    done.write_text(json.dumps(found, indent=1))
+    beside = place / "found.writing"
+    beside.write_text(json.dumps(found, indent=1))
+    beside.replace(done)
     shutil.rmtree(place / "forecasts", ignore_errors=True)
     (place / "rows.parquet").unlink()
     return found

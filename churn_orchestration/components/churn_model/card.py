@@ -151,6 +151,8 @@ def _sought(search: Mapping[str, Any]) -> str:
     told = (
         f"{search['trials']} settings were tried in {search['seconds']:.0f} s, ended by {search['ended_by']}"
     )
+    if search["trials"] < 2:
+        return f"Fixed settings: {told}, too few to compare."
     if search["capacity"] is None:
         return f"Fixed settings: {told}, none was better beyond chance."
     difference = search["difference"]
