@@ -9,7 +9,7 @@ demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
 
 test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 thorough: $(READY)  ## the properties of the features, two thousand cases each
 	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 --maxschedchunk 1 -v -m hypothesis

@@ -5,9 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from churn_orchestration.automation import DAILY_LAYERS
 from churn_orchestration.business import Business
@@ -19,16 +21,28 @@ from churn_orchestration.landing import Landed
 from churn_orchestration.runs import Refreshed, at_work
 from churn_orchestration.warehouse import Tables, Warehouse, door
 
+APART = ("test_examples.py", "test_scenarios.py", "test_search.py")
+"""Modules whose tests take long and share nothing: begun first, each wherever a process is free."""
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep a module in one process, whose tests share what they set up; those apart may go anywhere."""
-    if item.get_closest_marker("apart") is None:
-        item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+def _apart(nodeid: str) -> bool:
+    return nodeid.partition("::")[0].endswith(APART)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin the tests apart first, for they take long."""
-    items.sort(key=lambda item: item.get_closest_marker("apart") is None)
+    """Begin the tests apart first."""
+    items.sort(key=lambda item: not _apart(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Keep a module in one process, whose tests share what they set up; those apart may go anywhere."""
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if _apart(nodeid) else str(super()._split_scope(nodeid))
+
+    return ByModule(config, log)
 
 
 JAN = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(-1, 31)]  # JAN[5] is 2024-01-05

@@ -12,7 +12,6 @@ from churn_orchestration_tests.test_cli import churn
 
 EXAMPLES = PACKAGE.parent / "examples"
 pytestmark = [
-    pytest.mark.apart,
     pytest.mark.real_data,
     pytest.mark.skipif(
         "CHURN_REAL_DATA" not in os.environ, reason="CHURN_REAL_DATA names no folder of real data"

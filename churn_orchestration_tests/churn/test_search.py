@@ -18,7 +18,6 @@ from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.search import Rows, SearchError, finished, search, study
 from churn_orchestration.churn.settings import Budget
 
-pytestmark = pytest.mark.apart
 MONTHS = [dt.date(2023 + month // 12, month % 12 + 1, 1) for month in range(9)]
 HORIZON = Horizon(60)
 

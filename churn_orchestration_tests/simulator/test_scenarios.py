@@ -15,7 +15,6 @@ from churn_orchestration.churn.metrics import evaluate
 from churn_orchestration.simulator import World, forecasts, furnished, simulate
 from churn_orchestration.warehouse import Warehouse, door
 
-pytestmark = pytest.mark.apart
 AS_OF = "2024-09-17"
 EXAMPLES = PACKAGE.parent / "examples"
 
