@@ -479,18 +479,19 @@ def _registered(shop: Shop) -> set[str]:
 
 
 def test_a_rolling_look_back_says_of_each_month_end_what_a_look_back_from_it_says(trained_shop: Shop) -> None:
+    asked = replace(ASKED, min_history_days=300)  # an as_of from 2023-10-28 on, known by 2023-12-27
     with trained_shop.open() as tables:
-        given = (tables, trained_shop.tracking, trained_shop.business, ASKED)
-        looks = rolling(*given, dt.date(2023, 1, 15))
+        given = (tables, trained_shop.tracking, trained_shop.business, asked)
+        looks = rolling(*given, dt.date(2023, 10, 15))
         alone = backtest(*given, dt.date(2024, 1, 31))
         with pytest.raises(BusinessError, match="no month ends from 2024-02-10 on whose outcome is known"):
             rolling(*given, dt.date(2024, 2, 10))
-    ends = ["2023-11-30", "2023-12-31", "2024-01-31"]
-    assert [look["as_of"] for look in looks][-3:] == ends
+    ends = ["2023-10-31", "2023-11-30", "2023-12-31", "2024-01-31"]
+    assert [look["as_of"] for look in looks] == ends
     assert looks[-1] | {"stored": None} == alone | {"stored": None}
     early = [look for look in looks if "refused" in look]
-    assert early
-    assert all("no as_of has matured by" in look["refused"] for look in early[:1])
+    assert [look["as_of"] for look in early] == ends[:2]
+    assert all(f"no as_of has matured by {look['as_of']}" in look["refused"] for look in early)
     graded = [look for look in looks if "refused" not in look]
     told = rolled(ASKED.name, looks)
     mean = sum(look["report"]["model"]["log_loss"]["value"] for look in graded) / len(graded)
