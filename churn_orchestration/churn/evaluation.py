@@ -193,7 +193,7 @@ def _pooled(
     held_out = pd.concat([test[[entity, "as_of", "label"]], forecast], axis=1).reset_index(drop=True)
     held_out["as_of"] = pd.to_datetime(held_out["as_of"])
     controls = _controls(found[0], question, learner, capacity)  # the newest day
-    learning = learning_curve(*found[0], question, learner, capacity)
+    learning = learning_curve(*found[0][:3], question, learner, capacity)
     return Evaluation(report, used, differences, curved, held_out, caveat, controls, learning)
 
 
@@ -201,7 +201,6 @@ def learning_curve(
     test: pd.DataFrame,
     forecasts: pd.DataFrame,
     train: pd.DataFrame,
-    model: learners.LogOddsBlend,  # noqa: ARG001 - a fold is given whole
     question: Question,
     learner: str,
     capacity: Capacity | None,

@@ -198,7 +198,7 @@ def study(place: Path) -> "optuna.Study":
 
 
 def finished(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
-    """The trials that were completed or given up for being worse than most, in order."""
+    """The trials that were completed, or given up as worse than most or beyond the memory, in order."""
     return [trial for trial in study.get_trials() if trial.state.name in ("COMPLETE", "PRUNED")]
 
 

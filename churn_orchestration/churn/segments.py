@@ -61,10 +61,11 @@ def _segments(values: pd.Series) -> pd.Series:
         words = known.map(_plain)
     else:
         binned = pd.qcut(known.astype(float), QUARTERS, duplicates="drop")
-        first, *middle, last = binned.cat.categories
-        names = [f"up to {_plain(first.right)}"]
-        names += [f"{_plain(part.left)} to {_plain(part.right)}" for part in middle]
-        words = binned.cat.rename_categories([*names, f"above {_plain(last.left)}"]).astype(str)
+        parts = list(binned.cat.categories)  # one alone, where most values are the same
+        names = [f"{_plain(part.left)} to {_plain(part.right)}" for part in parts]
+        names[-1] = f"above {_plain(parts[-1].left)}"
+        names[0] = f"up to {_plain(parts[0].right)}"
+        words = binned.cat.rename_categories(names).astype(str)
     return words.reindex(values.index).fillna(UNKNOWN)
 
 

@@ -62,10 +62,7 @@ def _work(place: Path) -> None:
         else:
             np.save(forecasts_of(place, trial.number), forecasts)
             trial.set_user_attr("capacity", list(capacity))
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-                1 if sys.platform == "darwin" else 1024
-            )
-            trial.set_user_attr("peak_gb", round(peak / 1e9, 3))
+            trial.set_user_attr("peak_gb", _peak_gb())
             found.tell(trial, loss)
         best = found.best_trial
         if best.number == trial.number or number % 10 == 0:

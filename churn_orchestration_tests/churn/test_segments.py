@@ -55,3 +55,9 @@ def test_the_ends_of_quarters_are_told() -> None:
     frame = rows().assign(spent=lambda frame: np.arange(len(frame)) / 40)
     words = {part["segment"] for part in by_segment(frame, "id", ["spent"])}
     assert words == {"up to 24.99", "24.99 to 49.99", "49.99 to 74.98", "above 74.98"}
+
+
+def test_where_most_values_are_the_same_they_are_one_segment() -> None:
+    frame = rows().assign(spent=lambda frame: np.where(np.arange(len(frame)) < 100, np.arange(len(frame)), 0))
+    [part] = by_segment(frame, "id", ["spent"])
+    assert (part["segment"], part["rows"]) == ("up to 99", len(frame))

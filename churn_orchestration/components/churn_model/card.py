@@ -172,7 +172,7 @@ def _contact(asked: "AskedQuestion", found: Mapping[str, Any]) -> str:
     threshold, economics = found["threshold"], asked.economics
     least = "" if threshold is None else f", a probability of {threshold:.3f} or more"
     if threshold is not None and threshold > 1:
-        least = ": no probability keeps that precision, so nobody"
+        least = ": no probability is high enough for it, so nobody"
     sought = asked.contact.by in ("recall", "precision")
     chosen = f"Chosen on {', '.join(found['chosen_on'])}. " if sought else ""
     rows = [
