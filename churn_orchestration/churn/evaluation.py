@@ -14,18 +14,29 @@ import pandas as pd
 from churn_orchestration.churn import curves, learners, metrics
 from churn_orchestration.churn.controls import depends_on_company, refuse_overlap, shuffled_control
 from churn_orchestration.churn.decisions import ENTITY_FOLDS, OUT_OF_FOLD
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.derived import CALENDAR
 from churn_orchestration.churn.labels import STATIC, Question
 from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.splits import Fold, entity_folds, folds
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
+ROUND_THE_YEAR = pd.Timedelta(days=330)  # twelve as_ofs, a month apart, of which two may be short months
 LEARNING_FIFTHS = (1, 2, ENTITY_FOLDS)
 RANKING = ("auc", "average_precision", "lift_top_decile", "recall_top_decile", "base_rate")
 
 
 def feature_columns(snapshot: pd.DataFrame, question: Question) -> list[str]:
-    """The columns a model may see: all but the entity, as_of, label and their dates."""
-    return [name for name in snapshot.columns if name not in (question.entity, *KEYS)]
+    """The columns a model may see: all but the entity, as_of, label and their dates.
+
+    The calendar is among them where the as_ofs go round the year; of a part of it, a model would learn that
+    the months it has seen are what the others will be.
+    """
+    as_ofs = pd.to_datetime(snapshot["as_of"])
+    unseen = {question.entity, *KEYS}
+    if as_ofs.max() - as_ofs.min() < ROUND_THE_YEAR:
+        unseen |= {feature.name for feature in catalogue(question.features) if feature.family == CALENDAR}
+    return [name for name in snapshot.columns if name not in unseen]
 
 
 def scores(

@@ -68,7 +68,11 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         [], description="windows between which change per day is told, and the change of that change"
     )
     momentum: list[int] = Field([], description="windows whose rate is compared with that of the whole life")
-    calendar: bool = Field(False, description="month, weekday and day of the year of as_of")
+    calendar: bool = Field(
+        False,
+        description="month, weekday and time of the year of as_of; a model takes them in where its as_ofs go "
+        "round the year",
+    )
     sql: list[str] = Field(
         [],
         description="files beside the YAML, each a select of one row per entity in which $as_of is the day",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn_orchestration.churn import learners
-from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.calendar import Horizon, months_back
 from churn_orchestration.churn.evaluation import (
     entity_folds,
     evaluate,
@@ -139,6 +139,15 @@ def test_a_label_of_a_test_as_of_never_reaches_the_model_that_is_tested_on_it() 
 def test_a_model_sees_neither_the_entity_nor_a_date_nor_the_label() -> None:
     seen = feature_columns(snapshot(MONTHS[:1]), QUESTION)
     assert seen == ["orders_days_since_last", "orders_gap_days_mean_all"]
+
+
+@pytest.mark.parametrize(("as_ofs", "seen"), [(6, False), (11, False), (12, True)])
+def test_a_model_sees_the_calendar_only_where_its_as_ofs_go_round_the_year(as_ofs: int, seen: bool) -> None:
+    question = replace(QUESTION, features=replace(QUESTION.features, calendar=True))
+    days = [months_back(dt.date(2024, 3, 31), months) for months in range(as_ofs)]
+    frame = snapshot(days).assign(calendar_winter=1.0, calendar_month=3)
+    assert ("calendar_winter" in feature_columns(frame, question)) == seen
+    assert ("calendar_month" in feature_columns(frame, question)) == seen
 
 
 def test_the_horizon_of_the_question_reaches_the_rules() -> None:

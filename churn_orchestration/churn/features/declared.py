@@ -189,7 +189,7 @@ class FeatureSet:
     trends : windows that are compared with the one before, days
     velocity : windows between which change per day is told, and the change of that change, days
     momentum : windows whose rate is compared with that of the whole life, days
-    calendar : whether month, weekday and day of the year of as_of are features
+    calendar : whether month, weekday and time of the year of as_of are features
     own : selects of the user's own, whose columns join the rest
     cohort, rfm : features among peers
     """

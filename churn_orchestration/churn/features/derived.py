@@ -136,6 +136,10 @@ def thirds(source: EventSource, row: str) -> Iterator[Feature]:
             )  # fmt: skip
 
 
+CALENDAR = "calendar"
+"""The family of what is the same for everybody on a day."""
+
+
 def of_the_day(declared: FeatureSet) -> Iterator[Feature]:
     """What the calendar says of as_of; the same for everybody."""
     if declared.calendar:
@@ -145,6 +149,12 @@ def of_the_day(declared: FeatureSet) -> Iterator[Feature]:
         ):  # fmt: skip
             told = name.replace("_", " ")
             yield Feature(
-                f"calendar_{name}", f"cast({sql} as bigint)", "calendar", "calendar", f"{told} of as_of",
+                f"calendar_{name}", f"cast({sql} as bigint)", "calendar", CALENDAR, f"{told} of as_of",
                 unit, f"{told} {{value:.0f}}", "",
+            )  # fmt: skip
+        for name, wave in (("winter", "cos"), ("spring", "sin")):  # a circle: December ends next to January
+            formula = f"{wave} of 2 pi x day of year / 365.25"
+            yield Feature(
+                f"calendar_{name}", f"{wave}(2 * pi() * dayofyear($as_of) / 365.25)", "calendar", CALENDAR,
+                formula, "-1 to 1", "time of the year", "",
             )  # fmt: skip

@@ -47,7 +47,8 @@ def searched(
         small = f"{scarce:,} customers of the rarer outcome; a search begins at {budget.from_entities:,}"
         tell(f"{asked.name}: no search: {small}")
         return {"capacity": None, "skipped": small}
-    names = evaluation.feature_columns(frame, question)
+    # Without the calendar: the splits of a search need not go round the year.
+    names = evaluation.feature_columns(frame[frame["as_of"] == frame["as_of"].max()], question)
     rows = search.Rows.of(frame, question.entity, names, question.horizon, asked.test_as_ofs)
     if rows is None:
         none = (

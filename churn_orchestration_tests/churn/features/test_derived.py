@@ -114,6 +114,8 @@ def oracle(rows: list[Order]) -> Iterator[tuple[str, Any]]:
         hits = [((oldest - age) * 3) // (oldest + 1) == third for age in ages]
         yield f"orders_{words}_third_share_all", sum(hits) / len(hits)
     yield from {"calendar_month": 6, "calendar_weekday": 7, "calendar_day_of_year": 182}.items()
+    yield "calendar_winter", math.cos(2 * math.pi * 182 / 365.25)
+    yield "calendar_spring", math.sin(2 * math.pi * 182 / 365.25)
 
 
 def _mean(values: list[Decimal | None]) -> Fraction | None:
