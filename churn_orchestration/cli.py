@@ -280,7 +280,7 @@ def score(context: click.Context, first: dt.datetime | None, last: dt.datetime |
 
     with at_work(_business(context)) as work:
         end = _day(last) if last else work.newest_day()
-        done = work.refresh(_day(first) if first else end, end, layers=("gold", "predictions"))
+        done = work.refresh(_day(first) if first else end, end, layers=("gold", "predictions", "monitoring"))
         return report.refreshed(work.business, done)
 
 

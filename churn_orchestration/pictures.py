@@ -275,6 +275,39 @@ def scores_by_band(
     return _picture(told, paint)
 
 
+def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | None:
+    """AUC and churn rate by as_of: as expected from the forecasts, and as it came. None where there is none.
+
+    ``course``: of each ``as_of`` and ``metric``, ``is_expected``, ``value``, ``low`` and ``high``.
+    """
+    if not course:
+        return None
+    by_day = {(p["as_of"], p["metric"], p["is_expected"]): p["value"] for p in course}
+    told = "no outcome is known yet: expected from the forecasts alone"
+    if known := [day for day, metric, is_expected in by_day if metric == "auc" and not is_expected]:
+        day = max(known)
+        told = f"AUC of {day:%Y-%m-%d}: {by_day[day, 'auc', False]:.3f}"
+        told += f", expected {by_day[day, 'auc', True]:.3f}" if (day, "auc", True) in by_day else ""
+
+    def line(metric: str, scale: float, title: str) -> Panel:
+        def paint(axes: "Axes") -> None:
+            for is_expected, color, name in ((True, INK, "expected"), (False, BLUE, "as it came")):
+                points = [p for p in course if p["metric"] == metric and p["is_expected"] == is_expected]
+                if points:
+                    days = [_number(p["as_of"].date()) for p in points]
+                    low, value, high = ([scale * p[end] for p in points] for end in ("low", "value", "high"))
+                    axes.fill_between(days, low, high, color=color, alpha=0.2, linewidth=0)
+                    axes.plot(days, value, color=color, linestyle=DASHED if is_expected else "-")
+                    _write(axes, name, (days[-1], value[-1]), (0, 8), color, "right")
+            axes.set(title=title, xlabel="as_of; shaded: 95 % interval")
+            _days_below(axes)
+
+        return paint
+
+    rate = line("base_rate", 100, "Churn rate, %")
+    return _picture(f"{question}: {told}", line("auc", 1, told), rate, height=3.2)
+
+
 def _picture(alt: str, *panels: Panel, height: float = 2.7, left: float = 0.08) -> str:
     """Panels side by side as one SVG, written into Markdown; text stays text, so it is small and sharp."""
     import matplotlib as mpl

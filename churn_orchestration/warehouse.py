@@ -18,8 +18,10 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 POOL = "warehouse"
-LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "models", "predictions")
-PARQUET_LAYERS = ("gold", "predictions")
+LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "models", "predictions", "monitoring")
+PARQUET_LAYERS = ("gold", "predictions", "monitoring")
+MEASURED_ON = "measured_on"
+"""The day of a row of monitoring: what it says is as knowable at its end. Its as_of lies at or before it."""
 DOOR = "published.duckdb"
 PARQUET = "format parquet, compression zstd, dictionary_size_limit 1"
 """How files are written: without dictionaries, a quarter quicker and, with zstd, no larger."""
@@ -213,7 +215,8 @@ class Tables:
         """Store one day of a table as a Parquet file, whole or not at all; its rows.
 
         The file is named after its content, so the same day gives the same file and a reader never sees one
-        file change under it. ``select`` is ordered; a column ``as_of`` of another day is an error.
+        file change under it. ``select`` is ordered; a row of another day, by its ``as_of`` or, in
+        monitoring, its ``measured_on``, is an error.
         """
         folder = self.state.joinpath(*table.split("."))
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,9 +226,10 @@ class Tables:
         [(rows,)] = self.rows(f"copy _day to {literal(beside)} ({PARQUET})")
         self.db.execute("drop table _day")
         written = {name: kind for name, kind, *_ in self.rows(f"describe from {literal_parquet(beside)}")}
-        if "as_of" in written:
+        of_day = MEASURED_ON if table.startswith("monitoring.") else "as_of"
+        if of_day in written:
             strangers = self.rows(
-                f"select min(as_of) from {literal_parquet(beside)} where as_of <> {literal(day)}"
+                f"select min({of_day}) from {literal_parquet(beside)} where {of_day} <> {literal(day)}"
             )
             if strangers[0][0]:
                 raise WarehouseError(f"{table}: a row of {strangers[0][0]} came with {day}; nothing written")
@@ -260,6 +264,13 @@ class Tables:
         for column, kind in written.items():
             if before.get(column, kind) != kind:
                 raise WarehouseError(_type_conflict(table, column, before[column], kind))
+
+    def day_files(self, table: str, until: dt.date) -> dict[dt.date, Path]:
+        """The Parquet files of a table's days up to and with ``until``, oldest first."""
+        found = self.rows(
+            "select day, file from meta.files where table_name = ? and day <= ? order by day", [table, until]
+        )
+        return {day: self.state / file for day, file in found}
 
     def record(
         self,
@@ -490,7 +501,7 @@ with recursive below as (
   union select l.table_name from meta.lineage as l join below as b on l.upstream = b.table_name)
 from below order by 1"""
 
-_STALE = """
+_STALE = r"""
 with asked as (select ? as table_name, ?::varchar[] as upstream),
 policy as (select look_back_days from meta.policies semi join asked using (table_name) where not ?),
 mine as (select * exclude (table_name) from meta.days semi join asked using (table_name)),
@@ -505,12 +516,13 @@ select w.day, coalesce(
   end,
   (w.day > (select max(day) from mine) - (from policy)) is distinct from false
   and exists (from reads as u where u.version > t.made
-    and (u.day = w.day or (u.day < w.day and (select table_name like 'gold.%' from asked)))))
+    and (u.day = w.day or (u.day < w.day
+      and (select table_name similar to '(gold|monitoring)\..*' from asked)))))
 from wanted as w left join mine as t using (day)
 left join (from meta.waivers semi join asked using (table_name)) as v using (day)
 order by 1"""
 
-_FAULTS = """
+_FAULTS = r"""
 with recursive edges as (
   select table_name, upstream, 1 as depth from meta.lineage where table_name = ?
   union all
@@ -536,7 +548,7 @@ select distinct on (day) table_name, day, reason from (
   select t.table_name, t.depth, t.day, 'was made before ' || u.table_name || ' was made anew'
   from edges as e join state as t on t.table_name = e.table_name
   join meta.days as u on u.table_name = e.upstream and u.version > t.made
-    and (u.day = t.day or (u.day < t.day and t.table_name like 'gold.%'))
+    and (u.day = t.day or (u.day < t.day and t.table_name similar to '(gold|monitoring)\..*'))
   left join meta.policies as p on p.table_name = t.table_name
   where (t.day > (select max(day) from meta.days as n where n.table_name = t.table_name) - p.look_back_days)
     is distinct from false)

@@ -117,15 +117,25 @@ def labelled(question: Question, features: str, as_of: dt.date, known_by: dt.dat
     ------
     ValueError : the outcome is not known by then
     """
+    people = population(question, features, as_of) if question.label is None else f"from {features}"
+    return outcomes(question, people, as_of, known_by)
+
+
+def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> str:
+    """SQL: rows that the question was asked of at ``as_of``, with their outcome as known at ``known_by``.
+
+    ``people``: a select with the entity, ``as_of`` and whatever else. Not there, of ``event``: who had left
+    before the outcome window began, as is known by now, and could neither leave nor stay in it; of
+    ``static``: whose label is not known. Returns and raises as ``labelled``.
+    """
     known_on = question.horizon.label_known_on(as_of)
     if known_on > known_by:
         raise ValueError(f"the outcome of {as_of} is known on {known_on}, after {known_by}")
     entity = question.entity
     if question.label is not None:
-        people, outcome = f"from {features}", question.label.at(as_of, entity)
-        label, asked = "o.label", "where o.label is not null"
+        outcome, label, asked = question.label.at(as_of, entity), "o.label", "where o.label is not null"
     else:
-        people, outcome = _watched(question, features, as_of, known_by)
+        people, outcome = _watched(question, people, as_of, known_by)
         label, asked = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
     return f"""
 select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on,
@@ -135,10 +145,10 @@ left join ({outcome}) as o using ({entity})
 {asked} order by p.{entity}"""
 
 
-def _watched(question: Question, features: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:
+def _watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:
     """SQL: who is watched after ``as_of``, and whose event hit the outcome window."""
     first, last = question.horizon.outcome(as_of)
-    entity, people = question.entity, population(question, features, as_of)
+    entity = question.entity
     if question.kind == INACTIVITY:
         assert question.activity is not None
         active = f"{visible_parts(known_by)} and events > 0"
@@ -148,6 +158,6 @@ def _watched(question: Question, features: str, as_of: dt.date, known_by: dt.dat
         events = visible(question.terminal, known_by, f"{question.terminal.entity} as {entity}, day")
         # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
         gone = f"select {entity} from ({events}) where day < date '{first}'"
-        people = f"select * from ({people}) anti join ({gone}) using ({entity})"
+        people = f"from ({people}) anti join ({gone}) using ({entity})"
     hit = f"select distinct {entity} from ({events}) where day between date '{first}' and date '{last}'"
     return people, f"select {entity}, true as hit from ({hit})"

@@ -138,7 +138,13 @@ def measure(label: ArrayLike, probability: ArrayLike, weight: ArrayLike | None =
 
 
 def evaluate(
-    label: ArrayLike, probability: ArrayLike, entity: ArrayLike, *, resamples: int = 400, seed: int = SEED
+    label: ArrayLike,
+    probability: ArrayLike,
+    entity: ArrayLike,
+    *,
+    resamples: int = 400,
+    seed: int = SEED,
+    metrics: Mapping[str, Metric] = METRICS,
 ) -> dict[str, dict[str, float] | int]:
     """Every metric with its 95 % percentile interval, bootstrap clustered by entity.
 
@@ -148,10 +154,11 @@ def evaluate(
     probability : n probabilities of churn, 0..1
     entity : n ids; rows of one entity are drawn together. Samples of one class only are drawn again
     resamples, seed : number of bootstrap samples > 0, and the seed that fixes them
+    metrics : what is measured
 
     Returns
     -------
-    metric -> {"value", "low", "high"} for METRICS, and the counts "rows" and "entities". The interval of
+    metric -> {"value", "low", "high"}, and the counts "rows" and "entities". The interval of
     calibration_error leans upwards: noise within a bin never cancels.
 
     Raises
@@ -162,12 +169,58 @@ def evaluate(
     labels, probabilities, codes = _checked(label, probability, entity)
     scored = _Scored.of(labels, probabilities)
     drawn = [
-        {name: metric(sample) for name, metric in METRICS.items()}
+        {name: metric(sample) for name, metric in metrics.items()}
         for sample in map(scored.weigh, _entity_weights(labels, codes, resamples, seed))
     ]
-    values = measure(labels, probabilities)
-    report = {name: _interval(values[name], [draw[name] for draw in drawn]) for name in METRICS}
+    whole = scored.weigh(np.ones(len(labels)))
+    report = {
+        name: _interval(metric(whole), [draw[name] for draw in drawn]) for name, metric in metrics.items()
+    }
     return report | {"rows": len(labels), "entities": int(codes.max()) + 1}
+
+
+def expected(
+    probability: ArrayLike,
+    *,
+    resamples: int = 400,
+    seed: int = SEED,
+    metrics: Mapping[str, Metric] = METRICS,
+) -> dict[str, dict[str, float]]:
+    """What each metric will come to, before any outcome is known, if the probabilities are right.
+
+    Outcomes are drawn from the probabilities themselves, row by row, and measured; the interval is that of a
+    later measurement, not of the mean. An outcome outside says that the probabilities were wrong. It is the
+    estimate from confidence alone: where the world changes and the model does not notice, it fails.
+
+    Parameters
+    ----------
+    probability : n probabilities of churn, 0..1
+    resamples, seed : number of draws > 0, and the seed that fixes them
+
+    Returns
+    -------
+    metric -> {"value": mean of the draws, "low", "high"}
+
+    Raises
+    ------
+    ValueError : a probability is NaN or outside 0..1, or fewer than one churner, or stayer, is expected
+
+    >>> found = expected(np.full(1000, 0.3))
+    >>> round(found["auc"]["value"], 2), round(found["base_rate"]["value"], 2)
+    (0.5, 0.3)
+    """
+    chance = np.asarray(probability, float)
+    _, chance = _checked(np.arange(len(chance)) % 2, chance)
+    if not 1 <= chance.sum() <= len(chance) - 1:
+        raise ValueError(f"{chance.sum():.1f} of {len(chance)} are expected to churn: nothing can be ranked")
+    rng, drawn = np.random.default_rng(seed), list[dict[str, float]]()
+    while len(drawn) < resamples:
+        label = rng.random(len(chance)) < chance
+        if label.any() and not label.all():
+            sample = _Scored.of(label, chance).weigh(np.ones(len(chance)))
+            drawn.append({name: float(metric(sample)) for name, metric in metrics.items()})
+    values = {name: [draw[name] for draw in drawn] for name in metrics}
+    return {name: _interval(float(np.mean(found)), found) for name, found in values.items()}
 
 
 def paired_difference(

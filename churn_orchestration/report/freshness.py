@@ -8,7 +8,7 @@ from typing import Any
 
 from churn_orchestration.warehouse import PARQUET_LAYERS, Tables
 
-LAYER_ORDER = ("raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions")
+LAYER_ORDER = ("raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring")
 
 
 @dataclass(frozen=True, order=True)

@@ -12,7 +12,9 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
+from churn_orchestration.components.churn_model.graded import graded_asset
 from churn_orchestration.components.churn_model.model import model_asset
+from churn_orchestration.components.churn_model.performance import performance_asset
 from churn_orchestration.components.churn_model.prediction import prediction_asset
 from churn_orchestration.components.churn_model.promotion import METRIC_WORDS
 from churn_orchestration.components.churn_model.question import AskedQuestion
@@ -141,7 +143,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         return self
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The assets snapshots/x, models/x and predictions/x."""
+        """The assets snapshots/x, models/x, predictions/x and, of a question of time, monitoring/x_*."""
         business = Business.holding(context.path)
         tables = {
             table.name: table for table in context.component_tree.get_all_components(of_type=FeatureTable)
@@ -157,6 +159,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             model_asset(business, asked),
             prediction_asset(business, asked),
         ]
+        if self.kind != STATIC:  # there, no outcome lies ahead that could grade a forecast
+            assets += [graded_asset(business, asked), performance_asset(business, asked)]
         return dg.Definitions(assets=assets)
 
     def asked(self, table: FeatureTable, place: str, timezone: str) -> AskedQuestion:

@@ -1,0 +1,171 @@
+"""The ledger of forecasts: each is graded when its outcome is known, and restated where that changes."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration.business import Business, digest
+from churn_orchestration.churn import grades
+from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
+from churn_orchestration.components.shown import keys, look
+from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.churn_model.question import AskedQuestion
+
+
+def table_of_grades(asked: "AskedQuestion") -> str:
+    """The name of a question's ledger of forecasts."""
+    return f"monitoring.{asked.name}_graded"
+
+
+def read_files(files: Iterable[Path]) -> str:
+    """SQL, in brackets: the rows of Parquet files, one after the other."""
+    return f"(from read_parquet([{', '.join(map(literal, files))}]))"
+
+
+def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+    """Store the grades of ``day``: of forecasts not graded before whose outcome is known, and restatements.
+
+    Only what days up to ``day`` have stored is read, so a day graded again gives the same rows.
+    """
+    question, horizon = asked.question, asked.question.horizon
+    forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
+    before = list(tables.day_files(table_of_grades(asked), day - dt.timedelta(days=1)).values())
+    done = _days_in(tables, before)
+    waiting = [file for as_of, file in forecasts.items() if as_of not in done]
+    due = _days_in(tables, waiting, "where not backtest")
+    parts = [grades.first_grades(question, read_files([forecasts[as_of]]), as_of, day) for as_of in due]
+    if done:
+        changed = [changed_on for (changed_on,) in tables.rows(grades.changed_days(question, day))]
+        for as_of in grades.touched(question, done & set(forecasts), changed):
+            last = f"({grades.last_grades(question, read_files(before), as_of)})"
+            parts.append(grades.restatements(question, read_files([forecasts[as_of]]), as_of, day, last))
+    return tables.put_day(table_of_grades(asked), day, _typed(tables, asked, parts))
+
+
+def _days_in(tables: Tables, files: list[Path], condition: str = "") -> set[dt.date]:
+    """The as_ofs of the rows in Parquet files."""
+    if not files:
+        return set()
+    return {day for (day,) in tables.rows(f"select distinct as_of from {read_files(files)} {condition}")}
+
+
+def _typed(tables: Tables, asked: "AskedQuestion", parts: list[str]) -> str:
+    """The grades in one order; an empty day keeps the types."""
+    entity, base = asked.question.entity, asked.question.base
+    kind = tables.columns(base.table)[base.entity]
+    empty = (
+        f"select null::{kind} as {entity}, null::date as as_of, null::double as churn_probability, "
+        "null::varchar as band, null::varchar as model_version, null::boolean as contact, "
+        "null::double as recent_value, null::date as label_known_on, null::boolean as label, "
+        f"null::boolean as was, null::boolean as restated, null::date as {MEASURED_ON} limit 0"
+    )
+    return f"{' union all by name '.join(f'({part})' for part in [empty, *parts])} order by as_of, {entity}"
+
+
+def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
+    told = {
+        "churn_probability": ("double", "as forecast on as_of"),
+        "band": ("text", "as forecast"),
+        "model_version": ("text", "what forecast it"),
+        "contact": ("boolean", "whether the forecast said to contact the customer"),
+        "recent_value": ("double", "what the customer was worth of late, at as_of"),
+        "label_known_on": ("date", "the day on which the outcome was to be known"),
+        "label": (
+            "boolean",
+            "true: churned; null: had left before the outcome window began, so there is no outcome",
+        ),
+        "was": ("boolean", "of a restatement: what the last grade before said"),
+        "restated": ("boolean", "true: what came in late, or was corrected, changed a grade"),
+        MEASURED_ON: ("date", "the day at whose end this was known"),
+    }
+    return [*keys(asked.question.entity), *(dg.TableColumn(name, *words) for name, words in told.items())]
+
+
+def watched(asked: "AskedQuestion") -> str:
+    """The table that says what became of the entities."""
+    question = asked.question
+    if question.terminal is not None:
+        return question.terminal.table
+    assert question.activity is not None
+    return question.activity.days_table
+
+
+def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """monitoring/<question>_graded, one partition a day."""
+    key = dg.AssetKey(["monitoring", f"{asked.name}_graded"])
+    question, horizon = asked.question, asked.question.horizon
+    outcome = watched(asked)
+    ago = -(horizon.label_known_on(business.start) - business.start).days
+    window = dg.TimeWindowPartitionMapping(
+        start_offset=ago, end_offset=ago, allow_nonexistent_upstream_partitions=True
+    )
+
+    @dg.asset(
+        key=key,
+        deps=[
+            dg.AssetDep(dg.AssetKey(["predictions", asked.name]), partition_mapping=window),
+            dg.AssetKey(outcome.split(".")),
+        ],
+        description="The ledger of forecasts: one row per forecast, on the day its outcome is known, and one "
+        "more for each time that a late row changes that outcome: nothing is overwritten. The last row of "
+        f"a {question.entity} and as_of is the truth as known. Scores in hindsight are never graded."
+        f"\n\n{asked.sentence()}{look(business, key)}",
+        check_specs=[
+            accepted_spec(key),
+            dg.AssetCheckSpec("counts_add_up", asset=key, description="Every forecast has one first grade."),
+        ],
+        code_version=digest(asked.question),
+        **daily(business, key, {"parquet"}, _columns(asked)),
+    )
+    def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        with warehouse.open() as tables:
+            rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
+            for day in wanted(context):
+                first = max(business.start, horizon.outcome(horizon.newest_as_of(day))[0])
+                if fault := tables.not_standing(outcome, first, day):
+                    refused[day] = fault
+                    tables.drop_day(table_of_grades(asked), day)
+                    continue
+                rows[day] = grade(tables, asked, day)
+                if lost := ungraded(tables, asked, day):
+                    missing[str(day)] = lost
+            yield dg.AssetCheckResult(
+                asset_key=key, check_name="counts_add_up", passed=not missing, metadata={"ungraded": missing}
+            )
+            about = {day: told(tables, asked, day) for day in rows}
+            yield from settle(context, tables, key, digest(asked.question), rows, refused, [outcome], about)
+
+    return graded
+
+
+def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+    """How many forecasts whose outcome is known by ``day`` have no first grade, or more than one."""
+    forecasts = list(
+        tables.day_files(f"predictions.{asked.name}", asked.question.horizon.newest_as_of(day)).values()
+    )
+    if not forecasts:
+        return 0
+    grades_so_far = read_files(tables.day_files(table_of_grades(asked), day).values())
+    entity = asked.question.entity
+    [(lost,)] = tables.rows(
+        f"select count(*) from (select {entity}, as_of from {read_files(forecasts)} where not backtest) "
+        f"full join (select {entity}, as_of, count(*) as times from {grades_so_far} where not restated "
+        f"group by all) as g using ({entity}, as_of) where g.times is distinct from 1"
+    )
+    return int(lost)
+
+
+def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+    """The numbers of a day that are worth a plot."""
+    [(graded, left, rate, restated)] = tables.rows(
+        "select count(*) filter (not restated), count(*) filter (label is null and not restated), "
+        "avg(label::int) filter (not restated), count(*) filter (restated) "
+        f"from {literal(tables.day_file(table_of_grades(asked), day))}"
+    )
+    found = {"graded": graded, "had_left_before": left, "restated": restated}
+    return found | ({} if rate is None else {"churn_rate": round(rate, 4)})
