@@ -349,6 +349,14 @@ class Tables:
                 [table],
             )
 
+    def look_back_as(self, table: str, other: str) -> None:
+        """Let days of a table stay as they are where those of another one do; see ``keep_to``."""
+        self.db.execute(
+            "insert or replace into meta.policies "
+            "select ?, look_back_days, null from meta.policies where table_name = ?",
+            [table, other],
+        )
+
     def withdraw(self, table: str, day: dt.date) -> None:
         """Take that day of all that descends from a table out of the Parquet layers: its ground is gone."""
         for (descendant,) in self.rows(_DESCENDANTS, [table]):

@@ -13,6 +13,7 @@ from sklearn.metrics import (
 from churn_orchestration.churn.metrics import (
     METRICS,
     evaluate,
+    expected,
     measure,
     paired_difference,
 )
@@ -144,3 +145,27 @@ def test_a_null_entity_is_refused() -> None:
 def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown metric 'f1'; want one of auc"):
         paired_difference([0, 1], [0.1, 0.9], [0.1, 0.9], pd.Series(["a", "b"]), "f1")
+
+
+@pytest.mark.parametrize("metric", ["auc", "average_precision", "log_loss", "brier", "base_rate"])
+def test_what_is_expected_of_right_probabilities_comes_and_within_its_interval(metric: str) -> None:
+    rng = np.random.default_rng(5)
+    probability = rng.beta(1, 2, 2000)
+    said = expected(probability)[metric]
+    came = [measure(rng.random(2000) < probability, probability)[metric] for _ in range(300)]
+    assert said["value"] == pytest.approx(np.mean(came), abs=4 * np.std(came) / 300**0.5 + 1e-3)
+    assert 0.90 < np.mean([said["low"] <= value <= said["high"] for value in came]) < 0.99
+
+
+def test_where_the_world_changed_what_comes_lies_outside_what_was_expected() -> None:
+    rng = np.random.default_rng(6)
+    probability = rng.beta(1, 2, 2000)
+    came = measure(rng.random(2000) < probability**2, probability)
+    said = expected(probability)
+    assert came["base_rate"] < said["base_rate"]["low"]
+    assert came["calibration_error"] > said["calibration_error"]["high"]
+
+
+def test_nothing_is_expected_where_less_than_one_churner_is() -> None:
+    with pytest.raises(ValueError, match=r"0\.5 of 50 are expected to churn"):
+        expected(np.full(50, 0.01))

@@ -111,8 +111,8 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
             dg.AssetDep(dg.AssetKey(["predictions", asked.name]), partition_mapping=window),
             dg.AssetKey(outcome.split(".")),
         ],
-        description="The ledger of forecasts: one row per forecast, on the day its outcome is known, and one "
-        "more for each time that a late row changes that outcome: nothing is overwritten. The last row of "
+        description="One row per forecast, on the day its outcome is known, and one more for each time that "
+        "a late row changes that outcome: the ledger of forecasts, in which nothing is overwritten. The last row of "
         f"a {question.entity} and as_of is the truth as known. Scores in hindsight are never graded."
         f"\n\n{asked.sentence()}{look(business, key)}",
         check_specs=[
@@ -124,6 +124,7 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
     )
     def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
+            tables.look_back_as(table_of_grades(asked), asked.gold)
             rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
             for day in wanted(context):
                 first = max(business.start, horizon.outcome(horizon.newest_as_of(day))[0])

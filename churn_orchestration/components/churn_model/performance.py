@@ -178,6 +178,7 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
     def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = wanted(context)
+            tables.look_back_as(table_of_performance(asked), asked.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
                 tables.drop_day(table_of_performance(asked), day)
