@@ -308,6 +308,36 @@ def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | Non
     return _picture(f"{question}: {told}", line("auc", 1, told), rate, height=3.2)
 
 
+def drift(question: str, day: dt.date, features: Sequence[Mapping[str, Any]]) -> str | None:
+    """How far features are from those trained on, in shares of what is usual; the furthest is first."""
+    if not features:
+        return None
+    alarmed = [found for found in features if found["alarm"]]
+    told = (
+        f"{question} {day}: {len(alarmed)} alarms"
+        if alarmed
+        else f"{question} {day}: no drift beyond the usual"
+    )
+    shares = [found["value"] / found["usual_up_to"] for found in features][::-1]
+    colors = {"harmful": RED, "harmless": ORANGE, "steady": BLUE}
+
+    def paint(axes: "Axes") -> None:
+        axes.barh(
+            range(len(shares)), shares, height=0.62, color=[colors[f["verdict"]] for f in features[::-1]]
+        )
+        axes.axvline(1, color=INK, linewidth=1, linestyle=DASHED)
+        for place, found in enumerate(features[::-1]):
+            words = f"{found['measure'].upper()} {found['value']:.3f}"
+            if found["alarm"]:
+                words += f", {found['verdict']}: scores {found['effect']:+.2f} log odds"
+            _write(axes, words, (shares[place], place), (5, -3), INK)
+        axes.set_yticks(range(len(shares)), [found["feature"] for found in features[::-1]])
+        axes.set(title=told, xlim=(0, 1.8 * max(1, *shares)))
+        axes.set_xlabel("distance from the training snapshot, in shares of what is usual (dashed)")
+
+    return _picture(told, paint, height=1.1 + 0.3 * len(features), left=0.3)
+
+
 def _picture(alt: str, *panels: Panel, height: float = 2.7, left: float = 0.08) -> str:
     """Panels side by side as one SVG, written into Markdown; text stays text, so it is small and sharp."""
     import matplotlib as mpl

@@ -12,6 +12,7 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
+from churn_orchestration.components.churn_model.drift import drift_asset
 from churn_orchestration.components.churn_model.graded import graded_asset
 from churn_orchestration.components.churn_model.model import model_asset
 from churn_orchestration.components.churn_model.performance import performance_asset
@@ -158,6 +159,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             snapshot_asset(business, asked),
             model_asset(business, asked),
             prediction_asset(business, asked),
+            drift_asset(business, asked),
         ]
         if self.kind != STATIC:  # there, no outcome lies ahead that could grade a forecast
             assets += [graded_asset(business, asked), performance_asset(business, asked)]

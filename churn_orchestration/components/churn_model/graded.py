@@ -1,7 +1,7 @@
 """The ledger of forecasts: each is graded when its outcome is known, and restated where that changes."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import dagster as dg
 
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import grades
+from churn_orchestration.components.churn_model.measures import read_files
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 def table_of_grades(asked: "AskedQuestion") -> str:
     """The name of a question's ledger of forecasts."""
     return f"monitoring.{asked.name}_graded"
-
-
-def read_files(files: Iterable[Path]) -> str:
-    """SQL, in brackets: the rows of Parquet files, one after the other."""
-    return f"(from read_parquet([{', '.join(map(literal, files))}]))"
 
 
 def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
@@ -112,8 +108,8 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
             dg.AssetKey(outcome.split(".")),
         ],
         description="One row per forecast, on the day its outcome is known, and one more for each time that "
-        "a late row changes that outcome: the ledger of forecasts, in which nothing is overwritten. The last row of "
-        f"a {question.entity} and as_of is the truth as known. Scores in hindsight are never graded."
+        "a late row changes that outcome: the ledger of forecasts, in which nothing is overwritten. The last "
+        f"row of a {question.entity} and as_of is the truth as known. Scores in hindsight are never graded."
         f"\n\n{asked.sentence()}{look(business, key)}",
         check_specs=[
             accepted_spec(key),

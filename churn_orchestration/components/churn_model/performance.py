@@ -11,7 +11,8 @@ from churn_orchestration import pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import grades
 from churn_orchestration.churn.answerable import MIN_ENTITIES
-from churn_orchestration.components.churn_model.graded import read_files, table_of_grades
+from churn_orchestration.components.churn_model.graded import table_of_grades
+from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
 from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal
@@ -77,14 +78,14 @@ def expected(asked: "AskedQuestion", scored: "pd.DataFrame", of: dict[str, Any])
 
 
 def realised(
-    asked: "AskedQuestion", graded: "pd.DataFrame", described: "pd.DataFrame | None", of: dict[str, Any]
+    asked: "AskedQuestion", graded: "pd.DataFrame", features: "pd.DataFrame | None", of: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """How the forecasts of one as_of did, whole and by segment; too few of one outcome: their rate alone.
 
     Parameters
     ----------
     graded : the last grade of each entity that has an outcome
-    described : the features of that as_of by which it is cut into segments; None: they are not kept
+    features : those of that as_of by which it is cut into segments; None: they are not kept
     """
     from churn_orchestration.churn import metrics
     from churn_orchestration.churn.segments import by_segment
@@ -103,8 +104,8 @@ def realised(
             (None, None),
         )
     )  # fmt: skip
-    if described is not None:
-        rows = graded.assign(label=label, model=graded["churn_probability"]).merge(described, on=entity)
+    if features is not None:
+        rows = graded.assign(label=label, model=graded["churn_probability"]).merge(features, on=entity)
         for told in by_segment(rows, entity, asked.segments):
             rate = {"base_rate": {"value": told["base_rate"], "low": None, "high": None}}
             found += _rows(of, told | rate, told["rows"], (told["feature"], told["segment"]))
@@ -113,8 +114,6 @@ def realised(
 
 def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """Store what is known of the forecasts' quality at the end of ``day``; its rows."""
-    import pandas as pd
-
     entity, files = asked.question.entity, tables.day_files(table_of_grades(asked), day)
     scored = tables.db.execute(
         "select churn_probability, model_version "
@@ -129,15 +128,9 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
         last = grades.last_grades(asked.question, read_files(files.values()), as_of)
         graded = tables.db.execute(f"from ({last}) where label is not null order by {entity}").df()
         kind = RESTATED if restated else REALISED
-        rows += realised(asked, graded, _described(tables, asked, as_of), of | {"as_of": as_of, "kind": kind})
-    tables.db.register("_measured", pd.DataFrame(rows, columns=list(COLUMNS)))
-    typed = ", ".join(
-        f"{name}::{'varchar' if kind == 'text' else kind} as {name}" for name, (kind, _) in COLUMNS.items()
-    )
-    ordered = "from _measured order by kind, as_of, feature nulls first, segment nulls first, metric"
-    count = tables.put_day(table_of_performance(asked), day, f"select {typed} {ordered}")
-    tables.db.unregister("_measured")
-    return count
+        rows += realised(asked, graded, _segmented(tables, asked, as_of), of | {"as_of": as_of, "kind": kind})
+    order = "kind, as_of, feature nulls first, segment nulls first, metric"
+    return put_rows(tables, table_of_performance(asked), day, rows, COLUMNS, order)
 
 
 def _waiting(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
@@ -149,7 +142,7 @@ def _waiting(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     return int(tables.rows(f"select count(*) from {read_files(files)} where not backtest")[0][0])
 
 
-def _described(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "pd.DataFrame | None":
+def _segmented(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "pd.DataFrame | None":
     file = tables.day_file(asked.gold, as_of)
     if file is None or not asked.segments:
         return None
@@ -171,9 +164,7 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
         f"{asked.sentence()}{look(business, key)}",
         check_specs=[accepted_spec(key)],
         code_version=digest(asked),
-        **daily(
-            business, key, {"parquet"}, [dg.TableColumn(name, *words) for name, words in COLUMNS.items()]
-        ),
+        **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
     def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
