@@ -48,17 +48,18 @@ class Bins:
 
     def sql(self) -> str:
         """SQL: the bin of a row's value, from 0: below all."""
-        value = f"{self.feature}::double"
-        above = " + ".join(f"({value} > {cut!r})::int" for cut in self.cuts)
+        value, cuts = f"{self.feature}::double", self._literals()
+        place = " + ".join(f"({value} > {cut})::int" for cut in cuts)
         missing = f"{self.feature} is null or isnan({value})"
-        place = f"({value} >= {self.cuts[0]!r})::int + {above}"
-        return f"case when {missing} then {self.number - 1} else {place} end"
+        return f"case when {missing} then {self.number - 1} else ({value} >= {cuts[0]})::int + {place} end"
 
     def is_new(self) -> str:
         """SQL condition: a value within the range that the model was never trained on, of few."""
-        known = ", ".join(map(repr, self.cuts))
-        inside = f"between {self.cuts[0]!r} and {self.cuts[-1]!r}"
-        return f"{self.feature}::double {inside} and {self.feature}::double not in ({known})"
+        value, cuts = f"{self.feature}::double", self._literals()
+        return f"{value} between {cuts[0]} and {cuts[-1]} and {value} not in ({', '.join(cuts)})"
+
+    def _literals(self) -> list[str]:
+        return [repr(float(cut)) for cut in self.cuts]
 
 
 def counted(bins: Sequence[Bins], rows: str) -> str:

@@ -1,0 +1,159 @@
+"""How rarely and how soon drift is told: writes docs/drift.md. Run: python -m benchmarks.drift
+
+Each seed is another shop of `examples/shop`, with windows of 7, 30 and 90 days: a model is trained on its
+history, then days are landed one after the other through the whole graph. Beside the product's alarms stand
+what others do: PSI above 0.2, and Kolmogorov-Smirnov with p below 0.05, on the same features and days.
+"""
+
+import argparse
+import datetime as dt
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import ks_2samp
+
+from benchmarks.results import ROOT, churn
+from churn_orchestration.simulator import World, simulate
+from churn_orchestration.warehouse import door
+
+CUTOFF, LAST = dt.date(2024, 6, 20), dt.date(2024, 8, 19)
+CHANGED = {"price_rise": dt.date(2024, 7, 1), "crisis": dt.date(2024, 8, 1), "harmless": dt.date(2024, 8, 1)}
+HARMFUL = {"price_rise": ("orders_amount",), "crisis": ("deliveries_", "reviews_")}
+"""What a change moves first: the amounts, or deliveries and what is said of them."""
+WITHIN, TOP, KS_EVERY, KS_ROWS = 7, 3, 10, 5_000
+
+
+@dataclass
+class Found:
+    """What was told of one shop."""
+
+    scenario: str
+    features: int = 0
+    days: list[dt.date] = field(default_factory=list)
+    alarms: dict[dt.date, list[str]] = field(default_factory=dict)
+    harmful: dict[dt.date, list[str]] = field(default_factory=dict)
+    psi: set[dt.date] = field(default_factory=set)
+    ks: dict[dt.date, float] = field(default_factory=dict)
+
+    @property
+    def quiet(self) -> list[dt.date]:
+        """The days before anything changed."""
+        return [day for day in self.days if day < CHANGED.get(self.scenario, dt.date.max)]
+
+    def seen_after(self) -> int | None:
+        """Days from the change to one whose first alarms name what it moved; None: never within WITHIN."""
+        began = CHANGED[self.scenario]
+        for day in self.days:
+            named = self.alarms.get(day, [])[:TOP]
+            if 0 <= (day - began).days <= WITHIN and any(n.startswith(HARMFUL[self.scenario]) for n in named):
+                return (day - began).days
+        return None
+
+
+def business(folder: Path) -> Path:
+    """The YAML and SQL of the example, with short windows and days that begin at the cut-off."""
+    made = folder / "business"
+    shutil.copytree(ROOT / "examples" / "shop", made)
+    for name, old, new in (
+        ("business.yaml", "start_date: 2024-12-16", f"start_date: {CUTOFF}"),
+        ("gold/defs.yaml", "windows: [30, 90, 180, 365]", "windows: [7, 30, 90]"),
+        ("churn_90d/defs.yaml", "orders_amount_sum_365d", "orders_amount_sum_90d"),
+        ("churn_90d/defs.yaml", "as_ofs: 13", "as_ofs: 6"),
+    ):
+        path = made / name
+        if old not in path.read_text():
+            sys.exit(f"{path}: no {old}")
+        path.write_text(path.read_text().replace(old, new))
+    return made
+
+
+def watched(scenario: str, seed: int, customers: int, folder: Path) -> Found:
+    """One shop, from landing files to what was told of it day by day."""
+    simulate(World.read(scenario, customers=customers, seed=seed), folder / "world")
+    os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = str(folder / "world/landing"), str(folder / "data")
+    of = ["--business", str(business(folder))]
+    churn(*of, "run", "--to", str(CUTOFF))
+    churn(*of, "train", "--cutoff", str(CUTOFF))
+    churn(*of, "run", "--to", str(LAST))
+    found = Found(scenario)
+    with door(folder / "data" / "shop") as db:
+        rows = db.execute(
+            "select measured_on, feature, alarm, verdict, measure, value from monitoring.churn_90d_drift "
+            f"where measured_on > '{CUTOFF}' order by measured_on, abs(effect) desc, feature"
+        ).fetchall()
+        for day, feature, alarm, verdict, measure, value in rows:
+            found.alarms.setdefault(day, [])
+            found.harmful.setdefault(day, [])
+            found.alarms[day] += [feature] if alarm else []
+            found.harmful[day] += [feature] if verdict == "harmful" else []
+            found.psi |= {day} if measure == "psi" and value > 0.2 else set()
+        found.days, found.features = sorted(found.alarms), len({feature for _, feature, *_ in rows})
+        found.ks = dict(_kolmogorov_smirnov(db, sorted({f for _, f, *_ in rows if f != "churn_probability"})))
+    return found
+
+
+def _kolmogorov_smirnov(db: Any, features: list[str]) -> Iterator[tuple[dt.date, float]]:
+    """Of some days: the share of features of which Kolmogorov-Smirnov says p < 0.05."""
+    names = ", ".join(features)
+    before = db.execute(f"select {names} from snapshots.churn_90d using sample {KS_ROWS} (reservoir, 1)").df()
+    for number in range(1, (LAST - CUTOFF).days, KS_EVERY):
+        day = CUTOFF + dt.timedelta(days=number)
+        now = db.execute(
+            f"select {names} from gold.customer_features semi join predictions.churn_90d "
+            f"using (customer_id, as_of) where as_of = '{day}'"
+        ).df()
+        pairs = [(before[name].dropna(), now[name].dropna()) for name in features]
+        said = [ks_2samp(*pair).pvalue < 0.05 for pair in pairs if len(pair[0]) and len(pair[1])]
+        yield day, sum(said) / len(said)
+
+
+def table(found: list[Found]) -> str:
+    """What was told, by scenario."""
+    heads = [
+        "scenario", "shops", "features", "quiet days with an alarm", "with a harmful one", "PSI > 0.2",
+        "features with KS p < 0.05", "the right feature among the first three within 7 days", "after days",
+    ]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for scenario in dict.fromkeys(each.scenario for each in found):
+        of = [each for each in found if each.scenario == scenario]
+        days = [(each, day) for each in of for day in each.quiet]
+        alarmed = sum(bool(each.alarms[day]) for each, day in days)
+        harmful = sum(bool(each.harmful[day]) for each, day in days)
+        psi = sum(day in each.psi for each, day in days)
+        ks = [share for each in of for day, share in each.ks.items() if day in each.quiet]
+        seen = [each.seen_after() for each in of] if scenario in HARMFUL else []
+        hits = [after for after in seen if after is not None]
+        of_days = [f"{hit} of {len(days)} ({hit / len(days):.1%})" for hit in (alarmed, harmful, psi)]
+        told = f"{len(hits)} of {len(seen)}" if seen else "-"
+        after = f"{min(hits)} to {max(hits)}" if hits else "-"
+        cells = [scenario, len(of), of[0].features, *of_days, f"{sum(ks) / len(ks):.0%}", told, after]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--scenarios", default="calm,price_rise,crisis,harmless")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--customers", type=int, default=5_000)
+    given = parser.parse_args()
+    found = []
+    for seed in range(1, given.seeds + 1):
+        for scenario in given.scenarios.split(","):
+            with tempfile.TemporaryDirectory() as folder:
+                found.append(watched(scenario, seed, given.customers, Path(folder)))
+            last = found[-1]
+            named = {str(day): names[:TOP] for day, names in last.alarms.items() if names}
+            sys.stderr.write(f"  {scenario} {seed}: {last.features} features, alarms {named}\n")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
