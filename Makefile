@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training gates clean
+.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -41,6 +41,9 @@ bad-input: $(READY)  ## docs/bad-input.md, from what becomes of every bad input 
 
 features: $(READY)  ## docs/features.md, from the demo's declaration
 	WRITE_FEATURES=1 $(BIN)/python -m pytest churn_orchestration_tests/test_feature_page.py
+
+bench-drift: $(READY)  ## docs/drift.md: how rarely drift is told on quiet days, how soon after a change
+	$(BIN)/python -m benchmarks.drift $(ARGS)
 
 bench: $(READY)  ## the feature engine measured, as ratios (ARGS="--events 100000000 --only one,landing")
 	$(BIN)/python -m benchmarks.features $(ARGS)
