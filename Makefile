@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift gates clean
+.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-drift-speed gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -44,6 +44,9 @@ features: $(READY)  ## docs/features.md, from the demo's declaration
 
 bench-drift: $(READY)  ## docs/drift.md: how rarely drift is told on quiet days, how soon after a change
 	$(BIN)/python -m benchmarks.drift $(ARGS)
+
+bench-drift-speed: $(READY)  ## the drift of a day beside Evidently, a million rows x 100 features
+	$(BIN)/python -m benchmarks.drift_speed $(ARGS)
 
 bench: $(READY)  ## the feature engine measured, as ratios (ARGS="--events 100000000 --only one,landing")
 	$(BIN)/python -m benchmarks.features $(ARGS)

@@ -2,7 +2,7 @@
 
 Each seed is another shop of `examples/shop`, with windows of 7, 30 and 90 days: a model is trained on its
 history, then each day after it is scored and judged by the functions of the assets. Beside the product's
-alarms stand those of others, PSI above 0.2 and Kolmogorov-Smirnov with p < 0.05, on the same features and days.
+alarms stand those of others: PSI above 0.2, Kolmogorov-Smirnov with p < 0.05, on the same features and days.
 """
 
 import argparse
@@ -177,13 +177,14 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 found.append(watched(scenario, seed, given.customers, Path(folder)))
             last = found[-1]
-            named = {str(day): names[:TOP] for day, names in last.alarms.items() if names}
-            sys.stderr.write(f"  {scenario} {seed}: {last.features} features, alarms {named}\n")
+            quiet = [(str(day), last.alarms[day][:TOP]) for day in last.quiet if last.alarms[day]]
+            seen = last.seen_after() if scenario in HARMFUL else None
+            sys.stderr.write(f"  {scenario} {seed}: alarms on quiet days {quiet}; seen after {seen} days\n")
     text = f"""# Drift: how rarely it is told, and how soon
 
-Made by `make bench-drift`. Shops of {given.customers:,} customers, each a seed of a scenario, watched day by day up to
-{LAST} by a model trained on what was known on {CUTOFF}. Quiet days are those before anything changes. PSI and
-Kolmogorov-Smirnov are told as many use them, on the same features and days.
+Made by `make bench-drift`. Shops of {given.customers:,} customers, each a seed of a scenario, watched day by
+day up to {LAST} by a model trained on what was known on {CUTOFF}. Quiet days are those before anything
+changes. PSI and Kolmogorov-Smirnov are told as many use them, on the same features and days.
 
 """
     (ROOT / "docs" / "drift.md").write_text(text + table(found) + "\n", encoding="utf-8")

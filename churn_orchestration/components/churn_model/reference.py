@@ -124,8 +124,8 @@ class _Counting:
         )
         snapshot = literal(file)
         with self._scores(snapshot):
-            bins = [*_bins(tables, self.features, f"read_parquet({snapshot})", question.entity)]
-            bins += _bins(tables, [SCORE], "_scores", "as_of")
+            bins = [*bins_of(tables, self.features, f"read_parquet({snapshot})", question.entity)]
+            bins += bins_of(tables, [SCORE], "_scores", "as_of")
             self._count(bins, SNAPSHOT, snapshot)
         days = drift.replay_days(dt.date.fromisoformat(self.record["as_ofs"][0]), cutoff)
         with features_of(tables, question.features, days, path.parent / f".{path.stem}") as described:
@@ -170,7 +170,7 @@ class _Counting:
             )
 
 
-def _bins(tables: Tables, features: Sequence[str], rows: str, key: str) -> list["Bins"]:
+def bins_of(tables: Tables, features: Sequence[str], rows: str, key: str) -> list["Bins"]:
     """How each feature of a relation is binned: its values where they are few, else tenths of a sample."""
     from churn_orchestration.churn import drift
 
