@@ -103,10 +103,9 @@ def main() -> None:
             found[way] = seconds, peak = tuple(map(float, done.stdout.split()))
             print(f"{way}: {seconds:.1f} s, peak {peak:.2f} GB", flush=True)
         if len(found) == 2:
-            (our_time, our_peak), (time_of, peak_of) = found["ours"], found["evidently"]
-            print(
-                f"evidently takes {time_of / our_time:.1f} x the time and {peak_of / our_peak:.1f} x the memory"
-            )
+            (our_time, our_peak), (its_time, its_peak) = found["ours"], found["evidently"]
+            times, peaks = its_time / our_time, its_peak / our_peak
+            print(f"evidently takes {times:.1f} x the time and {peaks:.1f} x the memory")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.drift import Drift
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
-EXPLAINED = 500  # rows of which it is known what each feature adds to a score
+EXPLAINED = 2_000  # rows of which it is known what each feature adds to a score
 HARMFUL, HARMLESS, STEADY = "harmful", "harmless", "steady"
 COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -81,6 +81,8 @@ def _judged(
     """Each feature of the table ``_people``, and the share of values that the model was never trained on."""
     from churn_orchestration.churn import drift
 
+    if not reference.bins:  # nothing was replayed: a static question, or too short a history
+        return [], {}
     of_features = [each for each in reference.bins if each.feature != SCORE]
     of_score = [each for each in reference.bins if each.feature == SCORE]
     scored = literal(tables.day_file(f"predictions.{asked.name}", day))
