@@ -427,6 +427,17 @@ def status(context: click.Context) -> tuple[Any, ...]:
 
 
 @main.command()
+@click.option("--question", help="Default: all.")
+@_json
+@click.pass_context
+def watch(context: click.Context, question: str | None) -> tuple[Any, ...]:
+    """Say what came of the forecasts beside what was expected of them, and what has drifted."""
+    from churn_orchestration.report.watching import watched
+
+    return watched(_business(context), question)
+
+
+@main.command()
 @click.option("--day", type=DAY, help="Default: the last scored day.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv or .parquet"

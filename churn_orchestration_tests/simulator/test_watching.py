@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from churn_orchestration.business import DEMO
+from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.report.watching import watched as told
 from churn_orchestration.simulator import World, simulate
 from churn_orchestration.warehouse import content_hash, door
 
@@ -49,10 +50,13 @@ class Watched:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The shop, trained at CUTOFF and landed up to LAST."""
     shop = Watched(tmp_path_factory.mktemp("watched"))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("CHURN_DATA", str(shop.data))
     shop.churn("run", "--to", str(CUTOFF))
     shop.churn("train", "--cutoff", str(CUTOFF))
     shop.churn("run", "--to", str(LAST))
     yield shop
+    patch.undo()
 
 
 def test_the_rise_of_prices_is_alarmed_within_a_week_by_the_features_of_the_amount(watched: Watched) -> None:
@@ -116,6 +120,26 @@ def test_segments_are_measured_with_their_size(watched: Watched) -> None:
     assert sizes == {
         total for (total,) in watched.rows("select count(*) from monitoring.churn_90d_graded group by as_of")
     }
+
+
+def test_the_terminal_tells_what_came_beside_what_was_expected_and_the_alarms(watched: Watched) -> None:
+    facts, text = told(Business(watched.folder), None)
+    [found] = facts["questions"].values()
+    newest = LAST - dt.timedelta(days=HORIZON)
+    assert (found["performance"]["as_of"], found["performance"]["day"]) == (newest, LAST)
+    auc = found["performance"]["metrics"]["auc"]
+    assert f"{auc['value']:.3f}" in text
+    assert f"{auc['expected']:.3f}" in text
+    [(alarms,)] = watched.rows(
+        f"select count(*) from monitoring.churn_90d_drift where alarm and measured_on = '{LAST}'"
+    )
+    assert len(found["drift"]["alarms"]) == alarms > 0
+    assert all(alarm["feature"] in text for alarm in found["drift"]["alarms"][:3])
+
+
+def test_of_a_question_that_is_not_watched_it_is_said_which_are(watched: Watched) -> None:
+    with pytest.raises(BusinessError, match='no "other" is watched, but churn_90d; to watch the days: churn'):
+        told(Business(watched.folder), "other")
 
 
 def test_days_run_again_give_the_same_bytes(watched: Watched) -> None:

@@ -1,0 +1,141 @@
+"""What time has said of the forecasts, and what has drifted: read at the door."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.report.text import command, grid, plain
+from churn_orchestration.warehouse import door
+
+SHOWN = {
+    "auc": "AUC",
+    "log_loss": "log loss",
+    "base_rate": "churn rate",
+    "calibration_error": "calibration error",
+}
+MOST_ALARMS = 5
+Query = Callable[[str], list[dict[str, Any]]]
+
+
+def watched(business: Business, question: str | None) -> tuple[dict[str, Any], str]:
+    """Of each question, or of one: the newest outcomes beside what was expected, and the alarms of the day.
+
+    Raises
+    ------
+    BusinessError : nothing is watched yet, or there is no such question
+    """
+    with door(business.state) as db:
+
+        def query(sql: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = db.execute(sql).df().to_dict("records")
+            return found
+
+        views = query("select view_name as name from duckdb_views() where schema_name = 'monitoring'")
+        tables = {view["name"] for view in views}
+        names = sorted(name.removesuffix("_drift") for name in tables if name.endswith("_drift"))
+        if not names or question not in (None, *names):
+            told = (
+                f'no "{question}" is watched, but {", ".join(names)}' if names else "nothing is watched yet"
+            )
+            raise BusinessError(f"{business.name}: {told}; to watch the days: {command(business, 'run')}")
+        facts = {
+            name: {
+                "performance": _performance(query, name) if f"{name}_performance" in tables else None,
+                "drift": _drift(query, name),
+            }
+            for name in names
+            if question in (None, name)
+        }
+    parts = [part for name, found in facts.items() for part in _told(name, found)]
+    return {"questions": facts}, plain(*parts)
+
+
+def _performance(query: Query, question: str) -> dict[str, Any]:
+    """The newest as_of whose outcome is known, metric by metric, beside what was expected of it."""
+    table = f"monitoring.{question}_performance"
+    rows = query(f"""
+with newest as (
+  select * from {table} where kind <> 'expected' and feature is null qualify as_of = max(as_of) over ()),
+realised as (from newest qualify row_number() over (partition by metric order by measured_on desc) = 1)
+select r.as_of, r.model_version, r.metric, r.value, r.low, r.high, r.forecasts,
+  e.value as expected, e.low as expected_low, e.high as expected_high
+from realised as r left join (from {table} where kind = 'expected') as e using (as_of, metric, model_version)
+order by metric""")
+    [newest] = query(
+        f"select max(measured_on) as day, max(waiting) as waiting, sum(restated) as restated from "
+        f"(select measured_on, waiting, (kind = 'restated')::int as restated from {table} "
+        f"qualify measured_on = max(measured_on) over ())"
+    )
+    return {
+        "day": _day(newest["day"]), "waiting": newest["waiting"],
+        "as_of": _day(rows[0]["as_of"]) if rows else None,
+        "model_version": rows[0]["model_version"] if rows else None,
+        "forecasts": rows[0]["forecasts"] if rows else 0,
+        "metrics": {row["metric"]: {name: row[name] for name in _NUMBERS} for row in rows},
+    }  # fmt: skip
+
+
+_NUMBERS = ("value", "low", "high", "expected", "expected_low", "expected_high")
+
+
+def _drift(query: Query, question: str) -> dict[str, Any]:
+    """The alarms of the newest day, the one that moves the scores most first."""
+    rows = query(
+        f"from monitoring.{question}_drift qualify measured_on = max(measured_on) over () "
+        "order by alarm desc, abs(effect) desc, feature"
+    )
+    alarms = [row for row in rows if row["alarm"]]
+    wanted = ("feature", "measure", "value", "usual_up_to", "effect", "verdict")
+    return {
+        "day": _day(rows[0]["measured_on"]) if rows else None,
+        "features": len(rows),
+        "alarms": [{name: row[name] for name in wanted} for row in alarms],
+    }
+
+
+def _day(value: Any) -> dt.date | None:
+    return None if value is None or value != value else value.date()  # NaT is no day
+
+
+def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
+    performance, drift = found["performance"], found["drift"]
+    parts: list[Any] = []
+    if performance and performance["as_of"]:
+        lines = grid(
+            f"{question}: {performance['forecasts']:,} forecasts of {performance['as_of']}, by "
+            f"{performance['model_version']}",
+            "", "as it came", "95 %", "expected", "95 %",
+        )  # fmt: skip
+        for metric, words in SHOWN.items():
+            if metric in performance["metrics"]:
+                lines.add_row(words, *_cells(performance["metrics"][metric]))
+        parts.append(lines)
+    elif performance:
+        parts.append(f"{question}: no outcome is known yet")
+    if performance:
+        waiting = f"{performance['waiting']:,} forecasts up to {performance['day']}"
+        parts.append(f"{waiting} wait for their outcome")
+    if not drift["features"]:
+        return [*parts, "drift: nothing to compare with: no model scored the newest day, or no replay"]
+    alarms = drift["alarms"]
+    told = f"{len(alarms) or 'no'} alarm{'s' * (len(alarms) != 1)} among {drift['features']} features"
+    parts.append(f"drift on {drift['day']}: {told}")
+    return parts + [_alarm(alarm) for alarm in alarms[:MOST_ALARMS]]
+
+
+def _alarm(alarm: Mapping[str, Any]) -> str:
+    measured = f"{alarm['measure'].upper()} {alarm['value']:.3f}, usual up to {alarm['usual_up_to']:.3f}"
+    moves = f"it moves the mean score by {alarm['effect']:+.2f} log odds"
+    return f"  {alarm['verdict']}: {alarm['feature']}, {measured}; {moves}"
+
+
+def _cells(metric: Mapping[str, float]) -> list[str]:
+    def number(name: str) -> str:
+        return "-" if metric[name] is None or metric[name] != metric[name] else f"{metric[name]:.3f}"
+
+    def interval(prefix: str) -> str:
+        low, high = number(f"{prefix}low"), number(f"{prefix}high")
+        return "-" if low == "-" else f"{low} to {high}"
+
+    return [number("value"), interval(""), number("expected"), interval("expected_")]
