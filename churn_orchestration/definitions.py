@@ -1,4 +1,4 @@
-"""Everything Dagster loads: the components of one business, its resources, jobs, schedule and sensor."""
+"""Everything Dagster loads: the components of one business, its resources, jobs, schedule and sensors."""
 
 import sys
 import warnings
@@ -11,8 +11,10 @@ from dagster.components.core.component_tree import ComponentTree
 from churn_orchestration.automation import automation
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.business_files import refuse_faulty_files
+from churn_orchestration.components.churn_model import asked_questions
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.resources import resources
+from churn_orchestration.retraining import sensors
 
 
 @dg.definitions
@@ -31,7 +33,8 @@ def definitions_of(business: Business) -> dg.Definitions:
         found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
         bound = dg.Definitions(resources=resources(business))
         _refuse_unknown_upstreams(found)
-        return dg.Definitions.merge(found, automation(business, sources), bound)
+        retrain = dg.Definitions(sensors=sensors(business, asked_questions(tree, business).values()))
+        return dg.Definitions.merge(found, automation(business, sources), retrain, bound)
 
 
 def _refuse_unknown_upstreams(found: dg.Definitions) -> None:

@@ -19,11 +19,10 @@ from churn_orchestration.automation import DAILY_LAYERS, PROGRESS, REFRESH, SNAP
 from churn_orchestration.business import FOLDER_NOTE, PACKAGE, SETTINGS, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY, days_between
 from churn_orchestration.churn.decisions import CLI_TAG
-from churn_orchestration.components.churn_model import ChurnModel
+from churn_orchestration.components.churn_model import asked_questions
 from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.days import ACCEPTED, REFUSED, table_of
-from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.landing import LONG_SILENCE, Files
@@ -82,14 +81,7 @@ def free_dead_slots(instance: dg.DagsterInstance) -> None:
 
 def questions_of(business: Business) -> dict[str, AskedQuestion]:
     """The churn questions of a business by name."""
-    tree = component_tree(business)
-    features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
-    return {
-        question.name: question.asked(
-            features[question.features], str(business.folder), business.settings.timezone
-        )
-        for question in tree.get_all_components(of_type=ChurnModel)
-    }
+    return asked_questions(component_tree(business), business)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ BACKTEST, ROLL_BACK = "backtest", "roll back"
 RULES, BASE_RATE = "rules", "base_rate"
 """The ``model_version`` of scores while no model is champion: by the rules, or by the known churn rate."""
 INITIAL, MANUAL, SCHEDULED = "initial", "manual", "scheduled"
+DRIFT, PERFORMANCE = "drift", "performance"
 """Why a model was trained; a sensor gives its own reason by TRIGGER_TAG."""
-TRIGGER_TAG, CLI_TAG = "churn/trigger", "churn/cli"
-"""The tags of a run that say so: the reason that a sensor gives; whether it came by the command line."""
+TRIGGER_TAG, EVIDENCE_TAG, CLI_TAG = "churn/trigger", "churn/evidence", "churn/cli"
+"""The tags of a run that say so: a sensor's reason and its evidence; whether the command line asked."""
 POWER_OF_AUC = 0.02
 MOST_DROP = 0.15  # of AUC, from the rows that trained to later ones
 SAME_FORECAST = 1e-9

@@ -4,6 +4,7 @@ import difflib
 from typing import Literal
 
 import dagster as dg
+from dagster.components.core.component_tree import ComponentTree
 from pydantic import Field, model_validator
 
 from churn_orchestration.business import Business, BusinessError
@@ -219,6 +220,17 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.ceilings,
             self.vouched,
         )
+
+
+def asked_questions(tree: ComponentTree, business: Business) -> dict[str, AskedQuestion]:
+    """The churn questions of a business by name."""
+    features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
+    return {
+        question.name: question.asked(
+            features[question.features], str(business.folder), business.settings.timezone
+        )
+        for question in tree.get_all_components(of_type=ChurnModel)
+    }
 
 
 def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:

@@ -137,7 +137,9 @@ def _why(tags: Mapping[str, str]) -> tuple[str, str]:
     if "dagster/schedule_name" in tags:
         return decisions.SCHEDULED, f"schedule {tags['dagster/schedule_name']}"
     if "dagster/sensor_name" in tags:
-        return tags.get(decisions.TRIGGER_TAG, decisions.MANUAL), f"sensor {tags['dagster/sensor_name']}"
+        told = f": {tags[decisions.EVIDENCE_TAG]}" if decisions.EVIDENCE_TAG in tags else ""
+        asked_by = f"sensor {tags['dagster/sensor_name']}{told}"
+        return tags.get(decisions.TRIGGER_TAG, decisions.MANUAL), asked_by
     return decisions.MANUAL, "churn train" if decisions.CLI_TAG in tags else "Dagster"
 
 

@@ -1,0 +1,157 @@
+"""What speaks for training a model anew: seven signals, each with its evidence, on what is known of a day."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from churn_orchestration.churn.decisions import DRIFT, PERFORMANCE, SCHEDULED
+
+OLD_DAYS = 90
+MORE_LABELS = 0.5
+CALIBRATION = 0.02  # of the calibration error, beyond what right probabilities would show
+COOL_DOWN_DAYS = 14
+
+Interval = Mapping[str, float]
+"""``value``, ``low`` and ``high`` of a metric, 95 %."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What is known of a champion at the end of a day.
+
+    Parameters
+    ----------
+    day : the newest day that is watched
+    version, cutoff : which model
+    as_ofs : the days that trained it
+    features : what it reads; ``declared``: what the feature table has now
+    graded : by metric, on held-out days, when it was trained
+    matured : the newest as_of whose outcome is known
+    realised : by metric, of its newest forecasts with an outcome; ``of``: their as_of
+    foreseen : by metric, what was expected of those forecasts
+    expected : by metric, what is expected of the forecasts of ``day``
+    drifted : the harmful alarms of ``day`` in words, the strongest first
+    """
+
+    day: dt.date
+    version: str
+    cutoff: dt.date
+    as_ofs: Sequence[dt.date]
+    features: Sequence[str]
+    declared: Sequence[str]
+    matured: dt.date
+    graded: Mapping[str, Interval] = field(default_factory=dict)
+    of: dt.date | None = None
+    realised: Mapping[str, Interval] = field(default_factory=dict)
+    foreseen: Mapping[str, Interval] = field(default_factory=dict)
+    expected: Mapping[str, Interval] = field(default_factory=dict)
+    drifted: Sequence[str] = ()
+
+    @property
+    def unseen_as_ofs(self) -> float:
+        """How many months of outcomes became known since the newest that trained it."""
+        return max(0.0, (self.matured - max(self.as_ofs)).days / 30.4)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Why to train: the ledger's ``trigger``, and the evidence in words."""
+
+    trigger: str
+    evidence: str
+
+
+def drift(known: Champion) -> Signal | None:
+    """A feature drifted beyond the usual, and moves the scores."""
+    if not known.drifted:
+        return None
+    return Signal(DRIFT, f"{len(known.drifted)} harmful on {known.day}: {'; '.join(known.drifted[:3])}")
+
+
+def performance(known: Champion) -> Signal | None:
+    """What came is worse than what the training promised, chance ruled out."""
+    for metric, better in (("auc", 1), ("log_loss", -1)):
+        promised, came = known.graded.get(metric), known.realised.get(metric)
+        if promised and came and _worse(came, promised, better):
+            return Signal(
+                PERFORMANCE,
+                f"{metric} of {known.of} came to {_words(came)}, when trained it was {_words(promised)}",
+            )
+    return None
+
+
+def expectation(known: Champion) -> Signal | None:
+    """What the forecasts expect of themselves is worse than what the training promised."""
+    promised, said = known.graded.get("auc"), known.expected.get("auc")
+    if promised and said and _worse(said, promised, 1):
+        return Signal(
+            PERFORMANCE,
+            f"the auc to expect of {known.day} is {_words(said)}, when trained it was {_words(promised)}",
+        )
+    return None
+
+
+def calibration(known: Champion) -> Signal | None:
+    """The probabilities were off by more than chance and ``CALIBRATION`` explain."""
+    came, said = known.realised.get("calibration_error"), known.foreseen.get("calibration_error")
+    if came and said and came["low"] > said["high"] and came["value"] > said["value"] + CALIBRATION:
+        return Signal(
+            PERFORMANCE,
+            f"the calibration error of {known.of} came to {_words(came)}, expected was {_words(said)}",
+        )
+    return None
+
+
+def age(known: Champion) -> Signal | None:
+    """It is old."""
+    days = (known.day - known.cutoff).days
+    return Signal(SCHEDULED, f"it is {days} days old") if days >= OLD_DAYS else None
+
+
+def labels(known: Champion) -> Signal | None:
+    """Half as many outcomes again have become known."""
+    more = known.unseen_as_ofs / len(known.as_ofs)
+    if more < MORE_LABELS:
+        return None
+    return Signal(SCHEDULED, f"{known.unseen_as_ofs:.1f} months of outcomes beside its {len(known.as_ofs)}")
+
+
+def schema(known: Champion) -> Signal | None:
+    """The feature table has other features than those it reads."""
+    new = sorted(set(known.declared) - set(known.features))
+    gone = sorted(set(known.features) - set(known.declared))
+    told = [f"{word}: {', '.join(names[:3])}" for word, names in (("new", new), ("gone", gone)) if names]
+    return Signal(DRIFT, f"features are {'; '.join(told)}") if told else None
+
+
+SIGNALS = {
+    "drift": drift,
+    "performance": performance,
+    "expectation": expectation,
+    "calibration": calibration,
+    "age": age,
+    "labels": labels,
+    "schema": schema,
+}
+"""Name -> what looks for it."""
+
+
+def worth(known: Champion) -> str | None:
+    """What a training would learn from that the champion has not; None: nothing."""
+    if sorted(known.declared) != sorted(known.features):
+        return "it would read the features as they are declared now"
+    unseen = (known.matured - max(known.as_ofs)).days
+    if unseen <= 0:
+        return None
+    return f"it would learn from outcomes of {unseen} more days, up to as_of {known.matured}"
+
+
+def _worse(came: Interval, promised: Interval, better: int) -> bool:
+    """Whether two intervals do not meet, on the worse side; ``better``: 1 if more is better, else -1."""
+    if better > 0:
+        return came["high"] < promised["low"]
+    return came["low"] > promised["high"]
+
+
+def _words(found: Interval) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"

@@ -1,0 +1,78 @@
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from churn_orchestration.churn import signals
+from churn_orchestration.churn.decisions import DRIFT, PERFORMANCE, SCHEDULED
+from churn_orchestration.churn.signals import SIGNALS, Champion, Interval, worth
+
+AS_OFS = [dt.date(2024, month, 28) for month in range(1, 7)]
+DAY = dt.date(2024, 10, 20)
+
+
+def interval(value: float, half: float = 0.02) -> Interval:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+STEADY = Champion(
+    DAY, "v1", dt.date(2024, 9, 26), AS_OFS, ["a", "b"], ["a", "b"], dt.date(2024, 7, 22),
+    {"auc": interval(0.8), "log_loss": interval(0.45)}, dt.date(2024, 7, 22),
+    {"auc": interval(0.79), "log_loss": interval(0.46), "calibration_error": interval(0.025, 0.01)},
+    {"auc": interval(0.8), "calibration_error": interval(0.02, 0.01)}, {"auc": interval(0.8)},
+)  # fmt: skip
+
+
+def told(known: Champion) -> dict[str, str]:
+    """What each signal says of a champion: its trigger."""
+    found = {name: find(known) for name, find in SIGNALS.items()}
+    return {name: signal.trigger for name, signal in found.items() if signal}
+
+
+def test_of_a_champion_that_does_as_it_promised_nothing_is_said() -> None:
+    assert told(STEADY) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"drifted": ["x: PSI 0.3"]}, {"drift": DRIFT}),
+        ({"realised": {"auc": interval(0.7)}}, {"performance": PERFORMANCE}),
+        ({"realised": {"auc": interval(0.77)}}, {}),
+        ({"realised": {"auc": interval(0.95)}}, {}),
+        ({"realised": {"log_loss": interval(0.55)}}, {"performance": PERFORMANCE}),
+        ({"realised": {"log_loss": interval(0.35)}}, {}),
+        ({"expected": {"auc": interval(0.7)}}, {"expectation": PERFORMANCE}),
+        ({"realised": {"calibration_error": interval(0.08, 0.02)}}, {"calibration": PERFORMANCE}),
+        ({"realised": {"calibration_error": interval(0.045, 0.03)}}, {}),
+        ({"realised": {"calibration_error": interval(0.035, 0.001)}}, {}),
+        ({"cutoff": dt.date(2024, 7, 22)}, {"age": SCHEDULED}),
+        ({"cutoff": dt.date(2024, 7, 23)}, {}),
+        ({"matured": dt.date(2024, 9, 30)}, {"labels": SCHEDULED}),
+        ({"declared": ["a", "b", "c"]}, {"schema": DRIFT}),
+        ({"declared": ["a"]}, {"schema": DRIFT}),
+    ],
+)
+def test_each_signal_is_given_by_what_it_looks_for_and_by_nothing_less(
+    changed: dict[str, object], wanted: dict[str, str]
+) -> None:
+    assert told(replace(STEADY, **changed)) == wanted  # type: ignore[arg-type]
+
+
+def test_the_evidence_names_what_came_and_what_was_promised() -> None:
+    found = signals.performance(replace(STEADY, realised={"auc": interval(0.7)}))
+    assert found is not None
+    assert found.evidence == (
+        "auc of 2024-07-22 came to 0.700 [0.680, 0.720], when trained it was 0.800 [0.780, 0.820]"
+    )
+
+
+def test_without_outcomes_nothing_is_said_of_them() -> None:
+    assert told(replace(STEADY, graded={}, of=None, realised={}, foreseen={}, expected={})) == {}
+
+
+def test_a_training_that_would_see_no_new_outcome_is_worth_nothing_unless_the_features_changed() -> None:
+    assert worth(STEADY) == "it would learn from outcomes of 24 more days, up to as_of 2024-07-22"
+    stale = replace(STEADY, matured=max(AS_OFS))
+    assert worth(stale) is None
+    assert worth(replace(stale, declared=["a", "c"])) == "it would read the features as they are declared now"
