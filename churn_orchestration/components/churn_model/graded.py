@@ -9,10 +9,11 @@ import dagster as dg
 
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import grades
+from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.components.churn_model.measures import read_files
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
-from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal
+from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal, within
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
@@ -30,7 +31,7 @@ def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """
     question, horizon = asked.question, asked.question.horizon
     forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
-    before = list(tables.day_files(table_of_grades(asked), day - dt.timedelta(days=1)).values())
+    before = list(tables.day_files(table_of_grades(asked), day - DAY).values())
     done = _days_in(tables, before)
     waiting = [file for as_of, file in forecasts.items() if as_of not in done]
     due = _days_in(tables, waiting, "where not backtest")
@@ -38,7 +39,8 @@ def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     if done:
         changed = [changed_on for (changed_on,) in tables.rows(grades.changed_days(question, day))]
         for as_of in grades.touched(question, done & set(forecasts), changed):
-            last = f"({grades.last_grades(question, read_files(before), as_of)})"
+            known = read_files(grades_of(tables, asked, as_of, day - DAY))
+            last = f"({grades.last_grades(question, known, as_of)})"
             parts.append(grades.restatements(question, read_files([forecasts[as_of]]), as_of, day, last))
     return tables.put_day(table_of_grades(asked), day, _typed(tables, asked, parts))
 
@@ -141,20 +143,31 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
 
 
 def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
-    """How many forecasts whose outcome is known by ``day`` have no first grade, or more than one."""
-    forecasts = list(
-        tables.day_files(f"predictions.{asked.name}", asked.question.horizon.newest_as_of(day)).values()
-    )
-    if not forecasts:
+    """How many forecasts have no first grade by ``day``, or several; of the as_ofs due or graded on it."""
+    entity, horizon = asked.question.entity, asked.question.horizon
+    forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
+    stored = tables.day_files(table_of_grades(asked), day)
+    today = _days_in(tables, [stored.pop(day)], "where not restated")
+    before = _days_in(tables, list(stored.values()))
+    looked_at = [as_of for as_of in forecasts if as_of in today or as_of not in before]
+    if not looked_at:
         return 0
-    grades_so_far = read_files(tables.day_files(table_of_grades(asked), day).values())
-    entity = asked.question.entity
+    made = read_files(forecasts[as_of] for as_of in looked_at)
+    grades_so_far = read_files(grades_of(tables, asked, looked_at[0], day))
     [(lost,)] = tables.rows(
-        f"select count(*) from (select {entity}, as_of from {read_files(forecasts)} where not backtest) "
-        f"full join (select {entity}, as_of, count(*) as times from {grades_so_far} where not restated "
-        f"group by all) as g using ({entity}, as_of) where g.times is distinct from 1"
+        f"select count(*) from (select {entity}, as_of from {made} where not backtest) "
+        f"full join (select {entity}, as_of, count(*) as times from {grades_so_far} "
+        f"where not restated and {within('as_of', looked_at)} group by all) as g using ({entity}, as_of) "
+        "where g.times is distinct from 1"
     )
     return int(lost)
+
+
+def grades_of(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> list[Path]:
+    """The files that may hold a grade of ``as_of`` or of a later day, up to ``until``."""
+    known_on = asked.question.horizon.label_known_on(as_of)
+    files = tables.day_files(table_of_grades(asked), until)
+    return [file for day, file in files.items() if day >= known_on]
 
 
 def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from churn_orchestration import pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import grades
 from churn_orchestration.churn.answerable import MIN_ENTITIES
-from churn_orchestration.components.churn_model.graded import table_of_grades
+from churn_orchestration.components.churn_model.graded import grades_of, table_of_grades
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
@@ -114,7 +114,7 @@ def realised(
 
 def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """Store what is known of the forecasts' quality at the end of ``day``; its rows."""
-    entity, files = asked.question.entity, tables.day_files(table_of_grades(asked), day)
+    entity, file = asked.question.entity, literal(tables.day_file(table_of_grades(asked), day))
     scored = tables.db.execute(
         "select churn_probability, model_version "
         f"from {read_files([tables.day_files(f'predictions.{asked.name}', day)[day]])} "
@@ -122,10 +122,8 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     ).df()
     of = {MEASURED_ON: day, "waiting": _waiting(tables, asked, day)}
     rows = expected(asked, scored, of | {"as_of": day})
-    for as_of, restated in tables.rows(
-        f"select as_of, bool_or(restated) from {read_files([files[day]])} group by 1 order by 1"
-    ):
-        last = grades.last_grades(asked.question, read_files(files.values()), as_of)
+    for as_of, restated in tables.rows(f"select as_of, bool_or(restated) from {file} group by 1 order by 1"):
+        last = grades.last_grades(asked.question, read_files(grades_of(tables, asked, as_of, day)), as_of)
         graded = tables.db.execute(f"from ({last}) where label is not null order by {entity}").df()
         kind = RESTATED if restated else REALISED
         rows += realised(asked, graded, _segmented(tables, asked, as_of), of | {"as_of": as_of, "kind": kind})
