@@ -182,7 +182,8 @@ def main() -> None:
             sys.stderr.write(f"  {scenario} {seed}: alarms on quiet days {quiet}; seen after {seen} days\n")
     text = f"""# Drift: how rarely it is told, and how soon
 
-Made by `make bench-drift`. Shops of {given.customers:,} customers, each a seed of a scenario, watched day by
+Made by `make bench-drift ARGS="--seeds {given.seeds} --scenarios {given.scenarios}"`.
+Shops of {given.customers:,} customers, each a seed of a scenario, watched day by
 day up to {LAST} by a model trained on what was known on {CUTOFF}. Quiet days are those before anything
 changes. PSI and Kolmogorov-Smirnov are told as many use them, on the same features and days.
 

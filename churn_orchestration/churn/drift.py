@@ -183,11 +183,6 @@ class Drift:
         """Whether it is further off than is usual, and than it was of late."""
         return self.value > max(self.limit, BEYOND_USUAL * (self.recent or 0.0))
 
-    @property
-    def strength(self) -> float:
-        """How many times further off than is usual."""
-        return self.value / self.limit
-
 
 def drifted(
     bins: Bins, counts: np.ndarray, day: dt.date, known: Usual, before: Mapping[dt.date, float]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.components.churn_model.drift import sentence
 from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.warehouse import door
 
@@ -121,13 +122,7 @@ def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
     alarms = drift["alarms"]
     told = f"{len(alarms) or 'no'} alarm{'s' * (len(alarms) != 1)} among {drift['features']} features"
     parts.append(f"drift on {drift['day']}: {told}")
-    return parts + [_alarm(alarm) for alarm in alarms[:MOST_ALARMS]]
-
-
-def _alarm(alarm: Mapping[str, Any]) -> str:
-    measured = f"{alarm['measure'].upper()} {alarm['value']:.3f}, usual up to {alarm['usual_up_to']:.3f}"
-    moves = f"it moves the mean score by {alarm['effect']:+.2f} log odds"
-    return f"  {alarm['verdict']}: {alarm['feature']}, {measured}; {moves}"
+    return parts + [f"  {alarm['verdict']}: {sentence(alarm)}" for alarm in alarms[:MOST_ALARMS]]
 
 
 def _cells(metric: Mapping[str, float]) -> list[str]:

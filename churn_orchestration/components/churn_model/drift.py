@@ -68,7 +68,7 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date, reference: Ref
         moved = any(each.alarmed for each in judged)
         effects = _effects(tables, asked, reference) if moved else {}
         for each in judged:
-            effect = effects.get(each.feature) if each.alarmed else None
+            effect = effects[each.feature] if each.alarmed else None
             rows.append(_row(each, effect, reference.version, new[each.feature], day))
         tables.db.execute("drop table _people")
     order = "alarm desc, abs(effect) desc nulls last, value / usual_up_to desc, feature"

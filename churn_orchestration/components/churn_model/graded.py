@@ -1,8 +1,9 @@
 """The ledger of forecasts: each is graded when its outcome is known, and restated where that changes."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -10,13 +11,33 @@ import dagster as dg
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import grades
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.components.churn_model.measures import read_files
+from churn_orchestration.components.churn_model.measures import described, read_files
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal, within
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
+
+
+COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "churn_probability": ("double", "as forecast on as_of"),
+        "band": ("text", "as forecast"),
+        "model_version": ("text", "what forecast it"),
+        "contact": ("boolean", "whether the forecast said to contact the customer"),
+        "recent_value": ("double", "what the customer was worth of late, at as_of"),
+        "label_known_on": ("date", "the day on which the outcome was to be known"),
+        "label": (
+            "boolean",
+            "true: churned; null: had left before the outcome window began, so there is no outcome",
+        ),
+        "was": ("boolean", "of a restatement: what the last grade before said"),
+        "restated": ("boolean", "true: what came in late, or was corrected, changed a grade"),
+        MEASURED_ON: ("date", "the day at whose end this was known"),
+    }
+)
+"""What a grade holds beside the entity and as_of: type and meaning."""
 
 
 def table_of_grades(asked: "AskedQuestion") -> str:
@@ -56,32 +77,11 @@ def _typed(tables: Tables, asked: "AskedQuestion", parts: list[str]) -> str:
     """The grades in one order; an empty day keeps the types."""
     entity, base = asked.question.entity, asked.question.base
     kind = tables.columns(base.table)[base.entity]
-    empty = (
-        f"select null::{kind} as {entity}, null::date as as_of, null::double as churn_probability, "
-        "null::varchar as band, null::varchar as model_version, null::boolean as contact, "
-        "null::double as recent_value, null::date as label_known_on, null::boolean as label, "
-        f"null::boolean as was, null::boolean as restated, null::date as {MEASURED_ON} limit 0"
+    typed = ", ".join(
+        f"null::{'varchar' if type_ == 'text' else type_} as {name}" for name, (type_, _) in COLUMNS.items()
     )
+    empty = f"select null::{kind} as {entity}, null::date as as_of, {typed} limit 0"
     return f"{' union all by name '.join(f'({part})' for part in [empty, *parts])} order by as_of, {entity}"
-
-
-def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
-    told = {
-        "churn_probability": ("double", "as forecast on as_of"),
-        "band": ("text", "as forecast"),
-        "model_version": ("text", "what forecast it"),
-        "contact": ("boolean", "whether the forecast said to contact the customer"),
-        "recent_value": ("double", "what the customer was worth of late, at as_of"),
-        "label_known_on": ("date", "the day on which the outcome was to be known"),
-        "label": (
-            "boolean",
-            "true: churned; null: had left before the outcome window began, so there is no outcome",
-        ),
-        "was": ("boolean", "of a restatement: what the last grade before said"),
-        "restated": ("boolean", "true: what came in late, or was corrected, changed a grade"),
-        MEASURED_ON: ("date", "the day at whose end this was known"),
-    }
-    return [*keys(asked.question.entity), *(dg.TableColumn(name, *words) for name, words in told.items())]
 
 
 def watched(asked: "AskedQuestion") -> str:
@@ -118,7 +118,7 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
             dg.AssetCheckSpec("counts_add_up", asset=key, description="Every forecast has one first grade."),
         ],
         code_version=digest(asked.question),
-        **daily(business, key, {"parquet"}, _columns(asked)),
+        **daily(business, key, {"parquet"}, [*keys(question.entity), *described(COLUMNS)]),
     )
     def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:

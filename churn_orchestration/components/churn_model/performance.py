@@ -117,7 +117,7 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     entity, file = asked.question.entity, literal(tables.day_file(table_of_grades(asked), day))
     scored = tables.db.execute(
         "select churn_probability, model_version "
-        f"from {read_files([tables.day_files(f'predictions.{asked.name}', day)[day]])} "
+        f"from {literal(tables.day_file(f'predictions.{asked.name}', day))} "
         f"where not backtest order by {entity}"
     ).df()
     of = {MEASURED_ON: day, "waiting": _waiting(tables, asked, day)}
