@@ -14,7 +14,8 @@ from churn_orchestration.business_files import refuse_faulty_files
 from churn_orchestration.components.churn_model import asked_questions
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.resources import resources
-from churn_orchestration.retraining import sensors
+from churn_orchestration.rollback import roll_back_job
+from churn_orchestration.sensors import sensors
 
 
 @dg.definitions
@@ -33,8 +34,11 @@ def definitions_of(business: Business) -> dg.Definitions:
         found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
         bound = dg.Definitions(resources=resources(business))
         _refuse_unknown_upstreams(found)
-        retrain = dg.Definitions(sensors=sensors(business, asked_questions(tree, business).values()))
-        return dg.Definitions.merge(found, automation(business, sources), retrain, bound)
+        questions = asked_questions(tree, business)
+        acting = dg.Definitions(
+            jobs=[roll_back_job(questions)], sensors=sensors(business, questions.values())
+        )
+        return dg.Definitions.merge(found, automation(business, sources), acting, bound)
 
 
 def _refuse_unknown_upstreams(found: dg.Definitions) -> None:

@@ -133,11 +133,8 @@ def _reigns(state: Path, question: str, as_of: dt.date, meaning: str | None) -> 
     return found
 
 
-def before_champion(state: Path, question: str, meaning: str) -> dict[str, Any] | None:
-    """What was in force before the model that is champion was first; None: the rules."""
+def before(state: Path, question: str, meaning: str, version: str) -> dict[str, Any] | None:
+    """What was in force before a model version was champion for the first time; None: the rules."""
     reigns = _reigns(state, question, dt.date.max, meaning)
-    if not reigns or reigns[-1] is None:
-        return None
-    version = reigns[-1]["model_version"]
-    first = next(place for place, row in enumerate(reigns) if row and row["model_version"] == version)
+    first = next((place for place, row in enumerate(reigns) if row and row["model_version"] == version), 0)
     return reigns[first - 1] if first else None

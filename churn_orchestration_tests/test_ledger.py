@@ -199,7 +199,8 @@ def test_after_a_roll_back_to_no_model_none_scores_until_another_promotion(
 
 def test_what_is_rolled_back_to_is_what_was_in_force_before_the_champion_ever_was(tmp_path: Path) -> None:
     def before() -> str | None:
-        found = ledger.before_champion(tmp_path, "q", "90 days")
+        champion = ledger.champion(tmp_path, "q", dt.date.max, "90 days")
+        found = champion and ledger.before(tmp_path, "q", "90 days", champion["model_version"])
         return found and found["model_version"]
 
     assert before() is None

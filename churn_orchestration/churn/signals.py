@@ -31,6 +31,8 @@ class Champion:
     foreseen : by metric, what was expected of those forecasts
     expected : by metric, what is expected of the forecasts of ``day``
     drifted : the harmful alarms of ``day`` in words, the strongest first
+    before, outdone : where its first week was worse than without it: what was in force before, and by how
+        much that would have been better, in words
     """
 
     day: dt.date
@@ -46,6 +48,8 @@ class Champion:
     foreseen: Mapping[str, Interval] = field(default_factory=dict)
     expected: Mapping[str, Interval] = field(default_factory=dict)
     drifted: Sequence[str] = ()
+    before: str | None = None
+    outdone: str | None = None
 
     @property
     def unseen_as_ofs(self) -> float:

@@ -1,5 +1,6 @@
 """A candidate against the champion, on rows whose outcome neither has seen."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Versus:
             return metrics.paired_difference(label, forecast, champion, entity, metric)
 
         controls = {
-            name: _better(difference(forecast, "log_loss"), difference(forecast, earned))
+            name: better_in(difference(forecast, "log_loss"), difference(forecast, earned))
             for name, forecast in known.items()
         }
         found = difference(candidate, "log_loss"), difference(candidate, earned), difference(candidate, "auc")
@@ -59,7 +60,7 @@ class Versus:
     @property
     def better(self) -> bool:
         """Whether the candidate is better, chance ruled out."""
-        return _better(self.log_loss, self.profit)
+        return better_in(self.log_loss, self.profit)
 
     @property
     def power(self) -> float:
@@ -79,7 +80,7 @@ class Versus:
         return asdict(self) | {"power_of_auc_0.02": self.power}
 
 
-def _better(log_loss: dict[str, float], profit: dict[str, float]) -> bool:
+def better_in(log_loss: Mapping[str, float], profit: Mapping[str, float]) -> bool:
     """Better in log loss, chance ruled out, and not worse in profit, chance ruled out.
 
     A lead in profit alone is not enough: with two ways to win, equal models won twice as often.

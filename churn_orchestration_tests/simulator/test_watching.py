@@ -169,7 +169,7 @@ def test_a_day_run_again_gives_the_same_bytes(watched: Watched) -> None:
     watched.churn("run", "--from", str(LAST), "--to", str(LAST))
     files = sorted((watched.state / "monitoring").rglob("*.parquet"))
     assert {file.name: content_hash(file) for file in files} == before
-    assert len(files) == 3 * ((LAST - CUTOFF).days + 1)
+    assert len(files) == 4 * ((LAST - CUTOFF).days + 1)
 
 
 def test_the_drift_asks_once_for_a_training_which_the_gate_decides_and_then_it_cools_down(
@@ -208,8 +208,8 @@ def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watche
     definitions = definitions_of(business)
     told = {}
     with dg.DagsterInstance.ephemeral() as instance:
-        for name in ("age", "labels", "schema"):
+        for name in ("retrain_on_age", "retrain_on_labels", "retrain_on_schema", "roll_back_champion"):
             with dg.build_sensor_context(instance, definitions=definitions) as context:
-                found = definitions.resolve_sensor_def(f"retrain_on_{name}").evaluate_tick(context)
+                found = definitions.resolve_sensor_def(name).evaluate_tick(context)
             told[name] = (len(found.run_requests), found.skip_message)
     assert set(told.values()) == {(0, f"churn_90d: nothing on {LAST}")}

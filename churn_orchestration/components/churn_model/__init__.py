@@ -14,6 +14,7 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.churn_model.drift import drift_asset
+from churn_orchestration.components.churn_model.first_week import first_week_asset
 from churn_orchestration.components.churn_model.graded import graded_asset
 from churn_orchestration.components.churn_model.model import model_asset
 from churn_orchestration.components.churn_model.performance import performance_asset
@@ -163,7 +164,11 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             drift_asset(business, asked),
         ]
         if self.kind != STATIC:  # there, no outcome lies ahead that could grade a forecast
-            assets += [graded_asset(business, asked), performance_asset(business, asked)]
+            assets += [
+                graded_asset(business, asked),
+                performance_asset(business, asked),
+                first_week_asset(business, asked),
+            ]
         return dg.Definitions(assets=assets)
 
     def asked(self, table: FeatureTable, place: str, timezone: str) -> AskedQuestion:

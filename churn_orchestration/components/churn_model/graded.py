@@ -60,8 +60,7 @@ def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     if done:
         changed = [changed_on for (changed_on,) in tables.rows(grades.changed_days(question, day))]
         for as_of in grades.touched(question, done & set(forecasts), changed):
-            known = read_files(grades_of(tables, asked, as_of, day - DAY))
-            last = f"({grades.last_grades(question, known, as_of)})"
+            last = f"({last_known(tables, asked, as_of, day - DAY)})"
             parts.append(grades.restatements(question, read_files([forecasts[as_of]]), as_of, day, last))
     return tables.put_day(table_of_grades(asked), day, _typed(tables, asked, parts))
 
@@ -168,6 +167,11 @@ def grades_of(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.
     known_on = asked.question.horizon.label_known_on(as_of)
     files = tables.day_files(table_of_grades(asked), until)
     return [file for day, file in files.items() if day >= known_on]
+
+
+def last_known(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> str:
+    """SQL: of each entity of ``as_of``, the grade as known at the end of ``until``."""
+    return grades.last_grades(asked.question, read_files(grades_of(tables, asked, as_of, until)), as_of)
 
 
 def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def versus(
     )
 
 
-def _why(tags: Mapping[str, str]) -> tuple[str, str]:
+def why(tags: Mapping[str, str]) -> tuple[str, str]:
     """Why a run trains, and who asked for it, by its tags."""
     if "dagster/schedule_name" in tags:
         return decisions.SCHEDULED, f"schedule {tags['dagster/schedule_name']}"
@@ -174,7 +174,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         with warehouse.open() as tables:
             decided_on = max(cutoff, newest_day(tables, asked))
             record = train(
-                tables, tracking, asked, cutoff, decided_on, *_why(context.run.tags), context.log.info
+                tables, tracking, asked, cutoff, decided_on, *why(context.run.tags), context.log.info
             )
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(

@@ -9,9 +9,8 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.business import Business, digest
-from churn_orchestration.churn import grades
 from churn_orchestration.churn.answerable import MIN_ENTITIES
-from churn_orchestration.components.churn_model.graded import grades_of, table_of_grades
+from churn_orchestration.components.churn_model.graded import last_known, table_of_grades
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
@@ -20,6 +19,7 @@ from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, litera
 if TYPE_CHECKING:
     import pandas as pd
 
+    from churn_orchestration.churn import metrics
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 EXPECTED, REALISED, RESTATED = "expected", "realised", "restated"
@@ -65,6 +65,13 @@ def _rows(
             )
 
 
+def _measured(asked: "AskedQuestion") -> "dict[str, metrics.Metric]":
+    """What is measured of a question's forecasts."""
+    from churn_orchestration.churn import metrics
+
+    return {**metrics.METRICS, "profit": metrics.profit(asked.economics)}
+
+
 def expected(asked: "AskedQuestion", scored: "pd.DataFrame", of: dict[str, Any]) -> list[dict[str, Any]]:
     """What the forecasts of a day say of themselves; nothing where too few churners are among them."""
     from churn_orchestration.churn import metrics
@@ -72,9 +79,8 @@ def expected(asked: "AskedQuestion", scored: "pd.DataFrame", of: dict[str, Any])
     chance, n = scored["churn_probability"].to_numpy(), len(scored)
     if not n or min(chance.sum(), n - chance.sum()) < MIN_ENTITIES:
         return []
-    measured = {**metrics.METRICS, "profit": metrics.profit(asked.economics)}
     of = of | {"kind": EXPECTED, "model_version": scored["model_version"].iloc[0]}
-    return list(_rows(of, metrics.expected(chance, metrics=measured), n, (None, None)))
+    return list(_rows(of, metrics.expected(chance, metrics=_measured(asked)), n, (None, None)))
 
 
 def realised(
@@ -97,13 +103,9 @@ def realised(
     if min(label.sum(), n - label.sum()) < MIN_ENTITIES:
         rate = {"base_rate": {"value": float(label.mean()), "low": None, "high": None}}
         return list(_rows(of, rate, n, (None, None)))
-    measured = {**metrics.METRICS, "profit": metrics.profit(asked.economics)}
-    found = list(
-        _rows(
-            of, metrics.evaluate(label, graded["churn_probability"], graded[entity], metrics=measured), n,
-            (None, None),
-        )
-    )  # fmt: skip
+    chance = graded["churn_probability"]
+    whole = metrics.evaluate(label, chance, graded[entity], metrics=_measured(asked))
+    found = list(_rows(of, whole, n, (None, None)))
     if features is not None:
         rows = graded.assign(label=label, model=graded["churn_probability"]).merge(features, on=entity)
         for told in by_segment(rows, entity, asked.segments):
@@ -123,7 +125,7 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     of = {MEASURED_ON: day, "waiting": _waiting(tables, asked, day)}
     rows = expected(asked, scored, of | {"as_of": day})
     for as_of, restated in tables.rows(f"select as_of, bool_or(restated) from {file} group by 1 order by 1"):
-        last = grades.last_grades(asked.question, read_files(grades_of(tables, asked, as_of, day)), as_of)
+        last = last_known(tables, asked, as_of, day)
         graded = tables.db.execute(f"from ({last}) where label is not null order by {entity}").df()
         kind = RESTATED if restated else REALISED
         rows += realised(asked, graded, _segmented(tables, asked, as_of), of | {"as_of": as_of, "kind": kind})

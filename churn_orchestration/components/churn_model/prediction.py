@@ -52,12 +52,24 @@ class Forecaster:
     ) -> "Forecaster":
         """The champion by the ledger as of the day; before any, what does without a model."""
         champion = ledger.champion(tables.state, asked.name, as_of, asked.question.meaning)
-        if champion is None:
+        version = champion["model_version"] if champion else None
+        return cls.named(tables, tracking, asked, version, as_of)
+
+    @classmethod
+    def named(
+        cls,
+        tables: Tables,
+        tracking: Tracking,
+        asked: "AskedQuestion",
+        version: str | None,
+        as_of: dt.date,
+    ) -> "Forecaster":
+        """A model version; None: what does without a model on the day."""
+        if version is None:
             least = asked.economics.cut if asked.contact.by == PROFIT else None
             return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of), least=least)
-        record = record_of(tables.state, asked.name, champion["model_version"])
-        model = _loaded(tracking, asked.name, champion["mlflow_version"])
-        return cls.of(tables, asked, record, model)
+        record = record_of(tables.state, asked.name, version)
+        return cls.of(tables, asked, record, _loaded(tracking, asked.name, record["mlflow_version"]))
 
     @classmethod
     def of(
@@ -124,7 +136,7 @@ def score(
         return frame[[asked.question.entity, "as_of"]].reindex(
             columns=[asked.question.entity, "as_of", *columns]
         )
-    probability, why = _forecast(asked, frame, words, by)
+    probability, why = forecast(asked, frame, by), _why(asked, frame, words, by)
     base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands else None
     return frame[[asked.question.entity, "as_of"]].assign(
         churn_probability=probability,
@@ -139,28 +151,41 @@ def score(
     )
 
 
-def _forecast(
-    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
-) -> tuple["np.ndarray", list[list[str]]]:
-    """Probabilities and reasons: of the model, of the rules, or of the known churn rate, which has none."""
+def forecast(asked: "AskedQuestion", frame: "pd.DataFrame", by: Forecaster) -> "np.ndarray":
+    """Probabilities of feature rows, in their order: of the model, of the rules, or the known churn rate."""
     import numpy as np
 
     from churn_orchestration.churn import learners
+
+    if by.model is not None:
+        return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
+    if asked.question.activity is None:
+        return np.full(len(frame), by.base_rate, float)
+    silence, gap = (frame[name] for name in _used_by_rules(asked))
+    return learners.rules_probability(silence, gap, asked.question.horizon.horizon_days).to_numpy()
+
+
+def _used_by_rules(asked: "AskedQuestion") -> list[str]:
+    activity = asked.question.activity
+    assert activity is not None
+    return [f"{activity.name}_days_since_last", f"{activity.name}_gap_days_mean_all"]
+
+
+def _why(
+    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+) -> list[list[str]]:
+    """What speaks for each forecast, in words; a known churn rate has no reasons."""
     from churn_orchestration.churn.contributions import contributions
     from churn_orchestration.churn.reasons import reasons
 
     if by.model is not None:
         features = frame[list(by.model.feature_names_in_)].astype(float)
-        why = reasons(contributions(by.model, features)[0], features, words)
-        return by.model.predict_proba(features)[:, 1], why
-    activity, horizon_days = asked.question.activity, asked.question.horizon.horizon_days
-    if activity is None:
-        return np.full(len(frame), by.base_rate, float), [[]] * len(frame)
-    silence, gap = f"{activity.name}_days_since_last", f"{activity.name}_gap_days_mean_all"
-    probability = learners.rules_probability(frame[silence], frame[gap], horizon_days).to_numpy()
-    used = frame[[silence, gap]].astype(float)
+        return reasons(contributions(by.model, features)[0], features, words)
+    if asked.question.activity is None:
+        return [[]] * len(frame)
+    used, horizon_days = frame[_used_by_rules(asked)].astype(float), asked.question.horizon.horizon_days
     distinct = words.assign(family=words.index)  # the rules use two features, and say both
-    return probability, reasons(used.fillna(horizon_days) - horizon_days, used, distinct)
+    return reasons(used.fillna(horizon_days) - horizon_days, used, distinct)
 
 
 def score_days(

@@ -54,6 +54,7 @@ def roll_back(
     decided_on: dt.date,
     reason: str,
     asked_by: str,
+    trigger: str = decisions.MANUAL,
 ) -> dict[str, Any]:
     """Put another model that was champion in force from ``decided_on`` on, or the rules; the ledger's row.
 
@@ -78,7 +79,7 @@ def roll_back(
         and row.get("meaning") == meaning
     ]
     if to is None:
-        before = ledger.before_champion(tables.state, asked.name, meaning)
+        before = ledger.before(tables.state, asked.name, meaning, champion["model_version"])
         to = before["model_version"] if before else asked.untrained
     elif to != asked.untrained:
         found = sorted({version for version in were if version.startswith(to)})
@@ -96,7 +97,7 @@ def roll_back(
     return decided(
         tables, tracking, asked, decisions.Decision(decisions.ROLL_BACK, reason), record,
         {"from": champion["model_version"], "from_sequence": champion["sequence"]},
-        decided_on=str(decided_on), trigger=decisions.MANUAL, asked_by=asked_by,
+        decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
         parent=champion["model_version"],
     )  # fmt: skip
 

@@ -1,20 +1,24 @@
-"""The sensors that ask for a training: one a signal, on what monitoring says of the newest day."""
+"""The sensors that act on what monitoring says of the newest day: train anew, or roll back."""
 
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from churn_orchestration import ledger
+from churn_orchestration.automation import SNAPSHOT_LAYERS, TRAIN
 from churn_orchestration.business import Business
 from churn_orchestration.churn import decisions, signals
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.derived import CALENDAR
 from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.churn_model.drift import HARMFUL, sentence
+from churn_orchestration.components.churn_model.first_week import sentence as first_week_words
 from churn_orchestration.components.churn_model.promotion import record_of
+from churn_orchestration.rollback import ROLL_BACK, Undoing
 from churn_orchestration.warehouse import DOOR, door
 
 if TYPE_CHECKING:
@@ -22,35 +26,51 @@ if TYPE_CHECKING:
 
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
-TRAIN = "train"
-TRAINED = (decisions.PROMOTE, decisions.KEEP, decisions.REFUSE)
 METRICS = ("auc", "log_loss", "calibration_error", "base_rate")
+TRAINED = (decisions.PROMOTE, decisions.KEEP, decisions.REFUSE)
+Answer = tuple[str, dg.RunRequest | None]
+"""What is to be done about a champion, in words; and the run, if one is asked for."""
+Look = Callable[["AskedQuestion", signals.Champion], Answer]
 
 
 def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg.SensorDefinition]:
-    """A sensor for each signal, over all questions of time of a business."""
+    """A sensor for each signal and one that rolls back, over all questions of time of a business."""
     watched = [asked for asked in questions if asked.question.kind != STATIC]
-    return [_sensor(business, watched, name, find) for name, find in signals.SIGNALS.items()]
-
-
-def _sensor(
-    business: Business,
-    questions: list["AskedQuestion"],
-    name: str,
-    find: Callable[[signals.Champion], signals.Signal | None],
-) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=f"retrain_on_{name}",
-        job_name=TRAIN,
-        minimum_interval_seconds=300,
-        description=f"Once switched on, asks for a training of the newest day: {find.__doc__} Not within "
-        f"{signals.COOL_DOWN_DAYS} days of another training, nor where nothing new could be learned. The "
-        "gate decides whether what was trained is promoted.",
+    retrain = [
+        _once_a_day(
+            business,
+            watched,
+            f"retrain_on_{name}",
+            TRAIN,
+            f"Once switched on, asks for a training of the newest day: {find.__doc__} Not within "
+            f"{signals.COOL_DOWN_DAYS} days of another training, nor where nothing new could be learned. The "
+            "gate decides whether what was trained is promoted.",
+            partial(_training, business, name, find),
+        )
+        for name, find in signals.SIGNALS.items()
+    ]
+    undo = _once_a_day(
+        business,
+        watched,
+        f"{ROLL_BACK}_champion",
+        ROLL_BACK,
+        "Once switched on, puts what was in force before a champion in force again, where the champion's "
+        "first week, once its outcome is known, was worse than without it, chance ruled out.",
+        _undoing,
     )
+    return [*retrain, undo]
+
+
+def _once_a_day(
+    business: Business, watched: list["AskedQuestion"], name: str, job: str, description: str, look: Look
+) -> dg.SensorDefinition:
+    """A sensor that looks at each question once a watched day; its cursor: question -> the day looked at."""
+
+    @dg.sensor(name=name, job_name=job, minimum_interval_seconds=300, description=description)
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         requests, told = list[dg.RunRequest](), list[str]()
-        for asked in questions:
+        for asked in watched:
             known = champion_known(business, asked)
             day = str(known.day) if known else ""
             if known is None:
@@ -59,7 +79,7 @@ def _sensor(
                 told.append(f"{asked.name}: looked at {day} already")
             else:
                 seen[asked.name] = day
-                reason, request = _request(business, asked, known, name, find(known))
+                reason, request = look(asked, known)
                 told.append(f"{asked.name}: {reason}")
                 requests += [request] if request else []
         cursor = json.dumps(seen, sort_keys=True)
@@ -68,14 +88,15 @@ def _sensor(
     return sensor
 
 
-def _request(
+def _training(
     business: Business,
+    name: str,
+    find: Callable[[signals.Champion], signals.Signal | None],
     asked: "AskedQuestion",
     known: signals.Champion,
-    name: str,
-    signal: signals.Signal | None,
-) -> tuple[str, dg.RunRequest | None]:
-    """What is to be done about a signal, in words; and the run, if one is asked for."""
+) -> Answer:
+    """Whether a signal speaks for a training of the day."""
+    signal = find(known)
     if signal is None:
         return f"nothing on {known.day}", None
     if last := _last_training(business, asked, known.day):
@@ -87,10 +108,23 @@ def _request(
     request = dg.RunRequest(
         run_key=f"{name}:{asked.name}:{known.day}",
         partition_key=str(known.day),
-        asset_selection=[dg.AssetKey([layer, asked.name]) for layer in ("snapshots", "models")],
+        asset_selection=[dg.AssetKey([layer, asked.name]) for layer in SNAPSHOT_LAYERS],
         tags={decisions.TRIGGER_TAG: signal.trigger, decisions.EVIDENCE_TAG: evidence},
     )
     return evidence, request
+
+
+def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
+    """Whether the champion's first week was worse than without it."""
+    if known.outdone is None:
+        return f"nothing on {known.day}", None
+    undo = Undoing(question=asked.name, version=known.version, to=str(known.before), reason=known.outdone)
+    request = dg.RunRequest(
+        run_key=f"{ROLL_BACK}:{asked.name}:{known.version}",
+        run_config=dg.RunConfig({ROLL_BACK: undo}),
+        tags={decisions.TRIGGER_TAG: decisions.PERFORMANCE, decisions.EVIDENCE_TAG: known.outdone},
+    )
+    return known.outdone, request
 
 
 def _last_training(business: Business, asked: "AskedQuestion", day: dt.date) -> dt.date | None:
@@ -110,8 +144,8 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         return None
     with door(business.state) as db:
         tables = {name for (name,) in _rows(db, "select view_name from duckdb_views()")}
-        drift, performance = f"{asked.name}_drift", f"{asked.name}_performance"
-        if not {drift, performance} <= tables:
+        drift, performance, week = (f"{asked.name}_{what}" for what in ("drift", "performance", "first_week"))
+        if not {drift, performance, week} <= tables:
             return None
         newest = f"select max(measured_on) from monitoring.{performance}"
         [(day,)] = _rows(db, newest)
@@ -124,6 +158,12 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         [(of,)] = _rows(db, ended)
         harmful = f"from monitoring.{drift} where measured_on = '{day}' and verdict = '{HARMFUL}'"
         alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
+        worse = (
+            f"from monitoring.{week} where worse and model_version = '{version}' and measured_on <= '{day}'"
+        )
+        outdone = (
+            db.execute(f"{worse} qualify measured_on = max(measured_on) over ()").df().to_dict("records")
+        )
         realised = _metrics(db, f"{mine} and kind <> 'expected' and as_of = '{of}'") if of else {}
         foreseen = _metrics(db, f"{mine} and kind = 'expected' and as_of = '{of}'") if of else {}
         expected = _metrics(db, f"{mine} and kind = 'expected' and as_of = '{day}'")
@@ -137,6 +177,7 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         asked.question.horizon.newest_as_of(day),
         record["evaluation"]["report"].get("model", {}), of, realised, foreseen, expected,
         [sentence(alarm) for alarm in alarms],
+        outdone[0]["before"] if outdone else None, first_week_words(outdone) if outdone else None,
     )  # fmt: skip
 
 

@@ -1,0 +1,192 @@
+"""A champion's first week on a real warehouse with real models: looked at once, rolled back where worse."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from churn_orchestration import ledger
+from churn_orchestration.churn import decisions, learners
+from churn_orchestration.churn.calendar import DAY, Horizon, days_between
+from churn_orchestration.churn.features.declared import EventSource, FeatureSet
+from churn_orchestration.churn.labels import Question
+from churn_orchestration.components.churn_model import promotion
+from churn_orchestration.components.churn_model.first_week import measure, table_of_first_week
+from churn_orchestration.components.churn_model.graded import grade
+from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.rollback import Undoing, roll_back_job
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import Tables, Warehouse, content_hash, literal
+from churn_orchestration_tests.daily_parts import make_parts
+
+pytestmark = [
+    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+    # MLflow says so of its own functions, when imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
+FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
+QUESTION = Question("q", "inactivity", FEATURES, ORDERS, Horizon(5))
+ASKED = AskedQuestion(
+    QUESTION, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "orders_days_since_last"
+)
+PEOPLE, START, LAST = 300, dt.date(2024, 1, 1), dt.date(2024, 1, 31)
+TRAINED_ON, GOOD_ON, BAD_ON = dt.date(2024, 1, 8), dt.date(2024, 1, 9), dt.date(2024, 1, 17)
+KNOWN_ON = BAD_ON + DAY * (6 + 5)
+
+
+class Small:
+    """People who order more or less often, a feature that knows how often, a model that learned it."""
+
+    def __init__(self, folder: Path, tables: Tables) -> None:
+        self.tables, self.tracking = tables, Tracking(state=str(folder))
+        rng = np.random.default_rng(7)
+        self.often = rng.uniform(0.02, 0.6, PEOPLE)
+        days = list(days_between(START, LAST))
+        ordered = rng.random((len(days), PEOPLE)) < self.often
+        ordered[0] = True
+        tables.db.execute(
+            "create table silver.orders (order_id varchar, customer_id varchar, day date, known_on date, "
+            "_partition date)"
+        )
+        rows = [
+            [f"{day}{p}", f"c{p:03}", day, day, day]
+            for n, day in enumerate(days)
+            for p in np.flatnonzero(ordered[n])
+        ]
+        tables.insert("silver.orders", rows)
+        for table in QUESTION.tables:
+            tables.record(table, "stored", dict.fromkeys(days, 1), "declared")
+        make_parts(tables.db, FEATURES)
+        for n, day in enumerate(days):
+            self._describe(day, ordered[: n + 1])
+
+    def _describe(self, day: dt.date, ordered: np.ndarray) -> None:
+        silent = np.argmax(ordered[::-1], axis=0)
+        frame = pd.DataFrame(
+            {
+                "customer_id": [f"c{p:03}" for p in range(PEOPLE)], "as_of": day, "often": self.often,
+                "orders_days_since_last": silent, "orders_gap_days_mean_all": 1 / self.often,
+            }
+        )  # fmt: skip
+        self.tables.db.register("_f", frame)
+        typed = "select * replace (as_of::date as as_of) from _f order by customer_id"
+        self.tables.put_day("gold.f", day, typed)
+        self.tables.db.unregister("_f")
+
+    def features(self, day: dt.date) -> pd.DataFrame:
+        file = literal(self.tables.day_file("gold.f", day))
+        return self.tables.db.execute(f"from {file} order by customer_id").df()
+
+    def promote(self, version: str, labels: np.ndarray, on: dt.date, name: str = "often") -> None:
+        """Fit on the people of TRAINED_ON and make it champion."""
+        frame = self.features(TRAINED_ON).rename(columns={"often": name})[[name]]
+        model = learners.fit("logistic", frame, pd.Series(labels), pd.Series(np.arange(PEOPLE)))
+        with self.tracking.run("q", version, {}):
+            number = self.tracking.register("q", model, frame.head(3), version)
+        record = {"model_version": version, "cutoff": str(on), "base_rate": 0.4, "mlflow_version": number}
+        folder = self.tables.state / "models" / "q"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{version}.json").write_text(json.dumps(record))
+        held_out = pd.DataFrame({"customer_id": [], "as_of": [], "label": [], "model": []})
+        held_out.to_parquet(folder / f"{version}.parquet")
+        promotion.decided(
+            self.tables, self.tracking, ASKED, decisions.Decision("promote", "by a test"), record, {},
+            decided_on=str(on), trigger="manual", asked_by="a test", parent=None,
+        )  # fmt: skip
+
+    def score(self, first: dt.date, last: dt.date) -> None:
+        for day in days_between(first, last):
+            by = Forecaster.in_force(self.tables, self.tracking, ASKED, day)
+            frame = self.features(day)
+            scored = frame[["customer_id", "as_of"]].assign(
+                churn_probability=forecast(ASKED, frame, by), model_version=by.version
+            )
+            self.tables.db.register("_s", scored)
+            self.tables.put_day(
+                "predictions.q", day,
+                "select customer_id, as_of::date as as_of, churn_probability, model_version, 'low' as band, "
+                "false as contact, 1.0 as recent_value, as_of::date + 5 as label_known_on, false as backtest "
+                "from _s order by customer_id",
+            )  # fmt: skip
+            self.tables.db.unregister("_s")
+            grade(self.tables, ASKED, day)
+
+    def truth(self) -> np.ndarray:
+        """Who orders nothing in the five days after TRAINED_ON."""
+        after = f"day > '{TRAINED_ON}' and day <= '{TRAINED_ON + DAY * 5}'"
+        rows = self.tables.rows(f"select distinct customer_id from silver.orders where {after}")
+        came = {who for (who,) in rows}
+        return np.array([f"c{p:03}" not in came for p in range(PEOPLE)])
+
+    def measured(self, day: dt.date) -> tuple[int, str | None]:
+        return measure(self.tables, self.tracking, ASKED, day)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Small]:
+    with Warehouse.of(tmp_path).open() as tables:
+        yield Small(tmp_path, tables)
+
+
+def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small, tmp_path: Path) -> None:
+    truth = small.truth()
+    small.promote("good", truth, GOOD_ON)
+    small.promote("bad", np.random.default_rng(3).permutation(truth), BAD_ON)
+    small.score(START, LAST)
+    counts = {day: small.measured(day) for day in days_between(START, LAST)}
+    # Once for each: what is good is compared with the rules, what is bad with what is good.
+    known = {day: told for day, (rows, told) in counts.items() if rows}
+    assert list(known) == [GOOD_ON + DAY * (6 + 5), KNOWN_ON]
+    first, second = known.values()
+    assert first.startswith("rules is not surely better than champion good on the forecasts of 2024-01-09 to")
+    assert second.startswith("good is better than champion bad on the forecasts of 2024-01-17 to 2024-01-23")
+    file = small.tables.day_file(table_of_first_week(ASKED), KNOWN_ON)
+    assert file
+    before = content_hash(file)
+    undo = Undoing(question="q", version="bad", to="good", reason=known[KNOWN_ON])
+    job = roll_back_job({"q": ASKED})
+    small.tables.db.close()
+    resources = {"warehouse": Warehouse.of(tmp_path), "tracking": small.tracking}
+    for _ in range(2):  # asked twice, it is done once
+        tags = {"dagster/sensor_name": "roll_back_champion"}
+        done = job.execute_in_process(dg.RunConfig({"roll_back": undo}), resources=resources, tags=tags)
+        assert done.success
+    rows = ledger.read(tmp_path)
+    assert [(row["decision"], row["model_version"]) for row in rows][2:] == [("roll back", "good")]
+    assert (rows[-1]["trigger"], rows[-1]["reason"]) == ("manual", known[KNOWN_ON])
+    with Warehouse.of(tmp_path).open() as tables:  # what was measured says the same after the roll back
+        measure(tables, small.tracking, ASKED, KNOWN_ON)
+    assert content_hash(file) == before
+
+
+def test_what_cannot_be_compared_is_said_and_no_number(small: Small) -> None:
+    truth = small.truth()
+    small.promote("old", truth, GOOD_ON, "often_before")
+    with pytest.raises(KeyError):
+        small.score(GOOD_ON, GOOD_ON)
+    small.promote("new", truth, GOOD_ON + DAY)
+    small.score(GOOD_ON + DAY, LAST)
+    rows, told = small.measured(GOOD_ON + DAY * 12)
+    assert rows == 0
+    assert (
+        told
+        == "new cannot be compared with what was before it: old reads features that are gone: often_before"
+    )
+
+
+def test_a_reign_of_less_than_a_week_is_not_compared(small: Small) -> None:
+    truth = small.truth()
+    small.promote("good", truth, GOOD_ON)
+    small.promote("soon", truth, GOOD_ON + DAY * 6)
+    small.score(START, LAST)
+    days = [day for day in days_between(START, LAST) if small.measured(day)[0]]
+    assert days == [GOOD_ON + DAY * (6 + 6 + 5)]
