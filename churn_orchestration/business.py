@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parent
 DEMO = PACKAGE / "defs"
 SETTINGS = "business.yaml"
 FOLDER_NOTE = "business.path"  # in a business's state: the folder that made it
+UNSET = {"landing": "set it to the folder that holds the landing files (see the README)"}
 NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
 
@@ -42,6 +43,10 @@ class Settings(BaseModel):
     timezone: str = Field("UTC", description="the zone in which a day begins, an IANA name")
     closed: list[str] = Field([], description="days on which nothing lands")
     owners: list[str] = Field([], description="team:name or an e-mail address, shown in the UI")
+    alerts: list[str] = Field(
+        [], description="whom to tell, as addresses of Apprise; may name environment variables"
+    )
+    ui: str = Field("http://127.0.0.1:3000", description="where the Dagster UI is, for the links of alerts")
     memory_limit: str = Field("4GB", description="DuckDB's memory limit")
     threads: int = Field(2, gt=0, description="DuckDB's threads")
 
@@ -144,14 +149,18 @@ class Business:
     def landing(self) -> Path:
         """The landing folder, environment variables filled in, relative to the business's folder."""
         os.environ.setdefault("CHURN_DATA", str(data_folder()))
+        text = self.filled(self.settings.landing, "landing")
+        return (self.folder / text).resolve()
+
+    def filled(self, text: str, setting: str) -> str:
+        """A setting with the environment variables that it names. Raises BusinessError: one is not set."""
         try:
-            text = re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], self.settings.landing)
+            return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text)
         except KeyError as error:
             raise BusinessError(
-                f"{self.folder / SETTINGS}: landing: the environment variable {error} is not set; "
-                "set it to the folder that holds the landing files (see the README)"
+                f"{self.folder / SETTINGS}: {setting}: the environment variable {error} is not set; "
+                f"{UNSET.get(setting, 'set it')}"
             ) from None
-        return (self.folder / text).resolve()
 
     @cached_property
     def days(self) -> dg.DailyPartitionsDefinition:

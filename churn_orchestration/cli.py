@@ -309,6 +309,23 @@ def models(context: click.Context, question: str | None) -> tuple[Any, ...]:
 
 
 @main.command()
+@click.option("--try", "trial", is_flag=True, help="Tell everybody that `alerts` names that this is a trial.")
+@_json
+@click.pass_context
+def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
+    """List what people were told by the sensor `alerts`; or try whether they can be told."""
+    from churn_orchestration.alerts import FILE, read, try_out
+
+    business = _business(context)
+    if trial:
+        told = try_out(business)
+        return {"told": told}, "\n".join(f"told {target}" for target in told)
+    found = read(business.state / FILE)
+    lines = [f"{row['title']}\n  {row['told']}\n  told {row['target']}" for row in found]
+    return {"alerts": found}, "\n".join(lines) or "nobody was told of anything yet"
+
+
+@main.command()
 @click.argument("version", required=False)
 @click.option("--question", help="Default: the only one.")
 @click.option(

@@ -8,6 +8,7 @@ from types import ModuleType
 import dagster as dg
 from dagster.components.core.component_tree import ComponentTree
 
+from churn_orchestration.alerts import alert_sensor
 from churn_orchestration.automation import automation
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.business_files import refuse_faulty_files
@@ -35,8 +36,10 @@ def definitions_of(business: Business) -> dg.Definitions:
         bound = dg.Definitions(resources=resources(business))
         _refuse_unknown_upstreams(found)
         questions = asked_questions(tree, business)
+        asked = questions.values()
         acting = dg.Definitions(
-            jobs=[roll_back_job(questions)], sensors=sensors(business, questions.values())
+            jobs=[roll_back_job(questions)],
+            sensors=[*sensors(business, asked), alert_sensor(business, asked)],
         )
         return dg.Definitions.merge(found, automation(business, sources), acting, bound)
 

@@ -176,7 +176,7 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         [f.name for f in catalogue(asked.question.features) if f.name not in season],
         asked.question.horizon.newest_as_of(day),
         record["evaluation"]["report"].get("model", {}), of, realised, foreseen, expected,
-        [sentence(alarm) for alarm in alarms],
+        {alarm["feature"]: sentence(alarm) for alarm in alarms},
         outdone[0]["before"] if outdone else None, first_week_words(outdone) if outdone else None,
     )  # fmt: skip
 

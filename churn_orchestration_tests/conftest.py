@@ -237,6 +237,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings",
         "ignore:Parameter `partitions_def` of function `define_asset_job`:DeprecationWarning",
     )
+    # Apprise imports a module that Python 3.13 gave up.
+    config.addinivalue_line("filterwarnings", "ignore:'imghdr' is deprecated:DeprecationWarning")
     # Great Expectations' grammar library imports names that Python 3.11 gave up.
     config.addinivalue_line("filterwarnings", "ignore:module 'sre_:DeprecationWarning")
 

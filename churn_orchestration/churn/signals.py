@@ -30,7 +30,7 @@ class Champion:
     realised : by metric, of its newest forecasts with an outcome; ``of``: their as_of
     foreseen : by metric, what was expected of those forecasts
     expected : by metric, what is expected of the forecasts of ``day``
-    drifted : the harmful alarms of ``day`` in words, the strongest first
+    drifted : by feature, the harmful alarms of ``day`` in words, the strongest first
     before, outdone : where its first week was worse than without it: what was in force before, and by how
         much that would have been better, in words
     """
@@ -47,7 +47,7 @@ class Champion:
     realised: Mapping[str, Interval] = field(default_factory=dict)
     foreseen: Mapping[str, Interval] = field(default_factory=dict)
     expected: Mapping[str, Interval] = field(default_factory=dict)
-    drifted: Sequence[str] = ()
+    drifted: Mapping[str, str] = field(default_factory=dict)
     before: str | None = None
     outdone: str | None = None
 
@@ -69,7 +69,8 @@ def drift(known: Champion) -> Signal | None:
     """A feature drifted beyond the usual, and moves the scores."""
     if not known.drifted:
         return None
-    return Signal(DRIFT, f"{len(known.drifted)} harmful on {known.day}: {'; '.join(known.drifted[:3])}")
+    strongest = list(known.drifted.values())[:3]
+    return Signal(DRIFT, f"{len(known.drifted)} harmful on {known.day}: {'; '.join(strongest)}")
 
 
 def performance(known: Champion) -> Signal | None:

@@ -36,7 +36,7 @@ def test_of_a_champion_that_does_as_it_promised_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("changed", "wanted"),
     [
-        ({"drifted": ["x: PSI 0.3"]}, {"drift": DRIFT}),
+        ({"drifted": {"x": "x: PSI 0.3"}}, {"drift": DRIFT}),
         ({"realised": {"auc": interval(0.7)}}, {"performance": PERFORMANCE}),
         ({"realised": {"auc": interval(0.77)}}, {}),
         ({"realised": {"auc": interval(0.95)}}, {}),
