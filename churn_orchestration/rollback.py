@@ -14,7 +14,7 @@ from churn_orchestration.warehouse import POOL, Warehouse
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
-ROLL_BACK = "roll_back"
+ROLL_BACK, UNDO = "roll_back", "undo"
 
 
 class Undoing(dg.Config):
@@ -29,7 +29,7 @@ class Undoing(dg.Config):
 def roll_back_job(questions: Mapping[str, "AskedQuestion"]) -> dg.JobDefinition:
     """The job ``roll_back``, over all questions of a business."""
 
-    @dg.op(name=ROLL_BACK, pool=POOL)
+    @dg.op(name=UNDO, pool=POOL)
     def undo(
         context: dg.OpExecutionContext, config: Undoing, warehouse: Warehouse, tracking: Tracking
     ) -> None:

@@ -18,7 +18,7 @@ from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.churn_model.drift import HARMFUL, sentence
 from churn_orchestration.components.churn_model.first_week import sentence as first_week_words
 from churn_orchestration.components.churn_model.promotion import record_of
-from churn_orchestration.rollback import ROLL_BACK, Undoing
+from churn_orchestration.rollback import ROLL_BACK, UNDO, Undoing
 from churn_orchestration.warehouse import DOOR, door
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
     undo = Undoing(question=asked.name, version=known.version, to=str(known.before), reason=known.outdone)
     request = dg.RunRequest(
         run_key=f"{ROLL_BACK}:{asked.name}:{known.version}",
-        run_config=dg.RunConfig({ROLL_BACK: undo}),
+        run_config=dg.RunConfig({UNDO: undo}),
         tags={decisions.TRIGGER_TAG: decisions.PERFORMANCE, decisions.EVIDENCE_TAG: known.outdone},
     )
     return known.outdone, request

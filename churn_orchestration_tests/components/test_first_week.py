@@ -158,7 +158,7 @@ def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small
     resources = {"warehouse": Warehouse.of(tmp_path), "tracking": small.tracking}
     for _ in range(2):  # asked twice, it is done once
         tags = {"dagster/sensor_name": "roll_back_champion"}
-        done = job.execute_in_process(dg.RunConfig({"roll_back": undo}), resources=resources, tags=tags)
+        done = job.execute_in_process(dg.RunConfig({"undo": undo}), resources=resources, tags=tags)
         assert done.success
     rows = ledger.read(tmp_path)
     assert [(row["decision"], row["model_version"]) for row in rows][2:] == [("roll back", "good")]
