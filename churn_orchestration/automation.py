@@ -3,20 +3,26 @@
 import datetime as dt
 import logging
 import sys
+from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from churn_orchestration.business import Business
+from churn_orchestration.churn.calendar import DAY
+from churn_orchestration.components.days import FULL_TAG
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.landing import Files
+from churn_orchestration.report.freshness import missing
+from churn_orchestration.warehouse import DOOR, Tables, door
 
-REFRESH, TRAIN, PROGRESS = "refresh", "train", "progress"
+REFRESH, REFRESH_FULLY, TRAIN, PROGRESS = "refresh", "refresh_fully", "train", "progress"
 DAILY_LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "predictions", "monitoring")
 SNAPSHOT_LAYERS = ("snapshots", "models")
 
 
 def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions:
-    """Jobs ``refresh`` and ``train``, schedule ``daily``, sensor ``new_files``."""
+    """Jobs ``refresh``, ``refresh_fully`` and ``train``, schedule ``daily``, sensor ``new_files``."""
     jobs = [
         dg.define_asset_job(
             name,
@@ -24,34 +30,88 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
             partitions_def=partitions,
             description=description,
             executor_def=dg.in_process_executor,
+            tags=tags,
         )
-        for name, layers, partitions, description in (
+        for name, layers, partitions, tags, description in (
             (
                 REFRESH,
                 DAILY_LAYERS,
                 business.days,
-                "Land the days asked for and bring every daily table up to them.",
+                {},
+                "Land the days asked for and bring every daily table up to them. Incremental: features of "
+                "days that are there, and under which nothing has changed, stay as they are.",
+            ),
+            (
+                REFRESH_FULLY,
+                DAILY_LAYERS,
+                business.days,
+                {FULL_TAG: "true"},
+                "The same, and full: every table of the days asked for is made anew, whatever is there.",
             ),
             (
                 TRAIN,
                 SNAPSHOT_LAYERS,
                 business.cutoffs,
+                {},
                 "Take the snapshot of a cut-off, train on it and decide.",
             ),
         )
     ]
-    daily = dg.build_schedule_from_partitioned_job(
-        jobs[0],
-        name="daily",
-        hour_of_day=2,
-        description="Once switched on, refreshes the day that has just ended, at 02:00 of the business.",
-    )
     return dg.Definitions(
         jobs=jobs,
-        schedules=[daily],
+        schedules=[daily(business)],
         sensors=[new_files(business, sources)],
         loggers={PROGRESS: progress},
     )
+
+
+def daily(business: Business) -> dg.ScheduleDefinition:
+    """The schedule that brings the tables up to the day that has just ended, in one run."""
+    look_back = business.settings.look_back_days
+
+    @dg.schedule(
+        name="daily",
+        job_name=REFRESH,
+        cron_schedule="0 2 * * *",
+        execution_timezone=business.settings.timezone,
+        description="Once switched on, refreshes the day that has just ended, at 02:00 of the business; with "
+        f"it, in order, the days before it that nobody refreshed, and those of the last {look_back} that "
+        "were refused. A file that came late is taken in by the first of them, and known from then on.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        with dg.partition_loading_context(effective_dt=context.scheduled_execution_time):
+            ended = business.days.get_last_partition_key()
+        if ended is None:
+            return dg.SkipReason(f"{business.start}, the first day, has not ended")
+        first = first_lacking(business.state, dt.date.fromisoformat(ended), look_back) or business.start
+        if str(first) > ended:
+            return dg.SkipReason(f"{ended} is there")
+        key = f"daily:{ended}"
+        if str(first) == ended:
+            return dg.RunRequest(key, partition_key=ended)
+        return dg.RunRequest(
+            key, tags={ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: ended}
+        )
+
+    return schedule
+
+
+def first_lacking(state: Path, last: dt.date, look_back_days: int) -> dt.date | None:
+    """The first day that is to be refreshed up to ``last``; the day after the newest one, where all is there.
+
+    A day refused or missing longer ago than ``look_back_days`` before ``last`` waits for a person. None:
+    nothing has been refreshed yet.
+    """
+    if not (state / DOOR).is_file():
+        return None
+    with door(state) as db:
+        [(newest,)] = db.execute("select max(day) from meta.days").fetchall()
+        lacking = [item.day for item in missing(Tables(db, state))]
+    if newest is None:
+        return None
+    since = last - DAY * (look_back_days - 1)
+    first: dt.date = min([day for day in lacking if day >= since], default=newest + DAY)
+    return first
 
 
 def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefinition:

@@ -43,6 +43,9 @@ class Settings(BaseModel):
     timezone: str = Field("UTC", description="the zone in which a day begins, an IANA name")
     closed: list[str] = Field([], description="days on which nothing lands")
     owners: list[str] = Field([], description="team:name or an e-mail address, shown in the UI")
+    look_back_days: int = Field(
+        7, gt=0, description="how long the daily schedule tries again what was refused or is missing"
+    )
     alerts: list[str] = Field(
         [], description="whom to tell, as addresses of Apprise; may name environment variables"
     )

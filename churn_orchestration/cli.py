@@ -237,18 +237,25 @@ def simulate(
 @main.command()
 @click.option("--from", "first", type=DAY, help="First day; default: the first day that is not there yet.")
 @click.option("--to", "last", type=DAY, help="Last day; default: end_date, else the day of the newest file.")
+@click.option("--full", is_flag=True, help="Make the features of days that are there anew too.")
 @_json
 @click.pass_context
-def run(context: click.Context, first: dt.datetime | None, last: dt.datetime | None) -> tuple[Any, ...]:
-    """Land files and refresh every daily table, the initial load included."""
+def run(
+    context: click.Context, first: dt.datetime | None, last: dt.datetime | None, full: bool
+) -> tuple[Any, ...]:
+    """Land files and refresh every daily table, the initial load included.
+
+    Incremental: from the first day that is missing, or whose ground or declaration changed. With --full: all
+    days, or those from --from on.
+    """
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
         end = work.last_day(_day(last) if last else None)
-        begin = _day(first) if first else work.first_stale_day(end)
+        begin = _day(first) if first else work.business.start if full else work.first_stale_day(end)
         if begin is None:
             return report.up_to_date(work.business, end)
-        return report.refreshed(work.business, work.refresh(begin, end))
+        return report.refreshed(work.business, work.refresh(begin, end, full=full))
 
 
 @main.command()

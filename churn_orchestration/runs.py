@@ -15,7 +15,14 @@ from typing import Any
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from churn_orchestration.automation import DAILY_LAYERS, PROGRESS, REFRESH, SNAPSHOT_LAYERS, TRAIN
+from churn_orchestration.automation import (
+    DAILY_LAYERS,
+    PROGRESS,
+    REFRESH,
+    REFRESH_FULLY,
+    SNAPSHOT_LAYERS,
+    TRAIN,
+)
 from churn_orchestration.business import FOLDER_NOTE, PACKAGE, SETTINGS, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY, days_between
 from churn_orchestration.churn.decisions import CLI_TAG
@@ -204,14 +211,16 @@ class Work:
                     stale += tables.stale(table_of(key), node.code_version or "", upstream, days)[:1]
         return min(stale, default=None)
 
-    def refresh(self, first: dt.date, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> Refreshed:
-        """Run the job ``refresh`` over the days from ``first`` to ``last``, in one run."""
+    def refresh(
+        self, first: dt.date, last: dt.date, layers: Sequence[str] = DAILY_LAYERS, *, full: bool = False
+    ) -> Refreshed:
+        """Run the job ``refresh``, or ``refresh_fully``, over days from ``first`` to ``last``, in one run."""
         if first > last:
             raise BusinessError(f"the first day asked for, {first}, lies after the last, {last}")
         self.require_day(first, self.business.start)
         self.require_day(last, self.business.start)
         selection = [key for key, group in self._groups() if group in layers]
-        result = self._execute(REFRESH, first, last, selection)
+        result = self._execute(REFRESH_FULLY if full else REFRESH, first, last, selection)
         refused: dict[str, dict[str, str]] = {}
         notes: dict[str, str] = {}
         for evaluation in result.get_asset_check_evaluations():
@@ -259,7 +268,7 @@ class Work:
         )
         if any(_interrupted(event) for event in _failed_steps(result)):
             raise KeyboardInterrupt
-        if not result.success and not (job == REFRESH and _only_refusals(result)):
+        if not result.success and not (job != TRAIN and _only_refusals(result)):
             raise BusinessError(_failure(result))
         return result
 

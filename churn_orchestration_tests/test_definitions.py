@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from churn_orchestration.business import DEMO, PACKAGE, Business, BusinessError
 from churn_orchestration.components import FeatureTable
 from churn_orchestration.definitions import definitions_of, defs
-from churn_orchestration_tests.conftest import Shop
+from churn_orchestration.runs import at_work
+from churn_orchestration_tests.conftest import JAN, Shop
 
 ROOT = PACKAGE.parent
 
@@ -74,6 +75,58 @@ def test_the_schedule_follows_the_partitions_and_their_time_zone(tmp_path: Path,
     shop.change("business.yaml", "name: shop", "name: shop\ntimezone: Asia/Tokyo")
     daily = definitions_of(shop.business).resolve_schedule_def("daily")
     assert (daily.cron_schedule, daily.execution_timezone) == ("0 2 * * *", "Asia/Tokyo")
+
+
+def asked_at_two(loaded: dg.RepositoryDefinition, day: int) -> tuple[str, str] | str | None:
+    """What the schedule asks for at 02:00 of a day of January 2024, first and last day; or why nothing."""
+    at = dt.datetime(2024, 1, day, 2, tzinfo=dt.UTC)
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_schedule_context(instance, at, repository_def=loaded) as context,
+    ):
+        tick = loaded.get_schedule_def("daily").evaluate_tick(context)
+    if not tick.run_requests:
+        return tick.skip_message
+    [request] = tick.run_requests
+    assert request.run_key == f"daily:{dt.date(2024, 1, day) - dt.timedelta(days=1)}"
+    span = [request.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end")]
+    return (request.partition_key,) * 2 if request.partition_key else tuple(span)  # type: ignore[return-value]
+
+
+def test_the_schedule_asks_for_the_days_that_are_lacking_in_order(tmp_path: Path, churn_data: Path) -> None:
+    shop = Shop(tmp_path / "shop", churn_data / "landing")
+    shop.change("business.yaml", "name: shop", "name: shop\nlook_back_days: 4")
+    loaded = definitions_of(shop.business).get_repository_def()
+    assert asked_at_two(loaded, 5) == "2024-01-05, the first day, has not ended"
+    assert asked_at_two(loaded, 8) == ("2024-01-05", "2024-01-07")  # the initial load and what followed
+    shop.land_quiet_days(1, 6)
+    shop.refresh(5, 6)
+    assert asked_at_two(loaded, 7) == "2024-01-06 is there"
+    assert asked_at_two(loaded, 8) == ("2024-01-07", "2024-01-07")
+    assert asked_at_two(loaded, 11) == ("2024-01-07", "2024-01-10")  # the machine was off
+    shop.land("orders_2024-01-07.csv", "no,such\ncolumns,here\n")
+    shop.land_quiet_days(8, 8)
+    shop.refresh(7, 8)
+    assert asked_at_two(loaded, 10) == ("2024-01-07", "2024-01-09")  # what was refused is tried again
+    assert asked_at_two(loaded, 12) == ("2024-01-08", "2024-01-11")  # of the last four days alone
+
+
+def test_a_full_refresh_makes_days_anew_that_an_incremental_one_leaves(
+    tmp_path: Path, churn_data: Path
+) -> None:
+    shop = Shop(tmp_path / "shop", churn_data / "landing")
+    shop.land_quiet_days(1, 6)
+    shop.refresh(5, 6)
+
+    def unchanged(full: bool) -> int:
+        with at_work(shop.business) as work:
+            work.refresh(JAN[5], JAN[6], full=full)
+            key = dg.AssetCheckKey(dg.AssetKey(["gold", "customer_features"]), "accepted")
+            [record] = work.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        told = record.event.dagster_event.asset_check_evaluation_data.metadata["unchanged_days"]
+        return int(told.value)
+
+    assert [unchanged(False), unchanged(True)] == [2, 0]
 
 
 def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> None:

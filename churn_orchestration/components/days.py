@@ -11,6 +11,8 @@ from churn_orchestration.components.shown import about, freshness
 from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
 
 ACCEPTED, REFUSED = "accepted", "refused"
+FULL_TAG = "churn/full"
+"""The tag of a run that makes every table of its days anew, whatever is there."""
 
 
 def shown_in(

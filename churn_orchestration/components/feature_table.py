@@ -19,7 +19,7 @@ from churn_orchestration.churn.features.catalogue import catalogue, features_alo
 from churn_orchestration.churn.features.parts import parts
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import days_asset
-from churn_orchestration.components.days import accepted_spec, daily, settle, table_of, wanted
+from churn_orchestration.components.days import FULL_TAG, accepted_spec, daily, settle, table_of, wanted
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_specs import (
     NAME,
@@ -214,7 +214,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 tables.keep_to(table_of(key), days, self.refresh.look_back_days, self.keep_days)
                 good = [day for day in days if day not in refused]
                 anew = good
-                if self.refresh.mode == "incremental":
+                if self.refresh.mode == "incremental" and FULL_TAG not in context.run.tags:
                     stale = tables.stale(table_of(key), declaration, upstream, good)
                     there = tables.stored(table_of(key))
                     anew = [day for day in good if day in stale or day not in there]
