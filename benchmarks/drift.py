@@ -188,7 +188,9 @@ day up to {LAST} by a model trained on what was known on {CUTOFF}. Quiet days ar
 changes. PSI and Kolmogorov-Smirnov are told as many use them, on the same features and days.
 
 """
-    (ROOT / "docs" / "drift.md").write_text(text + table(found) + "\n", encoding="utf-8")
+    path = ROOT / "docs" / "drift.md"
+    _, heading, others = path.read_text(encoding="utf-8").partition("\n## ")  # sections of other benchmarks
+    path.write_text(text + table(found) + "\n" + heading + others, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -462,6 +462,23 @@ def watch(context: click.Context, question: str | None) -> tuple[Any, ...]:
 
 
 @main.command()
+@click.option("--day", type=DAY, help="Default: the newest day.")
+@click.option("--question", help="Default: the only one.")
+@_json
+@click.pass_context
+def drift(context: click.Context, day: dt.datetime | None, question: str | None) -> tuple[Any, ...]:
+    """Draw the drift of a day: Evidently's page of the features that are furthest off."""
+    from churn_orchestration.components.churn_model.drift import page
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        asked, of = _asked(work.questions(), question), _day(day) if day else work.newest_day()
+        with work.warehouse.open() as tables:
+            path = page(tables, work.tracking, asked, of)
+    return {"page": str(path)}, f"wrote {path}"
+
+
+@main.command()
 @click.option("--day", type=DAY, help="Default: the last scored day.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv or .parquet"

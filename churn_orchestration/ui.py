@@ -5,6 +5,7 @@ import socket
 import sys
 from pathlib import Path
 
+from churn_orchestration import pages
 from churn_orchestration.business import PACKAGE, Business, BusinessError, data_folder
 from churn_orchestration.runs import dagster_home
 
@@ -28,4 +29,5 @@ def serve(business: Business, port: int) -> None:
         os.chdir(checkout)
     sys.stderr.write(f"{business.name}: http://127.0.0.1:{port}/asset-groups (Ctrl-C stops it)\n")
     os.environ["VIRTUAL_ENV"] = str(tools.parent)
+    pages.serve_beside(business.state)
     os.execv(command[0], command)

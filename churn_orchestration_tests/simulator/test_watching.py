@@ -2,8 +2,11 @@
 
 import datetime as dt
 import os
+import re
 import subprocess
 import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,16 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from churn_orchestration import ledger
+from churn_orchestration import ledger, pages
 from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.cli import main
+from churn_orchestration.components.churn_model.drift_page import SAMPLED, SHOWN
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.watching import watched as told
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
 from churn_orchestration.warehouse import content_hash, door
+from churn_orchestration_tests.conftest import metadata
 
 pytestmark = [
     # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
@@ -47,6 +53,10 @@ class Watched:
             f"name: shop\nlanding: landing\nhistory_from: 2023-01-01\nstart_date: {CUTOFF}\n"
         )
         simulate(World.read("calm", customers=3500, days=560, changes=[SUDDEN]), self.folder, processes=1)
+
+    @property
+    def business(self) -> Business:
+        return Business(self.folder)
 
     def churn(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "churn_orchestration.cli", "--business", str(self.folder)]
@@ -156,6 +166,34 @@ def test_the_terminal_tells_what_came_beside_what_was_expected_and_the_alarms(wa
     assert len(found["drift"]["alarms"]) == alarms > 0
     assert all(alarm["feature"] in text for alarm in found["drift"]["alarms"][:3])
     assert "harmful: " in text
+
+
+def test_the_page_of_an_alarmed_day_is_linked_from_the_ui_and_opens_there(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = metadata(watched, "monitoring/churn_90d_drift", LAST)
+    with pages.server(watched.state) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with urllib.request.urlopen(newest["drift_page"].value, timeout=10) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html")
+            text = answer.read().decode()
+        server.shutdown()
+    assert f"<title>churn_90d: drift on {LAST} from model " in text
+    alarmed = watched.rows(
+        f"select feature from monitoring.churn_90d_drift where alarm and measured_on = '{LAST}' "
+        "order by abs(effect) desc, feature"
+    )
+    assert all(text.count(feature) for (feature,) in alarmed[:SHOWN])
+    rows = re.search(r"([\d,]+) customers of the day \(current\) beside ([\d,]+) rows", text)
+    assert rows
+    assert all(0 < int(number.replace(",", "")) <= SAMPLED for number in rows.groups())
+    assert len(text) < 6e6
+    page = Path(newest["drift_page_file"].value)
+    assert page.read_text() == text
+    assert [file.name for file in page.parent.iterdir()] == [page.name]  # the newest day of the run alone
+    monkeypatch.setenv("CHURN_BUSINESS", "")  # set first: only then is what the command sets undone
+    main(["--business", str(watched.folder), "drift"])
+    assert capsys.readouterr().out == f"wrote {page}\n"
 
 
 def test_of_a_question_that_is_not_watched_it_is_said_which_are(watched: Watched) -> None:

@@ -2,14 +2,16 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import ledger, pictures
+from churn_orchestration import ledger, pages, pictures
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.labels import population
+from churn_orchestration.components.churn_model import drift_page
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.churn_model.reference import (
     SCORE,
@@ -185,6 +187,12 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
             newest = max(rows, default=None)
             yield _checked(tables, asked, key, newest)
             about = {day: told(tables, asked, day) for day in rows}
+            if newest and about[newest]["alarms"]:
+                path = page(tables, tracking, asked, newest)
+                about[newest] |= {
+                    "drift_page": dg.MetadataValue.url(pages.address(path)),
+                    "drift_page_file": dg.MetadataValue.path(path),
+                }
             drawn = {"picture_drift": picture(tables, asked, newest)} if newest else {}
             yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about, drawn)
 
@@ -230,6 +238,11 @@ def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]
     """The numbers of a day that are worth a plot."""
     found = alarms(tables, asked, day)
     return {"alarms": len(found), "harmful": sum(alarm["verdict"] == HARMFUL for alarm in found)}
+
+
+def page(tables: Tables, tracking: Tracking, asked: "AskedQuestion", day: dt.date) -> Path:
+    """Evidently's page of a day. Raises BusinessError where nothing was compared on it."""
+    return drift_page.draw(tables, tracking, asked, day, table_of_drift(asked))
 
 
 def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
