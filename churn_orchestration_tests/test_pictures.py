@@ -9,6 +9,7 @@ import pytest
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.calendar import days_between
+from churn_orchestration.pictures import canvas
 
 DAY = dt.date(2024, 3, 1)
 TWO_YEARS = {day: 50 + day.day for day in days_between(dt.date(2022, 3, 2), DAY)}
@@ -87,7 +88,7 @@ def _luminance(color: str) -> float:
 @pytest.mark.parametrize("background", ["#ffffff", "#0d0e11"])
 def test_every_colour_holds_its_contrast_on_either_theme(background: str) -> None:
     """As WCAG 2 measures it; 3 is asked for of pictures, 4.5 of small text."""
-    for color in (pictures.INK, pictures.BLUE, pictures.RED, pictures.ORANGE, pictures.GREEN):
+    for color in (canvas.INK, canvas.BLUE, canvas.RED, canvas.ORANGE, canvas.GREEN):
         dark, light = sorted((_luminance(color), _luminance(background)))
         assert (light + 0.05) / (dark + 0.05) > 4.1, color
 
@@ -147,7 +148,7 @@ def test_scarce_data_still_give_a_picture(drawn: Callable[[], str | None]) -> No
 
 
 def test_the_newest_bar_is_a_whole_one_and_no_row_is_lost() -> None:
-    edges, rows, width = pictures._binned(TWO_YEARS, min(TWO_YEARS), DAY)
+    edges, rows, width = canvas.in_bins(TWO_YEARS, min(TWO_YEARS), DAY)
     assert width == 7
     assert edges[-1] - edges[-2] == 7
     assert sum(rows) == sum(TWO_YEARS.values())
