@@ -11,7 +11,7 @@ from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.landing import Files
 
 REFRESH, TRAIN, PROGRESS = "refresh", "train", "progress"
-DAILY_LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "predictions", "monitoring")
+DAILY_LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "predictions", "monitoring", "measures")
 SNAPSHOT_LAYERS = ("snapshots", "models")
 
 
