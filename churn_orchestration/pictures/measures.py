@@ -2,12 +2,13 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from math import nan
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.pictures.canvas import (
     BAND_COLORS,
     BLUE,
-    DASHED,
     INK,
     RED,
     days_below,
@@ -19,79 +20,88 @@ from churn_orchestration.pictures.canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_SEGMENTS, MOST_COHORTS, MOST_WORDS = 8, 12, 40
+MOST_MONTHS, RECENT_DAYS, MOST_SEGMENTS, MOST_COHORTS, MOST_LETTERS = 36, 90, 8, 12, 46
 
 
 def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None:
-    """Churn rates by as_of, as they came and as they are expected. None where there is none.
+    """Churn rates as they came, by month, and of late beside what was expected. None where there is none.
 
     ``course``: oldest first, as_of, is_expected, churn_rate, low and high (None: there is no interval)
     """
     if not course:
         return None
+    came = [point for point in course if not point["is_expected"]]
+    by_month = list({point["as_of"].replace(day=1): point for point in came}.values())[-MOST_MONTHS:]
     last = {point["is_expected"]: point for point in course}
-    words = [
-        f"{100 * last[told]['churn_rate']:.1f} % {'expected of' if told else 'churned of'} "
-        f"{last[told]['as_of']:%Y-%m-%d}"
-        for told in (False, True)
-        if told in last
-    ]
-    told = f"{question}: {', '.join(words)}"
+    since = min(point["as_of"] for point in last.values()) - dt.timedelta(days=RECENT_DAYS)
+    since = max(since, next((point["as_of"] for point in course if point["is_expected"]), since))
+    told = {
+        is_expected: f"{100 * point['churn_rate']:.1f} % {word} of {point['as_of']}"
+        for is_expected, word in ((False, "churned"), (True, "expected"))
+        if (point := last.get(is_expected))
+    }
 
-    def paint(axes: "Axes") -> None:
-        for is_expected, color, name in ((False, BLUE, "as it came"), (True, INK, "expected")):
-            points = [p for p in course if p["is_expected"] == is_expected]
-            if not points:
-                continue
-            days = [number_of(point["as_of"]) for point in points]
-            rates = [100 * point["churn_rate"] for point in points]
-            axes.plot(days, rates, "o", color=color, markersize=3)
-            for day, point in zip(days, points, strict=True):
-                if point["low"] is not None:
-                    ends = (100 * point["low"], 100 * point["high"])
-                    axes.plot((day, day), ends, color=color, alpha=0.3, linewidth=2.5)
-            write(axes, name, (days[-1], rates[-1]), (0, 9), color, "right")
-        axes.set(title=told, xlabel="as_of", ylabel="churn rate, %, bars: 95 % interval", ylim=(0, None))
-        axes.margins(y=0.15)
+    def months(axes: "Axes") -> None:
+        days, rates, low, high = _columns(by_month)
+        axes.vlines(days, low, high, color=BLUE, alpha=0.45, linewidth=4)
+        axes.plot(days, rates, "o", color=BLUE, markersize=4)
+        axes.set(title=told.get(False, "No outcome is known yet"), ylim=(0, None))
+        axes.set(xlabel="last as_of of each month", ylabel="churn rate, %, 95 % interval")
         days_below(axes)
 
-    return picture(told, paint, height=3)
+    def of_late(axes: "Axes") -> None:
+        for is_expected, color, name in ((True, INK, "expected"), (False, BLUE, "as it came")):
+            points = [p for p in course if p["is_expected"] == is_expected and p["as_of"] >= since]
+            if points:
+                days, rates, low, high = _columns(points)
+                axes.fill_between(days, low, high, color=color, alpha=0.2, linewidth=0)
+                axes.plot(days, rates, "-" if len(points) > 1 else "o", color=color)
+                write(axes, name, (days[-1], rates[-1]), (0, 8), color, "right")
+        axes.set(title=told.get(True, "Nothing is expected yet"), ylabel="churn rate, %")
+        axes.set_xlabel("as_of; shaded: 95 % interval")
+        axes.margins(y=0.2)
+        days_below(axes)
+
+    return picture(f"{question}: {', '.join(told.values())}", months, of_late, height=3.2)
+
+
+def _columns(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Days, rates in percent and the ends of their intervals, nan where there is none."""
+    ends = [
+        [nan if point[end] is None else 100 * point[end] for point in points]
+        for end in ("churn_rate", "low", "high")
+    ]
+    return [[number_of(point["as_of"]) for point in points], *ends]
 
 
 def at_risk(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> str | None:
     """Value at risk of a day by band, and of the segments in which most is at risk. None without customers.
 
-    ``rows``: as of the table: feature, segment, band, customers, value_at_risk
+    ``rows``: as of the table: feature, segment, band, customers, expected_churners, value, value_at_risk
     """
     [whole] = (row for row in rows if row["feature"] is None and row["band"] is None)
     if not whole["customers"]:
         return None
-    by_band = {row["band"]: row for row in rows if row["band"] is not None}
-    bands = [band for band in BAND_COLORS if band in by_band]
-    segments = [row for row in rows if row["feature"] is not None]
-    most = sorted(segments, key=lambda row: row["value_at_risk"])[-MOST_SEGMENTS:]
-    told = (
-        f"{question} {day}: {whole['value_at_risk']:,.0f} of {whole['value']:,.0f} at risk, "
-        f"{whole['expected_churners']:,.0f} of {whole['customers']:,} expected to churn"
-    )
+    by_band = {row["band"]: row for row in rows if row["band"]}
+    segments = sorted((row for row in rows if row["feature"]), key=lambda row: row["value_at_risk"])
+    shown = [(f"{row['feature']} {row['segment']}", row, BLUE) for row in segments[-MOST_SEGMENTS:]]
+    shown += [(name, by_band[name], color) for name, color in BAND_COLORS.items() if name in by_band]
+    told = f"{question} {day}: {whole['value_at_risk']:,.0f} of {whole['value']:,.0f} at risk"
+    people = f"{whole['expected_churners']:,.0f} of {whole['customers']:,} expected to churn"
 
-    def bars(axes: "Axes", shown: Sequence[tuple[str, Mapping[str, Any], str]], title: str) -> None:
-        sizes = [row["value_at_risk"] for _, row, _ in shown]
-        axes.barh(range(len(shown)), sizes, color=[color for *_, color in shown], height=0.62)
-        for place, (words, row, _) in enumerate(shown):
-            label = f"{words}: {row['value_at_risk']:,.0f}, of {row['customers']:,}"
-            write(axes, label, (row["value_at_risk"], place), (5, -3), INK)
-        axes.set(title=title, yticks=[], xlim=(0, 2.6 * max(sizes) or 1))
-        axes.set_xlabel("value at risk: sum of probability x recent value; of how many")
+    def paint(axes: "Axes") -> None:
+        places, colors = range(len(shown)), [color for *_, color in shown]
+        for name, alpha in (("value", 0.25), ("value_at_risk", 1.0)):
+            axes.barh(places, [row[name] for _, row, _ in shown], color=colors, height=0.62, alpha=alpha)
+        for place, (_, row, _) in enumerate(shown):
+            words = f"{row['value_at_risk']:,.0f} of {row['value']:,.0f}, {row['customers']:,} customers"
+            write(axes, words, (row["value"], place), (5, -3), INK)
+        axes.set_yticks(places, [words for words, *_ in shown])
+        axes.set(title=told, xlim=(0, 1.9 * max(row["value"] for _, row, _ in shown) or 1))
+        axes.set_xlabel("recent value, and solid what of it is at risk: sum of probability x recent value")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
 
-    def left(axes: "Axes") -> None:
-        bars(axes, [(band, by_band[band], BAND_COLORS[band]) for band in bands], "Value at risk by band")
-
-    def right(axes: "Axes") -> None:
-        shown = [(f"{row['feature']} {row['segment']}", row, BLUE) for row in most]
-        bars(axes, shown, "Segments with most at risk")
-
-    return picture(told, left, *([right] if most else []), height=3.2)
+    return picture(f"{told}, {people}", paint, height=1.1 + 0.25 * len(shown), left=0.36)
 
 
 def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> str | None:
@@ -109,30 +119,38 @@ def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> s
     ages = [age for age in sorted(of_age) if age]
     means = [100 * of_age[age][0] / of_age[age][1] for age in ages]
     top = max(100 * cell["active"] / cell["customers"] for cell in cells if cell["age"])
-    told = f"{means[0]:.0f} % are active a month after their first {noun}"
+    told = f"{means[0]:.0f} % active a month later"
     if len(ages) > 1:
         told += f", {means[-1]:.0f} % after {ages[-1]}"
 
     def heat(axes: "Axes") -> None:
+        from matplotlib.colors import to_rgba_array
+
+        shades = [[(BLUE, 0.0)] * MOST_COHORTS for _ in shown]
         for cell in cells:
             if cell["cohort"] in shown and 0 < cell["age"] <= MOST_COHORTS:
-                place, share = shown.index(cell["cohort"]), 100 * cell["active"] / cell["customers"]
-                axes.barh(
-                    place, 1, left=cell["age"] - 0.5, height=1, color=BLUE, alpha=0.85 * share / top or None
-                )
+                share = 100 * cell["active"] / cell["customers"]
+                shades[shown.index(cell["cohort"])][cell["age"] - 1] = (BLUE, share / (top or 1))
+        extent = (0.5, MOST_COHORTS + 0.5, len(shown) - 0.5, -0.5)
+        axes.imshow(
+            [to_rgba_array(row) for row in shades], aspect="auto", interpolation="none", extent=extent
+        )
         axes.set_yticks(range(len(shown)), [f"{cohort:%Y-%m}" for cohort in shown])
-        axes.set(title=f"Active by cohort, darkest: {top:.0f} %", xlim=(0.5, MOST_COHORTS + 0.5))
+        axes.set(title=f"Active by cohort, strongest blue: {top:.0f} %")
         axes.set(xlabel=f"months since the first {noun}", ylabel=f"month of the first {noun}")
-        axes.invert_yaxis()
 
     def mean(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes.plot(ages, means, "o-", color=BLUE, markersize=3)
         write(axes, f"{means[0]:.0f}", (ages[0], means[0]), (0, 6), BLUE)
         write(axes, f"{means[-1]:.0f}", (ages[-1], means[-1]), (0, 6), BLUE, "right")
-        axes.set(title=told, xlabel=f"months since the first {noun}", ylabel="active, %, of all cohorts")
+        axes.set(title=told, xlabel=f"months since the first {noun}")
+        axes.set_ylabel("active, %, of all cohorts of that age")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_ylim(0, 1.2 * max(means) or 1)
 
-    return picture(f"{question}: {told}", heat, mean, height=3.4, left=0.1)
+    return picture(f"{question}: {told}", heat, mean, height=3.4, left=0.12)
 
 
 def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -144,7 +162,7 @@ def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> st
         return None
     first = rows[0]
     span = f"{100 * first['before']:.0f} to {100 * first['now']:.0f} %"
-    told = f"{question} {day}: {first['who']} rose most, {span}"
+    told = f"{question} {day}: the risk of {first['who']} rose most, {span}"
     if first["forecaster_changed"]:
         told += "; the forecaster changed in between"
 
@@ -154,8 +172,8 @@ def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> st
             axes.plot([before, now], [place, place], color=RED, alpha=0.45, linewidth=3)
             axes.plot([before], [place], "o", color=INK, markersize=5)
             axes.plot([now], [place], "o", color=RED, markersize=5)
-            write(axes, (row["reason"] or "")[:MOST_WORDS], (now, place), (7, -3), INK)
-        axes.axvline(100, color=INK, linewidth=0.5, linestyle=DASHED)
+            words = shorten(row["reason"] or "", MOST_LETTERS, placeholder=" ...")
+            write(axes, words, (now, place), (7, -3), INK)
         axes.set_yticks(range(len(rows)), [str(row["who"]) for row in rows])
         axes.set(title=told, xlim=(0, 170), xticks=range(0, 101, 20))
         axes.set_xlabel("churn probability, %: grey a week before, red now; beside it what moved it most")

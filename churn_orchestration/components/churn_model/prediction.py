@@ -56,7 +56,7 @@ class Forecaster:
             least = asked.economics.cut if asked.contact.by == PROFIT else None
             return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of), least=least)
         record = record_of(tables.state, asked.name, champion["model_version"])
-        model = _loaded(tracking, asked.name, champion["mlflow_version"])
+        model = loaded(tracking, asked.name, champion["mlflow_version"])
         return cls.of(tables, asked, record, model)
 
     @classmethod
@@ -94,7 +94,8 @@ def _contacted(asked: "AskedQuestion", probability: "np.ndarray", by: Forecaster
 
 
 @cache
-def _loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
+def loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
+    """A registered model, read once a process."""
     return tracking.load(question, number)
 
 

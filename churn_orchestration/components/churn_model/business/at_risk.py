@@ -1,11 +1,8 @@
 """measures.<question>_at_risk: what the forecasts of a day put at stake, in all, by band and by segment."""
 
 import datetime as dt
-from collections.abc import Mapping
 from math import isclose
 from typing import TYPE_CHECKING, Any
-
-import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import SUMS, at_stake
@@ -40,9 +37,10 @@ class AtRisk(Measure):
     order = "feature nulls first, segment nulls first, band nulls first"
     adds_up = "Bands, and the segments of each feature, come to the sums over the day's predictions."
 
-    def reads(self) -> Mapping[str, dg.PartitionMapping | None]:
+    @property
+    def upstream(self) -> list[str]:
         """Predictions, and the features that cut customers into segments."""
-        return {f"predictions.{self.asked.name}": None, self.asked.gold: None}
+        return [f"predictions.{self.asked.name}", self.asked.gold]
 
     def rows(self, tables: Tables, tracking: Tracking, day: dt.date) -> "pd.DataFrame":  # noqa: ARG002
         """By all, band and segment."""

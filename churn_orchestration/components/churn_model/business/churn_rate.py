@@ -1,10 +1,7 @@
 """measures.<question>_churn_rate: what is known of each day's churn rate, and what is expected."""
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import Any
-
-import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import churned_at
@@ -46,11 +43,12 @@ class ChurnRate(Measure):
     }  # fmt: skip
     order = "as_of, kind"
 
-    def reads(self) -> Mapping[str, dg.PartitionMapping | None]:
+    @property
+    def upstream(self) -> list[str]:
         """The performance of the forecasts; of the time before them, activity and outcomes."""
         question = self.asked.question
         read = [table_of_performance(self.asked), *question.bare.tables, *question.outcome_tables]
-        return dict.fromkeys(read)
+        return list(dict.fromkeys(read))
 
     def rows(self, tables: Tables, tracking: Tracking, day: dt.date) -> list[dict[str, Any]]:  # noqa: ARG002
         """What the day made known of rates: of forecasts, and of month-ends before the first of them."""

@@ -57,9 +57,10 @@ class Measure(ABC):
     def order(self) -> str:
         """The order of its rows, a total one."""
 
+    @property
     @abstractmethod
-    def reads(self) -> Mapping[str, dg.PartitionMapping | None]:
-        """The tables that it is made of, each with the days of it that a day needs; None: the same day."""
+    def upstream(self) -> list[str]:
+        """The tables that it is made of."""
 
     @abstractmethod
     def rows(
@@ -74,6 +75,10 @@ class Measure(ABC):
     @abstractmethod
     def picture(self, tables: Tables, day: dt.date) -> str | None:
         """A stored day in one picture; None where there is nothing to draw."""
+
+    def days_read(self) -> dg.PartitionMapping | None:
+        """The days of the tables upstream that a day is drawn with; None: the same day."""
+        return None
 
     def amiss(self, tables: Tables, day: dt.date) -> list[str]:  # noqa: ARG002
         """What of a stored day does not add up, in words."""
@@ -100,20 +105,20 @@ class Measure(ABC):
 
     def refused(self, tables: Tables, days: list[dt.date]) -> dict[dt.date, str]:
         """Those of ``days`` whose ground does not stand: of a table in the warehouse, all days up to it."""
-        published = [table for table in self.reads() if table.split(".")[0] in PARQUET_LAYERS]
-        landed = [table for table in self.reads() if table not in published]
+        published = [table for table in self.upstream if table.split(".")[0] in PARQUET_LAYERS]
+        landed = [table for table in self.upstream if table not in published]
         return blocked(tables, published, days) | blocked_since(tables, landed, self.business.start, days)
 
     def asset(self) -> dg.AssetsDefinition:
         """The asset measures/<question>_<name>, one partition a day."""
-        key, reads, declaration = dg.AssetKey(self.table.split(".")), self.reads(), digest(self.asked)
+        key, declaration = dg.AssetKey(self.table.split(".")), digest(self.asked)
+        upstream, mapping = self.upstream, self.days_read()
         sums = [dg.AssetCheckSpec("adds_up", asset=key, description=self.adds_up)] if self.adds_up else []
 
         @dg.asset(
             key=key,
             deps=[
-                dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=days)
-                for table, days in reads.items()
+                dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=mapping) for table in upstream
             ],
             description=f"{self.says}\n\n{self.asked.sentence()}{look(self.business, key)}",
             check_specs=[accepted_spec(key), *sums],
@@ -134,7 +139,7 @@ class Measure(ABC):
                     yield self._checked(tables, key, rows)
                 about = {day: self.told(tables, day) for day in rows}
                 drawn = {f"picture_{self.name}": self.picture(tables, max(rows))} if rows else {}
-                yield from settle(context, tables, key, declaration, rows, refused, reads, about, drawn)
+                yield from settle(context, tables, key, declaration, rows, refused, upstream, about, drawn)
 
         return measured
 

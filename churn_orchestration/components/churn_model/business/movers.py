@@ -1,7 +1,6 @@
 """measures.<question>_movers: whose risk rose most within a week, and why."""
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,7 +10,7 @@ from churn_orchestration.churn.business import risen
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.components.churn_model.business.measure import DAY_COLUMN, Measure
 from churn_orchestration.components.churn_model.measures import Columns, described
-from churn_orchestration.components.churn_model.prediction import catalogue_words
+from churn_orchestration.components.churn_model.prediction import catalogue_words, loaded
 from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.components.shown import keys
 from churn_orchestration.tracking import Tracking
@@ -64,15 +63,19 @@ class Movers(Measure):
         """With the keys."""
         return [*keys(self.asked.question.entity), *described(self.columns)]
 
-    def reads(self) -> Mapping[str, dg.PartitionMapping | None]:
-        """Forecasts and features of the day and of a week before."""
-        week = dg.TimeWindowPartitionMapping(start_offset=-WEEK, allow_nonexistent_upstream_partitions=True)
-        return {f"predictions.{self.asked.name}": week, self.asked.gold: week}
+    @property
+    def upstream(self) -> list[str]:
+        """Forecasts and features."""
+        return [f"predictions.{self.asked.name}", self.asked.gold]
+
+    def days_read(self) -> dg.PartitionMapping | None:
+        """The day and those of the week before it."""
+        return dg.TimeWindowPartitionMapping(start_offset=-WEEK, allow_nonexistent_upstream_partitions=True)
 
     def rows(self, tables: Tables, tracking: Tracking, day: dt.date) -> "list[Any] | pd.DataFrame":
         """Those in whom the probability rose most; none where the day a week before does not stand."""
         before = day - DAY * WEEK
-        if any(table for table in self.reads() if tables.not_standing(table, before, before)):
+        if any(tables.not_standing(table, before, before) for table in self.upstream):
             return []
         now, then = (literal(tables.day_file(f"predictions.{self.asked.name}", on)) for on in (day, before))
         top = tables.db.execute(risen(self.asked.question.entity, now, then, MOST)).df()
@@ -88,7 +91,7 @@ class Movers(Measure):
         from churn_orchestration.churn.reasons import reasons
 
         record = record_of(tables.state, self.asked.name, top["model_version"].iloc[0])
-        model = tracking.load(self.asked.name, record["mlflow_version"])
+        model = loaded(tracking, self.asked.name, record["mlflow_version"])
         now, before = (self._features(tables, top, on, list(model.feature_names_in_)) for on in days)
         moved = contributions(model, now)[0] - contributions(model, before)[0]
         return reasons(moved, now, catalogue_words(tables, self.asked))

@@ -1,10 +1,7 @@
 """measures.<question>_retention: how many of those who began in a month are active in a later one."""
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import cohorts
@@ -45,9 +42,10 @@ class Retention(Measure):
         assert self.asked.question.activity is not None
         return self.asked.question.activity
 
-    def reads(self) -> Mapping[str, dg.PartitionMapping | None]:
+    @property
+    def upstream(self) -> list[str]:
         """The days of activity."""
-        return {self.activity.days_table: None}
+        return [self.activity.days_table]
 
     def rows(self, tables: Tables, tracking: Tracking, day: dt.date) -> "list[Any] | pd.DataFrame":  # noqa: ARG002
         """The months that end on the day; on the first partition, all that have ended."""
