@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, tuple[str, str]]
 """Name -> type and meaning."""
+Rows: TypeAlias = "Sequence[Mapping[str, Any]] | pd.DataFrame"
 
 
 def read_files(files: Iterable[Path]) -> str:
@@ -21,14 +22,7 @@ def read_files(files: Iterable[Path]) -> str:
     return f"(from read_parquet([{', '.join(map(literal, files))}]))"
 
 
-def put_rows(
-    tables: Tables,
-    table: str,
-    day: dt.date,
-    rows: "Sequence[Mapping[str, Any]] | pd.DataFrame",
-    columns: Columns,
-    order: str,
-) -> int:
+def put_rows(tables: Tables, table: str, day: dt.date, rows: Rows, columns: Columns, order: str) -> int:
     """Store rows as a day of a table; their number. A day without one keeps the types."""
     import pandas as pd
 

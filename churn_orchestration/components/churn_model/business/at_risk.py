@@ -1,17 +1,11 @@
 """measures.<question>_at_risk: what the forecasts of a day put at stake, in all, by band and by segment."""
 
-import datetime as dt
 from math import isclose
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import SUMS, at_stake
-from churn_orchestration.components.churn_model.business.measure import DAY_COLUMN, Measure
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
-
-if TYPE_CHECKING:
-    import pandas as pd
+from churn_orchestration.components.churn_model.business.measure import Measure, OnDay
 
 
 class AtRisk(Measure):
@@ -32,7 +26,6 @@ class AtRisk(Measure):
         "value": ("double", "sum of their recent_value, in its unit; one that is not known counts as 0"),
         "value_at_risk": ("double", "sum of churn probability x recent_value, in the unit of recent_value"),
         "to_contact": ("bigint", "whom the forecast says to contact; null: before a model nobody can tell"),
-        **DAY_COLUMN,
     }
     order = "feature nulls first, segment nulls first, band nulls first"
     adds_up = "Bands, and the segments of each feature, come to the sums over the day's predictions."
@@ -40,47 +33,44 @@ class AtRisk(Measure):
     @property
     def upstream(self) -> list[str]:
         """Predictions, and the features that cut customers into segments."""
-        return [f"predictions.{self.asked.name}", self.asked.gold]
+        return [self._predictions, self.asked.gold]
 
-    def rows(self, tables: Tables, tracking: Tracking, day: dt.date) -> "pd.DataFrame":  # noqa: ARG002
-        """By all, band and segment."""
-        import pandas as pd
+    @property
+    def _predictions(self) -> str:
+        return f"predictions.{self.asked.name}"
 
-        entity, gold = self.asked.question.entity, literal(tables.day_file(self.asked.gold, day))
-        features = ", ".join([entity, *self.asked.segments])
-        scored = tables.db.execute(
-            f"from (from {self._predictions(tables, day)} where not backtest) "
-            f"left join (select {features} from {gold}) using ({entity}) order by {entity}"
+    def rows(self, on: OnDay) -> list[dict[str, Any]]:
+        """Of all, of each band and of each segment."""
+        entity, segments = self.asked.question.entity, self.asked.segments
+        features = f"select {', '.join([entity, *segments])} from {on.file(self.asked.gold)}"
+        scored = on.tables.db.execute(
+            f"from (from {on.file(self._predictions)} where not backtest) left join ({features}) "
+            f"using ({entity}) order by {entity}"
         ).df()
-        return pd.DataFrame(at_stake(scored, self.asked.segments)).assign(**{MEASURED_ON: day})
+        return at_stake(scored, segments)
 
-    def _predictions(self, tables: Tables, day: dt.date) -> str:
-        return literal(tables.day_file(f"predictions.{self.asked.name}", day))
-
-    def amiss(self, tables: Tables, day: dt.date) -> list[str]:
+    def amiss(self, on: OnDay) -> list[str]:
         """Each sum over all, the bands or a feature's segments that is not that of the predictions."""
         sums = ", ".join(f"{sql} as {name}" for name, sql in SUMS.items())
-        whole = tables.rows(f"select {sums} from {self._predictions(tables, day)} where not backtest")[0]
+        [whole] = on.tables.records(f"select {sums} from {on.file(self._predictions)} where not backtest")
         parts = ", ".join(f"coalesce(sum({name}), 0) as {name}" for name in SUMS)
-        cut = "coalesce(feature, if(band is null, 'all', 'band'))"
+        by = "coalesce(feature, if(band is null, 'all', 'band'))"
         return [
-            f"{name} by {by} comes to {found:,.6g}, and should to {wanted:,.6g}"
-            for by, *told in tables.rows(
-                f"select {cut}, {parts} from {literal(self.file(tables, day))} group by 1 order by 1"
+            f"{name} by {cut['by']} comes to {cut[name]:,.6g}, and should to {whole[name]:,.6g}"
+            for cut in on.tables.records(
+                f"select {by} as by, {parts} from {on.file(self.table)} group by 1 order by 1"
             )
-            for name, found, wanted in zip(SUMS, told, whole, strict=True)
-            if not isclose(found, wanted, rel_tol=1e-9)
+            for name in SUMS
+            if not isclose(cut[name], whole[name], rel_tol=1e-9)
         ]
 
-    def told(self, tables: Tables, day: dt.date) -> dict[str, Any]:
+    def told(self, on: OnDay) -> dict[str, Any]:
         """The sums over all customers."""
-        [row] = tables.rows(
-            f"select {', '.join(SUMS)} from {literal(self.file(tables, day))} "
-            "where feature is null and band is null"
+        [row] = on.tables.records(
+            f"select {', '.join(SUMS)} from {on.file(self.table)} where feature is null and band is null"
         )
-        return {name: round(value, 2) for name, value in zip(SUMS, row, strict=True) if value is not None}
+        return {name: round(value, 2) for name, value in row.items() if value is not None}
 
-    def picture(self, tables: Tables, day: dt.date) -> str | None:
+    def picture(self, on: OnDay) -> str | None:
         """Value at risk by band, and of the segments in which most is at risk."""
-        rows = tables.records(f"from {literal(self.file(tables, day))}")
-        return pictures.at_risk(self.asked.name, day, rows)
+        return pictures.at_risk(self.asked.name, on.day, on.tables.records(f"from {on.file(self.table)}"))

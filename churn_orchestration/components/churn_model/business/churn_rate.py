@@ -6,11 +6,9 @@ from typing import Any
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import churned_at
 from churn_orchestration.churn.calendar import DAY, month_ends
-from churn_orchestration.components.churn_model.business.measure import DAY_COLUMN, Measure
-from churn_orchestration.components.churn_model.measures import read_files
+from churn_orchestration.components.churn_model.business.measure import Measure, OnDay
 from churn_orchestration.components.churn_model.performance import EXPECTED, table_of_performance
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
+from churn_orchestration.warehouse import MEASURED_ON, literal
 
 BEFORE = "before"
 _SHOWN = ("churn_rate", "low", "high")
@@ -39,7 +37,6 @@ class ChurnRate(Measure):
                 "too few of one outcome for one"),
         "high": ("double", "its upper end"),
         "customers": ("bigint", "of how many"),
-        **DAY_COLUMN,
     }  # fmt: skip
     order = "as_of, kind"
 
@@ -50,29 +47,30 @@ class ChurnRate(Measure):
         read = [table_of_performance(self.asked), *question.bare.tables, *question.outcome_tables]
         return list(dict.fromkeys(read))
 
-    def rows(self, tables: Tables, tracking: Tracking, day: dt.date) -> list[dict[str, Any]]:  # noqa: ARG002
+    def rows(self, on: OnDay) -> list[dict[str, Any]]:
         """What the day made known of rates: of forecasts, and of month-ends before the first of them."""
-        known = tables.records(
+        known = on.tables.records(
             "select as_of, kind, model_version, value as churn_rate, low, high, forecasts as customers "
-            f"from {literal(tables.day_file(table_of_performance(self.asked), day))} "
+            f"from {on.file(table_of_performance(self.asked))} "
             "where metric = 'base_rate' and feature is null"
         )
-        before = [self._before(tables, as_of, day) for as_of in self._due(tables, day)]
-        return [row | {MEASURED_ON: day} for row in [*known, *before] if row["customers"]]
+        before = [self._before(on, as_of) for as_of in self._due(on)]
+        return [*known, *(row for row in before if row["customers"])]
 
-    def _due(self, tables: Tables, day: dt.date) -> list[dt.date]:
+    def _due(self, on: OnDay) -> list[dt.date]:
         """The month-ends before the initial load whose outcome became known on a day; with it, all so far."""
         horizon, base, start = self.asked.question.horizon, self.asked.question.base, self.business.start
-        [(first,)] = tables.rows(f"select min(day) from {base.table} where known_on <= {literal(day)}")
+        [(first,)] = on.tables.rows(f"select min(day) from {base.table} where known_on <= {literal(on.day)}")
         if first is None:
             return []
         ends = month_ends(first + DAY * (self.asked.min_history_days - 1), start - DAY)
-        return [end for end in ends if max(horizon.label_known_on(end), start) == day]
+        return [end for end in ends if max(horizon.label_known_on(end), start) == on.day]
 
-    def _before(self, tables: Tables, as_of: dt.date, day: dt.date) -> dict[str, Any]:
+    def _before(self, on: OnDay, as_of: dt.date) -> dict[str, Any]:
+        """The churn rate of a day on which nothing was forecast, as known now."""
         from churn_orchestration.churn.curves import rate_interval
 
-        [(customers, churned)] = tables.rows(churned_at(self.asked.question, as_of, day))
+        [(customers, churned)] = on.tables.rows(churned_at(self.asked.question, as_of, on.day))
         low, high = rate_interval(churned, customers)
         rate = churned / customers if customers else None
         return {
@@ -80,20 +78,19 @@ class ChurnRate(Measure):
             "customers": customers,
         }  # fmt: skip
 
-    def told(self, tables: Tables, day: dt.date) -> dict[str, Any]:
+    def told(self, on: OnDay) -> dict[str, Any]:
         """What the day's forecasts expect, and the newest rate that became known on it."""
-        rows = tables.rows(
+        rows = on.tables.rows(
             f"select if(kind = '{EXPECTED}', 'expected_churn_rate', 'churn_rate'), churn_rate "
-            f"from {literal(self.file(tables, day))} where kind <> '{BEFORE}' order by as_of"
+            f"from {on.file(self.table)} where kind <> '{BEFORE}' order by as_of"
         )
         return {name: round(rate, 4) for name, rate in rows}
 
-    def picture(self, tables: Tables, day: dt.date) -> str | None:
+    def picture(self, on: OnDay) -> str | None:
         """All that is known of rates by a day, and what is expected."""
-        files = read_files(tables.day_files(self.table, day).values())
         last = ", ".join(f"last({name} order by {MEASURED_ON}) as {name}" for name in _SHOWN)
-        expected = f"kind = '{EXPECTED}'"
-        course = tables.records(
-            f"select as_of, {expected} as is_expected, {last} from {files} group by all order by 1, 2"
+        course = on.tables.records(
+            f"select as_of, kind = '{EXPECTED}' as is_expected, {last} from {on.files(self.table)} "
+            "group by all order by 1, 2"
         )
         return pictures.churn_rate(self.asked.name, course)

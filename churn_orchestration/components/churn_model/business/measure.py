@@ -2,15 +2,14 @@
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
 from churn_orchestration.business import Business, digest
-from churn_orchestration.components.churn_model.measures import Columns, described, put_rows
+from churn_orchestration.components.churn_model.measures import Columns, Rows, described, put_rows, read_files
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
@@ -19,29 +18,45 @@ from churn_orchestration.components.days import (
     settle,
     wanted,
 )
-from churn_orchestration.components.shown import look
+from churn_orchestration.components.shown import keys, look
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import MEASURED_ON, PARQUET_LAYERS, Tables, Warehouse
+from churn_orchestration.warehouse import MEASURED_ON, PARQUET_LAYERS, Tables, Warehouse, literal
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
-DAY_COLUMN: Columns = {MEASURED_ON: ("date", "the day at whose end this was known")}
+_DAY: Columns = {MEASURED_ON: ("date", "the day at whose end this was known")}
+
+
+@dataclass(frozen=True)
+class OnDay:
+    """A day that is measured, and what it is measured with."""
+
+    tables: Tables
+    tracking: Tracking
+    day: dt.date
+
+    def file(self, table: str) -> str:
+        """SQL: the rows of a table's day."""
+        return literal(self.tables.day_file(table, self.day))
+
+    def files(self, table: str) -> str:
+        """SQL, in brackets: the rows of a table's days up to this one."""
+        return read_files(self.tables.day_files(table, self.day).values())
 
 
 @dataclass(frozen=True)
 class Measure(ABC):
     """A business measure of a question: the table measures.<question>_<name>.
 
-    ``says``: its grain and meaning. ``adds_up``: what its check of that name
-    says; empty: there is none.
+    ``says``: its grain and meaning. ``of_entities``: whether entity and as_of name its rows.
+    ``adds_up``: what its check of that name says; empty: there is none.
     """
 
     name: ClassVar[str]
     says: ClassVar[str]
     columns: ClassVar[Columns]
+    of_entities: ClassVar[bool] = False
     adds_up: ClassVar[str] = ""
 
     business: Business
@@ -63,45 +78,36 @@ class Measure(ABC):
         """The tables that it is made of."""
 
     @abstractmethod
-    def rows(
-        self, tables: Tables, tracking: Tracking, day: dt.date
-    ) -> "Sequence[Mapping[str, Any]] | pd.DataFrame":
-        """The rows of a day, from what was known at its end."""
+    def rows(self, on: OnDay) -> Rows:
+        """The rows of a day, from what was known at its end; its own column is added."""
 
     @abstractmethod
-    def told(self, tables: Tables, day: dt.date) -> dict[str, Any]:
+    def told(self, on: OnDay) -> dict[str, Any]:
         """The numbers of a stored day that are worth a plot."""
 
     @abstractmethod
-    def picture(self, tables: Tables, day: dt.date) -> str | None:
+    def picture(self, on: OnDay) -> str | None:
         """A stored day in one picture; None where there is nothing to draw."""
+
+    def amiss(self, on: OnDay) -> list[str]:
+        """What of a stored day does not add up, in words; asked where ``adds_up`` says what has to."""
+        raise NotImplementedError
 
     def days_read(self) -> dg.PartitionMapping | None:
         """The days of the tables upstream that a day is drawn with; None: the same day."""
         return None
 
-    def amiss(self, tables: Tables, day: dt.date) -> list[str]:  # noqa: ARG002
-        """What of a stored day does not add up, in words."""
-        return []
-
-    def stored_columns(self, tables: Tables) -> Columns:  # noqa: ARG002
-        """The columns with the types they are stored in."""
-        return self.columns
-
-    def shown_columns(self) -> list[dg.TableColumn]:
-        """The columns as the UI tells them."""
-        return described(self.columns)
-
-    def file(self, tables: Tables, day: dt.date) -> Path:
-        """The file of a stored day."""
-        path = tables.day_file(self.table, day)
-        assert path is not None
-        return path
-
-    def store(self, tables: Tables, tracking: Tracking, day: dt.date) -> int:
+    def store(self, on: OnDay) -> int:
         """Store the rows of a day; their number."""
-        rows, columns = self.rows(tables, tracking, day), self.stored_columns(tables)
-        return put_rows(tables, self.table, day, rows, columns, self.order)
+        import pandas as pd
+
+        columns = {**self.columns, **_DAY}
+        if self.of_entities:
+            entity, base = self.asked.question.entity, self.asked.question.base
+            kind = on.tables.columns(base.table)[base.entity]
+            columns = {entity: (kind, ""), "as_of": ("date", ""), **columns}
+        rows = pd.DataFrame(self.rows(on)).assign(**{MEASURED_ON: on.day})
+        return put_rows(on.tables, self.table, on.day, rows, columns, self.order)
 
     def refused(self, tables: Tables, days: list[dt.date]) -> dict[dt.date, str]:
         """Those of ``days`` whose ground does not stand: of a table in the warehouse, all days up to it."""
@@ -114,6 +120,7 @@ class Measure(ABC):
         key, declaration = dg.AssetKey(self.table.split(".")), digest(self.asked)
         upstream, mapping = self.upstream, self.days_read()
         sums = [dg.AssetCheckSpec("adds_up", asset=key, description=self.adds_up)] if self.adds_up else []
+        named = keys(self.asked.question.entity) if self.of_entities else []
 
         @dg.asset(
             key=key,
@@ -123,28 +130,30 @@ class Measure(ABC):
             description=f"{self.says}\n\n{self.asked.sentence()}{look(self.business, key)}",
             check_specs=[accepted_spec(key), *sums],
             code_version=declaration,
-            **daily(self.business, key, {"parquet"}, self.shown_columns()),
+            **daily(self.business, key, {"parquet"}, [*named, *described({**self.columns, **_DAY})]),
         )
         def measured(
             context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
         ) -> Iterator[Any]:
             with warehouse.open() as tables:
-                days = wanted(context)
+                days = [OnDay(tables, tracking, day) for day in wanted(context)]
                 tables.look_back_as(self.table, self.asked.gold)
-                refused = self.refused(tables, days)
+                refused = self.refused(tables, [on.day for on in days])
                 for day in refused:
                     tables.drop_day(self.table, day)
-                rows = {day: self.store(tables, tracking, day) for day in days if day not in refused}
+                good = [on for on in days if on.day not in refused]
+                rows = {on.day: self.store(on) for on in good}
                 if self.adds_up:
-                    yield self._checked(tables, key, rows)
-                about = {day: self.told(tables, day) for day in rows}
-                drawn = {f"picture_{self.name}": self.picture(tables, max(rows))} if rows else {}
+                    yield self.checked(key, good)
+                about = {on.day: self.told(on) for on in good}
+                drawn = {f"picture_{self.name}": self.picture(good[-1])} if good else {}
                 yield from settle(context, tables, key, declaration, rows, refused, upstream, about, drawn)
 
         return measured
 
-    def _checked(self, tables: Tables, key: dg.AssetKey, days: Iterable[dt.date]) -> dg.AssetCheckResult:
-        found = [f"{day}: {fault}" for day in days for fault in self.amiss(tables, day)]
+    def checked(self, key: dg.AssetKey, days: Iterable[OnDay]) -> dg.AssetCheckResult:
+        """The check that stored days add up."""
+        found = [f"{on.day}: {fault}" for on in days for fault in self.amiss(on)]
         return dg.AssetCheckResult(
             asset_key=key, check_name="adds_up", passed=not found, metadata={"amiss": found},
             description="; ".join(found[:3]) or None,

@@ -1,19 +1,14 @@
 """measures.<question>_retention: how many of those who began in a month are active in a later one."""
 
-import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import cohorts
 from churn_orchestration.churn.calendar import month_ends
 from churn_orchestration.churn.features.declared import EventSource
-from churn_orchestration.components.churn_model.business.measure import DAY_COLUMN, Measure
-from churn_orchestration.components.churn_model.measures import read_files
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
-
-if TYPE_CHECKING:
-    import pandas as pd
+from churn_orchestration.components.churn_model.business.measure import Measure, OnDay
+from churn_orchestration.components.churn_model.measures import Rows
+from churn_orchestration.warehouse import MEASURED_ON, literal
 
 
 class Retention(Measure):
@@ -32,7 +27,6 @@ class Retention(Measure):
         "month": ("date", "first day of the month that is looked at"),
         "customers": ("bigint", "of the cohort"),
         "active": ("bigint", "those of them who were active in the month"),
-        **DAY_COLUMN,
     }
     order = "cohort, month"
 
@@ -47,31 +41,30 @@ class Retention(Measure):
         """The days of activity."""
         return [self.activity.days_table]
 
-    def rows(self, tables: Tables, tracking: Tracking, day: dt.date) -> "list[Any] | pd.DataFrame":  # noqa: ARG002
+    def rows(self, on: OnDay) -> Rows:
         """The months that end on the day; on the first partition, all that have ended."""
-        first = day
-        if day == self.business.start:
-            known = f"select min(day) from {self.activity.days_table} where known_on <= {literal(day)}"
-            first = min(tables.rows(known)[0][0] or day, day)
-        ends = month_ends(first, day)
+        first = on.day
+        if on.day == self.business.start:
+            known = f"select min(day) from {self.activity.days_table} where known_on <= {literal(on.day)}"
+            first = min(on.tables.rows(known)[0][0] or on.day, on.day)
+        ends = month_ends(first, on.day)
         if not ends:
             return []
-        query = cohorts(self.activity, self.asked.question.entity, ends, day)
-        return tables.db.execute(query).df().assign(**{MEASURED_ON: day})
+        query = cohorts(self.activity, self.asked.question.entity, ends, on.day)
+        return on.tables.db.execute(query).df()
 
-    def told(self, tables: Tables, day: dt.date) -> dict[str, Any]:
+    def told(self, on: OnDay) -> dict[str, Any]:
         """Of the month that ended on the day: who was active, and how many of them began in it."""
-        [(active, new)] = tables.rows(
+        [(active, new)] = on.tables.rows(
             "select sum(active), sum(active) filter (cohort = month) "
-            f"from {literal(self.file(tables, day))} where month = date_trunc('month', {MEASURED_ON})"
+            f"from {on.file(self.table)} where month = date_trunc('month', {MEASURED_ON})"
         )
         return {} if active is None else {"active_customers": int(active), "new_customers": int(new or 0)}
 
-    def picture(self, tables: Tables, day: dt.date) -> str | None:
+    def picture(self, on: OnDay) -> str | None:
         """The newest cohorts by month, and the mean of all."""
-        files = read_files(tables.day_files(self.table, day).values())
-        cells = tables.records(
+        cells = on.tables.records(
             "select cohort, datediff('month', cohort, month) as age, customers, active "
-            f"from {files} order by cohort, month"
+            f"from {on.files(self.table)} order by cohort, month"
         )
         return pictures.retention(self.asked.name, self.activity.noun, cells)
