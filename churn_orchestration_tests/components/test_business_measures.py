@@ -418,7 +418,8 @@ def test_a_day_measured_again_gives_the_same_bytes_whatever_came_since_and_howev
     for each in (day - week, day, day + week):
         scored(tables, each, each.day, PEOPLE)
         put(tables, "monitoring.q_performance", each, _performance([]))
-    measures = [kind(business, asking(SILENT)) for kind in (AtRisk, Movers, Retention, ChurnRate)]
+    asked = asking(replace(SILENT, horizon=Horizon((day - dt.date(2024, 5, 31)).days)))
+    measures = [kind(business, asked) for kind in (AtRisk, Movers, Retention, ChurnRate)]
     before = {}
     for measure in measures:
         assert made(measure, tables, day)

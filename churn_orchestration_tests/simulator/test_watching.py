@@ -193,7 +193,7 @@ def test_the_rise_of_a_mover_is_told_by_what_changed_with_the_customer_since(wat
     with door(watched.state) as db:
         gold = db.execute("from gold.customer_features where as_of in (?, ?)", days).df()
         words = db.execute("from gold.customer_features_catalogue").df().set_index("feature")
-    for who, now, before, told, *_ in movers[:10]:
+    for who, now, before, why, *_ in movers[:10]:
         rows = gold[gold["customer_id"] == who].sort_values("as_of")[names].astype(float)
         moved = contributions(model, rows)[0].diff().iloc[1]
         assert moved.sum() == pytest.approx(logit(now) - logit(before), abs=1e-6)
@@ -206,8 +206,8 @@ def test_the_rise_of_a_mover_is_told_by_what_changed_with_the_customer_since(wat
             for name in names
             if words["family"][name] == strongest
         ]
-        assert told[0][0] == ("↑" if families[strongest] > 0 else "↓")
-        assert told[0][2:] in spoken, (who, strongest)
+        assert why[0][0] == ("↑" if families[strongest] > 0 else "↓")
+        assert why[0][2:] in spoken, (who, strongest)
 
 
 def test_what_is_at_risk_is_that_of_the_predictions_of_each_day(watched: Watched) -> None:
