@@ -20,7 +20,8 @@ from churn_orchestration.pictures.canvas import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_MONTHS, RECENT_DAYS, MOST_SEGMENTS, MOST_COHORTS, MOST_LETTERS = 36, 90, 8, 12, 46
+MOST_MONTHS, RECENT_DAYS, MOST_POINTS = 36, 90, 90
+MOST_SEGMENTS, MOST_COHORTS, MOST_LETTERS = 8, 12, 46
 
 
 def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None:
@@ -53,10 +54,11 @@ def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None
         for is_expected, color, name in ((True, INK, "expected"), (False, BLUE, "as it came")):
             points = [p for p in course if p["is_expected"] == is_expected and p["as_of"] >= since]
             if points:
-                days, rates, low, high = _columns(points)
+                step = -(-len(points) // MOST_POINTS)
+                days, rates, low, high = _columns(points[::-step])
                 axes.fill_between(days, low, high, color=color, alpha=0.2, linewidth=0)
                 axes.plot(days, rates, "-" if len(points) > 1 else "o", color=color)
-                write(axes, name, (days[-1], rates[-1]), (0, 8), color, "right")
+                write(axes, name, (days[0], rates[0]), (0, 8), color, "right")
         axes.set(title=told.get(True, "Nothing is expected yet"), ylabel="churn rate, %")
         axes.set_xlabel("as_of; shaded: 95 % interval")
         axes.margins(y=0.2)
@@ -162,9 +164,9 @@ def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> st
         return None
     first = rows[0]
     span = f"{100 * first['before']:.0f} to {100 * first['now']:.0f} %"
-    told = f"{question} {day}: the risk of {first['who']} rose most, {span}"
+    told = f"{question} {day}: {first['who']} rose most, {span}"
     if first["forecaster_changed"]:
-        told += "; the forecaster changed in between"
+        told += "; the forecaster changed"
 
     def paint(axes: "Axes") -> None:
         for place, row in enumerate(rows):

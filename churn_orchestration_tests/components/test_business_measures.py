@@ -390,7 +390,7 @@ def test_those_whose_risk_rose_most_within_a_week_are_told_by_falling_rise(
         assert (row["as_of"], row["measured_on"], row["forecaster_changed"]) == (day, day, False)
     on = OnDay(tables, Tracking(state=str(tables.state)), day)
     assert measure.told(on) == {"movers": 100, "largest_rise": round(-wanted[0][0], 4)}
-    assert f"the risk of {wanted[0][1]} rose most" in (measure.picture(on) or "")
+    assert f"{wanted[0][1]} rose most" in (measure.picture(on) or "")
 
 
 def test_without_forecasts_of_the_day_a_week_before_there_is_no_mover(
