@@ -17,7 +17,7 @@ from churn_orchestration.report.freshness import missing
 from churn_orchestration.warehouse import DOOR, Tables, door
 
 REFRESH, REFRESH_FULLY, TRAIN, PROGRESS = "refresh", "refresh_fully", "train", "progress"
-DAILY_LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "predictions", "monitoring")
+DAILY_LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "predictions", "monitoring", "measures")
 SNAPSHOT_LAYERS = ("snapshots", "models")
 
 

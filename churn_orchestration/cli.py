@@ -16,7 +16,7 @@ import click
 
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
-from churn_orchestration.warehouse import DOOR, WarehouseError
+from churn_orchestration.warehouse import DOOR, PARQUET_LAYERS, WarehouseError
 
 
 class Day(click.DateTime):
@@ -287,7 +287,7 @@ def score(context: click.Context, first: dt.datetime | None, last: dt.datetime |
 
     with at_work(_business(context)) as work:
         end = _day(last) if last else work.newest_day()
-        done = work.refresh(_day(first) if first else end, end, layers=("gold", "predictions", "monitoring"))
+        done = work.refresh(_day(first) if first else end, end, layers=PARQUET_LAYERS)
         return report.refreshed(work.business, done)
 
 

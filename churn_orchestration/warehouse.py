@@ -18,10 +18,11 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 POOL = "warehouse"
-LAYERS = ("raw", "bronze", "quarantine", "silver", "gold", "models", "predictions", "monitoring")
-PARQUET_LAYERS = ("gold", "predictions", "monitoring")
+MEASURED_LAYERS = ("monitoring", "measures")
+PARQUET_LAYERS = ("gold", "predictions", *MEASURED_LAYERS)
+LAYERS = ("raw", "bronze", "quarantine", "silver", "models", *PARQUET_LAYERS)
 MEASURED_ON = "measured_on"
-"""The day of a row of monitoring: what it says is as knowable at its end. Its as_of lies at or before it."""
+"""The day of a row of MEASURED_LAYERS: what it says is as knowable at its end. Its as_of is no later."""
 DOOR = "published.duckdb"
 PARQUET = "format parquet, compression zstd, dictionary_size_limit 1"
 """How files are written: without dictionaries, a quarter quicker and, with zstd, no larger."""
@@ -102,6 +103,12 @@ class Tables:
     def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a query; the result is closed at once, as the client asks for."""
         return self.db.execute(query, parameters or []).fetchall()
+
+    def records(self, query: str) -> list[dict[str, Any]]:
+        """All rows of a query by the names of its columns; null is None."""
+        found = self.db.execute(query)
+        names = [name for name, *_ in found.description or []]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     def columns(self, table: str) -> dict[str, str]:
         """Column names and types of a table or view, in order; empty where there is none of that name."""
@@ -216,7 +223,7 @@ class Tables:
 
         The file is named after its content, so the same day gives the same file and a reader never sees one
         file change under it. ``select`` is ordered; a row of another day, by its ``as_of`` or, in
-        monitoring, its ``measured_on``, is an error.
+        MEASURED_LAYERS, its ``measured_on``, is an error.
         """
         folder = self.state.joinpath(*table.split("."))
         folder.mkdir(parents=True, exist_ok=True)
@@ -226,7 +233,7 @@ class Tables:
         [(rows,)] = self.rows(f"copy _day to {literal(beside)} ({PARQUET})")
         self.db.execute("drop table _day")
         written = {name: kind for name, kind, *_ in self.rows(f"describe from {literal_parquet(beside)}")}
-        of_day = MEASURED_ON if table.startswith("monitoring.") else "as_of"
+        of_day = MEASURED_ON if table.split(".")[0] in MEASURED_LAYERS else "as_of"
         if of_day in written:
             strangers = self.rows(
                 f"select min({of_day}) from {literal_parquet(beside)} where {of_day} <> {literal(day)}"
@@ -509,7 +516,10 @@ with recursive below as (
   union select l.table_name from meta.lineage as l join below as b on l.upstream = b.table_name)
 from below order by 1"""
 
-_STALE = r"""
+_READS_EARLIER = rf"similar to '({'|'.join(('gold', *MEASURED_LAYERS))})\..*'"
+"""SQL, of the name of a table: a day of it is made of days before it too."""
+
+_STALE = f"""
 with asked as (select ? as table_name, ?::varchar[] as upstream),
 policy as (select look_back_days from meta.policies semi join asked using (table_name) where not ?),
 mine as (select * exclude (table_name) from meta.days semi join asked using (table_name)),
@@ -525,12 +535,12 @@ select w.day, coalesce(
   (w.day > (select max(day) from mine) - (from policy)) is distinct from false
   and exists (from reads as u where u.version > t.made
     and (u.day = w.day or (u.day < w.day
-      and (select table_name similar to '(gold|monitoring)\..*' from asked)))))
+      and (select table_name {_READS_EARLIER} from asked)))))
 from wanted as w left join mine as t using (day)
 left join (from meta.waivers semi join asked using (table_name)) as v using (day)
 order by 1"""
 
-_FAULTS = r"""
+_FAULTS = f"""
 with recursive edges as (
   select table_name, upstream, 1 as depth from meta.lineage where table_name = ?
   union all
@@ -556,7 +566,7 @@ select distinct on (day) table_name, day, reason from (
   select t.table_name, t.depth, t.day, 'was made before ' || u.table_name || ' was made anew'
   from edges as e join state as t on t.table_name = e.table_name
   join meta.days as u on u.table_name = e.upstream and u.version > t.made
-    and (u.day = t.day or (u.day < t.day and t.table_name similar to '(gold|monitoring)\..*'))
+    and (u.day = t.day or (u.day < t.day and t.table_name {_READS_EARLIER}))
   left join meta.policies as p on p.table_name = t.table_name
   where (t.day > (select max(day) from meta.days as n where n.table_name = t.table_name) - p.look_back_days)
     is distinct from false)

@@ -34,6 +34,9 @@ def test_the_location_loads_as_the_server_loads_it() -> None:
         "models/churn_90d",
         "predictions/churn_90d",
     } <= keys
+    assert {key for key in keys if key.startswith("measures/")} == {
+        f"measures/churn_90d_{name}" for name in ("at_risk", "churn_rate", "movers", "retention")
+    }
 
 
 def test_every_asset_says_what_it_is(demo: dg.Definitions) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.calendar import days_between
+from churn_orchestration.pictures import canvas
 
 DAY = dt.date(2024, 3, 1)
 TWO_YEARS = {day: 50 + day.day for day in days_between(dt.date(2022, 3, 2), DAY)}
@@ -44,6 +45,37 @@ BANDS = {
     "high": (600, 0.5, 0.69),
     "critical": (900, 0.7, 1.0),
 }
+RATES = [
+    {"as_of": day, "is_expected": is_expected, "churn_rate": 0.3 + is_expected / 10, "low": 0.2, "high": 0.5}
+    for day in days_between(dt.date(2023, 6, 1), DAY)
+    for is_expected in (False, True)
+    if is_expected or day < dt.date(2023, 12, 1)
+]
+STAKE = {"feature": None, "segment": None, "band": None, "customers": 90, "expected_churners": 30.0}
+AT_RISK = [
+    STAKE | {"value": 4_000.0, "value_at_risk": 1_200.0},
+    *(STAKE | {"band": band, "value": 1_000.0, "value_at_risk": 300.0} for band in BANDS),
+    *(
+        STAKE | {"feature": "plan", "segment": f"p{n}", "value": 400.0, "value_at_risk": 10.0 * n}
+        for n in range(10)
+    ),
+]
+COHORTS = [dt.date(2022 + n // 12, n % 12 + 1, 1) for n in range(24)]
+CELLS = [
+    {"cohort": cohort, "age": age, "customers": 50, "active": 50 if age == 0 else 30 - age}
+    for n, cohort in enumerate(COHORTS)
+    for age in range(24 - n)
+]
+MOVERS = [
+    {
+        "who": f"c{n}",
+        "before": 0.1,
+        "now": 0.9 - n / 20,
+        "reason": "↑ silent " * 9,
+        "forecaster_changed": True,
+    }
+    for n in range(12)
+]
 
 DRAWN: dict[str, Callable[[], str | None]] = {
     "rows": lambda: pictures.rows_by_day("raw.orders", TWO_YEARS, [DAY]),
@@ -54,6 +86,10 @@ DRAWN: dict[str, Callable[[], str | None]] = {
     "learning": lambda: pictures.learning(RECORD),
     "influences": lambda: pictures.influences(FAMILIES),
     "scores": lambda: pictures.scores_by_band("churn_90d", DAY, 0.5, SCORES, BANDS),
+    "churn_rate": lambda: pictures.churn_rate("churn_90d", RATES),
+    "at_risk": lambda: pictures.at_risk("churn_90d", DAY, AT_RISK),
+    "retention": lambda: pictures.retention("churn_90d", "order", CELLS),
+    "movers": lambda: pictures.movers("churn_90d", DAY, MOVERS),
 }
 
 
@@ -87,7 +123,7 @@ def _luminance(color: str) -> float:
 @pytest.mark.parametrize("background", ["#ffffff", "#0d0e11"])
 def test_every_colour_holds_its_contrast_on_either_theme(background: str) -> None:
     """As WCAG 2 measures it; 3 is asked for of pictures, 4.5 of small text."""
-    for color in (pictures.INK, pictures.BLUE, pictures.RED, pictures.ORANGE, pictures.GREEN):
+    for color in (canvas.INK, canvas.BLUE, canvas.RED, canvas.ORANGE, canvas.GREEN):
         dark, light = sorted((_luminance(color), _luminance(background)))
         assert (light + 0.05) / (dark + 0.05) > 4.1, color
 
@@ -105,6 +141,16 @@ def test_the_words_say_what_was_found() -> None:
     assert "plan p10" not in svg(DRAWN["learning"]())
     assert "family 1 moves a forecast most: by 1.00" in svg(DRAWN["influences"]())
     assert "50.0 % of 3,000 expected to churn" in svg(DRAWN["scores"]())
+    assert "30.0 % churned of 2023-11-30" in svg(DRAWN["churn_rate"]())
+    assert "40.0 % expected of 2024-03-01" in svg(DRAWN["churn_rate"]())
+    assert "churn_90d 2024-03-01: 1,200 of 4,000 at risk" in svg(DRAWN["at_risk"]())
+    assert "plan p2" in svg(DRAWN["at_risk"]())
+    assert "plan p1<" not in svg(DRAWN["at_risk"]())
+    assert "58 % active a month later, 14 % after 23" in svg(DRAWN["retention"]())
+    assert "2023-11" in svg(DRAWN["retention"]())
+    assert "2022-11" not in svg(DRAWN["retention"]())
+    assert "c0 rose most, 10 to 90 %; the forecaster changed" in svg(DRAWN["movers"]())
+    assert "↑ silent ↑ silent ↑ silent ↑ silent ↑ ..." in svg(DRAWN["movers"]())
 
 
 def test_rules_beyond_the_fifth_are_told_together() -> None:
@@ -124,6 +170,10 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
     assert pictures.learning(RECORD | {"segments": []}) is None
     assert pictures.influences([]) is None
     assert pictures.scores_by_band("churn_90d", DAY, None, {}, {}) is None
+    assert pictures.churn_rate("churn_90d", []) is None
+    assert pictures.at_risk("churn_90d", DAY, [AT_RISK[0] | {"customers": 0}]) is None
+    assert pictures.retention("churn_90d", "order", [CELLS[0]]) is None
+    assert pictures.movers("churn_90d", DAY, []) is None
 
 
 @pytest.mark.parametrize(
@@ -140,6 +190,12 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
         lambda: pictures.influences([{"family": "recency", "feature": "a", "mean_abs_log_odds": 0.0}]),
         lambda: pictures.scores_by_band("q", DAY, 1.0, {39: 1}, {"critical": (1, 1.0, 1.0)}),
         lambda: pictures.scores_by_band("q", DAY, 0.2, {8: 5}, {"low": (5, 0.2, 0.2)}),
+        lambda: pictures.churn_rate("q", RATES[:1]),
+        lambda: pictures.churn_rate("q", RATES[-1:]),
+        lambda: pictures.churn_rate("q", [RATES[0] | {"churn_rate": 0.0, "low": None, "high": None}]),
+        lambda: pictures.at_risk("q", DAY, [AT_RISK[0], AT_RISK[1] | {"value": 0.0, "value_at_risk": 0.0}]),
+        lambda: pictures.retention("q", "order", [CELLS[0], CELLS[1] | {"active": 0}]),
+        lambda: pictures.movers("q", DAY, [MOVERS[0] | {"reason": None}]),
     ],
 )
 def test_scarce_data_still_give_a_picture(drawn: Callable[[], str | None]) -> None:
@@ -147,7 +203,7 @@ def test_scarce_data_still_give_a_picture(drawn: Callable[[], str | None]) -> No
 
 
 def test_the_newest_bar_is_a_whole_one_and_no_row_is_lost() -> None:
-    edges, rows, width = pictures._binned(TWO_YEARS, min(TWO_YEARS), DAY)
+    edges, rows, width = canvas.in_bins(TWO_YEARS, min(TWO_YEARS), DAY)
     assert width == 7
     assert edges[-1] - edges[-2] == 7
     assert sum(rows) == sum(TWO_YEARS.values())

@@ -76,6 +76,12 @@ class Question:
         return [source.table for source in (self.terminal, self.label) if source]
 
     @property
+    def bare(self) -> FeatureSet:
+        """As little of its features as tells whom it asks of at an as_of: who is there, how long silent."""
+        sources = (EventSource(s.name, s.table, s.entity, s.noun, s.key) for s in self.features.sources)
+        return FeatureSet(self.entity, tuple(sources), (1,), (), self.features.attributes)
+
+    @property
     def base(self) -> EventSource | Label:
         """Where its entities come from, and its first day: the activity, or the label where there is none."""
         found = self.activity or self.label

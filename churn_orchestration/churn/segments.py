@@ -1,6 +1,6 @@
-"""How a model does by segment of customers, the worst first."""
+"""Segments of customers, and how a model does by segment, the worst first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,19 @@ MOST_VALUES, QUARTERS, RESAMPLES = 5, 4, 200
 UNKNOWN = "unknown"
 
 
-def by_segment(rows: pd.DataFrame, entity: str, features: Sequence[str]) -> list[dict[str, Any]]:
-    """Each segment of each feature, by falling loss: what the forecast adds to the segment's own churn rate.
+def cut(rows: pd.DataFrame, features: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Each segment of each feature: feature, segment in words, and its rows; every row is in one of each.
 
     A feature of few values has a segment a value, any other one a quarter of its known values; rows without
     a value are a segment of their own.
+    """
+    for feature in features:
+        for segment, part in rows.groupby(_segments(rows[feature]), observed=True, sort=False):
+            yield feature, str(segment), part
+
+
+def by_segment(rows: pd.DataFrame, entity: str, features: Sequence[str]) -> list[dict[str, Any]]:
+    """Each segment of each feature, by falling loss: what the forecast adds to the segment's own churn rate.
 
     Parameters
     ----------
@@ -30,10 +38,10 @@ def by_segment(rows: pd.DataFrame, entity: str, features: Sequence[str]) -> list
     where it knows less than that rate. Of segments with fewer than MIN_ENTITIES customers of one outcome the
     counts and rates alone
     """
-    found = []
-    for feature in features:
-        for segment, part in rows.groupby(_segments(rows[feature]), observed=True, sort=False):
-            found.append({"feature": feature, "segment": str(segment)} | _told(part, entity))
+    found = [
+        {"feature": feature, "segment": segment} | _told(part, entity)
+        for feature, segment, part in cut(rows, features)
+    ]
     return sorted(found, key=lambda told: told.get("skill", np.inf))
 
 

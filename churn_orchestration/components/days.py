@@ -87,6 +87,19 @@ def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt
     return {day: found[day] for day in days if day in found}
 
 
+def blocked_since(
+    tables: Tables, upstream: Iterable[str], start: dt.date, days: list[dt.date]
+) -> dict[dt.date, str]:
+    """Those of ``days`` that would read over a day since ``start`` which does not stand, with the reason."""
+    found: dict[dt.date, str] = {}
+    for table in upstream if days else ():
+        if fault := tables.fault(table, start, max(days)):
+            root, first, reason = fault
+            told = f"it reads days up to its own, and {root} {first} {reason}"
+            found = {day: told for day in days if day >= first} | found
+    return found
+
+
 def settle(
     context: dg.AssetExecutionContext,
     tables: Tables,

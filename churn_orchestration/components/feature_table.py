@@ -19,7 +19,15 @@ from churn_orchestration.churn.features.catalogue import catalogue, features_alo
 from churn_orchestration.churn.features.parts import parts
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import days_asset
-from churn_orchestration.components.days import FULL_TAG, accepted_spec, daily, settle, table_of, wanted
+from churn_orchestration.components.days import (
+    FULL_TAG,
+    accepted_spec,
+    blocked_since,
+    daily,
+    settle,
+    table_of,
+    wanted,
+)
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_specs import (
     NAME,
@@ -203,7 +211,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 days = wanted(context)
                 for source in declared.inputs:
                     require_columns(tables, source, place)
-                refused = not_standing(tables, declared, business, days)
+                refused = blocked_since(tables, declared.tables, business.start, days)
                 standing = [day for day in days if day not in refused]
                 if standing:
                     require_own(tables, declared, standing[-1])
@@ -235,19 +243,6 @@ def feature_declaration(declared: declarations.FeatureSet) -> str:
     """What makes a feature table what it is: its declaration, and the code that computes it."""
     code = sorted((PACKAGE / "churn" / "features").glob("*.py"))
     return digest(declared, *(path.read_text(encoding="utf-8") for path in code))
-
-
-def not_standing(
-    tables: Tables, declared: declarations.FeatureSet, business: Business, days: list[dt.date]
-) -> dict[dt.date, str]:
-    """Those as_ofs that would read over a day which does not stand, with the reason."""
-    refused: dict[dt.date, str] = {}
-    for name in declared.tables if days else ():
-        if fault := tables.fault(name, business.start, max(days)):
-            root, first, reason = fault
-            told = f"it reads days up to its own, and {root} {first} {reason}"
-            refused = {as_of: told for as_of in days if as_of >= first} | refused
-    return refused
 
 
 def build_days(

@@ -8,7 +8,9 @@ from typing import Any
 
 from churn_orchestration.warehouse import PARQUET_LAYERS, Tables
 
-LAYER_ORDER = ("raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring")
+LAYER_ORDER = (
+    "raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring", "measures",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import duckdb
 
-from churn_orchestration.pictures import BLUE, GREEN, INK, ORANGE, RED, STYLE
+from churn_orchestration.pictures.canvas import BLUE, GREEN, INK, ORANGE, RED, STYLE
 from churn_orchestration.simulator.lives import CAUSES
 from churn_orchestration.simulator.produce import BUSINESSES
 from churn_orchestration.simulator.world import World

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from churn_orchestration import ledger, report
+from churn_orchestration.automation import DAILY_LAYERS
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.backtest import backtest
@@ -102,7 +103,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, pd
         data = tmp_path_factory.mktemp("static")
         patch.setenv("CHURN_DATA", str(data))
         shop = asking(data / "folder", data / "landing")
-        assert shop.refresh(5, 6).refused == {}
+        assert shop.refresh(5, 6, layers=DAILY_LAYERS).refused == {}
         before = scored(shop, 6)
         with at_work(shop.business) as work:
             work.train(JAN[6])
@@ -113,6 +114,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, pd
 def _record(shop: Shop) -> dict[str, Any]:
     [row] = ledger.read(shop.business.state)
     return record_of(shop.business.state, "churn", row["model_version"])
+
+
+def test_what_needs_no_outcome_ahead_and_no_activity_is_measured(trained: tuple[Shop, pd.DataFrame]) -> None:
+    shop, _ = trained
+    views = "select view_name from duckdb_views() where schema_name = 'measures' order by 1"
+    assert shop.published(views) == [("churn_at_risk",), ("churn_movers",)]
+    whole = "where feature is null and band is null order by measured_on"
+    customers = shop.published(f"select customers from measures.churn_at_risk {whole}")
+    assert customers == [(len(scored(shop, day)),) for day in (5, 6)]
 
 
 def test_before_a_model_all_who_may_leave_are_scored_by_the_known_churn_rate(

@@ -9,11 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from churn_orchestration import ledger
+from churn_orchestration.automation import DAILY_LAYERS
 from churn_orchestration.cli import main
 from churn_orchestration.report.freshness import Missing, causes
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
 from churn_orchestration_tests.conftest import JAN, Shop
+
+MEASURES = ("at_risk", "churn_rate", "movers", "retention")
 
 
 def said(shop: Shop) -> list[str]:
@@ -38,7 +41,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         shop.land_quiet_days(1, 8)
         shop.land("orders_2024-01-07.csv", "order_id,amount_usd\no7,7.50\n")
         shop.land_orders(8, "o8,ann,2024-01-08 10:00,8.50", "p8,bob,2024-01-08 10:00,-1")
-        shop.refresh(5, 8)
+        shop.refresh(5, 8, layers=DAILY_LAYERS)
         shop.land_quiet_days(9, 9)
         yield shop
 
@@ -71,6 +74,7 @@ def test_the_facts_name_every_refusal_and_its_one_cause(troubled: Shop) -> None:
         ("bronze.orders", "2024-01-07"),
         ("gold.customer_features", "2024-01-07"),
         ("gold.customer_features", "2024-01-08"),
+        *((f"measures.churn_90d_{name}", str(day)) for name in MEASURES for day in (JAN[7], JAN[8])),
         ("monitoring.churn_90d_drift", "2024-01-07"),
         ("monitoring.churn_90d_drift", "2024-01-08"),
         ("monitoring.churn_90d_graded", "2024-01-07"),

@@ -14,15 +14,20 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from scipy.special import logit
 
 from churn_orchestration import ledger, pages
 from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.churn.contributions import contributions
+from churn_orchestration.churn.features.catalogue import worded
 from churn_orchestration.cli import main
 from churn_orchestration.components.churn_model.drift_page import SAMPLED, SHOWN
+from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.watching import watched as told
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
+from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import content_hash, door
 from churn_orchestration_tests.conftest import metadata
 
@@ -202,12 +207,57 @@ def test_of_a_question_that_is_not_watched_it_is_said_which_are(watched: Watched
 
 
 def test_a_day_run_again_gives_the_same_bytes(watched: Watched) -> None:
-    files = sorted((watched.state / "monitoring").rglob("*.parquet"))
-    before = {file.name: content_hash(file) for file in files}
+    def hashes() -> dict[str, str]:
+        layers = ("monitoring", "measures")
+        files = [file for layer in layers for file in (watched.state / layer).rglob("*.parquet")]
+        return {str(file.relative_to(watched.state)): content_hash(file) for file in files}
+
+    before = hashes()
     watched.churn("run", "--from", str(LAST), "--to", str(LAST))
-    files = sorted((watched.state / "monitoring").rglob("*.parquet"))
-    assert {file.name: content_hash(file) for file in files} == before
-    assert len(files) == 4 * ((LAST - CUTOFF).days + 1)
+    assert hashes() == before
+    assert len(before) == (4 + 4) * ((LAST - CUTOFF).days + 1)
+
+
+def test_the_rise_of_a_mover_is_told_by_what_changed_with_the_customer_since(watched: Watched) -> None:
+    movers = watched.rows(
+        "select customer_id, churn_probability, churn_probability_before, reasons, model_version, "
+        f"forecaster_changed from measures.churn_90d_movers where as_of = '{LAST}' order by rise desc"
+    )
+    assert len(movers) == 100
+    assert {changed for *_, changed in movers} == {False}
+    record = record_of(watched.state, "churn_90d", movers[0][4])
+    model = Tracking(state=str(watched.state)).load("churn_90d", record["mlflow_version"])
+    names, days = list(model.feature_names_in_), (LAST - dt.timedelta(days=7), LAST)
+    with door(watched.state) as db:
+        gold = db.execute("from gold.customer_features where as_of in (?, ?)", days).df()
+        words = db.execute("from gold.customer_features_catalogue").df().set_index("feature")
+    for who, now, before, why, *_ in movers[:10]:
+        rows = gold[gold["customer_id"] == who].sort_values("as_of")[names].astype(float)
+        moved = contributions(model, rows)[0].diff().iloc[1]
+        assert moved.sum() == pytest.approx(logit(now) - logit(before), abs=1e-6)
+        families: dict[str, float] = {}
+        for name in names:
+            families[words["family"][name]] = families.get(words["family"][name], 0) + moved[name]
+        strongest = max(families, key=lambda family: abs(families[family]))
+        spoken = [
+            worded(rows[name].iloc[1], *words.loc[name, ["phrase", "null_phrase", "zero_phrase"]])
+            for name in names
+            if words["family"][name] == strongest
+        ]
+        assert why[0][0] == ("↑" if families[strongest] > 0 else "↓")
+        assert why[0][2:] in spoken, (who, strongest)
+
+
+def test_what_is_at_risk_is_that_of_the_predictions_of_each_day(watched: Watched) -> None:
+    differing = watched.rows("""
+        select measured_on, customers, round(expected_churners, 6), round(value_at_risk, 2)
+        from measures.churn_90d_at_risk where feature is null and band is null
+        except select as_of, count(*), round(sum(churn_probability), 6),
+          round(sum(churn_probability * recent_value), 2)
+        from predictions.churn_90d group by 1""")
+    assert differing == []
+    days = "select count(distinct measured_on) from measures.churn_90d_at_risk"
+    assert watched.rows(days) == [((LAST - CUTOFF).days + 1,)]
 
 
 def test_the_drift_asks_once_for_a_training_which_the_gate_decides_and_then_it_cools_down(

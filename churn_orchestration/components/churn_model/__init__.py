@@ -1,4 +1,4 @@
-"""One churn question: labels, snapshots, models and predictions, from one block of YAML."""
+"""One churn question, from snapshots and models to predictions and measures, from one block of YAML."""
 
 import difflib
 from typing import Literal
@@ -13,6 +13,7 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
+from churn_orchestration.components.churn_model.business import measure_assets
 from churn_orchestration.components.churn_model.drift import drift_asset
 from churn_orchestration.components.churn_model.first_week import first_week_asset
 from churn_orchestration.components.churn_model.graded import graded_asset
@@ -146,7 +147,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         return self
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The assets snapshots/x, models/x, predictions/x and, of a question of time, monitoring/x_*."""
+        """The assets snapshots/x, models/x, predictions/x, monitoring/x_* and measures/x_*."""
         business = Business.holding(context.path)
         tables = {
             table.name: table for table in context.component_tree.get_all_components(of_type=FeatureTable)
@@ -162,6 +163,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             model_asset(business, asked),
             prediction_asset(business, asked),
             drift_asset(business, asked),
+            *measure_assets(business, asked),
         ]
         if self.kind != STATIC:  # there, no outcome lies ahead that could grade a forecast
             assets += [

@@ -1,16 +1,20 @@
-"""Rows of monitoring: kept in Parquet by the day on which they were measured, read back over many days."""
+"""Rows of monitoring and measures: kept in Parquet by the day they were measured, read back over many."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
 from churn_orchestration.warehouse import Tables, literal
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Columns = Mapping[str, tuple[str, str]]
 """Name -> type and meaning."""
+Rows: TypeAlias = "Sequence[Mapping[str, Any]] | pd.DataFrame"
 
 
 def read_files(files: Iterable[Path]) -> str:
@@ -18,9 +22,7 @@ def read_files(files: Iterable[Path]) -> str:
     return f"(from read_parquet([{', '.join(map(literal, files))}]))"
 
 
-def put_rows(
-    tables: Tables, table: str, day: dt.date, rows: Sequence[Mapping[str, Any]], columns: Columns, order: str
-) -> int:
+def put_rows(tables: Tables, table: str, day: dt.date, rows: Rows, columns: Columns, order: str) -> int:
     """Store rows as a day of a table; their number. A day without one keeps the types."""
     import pandas as pd
 

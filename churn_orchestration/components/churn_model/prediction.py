@@ -69,7 +69,7 @@ class Forecaster:
             least = asked.economics.cut if asked.contact.by == PROFIT else None
             return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of), least=least)
         record = record_of(tables.state, asked.name, version)
-        return cls.of(tables, asked, record, _loaded(tracking, asked.name, record["mlflow_version"]))
+        return cls.of(tables, asked, record, loaded(tracking, asked.name, record["mlflow_version"]))
 
     @classmethod
     def of(
@@ -106,7 +106,8 @@ def _contacted(asked: "AskedQuestion", probability: "np.ndarray", by: Forecaster
 
 
 @cache
-def _loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
+def loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
+    """A registered model, read once a process."""
     return tracking.load(question, number)
 
 

@@ -1,0 +1,20 @@
+"""The business measures of a question: what its forecasts mean for those who run the business."""
+
+import dagster as dg
+
+from churn_orchestration.business import Business
+from churn_orchestration.churn.labels import STATIC
+from churn_orchestration.components.churn_model.business.at_risk import AtRisk
+from churn_orchestration.components.churn_model.business.churn_rate import ChurnRate
+from churn_orchestration.components.churn_model.business.measure import Measure
+from churn_orchestration.components.churn_model.business.movers import Movers
+from churn_orchestration.components.churn_model.business.retention import Retention
+from churn_orchestration.components.churn_model.question import AskedQuestion
+
+
+def measure_assets(business: Business, asked: AskedQuestion) -> list[dg.AssetsDefinition]:
+    """The assets measures/<question>_*; of a static question those that need no later outcome or activity."""
+    kinds: list[type[Measure]] = [AtRisk, Movers]
+    if asked.question.kind != STATIC:
+        kinds += [ChurnRate, Retention]
+    return [kind(business, asked).asset() for kind in kinds]
