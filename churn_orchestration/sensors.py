@@ -156,7 +156,8 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         mine = f"from monitoring.{performance} where feature is null and model_version = '{version}'"
         ended = f"select max(as_of) {mine} and kind <> 'expected'"
         [(of,)] = _rows(db, ended)
-        harmful = f"from monitoring.{drift} where measured_on = '{day}' and verdict = '{HARMFUL}'"
+        of_day = f"measured_on = '{day}' and model_version = '{version}'"
+        harmful = f"from monitoring.{drift} where {of_day} and verdict = '{HARMFUL}'"
         alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
         worse = (
             f"from monitoring.{week} where worse and model_version = '{version}' and measured_on <= '{day}'"

@@ -1,9 +1,12 @@
 """A small shop in a temporary folder: its YAML and SQL, its landing files, its days refreshed for real."""
 
 import datetime as dt
+import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +247,52 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:'imghdr' is deprecated:DeprecationWarning")
     # Great Expectations' grammar library imports names that Python 3.11 gave up.
     config.addinivalue_line("filterwarnings", "ignore:module 'sre_:DeprecationWarning")
+
+
+class Listener:
+    """An HTTP server on this machine that keeps what is posted to it; ``status`` is what it answers."""
+
+    def __init__(self) -> None:
+        self.posts, self.status = list[tuple[str, Any]](), 200
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # noqa: N802
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if listener.status == 200:
+                    listener.posts.append((self.path, json.loads(body)))
+                self.send_response(listener.status)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing in the terminal."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    @property
+    def titles(self) -> list[str]:
+        return [post["title"] for _, post in self.posts]
+
+    def about(self, question: str) -> list[str]:
+        """The titles that are about a question, without the name of the business."""
+        titles = [title.split("] ", 1)[1] for title in self.titles]
+        return [title for title in titles if title.startswith(question)]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    started = Listener()
+    yield started
+    started.close()
 
 
 @pytest.fixture

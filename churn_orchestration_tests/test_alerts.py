@@ -3,12 +3,10 @@
 import datetime as dt
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from email import message_from_bytes, policy
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import dagster as dg
@@ -25,50 +23,9 @@ from churn_orchestration.definitions import definitions_of
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.churn.test_signals import STEADY, interval
 from churn_orchestration_tests.components.test_graded import SILENT, asking
-from churn_orchestration_tests.conftest import Shop
+from churn_orchestration_tests.conftest import Listener, Shop
 
 SOMEBODY = "ann.smith@example.org"
-
-
-class Listener:
-    """An HTTP server on this machine that keeps what is posted to it; ``status`` is what it answers."""
-
-    def __init__(self) -> None:
-        self.posts, self.status = list[tuple[str, Any]](), 200
-        listener = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if listener.status == 200:
-                    listener.posts.append((self.path, json.loads(body)))
-                self.send_response(listener.status)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing in the terminal."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-    @property
-    def titles(self) -> list[str]:
-        return [post["title"] for _, post in self.posts]
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    started = Listener()
-    yield started
-    started.close()
 
 
 @contextmanager

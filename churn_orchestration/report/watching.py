@@ -6,6 +6,7 @@ from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.components.churn_model.drift import sentence
+from churn_orchestration.components.churn_model.first_week import sentence as first_week
 from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.warehouse import door
 
@@ -20,7 +21,7 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 
 def watched(business: Business, question: str | None) -> tuple[dict[str, Any], str]:
-    """Of each question, or of one: the newest outcomes beside what was expected, and the alarms of the day.
+    """Of each question, or of one: newest outcomes beside what was expected, first week, alarms of the day.
 
     Raises
     ------
@@ -43,6 +44,7 @@ def watched(business: Business, question: str | None) -> tuple[dict[str, Any], s
         facts = {
             name: {
                 "performance": _performance(query, name) if f"{name}_performance" in tables else None,
+                "first_week": _first_week(query, name) if f"{name}_first_week" in tables else None,
                 "drift": _drift(query, name),
             }
             for name in names
@@ -75,6 +77,15 @@ order by metric""")
         "forecasts": rows[0]["forecasts"] if rows else 0,
         "metrics": {row["metric"]: {name: row[name] for name in _NUMBERS} for row in rows},
     }  # fmt: skip
+
+
+def _first_week(query: Query, question: str) -> dict[str, Any] | None:
+    """What the newest comparison of a champion's first week says; None: there was none yet."""
+    rows = query(f"from monitoring.{question}_first_week qualify measured_on = max(measured_on) over ()")
+    if not rows:
+        return None
+    first = rows[0]
+    return {"day": _day(first["measured_on"]), "worse": bool(first["worse"]), "says": first_week(rows)}
 
 
 _NUMBERS = ("value", "low", "high", "expected", "expected_low", "expected_high")
@@ -117,6 +128,8 @@ def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
     if performance:
         waiting = f"{performance['waiting']:,} forecasts up to {performance['day']}"
         parts.append(f"{waiting} wait for their outcome")
+    if week := found["first_week"]:
+        parts.append(f"first week, on {week['day']}: {week['says']}")
     if not drift["features"]:
         return [*parts, "drift: nothing to compare with: no model scored the newest day, or no replay"]
     alarms = drift["alarms"]

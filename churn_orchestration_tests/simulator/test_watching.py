@@ -1,8 +1,10 @@
 """A shop of which much changes on a day, watched through the whole graph: drift, outcomes, retraining."""
 
 import datetime as dt
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,23 +15,28 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.sensor_definition import SensorExecutionData
 from scipy.special import logit
 
 from churn_orchestration import ledger, pages
 from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.churn import learners
+from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.contributions import contributions
+from churn_orchestration.churn.decisions import Decision
 from churn_orchestration.churn.features.catalogue import worded
 from churn_orchestration.cli import main
+from churn_orchestration.components.churn_model import snapshot
 from churn_orchestration.components.churn_model.drift_page import SAMPLED, SHOWN
-from churn_orchestration.components.churn_model.promotion import record_of
+from churn_orchestration.components.churn_model.promotion import decided, record_of
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.watching import watched as told
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import content_hash, door
-from churn_orchestration_tests.conftest import metadata
+from churn_orchestration_tests.conftest import Listener, metadata
+from churn_orchestration_tests.daemon import Daemon
+from churn_orchestration_tests.daemon import at_work as daemon_at_work
 
 pytestmark = [
     # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
@@ -57,7 +64,7 @@ class Watched:
         (self.folder / "business.yaml").write_text(
             f"name: shop\nlanding: landing\nhistory_from: 2023-01-01\nstart_date: {CUTOFF}\n"
         )
-        simulate(World.read("calm", customers=3500, days=560, changes=[SUDDEN]), self.folder, processes=1)
+        simulate(World.read("calm", customers=3500, days=563, changes=[SUDDEN]), self.folder, processes=1)
 
     @property
     def business(self) -> Business:
@@ -169,6 +176,8 @@ def test_the_terminal_tells_what_came_beside_what_was_expected_and_the_alarms(wa
         f"select count(*) from monitoring.churn_90d_drift where alarm and measured_on = '{LAST}'"
     )
     assert len(found["drift"]["alarms"]) == alarms > 0
+    assert found["first_week"]["says"].startswith("rules is not surely better than champion")
+    assert found["first_week"]["says"] in text
     assert all(alarm["feature"] in text for alarm in found["drift"]["alarms"][:3])
     assert "harmful: " in text
 
@@ -260,37 +269,6 @@ def test_what_is_at_risk_is_that_of_the_predictions_of_each_day(watched: Watched
     assert watched.rows(days) == [((LAST - CUTOFF).days + 1,)]
 
 
-def test_the_drift_asks_once_for_a_training_which_the_gate_decides_and_then_it_cools_down(
-    watched: Watched,
-) -> None:
-    business = Business(watched.folder)
-    definitions = definitions_of(business)
-    sensor = definitions.resolve_sensor_def("retrain_on_drift")
-    with at_work(business) as work:
-
-        def tick(cursor: str | None) -> SensorExecutionData:
-            with dg.build_sensor_context(work.instance, cursor, definitions=definitions) as context:
-                return sensor.evaluate_tick(context)
-
-        first = tick(None)
-        [request] = first.run_requests
-        assert (request.partition_key, request.run_key) == (str(LAST), f"drift:churn_90d:{LAST}")
-        assert "harmful on" in request.tags["churn/evidence"]
-        assert "it would learn from outcomes of" in request.tags["churn/evidence"]
-        again = tick(first.cursor)
-        assert (again.run_requests, again.skip_message) == ([], f"churn_90d: looked at {LAST} already")
-        done = definitions.resolve_job_def("train").execute_in_process(
-            instance=work.instance, partition_key=request.partition_key, tags=request.tags,
-            asset_selection=request.asset_selection,
-        )  # fmt: skip
-        assert done.success
-        row = ledger.read(watched.state)[-1]
-        assert (row["trigger"], row["cutoff"], row["decided_on"]) == ("drift", str(LAST), str(LAST))
-        assert row["decision"] in ("promote", "keep")
-        assert row["asked_by"].startswith("sensor retrain_on_drift: ")
-        assert "harmful on" in row["asked_by"]
-
-
 def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watched) -> None:
     business = Business(watched.folder)
     definitions = definitions_of(business)
@@ -301,3 +279,67 @@ def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watche
                 found = definitions.resolve_sensor_def(name).evaluate_tick(context)
             told[name] = (len(found.run_requests), found.skip_message)
     assert set(told.values()) == {(0, f"churn_90d: nothing on {LAST}")}
+
+
+def learn_upside_down(shop: Watched) -> str:
+    """Make a model champion that learned the opposite of what came, as if when CUTOFF ended; its version."""
+    business, version = Business(shop.folder), "upside_down"
+    with at_work(business) as work, work.warehouse.open() as tables:
+        [asked] = work.questions().values()
+        champion = ledger.champion(shop.state, asked.name, LAST)
+        assert champion
+        folder = shop.state / "models" / asked.name
+        frame, _ = snapshot.load(shop.state / "snapshots" / asked.name, CUTOFF)
+        record = record_of(shop.state, asked.name, champion["model_version"]) | {"model_version": version}
+        columns, entity = frame[record["features"]], frame[asked.question.entity]
+        model = learners.fit("logistic", columns, ~frame["label"].astype(bool), entity)
+        with work.tracking.run(asked.name, version, {}):
+            example = columns.head(5).astype(float)
+            record["mlflow_version"] = work.tracking.register(asked.name, model, example, version)
+        (folder / f"{version}.json").write_text(json.dumps(record))
+        shutil.copyfile(folder / f"{champion['model_version']}.parquet", folder / f"{version}.parquet")
+        decided(
+            tables, work.tracking, asked, Decision("promote", "forced"), record, {},
+            decided_on=str(CUTOFF), trigger="manual", asked_by="a test", parent=champion["model_version"],
+        )  # fmt: skip
+    return version
+
+
+def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
+    watched: Watched, listener: Listener
+) -> None:
+    bad, first, second = learn_upside_down(watched), LAST + DAY, LAST + DAY * 2
+    settings = watched.folder / "business.yaml"
+    settings.write_text(settings.read_text() + f"alerts: ['json://{listener.address}/hook']\n")
+    daemon = Daemon(watched.folder, watched.data, watched.state / "dagster")
+    daemon.set(second, 1, 59)
+    with daemon_at_work(daemon):
+        daemon.switch_on(schedule="daily")
+        daemon.set(second, 2)
+        assert daemon.wait(lambda: daemon.finished("refresh", first)).is_success
+        daemon.switch_on(sensors=("retrain_on_drift", "roll_back_champion", "alerts"))
+        trained = daemon.wait(lambda: daemon.finished("train", first))
+        assert trained.is_success
+        daemon.wait(lambda: "churn_90d: a model was promoted" in listener.about("churn_90d"))
+        daemon.set(second + DAY, 2)
+        assert daemon.wait(lambda: daemon.finished("refresh", second)).is_success
+        daemon.set(second + DAY, 2, 30)
+        said = daemon.wait(lambda: daemon.ticks("retrain_on_drift")[0][1])
+        assert daemon.ticks("roll_back_champion")[0][0] == "SKIPPED"
+    assert len(daemon.runs("train")) == 1  # asked once, and not again on the next day
+    assert "cools down" in said or "nothing on" in said or "looked at" in said
+    row = ledger.read(watched.state)[-1]
+    assert (row["decision"], row["trigger"], row["parent"]) == ("promote", "drift", bad)
+    assert (row["cutoff"], row["decided_on"]) == (str(first), str(first))
+    assert row["asked_by"].startswith("sensor retrain_on_drift: ")
+    assert "it would learn from outcomes of" in row["asked_by"]
+    by = dict(
+        watched.rows(
+            f"select distinct as_of, model_version from predictions.churn_90d where as_of > '{LAST}'"
+        )
+    )
+    assert by == {first: bad, second: row["model_version"]}
+    told = listener.about("churn_90d")
+    assert told.count("churn_90d: a model was promoted") == told.count("churn_90d: harmful drift") == 1
+    promoted = next(post["message"] for _, post in listener.posts if "promoted" in post["title"])
+    assert f"Model {row['model_version']} scores churn_90d from {first} on." in promoted

@@ -157,7 +157,8 @@ def sentence(rows: list[dict[str, Any]]) -> str:
     )
     return (
         f"{log_loss['before']} {verdict} champion {log_loss['model_version']} on the forecasts of "
-        f"{log_loss['first_as_of']} to {log_loss['last_as_of']}: {differences} of a customer's value"
+        f"{log_loss['first_as_of']:%Y-%m-%d} to {log_loss['last_as_of']:%Y-%m-%d}: {differences} of a "
+        "customer's value"
     )
 
 
