@@ -48,7 +48,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return ByModule(config, log)
 
 
-TO_MONITORING = tuple(layer for layer in DAILY_LAYERS if layer != "measures")
 JAN = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(-1, 31)]  # JAN[5] is 2024-01-05
 ORDERS_HEADER = "order_id,customer_id,ordered_at,amount_usd\n"
 
@@ -206,10 +205,8 @@ class Shop:
             _record(tables, f"bronze.{name}", judgement.rows, judgement.refused)
         return landed, judgement
 
-    def refresh(
-        self, first: int, last: int | None = None, layers: Sequence[str] = TO_MONITORING
-    ) -> Refreshed:
-        """Run the real job over days of January 2024, in process; the measures where they are asked for."""
+    def refresh(self, first: int, last: int | None = None, layers: Sequence[str] = DAILY_LAYERS) -> Refreshed:
+        """Run the real job over days of January 2024, in process."""
         with at_work(self.business) as work:
             return work.refresh(JAN[first], JAN[first if last is None else last], layers)
 

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from churn_orchestration import ledger, report
-from churn_orchestration.automation import DAILY_LAYERS
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.backtest import backtest
@@ -103,7 +102,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, pd
         data = tmp_path_factory.mktemp("static")
         patch.setenv("CHURN_DATA", str(data))
         shop = asking(data / "folder", data / "landing")
-        assert shop.refresh(5, 6, layers=DAILY_LAYERS).refused == {}
+        assert shop.refresh(5, 6).refused == {}
         before = scored(shop, 6)
         with at_work(shop.business) as work:
             work.train(JAN[6])

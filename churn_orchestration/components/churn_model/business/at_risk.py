@@ -13,9 +13,9 @@ class AtRisk(Measure):
 
     name = "at_risk"
     says = (
-        "One row for all customers scored on a day, one for each band of risk, and one for each segment of "
-        "each feature that the question names: how many they are, how many of them are expected to churn, "
-        "and what they are worth. The bands come to all customers, and so do the segments of each feature."
+        "One row per band of risk, one per segment of each feature that the question names, and one for all "
+        "customers scored on the day: how many they are, how many of them are expected to churn, and what "
+        "they are worth. The bands come to all customers, and so do the segments of each feature."
     )
     columns = {
         "feature": ("text", "whose segments are told; null: all customers, or a band"),
