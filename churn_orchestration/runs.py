@@ -30,6 +30,7 @@ from churn_orchestration.components.churn_model import asked_questions
 from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.days import ACCEPTED, REFUSED, table_of
+from churn_orchestration.components.proof import POINT_IN_TIME
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.landing import LONG_SILENCE, Files
@@ -230,8 +231,10 @@ class Work:
             if evaluation.check_name == ACCEPTED:
                 days: Any = evaluation.metadata[REFUSED].value
                 refused[table] = dict(days)
-            elif evaluation.severity == dg.AssetCheckSeverity.WARN:
+            elif evaluation.check_name != POINT_IN_TIME:  # what that finds is the reason of a refusal
                 told = evaluation.description or evaluation.check_name
+                if evaluation.severity == dg.AssetCheckSeverity.ERROR:
+                    told = f"check {evaluation.check_name} failed: {told}"
                 notes[table] = f"{notes[table]}; {told}" if table in notes else told
         return Refreshed(first, last, refused, result.success, notes)
 
