@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -24,6 +25,8 @@ LAYERS = ("raw", "bronze", "quarantine", "silver", "models", *PARQUET_LAYERS)
 MEASURED_ON = "measured_on"
 """The day of a row of MEASURED_LAYERS: what it says is as knowable at its end. Its as_of is no later."""
 DOOR = "published.duckdb"
+SHOWN = "meta.shown"
+"""The table of the door that says of which files each of its views is made."""
 PARQUET = "format parquet, compression zstd, dictionary_size_limit 1"
 """How files are written: without dictionaries, a quarter quicker and, with zstd, no larger."""
 
@@ -43,7 +46,6 @@ create table if not exists meta.lineage (table_name varchar, upstream varchar);
 create table if not exists meta.waivers (table_name varchar, day date, reason varchar);
 create table if not exists meta.files (
     table_name varchar, day date, file varchar, primary key (table_name, day));
-create table if not exists meta.published (file varchar);
 create table if not exists meta.checkpoints (
     days_table varchar, kind varchar, relation varchar, through date, known_by date, declaration varchar);
 """
@@ -455,30 +457,41 @@ class Tables:
         self.db.execute("insert into meta.waivers values (?, ?, ?)", [table, day, reason])
 
     def publish(self) -> Path:
-        """Rebuild the read-only door beside the old one and put it in its place.
+        """Build the read-only door beside the old one and put it in its place.
 
         Views over the Parquet files of each table, copies of the small tables (models, catalogues, the state
-        of all days and what it rests on). Files that neither this door nor the one before shows are removed.
+        of all days and what it rests on). A view is made anew where its files are others than at the door
+        before. Files that neither this door nor the one before shows are removed.
         """
         door = self.state / DOOR
         beside = door.with_suffix(".building")
-        beside.unlink(missing_ok=True)
         files = self.rows("select table_name, list(file order by day) from meta.files group by 1 order by 1")
         shown = {table: [self.state / file for file in those] for table, those in files}
         shown |= dict(self._snapshots())
+        now = {table: [str(path.relative_to(self.state)) for path in paths] for table, paths in shown.items()}
+        before = _files_shown(door)
+        beside.unlink(missing_ok=True)
+        if before:
+            shutil.copyfile(door, beside)
         self.db.execute(f"attach {literal(beside)} as door")
         try:
-            for table, paths in shown.items():
-                view = f"from read_parquet([{', '.join(map(literal, paths))}], union_by_name = true)"
+            for table in before.keys() - now.keys():
+                self.db.execute(f"drop view door.{table}")
+            for table in (table for table, those in now.items() if before.get(table) != those):
+                paths = ", ".join(map(literal, shown[table]))
+                view = f"from read_parquet([{paths}], union_by_name = true)"  # reads the footer of each
                 self._define("door", table, f"view {{}} as {view}")
                 if table.split(".")[0] in PARQUET_LAYERS:
                     self._define("warehouse", table, f"view {{}} as {view}")
             for (table,) in self.rows(_SMALL_TABLES):
                 self._define("door", table, f"table {{}} as from {table}")
+            self._define("door", SHOWN, "table {} (table_name varchar, files varchar[])")
+            listed = f"insert into door.{SHOWN} select unnest($1::varchar[]), unnest($2::varchar[][])"
+            self.db.execute(listed, [list(now), list(now.values())])
         finally:
             self.db.execute("detach door")
         swap_in(beside, door)
-        self._sweep({str(path.relative_to(self.state)) for paths in shown.values() for path in paths})
+        self._sweep({file for those in (*before.values(), *now.values()) for file in those})
         return door
 
     def _define(self, database: str, table: str, definition: str) -> None:
@@ -494,15 +507,24 @@ class Tables:
                     [folder / json.loads(m.read_text())["file"] for m in manifests],
                 )
 
-    def _sweep(self, shown: set[str]) -> None:
-        before = {file for (file,) in self.rows("from meta.published")}
+    def _sweep(self, kept: set[str]) -> None:
         for layer in (*PARQUET_LAYERS, "quarantine"):
             for path in (self.state / layer).rglob("*.parquet"):
-                if str(path.relative_to(self.state)) not in shown | before:
+                if str(path.relative_to(self.state)) not in kept:
                     path.unlink()
-        with self.transaction():
-            self.db.execute("delete from meta.published")
-            self.db.execute("insert into meta.published select unnest(?::varchar[])", [sorted(shown)])
+
+
+def _files_shown(door: Path) -> dict[str, list[str]]:
+    """The files of each view of a door; nothing, where there is no door or it does not say."""
+    if not door.exists():
+        return {}
+    with closing(duckdb.connect(str(door), read_only=True)) as db:
+        there = db.execute(
+            "select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [SHOWN]
+        )
+        if not there.fetchall():
+            return {}
+        return dict(db.execute(f"select table_name, files from {SHOWN}").fetchall())
 
 
 _SMALL_TABLES = """

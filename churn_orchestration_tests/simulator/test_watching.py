@@ -2,11 +2,8 @@
 
 import datetime as dt
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -61,7 +58,7 @@ class Watched:
             copy.parent.mkdir(parents=True, exist_ok=True)
             text = path.read_text().replace("horizon_days: 90", f"horizon_days: {HORIZON}")
             text = text.replace("[7, 30, 90, 180, 365]", "[7, 30, 90]").replace("365d", "90d")
-            # Great Expectations takes ten seconds to import, in each of a dozen processes.
+            # Great Expectations takes ten seconds to import, in each run of the daemon.
             copy.write_text(re.sub(r"  expectations:\n(    .*\n)+", "", text))
         (self.folder / "business.yaml").write_text(
             f"name: shop\nlanding: landing\nhistory_from: 2023-01-01\nstart_date: {CUTOFF}\n"
@@ -73,10 +70,7 @@ class Watched:
         return Business(self.folder)
 
     def churn(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "churn_orchestration.cli", "--business", str(self.folder)]
-        environment = os.environ | {"CHURN_DATA": str(self.data)}
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
+        main(["--business", str(self.folder), *arguments])
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with door(self.state) as db:
@@ -89,6 +83,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     shop = Watched(tmp_path_factory.mktemp("watched"))
     patch = pytest.MonkeyPatch()
     patch.setenv("CHURN_DATA", str(shop.data))
+    for name in ("DAGSTER_HOME", "CHURN_BUSINESS"):
+        patch.setenv(name, "")  # set first: only then is what the commands set undone
     shop.churn("run", "--to", str(CUTOFF))
     shop.churn("train", "--cutoff", str(CUTOFF))
     shop.churn("run", "--to", str(LAST))
