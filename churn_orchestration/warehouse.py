@@ -70,8 +70,7 @@ class Warehouse(DuckDBResource):
     def open(self) -> Iterator["Tables"]:
         """The tables, for reading and writing, until the block ends; nobody else can open them meanwhile."""
         Path(self.state).mkdir(parents=True, exist_ok=True)
-        self._tell_who_holds_it()
-        with self.get_connection() as connection, closing(connection):
+        with self._held(), self.get_connection() as connection, closing(connection):
             connection.execute(_SESSION)
             # It asks of every row, before grouping, whether its ring is one of the rings: see ADR 6.
             connection.execute("set disabled_optimizers = 'cte_filter_pusher'")
@@ -84,15 +83,24 @@ class Warehouse(DuckDBResource):
                 )
             yield tables
 
-    def _tell_who_holds_it(self) -> None:
-        """Opening waits for up to 100 s where another process has the file: let no one wonder why."""
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The file, opened here for all connections of the block; who has it is told, where another has.
+
+        The resource's own opening then waits for up to 100 s: let no one wonder why.
+        """
         try:
-            duckdb.connect(self.database, config=self.connection_config).close()
+            config = {"custom_user_agent": "dagster"} | self.connection_config  # the resource adds that too
+            first = duckdb.connect(self.database, config=config)
         except duckdb.IOException as error:
             holder = re.search(r"PID \d+", str(error))
             sys.stderr.write(
                 f"  waiting for {self.database}, which {holder[0] if holder else 'another'} holds\n"
             )
+            yield
+        else:
+            with closing(first):
+                yield
 
 
 class Tables:
