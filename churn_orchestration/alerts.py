@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, PARTITION_NAME_TAG
 
 from churn_orchestration import ledger
 from churn_orchestration.business import SETTINGS, Business, BusinessError, digest
@@ -117,15 +118,18 @@ class Looked:
 def ended(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[Alert]:
     """The failed checks of a run, in one alert; where there are none, that it failed."""
     run, failed = instance.get_run_by_id(run_id), dict[str, str]()
+    if run is None:  # somebody deleted it
+        return
+    day = run.tags.get(PARTITION_NAME_TAG) or run.tags.get(ASSET_PARTITION_RANGE_END_TAG, "")
     of_checks = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     for record in of_checks.records:
         event = record.event_log_entry.dagster_event
         check = event.asset_check_evaluation_data if event else None
         if check and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            days = _refused(check) or [run.tags.get("dagster/partition", "")] if run else []
             table = table_of(check.asset_key)
-            failed |= {f"check {table} {check.check_name} {day}": f"{table} {day}".strip() for day in days}
-    if run and failed:
+            for of in _refused(check) or [day]:
+                failed[f"check {table} {check.check_name} {of}"] = f"{table} {of}".strip()
+    if failed:
         first = next(iter(failed.values()))
         yield Alert(
             frozenset(failed),
@@ -134,8 +138,7 @@ def ended(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) 
             "read why in `churn status`; mend the file or the declaration and `churn run`, or waive the day.",
             f"runs/{run_id}",
         )
-    elif run and kind == dg.DagsterEventType.RUN_FAILURE:
-        day = run.tags.get("dagster/partition") or run.tags.get("dagster/asset_partition_range_end")
+    elif kind == dg.DagsterEventType.RUN_FAILURE:
         yield Alert(
             frozenset({f"run {run_id}"}),
             f"run of {run.job_name} failed",
@@ -278,7 +281,7 @@ def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
 
     found = {}
     for number, named in enumerate(business.settings.alerts):
-        address = business.filled(named, "alerts")
+        address = business.filled(named, "alerts", "set it, or take the entry out")
         service = apprise.Apprise.instantiate(address)
         if service is None:
             raise BusinessError(

@@ -20,7 +20,6 @@ PACKAGE = Path(__file__).parent
 DEMO = PACKAGE / "defs"
 SETTINGS = "business.yaml"
 FOLDER_NOTE = "business.path"  # in a business's state: the folder that made it
-UNSET = {"landing": "set it to the folder that holds the landing files (see the README)"}
 NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
 
@@ -152,17 +151,17 @@ class Business:
     def landing(self) -> Path:
         """The landing folder, environment variables filled in, relative to the business's folder."""
         os.environ.setdefault("CHURN_DATA", str(data_folder()))
-        text = self.filled(self.settings.landing, "landing")
+        remedy = "set it to the folder that holds the landing files (see the README)"
+        text = self.filled(self.settings.landing, "landing", remedy)
         return (self.folder / text).resolve()
 
-    def filled(self, text: str, setting: str) -> str:
+    def filled(self, text: str, setting: str, remedy: str) -> str:
         """A setting with the environment variables that it names. Raises BusinessError: one is not set."""
         try:
             return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text)
         except KeyError as error:
             raise BusinessError(
-                f"{self.folder / SETTINGS}: {setting}: the environment variable {error} is not set; "
-                f"{UNSET.get(setting, 'set it')}"
+                f"{self.folder / SETTINGS}: {setting}: the environment variable {error} is not set; {remedy}"
             ) from None
 
     @cached_property

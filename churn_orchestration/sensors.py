@@ -120,7 +120,7 @@ def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
         return f"nothing on {known.day}", None
     undo = Undoing(question=asked.name, version=known.version, to=str(known.before), reason=known.outdone)
     request = dg.RunRequest(
-        run_key=f"{ROLL_BACK}:{asked.name}:{known.version}",
+        run_key=f"{ROLL_BACK}:{asked.name}:{known.version}:{known.day}",  # where it failed, again tomorrow
         run_config=dg.RunConfig({UNDO: undo}),
         tags={decisions.TRIGGER_TAG: decisions.PERFORMANCE, decisions.EVIDENCE_TAG: known.outdone},
     )
@@ -159,12 +159,9 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         of_day = f"measured_on = '{day}' and model_version = '{version}'"
         harmful = f"from monitoring.{drift} where {of_day} and verdict = '{HARMFUL}'"
         alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
-        worse = (
-            f"from monitoring.{week} where worse and model_version = '{version}' and measured_on <= '{day}'"
-        )
-        outdone = (
-            db.execute(f"{worse} qualify measured_on = max(measured_on) over ()").df().to_dict("records")
-        )
+        worse = f"from monitoring.{week} where worse and model_version = '{version}'"
+        last = "qualify measured_on = max(measured_on) over ()"
+        outdone = db.execute(f"{worse} {last}").df().to_dict("records")
         realised = _metrics(db, f"{mine} and kind <> 'expected' and as_of = '{of}'") if of else {}
         foreseen = _metrics(db, f"{mine} and kind = 'expected' and as_of = '{of}'") if of else {}
         expected = _metrics(db, f"{mine} and kind = 'expected' and as_of = '{day}'")

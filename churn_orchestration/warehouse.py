@@ -476,7 +476,8 @@ class Tables:
         files = self.rows("select table_name, list(file order by day) from meta.files group by 1 order by 1")
         shown = {table: [self.state / file for file in those] for table, those in files}
         shown |= dict(self._snapshots())
-        now = {table: [str(path.relative_to(self.state)) for path in paths] for table, paths in shown.items()}
+        # Whole paths: where the folder of the state has moved, every view is made anew.
+        now = {table: [str(path) for path in paths] for table, paths in shown.items()}
         before = _files_shown(door)
         beside.unlink(missing_ok=True)
         if before:
@@ -518,7 +519,7 @@ class Tables:
     def _sweep(self, kept: set[str]) -> None:
         for layer in (*PARQUET_LAYERS, "quarantine"):
             for path in (self.state / layer).rglob("*.parquet"):
-                if str(path.relative_to(self.state)) not in kept:
+                if str(path) not in kept:
                     path.unlink()
 
 

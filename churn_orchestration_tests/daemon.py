@@ -80,13 +80,14 @@ class Daemon:
         mine = [run for run in self.runs(job) if run.tags.get("dagster/partition") == str(day)]
         return next((run for run in mine if run.is_finished), None)
 
-    def ticks(self, name: str) -> list[tuple[str, str | None]]:
-        """Status and reason of a sensor's ticks, the newest first."""
+    def said(self, sensor: str, day: dt.date) -> str | None:
+        """Why a sensor that looked at a day did nothing; None: it has not looked at it yet."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             states = instance.all_instigator_state()
-            [state] = [state for state in states if state.instigator_name == name]
-            found = instance.get_ticks(state.instigator_origin_id, state.selector_id)
-        return [(tick.status.value, tick.skip_reason) for tick in found]
+            [state] = [state for state in states if state.instigator_name == sensor]
+            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
+        reasons = (tick.skip_reason or "" for tick in ticks)
+        return next((told for told in reasons if str(day) in told and "already" not in told), None)
 
 
 @contextmanager

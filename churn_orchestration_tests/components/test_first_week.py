@@ -127,7 +127,7 @@ class Small:
         came = {who for (who,) in rows}
         return np.array([f"c{p:03}" not in came for p in range(PEOPLE)])
 
-    def measured(self, day: dt.date) -> tuple[int, str | None]:
+    def measured(self, day: dt.date) -> tuple[list[dict[str, object]], str | None]:
         return measure(self.tables, self.tracking, ASKED, day)
 
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_compared_is_said_and_no_number(small: Small) -> None:
     small.promote("new", truth, GOOD_ON + DAY)
     small.score(GOOD_ON + DAY, LAST)
     rows, told = small.measured(GOOD_ON + DAY * 12)
-    assert rows == 0
+    assert rows == []
     assert (
         told
         == "new cannot be compared with what was before it: old reads features that are gone: often_before"

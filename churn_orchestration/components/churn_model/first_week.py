@@ -123,11 +123,11 @@ def _rows(tables: Tables, asked: "AskedQuestion", as_of: dt.date, day: dt.date) 
 
 def measure(
     tables: Tables, tracking: Tracking, asked: "AskedQuestion", day: dt.date
-) -> tuple[int, str | None]:
-    """Store the comparison of the first week known on ``day``, if any; its rows, and what it says."""
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Store the comparison of the first week known on ``day``, if any; its rows, and what they say."""
     week = ended_on(tables, asked, day)
     found = compare(tables, tracking, asked, week, day) if week else None
-    rows = []
+    rows = list[dict[str, Any]]()
     if week and found and not isinstance(found, str):
         of = {
             "model_version": week.version, "before": week.before or asked.untrained,
@@ -139,10 +139,10 @@ def measure(
             rows.append(
                 of | {"metric": metric, "difference": told["value"], "low": told["low"], "high": told["high"]}
             )
-    count = put_rows(tables, table_of_first_week(asked), day, rows, COLUMNS, "metric")
+    put_rows(tables, table_of_first_week(asked), day, rows, COLUMNS, "metric")
     if week and isinstance(found, str):
-        return count, f"{week.version} cannot be compared with what was before it: {found}"
-    return count, sentence(rows) if rows else None
+        return rows, f"{week.version} cannot be compared with what was before it: {found}"
+    return rows, sentence(rows) if rows else None
 
 
 def sentence(rows: list[dict[str, Any]]) -> str:
@@ -194,22 +194,15 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 tables.drop_day(table_of_first_week(asked), day)
             found = {day: measure(tables, tracking, asked, day) for day in days if day not in refused}
             told = {day: words for day, (_, words) in found.items() if words}
-            worse = [day for day in told if _is_worse(tables, asked, day)]
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=STANDS,
-                passed=not worse,
+                passed=not any(row["worse"] for rows, _ in found.values() for row in rows),
                 severity=dg.AssetCheckSeverity.WARN,
                 description="; ".join(told.values()) or None,
             )
-            rows = {day: count for day, (count, _) in found.items()}
+            counts = {day: len(rows) for day, (rows, _) in found.items()}
             about = {day: {"first_week": words} for day, words in told.items()}
-            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about)
+            yield from settle(context, tables, key, digest(asked), counts, refused, upstream, about)
 
     return first_week
-
-
-def _is_worse(tables: Tables, asked: "AskedQuestion", day: dt.date) -> bool:
-    file = literal(tables.day_file(table_of_first_week(asked), day))
-    [(worse,)] = tables.rows(f"select coalesce(bool_or(worse), false) from {file}")
-    return bool(worse)
