@@ -108,6 +108,23 @@ def test_a_run_that_fails_without_a_check_is_told(shop: Shop, listener: Listener
     assert SOMEBODY not in json.dumps(listener.posts)
 
 
+def test_a_check_that_fails_over_a_span_of_days_is_told_for_each_span() -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("adds_up", asset="t")])
+    def t() -> Iterator[Any]:
+        yield dg.AssetCheckResult(passed=False)
+        yield dg.MaterializeResult()
+
+    keys = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for last in ("2024-01-05", "2024-01-06"):
+            span = {"dagster/asset_partition_range_start": "2024-01-01"}
+            span |= {"dagster/asset_partition_range_end": last}
+            run = dg.materialize([t], instance=instance, tags=span)
+            [alert] = alerts.ended(instance, run.run_id, dg.DagsterEventType.RUN_SUCCESS)
+            keys.append(set(alert.keys))
+    assert keys == [{"check t adds_up 2024-01-05"}, {"check t adds_up 2024-01-06"}]
+
+
 def test_promotions_and_roll_backs_are_told_with_why_but_not_with_what_a_person_wrote(
     shop: Shop, listener: Listener
 ) -> None:

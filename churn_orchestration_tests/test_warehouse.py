@@ -200,6 +200,30 @@ def test_the_door_of_a_business_without_any_run_says_what_to_do(tmp_path):
         pass
 
 
+def test_the_door_of_a_state_folder_that_moved_shows_its_files_after_the_next_publishing(tmp_path):
+    with Warehouse.of(tmp_path / "here").open() as tables:
+        tables.replace_days("gold.t", [ONE], values((1, day(ONE)), columns=PARQUET))
+        tables.publish()
+    (tmp_path / "here").rename(tmp_path / "there")
+    with Warehouse.of(tmp_path / "there").open() as tables:
+        tables.publish()
+    with door(tmp_path / "there") as db:
+        assert db.execute("from gold.t").fetchall() == [(1, ONE)]
+
+
+def test_a_table_whose_last_day_was_dropped_is_gone_from_the_door_and_the_others_stay(tables):
+    for table in ("gold.t", "gold.u"):
+        tables.replace_days(table, [ONE], values((1, day(ONE)), columns=PARQUET))
+    tables.publish()
+    tables.drop_day("gold.t", ONE)
+    tables.publish()
+    with door(tables.state) as db:
+        assert db.execute("select view_name from duckdb_views() where schema_name = 'gold'").fetchall() == [
+            ("u",)
+        ]
+        assert db.execute("from gold.u").fetchall() == [(1, ONE)]
+
+
 def test_nobody_can_write_through_the_door(tables):
     tables.publish()
     with door(tables.state) as db, pytest.raises(duckdb.Error, match="read-only"):
