@@ -67,12 +67,13 @@ class Found:
         return None
 
 
-def business(folder: Path) -> Business:
+def business(folder: Path, last: dt.date) -> Business:
     """The YAML and SQL of the example, with short windows; all of its days arrive at once."""
     made = folder / "business"
     shutil.copytree(ROOT / "examples" / "shop", made)
     for name, old, new in (
-        ("business.yaml", "start_date: 2024-12-16", f"start_date: {LAST}"),
+        ("business.yaml", "start_date: 2024-12-16", f"start_date: {last}"),
+        ("business.yaml", "end_date: 2024-12-30\n", ""),
         ("gold/defs.yaml", "windows: [30, 90, 180, 365]", "windows: [7, 30, 90]"),
         ("churn_90d/defs.yaml", "orders_amount_sum_365d", "orders_amount_sum_90d"),
         ("churn_90d/defs.yaml", "as_ofs: 13", "as_ofs: 6"),
@@ -88,7 +89,7 @@ def watched(scenario: str, seed: int, customers: int, folder: Path) -> Found:
     """One shop: trained at the cut-off, then each day after it scored and judged by the assets' functions."""
     simulate(World.read(scenario, customers=customers, seed=seed), folder / "world")
     os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = str(folder / "world/landing"), str(folder / "data")
-    shop = business(folder)
+    shop = business(folder, LAST)
     churn("--business", str(shop.folder), "run", "--to", str(LAST))
     days = [CUTOFF + dt.timedelta(days=number) for number in range(1, (LAST - CUTOFF).days + 1)]
     with at_work(shop) as work, work.warehouse.open() as tables:

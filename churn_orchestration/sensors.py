@@ -4,6 +4,7 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -43,9 +44,10 @@ def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg
             f"retrain_on_{name}",
             TRAIN,
             f"Once switched on, asks for a training of the newest day: {find.__doc__} Not within "
-            f"{signals.COOL_DOWN_DAYS} days of another training, nor where nothing new could be learned. The "
-            "gate decides whether what was trained is promoted.",
-            partial(_training, business, name, find),
+            f"{signals.COOL_DOWN_DAYS} days of another training, twice as long after each in a row that was "
+            "not promoted, nor where nothing new could be learned. The gate decides whether what was trained "
+            "is promoted.",
+            partial(training, name, find),
         )
         for name, find in signals.SIGNALS.items()
     ]
@@ -56,7 +58,7 @@ def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg
         ROLL_BACK,
         "Once switched on, puts what was in force before a champion in force again, where the champion's "
         "first week, once its outcome is known, was worse than without it, chance ruled out.",
-        _undoing,
+        undoing,
     )
     return [*retrain, undo]
 
@@ -74,7 +76,7 @@ def _once_a_day(
             known = champion_known(business, asked)
             day = str(known.day) if known else ""
             if known is None:
-                told.append(f"{asked.name}: no champion has scored a day that is watched")
+                told.append(f"{asked.name}: nothing was trained yet, or no day is watched")
             elif seen.get(asked.name, "") >= day:
                 told.append(f"{asked.name}: looked at {day} already")
             else:
@@ -88,8 +90,7 @@ def _once_a_day(
     return sensor
 
 
-def _training(
-    business: Business,
+def training(
     name: str,
     find: Callable[[signals.Champion], signals.Signal | None],
     asked: "AskedQuestion",
@@ -99,11 +100,13 @@ def _training(
     signal = find(known)
     if signal is None:
         return f"nothing on {known.day}", None
-    if last := _last_training(business, asked, known.day):
-        return f"{signal.evidence}; but it was trained on {last}, and cools down", None
+    if known.day < known.cool_on:
+        vain = f", {known.in_vain} in a row not promoted" if known.in_vain else ""
+        cools = f"it was trained on {known.trained_on}{vain}, and cools down until {known.cool_on}"
+        return f"{signal.evidence}; but {cools}", None
     worth = signals.worth(known)
     if worth is None:
-        return f"{signal.evidence}; but no outcome is known that it has not learned from", None
+        return f"{signal.evidence}; but no outcome is known that the last training has not learned from", None
     evidence = f"{signal.evidence}; {worth}"
     request = dg.RunRequest(
         run_key=f"{name}:{asked.name}:{known.day}",
@@ -114,7 +117,7 @@ def _training(
     return evidence, request
 
 
-def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
+def undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
     """Whether the champion's first week was worse than without it."""
     if known.outdone is None:
         return f"nothing on {known.day}", None
@@ -127,20 +130,19 @@ def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
     return known.outdone, request
 
 
-def _last_training(business: Business, asked: "AskedQuestion", day: dt.date) -> dt.date | None:
-    """The day of the last training within the days that a model has to cool down; None: there was none."""
-    first = day - dt.timedelta(days=signals.COOL_DOWN_DAYS - 1)
-    decided = [
-        dt.date.fromisoformat(row["decided_on"])
-        for row in ledger.read(business.state)
-        if row["subject"] == asked.name and row["decision"] in TRAINED
-    ]
-    return max((on for on in decided if on >= first), default=None)
-
-
 def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champion | None:
-    """What is known of the champion at the end of the newest watched day; None where none scored it."""
-    if not (business.state / DOOR).is_file():
+    """What is known of the champion at the end of the newest watched day; None before the first training.
+
+    Where no training gave a champion, the last training speaks for itself, and nothing is said of forecasts.
+    """
+    trained = [
+        row
+        for row in ledger.read(business.state)
+        if row["subject"] == asked.name
+        and row["decision"] in TRAINED
+        and row.get("meaning") == asked.question.meaning
+    ]
+    if not trained or not (business.state / DOOR).is_file():
         return None
     with door(business.state) as db:
         tables = {name for (name,) in _rows(db, "select view_name from duckdb_views()")}
@@ -149,34 +151,49 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
             return None
         newest = f"select max(measured_on) from monitoring.{performance}"
         [(day,)] = _rows(db, newest)
-        champion = day and ledger.champion(business.state, asked.name, day, asked.question.meaning)
-        if not champion:
+        if day is None:
             return None
-        version = champion["model_version"]
-        mine = f"from monitoring.{performance} where feature is null and model_version = '{version}'"
-        ended = f"select max(as_of) {mine} and kind <> 'expected'"
-        [(of,)] = _rows(db, ended)
-        of_day = f"measured_on = '{day}' and model_version = '{version}'"
-        harmful = f"from monitoring.{drift} where {of_day} and verdict = '{HARMFUL}'"
-        alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
-        worse = f"from monitoring.{week} where worse and model_version = '{version}'"
-        last = "qualify measured_on = max(measured_on) over ()"
-        outdone = db.execute(f"{worse} {last}").df().to_dict("records")
-        realised = _metrics(db, f"{mine} and kind <> 'expected' and as_of = '{of}'") if of else {}
-        foreseen = _metrics(db, f"{mine} and kind = 'expected' and as_of = '{of}'") if of else {}
-        expected = _metrics(db, f"{mine} and kind = 'expected' and as_of = '{day}'")
-    record = record_of(business.state, asked.name, version)
+        champion = ledger.champion(business.state, asked.name, day, asked.question.meaning)
+        version = champion["model_version"] if champion else asked.untrained
+        said = _said(db, asked, version, day) if champion else {}
+    last = record_of(business.state, asked.name, trained[-1]["model_version"])
+    record = record_of(business.state, asked.name, version) if champion else last
     season = {f.name for f in catalogue(asked.question.features) if f.family == CALENDAR}
+    not_promoted = takewhile(lambda row: row["decision"] != decisions.PROMOTE, reversed(trained))
     return signals.Champion(
-        day, version, dt.date.fromisoformat(record["cutoff"]),
-        [dt.date.fromisoformat(as_of) for as_of in record["as_ofs"]],
-        [name for name in record["features"] if name not in season],
-        [f.name for f in catalogue(asked.question.features) if f.name not in season],
-        asked.question.horizon.newest_as_of(day),
-        record["evaluation"]["report"].get("model", {}), of, realised, foreseen, expected,
-        {alarm["feature"]: sentence(alarm) for alarm in alarms},
-        outdone[0]["before"] if outdone else None, first_week_words(outdone) if outdone else None,
+        day=day, version=version, cutoff=dt.date.fromisoformat(record["cutoff"]),
+        trained_on=dt.date.fromisoformat(trained[-1]["decided_on"]),
+        as_ofs=[dt.date.fromisoformat(as_of) for as_of in last["as_ofs"]],
+        in_vain=len(list(not_promoted)),
+        features=[name for name in record["features"] if name not in season],
+        declared=[f.name for f in catalogue(asked.question.features) if f.name not in season],
+        matured=asked.question.horizon.newest_as_of(day),
+        graded=record["evaluation"]["report"].get("model", {}) if champion else {},
+        **said,
     )  # fmt: skip
+
+
+def _said(
+    db: "duckdb.DuckDBPyConnection", asked: "AskedQuestion", version: str, day: dt.date
+) -> dict[str, Any]:
+    """What monitoring says of a model at the end of a day."""
+    mine = f"from monitoring.{asked.name}_performance where feature is null and model_version = '{version}'"
+    [(of,)] = _rows(db, f"select max(as_of) {mine} and kind <> 'expected'")
+    of_day = f"measured_on = '{day}' and model_version = '{version}'"
+    harmful = f"from monitoring.{asked.name}_drift where {of_day} and verdict = '{HARMFUL}'"
+    alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
+    worse = f"from monitoring.{asked.name}_first_week where worse and model_version = '{version}'"
+    last = "qualify measured_on = max(measured_on) over ()"
+    outdone = db.execute(f"{worse} {last}").df().to_dict("records")
+    return {
+        "of": of,
+        "realised": _metrics(db, f"{mine} and kind <> 'expected' and as_of = '{of}'") if of else {},
+        "foreseen": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{of}'") if of else {},
+        "expected": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{day}'"),
+        "drifted": {alarm["feature"]: sentence(alarm) for alarm in alarms},
+        "before": outdone[0]["before"] if outdone else None,
+        "outdone": first_week_words(outdone) if outdone else None,
+    }
 
 
 def _metrics(db: "duckdb.DuckDBPyConnection", source: str) -> dict[str, dict[str, float]]:

@@ -14,7 +14,6 @@ import dagster as dg
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from churn_orchestration.automation import DAILY_LAYERS
 from churn_orchestration.business import Business
 from churn_orchestration.churn.contract import Contract
 from churn_orchestration.components.judging import Judgement, judge
@@ -49,6 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 JAN = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(-1, 31)]  # JAN[5] is 2024-01-05
+UP_TO_FEATURES = ("raw", "bronze", "quarantine", "silver", "gold")
 ORDERS_HEADER = "order_id,customer_id,ordered_at,amount_usd\n"
 
 BUSINESS = """\
@@ -205,8 +205,10 @@ class Shop:
             _record(tables, f"bronze.{name}", judgement.rows, judgement.refused)
         return landed, judgement
 
-    def refresh(self, first: int, last: int | None = None, layers: Sequence[str] = DAILY_LAYERS) -> Refreshed:
-        """Run the real job over days of January 2024, in process."""
+    def refresh(
+        self, first: int, last: int | None = None, layers: Sequence[str] = UP_TO_FEATURES
+    ) -> Refreshed:
+        """Run the real job over days of January 2024, in process; up to the features, unless told."""
         with at_work(self.business) as work:
             return work.refresh(JAN[first], JAN[first if last is None else last], layers)
 

@@ -1,4 +1,9 @@
-"""What speaks for training a model anew: seven signals, each with its evidence, on what is known of a day."""
+"""What speaks for training a model anew: seven signals, each with its evidence, on what is known of a day.
+
+A signal that lasts would train again and again what the gate does not promote. So age and outcomes count from
+the last training, whatever became of it, and each training in a row that was not promoted doubles the days
+until the next.
+"""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -10,6 +15,7 @@ OLD_DAYS = 90
 MORE_LABELS = 0.5
 CALIBRATION = 0.02  # of the calibration error, beyond what right probabilities would show
 COOL_DOWN_DAYS = 14
+"""Between two trainings; twice as long after each in a row that was not promoted, OLD_DAYS at most."""
 
 Interval = Mapping[str, float]
 """``value``, ``low`` and ``high`` of a metric, 95 %."""
@@ -17,14 +23,15 @@ Interval = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Champion:
-    """What is known of a champion at the end of a day.
+    """What is known of a champion, and of what was trained, at the end of a day.
 
     Parameters
     ----------
     day : the newest day that is watched
-    version, cutoff : which model
-    as_ofs : the days that trained it
-    features : what it reads; ``declared``: what the feature table has now
+    version, cutoff : which model; where none is champion, what forecasts without one, and the last cut-off
+    trained_on : the day of the last training, whatever was decided on it; ``as_ofs``: what it learned from
+    in_vain : how many trainings in a row, up to the last, were not promoted
+    features : what the champion reads; ``declared``: what the feature table has now
     graded : by metric, on held-out days, when it was trained
     matured : the newest as_of whose outcome is known
     realised : by metric, of its newest forecasts with an outcome; ``of``: their as_of
@@ -38,7 +45,9 @@ class Champion:
     day: dt.date
     version: str
     cutoff: dt.date
+    trained_on: dt.date
     as_ofs: Sequence[dt.date]
+    in_vain: int
     features: Sequence[str]
     declared: Sequence[str]
     matured: dt.date
@@ -52,8 +61,14 @@ class Champion:
     outdone: str | None = None
 
     @property
+    def cool_on(self) -> dt.date:
+        """The first day on which it may be trained again."""
+        days = min(COOL_DOWN_DAYS * 2**self.in_vain, OLD_DAYS)
+        return self.trained_on + dt.timedelta(days=days)
+
+    @property
     def unseen_as_ofs(self) -> float:
-        """How many months of outcomes became known since the newest that trained it."""
+        """How many months of outcomes became known since the newest that the last training learned from."""
         return max(0.0, (self.matured - max(self.as_ofs)).days / 30.4)
 
 
@@ -108,9 +123,9 @@ def calibration(known: Champion) -> Signal | None:
 
 
 def age(known: Champion) -> Signal | None:
-    """It is old."""
-    days = (known.day - known.cutoff).days
-    return Signal(SCHEDULED, f"it is {days} days old") if days >= OLD_DAYS else None
+    """It was trained long ago."""
+    days = (known.day - known.trained_on).days
+    return Signal(SCHEDULED, f"it was trained {days} days ago") if days >= OLD_DAYS else None
 
 
 def labels(known: Champion) -> Signal | None:
@@ -118,7 +133,10 @@ def labels(known: Champion) -> Signal | None:
     more = known.unseen_as_ofs / len(known.as_ofs)
     if more < MORE_LABELS:
         return None
-    return Signal(SCHEDULED, f"{known.unseen_as_ofs:.1f} months of outcomes beside its {len(known.as_ofs)}")
+    return Signal(
+        SCHEDULED,
+        f"{known.unseen_as_ofs:.1f} months of outcomes beside the {len(known.as_ofs)} of the last training",
+    )
 
 
 def schema(known: Champion) -> Signal | None:
@@ -142,7 +160,7 @@ SIGNALS = {
 
 
 def worth(known: Champion) -> str | None:
-    """What a training would learn from that the champion has not; None: nothing."""
+    """What a training would learn from that the last one has not; None: nothing."""
     if sorted(known.declared) != sorted(known.features):
         return "it would read the features as they are declared now"
     unseen = (known.matured - max(known.as_ofs)).days

@@ -16,7 +16,8 @@ def interval(value: float, half: float = 0.02) -> Interval:
 
 
 STEADY = Champion(
-    DAY, "v1", dt.date(2024, 9, 26), AS_OFS, ["a", "b"], ["a", "b"], dt.date(2024, 7, 22),
+    DAY, "v1", dt.date(2024, 9, 26), dt.date(2024, 9, 26), AS_OFS, 0,
+    ["a", "b"], ["a", "b"], dt.date(2024, 7, 22),
     {"auc": interval(0.8), "log_loss": interval(0.45)}, dt.date(2024, 7, 22),
     {"auc": interval(0.79), "log_loss": interval(0.46), "calibration_error": interval(0.025, 0.01)},
     {"auc": interval(0.8), "calibration_error": interval(0.02, 0.01)}, {"auc": interval(0.8)},
@@ -46,8 +47,8 @@ def test_of_a_champion_that_does_as_it_promised_nothing_is_said() -> None:
         ({"realised": {"calibration_error": interval(0.08, 0.02)}}, {"calibration": PERFORMANCE}),
         ({"realised": {"calibration_error": interval(0.045, 0.03)}}, {}),
         ({"realised": {"calibration_error": interval(0.035, 0.001)}}, {}),
-        ({"cutoff": dt.date(2024, 7, 22)}, {"age": SCHEDULED}),
-        ({"cutoff": dt.date(2024, 7, 23)}, {}),
+        ({"trained_on": dt.date(2024, 7, 22)}, {"age": SCHEDULED}),
+        ({"trained_on": dt.date(2024, 7, 23), "cutoff": dt.date(2023, 7, 23)}, {}),
         ({"matured": dt.date(2024, 9, 30)}, {"labels": SCHEDULED}),
         ({"declared": ["a", "b", "c"]}, {"schema": DRIFT}),
         ({"declared": ["a"]}, {"schema": DRIFT}),
@@ -76,3 +77,8 @@ def test_a_training_that_would_see_no_new_outcome_is_worth_nothing_unless_the_fe
     stale = replace(STEADY, matured=max(AS_OFS))
     assert worth(stale) is None
     assert worth(replace(stale, declared=["a", "c"])) == "it would read the features as they are declared now"
+
+
+def test_each_training_in_a_row_that_was_not_promoted_doubles_the_days_until_the_next() -> None:
+    days = [(replace(STEADY, in_vain=times).cool_on - STEADY.trained_on).days for times in range(5)]
+    assert days == [14, 28, 56, 90, 90]

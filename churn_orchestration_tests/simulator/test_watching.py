@@ -1,9 +1,7 @@
 """A shop of which much changes on a day, watched through the whole graph: drift, outcomes, retraining."""
 
 import datetime as dt
-import json
 import re
-import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -16,21 +14,19 @@ from scipy.special import logit
 
 from churn_orchestration import ledger, pages
 from churn_orchestration.business import DEMO, Business, BusinessError
-from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.contributions import contributions
-from churn_orchestration.churn.decisions import Decision
 from churn_orchestration.churn.features.catalogue import worded
 from churn_orchestration.cli import main
-from churn_orchestration.components.churn_model import snapshot
 from churn_orchestration.components.churn_model.drift_page import SAMPLED, SHOWN
-from churn_orchestration.components.churn_model.promotion import decided, record_of
+from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.watching import watched as told
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import content_hash, door
+from churn_orchestration_tests.bad_champion import force_upside_down
 from churn_orchestration_tests.conftest import Listener, metadata
 from churn_orchestration_tests.daemon import Daemon
 from churn_orchestration_tests.daemon import at_work as daemon_at_work
@@ -279,34 +275,13 @@ def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watche
     assert set(told.values()) == {(0, f"churn_90d: nothing on {LAST}")}
 
 
-def learn_upside_down(shop: Watched) -> str:
-    """Make a model champion that learned the opposite of what came, as if when CUTOFF ended; its version."""
-    business, version = Business(shop.folder), "upside_down"
-    with at_work(business) as work, work.warehouse.open() as tables:
-        [asked] = work.questions().values()
-        champion = ledger.champion(shop.state, asked.name, LAST)
-        assert champion
-        folder = shop.state / "models" / asked.name
-        frame, _ = snapshot.load(shop.state / "snapshots" / asked.name, CUTOFF)
-        record = record_of(shop.state, asked.name, champion["model_version"]) | {"model_version": version}
-        columns, entity = frame[record["features"]], frame[asked.question.entity]
-        model = learners.fit("logistic", columns, ~frame["label"].astype(bool), entity)
-        with work.tracking.run(asked.name, version, {}):
-            example = columns.head(5).astype(float)
-            record["mlflow_version"] = work.tracking.register(asked.name, model, example, version)
-        (folder / f"{version}.json").write_text(json.dumps(record))
-        shutil.copyfile(folder / f"{champion['model_version']}.parquet", folder / f"{version}.parquet")
-        decided(
-            tables, work.tracking, asked, Decision("promote", "forced"), record, {},
-            decided_on=str(CUTOFF), trigger="manual", asked_by="a test", parent=champion["model_version"],
-        )  # fmt: skip
-    return version
-
-
 def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
     watched: Watched, listener: Listener
 ) -> None:
-    bad, first, second = learn_upside_down(watched), LAST + DAY, LAST + DAY * 2
+    first, second = LAST + DAY, LAST + DAY * 2
+    with at_work(watched.business) as work, work.warehouse.open() as tables:
+        [asked] = work.questions().values()
+        bad = force_upside_down(tables, work.tracking, asked, CUTOFF, CUTOFF)
     settings = watched.folder / "business.yaml"
     settings.write_text(settings.read_text() + f"alerts: ['json://{listener.address}/hook']\n")
     daemon = Daemon(watched.folder, watched.data, watched.state / "dagster")

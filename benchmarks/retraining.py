@@ -1,0 +1,349 @@
+"""What retraining is worth, and how far a forecast knows itself: writes docs/retraining.md.
+
+Run: python -m benchmarks.retraining. Each kind of shift is a scenario of `examples/shop`, with short windows:
+a model is trained on what was known on BEGUN, then two years are gone through week by week. The champion of
+the week scores it, and what was forecast is graded once its outcome is known, by the functions of the assets
+and sensors. All policies train by the same recipe, so that of a day all have the same candidate.
+"""
+
+import argparse
+import datetime as dt
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.drift import business
+from benchmarks.results import ROOT, churn
+from churn_orchestration import ledger, sensors
+from churn_orchestration.business import Business
+from churn_orchestration.churn import decisions, metrics
+from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.labels import labelled, population
+from churn_orchestration.churn.settings import Economics
+from churn_orchestration.churn.signals import SIGNALS
+from churn_orchestration.components.churn_model import drift, first_week, graded, performance, promotion
+from churn_orchestration.components.churn_model import model as models
+from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.measures import read_files
+from churn_orchestration.components.churn_model.prediction import (
+    Forecaster,
+    catalogue_words,
+    forecast,
+    score,
+    write,
+)
+from churn_orchestration.components.churn_model.reference import Reference
+from churn_orchestration.components.feature_table import build_days
+from churn_orchestration.runs import Work, at_work
+from churn_orchestration.simulator import World, simulate
+from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration_tests.bad_champion import force_upside_down
+
+BEGUN, WEEKS, HORIZON = dt.date(2024, 3, 29), 104, 90
+WEEK = dt.timedelta(weeks=1)
+LOOKS = [BEGUN + WEEK * number for number in range(1, WEEKS + 1)]
+LAST = LOOKS[-1] + dt.timedelta(days=HORIZON)
+CALM, SENSORS = "calm", "sensors"
+MONTHLY, UNASKED, NEVER, BAD = "monthly", "unasked", "never", "bad champion"
+POLICIES = (SENSORS, MONTHLY, UNASKED, NEVER, BAD)
+FORCED = LOOKS[30]
+"""On this day a model that learned the wrong way round is put in force, in a replay of its own."""
+SHIFTS = ("price_rise", "crisis", "label_drift", "new_customers")
+
+
+TEXT = """# Retraining: what it is worth, and how far a forecast knows itself
+
+Made by `{command}`.
+Shops of {customers} customers in all, each a seed of a scenario; a first model is trained, then two years are
+gone through week by week. Profit is that of a customer and week, in customers' values, of contacting whom the
+champion of the week says it pays to contact, by the outcomes as they came; its 95 % intervals are those of
+resampled customers. `monthly` trains each month and leaves the decision to the gate, as `sensors` do;
+`unasked` puts each month's model in force; `never` keeps the first.
+
+{worth}
+
+## Expected and realised
+
+Of each week of the sensors' two years: what its forecasts expected of themselves, before any outcome, beside
+what came. Where what makes a customer leave changes, forecasts do not know it, and expect too much of
+themselves: `price_rise` and `crisis` show by how much.
+
+{itself}
+
+## A champion that should never have been one
+
+A model that learned the wrong way round is put in force. Here weeks are scored, not days, so that its first
+seven forecasts take seven weeks.
+
+{undone}
+"""
+
+
+@dataclass
+class Policy:
+    """One way to retrain: day, decision and reason of each training, and what its champions forecast."""
+
+    name: str
+    trained: list[tuple[dt.date, str, str]] = field(default_factory=list)
+    forecast: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+class Shop:
+    """One shop, landed and with its features built for every week; policies are tried on it in turn."""
+
+    def __init__(self, work: Work, tables: Tables, tell: Callable[[str], None]) -> None:
+        self.work, self.tables, self.tell = work, tables, tell
+        [self.asked] = work.questions().values()
+        self.words = catalogue_words(tables, self.asked)
+
+    @property
+    def monitoring(self) -> list[str]:
+        """The tables that watch."""
+        of = (
+            graded.table_of_grades, performance.table_of_performance, drift.table_of_drift,
+            first_week.table_of_first_week,
+        )  # fmt: skip
+        return [table(self.asked) for table in of]
+
+    @property
+    def business(self) -> Business:
+        return self.work.business
+
+    def tried(self, name: str) -> Policy:
+        """Go through the two years by one policy, from a ledger with nothing in it."""
+        for table in [f"predictions.{self.asked.name}", *self.monitoring]:
+            for day in self.tables.day_files(table, LAST):
+                self.tables.drop_day(table, day)
+        (self.tables.state / ledger.FILE).unlink(missing_ok=True)
+        policy = Policy(name)
+        self.rolled_back = list[dt.date]()
+        self.train(policy, BEGUN, decisions.INITIAL, "the first")
+        parts = []
+        for before, day in zip([BEGUN, *LOOKS], LOOKS, strict=False):
+            watched = name in (SENSORS, BAD)
+            parts.append(self.score(day, keep=watched))
+            if watched:
+                self.watch(day)
+                self.tables.publish()
+                self.act(policy, day)
+            elif name in (MONTHLY, UNASKED) and before.month != day.month:
+                self.train(policy, day, decisions.SCHEDULED, "a month is over", force=name == UNASKED)
+            if name == BAD and day == FORCED:
+                force_upside_down(self.tables, self.work.tracking, self.asked, BEGUN, day)
+            if name == BAD and self.rolled_back:
+                break
+        policy.forecast = pd.concat(parts)
+        return policy
+
+    def score(self, day: dt.date, *, keep: bool) -> pd.DataFrame:
+        """The forecasts of a day by its champion; ``keep``: as predictions, which are watched."""
+        gold, asked = literal(self.tables.day_file(self.asked.gold, day)), self.asked
+        people = population(asked.question, f"(from {gold})", day)
+        frame = self.tables.db.execute(f"{people} order by {asked.question.entity}").df()
+        by = Forecaster.in_force(self.tables, self.work.tracking, asked, day)
+        if keep:
+            write(self.tables, asked, day, score(asked, frame, self.words, by), backtest=False)
+        keys = frame[[asked.question.entity, "as_of"]]
+        return keys.assign(churn_probability=forecast(asked, frame, by), model_version=by.version)
+
+    def watch(self, day: dt.date) -> None:
+        """Grade and judge a day."""
+        tables, asked, tracking = self.tables, self.asked, self.work.tracking
+        graded.grade(tables, asked, day)
+        performance.measure(tables, asked, day)
+        champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+        reference = Reference.of(tables, tracking, asked, champion["model_version"]) if champion else None
+        drift.measure(tables, asked, day, reference)
+        first_week.measure(tables, tracking, asked, day)
+
+    def act(self, policy: Policy, day: dt.date) -> None:
+        """What the sensors ask for."""
+        known = sensors.champion_known(self.business, self.asked)
+        if known is None:
+            return
+        if known.outdone:
+            promotion.roll_back(
+                self.tables, self.work.tracking, self.asked, known.before, day, known.outdone, "the sensor"
+            )
+            self.rolled_back.append(day)
+            self.tell(f"{day} rolled back: {known.outdone}")
+            return
+        for name, find in SIGNALS.items():
+            said, request = sensors.training(name, find, self.asked, known)
+            if request:
+                self.train(policy, day, request.tags[decisions.TRIGGER_TAG], said)
+                return
+
+    def train(self, policy: Policy, day: dt.date, trigger: str, why: str, *, force: bool = False) -> None:
+        """Train and let the gate decide; ``force``: put it in force whatever the gate says."""
+        tables, asked, tracking = self.tables, self.asked, self.work.tracking
+        if not (tables.state / "snapshots" / asked.name / f"{day}.json").exists():
+            snapshots.build(tables, self.business, asked, day)
+        champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+        record = models.train(tables, tracking, asked, day, day, trigger, why)
+        if force and record["decision"] != decisions.PROMOTE:
+            promotion.decided(
+                tables, tracking, asked, decisions.Decision(decisions.PROMOTE, "unasked"), record, {},
+                decided_on=str(day), trigger=trigger, asked_by=why,
+                parent=champion and champion["model_version"],
+            )  # fmt: skip
+        policy.trained.append((day, record["decision"], why))
+        self.tell(f"{day} {record['decision']}: {why}")
+
+    def outcomes(self) -> pd.DataFrame:
+        """What came of every customer scored in two years, as known at the end."""
+        parts = []
+        for day in LOOKS:
+            gold = literal(self.tables.day_file(self.asked.gold, day))
+            known = labelled(self.asked.question, f"(from {gold})", day, LAST)
+            parts.append(
+                self.tables.db.execute(
+                    f"select {self.asked.question.entity}, as_of, label from ({known})"
+                ).df()
+            )
+        return pd.concat(parts)
+
+
+@dataclass
+class Tried:
+    """What was found of one shop: ``performance`` and ``rolled_back`` are those of the sensors."""
+
+    name: str
+    policies: dict[str, Policy]
+    outcomes: pd.DataFrame
+    performance: pd.DataFrame
+    economics: Economics
+    horizon: Horizon
+    entity: str
+    rolled_back: list[dt.date] = field(default_factory=list)
+
+
+def tried(scenario: str, seed: int, customers: int, folder: Path, policies: list[str]) -> Tried:
+    """One shop through two years, by each policy."""
+    span = (LAST - dt.date(2023, 1, 1)).days + 1
+    simulate(World.read(scenario, customers=customers, seed=seed, days=span), folder / "world")
+    os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = str(folder / "world/landing"), str(folder / "data")
+    shop = business(folder, LAST)
+    churn("--business", str(shop.folder), "run", "--to", str(LAST))
+    with at_work(shop) as work, work.warehouse.open() as tables:
+        [asked] = work.questions().values()
+        build_days(tables, asked.gold, asked.question.features, LOOKS)
+        one = Shop(work, tables, lambda text: _tell(f"    {text}"))
+        question = asked.question
+        found = Tried(
+            f"{scenario} {seed}", {}, one.outcomes(), pd.DataFrame(), asked.economics, question.horizon,
+            question.entity,
+        )  # fmt: skip
+        for name in policies:
+            _tell(f"  {found.name}, {name}")
+            policy = one.tried(name)
+            if name == BAD:
+                found.rolled_back = one.rolled_back
+            else:
+                found.policies[name] = policy
+            if name == SENSORS:
+                files = read_files(tables.day_files(performance.table_of_performance(asked), LAST).values())
+                found.performance = tables.db.execute(f"from {files} where feature is null").df()
+        return found
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def earned(tried: Tried, policy: str, other: str | None = None) -> dict[str, float]:
+    """Profit a customer and week, in customers' values, of a policy; or by how much it is above another's."""
+    keys, profit = [tried.entity, "as_of"], metrics.profit(tried.economics)
+    rows = tried.outcomes.merge(tried.policies[policy].forecast, on=keys)
+    if other is None:
+        of = rows["label"], rows["churn_probability"], rows[tried.entity]
+        return metrics.evaluate(*of, metrics={"profit": profit})["profit"]
+    rows = rows.merge(tried.policies[other].forecast, on=keys, suffixes=("", "_other"))
+    return metrics.paired_difference(
+        rows["label"], rows["churn_probability"], rows["churn_probability_other"], rows[tried.entity], profit
+    )
+
+
+def worth(found: list[Tried]) -> str:
+    """What each policy did in each shop, and what it earned."""
+    lines = ["| shop | policy | trainings | promoted | profit | above monthly |", "|---" * 6 + "|"]
+    for shop in found:
+        for name, policy in shop.policies.items():
+            promoted = sum(decision == decisions.PROMOTE for _, decision, _ in policy.trained)
+            more = _cell(earned(shop, name, MONTHLY), "+") if name != MONTHLY else ""
+            shown = [shop.name, name, len(policy.trained), promoted, _cell(earned(shop, name)), more]
+            lines.append(f"| {' | '.join(map(str, shown))} |")
+    return "\n".join(lines)
+
+
+def self_knowledge(found: list[Tried]) -> str:
+    """By shop, how far what forecasts expected of themselves was from what came, over its weeks."""
+    heads = ["shop", "weeks", "AUC: median error", "9 of 10 within", "bias"]
+    heads += ["churn rate: median error", "9 of 10 within", "bias", "weeks within the interval"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for shop in found:
+        rows = shop.performance[shop.performance["model_version"] != decisions.RULES]
+        rows = rows.sort_values("measured_on").assign(expected=rows["kind"] == performance.EXPECTED)
+        keys = ["as_of", "metric"]
+        pairs = rows[rows["expected"]].merge(
+            rows[~rows["expected"]].drop_duplicates(keys, keep="last"), on=keys, suffixes=("", "_came")
+        )
+        cells = [shop.name, str(pairs["as_of"].nunique())]
+        for metric in ("auc", "base_rate"):
+            of = pairs[pairs["metric"] == metric]
+            error = of["value"] - of["value_came"]
+            cells += [
+                f"{error.abs().median():.3f}",
+                f"{error.abs().quantile(0.9):.3f}",
+                f"{error.mean():+.3f}",
+            ]
+        of = pairs[pairs["metric"] == "base_rate"]
+        cells.append(f"{of['value_came'].between(of['low'], of['high']).mean():.0%}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def undone(found: list[Tried]) -> str:
+    """What became of the champions that were forced."""
+    lines = ["| shop | forced on | its first seven weeks known on | rolled back on |", "|---" * 4 + "|"]
+    for shop in found:
+        known = shop.horizon.label_known_on(FORCED + 7 * WEEK)
+        first = next(day for day in LOOKS if day >= known)
+        told = [str(day) for day in shop.rolled_back] or ["never"]
+        lines.append(f"| {shop.name} | {FORCED} | {first} | {', '.join(told)} |")
+    return "\n".join(lines)
+
+
+def _cell(found: dict[str, float], sign: str = "") -> str:
+    value, low, high = (format(found[name], f"{sign}.4f") for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--scenarios", default=",".join((CALM, *SHIFTS)))
+    parser.add_argument("--policies", default=",".join(POLICIES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--customers", type=int, default=3_000)
+    given = parser.parse_args()
+    found = []
+    for seed in range(1, given.seeds + 1):
+        for scenario in given.scenarios.split(","):
+            with tempfile.TemporaryDirectory() as folder:
+                found.append(tried(scenario, seed, given.customers, Path(folder), given.policies.split(",")))
+            sys.stderr.write(f"{worth(found[-1:])}\n{self_knowledge(found[-1:])}\n{undone(found[-1:])}\n")
+    text = TEXT.format(
+        command=f'make bench-retraining ARGS="{" ".join(sys.argv[1:])}"', customers=f"{given.customers:,}",
+        worth=worth(found), itself=self_knowledge(found), undone=undone(found),
+    )  # fmt: skip
+    (ROOT / "docs" / "retraining.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

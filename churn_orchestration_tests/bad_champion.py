@@ -1,0 +1,40 @@
+"""A champion that should never have been one: it learned the opposite of what came."""
+
+import datetime as dt
+import json
+import shutil
+
+from churn_orchestration import ledger
+from churn_orchestration.churn import learners
+from churn_orchestration.churn.decisions import Decision
+from churn_orchestration.components.churn_model import snapshot
+from churn_orchestration.components.churn_model.promotion import decided, record_of
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.tracking import Tracking
+from churn_orchestration.warehouse import Tables
+
+
+def force_upside_down(
+    tables: Tables, tracking: Tracking, asked: AskedQuestion, cutoff: dt.date, day: dt.date
+) -> str:
+    """Promote, on ``day``, a model that learned a snapshot the wrong way round; its version."""
+    version, folder = "upside_down", tables.state / "models" / asked.name
+    champion = ledger.champion(tables.state, asked.name, day)
+    assert champion
+    frame, _ = snapshot.load(tables.state / "snapshots" / asked.name, cutoff)
+    before = champion["model_version"]
+    record = record_of(tables.state, asked.name, before) | {"model_version": version}
+    columns, entity = frame[record["features"]], frame[asked.question.entity]
+    model = learners.fit("logistic", columns, ~frame["label"].astype(bool), entity)
+    record["mlflow_version"] = tracking.find(asked.name, version)
+    if record["mlflow_version"] is None:
+        with tracking.run(asked.name, version, {}):
+            example = columns.head(5).astype(float)
+            record["mlflow_version"] = tracking.register(asked.name, model, example, version)
+    (folder / f"{version}.json").write_text(json.dumps(record))
+    shutil.copyfile(folder / f"{before}.parquet", folder / f"{version}.parquet")
+    decided(
+        tables, tracking, asked, Decision("promote", "forced"), record, {},
+        decided_on=str(day), trigger="manual", asked_by="force", parent=before,
+    )  # fmt: skip
+    return version
