@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-drift-speed gates clean
+.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-drift-speed bench-retraining gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -47,6 +47,9 @@ bench-drift: $(READY)  ## docs/drift.md: how rarely drift is told on quiet days,
 
 bench-drift-speed: $(READY)  ## the drift of a day beside Evidently, a million rows x 100 features
 	$(BIN)/python -m benchmarks.drift_speed $(ARGS)
+
+bench-retraining: $(READY)  ## docs/retraining.md: two years of sensors beside training every month
+	$(BIN)/python -m benchmarks.retraining $(ARGS)
 
 bench: $(READY)  ## the feature engine measured, as ratios (ARGS="--events 100000000 --only one,landing")
 	$(BIN)/python -m benchmarks.features $(ARGS)

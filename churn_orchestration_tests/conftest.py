@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import os
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,10 +13,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner, Result
 from xdist.scheduler import LoadScopeScheduling
 
 from churn_orchestration.business import Business
 from churn_orchestration.churn.contract import Contract
+from churn_orchestration.cli import main
 from churn_orchestration.components.judging import Judgement, judge
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree
@@ -24,16 +27,18 @@ from churn_orchestration.runs import Refreshed, at_work
 from churn_orchestration.warehouse import Tables, Warehouse, door
 
 APART = ("test_examples.py", "test_scenarios.py", "test_search.py")
-"""Modules whose tests take long and share nothing: begun first, each wherever a process is free."""
+"""Modules whose tests take long and share nothing: begun early, each wherever a process is free."""
+LONG = ("test_watching.py", "test_refreshing.py", "test_source_table.py", "test_forecast.py")
+"""Modules that take minutes in one process: begun first, or the other would wait for them at the end."""
 
 
-def _apart(nodeid: str) -> bool:
-    return nodeid.partition("::")[0].endswith(APART)
+def _is_of(nodeid: str, modules: tuple[str, ...]) -> bool:
+    return nodeid.partition("::")[0].endswith(modules)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin the tests apart first."""
-    items.sort(key=lambda item: not _apart(item.nodeid))
+    """Begin with what takes long."""
+    items.sort(key=lambda item: (not _is_of(item.nodeid, LONG), not _is_of(item.nodeid, APART)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -42,12 +47,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if _apart(nodeid) else str(super()._split_scope(nodeid))
+            return nodeid if _is_of(nodeid, APART) else str(super()._split_scope(nodeid))
 
     return ByModule(config, log)
 
 
 JAN = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(-1, 31)]  # JAN[5] is 2024-01-05
+IN_PROCESS = [
+    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+    # MLflow says so of its own functions, when imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+"""Marks of tests that run the command line, or train, in their own process."""
 UP_TO_FEATURES = ("raw", "bronze", "quarantine", "silver", "gold")
 ORDERS_HEADER = "order_id,customer_id,ordered_at,amount_usd\n"
 
@@ -211,6 +223,13 @@ class Shop:
         """Run the real job over days of January 2024, in process; up to the features, unless told."""
         with at_work(self.business) as work:
             return work.refresh(JAN[first], JAN[first if last is None else last], layers)
+
+
+def commanded(*arguments: str, expect: int = 0) -> Result:
+    """What a command of the command line told, run in this process: libraries take seconds to import."""
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == expect, done.output + "".join(traceback.format_exception(done.exception))
+    return done
 
 
 def metadata(shop: Shop, asset: str, day: dt.date) -> dict[str, dg.MetadataValue]:

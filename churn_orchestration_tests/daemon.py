@@ -60,6 +60,12 @@ class Daemon:
         assert done.returncode == 0, done.stderr
         assert "Error" not in done.stdout, done.stdout
 
+    def switch_all_off(self) -> None:
+        """Forget what was switched on, and what was seen."""
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            for state in instance.all_instigator_state():
+                instance.delete_instigator_state(state.instigator_origin_id, state.selector_id)
+
     def wait(self, what: Callable[[], Any]) -> Any:
         """What is waited for, once it is there."""
         until = time.monotonic() + PATIENCE

@@ -33,13 +33,9 @@ from churn_orchestration.report import rolled
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import DOOR, Tables, Warehouse, content_hash, door
+from churn_orchestration_tests.conftest import IN_PROCESS
 
-pytestmark = [
-    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
-    # MLflow says so of its own functions, when imported.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-]
+pytestmark = IN_PROCESS
 
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2024, 3, 31)
 CUTOFF = dt.date(2024, 1, 31)  # its as_ofs: 2023-10-02, 2023-11-02, 2023-12-02

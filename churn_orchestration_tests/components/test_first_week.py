@@ -23,14 +23,10 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.rollback import Undoing, roll_back_job
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, Warehouse, content_hash, literal
+from churn_orchestration_tests.conftest import IN_PROCESS
 from churn_orchestration_tests.daily_parts import make_parts
 
-pytestmark = [
-    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
-    # MLflow says so of its own functions, when imported.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-]
+pytestmark = IN_PROCESS
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
 FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))

@@ -20,14 +20,9 @@ from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import Work, at_work
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration_tests.conftest import IN_PROCESS, JAN, Shop
 
-pytestmark = [
-    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
-    # MLflow says so of its own functions, when imported.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-]
+pytestmark = IN_PROCESS
 
 CUSTOMERS = """\
 type: churn_orchestration.components.SourceTable

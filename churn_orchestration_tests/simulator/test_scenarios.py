@@ -3,18 +3,20 @@
 import datetime as dt
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 
 from churn_orchestration.business import DEMO, PACKAGE
 from churn_orchestration.churn.metrics import evaluate
 from churn_orchestration.simulator import World, forecasts, furnished, simulate
 from churn_orchestration.warehouse import Warehouse, door
+from churn_orchestration_tests.conftest import IN_PROCESS, commanded
 
+pytestmark = [pytest.mark.usefixtures("churn_data"), *IN_PROCESS]
 AS_OF = "2024-09-17"
 EXAMPLES = PACKAGE.parent / "examples"
 
@@ -35,30 +37,25 @@ class Business:
         )
         simulate(world, folder, processes=1)
 
-    def churn(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "churn_orchestration.cli", "--business", str(self.folder)]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    def churn(self, *arguments: str, expect: int = 1) -> Result:
+        return commanded("--business", str(self.folder), *arguments, expect=expect)
 
     def facts(self, *arguments: str) -> dict[str, Any]:
-        done = self.churn(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        told = self.churn(*arguments, "--json", expect=0).stdout
+        found: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
         return found
 
 
-def shop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, customers: int, pattern: Path = DEMO
-) -> Business:
-    monkeypatch.setenv("CHURN_DATA", str(tmp_path / "data"))
+def shop(tmp_path: Path, scenario: str, customers: int, pattern: Path = DEMO) -> Business:
     made = Business(tmp_path / "shop", World.read(scenario, customers=customers), pattern)
     assert made.facts("run", "--to", "2024-12-16")["rows"]["silver.orders"] > customers
     return made
 
 
 def test_where_there_is_no_signal_no_model_is_promoted_and_none_is_better_than_chance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    made = shop(tmp_path, monkeypatch, "no_signal", 1500)
+    made = shop(tmp_path, "no_signal", 1500)
     [model] = made.facts("train", "--cutoff", "2024-12-16")["models"]
     assert model["decision"] == "refuse"
     report = made.facts("backtest", "--as-of", AS_OF)["report"]
@@ -68,11 +65,10 @@ def test_where_there_is_no_signal_no_model_is_promoted_and_none_is_better_than_c
 
 
 def test_behind_bad_files_all_rows_add_up_and_the_renamed_days_are_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    made = shop(tmp_path, monkeypatch, "messy_landing", 800)
+    made = shop(tmp_path, "messy_landing", 800)
     done = made.churn("run", "--to", "2024-12-26", "--json")
-    assert done.returncode != 0
     refused = json.loads(done.stdout.strip().splitlines()[-1])["refused"]["bronze.orders"]
     assert sorted(refused) == ["2024-12-24", "2024-12-25", "2024-12-26"]
     assert 'orders_2024-12-24.csv has no column "channel"' in refused["2024-12-24"]
@@ -98,19 +94,18 @@ def faults(world: World) -> list[tuple[int, int]]:
 
 
 def test_where_churn_is_too_rare_nothing_is_trained_and_it_is_said_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    made = shop(tmp_path, monkeypatch, "rare_churn", 400)
+    made = shop(tmp_path, "rare_churn", 400)
     done = made.churn("train", "--cutoff", "2024-12-16")
-    assert done.returncode != 0
     assert "refuses to train at cut-off 2024-12-16" in done.stderr
     assert "at least 20" in done.stderr
 
 
 def test_in_the_calm_shop_the_model_comes_within_two_hundredths_of_the_best_possible_forecast(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    made = shop(tmp_path, monkeypatch, "calm", 6000, EXAMPLES / "shop")
+    made = shop(tmp_path, "calm", 6000, EXAMPLES / "shop")
     made.facts("backtest", "--as-of", AS_OF)
     with door(tmp_path / "data" / "shop") as db:
         query = f"select customer_id, churn_probability from predictions.churn_90d where as_of = '{AS_OF}'"
@@ -126,8 +121,7 @@ def test_in_the_calm_shop_the_model_comes_within_two_hundredths_of_the_best_poss
     sys.stderr.write(f"\n{told}, {len(rows):,} customers\n")
 
 
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str) -> Business:
-    monkeypatch.setenv("CHURN_DATA", str(tmp_path / "data"))
+def desk(tmp_path: Path, scenario: str) -> Business:
     return Business(tmp_path / "shop", World.read(scenario, customers=1500), EXAMPLES / "helpdesk")
 
 
@@ -150,9 +144,9 @@ def looked_back(made: Business, data: Path) -> tuple[float, float]:
 
 
 def test_at_the_help_desk_the_model_comes_near_the_best_possible_forecast_and_nothing_personal_passes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    made = desk(tmp_path, monkeypatch, "helpdesk")
+    made = desk(tmp_path, "helpdesk")
     model, best = looked_back(made, tmp_path / "data")
     assert best - 0.05 <= model <= best + 0.01
     with Warehouse.of(tmp_path / "data" / "shop").open() as tables:
@@ -167,9 +161,9 @@ def test_at_the_help_desk_the_model_comes_near_the_best_possible_forecast_and_no
 
 
 def test_a_tag_that_was_put_on_afterwards_is_named_and_nothing_is_trained_on_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    made = desk(tmp_path, monkeypatch, "leaky_tag")
+    made = desk(tmp_path, "leaky_tag")
     for name, old, new in (
         ("silver/tickets.sql", "channel, known_on", "channel, tags, known_on"),
         ("gold/defs.yaml", "flags: {urgent:", "flags: {tagged: \"tags like '%CHURN_RISK%'\", urgent:"),
@@ -180,6 +174,5 @@ def test_a_tag_that_was_put_on_afterwards_is_named_and_nothing_is_trained_on_it(
     assert made.facts("run")["rows"]["silver.tickets"] > 6_000
     for command in (("backtest", "--as-of", "2025-10-20"), ("train", "--cutoff", "2025-12-31")):
         done = made.churn(*command)
-        assert done.returncode == 1
         assert re.search(r"a feature knows the outcome: tickets_tagged\w* .*: most likely", done.stderr)
         sys.stderr.write(f"\n{done.stderr[-600:]}\n")

@@ -17,6 +17,7 @@ from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.contributions import contributions
 from churn_orchestration.churn.features.catalogue import worded
+from churn_orchestration.churn.signals import SIGNALS
 from churn_orchestration.cli import main
 from churn_orchestration.components.churn_model.drift_page import SAMPLED, SHOWN
 from churn_orchestration.components.churn_model.promotion import record_of
@@ -27,24 +28,28 @@ from churn_orchestration.simulator import World, simulate
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import content_hash, door
 from churn_orchestration_tests.bad_champion import force_upside_down
-from churn_orchestration_tests.conftest import Listener, metadata
+from churn_orchestration_tests.conftest import IN_PROCESS, Listener, metadata
 from churn_orchestration_tests.daemon import Daemon
 from churn_orchestration_tests.daemon import at_work as daemon_at_work
 
-pytestmark = [
-    # MLflow 3 uses a loader strategy that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
-    # MLflow says so of its own functions, when imported.
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-]
+pytestmark = IN_PROCESS
 
 CUTOFF, CHANGE, LAST = dt.date(2024, 6, 20), dt.date(2024, 7, 1), dt.date(2024, 7, 12)
+CALM = dt.date(2024, 6, 28)  # a day on which nothing has changed yet; the daemon refreshes it
+ACTING = (*(f"retrain_on_{name}" for name in SIGNALS), "roll_back_champion")
 HORIZON = 14
 SUDDEN = {"first": CHANGE, "amount": 1.5, "activity": 0.3}
 
 
 class Watched:
-    """The demo's YAML with fewer windows, and a horizon short enough for outcomes to be known."""
+    """The demo's YAML with fewer windows, and a horizon short enough for outcomes to be known.
+
+    ``said``, ``calm``, ``told``: of the calm day, what each sensor said, how runs ended, what was alerted.
+    """
+
+    said: dict[str, str]
+    calm: list[str]
+    told: list[str]
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.data = folder / "shop", folder / "data"
@@ -83,9 +88,38 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         patch.setenv(name, "")  # set first: only then is what the commands set undone
     shop.churn("run", "--to", str(CUTOFF))
     shop.churn("train", "--cutoff", str(CUTOFF))
+    shop.churn("run", "--to", str(CALM - DAY))
+    through_a_calm_day(shop)
     shop.churn("run", "--to", str(LAST))
     yield shop
     patch.undo()
+
+
+def through_a_calm_day(shop: Watched) -> None:
+    """The daemon refreshes CALM, with all that acts or alerts switched on."""
+    daemon, listener = Daemon(shop.folder, shop.data, shop.state / "dagster"), Listener()
+    settings = shop.folder / "business.yaml"
+    before = settings.read_text()
+    settings.write_text(f"{before}alerts: ['json://{listener.address}/hook']\n")
+    daemon.set(CALM + DAY, 1, 59)
+    with daemon_at_work(daemon):
+        daemon.switch_on(schedule="daily", sensors=(*ACTING, "alerts"))
+        daemon.set(CALM + DAY, 2)
+        refreshed = daemon.wait(lambda: daemon.finished("refresh", CALM))
+        shop.said = {name: daemon.wait(lambda name=name: daemon.said(name, CALM)) for name in ACTING}
+    shop.calm = [run.status.value for run in (refreshed, *daemon.runs("train"), *daemon.runs("roll_back"))]
+    shop.told = listener.titles
+    settings.write_text(before)
+    listener.close()
+    daemon.switch_all_off()
+
+
+def test_on_a_calm_day_the_daemon_refreshes_and_nothing_fires(watched: Watched) -> None:
+    assert watched.calm == ["SUCCESS"]  # the refresh, and no other run
+    assert set(watched.said.values()) == {f"churn_90d: nothing on {CALM}"}
+    assert watched.told == []
+    days = watched.rows(f"select count(*) from predictions.churn_90d where as_of = '{CALM}'")
+    assert days[0][0] > 0
 
 
 def test_the_change_is_alarmed_within_a_week_and_nothing_before(watched: Watched) -> None:
