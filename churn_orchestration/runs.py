@@ -195,15 +195,15 @@ class Work:
         with self.warehouse.open() as tables:
             return min(newest_day(tables, asked) for asked in self.questions().values())
 
-    def first_stale_day(self, last: dt.date) -> dt.date | None:
-        """The first day up to ``last`` that some daily table lacks, or has from another declaration."""
+    def first_stale_day(self, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> dt.date | None:
+        """The first day up to ``last`` that a table of the layers lacks, or has from another declaration."""
         graph = self.definitions.resolve_asset_graph()
         days = list(days_between(self.business.start, last))
         stale = []
         with self.warehouse.open() as tables:
             for key in graph.toposorted_asset_keys:
                 node = graph.get(key)
-                if node.group_name in DAILY_LAYERS:
+                if node.group_name in layers:
                     upstream = [
                         table_of(parent)
                         for parent in node.parent_keys

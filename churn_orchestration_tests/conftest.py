@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from xdist.scheduler import LoadScopeScheduling
 
+from churn_orchestration.automation import DAILY_LAYERS
 from churn_orchestration.business import Business
 from churn_orchestration.churn.contract import Contract
 from churn_orchestration.cli import main
@@ -138,7 +139,12 @@ def examples(few: int, among: int = 1) -> int:
 
 
 class Shop:
-    """A business to try things on. Its initial load is 2024-01-05, its first day of data 2024-01-01."""
+    """A business to try things on. Its initial load is 2024-01-05, its first day of data 2024-01-01.
+
+    ``layers``: what is refreshed of it.
+    """
+
+    layers: Sequence[str] = DAILY_LAYERS
 
     def __init__(self, folder: Path, landing: Path) -> None:
         self.folder, self.landing = folder, landing
@@ -217,12 +223,15 @@ class Shop:
             _record(tables, f"bronze.{name}", judgement.rows, judgement.refused)
         return landed, judgement
 
-    def refresh(
-        self, first: int, last: int | None = None, layers: Sequence[str] = UP_TO_FEATURES
-    ) -> Refreshed:
-        """Run the real job over days of January 2024, in process; up to the features, unless told."""
+    def refresh(self, first: int, last: int | None = None, layers: Sequence[str] | None = None) -> Refreshed:
+        """Run the real job over days of January 2024, in process."""
         with at_work(self.business) as work:
-            return work.refresh(JAN[first], JAN[first if last is None else last], layers)
+            return work.refresh(JAN[first], JAN[first if last is None else last], layers or self.layers)
+
+    def first_stale(self, last: int) -> dt.date | None:
+        """The first day of January 2024 that would be made anew."""
+        with at_work(self.business) as work:
+            return work.first_stale_day(JAN[last], self.layers)
 
 
 def commanded(*arguments: str, expect: int = 0) -> Result:
@@ -328,3 +337,10 @@ def churn_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shop(tmp_path: Path, churn_data: Path) -> Shop:
     """A small business of its own; no file has landed yet."""
     return Shop(tmp_path / "shop", churn_data / "landing")
+
+
+@pytest.fixture
+def features_shop(shop: Shop) -> Shop:
+    """The same, for tests of its tables up to the features: what lies after them takes most of the time."""
+    shop.layers = UP_TO_FEATURES
+    return shop

@@ -26,13 +26,13 @@ DECLARED = """\
 
 
 @pytest.fixture
-def own(shop: Shop) -> Shop:
-    """A shop with every kind of declaration and a select of its own; seven days have files."""
-    shop.change("silver/orders.sql", "day, amount_usd", "day, ordered_at, amount_usd")
-    shop.change("gold/defs.yaml", "  windows:", DECLARED)
-    shop.write("gold/mine.sql", OWN)
-    shop.land_quiet_days(1, 12)
-    return shop
+def own(features_shop: Shop) -> Shop:
+    """A features_shop with every kind of declaration and a select of its own; seven days have files."""
+    features_shop.change("silver/orders.sql", "day, amount_usd", "day, ordered_at, amount_usd")
+    features_shop.change("gold/defs.yaml", "  windows:", DECLARED)
+    features_shop.write("gold/mine.sql", OWN)
+    features_shop.land_quiet_days(1, 12)
+    return features_shop
 
 
 def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:

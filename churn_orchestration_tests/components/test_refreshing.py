@@ -4,7 +4,6 @@ import datetime as dt
 
 import pytest
 
-from churn_orchestration.runs import at_work
 from churn_orchestration_tests.conftest import JAN, Shop, metadata
 
 GOLD = "gold.customer_features"
@@ -26,19 +25,14 @@ def files(shop: Shop) -> dict[dt.date, str]:
     return dict(shop.rows(f"select day, file from meta.files where table_name = '{GOLD}'"))
 
 
-def first_stale(shop: Shop, last: int) -> dt.date | None:
-    with at_work(shop.business) as work:
-        return work.first_stale_day(JAN[last])
-
-
 @pytest.fixture
-def ran(shop: Shop) -> Shop:
+def ran(features_shop: Shop) -> Shop:
     """Seven days of one order each have been refreshed; the initial load is the first of them."""
-    shop.change("raw/defs.yaml", "  key: [order_id]\n", "")
-    shop.change("gold/defs.yaml", "      key: [order_id]\n", "")
-    shop.land_quiet_days(1, 11)
-    assert shop.refresh(5, 11).succeeded
-    return shop
+    features_shop.change("raw/defs.yaml", "  key: [order_id]\n", "")
+    features_shop.change("gold/defs.yaml", "      key: [order_id]\n", "")
+    features_shop.land_quiet_days(1, 11)
+    assert features_shop.refresh(5, 11).succeeded
+    return features_shop
 
 
 def test_unchanged_days_are_not_made_again(ran: Shop) -> None:
@@ -47,28 +41,28 @@ def test_unchanged_days_are_not_made_again(ran: Shop) -> None:
     assert (made(ran), made(ran, "silver.orders_days")) == before
     shown = metadata(ran, "gold/customer_features", JAN[11])
     assert shown["dagster/partition_row_count"].value == 1
-    assert first_stale(ran, 11) is None
+    assert ran.first_stale(11) is None
 
 
-def test_a_correction_of_an_earlier_day_makes_no_earlier_as_of_anew(shop: Shop) -> None:
-    shop.land_quiet_days(1, 11)
-    assert shop.refresh(5, 11).succeeded
-    before, was = made(shop), files(shop)
-    shop.land_orders(8, f"o8,ann,{JAN[8]} 10:00,80.50")
-    shop.land_quiet_days(12, 12)
-    assert shop.refresh(12).succeeded  # a keyed source takes the changed file in on its next day
-    assert shop.refresh(5, 12).succeeded
-    assert made_anew(before, made(shop)) == [12]
-    assert {day: file for day, file in files(shop).items() if day in was} == was
+def test_a_correction_of_an_earlier_day_makes_no_earlier_as_of_anew(features_shop: Shop) -> None:
+    features_shop.land_quiet_days(1, 11)
+    assert features_shop.refresh(5, 11).succeeded
+    before, was = made(features_shop), files(features_shop)
+    features_shop.land_orders(8, f"o8,ann,{JAN[8]} 10:00,80.50")
+    features_shop.land_quiet_days(12, 12)
+    assert features_shop.refresh(12).succeeded  # a keyed source takes the changed file in on its next day
+    assert features_shop.refresh(5, 12).succeeded
+    assert made_anew(before, made(features_shop)) == [12]
+    assert {day: file for day, file in files(features_shop).items() if day in was} == was
 
 
 def test_an_earlier_day_landed_anew_makes_its_as_of_and_later_ones_anew_and_no_others(ran: Shop) -> None:
     before = made(ran)
     other_rows(ran, 8)
-    assert first_stale(ran, 11) == JAN[8]
+    assert ran.first_stale(11) == JAN[8]
     assert ran.refresh(5, 11).succeeded
     assert made_anew(before, made(ran)) == [8, 9, 10, 11]
-    assert first_stale(ran, 11) is None
+    assert ran.first_stale(11) is None
 
 
 def test_days_before_the_look_back_stay_as_they_were_used(ran: Shop) -> None:
@@ -76,12 +70,12 @@ def test_days_before_the_look_back_stay_as_they_were_used(ran: Shop) -> None:
     assert ran.refresh(11).succeeded  # from here on the table is kept so
     before, was = made(ran), files(ran)
     other_rows(ran, 8)
-    assert first_stale(ran, 11) == JAN[10]
+    assert ran.first_stale(11) == JAN[10]
     assert ran.refresh(5, 11).succeeded
     assert made_anew(before, made(ran)) == [10, 11]
     assert files(ran)[JAN[9]] == was[JAN[9]]
     assert files(ran)[JAN[10]] != was[JAN[10]]
-    assert first_stale(ran, 11) is None
+    assert ran.first_stale(11) is None
     with ran.tables() as tables:
         assert tables.not_standing(GOLD, JAN[5], JAN[11]) is None
 
@@ -97,7 +91,7 @@ def test_a_full_refresh_makes_every_day_and_gives_the_same_bytes(ran: Shop) -> N
 def test_a_file_that_is_gone_is_made_again(ran: Shop) -> None:
     was = files(ran)
     (ran.business.state / was[JAN[9]]).unlink()
-    assert first_stale(ran, 11) == JAN[9]
+    assert ran.first_stale(11) == JAN[9]
     assert ran.refresh(5, 11).succeeded
     assert (ran.business.state / was[JAN[9]]).is_file()
     assert files(ran) == was
@@ -109,7 +103,7 @@ def test_days_beyond_those_kept_are_dropped_and_told_and_can_be_had_again(ran: S
     ran.land_quiet_days(12, 12)
     assert ran.refresh(12).succeeded
     assert sorted(files(ran)) == [JAN[10], JAN[11], JAN[12]]
-    assert first_stale(ran, 12) is None
+    assert ran.first_stale(12) is None
     with ran.tables() as tables:
         assert tables.not_standing(GOLD, JAN[9], JAN[9]) == (
             f"{GOLD} 2024-01-09 is no longer there (only 3 days are kept)"

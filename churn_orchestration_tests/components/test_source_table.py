@@ -2,7 +2,7 @@ import base64
 import hashlib
 
 import pytest
-from conftest import JAN, ORDERS_HEADER, Shop, metadata
+from conftest import JAN, ORDERS_HEADER, UP_TO_FEATURES, Shop, metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +10,6 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import _expected
 from churn_orchestration.components.judging import judge
 from churn_orchestration.landing import Files, land
-from churn_orchestration.runs import at_work
 
 TO_GOLD = ("raw", "bronze", "quarantine", "silver", "gold")
 PII = (
@@ -250,6 +249,7 @@ def contents(shop: Shop) -> dict[str, list[tuple]]:
 
 
 def test_refreshing_days_again_changes_nothing(shop):
+    shop.layers = (*UP_TO_FEATURES, "predictions")
     shop.land_quiet_days(1, 7)
     shop.land_orders(
         6, "o6,ann,2024-01-06 10:00,6.5", "o6,ann,2024-01-06 10:00,6.5", "bad", "o5,ann,2024-01-05 10:00,9"
@@ -311,8 +311,7 @@ def test_nothing_is_left_to_run_once_a_refused_day_was_waived_and_what_waited_is
     with shop.tables() as tables:
         tables.waive("bronze.orders", JAN[6], "the till was broken")
     shop.refresh(5, 7)
-    with at_work(shop.business) as work:
-        assert work.first_stale_day(JAN[7]) is None
+    assert shop.first_stale(7) is None
 
 
 def test_a_good_day_that_turns_bad_is_refused_everywhere_and_blocks_the_days_after_it(shop):

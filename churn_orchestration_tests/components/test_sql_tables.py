@@ -4,7 +4,6 @@ from conftest import JAN, SILVER_ORDERS, metadata
 from churn_orchestration.business import BusinessError
 from churn_orchestration.components.sql_tables import SqlTable, sql_tables_of
 from churn_orchestration.definitions import definitions_of
-from churn_orchestration.runs import at_work
 
 
 def read(folder, text):
@@ -97,18 +96,17 @@ def test_a_column_that_is_not_there_is_told_with_the_file_of_the_sql(shop):
     assert "BinderException" not in str(refusal.value)
 
 
-def test_changed_sql_makes_its_days_and_those_after_it_stale(shop):
+def test_changed_sql_makes_its_days_and_those_after_it_stale(features_shop):
+    shop = features_shop
     shop.land_quiet_days(1, 6)
-    with at_work(shop.business) as work:
-        work.refresh(JAN[5], JAN[6])
-        assert work.first_stale_day(JAN[6]) is None
+    shop.refresh(5, 6)
+    assert shop.first_stale(6) is None
     shop.write(
         "silver/orders.sql", SILVER_ORDERS.replace("day, amount_usd", "day, 2 * amount_usd as amount_usd")
     )
-    with at_work(shop.business) as work:
-        assert work.first_stale_day(JAN[6]) == JAN[5]
-        work.refresh(JAN[5], JAN[6])
-        assert work.first_stale_day(JAN[6]) is None
+    assert shop.first_stale(6) == JAN[5]
+    shop.refresh(5, 6)
+    assert shop.first_stale(6) is None
     assert shop.published(
         "select orders_amount_sum_7d from gold.customer_features where as_of = '2024-01-06'"
     ) == [(48.0,)]
