@@ -106,6 +106,7 @@ def through_a_calm_day(shop: Watched) -> None:
         daemon.switch_on(schedule="daily", sensors=(*ACTING, "alerts"))
         daemon.set(CALM + DAY, 2)
         refreshed = daemon.wait(lambda: daemon.finished("refresh", CALM))
+        daemon.set(CALM + DAY, 2, 30)  # five minutes between two looks are over
         shop.said = {name: daemon.wait(lambda name=name: daemon.said(name, CALM)) for name in ACTING}
     shop.calm = [run.status.value for run in (refreshed, *daemon.runs("train"), *daemon.runs("roll_back"))]
     shop.told = listener.titles
@@ -327,6 +328,7 @@ def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
         daemon.switch_on(sensors=("retrain_on_drift", "roll_back_champion", "alerts"))
         trained = daemon.wait(lambda: daemon.finished("train", first))
         assert trained.is_success
+        daemon.set(second, 2, 30)
         daemon.wait(lambda: "churn_90d: a model was promoted" in listener.about("churn_90d"))
         daemon.set(second + DAY, 2)
         assert daemon.wait(lambda: daemon.finished("refresh", second)).is_success
