@@ -69,16 +69,16 @@ resampled customers. `monthly` trains each month and leaves the decision to the 
 
 ## Expected and realised
 
-Of each week of the sensors' two years: what its forecasts expected of themselves, before any outcome, beside
-what came. Where what makes a customer leave changes, forecasts do not know it, and expect too much of
-themselves: `price_rise` and `crisis` show by how much.
+Of each week of the sensors' two years: what its forecasts expected of themselves, before any outcome, less
+what came. Where what makes a customer leave changes, as in `price_rise`, forecasts do not know it: the churn
+rate falls out of the interval that they expected.
 
 {itself}
 
 ## A champion that should never have been one
 
 A model that learned the wrong way round is put in force. Here weeks are scored, not days, so that its first
-seven forecasts take seven weeks.
+seven forecasts take seven weeks. `never`: a training replaced it before they were known.
 
 {undone}
 """
