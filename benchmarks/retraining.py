@@ -186,14 +186,15 @@ class Shop:
             snapshots.build(tables, self.business, asked, day)
         champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
         record = models.train(tables, tracking, asked, day, day, trigger, why)
-        if force and record["decision"] != decisions.PROMOTE:
+        decision = decisions.PROMOTE if force else record["decision"]
+        if decision != record["decision"]:
             promotion.decided(
                 tables, tracking, asked, decisions.Decision(decisions.PROMOTE, "unasked"), record, {},
                 decided_on=str(day), trigger=trigger, asked_by=why,
                 parent=champion and champion["model_version"],
             )  # fmt: skip
-        policy.trained.append((day, record["decision"], why))
-        self.tell(f"{day} {record['decision']}: {why}")
+        policy.trained.append((day, decision, why))
+        self.tell(f"{day} {decision}: {why}")
 
     def outcomes(self) -> pd.DataFrame:
         """What came of every customer scored in two years, as known at the end."""
@@ -271,7 +272,7 @@ def earned(tried: Tried, policy: str, other: str | None = None) -> dict[str, flo
 
 def worth(found: list[Tried]) -> str:
     """What each policy did in each shop, and what it earned."""
-    lines = ["| shop | policy | trainings | promoted | profit | above monthly |", "|---" * 6 + "|"]
+    lines = ["| shop | policy | trainings | put in force | profit | above monthly |", "|---" * 6 + "|"]
     for shop in found:
         for name, policy in shop.policies.items():
             promoted = sum(decision == decisions.PROMOTE for _, decision, _ in policy.trained)

@@ -58,7 +58,7 @@ def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg
         ROLL_BACK,
         "Once switched on, puts what was in force before a champion in force again, where the champion's "
         "first week, once its outcome is known, was worse than without it, chance ruled out.",
-        undoing,
+        _undoing,
     )
     return [*retrain, undo]
 
@@ -117,7 +117,7 @@ def training(
     return evidence, request
 
 
-def undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
+def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
     """Whether the champion's first week was worse than without it."""
     if known.outdone is None:
         return f"nothing on {known.day}", None

@@ -27,7 +27,7 @@ DECLARED = """\
 
 @pytest.fixture
 def own(features_shop: Shop) -> Shop:
-    """A features_shop with every kind of declaration and a select of its own; seven days have files."""
+    """A shop with every kind of declaration and a select of its own; seven days have files."""
     features_shop.change("silver/orders.sql", "day, amount_usd", "day, ordered_at, amount_usd")
     features_shop.change("gold/defs.yaml", "  windows:", DECLARED)
     features_shop.write("gold/mine.sql", OWN)

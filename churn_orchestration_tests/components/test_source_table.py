@@ -11,7 +11,6 @@ from churn_orchestration.cli import _expected
 from churn_orchestration.components.judging import judge
 from churn_orchestration.landing import Files, land
 
-TO_GOLD = ("raw", "bronze", "quarantine", "silver", "gold")
 PII = (
     "    - {name: customer_id, type: id, required: true}\n",
     "    - {name: customer_id, type: id, required: true, pii: hash}\n"
@@ -273,7 +272,7 @@ def as_ofs(shop: Shop) -> list[tuple]:
 def test_one_bad_day_of_five_is_refused_by_name_and_the_other_four_stand(shop):
     shop.land_quiet_days(1, 10)
     file = shop.land("orders_2024-01-07.csv", BAD)
-    done = shop.refresh(5, 10, TO_GOLD)
+    done = shop.refresh(5, 10, UP_TO_FEATURES)
     why = 'orders_2024-01-07.csv has no column "ordered_at" (columns: order_id, customer_id, amount_usd)'
     assert done.refused["bronze.orders"] == {"2024-01-07": why}
     four = [(JAN[day],) for day in (6, 8, 9, 10)]
@@ -284,23 +283,23 @@ def test_one_bad_day_of_five_is_refused_by_name_and_the_other_four_stand(shop):
     assert as_ofs(shop) == [(JAN[5], 5), (JAN[6], 6)]
 
     shop.land_quiet_days(11, 11)
-    later = shop.refresh(11, layers=TO_GOLD)
+    later = shop.refresh(11, layers=UP_TO_FEATURES)
     assert why in later.refused["gold.customer_features"]["2024-01-11"]
     assert "bronze.orders" not in later.refused
 
     file.write_text(f"{ORDERS_HEADER}o7,ann,2024-01-07 10:00,7\n")
-    assert shop.refresh(7, 11, TO_GOLD).refused == {}
+    assert shop.refresh(7, 11, UP_TO_FEATURES).refused == {}
     assert as_ofs(shop) == [(JAN[day], day) for day in range(5, 12)]
 
 
 def test_a_waived_day_counts_as_closed_and_what_waited_for_it_is_built(shop):
     shop.land_quiet_days(1, 7)
     shop.land("orders_2024-01-06.csv", BAD)
-    shop.refresh(5, 7, TO_GOLD)
+    shop.refresh(5, 7, UP_TO_FEATURES)
     assert as_ofs(shop) == [(JAN[5], 5)]
     with shop.tables() as tables:
         tables.waive("bronze.orders", JAN[6], "the till was broken")
-    assert shop.refresh(6, 7, TO_GOLD).refused == {}
+    assert shop.refresh(6, 7, UP_TO_FEATURES).refused == {}
     assert as_ofs(shop) == [(JAN[5], 5), (JAN[6], 5), (JAN[7], 6)]
 
 
@@ -317,29 +316,29 @@ def test_nothing_is_left_to_run_once_a_refused_day_was_waived_and_what_waited_is
 def test_a_good_day_that_turns_bad_is_refused_everywhere_and_blocks_the_days_after_it(shop):
     """Its old rows may not stand in for it: neither in its own tables nor in later days' features."""
     shop.land_quiet_days(1, 7)
-    shop.refresh(5, 6, TO_GOLD)
+    shop.refresh(5, 6, UP_TO_FEATURES)
     shop.land("orders_2024-01-06.csv", BAD)
-    assert "bronze.orders" in shop.refresh(6, layers=TO_GOLD).refused
+    assert "bronze.orders" in shop.refresh(6, layers=UP_TO_FEATURES).refused
     assert shop.rows("from bronze.orders where _partition = '2024-01-06'") == []
-    done = shop.refresh(7, layers=TO_GOLD)
+    done = shop.refresh(7, layers=UP_TO_FEATURES)
     assert 'has no column "ordered_at"' in done.refused.get("gold.customer_features", {}).get(
         "2024-01-07", ""
     )
     assert as_ofs(shop) == [(JAN[5], 5)]
     with shop.tables() as tables:
         tables.waive("bronze.orders", JAN[6], "the till was broken")
-    shop.refresh(6, 7, TO_GOLD)
+    shop.refresh(6, 7, UP_TO_FEATURES)
     assert as_ofs(shop) == [(JAN[5], 5), (JAN[6], 5), (JAN[7], 6)]
 
 
 def test_a_waived_initial_load_lets_the_days_after_it_begin(shop):
     shop.land("orders_2024-01-05.csv", "")
     shop.land_quiet_days(6, 6)
-    shop.refresh(5, layers=TO_GOLD)
+    shop.refresh(5, layers=UP_TO_FEATURES)
     with shop.tables() as tables:
         tables.waive("raw.orders", JAN[5], "there is no history")
-    shop.refresh(5, layers=TO_GOLD)
-    assert shop.refresh(6, layers=TO_GOLD).refused == {}
+    shop.refresh(5, layers=UP_TO_FEATURES)
+    assert shop.refresh(6, layers=UP_TO_FEATURES).refused == {}
     assert as_ofs(shop)[-1] == (JAN[6], 1)
 
 

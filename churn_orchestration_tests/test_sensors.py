@@ -1,0 +1,51 @@
+"""What the sensors know of a question that has no champion."""
+
+import json
+
+from churn_orchestration import ledger
+from churn_orchestration.churn import signals
+from churn_orchestration.churn.decisions import RULES, TRIGGER_TAG
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.runs import questions_of
+from churn_orchestration.sensors import champion_known, training
+from churn_orchestration_tests.conftest import JAN, Shop
+
+
+def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str) -> None:
+    """A training whose model was refused, in the ledger and on record."""
+    folder = shop.business.state / "models" / asked.name
+    folder.mkdir(parents=True, exist_ok=True)
+    features = [feature.name for feature in catalogue(asked.question.features)]
+    report = {"report": {"model": {"auc": {"value": 0.9, "low": 0.8, "high": 1.0}}}}
+    record = {"cutoff": day, "as_ofs": ["2023-07-01"], "features": features, "evaluation": report}
+    (folder / f"{version}.json").write_text(json.dumps(record))
+    ledger.append(
+        shop.business.state, asked.name, "refuse", "no better than the rules", "manual", {"of": version},
+        model_version=version, cutoff=day, decided_on=day, meaning=asked.question.meaning,
+    )  # fmt: skip
+
+
+def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time(shop: Shop) -> None:
+    for day in range(1, 7):
+        who = range(200) if day == 1 else range(100)  # half of them are never seen again
+        shop.land_orders(day, *(f"o{day}_{n},c{n},{JAN[day]} 10:00,9.50" for n in who))
+    assert shop.refresh(5, 6).succeeded
+    asked = questions_of(shop.business)["churn_90d"]
+    assert champion_known(shop.business, asked) is None
+    refuse(shop, asked, "first", "2023-10-01")
+    known = champion_known(shop.business, asked)
+    assert known
+    assert (known.day, known.version, known.in_vain) == (JAN[6], RULES, 1)
+    assert (known.graded, known.realised, known.drifted) == ({}, {}, {})
+    said, request = training("age", signals.age, asked, known)
+    assert said.startswith("it was trained 97 days ago; it would learn from outcomes of ")
+    assert request
+    assert request.tags[TRIGGER_TAG] == "scheduled"
+    refuse(shop, asked, "second", "2023-12-20")
+    known = champion_known(shop.business, asked)
+    assert known
+    assert (known.in_vain, str(known.cool_on)) == (2, "2024-02-14")
+    said, request = training("labels", signals.labels, asked, known)
+    assert request is None
+    assert "trained on 2023-12-20, 2 in a row not promoted, and cools down until 2024-02-14" in said
