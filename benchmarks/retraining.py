@@ -8,10 +8,12 @@ and sensors. All policies train by the same recipe, so that of a day all have th
 
 import argparse
 import datetime as dt
+import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,8 +79,9 @@ rate falls out of the interval that they expected.
 
 ## A champion that should never have been one
 
-A model that learned the wrong way round is put in force. Here weeks are scored, not days, so that its first
-seven forecasts take seven weeks. `never`: a training replaced it before they were known.
+A model that learned the wrong way round is put in force, and nothing trains another: who would undo it is the
+sensor that judges a champion's first week alone. Here weeks are scored, not days, so that its first seven
+forecasts take seven weeks.
 
 {undone}
 """
@@ -173,7 +176,7 @@ class Shop:
             self.rolled_back.append(day)
             self.tell(f"{day} rolled back: {known.outdone}")
             return
-        for name, find in SIGNALS.items():
+        for name, find in SIGNALS.items() if policy.name == SENSORS else ():
             said, request = sensors.training(name, find, self.asked, known)
             if request:
                 self.train(policy, day, request.tags[decisions.TRIGGER_TAG], said)
@@ -224,8 +227,13 @@ class Tried:
     rolled_back: list[dt.date] = field(default_factory=list)
 
 
-def tried(scenario: str, seed: int, customers: int, folder: Path, policies: list[str]) -> Tried:
+def tried(scenario: str, seed: int, customers: int, policies: list[str]) -> Tried:
     """One shop through two years, by each policy."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _tried(scenario, seed, customers, Path(folder), policies)
+
+
+def _tried(scenario: str, seed: int, customers: int, folder: Path, policies: list[str]) -> Tried:
     span = (LAST - dt.date(2023, 1, 1)).days + 1
     simulate(World.read(scenario, customers=customers, seed=seed, days=span), folder / "world")
     os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = str(folder / "world/landing"), str(folder / "data")
@@ -234,7 +242,7 @@ def tried(scenario: str, seed: int, customers: int, folder: Path, policies: list
     with at_work(shop) as work, work.warehouse.open() as tables:
         [asked] = work.questions().values()
         build_days(tables, asked.gold, asked.question.features, LOOKS)
-        one = Shop(work, tables, lambda text: _tell(f"    {text}"))
+        one = Shop(work, tables, lambda text: _tell(f"    {scenario} {seed}: {text}"))
         question = asked.question
         found = Tried(
             f"{scenario} {seed}", {}, one.outcomes(), pd.DataFrame(), asked.economics, question.horizon,
@@ -257,27 +265,37 @@ def _tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def earned(tried: Tried, policy: str, other: str | None = None) -> dict[str, float]:
+def earned(shops: list[Tried], policy: str, other: str | None = None) -> dict[str, float]:
     """Profit a customer and week, in customers' values, of a policy; or by how much it is above another's."""
-    keys, profit = [tried.entity, "as_of"], metrics.profit(tried.economics)
-    rows = tried.outcomes.merge(tried.policies[policy].forecast, on=keys)
+    rows = pd.concat([_forecast(shop, policy, other) for shop in shops])
+    profit = metrics.profit(shops[0].economics)
     if other is None:
-        of = rows["label"], rows["churn_probability"], rows[tried.entity]
+        of = rows["label"], rows["churn_probability"], rows["customer"]
         return metrics.evaluate(*of, metrics={"profit": profit})["profit"]
-    rows = rows.merge(tried.policies[other].forecast, on=keys, suffixes=("", "_other"))
     return metrics.paired_difference(
-        rows["label"], rows["churn_probability"], rows["churn_probability_other"], rows[tried.entity], profit
+        rows["label"], rows["churn_probability"], rows["churn_probability_other"], rows["customer"], profit
     )
 
 
+def _forecast(shop: Tried, policy: str, other: str | None) -> pd.DataFrame:
+    """Outcomes of a shop beside what a policy forecast, and another."""
+    keys = [shop.entity, "as_of"]
+    rows = shop.outcomes.merge(shop.policies[policy].forecast, on=keys)
+    if other:
+        rows = rows.merge(shop.policies[other].forecast, on=keys, suffixes=("", "_other"))
+    return rows.assign(customer=f"{shop.name} " + rows[shop.entity].astype(str))
+
+
 def worth(found: list[Tried]) -> str:
-    """What each policy did in each shop, and what it earned."""
+    """What each policy did in each shop and in all of them, and what it earned."""
     lines = ["| shop | policy | trainings | put in force | profit | above monthly |", "|---" * 6 + "|"]
-    for shop in found:
-        for name, policy in shop.policies.items():
-            promoted = sum(decision == decisions.PROMOTE for _, decision, _ in policy.trained)
-            more = _cell(earned(shop, name, MONTHLY), "+") if name != MONTHLY else ""
-            shown = [shop.name, name, len(policy.trained), promoted, _cell(earned(shop, name)), more]
+    groups = {shop.name: [shop] for shop in found}
+    for told, shops in (groups | {f"all {len(found)}": found} if len(found) > 1 else groups).items():
+        for name in shops[0].policies:
+            of = [shop.policies[name].trained for shop in shops]
+            promoted = sum(decision == decisions.PROMOTE for trained in of for _, decision, _ in trained)
+            more = _cell(earned(shops, name, MONTHLY), "+") if name != MONTHLY else ""
+            shown = [told, name, sum(map(len, of)), promoted, _cell(earned(shops, name)), more]
             lines.append(f"| {' | '.join(map(str, shown))} |")
     return "\n".join(lines)
 
@@ -332,13 +350,19 @@ def main() -> None:
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--customers", type=int, default=3_000)
+    parser.add_argument("--processes", type=int, default=2, help="shops at a time")
     given = parser.parse_args()
+    shops = [
+        (scenario, seed, given.customers, given.policies.split(","))
+        for seed in range(1, given.seeds + 1)
+        for scenario in given.scenarios.split(",")
+    ]
     found = []
-    for seed in range(1, given.seeds + 1):
-        for scenario in given.scenarios.split(","):
-            with tempfile.TemporaryDirectory() as folder:
-                found.append(tried(scenario, seed, given.customers, Path(folder), given.policies.split(",")))
-            sys.stderr.write(f"{worth(found[-1:])}\n{self_knowledge(found[-1:])}\n{undone(found[-1:])}\n")
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.processes, spawned, max_tasks_per_child=1) as pool:
+        for shop in pool.map(tried, *zip(*shops, strict=True)):
+            found.append(shop)
+            _tell(f"{worth(found[-1:])}\n{self_knowledge(found[-1:])}\n{undone(found[-1:])}")
     text = TEXT.format(
         command=f'make bench-retraining ARGS="{" ".join(sys.argv[1:])}"', customers=f"{given.customers:,}",
         worth=worth(found), itself=self_knowledge(found), undone=undone(found),

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import shutil
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ from churn_orchestration.landing import Landed
 from churn_orchestration.runs import Refreshed, at_work
 from churn_orchestration.warehouse import Tables, Warehouse, door
 
+MEMORY, ROOM = Path("/dev/shm"), 6e9
+"""Temporary folders are kept here if so many bytes are free: Dagster waits for a disk at each event."""
 APART = ("test_examples.py", "test_scenarios.py", "test_search.py")
 """Modules whose tests take long and share nothing: begun early, each wherever a process is free."""
 LONG = ("test_watching.py", "test_refreshing.py", "test_source_table.py", "test_forecast.py")
@@ -260,7 +263,9 @@ def _record(tables: Tables, table: str, rows: dict[dt.date, int], refused: dict[
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Warnings of libraries that we cannot mend; all others are errors (pyproject.toml)."""
+    """Temporary folders in memory; warnings of libraries that we cannot mend, as all others are errors."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     # Dagster 1.13 reads YAML through pydantic's old names.
     config.addinivalue_line("filterwarnings", "ignore::pydantic.warnings.PydanticDeprecatedSince20")
     # Windowed partition mappings are beta in Dagster, and used on purpose.

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import libfaketime
+from dagster._core.scheduler.instigation import InstigatorTick
 
 from churn_orchestration.business import PACKAGE
 
@@ -86,19 +87,34 @@ class Daemon:
         mine = [run for run in self.runs(job) if run.tags.get("dagster/partition") == str(day)]
         return next((run for run in mine if run.is_finished), None)
 
-    def said(self, sensor: str, day: dt.date) -> str | None:
-        """Why a sensor that looked at a day did nothing; None: it has not looked at it yet."""
+    def ticks(self, sensor: str) -> Sequence[InstigatorTick]:
+        """What a sensor did whenever it looked, the newest first."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             states = instance.all_instigator_state()
             [state] = [state for state in states if state.instigator_name == sensor]
-            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
-        reasons = (tick.skip_reason or "" for tick in ticks)
+            return instance.get_ticks(state.instigator_origin_id, state.selector_id)
+
+    def said(self, sensor: str, day: dt.date) -> str | None:
+        """Why a sensor that looked at a day did nothing; None: it has not looked at it yet."""
+        reasons = (tick.skip_reason or "" for tick in self.ticks(sensor))
         return next((told for told in reasons if str(day) in told and "already" not in told), None)
+
+    def looked(self, sensor: str, day: dt.date, hour: int, minute: int) -> bool:
+        """Whether a sensor has looked, to the end, since a time of a day."""
+        since = dt.datetime.combine(day, dt.time(hour, minute), dt.UTC).timestamp()
+        return any(
+            tick.timestamp >= since and tick.is_completed and not tick.is_failure
+            for tick in self.ticks(sensor)
+        )
 
 
 @contextmanager
-def at_work(daemon: Daemon) -> Iterator[Daemon]:
-    """The daemon, from here to the end of the block."""
+def at_work(daemon: Daemon, day: dt.date, hour: int, minute: int = 0) -> Iterator[Daemon]:
+    """The daemon, started at a time of a day, to the end of the block.
+
+    One that starts looks at all at once; one whose clock is set while it sleeps may do so for minutes more.
+    """
+    daemon.set(day, hour, minute)
     command = daemon.command("dagster-daemon", "run", "-w", str(ROOT / "workspace.yaml"))
     with daemon.log.open("w") as log:
         process = subprocess.Popen(

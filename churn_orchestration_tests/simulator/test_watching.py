@@ -102,12 +102,12 @@ def through_a_calm_day(shop: Watched) -> None:
     before = settings.read_text()
     settings.write_text(f"{before}alerts: ['json://{listener.address}/hook']\n")
     daemon.set(CALM + DAY, 1, 59)
-    with daemon_at_work(daemon):
-        daemon.switch_on(schedule="daily", sensors=(*ACTING, "alerts"))
-        daemon.set(CALM + DAY, 2)
+    daemon.switch_on(schedule="daily", sensors=(*ACTING, "alerts"))
+    with daemon_at_work(daemon, CALM + DAY, 2):
         refreshed = daemon.wait(lambda: daemon.finished("refresh", CALM))
-        daemon.set(CALM + DAY, 2, 30)  # five minutes between two looks are over
+    with daemon_at_work(daemon, CALM + DAY, 2, 30):  # five minutes between two looks are over
         shop.said = {name: daemon.wait(lambda name=name: daemon.said(name, CALM)) for name in ACTING}
+        daemon.wait(lambda: daemon.looked("alerts", CALM + DAY, 2, 30))
     shop.calm = [run.status.value for run in (refreshed, *daemon.runs("train"), *daemon.runs("roll_back"))]
     shop.told = listener.titles
     settings.write_text(before)
@@ -321,18 +321,17 @@ def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
     settings.write_text(settings.read_text() + f"alerts: ['json://{listener.address}/hook']\n")
     daemon = Daemon(watched.folder, watched.data, watched.state / "dagster")
     daemon.set(second, 1, 59)
-    with daemon_at_work(daemon):
-        daemon.switch_on(schedule="daily")
-        daemon.set(second, 2)
+    daemon.switch_on(schedule="daily")
+    with daemon_at_work(daemon, second, 2):
         assert daemon.wait(lambda: daemon.finished("refresh", first)).is_success
         daemon.switch_on(sensors=("retrain_on_drift", "roll_back_champion", "alerts"))
         trained = daemon.wait(lambda: daemon.finished("train", first))
         assert trained.is_success
-        daemon.set(second, 2, 30)
+    with daemon_at_work(daemon, second, 2, 30):
         daemon.wait(lambda: "churn_90d: a model was promoted" in listener.about("churn_90d"))
-        daemon.set(second + DAY, 2)
+    with daemon_at_work(daemon, second + DAY, 2):
         assert daemon.wait(lambda: daemon.finished("refresh", second)).is_success
-        daemon.set(second + DAY, 2, 30)
+    with daemon_at_work(daemon, second + DAY, 2, 30):
         said = daemon.wait(lambda: daemon.said("retrain_on_drift", second))
         assert "nothing on" in daemon.wait(lambda: daemon.said("roll_back_champion", second))
     assert len(daemon.runs("train")) == 1  # asked once, and not again on the next day
