@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import takewhile
@@ -44,8 +45,8 @@ def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg
             f"retrain_on_{name}",
             TRAIN,
             f"Once switched on, asks for a training of the newest day: {find.__doc__} Not within "
-            f"{signals.COOL_DOWN_DAYS} days of another training, twice as long after each in a row that was "
-            "not promoted, nor where nothing new could be learned. The gate decides whether what was trained "
+            f"{signals.COOL_DOWN_DAYS} days of another training, twice as long for each in vain for the "
+            "same reason, nor where nothing new could be learned. The gate decides whether what was trained "
             "is promoted.",
             partial(training, name, find),
         )
@@ -100,9 +101,10 @@ def training(
     signal = find(known)
     if signal is None:
         return f"nothing on {known.day}", None
-    if known.day < known.cool_on:
-        vain = f", {known.in_vain} in a row not promoted" if known.in_vain else ""
-        cools = f"it was trained on {known.trained_on}{vain}, and cools down until {known.cool_on}"
+    cool_on, in_vain = known.cool_on(signal.trigger), known.in_vain.get(signal.trigger)
+    if known.day < cool_on:
+        vain = f", {in_vain} in vain for such a reason" if in_vain else ""
+        cools = f"it was trained on {known.trained_on}{vain}, and cools down until {cool_on}"
         return f"{signal.evidence}; but {cools}", None
     worth = signals.worth(known)
     if worth is None:
@@ -164,7 +166,7 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         day=day, version=version, cutoff=dt.date.fromisoformat(record["cutoff"]),
         trained_on=dt.date.fromisoformat(trained[-1]["decided_on"]),
         as_ofs=[dt.date.fromisoformat(as_of) for as_of in last["as_ofs"]],
-        in_vain=len(list(not_promoted)),
+        in_vain=Counter(row["trigger"] for row in not_promoted),
         features=[name for name in record["features"] if name not in season],
         declared=[f.name for f in catalogue(asked.question.features) if f.name not in season],
         matured=asked.question.horizon.newest_as_of(day),

@@ -12,7 +12,7 @@ from churn_orchestration.sensors import champion_known, training
 from churn_orchestration_tests.conftest import JAN, Shop
 
 
-def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str) -> None:
+def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str, trigger: str) -> None:
     """A training whose model was refused, in the ledger and on record."""
     folder = shop.business.state / "models" / asked.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str) -> None:
     record = {"cutoff": day, "as_ofs": ["2023-07-01"], "features": features, "evaluation": report}
     (folder / f"{version}.json").write_text(json.dumps(record))
     ledger.append(
-        shop.business.state, asked.name, "refuse", "no better than the rules", "manual", {"of": version},
+        shop.business.state, asked.name, "refuse", "no better than the rules", trigger, {"of": version},
         model_version=version, cutoff=day, decided_on=day, meaning=asked.question.meaning,
     )  # fmt: skip
 
@@ -33,19 +33,19 @@ def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time
     assert shop.refresh(5, 6).succeeded
     asked = questions_of(shop.business)["churn_90d"]
     assert champion_known(shop.business, asked) is None
-    refuse(shop, asked, "first", "2023-10-01")
+    refuse(shop, asked, "first", "2023-10-01", "initial")
     known = champion_known(shop.business, asked)
     assert known
-    assert (known.day, known.version, known.in_vain) == (JAN[6], RULES, 1)
+    assert (known.day, known.version, known.in_vain) == (JAN[6], RULES, {"initial": 1})
     assert (known.graded, known.realised, known.drifted) == ({}, {}, {})
     said, request = training("age", signals.age, asked, known)
     assert said.startswith("it was trained 97 days ago; it would learn from outcomes of ")
     assert request
     assert request.tags[TRIGGER_TAG] == "scheduled"
-    refuse(shop, asked, "second", "2023-12-20")
+    refuse(shop, asked, "second", "2023-12-20", "scheduled")
     known = champion_known(shop.business, asked)
     assert known
-    assert (known.in_vain, str(known.cool_on)) == (2, "2024-02-14")
+    assert (known.in_vain["scheduled"], str(known.cool_on("scheduled"))) == (1, "2024-01-17")
     said, request = training("labels", signals.labels, asked, known)
     assert request is None
-    assert "trained on 2023-12-20, 2 in a row not promoted, and cools down until 2024-02-14" in said
+    assert "trained on 2023-12-20, 1 in vain for such a reason, and cools down until 2024-01-17" in said

@@ -1,8 +1,8 @@
 """What speaks for training a model anew: seven signals, each with its evidence, on what is known of a day.
 
 A signal that lasts would train again and again what the gate does not promote. So age and outcomes count from
-the last training, whatever became of it, and each training in a row that was not promoted doubles the days
-until the next.
+the last training, whatever became of it, and each training that was not promoted doubles the days until the
+next for the same reason.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ OLD_DAYS = 90
 MORE_LABELS = 0.5
 CALIBRATION = 0.02  # of the calibration error, beyond what right probabilities would show
 COOL_DOWN_DAYS = 14
-"""Between two trainings; twice as long after each in a row that was not promoted, OLD_DAYS at most."""
+"""Between two trainings; twice as long for each in vain for the same reason, OLD_DAYS at most."""
 
 Interval = Mapping[str, float]
 """``value``, ``low`` and ``high`` of a metric, 95 %."""
@@ -30,7 +30,7 @@ class Champion:
     day : the newest day that is watched
     version, cutoff : which model; where none is champion, what forecasts without one, and the last cut-off
     trained_on : the day of the last training, whatever was decided on it; ``as_ofs``: what it learned from
-    in_vain : how many trainings in a row, up to the last, were not promoted
+    in_vain : by trigger, how many trainings since the last promotion it asked for, all not promoted
     features : what the champion reads; ``declared``: what the feature table has now
     graded : by metric, on held-out days, when it was trained
     matured : the newest as_of whose outcome is known
@@ -47,7 +47,7 @@ class Champion:
     cutoff: dt.date
     trained_on: dt.date
     as_ofs: Sequence[dt.date]
-    in_vain: int
+    in_vain: Mapping[str, int]
     features: Sequence[str]
     declared: Sequence[str]
     matured: dt.date
@@ -60,10 +60,9 @@ class Champion:
     before: str | None = None
     outdone: str | None = None
 
-    @property
-    def cool_on(self) -> dt.date:
-        """The first day on which it may be trained again."""
-        days = min(COOL_DOWN_DAYS * 2**self.in_vain, OLD_DAYS)
+    def cool_on(self, trigger: str) -> dt.date:
+        """The first day on which a trigger may train again."""
+        days = min(COOL_DOWN_DAYS * 2 ** self.in_vain.get(trigger, 0), OLD_DAYS)
         return self.trained_on + dt.timedelta(days=days)
 
     @property

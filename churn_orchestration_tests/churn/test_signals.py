@@ -16,7 +16,7 @@ def interval(value: float, half: float = 0.02) -> Interval:
 
 
 STEADY = Champion(
-    DAY, "v1", dt.date(2024, 9, 26), dt.date(2024, 9, 26), AS_OFS, 0,
+    DAY, "v1", dt.date(2024, 9, 26), dt.date(2024, 9, 26), AS_OFS, {},
     ["a", "b"], ["a", "b"], dt.date(2024, 7, 22),
     {"auc": interval(0.8), "log_loss": interval(0.45)}, dt.date(2024, 7, 22),
     {"auc": interval(0.79), "log_loss": interval(0.46), "calibration_error": interval(0.025, 0.01)},
@@ -79,6 +79,7 @@ def test_a_training_that_would_see_no_new_outcome_is_worth_nothing_unless_the_fe
     assert worth(replace(stale, declared=["a", "c"])) == "it would read the features as they are declared now"
 
 
-def test_each_training_in_a_row_that_was_not_promoted_doubles_the_days_until_the_next() -> None:
-    days = [(replace(STEADY, in_vain=times).cool_on - STEADY.trained_on).days for times in range(5)]
-    assert days == [14, 28, 56, 90, 90]
+def test_each_training_in_vain_doubles_the_days_until_the_next_for_the_same_reason() -> None:
+    knowns = [replace(STEADY, in_vain={PERFORMANCE: times}) for times in range(5)]
+    assert [(known.cool_on(PERFORMANCE) - DAY).days + 24 for known in knowns] == [14, 28, 56, 90, 90]
+    assert {(known.cool_on(DRIFT) - DAY).days + 24 for known in knowns} == {14}
