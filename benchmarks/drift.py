@@ -5,19 +5,15 @@ history, then each day after it is scored and judged by the functions of the ass
 alarms stand those of others: PSI above 0.2, Kolmogorov-Smirnov with p < 0.05, on the same features and days.
 """
 
-import argparse
 import datetime as dt
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from scipy.stats import ks_2samp
 
-from benchmarks.results import ROOT, churn
+from benchmarks.results import ROOT
+from benchmarks.shops import arguments, tried
 from churn_orchestration.business import Business
 from churn_orchestration.churn.decisions import BACKTEST
 from churn_orchestration.churn.labels import population
@@ -30,7 +26,6 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.churn_model.reference import SCORE, Reference
 from churn_orchestration.components.feature_table import build_days
 from churn_orchestration.runs import at_work
-from churn_orchestration.simulator import World, simulate
 from churn_orchestration.warehouse import Tables, literal
 
 CUTOFF, LAST = dt.date(2024, 6, 20), dt.date(2024, 8, 19)
@@ -67,30 +62,8 @@ class Found:
         return None
 
 
-def business(folder: Path, last: dt.date) -> Business:
-    """The YAML and SQL of the example, with short windows; all of its days arrive at once."""
-    made = folder / "business"
-    shutil.copytree(ROOT / "examples" / "shop", made)
-    for name, old, new in (
-        ("business.yaml", "start_date: 2024-12-16", f"start_date: {last}"),
-        ("business.yaml", "end_date: 2024-12-30\n", ""),
-        ("gold/defs.yaml", "windows: [30, 90, 180, 365]", "windows: [7, 30, 90]"),
-        ("churn_90d/defs.yaml", "orders_amount_sum_365d", "orders_amount_sum_90d"),
-        ("churn_90d/defs.yaml", "as_ofs: 13", "as_ofs: 6"),
-    ):
-        path = made / name
-        if old not in path.read_text():
-            sys.exit(f"{path}: no {old}")
-        path.write_text(path.read_text().replace(old, new))
-    return Business(made)
-
-
-def watched(scenario: str, seed: int, customers: int, folder: Path) -> Found:
+def watched(scenario: str, seed: int, shop: Business) -> Found:
     """One shop: trained at the cut-off, then each day after it scored and judged by the assets' functions."""
-    simulate(World.read(scenario, customers=customers, seed=seed), folder / "world")
-    os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = str(folder / "world/landing"), str(folder / "data")
-    shop = business(folder, LAST)
-    churn("--business", str(shop.folder), "run", "--to", str(LAST))
     days = [CUTOFF + dt.timedelta(days=number) for number in range(1, (LAST - CUTOFF).days + 1)]
     with at_work(shop) as work, work.warehouse.open() as tables:
         [asked] = work.questions().values()
@@ -104,7 +77,11 @@ def watched(scenario: str, seed: int, customers: int, folder: Path) -> Found:
             frame = tables.db.execute(population(asked.question, f"(from {gold})", day)).df()
             write(tables, asked, day, score(asked, frame, words, by), backtest=True)
             drift.measure(tables, asked, day, reference)
-        return _told(tables, asked, Found(scenario, days=days))
+        found = _told(tables, asked, Found(scenario, days=days))
+    quiet = [(str(day), found.alarms[day][:TOP]) for day in found.quiet if found.alarms[day]]
+    seen = found.seen_after() if scenario in HARMFUL else None
+    sys.stderr.write(f"  {scenario} {seed}: alarms on quiet days {quiet}; seen after {seen} days\n")
+    return found
 
 
 def _told(tables: Tables, asked: AskedQuestion, found: Found) -> Found:
@@ -167,20 +144,8 @@ def table(found: list[Found]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--scenarios", default="price_rise,calm,crisis,harmless")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--customers", type=int, default=5_000)
-    given = parser.parse_args()
-    found = []
-    for seed in range(1, given.seeds + 1):
-        for scenario in given.scenarios.split(","):
-            with tempfile.TemporaryDirectory() as folder:
-                found.append(watched(scenario, seed, given.customers, Path(folder)))
-            last = found[-1]
-            quiet = [(str(day), last.alarms[day][:TOP]) for day in last.quiet if last.alarms[day]]
-            seen = last.seen_after() if scenario in HARMFUL else None
-            sys.stderr.write(f"  {scenario} {seed}: alarms on quiet days {quiet}; seen after {seen} days\n")
+    given = arguments(__doc__, "price_rise,calm,crisis,harmless", seeds=5, customers=5_000).parse_args()
+    found = list(tried(watched, LAST, given))
     text = f"""# Drift: how rarely it is told, and how soon
 
 Made by `make bench-drift ARGS="--seeds {given.seeds} --scenarios {given.scenarios}"`.

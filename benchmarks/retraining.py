@@ -6,21 +6,16 @@ the week scores it, and what was forecast is graded once its outcome is known, b
 and sensors. All policies train by the same recipe, so that of a day all have the same candidate.
 """
 
-import argparse
 import datetime as dt
-import multiprocessing
-import os
 import sys
-import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
 
-from benchmarks.drift import business
-from benchmarks.results import ROOT, churn
+from benchmarks.results import ROOT
+from benchmarks.shops import arguments, tried
 from churn_orchestration import ledger, sensors
 from churn_orchestration.business import Business
 from churn_orchestration.churn import decisions, metrics
@@ -42,7 +37,6 @@ from churn_orchestration.components.churn_model.prediction import (
 from churn_orchestration.components.churn_model.reference import Reference
 from churn_orchestration.components.feature_table import build_days
 from churn_orchestration.runs import Work, at_work
-from churn_orchestration.simulator import World, simulate
 from churn_orchestration.warehouse import Tables, literal
 from churn_orchestration_tests.bad_champion import force_upside_down
 
@@ -227,18 +221,8 @@ class Tried:
     rolled_back: list[dt.date] = field(default_factory=list)
 
 
-def tried(scenario: str, seed: int, customers: int, policies: list[str]) -> Tried:
+def gone_through(policies: list[str], scenario: str, seed: int, shop: Business) -> Tried:
     """One shop through two years, by each policy."""
-    with tempfile.TemporaryDirectory() as folder:
-        return _tried(scenario, seed, customers, Path(folder), policies)
-
-
-def _tried(scenario: str, seed: int, customers: int, folder: Path, policies: list[str]) -> Tried:
-    span = (LAST - dt.date(2023, 1, 1)).days + 1
-    simulate(World.read(scenario, customers=customers, seed=seed, days=span), folder / "world")
-    os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = str(folder / "world/landing"), str(folder / "data")
-    shop = business(folder, LAST)
-    churn("--business", str(shop.folder), "run", "--to", str(LAST))
     with at_work(shop) as work, work.warehouse.open() as tables:
         [asked] = work.questions().values()
         build_days(tables, asked.gold, asked.question.features, LOOKS)
@@ -345,24 +329,13 @@ def _cell(found: dict[str, float], sign: str = "") -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--scenarios", default=",".join((CALM, *SHIFTS)))
+    parser = arguments(__doc__, ",".join((CALM, *SHIFTS)), seeds=1, customers=3_000)
     parser.add_argument("--policies", default=",".join(POLICIES))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--customers", type=int, default=3_000)
-    parser.add_argument("--processes", type=int, default=2, help="shops at a time")
     given = parser.parse_args()
-    shops = [
-        (scenario, seed, given.customers, given.policies.split(","))
-        for seed in range(1, given.seeds + 1)
-        for scenario in given.scenarios.split(",")
-    ]
     found = []
-    spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.processes, spawned, max_tasks_per_child=1) as pool:
-        for shop in pool.map(tried, *zip(*shops, strict=True)):
-            found.append(shop)
-            _tell(f"{worth(found[-1:])}\n{self_knowledge(found[-1:])}\n{undone(found[-1:])}")
+    for shop in tried(partial(gone_through, given.policies.split(",")), LAST, given):
+        found.append(shop)
+        _tell(f"{worth(found[-1:])}\n{self_knowledge(found[-1:])}\n{undone(found[-1:])}")
     text = TEXT.format(
         command=f'make bench-retraining ARGS="{" ".join(sys.argv[1:])}"', customers=f"{given.customers:,}",
         worth=worth(found), itself=self_knowledge(found), undone=undone(found),
