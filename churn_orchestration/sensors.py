@@ -151,8 +151,13 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         drift, performance, week = (f"{asked.name}_{what}" for what in ("drift", "performance", "first_week"))
         if not {drift, performance, week} <= tables:
             return None
-        newest = f"select max(measured_on) from monitoring.{performance}"
-        [(day,)] = _rows(db, newest)
+        [(day,)] = _rows(
+            db,
+            f"""select coalesce(
+                greatest((select max(measured_on) from monitoring.{performance}),
+                         (select max(measured_on) from monitoring.{drift})),
+                (select max(as_of) from predictions.{asked.name}))""",  # too few customers to measure
+        )
         if day is None:
             return None
         champion = ledger.champion(business.state, asked.name, day, asked.question.meaning)

@@ -1,4 +1,4 @@
-"""What the sensors know of a question that has no champion."""
+"""What the sensors know of a question that has no champion, or few customers."""
 
 import json
 
@@ -24,6 +24,19 @@ def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str, trigger: st
         shop.business.state, asked.name, "refuse", "no better than the rules", trigger, {"of": version},
         model_version=version, cutoff=day, decided_on=day, meaning=asked.question.meaning,
     )  # fmt: skip
+
+
+def test_a_business_too_small_to_be_measured_grows_old_all_the_same(shop: Shop) -> None:
+    shop.land_quiet_days(1, 6)
+    assert shop.refresh(5, 6).succeeded
+    assert shop.published("from monitoring.churn_90d_performance") == []
+    asked = questions_of(shop.business)["churn_90d"]
+    refuse(shop, asked, "first", "2023-10-01", "initial")
+    known = champion_known(shop.business, asked)
+    assert known
+    assert known.day == JAN[6]
+    _, request = training("age", signals.age, asked, known)
+    assert request
 
 
 def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time(shop: Shop) -> None:
