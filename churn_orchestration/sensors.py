@@ -44,9 +44,9 @@ def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg
             watched,
             f"retrain_on_{name}",
             TRAIN,
-            f"Once switched on, asks for a training of the newest day: {find.__doc__} Not within "
-            f"{signals.COOL_DOWN_DAYS} days of another training, twice as long for each in vain for the "
-            "same reason, nor where nothing new could be learned. The gate decides whether what was trained "
+            f"Once switched on, asks for a training of the newest day when this is so: {find.__doc__} "
+            f"It waits for {signals.COOL_DOWN_DAYS} days after a training, twice as long after each in vain "
+            "for the same reason, and for something new to learn. The gate decides whether what was trained "
             "is promoted.",
             partial(training, name, find),
         )

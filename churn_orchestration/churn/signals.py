@@ -111,7 +111,7 @@ def expectation(known: Champion) -> Signal | None:
 
 
 def calibration(known: Champion) -> Signal | None:
-    """The probabilities were off by more than chance and ``CALIBRATION`` explain."""
+    """The probabilities were off by clearly more than chance explains."""
     came, said = known.realised.get("calibration_error"), known.foreseen.get("calibration_error")
     if came and said and came["low"] > said["high"] and came["value"] > said["value"] + CALIBRATION:
         return Signal(
@@ -122,13 +122,13 @@ def calibration(known: Champion) -> Signal | None:
 
 
 def age(known: Champion) -> Signal | None:
-    """It was trained long ago."""
+    """The last training was long ago."""
     days = (known.day - known.trained_on).days
     return Signal(SCHEDULED, f"it was trained {days} days ago") if days >= OLD_DAYS else None
 
 
 def labels(known: Champion) -> Signal | None:
-    """Half as many outcomes again have become known."""
+    """Half as many outcomes again as the last training had have become known since."""
     more = known.unseen_as_ofs / len(known.as_ofs)
     if more < MORE_LABELS:
         return None
