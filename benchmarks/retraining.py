@@ -7,6 +7,7 @@ and sensors. All policies train by the same recipe, so that of a day all have th
 """
 
 import datetime as dt
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,10 +20,10 @@ from benchmarks.shops import arguments, tried
 from churn_orchestration import ledger, sensors
 from churn_orchestration.business import Business
 from churn_orchestration.churn import decisions, metrics
-from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.labels import labelled, population
 from churn_orchestration.churn.settings import Economics
-from churn_orchestration.churn.signals import SIGNALS
+from churn_orchestration.churn.signals import SIGNALS, Champion
 from churn_orchestration.components.churn_model import drift, first_week, graded, performance, promotion
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
@@ -38,7 +39,7 @@ from churn_orchestration.components.churn_model.reference import Reference
 from churn_orchestration.components.feature_table import build_days
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.warehouse import Tables, literal
-from churn_orchestration_tests.bad_champion import force_upside_down
+from churn_orchestration_tests.bad_champion import UPSIDE_DOWN, force_upside_down
 
 BEGUN, WEEKS, HORIZON = dt.date(2024, 3, 29), 104, 90
 WEEK = dt.timedelta(weeks=1)
@@ -48,7 +49,8 @@ CALM, SENSORS = "calm", "sensors"
 MONTHLY, UNASKED, NEVER, BAD = "monthly", "unasked", "never", "bad champion"
 POLICIES = (SENSORS, MONTHLY, UNASKED, NEVER, BAD)
 FORCED = LOOKS[30]
-"""On this day a model that learned the wrong way round is put in force, in a replay of its own."""
+"""On this day a model that learned the wrong way round is put in force; its first week is scored by days."""
+FIRST_DAYS = [day + DAY * number for day in (BEGUN, FORCED) for number in range(1, first_week.DAYS + 2)]
 SHIFTS = ("price_rise", "crisis", "label_drift", "new_customers")
 
 
@@ -70,12 +72,15 @@ what came. Where what makes a customer leave changes, as in `price_rise`, foreca
 rate falls out of the interval that they expected.
 
 {itself}
+"""
 
+UNDONE = """
 ## A champion that should never have been one
 
-A model that learned the wrong way round is put in force, and nothing trains another: who would undo it is the
-sensor that judges a champion's first week alone. Here weeks are scored, not days, so that its first seven
-forecasts take seven weeks.
+Made by `{command}`.
+Shops of {customers} customers in all, each a seed of a scenario. A model that learned the wrong way round is
+put in force, and nothing trains another: what undoes it is the sensor that judges a champion's first week,
+once its outcome is known. That of the first model, of {begun} on, is judged too.
 
 {undone}
 """
@@ -112,29 +117,45 @@ class Shop:
         return self.work.business
 
     def tried(self, name: str) -> Policy:
-        """Go through the two years by one policy, from a ledger with nothing in it."""
+        """Go through the two years by one policy."""
+        policy = self._begun(name)
+        parts = []
+        for before, day in zip([BEGUN, *LOOKS], LOOKS, strict=False):
+            parts.append(self.score(day, keep=name == SENSORS))
+            if name == SENSORS:
+                self.watch(day)
+                self.retrain(policy, day)
+            elif name in (MONTHLY, UNASKED) and before.month != day.month:
+                self.train(policy, day, decisions.SCHEDULED, "a month is over", force=name == UNASKED)
+        policy.forecast = pd.concat(parts)
+        return policy
+
+    def rolled_back(self) -> list[tuple[str, dt.date]]:
+        """Which champions are rolled back on which day, where one is put in force that never should be."""
+        self._begun(BAD)
+        found, looks = [], [self.asked.question.horizon.label_known_on(day) for day in FIRST_DAYS]
+        days = sorted({*FIRST_DAYS, *looks})
+        build_days(self.tables, self.asked.gold, self.asked.question.features, days)
+        for day in days:
+            if day - DAY == FORCED:
+                force_upside_down(self.tables, self.work.tracking, self.asked, BEGUN, FORCED)
+            self.score(day, keep=True)
+            if day in looks:
+                self.watch(day)
+                known = sensors.champion_known(self.business, self.asked)
+                if known and known.outdone:
+                    self.undo(known)
+                    found.append((known.version, day))
+        return found
+
+    def _begun(self, name: str) -> Policy:
+        """From a ledger with nothing in it, with a first model."""
         for table in [f"predictions.{self.asked.name}", *self.monitoring]:
             for day in self.tables.day_files(table, LAST):
                 self.tables.drop_day(table, day)
         (self.tables.state / ledger.FILE).unlink(missing_ok=True)
         policy = Policy(name)
-        self.rolled_back = list[dt.date]()
         self.train(policy, BEGUN, decisions.INITIAL, "the first")
-        parts = []
-        for before, day in zip([BEGUN, *LOOKS], LOOKS, strict=False):
-            watched = name in (SENSORS, BAD)
-            parts.append(self.score(day, keep=watched))
-            if watched:
-                self.watch(day)
-                self.tables.publish()
-                self.act(policy, day)
-            elif name in (MONTHLY, UNASKED) and before.month != day.month:
-                self.train(policy, day, decisions.SCHEDULED, "a month is over", force=name == UNASKED)
-            if name == BAD and day == FORCED:
-                force_upside_down(self.tables, self.work.tracking, self.asked, BEGUN, day)
-            if name == BAD and self.rolled_back:
-                break
-        policy.forecast = pd.concat(parts)
         return policy
 
     def score(self, day: dt.date, *, keep: bool) -> pd.DataFrame:
@@ -157,20 +178,18 @@ class Shop:
         reference = Reference.of(tables, tracking, asked, champion["model_version"]) if champion else None
         drift.measure(tables, asked, day, reference)
         first_week.measure(tables, tracking, asked, day)
+        tables.publish()
 
-    def act(self, policy: Policy, day: dt.date) -> None:
+    def undo(self, known: Champion) -> None:
+        """What the sensor that rolls back asks for."""
+        told = (known.before, known.day, known.outdone, "the sensor")
+        promotion.roll_back(self.tables, self.work.tracking, self.asked, *told)
+        self.tell(f"{known.day} rolled back {known.version}: {known.outdone}")
+
+    def retrain(self, policy: Policy, day: dt.date) -> None:
         """What the sensors ask for."""
         known = sensors.champion_known(self.business, self.asked)
-        if known is None:
-            return
-        if known.outdone:
-            promotion.roll_back(
-                self.tables, self.work.tracking, self.asked, known.before, day, known.outdone, "the sensor"
-            )
-            self.rolled_back.append(day)
-            self.tell(f"{day} rolled back: {known.outdone}")
-            return
-        for name, find in SIGNALS.items() if policy.name == SENSORS else ():
+        for name, find in SIGNALS.items() if known else ():
             said, request = sensors.training(name, find, self.asked, known)
             if request:
                 self.train(policy, day, request.tags[decisions.TRIGGER_TAG], said)
@@ -209,37 +228,39 @@ class Shop:
 
 @dataclass
 class Tried:
-    """What was found of one shop: ``performance`` and ``rolled_back`` are those of the sensors."""
+    """What was found of one shop.
+
+    ``performance``: of the sensors; ``known_on``: when the first week of the model that was forced is known.
+    """
 
     name: str
-    policies: dict[str, Policy]
-    outcomes: pd.DataFrame
-    performance: pd.DataFrame
     economics: Economics
-    horizon: Horizon
     entity: str
-    rolled_back: list[dt.date] = field(default_factory=list)
+    known_on: dt.date
+    policies: dict[str, Policy] = field(default_factory=dict)
+    outcomes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    performance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rolled_back: list[tuple[str, dt.date]] = field(default_factory=list)
 
 
 def gone_through(policies: list[str], scenario: str, seed: int, shop: Business) -> Tried:
     """One shop through two years, by each policy."""
     with at_work(shop) as work, work.warehouse.open() as tables:
         [asked] = work.questions().values()
-        build_days(tables, asked.gold, asked.question.features, LOOKS)
-        one = Shop(work, tables, lambda text: _tell(f"    {scenario} {seed}: {text}"))
-        question = asked.question
-        found = Tried(
-            f"{scenario} {seed}", {}, one.outcomes(), pd.DataFrame(), asked.economics, question.horizon,
-            question.entity,
-        )  # fmt: skip
-        for name in policies:
-            _tell(f"  {found.name}, {name}")
-            policy = one.tried(name)
-            if name == BAD:
-                found.rolled_back = one.rolled_back
+        question, name = asked.question, f"{scenario} {seed}"
+        one = Shop(work, tables, lambda text: _tell(f"    {name}: {text}"))
+        known_on = question.horizon.label_known_on(FORCED + DAY * first_week.DAYS)
+        found = Tried(name, asked.economics, question.entity, known_on)
+        if policies != [BAD]:
+            build_days(tables, asked.gold, question.features, LOOKS)
+            found.outcomes = one.outcomes()
+        for policy in policies:
+            _tell(f"  {name}, {policy}")
+            if policy == BAD:
+                found.rolled_back = one.rolled_back()
             else:
-                found.policies[name] = policy
-            if name == SENSORS:
+                found.policies[policy] = one.tried(policy)
+            if policy == SENSORS:
                 files = read_files(tables.day_files(performance.table_of_performance(asked), LAST).values())
                 found.performance = tables.db.execute(f"from {files} where feature is null").df()
         return found
@@ -312,13 +333,14 @@ def self_knowledge(found: list[Tried]) -> str:
 
 
 def undone(found: list[Tried]) -> str:
-    """What became of the champions that were forced."""
-    lines = ["| shop | forced on | its first seven weeks known on | rolled back on |", "|---" * 4 + "|"]
+    """What became of the champions that were forced, and of those before them."""
+    heads = ["shop", "put in force on", "its first week is known on", "rolled back on", "others rolled back"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for shop in found:
-        known = shop.horizon.label_known_on(FORCED + 7 * WEEK)
-        first = next(day for day in LOOKS if day >= known)
-        told = [str(day) for day in shop.rolled_back] or ["never"]
-        lines.append(f"| {shop.name} | {FORCED} | {first} | {', '.join(told)} |")
+        told = [str(day) for version, day in shop.rolled_back if version == UPSIDE_DOWN] or ["never"]
+        others = sum(version != UPSIDE_DOWN for version, _ in shop.rolled_back)
+        cells = [shop.name, FORCED, shop.known_on, ", ".join(told), others]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
@@ -332,15 +354,19 @@ def main() -> None:
     parser = arguments(__doc__, ",".join((CALM, *SHIFTS)), seeds=1, customers=3_000)
     parser.add_argument("--policies", default=",".join(POLICIES))
     given = parser.parse_args()
-    found = []
-    for shop in tried(partial(gone_through, given.policies.split(",")), LAST, given):
-        found.append(shop)
-        _tell(f"{worth(found[-1:])}\n{self_knowledge(found[-1:])}\n{undone(found[-1:])}")
-    text = TEXT.format(
-        command=f'make bench-retraining ARGS="{" ".join(sys.argv[1:])}"', customers=f"{given.customers:,}",
-        worth=worth(found), itself=self_knowledge(found), undone=undone(found),
-    )  # fmt: skip
-    (ROOT / "docs" / "retraining.md").write_text(text, encoding="utf-8")
+    policies = given.policies.split(",")
+    found = list(tried(partial(gone_through, policies), LAST, given))
+    path = ROOT / "docs" / "retraining.md"
+    two_years, heading, first_weeks = path.read_text(encoding="utf-8").partition("\n## A champion")
+    of = {
+        "command": f'make bench-retraining ARGS="{shlex.join(sys.argv[1:])}"',
+        "customers": f"{given.customers:,}", "begun": BEGUN,
+    }  # fmt: skip
+    if policies != [BAD]:
+        two_years = TEXT.format(**of, worth=worth(found), itself=self_knowledge(found))
+    if BAD in policies:
+        heading, first_weeks = "", UNDONE.format(**of, undone=undone(found))
+    path.write_text(two_years + heading + first_weeks, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables
 
+UPSIDE_DOWN = "upside_down"
+
 
 def force_upside_down(
     tables: Tables, tracking: Tracking, asked: AskedQuestion, cutoff: dt.date, day: dt.date
 ) -> str:
     """Promote, on ``day``, a model that learned a snapshot the wrong way round; its version."""
-    version, folder = "upside_down", tables.state / "models" / asked.name
+    version, folder = UPSIDE_DOWN, tables.state / "models" / asked.name
     champion = ledger.champion(tables.state, asked.name, day)
     assert champion
     frame, _ = snapshot.load(tables.state / "snapshots" / asked.name, cutoff)
