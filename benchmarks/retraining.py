@@ -3,7 +3,8 @@
 Run: python -m benchmarks.retraining. Each kind of shift is a scenario of `examples/shop`, with short windows:
 a model is trained on what was known on BEGUN, then two years are gone through week by week. The champion of
 the week scores it, and what was forecast is graded once its outcome is known, by the functions of the assets
-and sensors. All policies train by the same recipe, so that of a day all have the same candidate.
+and sensors. All policies train by the same recipe, so that of a day all have the same candidate. Weeks do not
+end on the day on which the outcome of a week before is known, so a bad champion is gone through by days.
 """
 
 import datetime as dt
@@ -47,7 +48,13 @@ LOOKS = [BEGUN + WEEK * number for number in range(1, WEEKS + 1)]
 LAST = LOOKS[-1] + dt.timedelta(days=HORIZON)
 CALM, SENSORS = "calm", "sensors"
 MONTHLY, UNASKED, NEVER, BAD = "monthly", "unasked", "never", "bad champion"
-POLICIES = (SENSORS, MONTHLY, UNASKED, NEVER, BAD)
+POLICIES = {
+    SENSORS: "`sensors` train when one of them asks",
+    MONTHLY: "`monthly` trains each month, and the gate decides on both",
+    UNASKED: "`unasked` puts each month's model in force",
+    NEVER: "`never` keeps the first",
+    BAD: "",
+}
 FORCED = LOOKS[30]
 """On this day a model that learned the wrong way round is put in force; its first week is scored by days."""
 FIRST_DAYS = [day + DAY * number for day in (BEGUN, FORCED) for number in range(1, first_week.DAYS + 2)]
@@ -60,8 +67,7 @@ Made by `{command}`.
 Shops of {customers} customers in all, each a seed of a scenario; a first model is trained, then two years are
 gone through week by week. Profit is that of a customer and week, in customers' values, of contacting whom the
 champion of the week says it pays to contact, by the outcomes as they came; its 95 % intervals are those of
-resampled customers. `monthly` trains each month and leaves the decision to the gate, as `sensors` do;
-`unasked` puts each month's model in force; `never` keeps the first.
+resampled customers. {policies}.
 
 {worth}
 
@@ -363,7 +369,8 @@ def main() -> None:
         "customers": f"{given.customers:,}", "begun": BEGUN,
     }  # fmt: skip
     if policies != [BAD]:
-        two_years = TEXT.format(**of, worth=worth(found), itself=self_knowledge(found))
+        told = "; ".join(POLICIES[name] for name in policies if name != BAD)
+        two_years = TEXT.format(**of, worth=worth(found), itself=self_knowledge(found), policies=told)
     if BAD in policies:
         heading, first_weeks = "", UNDONE.format(**of, undone=undone(found))
     path.write_text(two_years + heading + first_weeks, encoding="utf-8")
