@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, PARTITION_NAME_TAG
 
 from churn_orchestration import ledger
 from churn_orchestration.business import SETTINGS, Business, BusinessError, digest
 from churn_orchestration.churn import decisions, signals
 from churn_orchestration.churn.labels import STATIC
-from churn_orchestration.components.days import REFUSED, table_of
+from churn_orchestration.components.days import DAY_TAG, LAST_DAY_TAG, REFUSED, table_of
 from churn_orchestration.sensors import champion_known
 
 if TYPE_CHECKING:
@@ -120,7 +118,7 @@ def ended(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) 
     run, failed = instance.get_run_by_id(run_id), dict[str, str]()
     if run is None:  # somebody deleted it
         return
-    day = run.tags.get(PARTITION_NAME_TAG) or run.tags.get(ASSET_PARTITION_RANGE_END_TAG, "")
+    day = run.tags.get(DAY_TAG) or run.tags.get(LAST_DAY_TAG, "")
     of_checks = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     for record in of_checks.records:
         event = record.event_log_entry.dagster_event
@@ -202,7 +200,7 @@ def stale(instance: dg.DagsterInstance, asked: "AskedQuestion") -> Iterator[Aler
     """Predictions that are not as fresh as their policy wants, as Dagster's daemon found."""
     key = dg.AssetKey(["predictions", asked.name])
     state = instance.get_freshness_state_records([key]).get(key)
-    if state is None or state.freshness_state != FreshnessState.FAIL:
+    if state is None or state.freshness_state.value != "FAIL":
         return
     event = instance.get_latest_materialization_event(key)
     newest = event.dagster_event.partition if event and event.dagster_event else None

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from churn_orchestration.business import Business
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.components.days import FULL_TAG
+from churn_orchestration.components.days import FULL_TAG, range_tags
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.landing import Files
 from churn_orchestration.report.freshness import missing
@@ -27,16 +26,14 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
         dg.define_asset_job(
             name,
             selection=dg.AssetSelection.groups(*layers),
-            partitions_def=partitions,
             description=description,
             executor_def=dg.in_process_executor,
             tags=tags,
         )
-        for name, layers, partitions, tags, description in (
+        for name, layers, tags, description in (
             (
                 REFRESH,
                 DAILY_LAYERS,
-                business.days,
                 {},
                 "Land the days asked for and bring every daily table up to them. Incremental: features of "
                 "days that are there, and under which nothing has changed, stay as they are.",
@@ -44,14 +41,12 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
             (
                 REFRESH_FULLY,
                 DAILY_LAYERS,
-                business.days,
                 {FULL_TAG: "true"},
                 "The same, and full: every table of the days asked for is made anew, whatever is there.",
             ),
             (
                 TRAIN,
                 SNAPSHOT_LAYERS,
-                business.cutoffs,
                 {},
                 "Take the snapshot of a cut-off, train on it and decide.",
             ),
@@ -89,9 +84,7 @@ def daily(business: Business) -> dg.ScheduleDefinition:
         key = f"daily:{ended}"
         if str(first) == ended:
             return dg.RunRequest(key, partition_key=ended)
-        return dg.RunRequest(
-            key, tags={ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: ended}
-        )
+        return dg.RunRequest(key, tags=range_tags(first, dt.date.fromisoformat(ended)))
 
     return schedule
 

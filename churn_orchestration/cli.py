@@ -82,7 +82,6 @@ def _of_the_machine(error: Exception) -> str | None:
 
 def _expected(error: BaseException) -> str | None:
     """What to tell of a mistake in YAML or SQL that Dagster's loader wrapped; None for a fault of ours."""
-    from dagster.components.core.component_tree import ComponentTreeException
     from pydantic import ValidationError
 
     loading, chain = False, list[str]()
@@ -94,7 +93,7 @@ def _expected(error: BaseException) -> str | None:
             folder = Path(os.environ["CHURN_BUSINESS"]) if "CHURN_BUSINESS" in os.environ else None
             return "; ".join(dict.fromkeys(_told_faults(cause.errors(), chain, folder)))
         chain.append(str(cause))
-        loading = loading or isinstance(cause, ComponentTreeException)
+        loading = loading or type(cause).__module__.startswith("dagster.components.")
         deeper = cause.__cause__ or cause.__context__
         if deeper is None and loading:
             return str(cause).split("Traceback (most recent call last)")[0].strip()

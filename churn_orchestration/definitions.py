@@ -6,7 +6,6 @@ from pathlib import Path
 from types import ModuleType
 
 import dagster as dg
-from dagster.components.core.component_tree import ComponentTree
 
 from churn_orchestration.alerts import alert_sensor
 from churn_orchestration.automation import automation
@@ -59,7 +58,7 @@ def _refuse_unknown_upstreams(found: dg.Definitions) -> None:
                 )
 
 
-def component_tree(business: Business) -> ComponentTree:
+def component_tree(business: Business) -> dg.ComponentTree:
     """The components under a business's folder; the folder need not be part of a Python package."""
     refuse_faulty_files(business)
     name = f"churn_business_{business.name}"
@@ -67,4 +66,4 @@ def component_tree(business: Business) -> ComponentTree:
     module.__path__ = [str(business.folder)]
     module.__file__ = str(Path(business.folder) / "__init__.py")
     sys.modules[name] = module
-    return ComponentTree.from_module(defs_module=module, project_root=business.folder)
+    return dg.ComponentTree.from_module(defs_module=module, project_root=business.folder)

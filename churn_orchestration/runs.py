@@ -29,7 +29,7 @@ from churn_orchestration.churn.decisions import CLI_TAG
 from churn_orchestration.components.churn_model import asked_questions
 from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.days import ACCEPTED, REFUSED, table_of
+from churn_orchestration.components.days import ACCEPTED, REFUSED, range_tags, table_of
 from churn_orchestration.components.proof import POINT_IN_TIME
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
@@ -257,11 +257,7 @@ class Work:
     def _execute(
         self, job: str, first: dt.date, last: dt.date, selection: list[dg.AssetKey]
     ) -> dg.ExecuteInProcessResult:
-        tags = {
-            "dagster/asset_partition_range_start": first.isoformat(),
-            "dagster/asset_partition_range_end": last.isoformat(),
-            CLI_TAG: "true",
-        }
+        tags = range_tags(first, last) | {CLI_TAG: "true"}
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             tags=tags,

@@ -270,11 +270,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore::pydantic.warnings.PydanticDeprecatedSince20")
     # Windowed partition mappings are beta in Dagster, and used on purpose.
     config.addinivalue_line("filterwarnings", "ignore::dagster_shared.utils.warnings.BetaWarning")
-    # automation.py names the partitions of each job; Dagster 2.0 will want to infer them.
-    config.addinivalue_line(
-        "filterwarnings",
-        "ignore:Parameter `partitions_def` of function `define_asset_job`:DeprecationWarning",
-    )
     # Apprise imports a module that Python 3.13 gave up.
     config.addinivalue_line("filterwarnings", "ignore:'imghdr' is deprecated:DeprecationWarning")
     # Great Expectations' grammar library imports names that Python 3.11 gave up.

@@ -13,7 +13,6 @@ from typing import Any
 
 import dagster as dg
 import libfaketime
-from dagster._core.scheduler.instigation import InstigatorTick
 
 from churn_orchestration.business import PACKAGE
 
@@ -87,7 +86,7 @@ class Daemon:
         mine = [run for run in self.runs(job) if run.tags.get("dagster/partition") == str(day)]
         return next((run for run in mine if run.is_finished), None)
 
-    def ticks(self, sensor: str) -> Sequence[InstigatorTick]:
+    def ticks(self, sensor: str) -> Sequence[Any]:
         """What a sensor did whenever it looked, the newest first."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             states = instance.all_instigator_state()

@@ -14,7 +14,6 @@ import pytest
 from aiosmtpd.controller import Controller
 from apprise.plugins.slack import NotifySlack
 from click.testing import CliRunner
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from churn_orchestration import alerts, cli, ledger
 from churn_orchestration.alerts import Alert
@@ -25,6 +24,10 @@ from churn_orchestration_tests.churn.test_signals import STEADY, interval
 from churn_orchestration_tests.components.test_graded import SILENT, asking
 from churn_orchestration_tests.conftest import Listener, Shop
 
+GONE_STALE = """{"__class__": "FreshnessStateChange",
+    "key": {"__class__": "AssetKey", "path": ["predictions", "q"]},
+    "previous_state": {"__enum__": "FreshnessState.PASS"}, "new_state": {"__enum__": "FreshnessState.FAIL"},
+    "state_change_timestamp": 1704500000.0}"""  # as Dagster's daemon stores it
 SOMEBODY = "ann.smith@example.org"
 
 
@@ -174,14 +177,7 @@ def test_stale_predictions_are_told_when_dagster_finds_them_so() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert list(alerts.stale(instance, asked)) == []
         instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="2024-01-05"))
-        instance._report_runless_asset_event(
-            FreshnessStateChange(
-                key=key,
-                new_state=FreshnessState.FAIL,
-                previous_state=FreshnessState.PASS,
-                state_change_timestamp=1_704_500_000.0,
-            )  # fmt: skip
-        )
+        instance.report_runless_asset_event(dg.deserialize_value(GONE_STALE))
         [alert] = alerts.stale(instance, asked)
     assert (alert.keys, alert.told) == (
         {"stale q 2024-01-05"},

@@ -1,6 +1,7 @@
 """The location as the server loads it, its jobs, schedule and sensor."""
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -37,6 +38,24 @@ def test_the_location_loads_as_the_server_loads_it() -> None:
     assert {key for key in keys if key.startswith("measures/")} == {
         f"measures/churn_90d_{name}" for name in ("at_risk", "churn_rate", "movers", "retention")
     }
+
+
+def test_nothing_private_of_dagster_is_imported() -> None:
+    private = re.compile(r"^\s*(?:from|import) dagster(?:_\w+)?\.(?:_|components\.core)", re.MULTILINE)
+    assert private.search("    from dagster._core.storage.tags import PARTITION_NAME_TAG")
+    files = [path for folder in ("churn_orchestration", "churn_orchestration_tests", "benchmarks")
+             for path in (ROOT / folder).rglob("*.py")]  # fmt: skip
+    assert [path for path in files if private.search(path.read_text())] == []
+
+
+@pytest.mark.usefixtures("churn_data")
+@pytest.mark.parametrize("left_out", [[], ["churn_90d/defs.yaml"], ["churn_90d/defs.yaml", "gold/defs.yaml"]])
+def test_a_job_has_the_days_of_its_tables(shop: Shop, left_out: list[str]) -> None:
+    for name in left_out:
+        (shop.folder / name).unlink()
+    jobs = {job.name: job.partitions_def for job in definitions_of(shop.business).resolve_all_job_defs()}
+    assert jobs["refresh"] == jobs["refresh_fully"] == shop.business.days
+    assert jobs["train"] == (None if left_out else shop.business.cutoffs)
 
 
 def test_every_asset_says_what_it_is(demo: dg.Definitions) -> None:

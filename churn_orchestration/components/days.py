@@ -13,6 +13,13 @@ from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
 ACCEPTED, REFUSED = "accepted", "refused"
 FULL_TAG = "churn/full"
 """The tag of a run that makes every table of its days anew, whatever is there."""
+DAY_TAG = "dagster/partition"
+FIRST_DAY_TAG, LAST_DAY_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def range_tags(first: dt.date, last: dt.date) -> dict[str, str]:
+    """The tags by which Dagster knows that one run is for all days from ``first`` to ``last``."""
+    return {FIRST_DAY_TAG: first.isoformat(), LAST_DAY_TAG: last.isoformat()}
 
 
 def shown_in(

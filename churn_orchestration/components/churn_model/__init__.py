@@ -4,7 +4,6 @@ import difflib
 from typing import Literal
 
 import dagster as dg
-from dagster.components.core.component_tree import ComponentTree
 from pydantic import Field, model_validator
 
 from churn_orchestration.business import Business, BusinessError
@@ -229,7 +228,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         )
 
 
-def asked_questions(tree: ComponentTree, business: Business) -> dict[str, AskedQuestion]:
+def asked_questions(tree: dg.ComponentTree, business: Business) -> dict[str, AskedQuestion]:
     """The churn questions of a business by name."""
     features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
     return {
