@@ -95,38 +95,49 @@ def first_lacking(state: Path, last: dt.date, look_back_days: int) -> dt.date | 
     A day refused or missing longer ago than ``look_back_days`` before ``last`` waits for a person. None:
     nothing has been refreshed yet.
     """
-    if not (state / DOOR).is_file():
-        return None
-    with door(state) as db:
-        [(newest,)] = db.execute("select max(day) from meta.days").fetchall()
-        lacking = [item.day for item in missing(Tables(db, state))]
+    newest = newest_day_taken_in(state)
     if newest is None:
         return None
+    with door(state) as db:
+        lacking = [item.day for item in missing(Tables(db, state))]
     since = last - DAY * (look_back_days - 1)
     first: dt.date = min([day for day in lacking if day >= since], default=newest + DAY)
     return first
 
 
+def newest_day_taken_in(state: Path) -> dt.date | None:
+    """The newest day that was refreshed, whatever became of it; None: none was."""
+    if not (state / DOOR).is_file():
+        return None
+    with door(state) as db:
+        [(newest,)] = db.execute("select max(day) from meta.days").fetchall()
+    day: dt.date | None = newest
+    return day
+
+
 def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefinition:
-    """The sensor that asks once for each day whose landing files came since it last looked."""
+    """The sensor that asks once for each day after the newest one taken in, once its landing files come."""
     patterns = [Files(source.files) for source in sources if source.files and Files(source.files).is_daily]
 
     @dg.sensor(
         name="new_files",
         job_name=REFRESH,
         minimum_interval_seconds=60,
-        description="Once switched on, asks once for the day of new landing files. A file of a day before "
-        "the newest one asked for is late: the next day's refresh takes it in and remembers when it came.",
+        description="Once switched on, asks once for each day of landing files after the newest day that was "
+        "taken in or asked for. A file of a day before it is late: the next day's refresh takes it in and "
+        "remembers when it came.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        newest = dt.date.fromisoformat(context.cursor) if context.cursor else dt.date.min
+        asked_for = dt.date.fromisoformat(context.cursor) if context.cursor else dt.date.min
+        newest = max(asked_for, newest_day_taken_in(business.state) or dt.date.min)
         landed = {
             max(day, business.start) for files in patterns for _, day in files.find(business.landing) if day
         }
         partitions = set(business.days.get_partition_keys())  # a day that is not over yet is none of them
         days = sorted(day.isoformat() for day in landed if day > newest and day.isoformat() in partitions)
         requests = [dg.RunRequest(run_key=f"{REFRESH}:{day}", partition_key=day) for day in days]
-        reason = None if requests else f"no file of a new day in {business.landing}"
+        after = "" if newest == dt.date.min else f" after {newest}, the newest one taken in or asked for"
+        reason = None if requests else f"{business.landing} has no file of a day{after}"
         return dg.SensorResult(requests, skip_reason=reason, cursor=days[-1] if days else context.cursor)
 
     return sensor

@@ -151,30 +151,44 @@ def test_a_full_refresh_makes_days_anew_that_an_incremental_one_leaves(
     assert [unchanged(False), unchanged(True)] == [2, 0]
 
 
+def asked_on_new_files(loaded: dg.Definitions, cursor: str | None) -> tuple[list[str | None], str | None]:
+    """The days that the sensor asks for, and its cursor afterwards; where there are none, why."""
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance=instance, cursor=cursor, definitions=loaded) as context,
+    ):
+        tick = loaded.resolve_sensor_def("new_files").evaluate_tick(context)
+    days = [request.partition_key for request in tick.run_requests or []]
+    assert tick.cursor == (days[-1] if days else cursor)
+    return days, tick.skip_message
+
+
 def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> None:
     shop = Shop(tmp_path / "shop", churn_data / "landing")
     shop.land_quiet_days(1, 7)
     found = definitions_of(shop.business)
-    sensor = found.resolve_sensor_def("new_files")
 
-    def look(cursor: str | None) -> tuple[list[str | None], str | None]:
-        with (
-            dg.DagsterInstance.ephemeral() as instance,
-            dg.build_sensor_context(instance=instance, cursor=cursor, definitions=found) as context,
-        ):
-            tick = sensor.evaluate_tick(context)
-        return [request.partition_key for request in tick.run_requests or []], tick.cursor
+    def nothing_after(day: str) -> tuple[list[str | None], str]:
+        return [], f"{shop.landing} has no file of a day after {day}, the newest one taken in or asked for"
 
-    days, cursor = look(None)
-    assert days == ["2024-01-05", "2024-01-06", "2024-01-07"]  # the history before is the initial load's
-    assert look(cursor) == ([], cursor)
+    # The history before the initial load's day is its own.
+    assert asked_on_new_files(found, None) == (["2024-01-05", "2024-01-06", "2024-01-07"], None)
+    assert asked_on_new_files(found, "2024-01-07") == nothing_after("2024-01-07")
     shop.land_quiet_days(8, 8)
-    days, cursor = look(cursor)
-    assert days == ["2024-01-08"]
+    assert asked_on_new_files(found, "2024-01-07") == (["2024-01-08"], None)
     shop.land_quiet_days(21, 21)  # after end_date: no partition asks for it, and it hides no later one
-    assert look(cursor) == ([], cursor)
+    assert asked_on_new_files(found, "2024-01-08") == nothing_after("2024-01-08")
     shop.land_orders(4, "late,ann,2024-01-04 10:00,1.00")  # changed and late: the next day takes it in
-    assert look(cursor) == ([], cursor)
+    assert asked_on_new_files(found, "2024-01-08") == nothing_after("2024-01-08")
+
+
+def test_new_files_begin_after_the_newest_day_that_was_taken_in(features_shop: Shop) -> None:
+    features_shop.land_quiet_days(1, 7)
+    features_shop.refresh(5, 6)
+    found = definitions_of(features_shop.business)
+    assert asked_on_new_files(found, None) == (["2024-01-07"], None)
+    # 2024-01-06 came by hand while the sensor was off.
+    assert asked_on_new_files(found, "2024-01-05") == (["2024-01-07"], None)
 
 
 @pytest.mark.parametrize(
