@@ -61,6 +61,13 @@ class Settings(BaseModel):
             raise ValueError(f'"{zone}" is not an IANA time zone such as Europe/London') from error
         return zone
 
+    @field_validator("ui")
+    @classmethod
+    def _ui_is_an_address(cls, ui: str) -> str:
+        if not re.fullmatch(r"https?://[\w.-]+(:\d+)?(/\S*)?", ui):
+            raise ValueError(f'"{ui}" is no address such as http://127.0.0.1:3000 or https://churn.example')
+        return ui
+
     @field_validator("closed")
     @classmethod
     def _closed_reads(cls, closed: list[str]) -> list[str]:

@@ -1,12 +1,9 @@
 """Pages that the UI links to: files of a business, served to this machine beside its UI."""
 
-import os
-import sys
+import socket
 import threading
-import time
-from contextlib import suppress
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from churn_orchestration.business import digest
@@ -28,38 +25,37 @@ def address(page: Path) -> str:
     return f"http://{HOST}:{_port(page.parent)}/{page.name}"
 
 
-def server(state: Path) -> ThreadingHTTPServer:
-    """The server of a business's pages, not at work yet. Raises OSError where its port is taken."""
+@contextmanager
+def served(state: Path, ui: str) -> Iterator[None]:
+    """Serve the pages of a business, by name alone, to the end of the block.
+
+    Raises
+    ------
+    OSError : their port is taken
+    """
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    from churn_orchestration.guard import guard
+
     place = folder(state)
     place.mkdir(parents=True, exist_ok=True)
-    return ThreadingHTTPServer((HOST, _port(place)), partial(_Silent, directory=str(place)))
-
-
-def serve_beside(state: Path) -> None:
-    """Serve the pages from a second process, which ends with this one, whatever program this one becomes."""
-    try:
-        pages = server(state)
-    except OSError as error:
-        told = f"the pages that it links to are not served ({error}): open them from {folder(state)}\n"
-        sys.stderr.write(told)
-        return
-    parent = os.getpid()
-    if os.fork():
-        pages.socket.close()
-        return
-    threading.Thread(target=pages.serve_forever, daemon=True).start()
-    with suppress(KeyboardInterrupt):
-        while os.getppid() == parent:
-            time.sleep(1)
-    os._exit(0)
+    app = Starlette(routes=[Mount("/", StaticFiles(directory=place))], middleware=guard(ui))
+    with socket.create_server((HOST, _port(place))) as listening:
+        quiet = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(quiet)
+        serving = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        serving.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            serving.join()
 
 
 def _port(place: Path) -> int:
     return FIRST_PORT + int(digest(place), 16) % PORTS
-
-
-class _Silent(SimpleHTTPRequestHandler):
-    """Tells the terminal nothing of what was asked for."""
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""

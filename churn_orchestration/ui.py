@@ -1,33 +1,96 @@
-"""The Dagster UI of a business: the right home, the right business, a free port."""
+"""The Dagster UI of a business: a code server, a daemon and a guarded webserver, as processes of this one."""
 
 import os
+import signal
 import socket
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import dagster as dg
+import yaml
+
 from churn_orchestration import pages
-from churn_orchestration.business import PACKAGE, Business, BusinessError, data_folder
+from churn_orchestration.business import Business, BusinessError, data_folder
 from churn_orchestration.runs import dagster_home
+
+LOCATION = "churn_orchestration"  # as workspace.yaml calls it
+SOCKET = "code"
+PATIENCE = 30  # seconds for a process to end
 
 
 def serve(business: Business, port: int) -> None:
-    """Become the UI and its daemon, for this machine only; Ctrl-C ends both."""
+    """Serve the UI to this machine, with the pages that it links to; Ctrl-C ends all of it."""
+    _refuse_taken(port)
+    home = dagster_home(business)
+    os.environ |= {"CHURN_BUSINESS": str(business.folder), "CHURN_DATA": str(data_folder())}
+    with dg.DagsterInstance.from_config(str(home)):
+        pass  # two processes that make the tables of a new home at the same time stumble over each other
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(pages.served(business.state, business.settings.ui))
+        except OSError as error:
+            place = pages.folder(business.state)
+            sys.stderr.write(f"the pages that it links to are not served ({error}): open them from {place}\n")
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="churn-")))
+        stack.enter_context(suppress(KeyboardInterrupt))
+        code_server, *others = _commands(place, port)
+        children = [stack.enter_context(_child(code_server, place))]
+        while not _listens(place / SOCKET) and children[0].poll() is None:
+            time.sleep(0.1)
+        children += [stack.enter_context(_child(command, place)) for command in others]
+        sys.stderr.write(f"{business.name}: http://{pages.HOST}:{port}/asset-groups (Ctrl-C stops it)\n")
+        while all(child.poll() is None for child in children):
+            time.sleep(0.5)
+        raise BusinessError("a process of the UI ended by itself: the lines above say why")
+
+
+def _refuse_taken(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((pages.HOST, port))
         except OSError:
             raise BusinessError(f"port {port} is taken; choose another: churn ui --port {port + 1}") from None
-    dagster_home(business)
-    os.environ |= {"CHURN_BUSINESS": str(business.folder), "CHURN_DATA": str(data_folder())}
-    checkout = PACKAGE.parent
-    tools = Path(sys.executable).parent
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "churn_orchestration.definitions", *address]
-    if (checkout / "pyproject.toml").is_file():
-        command = [str(tools / "dg"), "dev", "--use-active-venv", *address]
-        os.chdir(checkout)
-    sys.stderr.write(f"{business.name}: http://127.0.0.1:{port}/asset-groups (Ctrl-C stops it)\n")
-    os.environ["VIRTUAL_ENV"] = str(tools.parent)
-    pages.serve_beside(business.state)
-    os.execv(command[0], command)
+
+
+def _commands(place: Path, port: int) -> list[list[str]]:
+    """The code server, on a socket that is this user's alone, and the two that ask it."""
+    workspace, tools = place / "workspace.yaml", Path(sys.executable).parent
+    location = {"grpc_server": {"socket": str(place / SOCKET), "location_name": LOCATION}}
+    workspace.write_text(yaml.safe_dump({"load_from": [location]}), encoding="utf-8")
+    code = ["--socket", str(place / SOCKET), "--location-name", LOCATION, "--log-level", "warning"]
+    web = ["churn_orchestration.webserver", "--host", pages.HOST, "--port", str(port)]
+    return [
+        [str(tools / "dagster"), "code-server", "start", "-m", "churn_orchestration.definitions", *code],
+        [str(tools / "dagster-daemon"), "run", "-w", str(workspace)],
+        [sys.executable, "-m", *web, "-w", str(workspace)],
+    ]
+
+
+@contextmanager
+def _child(command: list[str], place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block."""
+    child = subprocess.Popen(command, cwd=place)  # Dagster imports from its working directory, too
+    try:
+        yield child
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not leave it behind
+            signal.signal(number, signal.SIG_IGN)
+        child.terminate()
+        try:
+            child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import re
-import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,12 +214,12 @@ def test_the_page_of_an_alarmed_day_is_linked_from_the_ui_and_opens_there(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newest = metadata(watched, "monitoring/churn_90d_drift", LAST)
-    with pages.server(watched.state) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with urllib.request.urlopen(newest["drift_page"].value, timeout=10) as answer:
-            assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html")
-            text = answer.read().decode()
-        server.shutdown()
+    with (
+        pages.served(watched.state, "http://127.0.0.1:3000"),
+        urllib.request.urlopen(newest["drift_page"].value, timeout=10) as answer,
+    ):
+        assert (answer.status, answer.headers.get_content_type()) == (200, "text/html")
+        text = answer.read().decode()
     assert f"<title>churn_90d: drift on {LAST} from model " in text
     alarmed = watched.rows(
         f"select feature from monitoring.churn_90d_drift where alarm and measured_on = '{LAST}' "
