@@ -480,7 +480,7 @@ def drift(context: click.Context, day: dt.datetime | None, question: str | None)
 @main.command()
 @click.option("--day", type=DAY, help="Default: the last scored day.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv or .parquet"
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv, .xlsx or .parquet"
 )
 @click.option("--question", help="Default: the only one.")
 @_json
@@ -488,8 +488,10 @@ def drift(context: click.Context, day: dt.datetime | None, question: str | None)
 def export(
     context: click.Context, day: dt.datetime | None, out: Path, question: str | None
 ) -> tuple[Any, ...]:
-    """Write the ranked customers of a day to a file."""
-    return report.exported(_business(context), _day(day) if day else None, out, question)
+    """Write the list of a day to a file, the most at stake first."""
+    from churn_orchestration.report.ranking import exported
+
+    return exported(_business(context), _day(day) if day else None, out, question)
 
 
 @main.command()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.report.ranking import top_customers, top_text
 from churn_orchestration.report.text import command
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.warehouse import DOOR
@@ -30,8 +31,8 @@ def run_demo(business: Business, customers: int) -> report.Told:
         _refresh(work, last)
         questions = list(work.questions())
     facts, models, *_ = report.trained(business, questions, start)
-    top = report.top_customers(business, last)
-    told = [report.layers_text(business), models, report.top_text(top, last), _next(business, top)]
+    top = top_customers(business, last)
+    told = [report.layers_text(business), models, top_text(top, last), _next(business, top)]
     everything = {"rows": report.rows_by_layer(business), "top": top} | facts
     return everything, "\n\n".join(told)
 

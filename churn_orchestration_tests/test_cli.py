@@ -124,15 +124,13 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
     exported = json.loads(
         churn(*business, "export", "--day", "2023-07-12", "--out", str(out), "--json").stdout
     )
-    lines = out.read_text().splitlines()
+    lines = out.read_text(encoding="utf-8-sig").splitlines()
     assert exported["rows"] == len(lines) - 1 > 100
-    assert lines[0].startswith(
-        "customer_id,as_of,churn_probability,band,reasons,model_version,label_known_on"
-    )
+    assert lines[0].startswith("rank,customer_id,churn_probability,band,at_stake,recent_value")
 
-    someone = lines[1].split(",")[0]
+    someone = lines[1].split(",")[1]
     explained = json.loads(churn(*business, "explain", someone, "--json").stdout)
-    assert explained["now"]["model_version"] == "rules"
+    assert (explained["now"]["model_version"], explained["now"]["rank"]) == ("rules", 1)
     assert len(explained["history"]) == 3
 
     status = json.loads(churn(*business, "status", "--json").stdout)
@@ -146,7 +144,7 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
         (("run", "--to", "2023-08-01"), "is none of its days (2023-07-10 to 2023-07-19)"),
         (("train", "--cutoff", "2022-12-31"), "is none of its days (2023-01-01 to 2023-07-19)"),
         (("status",), "nothing is published"),
-        (("export", "--day", "2023-07-12", "--out", "x.txt"), "ends in .csv or .parquet"),
+        (("export", "--day", "2023-07-12", "--out", "x.txt"), "ends in .csv, .xlsx or .parquet"),
         (("backtest", "--as-of", "2023-03-31"), "nothing has been landed yet"),
     ],
 )

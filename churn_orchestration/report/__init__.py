@@ -1,16 +1,15 @@
 """What the command line tells: facts for machines, the same in a few lines for people; read from the door."""
 
 import datetime as dt
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from churn_orchestration import ledger
-from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.business import Business
 from churn_orchestration.report.freshness import by_layer
 from churn_orchestration.report.text import command, grid, plain
-from churn_orchestration.warehouse import DOOR, door, literal
+from churn_orchestration.warehouse import DOOR, door
 
 if TYPE_CHECKING:
     import duckdb
@@ -204,94 +203,3 @@ def _losses(losses: list[float | None]) -> list[str]:
     model, rules = losses[:2]
     lead = "-" if model is None or rules is None else f"{model - rules:+.4f}"
     return ["-" if loss is None else f"{loss:.4f}" for loss in losses] + [lead]
-
-
-def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
-    found = db.execute(
-        "select view_name from duckdb_views() where schema_name = 'predictions' order by 1"
-    ).fetchall()
-    return [name for (name,) in found]
-
-
-def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
-    there = questions(db)
-    if not there:
-        raise BusinessError("no predictions yet: `churn run --to DAY` first")
-    if name is None and len(there) == 1:
-        return there[0]
-    if name not in there:
-        got = f'there is no question "{name}"' if name else f"{len(there)} questions are asked"
-        raise BusinessError(f"{got}; wanted: --question, one of {', '.join(there)}")
-    return name
-
-
-def top_customers(business: Business, day: dt.date, most: int = 10) -> list[dict[str, Any]]:
-    """The customers with the most at stake on a day: probability of churn x recent value."""
-    with door(business.state) as db:
-        question = question_named(db, None)
-        found = db.execute(
-            f"select *, churn_probability * recent_value as at_stake from predictions.{question} "
-            f"where as_of = {literal(day)} order by at_stake desc, 1 limit {most}"
-        )
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
-    """The ten customers, one line each and their reasons."""
-    table = Table(
-        title=f"Most at risk on {day}: ranked by what is at stake, probability of churn x recent value",
-        title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
-    )  # fmt: skip
-    for name, justify in (
-        ("customer", "left"), ("churn", "right"), ("band", "left"), ("last active", "right"),
-        ("recent value", "right"), ("why", "left"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in customers:
-        entity = next(iter(row))
-        table.add_row(
-            str(row[entity]), f"{row['churn_probability']:.0%}", row["band"],
-            _active(row["days_since_last"]), _value(row["recent_value"]), "\n".join(row["reasons"]),
-        )  # fmt: skip
-    return plain(table)
-
-
-def _active(days: int | None) -> str:
-    return "never" if days is None else f"{days} days ago"
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def exported(business: Business, day: dt.date | None, out: Path, question: str | None) -> Told:
-    """The ranked customers of a day (None: the last scored one) in a file, the riskiest first."""
-    kinds = {".csv": "format csv, header", ".parquet": "format parquet"}
-    if out.suffix not in kinds:
-        raise BusinessError(f"--out {out}: wanted a name that ends in .csv or .parquet")
-    with door(business.state) as db:
-        name = question_named(db, question)
-        days = [
-            d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()
-        ]
-        day = day or max(days, default=None)
-        if day is None:
-            raise BusinessError(f"{name}: nobody is scored yet: {command(business, 'run')}")
-        if day not in days:
-            raise BusinessError(
-                f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"
-            )
-        why = " replace (array_to_string(reasons, '; ') as reasons)" if out.suffix == ".csv" else ""
-        out.parent.mkdir(parents=True, exist_ok=True)
-        [(rows,)] = db.execute(
-            f"copy (select *{why}, churn_probability * recent_value as at_stake "
-            f"from predictions.{name} where as_of = {literal(day)} "
-            f"order by churn_probability desc, 1) to {literal(out)} ({kinds[out.suffix]})"
-        ).fetchall()
-    return {
-        "question": name,
-        "day": day,
-        "rows": rows,
-        "out": str(out),
-    }, f"{rows:,} customers of {day} in {out}"

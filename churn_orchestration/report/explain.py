@@ -4,11 +4,12 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.report import Told, question_named
+from churn_orchestration.report import Told
 from churn_orchestration.report.customer import catalogue, changes, feature_row, introduced, said
 from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
-from churn_orchestration.warehouse import Tables, door, literal, quoted
+from churn_orchestration.report.ranking import question_named, ranked
+from churn_orchestration.warehouse import Tables, door, quoted
 
 _NOW = (
     "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on", "days_since_last",
@@ -39,7 +40,7 @@ def explained(business: Business, entity: str, day: dt.date | None, question: st
             "entity": str(entity_id),
             "key": key,
             "question": question,
-            "now": now | _standing_of(tables, question, now),
+            "now": now | _place(tables, question, key, entity_id, now["as_of"]),
             "customer": _customer(tables, gold, key, entity_id, now["as_of"], words),
             "band_since": band_since(until)["as_of"],
             "forecaster_changes": [_pair(*pair) for pair in forecaster_changes(history)],
@@ -89,16 +90,14 @@ def _asked_row(
     )
 
 
-def _standing_of(tables: Tables, question: str, now: dict[str, Any]) -> dict[str, Any]:
-    """Where a customer stands among all that were scored that day, and what is at stake."""
-    value = now["recent_value"]
-    [(population, riskier)] = tables.rows(
-        f"select count(*), count(*) filter (churn_probability > ?) from predictions.{question} "
-        f"where as_of = {literal(now['as_of'])}",
-        [now["churn_probability"]],
+def _place(tables: Tables, question: str, key: str, entity: object, day: dt.date) -> dict[str, Any]:
+    """The place of a customer in the list of a day, the length of the list, and what is at stake."""
+    [place] = tables.rows(
+        f"select rank, population, at_stake from (select *, count(*) over () as population "
+        f"from ({ranked(tables.db, question, day)})) where {quoted(key)} = ?",
+        [entity],
     )
-    at_stake = None if value is None else now["churn_probability"] * value
-    return {"population": population, "rank": riskier + 1, "at_stake": at_stake}
+    return dict(zip(("rank", "population", "at_stake"), place, strict=True))
 
 
 def _customer(

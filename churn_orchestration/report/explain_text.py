@@ -19,7 +19,7 @@ def explain_text(facts: dict[str, Any]) -> str:
         + (" (a look back)" if now["backtest"] else ""),
         *_who(facts["customer"], now["as_of"]),
         "",
-        f"risk: {now['churn_probability']:.0%}, {now['band']}; {_rank(now)}{_stake(now, facts['unit'])}",
+        f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; {_rank(now)}",
         *(f"  {reason}" for reason in now["reasons"] or []),
         f"  scored by {now['model_version']}" + _known_on(now),
         "",
@@ -46,7 +46,7 @@ def _length(day: dt.date, source: dict[str, Any]) -> str:
 def _rank(now: dict[str, Any]) -> str:
     top = math.ceil(100 * now["rank"] / now["population"])
     place = f", top {top}%" if top <= 50 else ""
-    return f"{ordinal(now['rank'])} of {now['population']:,}{place}"
+    return f"{ordinal(now['rank'])} of {now['population']:,} in the list{place}"
 
 
 def _stake(now: dict[str, Any], unit: str) -> str:

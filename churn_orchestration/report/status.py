@@ -9,9 +9,10 @@ from typing import Any
 from churn_orchestration import ledger
 from churn_orchestration.business import Business
 from churn_orchestration.churn.decisions import REFUSE
-from churn_orchestration.report import Told, questions, sources
+from churn_orchestration.report import Told, sources
 from churn_orchestration.report.freshness import Missing, ancestors, causes, missing, states
 from churn_orchestration.report.new_files import new_files
+from churn_orchestration.report.ranking import questions
 from churn_orchestration.report.status_text import status_text
 from churn_orchestration.report.text import command
 from churn_orchestration.runs import questions_of

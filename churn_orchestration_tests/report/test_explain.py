@@ -119,7 +119,7 @@ def test_a_customer_is_told_with_its_dates_its_rank_and_what_is_at_stake(shop: S
         "visits: first 2023-11-26, last 2023-12-08 (30 days ago); known for 42 days",
         "5 visits so far; fee of 50 eur so far; no visit in the last 30 days",
         "plan: contract: yearly; fee of 9.50 eur",
-        "risk: 80%, high; 2nd of 2; at stake 80 eur of a recent value of 100 eur",
+        "risk: 80%, high; at stake 80 eur of a recent value of 100 eur; 1st of 2 in the list, top 50%",
         "↑ last visit 30 days ago",
         "scored by m1",
     ]
@@ -153,7 +153,7 @@ def test_without_activity_value_and_known_day_only_what_is_known_is_told(shop: S
         "id ann, churn_90d on 2024-01-05",
         "visits: no visit yet",
         "plan: fee of 3.50 eur",
-        "risk: 25%, low; 1st of 2, top 50%",
+        "risk: 25%, low; 1st of 2 in the list, top 50%",
         "↑ last visit 30 days ago",
         "scored by base_rate",
         "scored on this day only (low)",

@@ -68,7 +68,7 @@ def _recency(source: EventSource, row: str) -> Iterator[Feature]:
         ),
         (
             "gap_days_mean_all", mean, "rhythm", "mean of the days between active days", "days",
-            f"{{value:.0f}} days between {plural} on average", once, once,
+            f"usually {plural} every {{value:.0f}} days", once, once,
         ),
         (
             "gap_days_std_all", spread, "rhythm", "standard deviation of the days between active days",
@@ -126,8 +126,8 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             "std": _std(filled, total, squares),
         }.items():
             few = f"{'fewer than two' if aggregate == 'std' else 'no'} {plural} with {m.name} {when}"
-            word = {"mean": "average", "max": "largest", "min": "smallest", "std": "spread of"}[aggregate]
-            told = f"{word} {m.name} {{value:,.2f}}{unit} {when}"
+            word = {"mean": "average {}", "max": "largest {}", "min": "smallest {}", "std": "{} varies by"}
+            told = f"{word[aggregate].format(m.name)} {{value:,.2f}}{unit} {when}"
             of = f"{aggregate} of {m.column}"
             yield feature(f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, told, few)
     for category in source.categories:
@@ -135,7 +135,7 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         counted = seen if category.closed else f"{row}.{category.name}_values_{window}"
         distinct, told = (
             f"cast(coalesce({counted}, 0) as bigint)",
-            f"{{value:.0f}} different {category.name} {when}",
+            f"{category.name}: {{value:.0f}} different {when}",
         )
         others = ", of which all others count as one" if category.closed else ""
         of = f"distinct values of {category.column}{others}"
@@ -160,18 +160,35 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
 def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
     name, plural = source.name, f"{source.noun}s"
     now, both = f"coalesce({row}.events_{window}, 0)", f"coalesce({row}.events_{2 * window}, 0)"
-    parts = [("count", plural, "n", f"(2 * {now} - {both}) / cast(nullif({both}, 0) as double)")]
+    parts = [
+        (
+            "count",
+            f"{{many}} {plural}",
+            plural,
+            "n",
+            f"(2 * {now} - {both}) / cast(nullif({both}, 0) as double)",
+        )
+    ]
     for m in source.measures:
         now = f"coalesce({row}.{m.name}_sum_{window}, 0)"
         before = f"(coalesce({row}.{m.name}_sum_{2 * window}, 0) - {now})"
         both = f"nullif(cast(abs({now}) + abs({before}) as double), 0)"
-        parts.append((f"{m.name}_sum", m.name, "|sum|", f"cast({now} - {before} as double) / {both}"))
-    for words, told, part, sql in parts:
+        parts.append(
+            (
+                f"{m.name}_sum",
+                f"{{much}} {m.name}",
+                m.name,
+                "|sum|",
+                f"cast({now} - {before} as double) / {both}",
+            )
+        )
+    for words, change, what, part, sql in parts:
         yield Feature(
             f"{name}_{words}_trend_{window}d", sql, name, "trend",
             f"({part} - {part} before) / ({part} + {part} before), windows of {window} days", "-1 to 1",
-            f"trend of {told} over {window} days {{value:+.2f}} (-1: stopped, +1: began)",
-            f"no {told} in {2 * window} days", "nothing in either window", f"{window}d",
+            f"{change} in the last {window} days than in the {window} before",
+            f"no {what} in {2 * window} days", "nothing in either window", f"{window}d",
+            f"as much {what} in the last {window} days as in the {window} before",
         )  # fmt: skip
 
 
@@ -250,6 +267,8 @@ def _braced(text: str) -> str:
 def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str = "") -> str:
     """A feature's value in the words of its catalogue entry; of one, in the singular.
 
+    A phrase shows the ``value``, or only its sign: ``many`` is "more" or "fewer", ``much`` "more" or "less".
+
     >>> [worded(days, "{value:.0f} days silent", "new", "active today") for days in (11, 1.2, 0, None)]
     ['11 days silent', '1 day silent', 'active today', 'new']
     """
@@ -257,7 +276,8 @@ def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str 
         return null_phrase
     if value == 0 and zero_phrase:
         return zero_phrase
-    return _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value))
+    many, much = ("more", "more") if value > 0 else ("fewer", "less")
+    return _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value, many=many, much=much))
 
 
 _PLURAL_OF_ONE = re.compile(r"(?<![\d.,])(1 [a-z]*[a-rt-z])s\b")

@@ -176,17 +176,20 @@ def _why(
     asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
 ) -> list[list[str]]:
     """What speaks for each forecast, in words; a known churn rate has no reasons."""
+    import pandas as pd
+    from scipy.special import logit
+
     from churn_orchestration.churn.contributions import contributions
     from churn_orchestration.churn.reasons import reasons
 
     if by.model is not None:
         features = frame[list(by.model.feature_names_in_)].astype(float)
-        return reasons(contributions(by.model, features)[0], features, words)
+        return reasons(contributions(by.model, features)[0], frame, words)
     if asked.question.activity is None:
         return [[]] * len(frame)
-    used, horizon_days = frame[_used_by_rules(asked)].astype(float), asked.question.horizon.horizon_days
-    distinct = words.assign(family=words.index)  # the rules use two features, and say both
-    return reasons(used.fillna(horizon_days) - horizon_days, used, distinct)
+    odds = logit(forecast(asked, frame, by))
+    silence = _used_by_rules(asked)[0]  # both features of the rules are of one topic
+    return reasons(pd.DataFrame({silence: odds - odds.mean()}), frame, words)
 
 
 def score_days(

@@ -1,0 +1,165 @@
+"""The list of a day: who comes first, shown in the terminal or written to a file for people or machines."""
+
+import csv
+import datetime as dt
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.report.text import command, plain
+from churn_orchestration.warehouse import door, literal, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+Told = tuple[Any, ...]
+
+AT_STAKE = "churn_probability * recent_value"
+_FIRST = ("churn_probability", "band", "at_stake", "recent_value", "days_since_last", "contact", "reasons")
+
+
+def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
+    """The questions that have predictions at the door."""
+    found = db.execute(
+        "select view_name from duckdb_views() where schema_name = 'predictions' order by 1"
+    ).fetchall()
+    return [name for (name,) in found]
+
+
+def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
+    """The question called ``name``; None: the only one. Raises BusinessError where that is not clear."""
+    there = questions(db)
+    if not there:
+        raise BusinessError("no predictions yet: `churn run --to DAY` first")
+    if name is None and len(there) == 1:
+        return there[0]
+    if name not in there:
+        got = f'there is no question "{name}"' if name else f"{len(there)} questions are asked"
+        raise BusinessError(f"{got}; wanted: --question, one of {', '.join(there)}")
+    return name
+
+
+def ranked(db: "duckdb.DuckDBPyConnection", question: str, day: dt.date) -> str:
+    """SQL at the door: the forecasts of a day with ``at_stake`` and ``rank``, the most at stake first.
+
+    ``at_stake``: probability of churn x recent value. Those without a value come last, the riskiest first.
+    """
+    entity = quoted(db.execute(f"describe predictions.{question}").fetchall()[0][0])
+    order = f"{AT_STAKE} desc nulls last, churn_probability desc, {entity}"
+    return (
+        f"select row_number() over (order by {order}) as rank, *, {AT_STAKE} as at_stake "
+        f"from predictions.{question} where as_of = {literal(day)} order by rank"
+    )
+
+
+def top_customers(business: Business, day: dt.date, most: int = 10) -> list[dict[str, Any]]:
+    """The customers with the most at stake on a day, the entity's column first."""
+    with door(business.state) as db:
+        select = ranked(db, question_named(db, None), day)
+        found = db.execute(f"from ({select}) order by rank limit {most}")
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return [{names[1]: row[names[1]]} | row for row in rows]
+
+
+def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
+    """The first customers of the list, each with its reasons."""
+    table = Table(
+        title=f"Most at stake on {day}: probability of churn x recent value",
+        title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for name, justify in (
+        ("rank", "right"), ("customer", "left"), ("at stake", "right"), ("churn", "right"), ("band", "left"),
+        ("last active", "right"), ("recent value", "right"), ("why", "left"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in customers:
+        entity, days = next(iter(row)), row["days_since_last"]
+        table.add_row(
+            str(row["rank"]), str(row[entity]), _value(row["at_stake"]), f"{row['churn_probability']:.0%}",
+            row["band"], "never" if days is None else f"{days} days ago", _value(row["recent_value"]),
+            "\n".join(row["reasons"]),
+        )  # fmt: skip
+    return plain(table)
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def exported(business: Business, day: dt.date | None, out: Path, question: str | None) -> Told:
+    """Write the list of a day (None: the last scored one) to a file, the most at stake first.
+
+    ``.csv`` and ``.xlsx`` are for people: rounded numbers, reasons as one text, what a person acts on first;
+    the CSV begins with a byte-order mark, without which spreadsheets read UTF-8 wrongly. ``.parquet`` is for
+    machines: every column as it is stored.
+    """
+    if out.suffix not in _WRITERS:
+        *others, last = _WRITERS
+        raise BusinessError(f"--out {out}: wanted a name that ends in {', '.join(others)} or {last}")
+    with door(business.state) as db:
+        name = question_named(db, question)
+        days = [
+            d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()
+        ]
+        day = day or max(days, default=None)
+        if day is None:
+            raise BusinessError(f"{name}: nobody is scored yet: {command(business, 'run')}")
+        if day not in days:
+            raise BusinessError(
+                f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"
+            )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        rows = _WRITERS[out.suffix](db, ranked(db, name, day), out)
+    facts = {"question": name, "day": day, "rows": rows, "out": str(out)}
+    return facts, f"{rows:,} customers of {day} in {out}, the most at stake first"
+
+
+def _for_people(db: "duckdb.DuckDBPyConnection", select: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Header and rows of the list as a person reads them."""
+    _, entity, *rest = [name for name, *_ in db.execute(f"describe {select}").fetchall()]
+    others = [name for name in rest if name not in (*_FIRST, "backtest")]
+    columns = ["rank", entity, *_FIRST, *others]
+    found = db.execute(
+        f"""
+select {", ".join(map(quoted, columns))} from (select * replace (
+  round(churn_probability, 4) as churn_probability, round(recent_value, 2) as recent_value,
+  round(at_stake, 2) as at_stake, array_to_string(reasons, '; ') as reasons) from ({select})) order by rank"""
+    )
+    return columns, found.fetchall()
+
+
+def _write_csv(db: "duckdb.DuckDBPyConnection", select: str, out: Path) -> int:
+    header, rows = _for_people(db, select)
+    with out.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows(chain([header], rows))
+    return len(rows)
+
+
+def _write_xlsx(db: "duckdb.DuckDBPyConnection", select: str, out: Path) -> int:
+    from openpyxl import Workbook
+
+    header, rows = _for_people(db, select)
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("customers")
+    sheet.freeze_panes = "C2"
+    for cells in chain([header], rows):
+        sheet.append(list(cells))
+    book.save(out)
+    return len(rows)
+
+
+def _write_parquet(db: "duckdb.DuckDBPyConnection", select: str, out: Path) -> int:
+    [(rows,)] = db.execute(f"copy ({select}) to {literal(out)} (format parquet)").fetchall()
+    return int(rows)
+
+
+_WRITERS: dict[str, Callable[["duckdb.DuckDBPyConnection", str, Path], int]] = {
+    ".csv": _write_csv,
+    ".xlsx": _write_xlsx,
+    ".parquet": _write_parquet,
+}
