@@ -16,9 +16,8 @@ import yaml
 
 from churn_orchestration import pages
 from churn_orchestration.business import Business, BusinessError, data_folder
-from churn_orchestration.runs import dagster_home
+from churn_orchestration.runs import LOCATION, dagster_home
 
-LOCATION = "churn_orchestration"  # as workspace.yaml calls it
 SOCKET = "code"
 PATIENCE = 30  # seconds for a process to end
 

@@ -118,11 +118,13 @@ def settle(
     metadata: Mapping[dt.date, Mapping[str, Any]] | None = None,
     pictures: Mapping[str, str | None] | None = None,
     unchanged: Iterable[dt.date] = (),
+    checks: Iterable[dg.AssetCheckResult] = (),
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
 
     ``unchanged`` are days that stand as they are and were not made again: they are reported, not recorded.
     ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept for ever.
+    ``checks`` are the table's others that can fail for a refused day.
 
     A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day
     refuses itself. Where not one day stands, the step fails.
@@ -146,7 +148,7 @@ def settle(
     for day, reason in still_refused.items():
         context.add_asset_metadata({REFUSED: reason}, asset_key=key, partition_key=day.isoformat())
         context.log.error(f"{table} {day} refused: {reason}")
-    yield dg.AssetCheckResult(
+    accepted = dg.AssetCheckResult(
         asset_key=key,
         check_name=ACCEPTED,
         passed=not still_refused,
@@ -157,10 +159,25 @@ def settle(
         },
         description="; ".join(f"{day}: {reason}" for day, reason in still_refused.items()) or None,
     )
-    if still_refused and not good and not kept:
+    fails = still_refused and not good and not kept
+    for check in (*checks, accepted):
+        yield _of_no_materialization(key, check) if fails else check
+    if fails:
         day, reason = next(iter(still_refused.items()))
         raise dg.Failure(f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False)
     yield dg.MaterializeResult(asset_key=key)
+
+
+def _of_no_materialization(key: dg.AssetKey, check: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A check of a step that fails, so that the UI shows it.
+
+    Dagster relates a check to the newest materialization of the run's own day, and calls it "Not Evaluated"
+    where the table's newest is of another day. One that names none is shown if it came later than that.
+    """
+    return dg.AssetCheckEvaluation(
+        key, str(check.check_name), check.passed, check.metadata,
+        severity=check.severity, description=check.description,
+    )  # fmt: skip
 
 
 def report_day(

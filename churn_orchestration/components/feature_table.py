@@ -216,7 +216,6 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 if standing:
                     require_own(tables, declared, standing[-1])
                 proof = proved(tables, pipeline, standing[-1]) if standing else None
-                yield proof_result(key, proof)
                 if proof and proof.faults:
                     refused |= dict.fromkeys(standing, proof.faults[0])
                 tables.keep_to(table_of(key), days, self.refresh.look_back_days, self.keep_days)
@@ -233,6 +232,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 yield from settle(
                     context, tables, key, declaration, rows, refused, upstream,
                     unchanged=[day for day in good if day not in rows],
+                    checks=[proof_result(key, proof)],
                 )  # fmt: skip
 
         daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]

@@ -235,15 +235,15 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             with warehouse.open() as tables:
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
-                yield self._files_complete(raw, landed, business)
                 drawn = {
                     "picture_rows_by_day": self._rows_by_day(
                         tables, "raw", days, landed.refused, business.earliest_event
                     )
                 }
                 yield from settle(
-                    context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn
-                )
+                    context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn,
+                    checks=[self._files_complete(raw, landed, business)],
+                )  # fmt: skip
 
         refused = f"One row per refused record of {self.name}, as it came, with the rule that refused it."
         valid = f"One row per valid record, typed, under its declared names.\n\n{meaning}"
@@ -278,7 +278,6 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             days = wanted(context)
             with warehouse.open() as tables:
                 judgement = judge(tables, self, contract, days)
-                yield from judgement.checks(bronze)
                 # Nothing of a refused day is quarantined: its rows wait in raw.
                 empty = dict.fromkeys(judgement.refused, 0)
                 tables.record(f"quarantine.{self.name}", "stored", empty | judgement.quarantined, declaration)
@@ -305,6 +304,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                             tables, "bronze", days, judgement.refused, business.earliest_event
                         )
                     },
+                    checks=judgement.checks(bronze),
                 )
                 yield dg.MaterializeResult(asset_key=quarantine)
 
