@@ -17,6 +17,7 @@ import duckdb
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.calendar import days_between
+from churn_orchestration.churn.sql import close_off, connect
 from churn_orchestration.reading import Shape, read, shape_of
 from churn_orchestration.sniffing import UnreadableFileError, reason
 from churn_orchestration.warehouse import Tables, content_hash, literal, quoted, within
@@ -529,7 +530,8 @@ def _query(
 ) -> tuple[list[str], list[tuple[str | None, ...]]]:
     """Column names and rows of a query, as text."""
     if "://" not in address:
-        with closing(duckdb.connect(address, read_only=True)) as connection:
+        with closing(connect(address, read_only=True)) as connection:
+            close_off(connection, [Path(address).resolve().parent])  # views may read files there
             bound = {name: value for name, value in parameters.items() if f":{name}" in sql}
             query = re.sub(r"(?<!:):(first_day|last_day)", r"$\1", sql.strip().rstrip(";"))
             found = connection.execute(f"select cast(columns(*) as varchar) from ({query})", bound)

@@ -18,6 +18,8 @@ from typing import Any
 import duckdb
 from dagster_duckdb import DuckDBResource
 
+from churn_orchestration.churn.sql import close_off, connect, literal, quoted
+
 POOL = "warehouse"
 MEASURED_LAYERS = ("monitoring", "measures")
 PARQUET_LAYERS = ("gold", "predictions", *MEASURED_LAYERS)
@@ -31,6 +33,8 @@ PARQUET = "format parquet, compression zstd, dictionary_size_limit 1"
 """How files are written: without dictionaries, a quarter quicker and, with zstd, no larger."""
 
 _SESSION = "set TimeZone = 'UTC'"
+_CHANGING = ("TimeZone", "threads")
+"""Settings that change while the warehouse is open: each connection's zone, and the threads of a pass."""
 _META = """
 create schema if not exists meta;
 create sequence if not exists meta.versions;
@@ -63,18 +67,28 @@ class Warehouse(DuckDBResource):
     @classmethod
     def of(cls, state: Path, memory_limit: str = "4GB", threads: int = 2) -> "Warehouse":
         """The warehouse that lies in the folder ``state``."""
-        config = {"memory_limit": memory_limit, "threads": threads, "temp_directory": str(state / "spill")}
+        config = {
+            "memory_limit": memory_limit,
+            "threads": threads,
+            "temp_directory": str(state / "spill"),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
         return cls(database=str(state / "warehouse.duckdb"), state=str(state), connection_config=config)
 
     @contextmanager
-    def open(self) -> Iterator["Tables"]:
-        """The tables, for reading and writing, until the block ends; nobody else can open them meanwhile."""
+    def open(self, landing: Path | None = None) -> Iterator["Tables"]:
+        """The tables, for reading and writing, until the block ends; nobody else can open them meanwhile.
+
+        Whatever SQL runs on them reaches no file but those of the state and, where given, of ``landing``.
+        """
         Path(self.state).mkdir(parents=True, exist_ok=True)
         with self._held(), self.get_connection() as connection, closing(connection):
             connection.execute(_SESSION)
             # It asks of every row, before grouping, whether its ring is one of the rings: see ADR 6.
             connection.execute("set disabled_optimizers = 'cte_filter_pusher'")
             connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
+            close_off(connection, [Path(self.state), *([landing] if landing else [])], _CHANGING)
             tables = Tables(connection, Path(self.state))
             if "made" not in tables.columns("meta.days"):
                 raise WarehouseError(
@@ -527,7 +541,7 @@ def _files_shown(door: Path) -> dict[str, list[str]]:
     """The files of each view of a door; nothing, where there is no door or it does not say."""
     if not door.exists():
         return {}
-    with closing(duckdb.connect(str(door), read_only=True)) as db:
+    with closing(connect(door, read_only=True)) as db:
         there = db.execute(
             "select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [SHOWN]
         )
@@ -650,26 +664,8 @@ def door(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise WarehouseError(
             f"nothing is published in {state} yet: `churn run --to DAY` first (`churn demo`: the demo)"
         )
-    with closing(duckdb.connect(str(path), read_only=True)) as connection:
+    with closing(connect(path, read_only=True)) as connection:
         yield connection
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier, quoted."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: object) -> str:
-    """An SQL literal for text, a path, a date or None.
-
-    >>> literal("it's"), literal(dt.date(2024, 1, 2))
-    ("'it''s'", "date '2024-01-02'")
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, dt.date):
-        return f"date '{value.isoformat()}'"
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def within(column: str, days: Iterable[dt.date]) -> str:

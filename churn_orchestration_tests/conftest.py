@@ -199,7 +199,7 @@ class Shop:
     @contextmanager
     def tables(self) -> Iterator[Tables]:
         """The open warehouse."""
-        with Warehouse.of(self.business.state).open() as tables:
+        with Warehouse.of(self.business.state).open(self.landing) as tables:
             yield tables
 
     def rows(self, query: str) -> list[tuple]:

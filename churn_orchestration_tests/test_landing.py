@@ -492,6 +492,24 @@ def test_a_row_of_a_query_whose_day_cannot_be_read_goes_to_quarantine_and_not_mi
     assert judgement.rules == {"type:ordered_at": 1}
 
 
+def test_a_query_on_a_duckdb_file_reads_files_of_its_folder_alone(shop, tmp_path, monkeypatch):
+    (tmp_path / "sold").mkdir()
+    monkeypatch.setenv("SHOP_DB", str(tmp_path / "sold" / "sold.duckdb"))
+    with duckdb.connect(str(tmp_path / "sold" / "sold.duckdb")) as db:
+        db.execute(f"copy (select 1 as order_id) to '{tmp_path}/sold/o.parquet'")
+        db.execute(
+            f"create view orders as select 'o1' as order_id, 'ann' as customer_id, "
+            f"'2024-01-02' as ordered_at, 5 as amount_usd from '{tmp_path}/sold/o.parquet'"
+        )
+    select = "select order_id, customer_id, ordered_at, amount_usd from orders"
+    source = '  query: {{url_variable: SHOP_DB, sql: "{}"}}\n'
+    shop.change("raw/defs.yaml", '  files: "orders_{day}.csv"\n', source.format(select))
+    assert shop.take_in(5)[0].rows == {JAN[5]: 1}
+    shop.change("raw/defs.yaml", select, "select content as order_id from read_text('/etc/hosts')")
+    with pytest.raises(BusinessError, match=r"the query on SHOP_DB failed: Permission Error"):
+        shop.take_in(6)
+
+
 def test_a_query_without_its_address_names_the_variable(shop, monkeypatch):
     shop.change("raw/defs.yaml", *QUERY)
     monkeypatch.delenv("SHOP_DB", raising=False)

@@ -342,3 +342,31 @@ def test_a_connection_beside_an_open_transaction_is_refused_for_it_would_miss_it
             pass
     with tables.beside() as other:
         assert other.rows("from silver.t") == [(1,)]
+
+
+def test_sql_on_the_warehouse_reaches_files_of_the_state_and_of_the_landing_alone(tmp_path):
+    state, landing, elsewhere = (tmp_path / name for name in ("state", "land[1]", "elsewhere"))
+    for folder in (landing, elsewhere):
+        folder.mkdir()
+        (folder / "a.csv").write_text("x\n1\n")
+    (state / "b").mkdir(parents=True)
+    (state / "link").symlink_to(elsewhere)
+
+    with Warehouse.of(state).open(landing) as tables:
+        tables.db.execute(f"copy (select 1 as x) to '{state}/b/b.parquet'")
+        assert tables.rows(f"from '{state}/b/*.parquet'") == [(1,)]
+        assert tables.rows(f"from '{tmp_path}/land[[]1]/a.csv'") == [(1,)]
+        for outside in (
+            f"from read_csv('{elsewhere}/a.csv')",
+            f"from read_text('{state}/../elsewhere/a.csv')",
+            f"from read_text('{state}/link/a.csv')",
+            f"copy (select 1) to '{elsewhere}/b.csv'",
+            f"attach '{elsewhere}/b.duckdb'",
+        ):
+            with pytest.raises(duckdb.PermissionException):
+                tables.rows(outside)
+        for setting in ("enable_external_access = true", "autoload_known_extensions = true"):
+            with pytest.raises(duckdb.InvalidInputException, match="locked"):
+                tables.rows(f"set {setting}")
+    with Warehouse.of(state).open() as tables, pytest.raises(duckdb.PermissionException):
+        tables.rows(f"from read_csv('{tmp_path}/land[[]1]/a.csv')")

@@ -232,7 +232,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         )
         def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             days = wanted(context)
-            with warehouse.open() as tables:
+            with warehouse.open(business.landing_place) as tables:
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
                 drawn = {

@@ -14,7 +14,7 @@ from pydantic import Field
 from sqlglot import exp
 
 from churn_orchestration.business import Business, BusinessError, digest
-from churn_orchestration.churn.user_sql import refuse_clock
+from churn_orchestration.churn.user_sql import tables_read_by
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
@@ -59,10 +59,9 @@ class Select:
             raise BusinessError(f"{path}: wanted one select, got {len(statements)} statements")
         tree = statements[0]
         try:
-            refuse_clock(tree, str(path))
+            upstream = tables_read_by(text, str(path))
         except ValueError as error:
             raise BusinessError(str(error)) from None
-        upstream = sorted({f"{table.db}.{table.name}" for table in tree.find_all(exp.Table) if table.db})
         if not upstream:
             raise BusinessError(
                 f"{path}: reads no table; name upstreams with their layer, such as bronze.orders"

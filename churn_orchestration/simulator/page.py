@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import duckdb
 
+from churn_orchestration.churn.sql import connect
 from churn_orchestration.pictures.canvas import BLUE, GREEN, INK, ORANGE, RED, STYLE
 from churn_orchestration.simulator.lives import CAUSES
 from churn_orchestration.simulator.produce import BUSINESSES
@@ -39,7 +40,7 @@ def write_page(world: World, out: Path) -> Path:
 
     The pictures are of what truly happened, before any fault of the files.
     """
-    with duckdb.connect() as db:
+    with connect() as db:
         who, when = BUSINESSES[world.business].ENTITY, BUSINESSES[world.business].WHEN
         db.execute(f"create view people as select {who} as who, * from '{out}/truth/people.parquet'")
         acts = f"select {who} as who, {when}::date as day, bad from '{out}/truth/events.parquet'"

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from churn_orchestration.churn.sql import connect
 from churn_orchestration.simulator import helpdesk, retail
 from churn_orchestration.simulator.forecast import (
     best_forecasts,
@@ -96,7 +97,7 @@ def furnished(
     """
     with (
         tempfile.TemporaryDirectory(prefix=".simulating-", dir=scratch_in) as scratch,
-        duckdb.connect() as db,
+        connect() as db,
     ):
         db.execute("set TimeZone = 'UTC'; set threads = 2; set memory_limit = '2500MB'")
         db.execute(f"set temp_directory = '{scratch}/spill'")
@@ -173,7 +174,7 @@ def expected_spend(world: World, as_of: dt.date, horizon_days: int, processes: i
 
 def _expected_spend(world: World, as_of: dt.date, horizon_days: int, block: int) -> pd.DataFrame:
     lives, last = draw(world, block), world.ordinal(as_of)
-    with duckdb.connect() as db:
+    with connect() as db:
         db.execute(_MACROS)
         customers = range(lives.first, lives.first + lives.customers)
         worth = retail.mean_amounts(db, world, customers, range(last + 1, last + 1 + horizon_days))

@@ -1,6 +1,10 @@
+import re
+from pathlib import Path
+
 import pytest
 
-from churn_orchestration.churn.user_sql import columns_of, parsed
+import churn_orchestration
+from churn_orchestration.churn.user_sql import columns_of, parsed, tables_read_by
 
 
 @pytest.mark.parametrize(
@@ -14,6 +18,8 @@ from churn_orchestration.churn.user_sql import columns_of, parsed
         "id in (select id from orders using sample 10)",
         "nextval('s') > 1",
         "uuid() = id",
+        "day < 'CURRENT_DATE'::date or day < \"current_date\"",
+        "placed_at < localtimestamp",
     ],
 )
 def test_what_gives_another_answer_tomorrow_is_refused_by_name(condition):
@@ -35,3 +41,60 @@ def test_sql_that_does_not_parse_is_told_with_its_place():
 
 def test_the_columns_of_a_condition_are_read_from_it():
     assert sorted(columns_of(parsed("amount > 0 and lower(kind) = 'x'", "rule"))) == ["amount", "kind"]
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("select content from read_text('/etc/hosts')", "read_text() is not allowed"),
+        ("from bronze.a where exists (from read_csv('/etc/hosts'))", "read_csv() is not allowed"),
+        ("select (select max(file) from glob('/etc/*')) from bronze.a", "glob() is not allowed"),
+        ("from bronze.a, lateral (from query('select random()'))", "query() is not allowed"),
+        ("with a as (from query_table('raw.customers')) from a", "query_table() is not allowed"),
+        ("from histogram('raw.customers', 'mail')", "histogram() is not allowed"),
+        ("select getvariable('pii_key') from bronze.a", "getvariable() is not allowed"),
+        ("select current_setting('temp_directory') from bronze.a", "current_setting() is not allowed"),
+        ("select json_serialize_plan('select 1') from bronze.a", "json_serialize_plan() is not allowed"),
+        ("from duckdb_variables()", "duckdb_variables() is not allowed"),
+        ("from (summarize bronze.a)", "describe() is not allowed"),
+        ("from '/etc/hosts'", "reads /etc/hosts; name tables with their layer"),
+        (
+            "from RAW.customers",
+            "reads raw.customers; there lies what is declared `pii` as it came: read bronze",
+        ),
+        ("from quarantine.orders", "reads quarantine.orders; there lies what is declared `pii`"),
+        ("from warehouse.raw.orders", "reads warehouse.raw.orders; name tables with their layer"),
+        ("from predictions.churn_90d", "reads predictions.churn_90d; name tables with their layer"),
+        ("from duckdb_settings", "reads duckdb_settings; name tables with their layer"),
+        ("from bronze.a; from raw.b", "wanted one select, got 2 statements"),
+        ("pivot bronze.a on kind using sum(n)", "wanted one select; a pivot lists its values"),
+    ],
+)
+def test_a_select_reaches_nothing_but_tables_of_its_layers_and_functions_of_values(select, message):
+    with pytest.raises(ValueError, match=re.escape(f"a.sql: {message}")):
+        tables_read_by(select, "a.sql")
+
+
+def test_what_people_write_is_let_through():
+    select = """
+with recursive paid as (
+  select id, nullif(trim(kind), '') as kind, if(x > 0, 1, 2) as sign, [y + 1 for y in amounts] as more,
+    count(*) filter (x > 0) over (partition by id order by day) as n, list_sum(amounts) as amount
+  from bronze.orders asof join silver.rates using (day) qualify row_number() over (partition by id) = 1)
+select p.*, date_trunc('month', day) as month, split_part(kind, '-', 1) as part, u.value, day::text ~~ '2%'
+from paid as p, unnest(more) as u(value), generate_series(1, 2)
+union all (pivot bronze.orders on kind in ('a', 'b') using sum(x))"""
+    assert tables_read_by(select, "a.sql") == ["bronze.orders", "silver.rates"]
+
+
+def test_a_condition_reads_its_own_row_alone():
+    with pytest.raises(
+        ValueError, match=r"rule known: reads bronze.customers; a condition reads the columns"
+    ):
+        parsed("id in (select id from bronze.customers)", "rule known")
+
+
+def test_every_connection_of_the_package_installs_and_loads_no_extension():
+    package = Path(churn_orchestration.__file__).parent
+    opening = {path.name for path in package.rglob("*.py") if "duckdb.connect(" in path.read_text()}
+    assert opening == {"sql.py", "warehouse.py"}

@@ -62,7 +62,11 @@ def test_a_quote_that_never_ends_names_file_and_line(tmp_path):
     [
         ("select x from bronze.a", "the select does not carry _partition through; add it"),
         ("select 1 as _partition", "reads no table; name upstreams with their layer, such as bronze.orders"),
-        ("select _partition from orders", "reads no table; name upstreams with their layer"),
+        ("select _partition from orders", "reads orders; name tables with their layer (bronze, silver)"),
+        (
+            "select mail, _partition from raw.customers",
+            "reads raw.customers; there lies what is declared `pii`",
+        ),
         ("select _partition from bronze.a; select 1", "wanted one select, got 2 statements"),
         ("drop table bronze.a", "wanted one select"),
         ("", "wanted one select, got 0 statements"),

@@ -1,0 +1,51 @@
+"""SQL as text, names and values quoted, and connections that install and load no extension."""
+
+import datetime as dt
+from collections.abc import Iterable
+from glob import escape
+from pathlib import Path
+
+import duckdb
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier, quoted.
+
+    >>> quoted('order'), quoted('5" pipe')
+    ('"order"', '"5"" pipe"')
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """An SQL literal for text, a path, a date or None.
+
+    >>> literal("it's"), literal(dt.date(2024, 1, 2))
+    ("'it''s'", "date '2024-01-02'")
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, dt.date):
+        return f"date '{value.isoformat()}'"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def connect(database: str | Path = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A connection to a database; what a query lacks is never fetched from the internet."""
+    connection = duckdb.connect(str(database), read_only=read_only)
+    connection.execute("set autoinstall_known_extensions = false; set autoload_known_extensions = false")
+    return connection
+
+
+def close_off(
+    connection: duckdb.DuckDBPyConnection, folders: Iterable[Path], changing: Iterable[str] = ()
+) -> None:
+    """Let a database reach files of ``folders`` alone, for as long as it is open.
+
+    Its settings are locked, but for those of ``changing``.
+    """
+    # Files are named in SQL by patterns, so a folder with a bracket has two spellings.
+    spellings = dict.fromkeys(text for folder in folders for text in (str(folder), escape(str(folder))))
+    connection.execute(f"set allowed_directories = [{', '.join(map(literal, spellings))}]")
+    connection.execute(f"set allowed_configs = [{', '.join(map(literal, changing))}]")
+    connection.execute("set enable_external_access = false; set lock_configuration = true")
