@@ -34,13 +34,27 @@ def threshold(rule: ContactRule, held_out: pd.DataFrame, economics: Economics) -
     return float(kept.min()) if len(kept) else NOBODY
 
 
-def contacted(rule: ContactRule, probability: np.ndarray, least: float | None) -> np.ndarray:
-    """Who of one day's rows is contacted; of equals at the border of the capacity, the first."""
+def contacted(
+    rule: ContactRule, scored: pd.DataFrame, least: float | None, economics: Economics
+) -> np.ndarray:
+    """Who of one day's rows is contacted; of equals at the border of the capacity, the first.
+
+    Parameters
+    ----------
+    scored : rows with the probability ``model`` and, where it is known, ``recent_value``; without it the
+        riskiest have the most at stake
+    least : from ``threshold``; None: the capacity decides
+    """
+    probability = scored["model"].to_numpy(float)
     if least is not None:
         return np.asarray(probability >= least)
-    chosen = np.zeros(len(probability), bool)
-    chosen[np.argsort(-probability, kind="stable")[: rule.most]] = True
-    return chosen
+    value = scored["recent_value"].to_numpy(float) if "recent_value" in scored else np.ones(len(scored))
+    at_stake = np.nan_to_num(probability * value, nan=-np.inf)
+    pays = probability >= economics.cut
+    order = np.lexsort((-probability, -at_stake, ~pays))
+    chosen = np.zeros(len(scored), bool)
+    chosen[order[: rule.room(len(scored))]] = True
+    return chosen & pays
 
 
 def halves(held_out: pd.DataFrame, entity: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -56,7 +70,7 @@ def told(rule: ContactRule, held_out: pd.DataFrame, entity: str, economics: Econ
 
     Parameters
     ----------
-    held_out : rows with ``entity``, ``as_of``, ``label`` and the probability ``model``
+    held_out : rows with ``entity``, ``as_of``, ``label``, the probability ``model`` and ``recent_value``
 
     Returns
     -------
@@ -65,7 +79,7 @@ def told(rule: ContactRule, held_out: pd.DataFrame, entity: str, economics: Econ
     """
     chosen_on, reported_on = halves(held_out, entity)
     least = threshold(rule, chosen_on, economics)
-    chosen = contacted(rule, reported_on["model"].to_numpy(), least)
+    chosen = contacted(rule, reported_on, least, economics)
     label = reported_on["label"].to_numpy(bool)
     hit, miss = chosen & label, chosen & ~label
     counted = {

@@ -1,6 +1,7 @@
 """What a question may declare about its models beside the learner; the defaults stand where it is silent."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 PROFIT, RECALL, PRECISION, CAPACITY = "profit", "recall", "precision", "capacity"
@@ -71,20 +72,32 @@ class ContactRule:
 
     Parameters
     ----------
-    by : ``profit``: all whose contact is expected to pay, which the probability tells by itself;
-        ``recall``: the fewest that find the share ``floor`` of those who churn; ``precision``: the most of
-        whom the share ``floor`` would churn; ``capacity``: the ``most`` riskiest of a day
+    by : ``capacity``: those with the most at stake, as many as there is room for, of all whose contact is
+        expected to pay; ``profit``: all whose contact is expected to pay, which the probability tells by
+        itself; ``recall``: the fewest that find the share ``floor`` of those who churn; ``precision``: the
+        most of whom the share ``floor`` would churn
+    most, share : the room of a capacity, as customers a day, or as a share of those scored
     """
 
-    by: str = PROFIT
+    by: str = CAPACITY
     floor: float | None = None
     most: int | None = None
+    share: float = 0.1
+
+    def room(self, scored: int) -> int:
+        """For how many of a day's customers there is room.
+
+        >>> ContactRule().room(95), ContactRule(most=7).room(95)
+        (10, 7)
+        """
+        return ceil(self.share * scored) if self.most is None else self.most
 
     def sentence(self) -> str:
         """The rule in words."""
+        room = f"the {self.share:.0%}" if self.most is None else f"the {self.most}"
         return {
+            CAPACITY: f"{room} of a day with the most at stake, of all whose contact is expected to pay",
             PROFIT: "all whose contact is expected to pay",
             RECALL: f"the fewest that find {self.floor or 0:.0%} of those who churn",
             PRECISION: f"the most of whom {self.floor or 0:.0%} would churn",
-            CAPACITY: f"the {self.most} riskiest of a day",
         }[self.by]

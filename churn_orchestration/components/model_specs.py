@@ -42,24 +42,28 @@ class EconomicsSpec(dg.Model, dg.Resolvable):
 class ContactSpec(dg.Model, dg.Resolvable):
     """Whom to contact of those who are scored on a day."""
 
-    by: Literal["profit", "recall", "precision", "capacity"] = Field(
-        "profit",
-        description="profit: whose contact is expected to pay; recall: the fewest that find the share "
-        "`floor` of the churners; precision: the most of whom the share `floor` would churn; capacity: the "
-        "`most` riskiest of a day",
+    by: Literal["capacity", "profit", "recall", "precision"] = Field(
+        "capacity",
+        description="capacity: those with the most at stake, of all whose contact is expected to pay, as "
+        "many as there is room for; profit: all whose contact is expected to pay; recall: the fewest that "
+        "find the share `floor` of the churners; precision: the most of whom the share `floor` would churn",
     )
     floor: float | None = Field(None, gt=0, le=1, description="with recall and precision")
     most: int | None = Field(None, ge=1, description="with capacity: customers a day")
+    share: float = Field(0.1, gt=0, le=1, description="with capacity and without `most`: of those scored")
 
     @model_validator(mode="after")
     def _consistent(self) -> "ContactSpec":
-        needs = {PROFIT: None, CAPACITY: "most"}.get(self.by, "floor")
-        for name in ("floor", "most"):
-            if (getattr(self, name) is not None) != (name == needs):
-                wanted = "needs" if name == needs else "has no use for"
-                raise ValueError(f"contact: by: {self.by} {wanted} `{name}`")
+        fits = {CAPACITY: {"most", "share"}, PROFIT: set[str]()}.get(self.by, {"floor"})
+        given = self.model_fields_set - {"by"}
+        if stray := sorted(given - fits):
+            raise ValueError(f"contact: by: {self.by} has no use for `{stray[0]}`")
+        if {"most", "share"} <= given:
+            raise ValueError("contact: either `most` or `share`, not both")
+        if "floor" in fits - given:
+            raise ValueError(f"contact: by: {self.by} needs `floor`")
         return self
 
     def rule(self) -> ContactRule:
         """In the words of ``churn.settings``."""
-        return ContactRule(self.by, self.floor, self.most)
+        return ContactRule(self.by, self.floor, self.most, self.share)

@@ -78,10 +78,22 @@ def test_profit_contacts_whom_the_probability_says_to_pay_and_no_other_cut_earns
     assert all(earned(cut) <= earned(least) + 0.001 for cut in np.linspace(0, 1, 41))
 
 
-def test_the_capacity_is_kept_to_the_customer_and_equals_at_its_border_are_not_all_let_in() -> None:
-    chosen = contacted(ContactRule(CAPACITY, most=3), np.array([0.5, 0.9, 0.5, 0.5, 0.1]), None)
-    assert chosen.tolist() == [True, True, True, False, False]
-    assert contacted(ContactRule(CAPACITY, most=9), np.array([0.5, 0.9]), None).all()
+def test_the_capacity_goes_to_those_with_the_most_at_stake_of_all_whose_contact_pays() -> None:
+    scored = pd.DataFrame(
+        {
+            "model": [0.9, 0.5, 0.5, 0.1, 0.6],  # a contact pays from 0.1642 on
+            "recent_value": [10, 100, 100, 9_000, None],  # at stake: 9, 50, 50, 900 and unknown
+        }
+    )
+
+    def chosen(rule: ContactRule, rows: pd.DataFrame = scored) -> list[int]:
+        return np.flatnonzero(contacted(rule, rows, None, Economics())).tolist()
+
+    assert chosen(ContactRule(CAPACITY, most=1)) == [1], "of equals the first"
+    assert chosen(ContactRule(CAPACITY, most=3)) == [0, 1, 2]
+    assert chosen(ContactRule(CAPACITY, most=9)) == [0, 1, 2, 4], "the fourth does not pay"
+    assert chosen(ContactRule()) == [1], "a tenth of five, rounded up"
+    assert chosen(ContactRule(share=0.4), scored.drop(columns="recent_value")) == [0, 4], "the riskiest"
 
 
 def test_what_is_told_is_what_counting_says() -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.labels import Question
-from churn_orchestration.churn.settings import CAPACITY, RECALL, Budget, ContactRule
+from churn_orchestration.churn.settings import CAPACITY, PROFIT, RECALL, Budget, ContactRule
 from churn_orchestration.components import daily_parts
 from churn_orchestration.components.churn_model import card, promotion
 from churn_orchestration.components.churn_model import model as models
@@ -550,7 +551,10 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
     assert "![" not in html
     assert card.write(ASKED, trained_shop.state, None, tmp_path) == (page, text)
     few = replace(ASKED, contact=ContactRule(CAPACITY, most=7))
-    assert "the 7 riskiest of a day" in card.write(few, trained_shop.state, None, tmp_path)[1].read_text()
+    assert (
+        "the 7 of a day with the most at stake"
+        in card.write(few, trained_shop.state, None, tmp_path)[1].read_text()
+    )
     with pytest.raises(BusinessError, match='"zz" begins 0 model versions'):
         card.write(ASKED, trained_shop.state, "zz", tmp_path)
 
@@ -567,13 +571,14 @@ def test_every_held_out_row_is_in_one_day_and_one_segment_of_each_feature(traine
 def test_a_model_says_whom_to_contact_and_the_rules_say_less_surely(trained_shop: Shop) -> None:
     by_model = trained_shop.score(dt.date(2024, 2, 1))
     assert set(by_model["confidence"]) == {"normal"}
-    assert (by_model["contact"] == (by_model["churn_probability"] >= ASKED.economics.cut)).all()
+    assert 0 < by_model["contact"].sum() <= ceil(len(by_model) / 10)
+    paying = trained_shop.score(dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(PROFIT)))
+    assert (paying["contact"] == (paying["churn_probability"] >= ASKED.economics.cut)).all()
     few = trained_shop.score(dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(CAPACITY, most=7)))
     assert few["contact"].sum() == 7
-    assert (
-        few.loc[few["contact"], "churn_probability"].min()
-        >= few.loc[~few["contact"], "churn_probability"].max()
-    )
+    paid = few[few["churn_probability"] >= ASKED.economics.cut]
+    at_stake = paid["churn_probability"] * paid["recent_value"]
+    assert at_stake[paid["contact"]].min() >= at_stake[~paid["contact"]].max()
     trained_shop.roll_back()
     by_rules = trained_shop.score(dt.date(2024, 2, 1))
     assert set(by_rules["model_version"]) == {"rules"}

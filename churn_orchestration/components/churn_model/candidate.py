@@ -127,7 +127,18 @@ def trained(
             mlflow.log_text(card.page(told), "model_card.html")
             example = frame[columns].head(5).astype(float)
             record["mlflow_version"] = tracking.register(asked.name, model, example, version)
-    return record, evaluation.held_out if evaluation else frame[[question.entity, "as_of", "label"]].head(0)
+    if evaluation is None:
+        return record, frame[[question.entity, "as_of", "label"]].head(0)
+    return record, with_value(asked, evaluation, frame)
+
+
+def with_value(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows held out, each with what its customer was worth of late."""
+    import pandas as pd
+
+    keys = [asked.question.entity, "as_of"]
+    values = frame[keys].assign(as_of=pd.to_datetime(frame["as_of"]), recent_value=frame[asked.value])
+    return evaluation.held_out.merge(values, on=keys, how="left", validate="one_to_one")
 
 
 def _acted_on(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame") -> dict[str, Any]:
@@ -137,7 +148,7 @@ def _acted_on(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataF
     from churn_orchestration.churn import contact
     from churn_orchestration.churn.segments import by_segment
 
-    entity, held_out = asked.question.entity, evaluation.held_out
+    entity, held_out = asked.question.entity, with_value(asked, evaluation, frame)
     described = frame[[entity, "as_of", *asked.segments]].assign(as_of=pd.to_datetime(frame["as_of"]))
     by_day = by_segment(held_out.assign(as_of=held_out["as_of"].dt.date.astype(str)), entity, ["as_of"])
     return {

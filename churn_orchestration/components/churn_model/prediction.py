@@ -96,13 +96,18 @@ def _least(tables: Tables, asked: "AskedQuestion", version: str) -> float | None
     )
 
 
-def _contacted(asked: "AskedQuestion", probability: "np.ndarray", by: Forecaster) -> "np.ndarray | None":
+def _contacted(
+    asked: "AskedQuestion", frame: "pd.DataFrame", probability: "np.ndarray", by: Forecaster
+) -> "np.ndarray | None":
     """Who is contacted; None where no model was graded to say from which probability on."""
+    import pandas as pd
+
     from churn_orchestration.churn import contact
 
     if by.least is None and asked.contact.by != CAPACITY:
         return None
-    return contact.contacted(asked.contact, probability, by.least)
+    scored = pd.DataFrame({"model": probability, "recent_value": frame[asked.value].to_numpy(float)})
+    return contact.contacted(asked.contact, scored, by.least, asked.economics)
 
 
 @cache
@@ -147,7 +152,7 @@ def score(
         label_known_on=[horizon.label_known_on(day) for day in frame["as_of"].dt.date],
         days_since_last=frame[asked.silence] if asked.silence else None,
         recent_value=frame[asked.value],
-        contact=_contacted(asked, probability, by),
+        contact=_contacted(asked, frame, probability, by),
         confidence=by.confidence,
     )
 
