@@ -48,7 +48,8 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
                 TRAIN,
                 SNAPSHOT_LAYERS,
                 {},
-                "Take the snapshot of a cut-off, train on it and decide.",
+                "Take the snapshot of a cut-off, train on it and decide. A run is for one cut-off, "
+                "usually the newest day that has landed; one for several does nothing, and says so.",
             ),
         )
     ]

@@ -30,6 +30,7 @@ from churn_orchestration.churn.decisions import CLI_TAG
 from churn_orchestration.components.churn_model import asked_questions
 from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.churn_model.snapshot import as_ofs
 from churn_orchestration.components.days import ACCEPTED, REFUSED, range_tags, table_of
 from churn_orchestration.components.proof import POINT_IN_TIME
 from churn_orchestration.components.source_table import SourceTable
@@ -267,16 +268,24 @@ class Work:
         return Refreshed(first, last, refused, result.success, notes)
 
     def train(self, cutoff: dt.date) -> None:
-        """Run the job ``train`` for one cut-off."""
+        """Run the job ``train`` for a cut-off. Raises BusinessError: there is no snapshot, or it failed."""
         self.require_day(cutoff, self.business.history_from)
+        with self.warehouse.open() as tables:  # a cut-off whose run fails is shown as failed for ever
+            for asked in self.questions().values():
+                as_ofs(tables, self.business, asked, cutoff)
         selection = [key for key, group in self._groups() if group in SNAPSHOT_LAYERS]
         result = self._execute(TRAIN, cutoff, cutoff, selection)
         if not result.success:
             raise BusinessError(_failure(result))
 
     def questions(self) -> dict[str, AskedQuestion]:
-        """The churn questions of the business by name."""
-        return questions_of(self.business)
+        """The churn questions of the business by name. Raises BusinessError: it has none."""
+        asked = questions_of(self.business)
+        if not asked:
+            raise BusinessError(
+                f"{self.business.name} asks no question: declare a ChurnModel (see examples/)"
+            )
+        return asked
 
     def _groups(self) -> list[tuple[dg.AssetKey, str | None]]:
         graph = self.definitions.resolve_asset_graph()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from churn_orchestration.business import DEMO, PACKAGE, Business, BusinessError
 from churn_orchestration.components import FeatureTable
+from churn_orchestration.components.days import range_tags
 from churn_orchestration.definitions import definitions_of, defs
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.conftest import JAN, Shop
@@ -131,6 +132,28 @@ def test_the_schedule_asks_for_the_days_that_are_lacking_in_order(tmp_path: Path
     shop.refresh(7, 8)
     assert asked_at_two(loaded, 10) == ("2024-01-07", "2024-01-09")  # what was refused is tried again
     assert asked_at_two(loaded, 12) == ("2024-01-08", "2024-01-11")  # of the last four days alone
+
+
+def test_a_mistyped_cut_off_starts_no_run_that_would_be_shown_as_failed(shop: Shop) -> None:
+    with at_work(shop.business) as work:
+        with pytest.raises(BusinessError, match="is not there yet; `churn run --to 2024-01-19` first"):
+            work.train(JAN[19])
+        assert work.instance.get_runs() == []
+    (shop.folder / "churn_90d/defs.yaml").unlink()
+    with at_work(shop.business) as work, pytest.raises(BusinessError, match="shop asks no question: declare"):
+        work.train(JAN[5])
+
+
+def test_a_run_for_several_cut_offs_trains_at_none_and_no_day_is_shown_as_failed(shop: Shop) -> None:
+    with at_work(shop.business) as work:
+        job = work.definitions.resolve_job_def("train")
+        done = job.execute_in_process(instance=work.instance, tags=range_tags(JAN[6], JAN[8]))
+        assert done.success
+        assert done.get_asset_materialization_events() == []
+    told = {(evaluation.passed, evaluation.description) for evaluation in done.get_asset_check_evaluations()}
+    [(passed, description)] = told
+    assert not passed
+    assert "a run trains at one cut-off, and this one is for all from 2024-01-06 to 2024-01-08" in description
 
 
 def test_a_full_refresh_makes_days_anew_that_an_incremental_one_leaves(

@@ -16,7 +16,7 @@ from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.churn_model import candidate, card
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.promotion import columns, decided, report_table
-from churn_orchestration.components.days import shown_pictures
+from churn_orchestration.components.days import shown_pictures, wanted
 from churn_orchestration.components.shown import about, look
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
@@ -167,10 +167,15 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         kinds={"mlflow", "scikitlearn"},
         partitions_def=business.cutoffs,
         metadata=about(business, key, columns()),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        output_required=False,
         pool=POOL,
     )
     def model(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
-        cutoff = dt.date.fromisoformat(context.partition_key)
+        cutoff, *others = wanted(context)
+        if others:
+            yield from snapshots.refuse_several(context, key, ["promoted"])
+            return
         with warehouse.open() as tables:
             decided_on = max(cutoff, newest_day(tables, asked))
             record = train(

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from churn_orchestration.business import PACKAGE, Business, BusinessError, diges
 from churn_orchestration.churn import answerable
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
-from churn_orchestration.components.days import shown_pictures
+from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.components.shown import about, feature_columns, keys, look
@@ -46,23 +46,7 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     ------
     BusinessError : no as_of has matured by the cut-off, nobody is in the population, or days do not stand
     """
-    question = asked.question
-    require_standing(tables, business, question, cutoff)
-    begun = f"select min(day) from {question.base.table} where known_on <= {literal(cutoff)}"
-    [(first_day,)] = tables.rows(begun)
-    if first_day is None:
-        raise BusinessError(
-            f"{question.name}: {question.base.table} has no row that is known by {cutoff}: is there any, and "
-            "what went to quarantine (`churn status`)?"
-        )
-    grid = asked.as_of_grid(cutoff, first_day)
-    if not grid:
-        wanted = question.horizon.newest_as_of(cutoff)
-        raise BusinessError(
-            f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to {wanted}, "
-            f"and an as_of needs {asked.min_history_days} days of data, which begin on {first_day}: use "
-            "a later cut-off, or a shorter horizon"
-        )
+    question, grid = asked.question, as_ofs(tables, business, asked, cutoff)
     names = [feature.name for feature in catalogue(question.features)]
     columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
     folder = tables.state / "snapshots" / question.name
@@ -90,6 +74,33 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     }  # fmt: skip
     write_text(folder / f"{cutoff}.json", json.dumps(manifest, indent=1))
     return manifest
+
+
+def as_ofs(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt.date) -> list[dt.date]:
+    """The days of which the snapshot of a cut-off is made.
+
+    Raises
+    ------
+    BusinessError : none has matured by the cut-off, or days before it do not stand
+    """
+    question = asked.question
+    require_standing(tables, business, question, cutoff)
+    begun = f"select min(day) from {question.base.table} where known_on <= {literal(cutoff)}"
+    [(first_day,)] = tables.rows(begun)
+    if first_day is None:
+        raise BusinessError(
+            f"{question.name}: {question.base.table} has no row that is known by {cutoff}: is there any, and "
+            "what went to quarantine (`churn status`)?"
+        )
+    grid = asked.as_of_grid(cutoff, first_day)
+    if not grid:
+        wanted = question.horizon.newest_as_of(cutoff)
+        raise BusinessError(
+            f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to {wanted}, "
+            f"and an as_of needs {asked.min_history_days} days of data, which begin on {first_day}: use "
+            "a later cut-off, or a shorter horizon"
+        )
+    return grid
 
 
 def require_standing(tables: Tables, business: Business, question: Question, until: dt.date) -> None:
@@ -203,6 +214,27 @@ def _columns(question: Question) -> list[dg.TableColumn]:
     return [entity, as_of, *outcome, *feature_columns(catalogue(question.features))]
 
 
+def refuse_several(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, checks: Iterable[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """What a run for several cut-offs gives: nothing but the reason, in each check.
+
+    "Materialize all" would train once a day of history. It does not fail either: Dagster would show each of
+    those days as failed until somebody trains on it.
+    """
+    first, *_, last = wanted(context)
+    told = (
+        f"nothing was done: a run trains at one cut-off, and this one is for all from {first} to {last}. "
+        "Open the job `train` and materialize one day, the newest that has landed; or `churn train`"
+    )
+    context.log.warning(f"{table_of(key)}: {told}")
+    for check in checks:
+        yield dg.AssetCheckResult(
+            passed=False, asset_key=key, check_name=check, severity=dg.AssetCheckSeverity.WARN,
+            description=told,
+        )  # fmt: skip
+
+
 def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """snapshots/<question>, one partition a cut-off, and the check that training saw what scoring saw."""
     question = asked.question
@@ -231,10 +263,15 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         kinds={"parquet"},
         partitions_def=business.cutoffs,
         metadata=about(business, key, _columns(question)),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        output_required=False,
         pool=POOL,
     )
     def snapshot(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-        cutoff = dt.date.fromisoformat(context.partition_key)
+        cutoff, *others = wanted(context)
+        if others:
+            yield from refuse_several(context, key, ("same_as_scored", "no_leak", "answerable"))
+            return
         with warehouse.open() as tables:
             manifest = build(tables, business, asked, cutoff)
             differing = differing_rows(tables, question, asked.gold, manifest)
