@@ -17,7 +17,9 @@ from churn_orchestration.business import SETTINGS, Business, BusinessError, dige
 from churn_orchestration.churn import decisions, signals
 from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.days import DAY_TAG, LAST_DAY_TAG, REFUSED, table_of
+from churn_orchestration.masking import masked
 from churn_orchestration.sensors import champion_known
+from churn_orchestration.warehouse import write_text
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
@@ -223,6 +225,7 @@ def tell(business: Business, found: Iterable[Alert]) -> list[str]:
     path, titles, faults = business.state / FILE, dict[str, None](), list[str]()
     news = list(found)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _mask_stored(path)
     for target, send in _targets(business).items():
         before = {key for row in read(path) if row["target"] == target for key in row["keys"]}
         for alert in news:
@@ -264,12 +267,32 @@ def try_out(business: Business) -> list[str]:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """What has been told, oldest first; a last line without its end is that of a process that was killed."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    rows = [json.loads(line) for line in _lines(path) if line.endswith("\n")]
+    return [row | {"target": _shown(row["target"])} for row in rows]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+
+def _mask_stored(path: Path) -> None:
+    """Lines of an older release hold addresses whose paths may be secrets."""
+    lines = "".join(json.dumps(row) + "\n" for row in read(path))
+    if lines != "".join(_lines(path)):
+        write_text(path, lines)
+
+
+def _shown(target: str) -> str:
+    """A target in words that hold no secret: its kind and the digest of its address.
+
+    >>> _shown("jsons://example.org/hooks/T0KEN/ 1f3a"), _shown("jsons://... 1f3a")
+    ('jsons://... 1f3a', 'jsons://... 1f3a')
+    """
+    return f"{target.partition('://')[0]}://... {target.rpartition(' ')[2]}"
 
 
 def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
-    """Who is told: an address without its secrets -> what sends title and body there, and says what failed.
+    """Who is told: a target as it is shown -> what sends title and body there, and says what failed.
 
     Raises
     ------
@@ -280,23 +303,24 @@ def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
     found = {}
     for number, named in enumerate(business.settings.alerts):
         address = business.filled(named, "alerts", "set it, or take the entry out")
-        service = apprise.Apprise.instantiate(address)
+        with apprise.LogCapture():  # what it says of an address that it cannot use holds the address
+            service = apprise.Apprise.instantiate(address)
         if service is None:
             raise BusinessError(
                 f"{business.folder / SETTINGS}: alerts: entry {number + 1} is no address that Apprise knows, "
                 "such as slack://A/B/C, mailtos://user:password@host?to=you@host or jsons://host/path"
             )
-        found[f"{service.url(privacy=True)} {digest(address)[:4]}"] = _sender(service)
+        found[_shown(f"{address} {digest(address)[:4]}")] = _sender(service, address.partition("://")[2])
     return found
 
 
-def _sender(service: Any) -> Callable[[str, str], str | None]:
+def _sender(service: Any, secret: str) -> Callable[[str, str], str | None]:
     def send(title: str, body: str) -> str | None:
         import apprise
 
         with apprise.LogCapture(level=apprise.logging.WARNING, fmt="%(message)s") as log:
             if service.notify(body=body, title=title):
                 return None
-            return " ".join(log.getvalue().split()) or "it did not say why"
+            return masked(" ".join(log.getvalue().split()), secret) or "it did not say why"
 
     return send

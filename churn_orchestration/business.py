@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parent
 DEMO = PACKAGE / "defs"
 SETTINGS = "business.yaml"
 FOLDER_NOTE = "business.path"  # in a business's state: the folder that made it
+MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1_000_000, 50_000, 50  # of a file of YAML or SQL
 NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
 
@@ -162,6 +163,14 @@ class Business:
         text = self.filled(self.settings.landing, "landing", remedy)
         return (self.folder / text).resolve()
 
+    def foreign_files(self) -> Iterator[Path]:
+        """What Dagster's loader would take in, too: Python in any folder of it, and YAML that has landed."""
+        own = set(self.files())
+        for folder, below, names in os.walk(self.folder, followlinks=True):
+            below[:] = [name for name in below if name[0] != "." and name != "__pycache__"]
+            found = {Path(folder, name) for name in names if name.endswith((".py", ".yaml", ".yml"))}
+            yield from (path for path in found - own if path.name[0] != ".")
+
     def filled(self, text: str, setting: str, remedy: str) -> str:
         """A setting with the environment variables that it names. Raises BusinessError: one is not set."""
         try:
@@ -207,7 +216,7 @@ def read_settings(path: Path) -> Settings:
     if given is None:
         raise BusinessError(f"{path}: wanted settings such as `name: my_shop`, got something else")
     # As text: a date such as 2024-13-05 is then told by its line, not raised by the YAML reader.
-    texts = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    texts = yaml.load(bounded_text(path), Loader=yaml.BaseLoader)
     empty = {key.value for key, value in given.items() if value.tag == "tag:yaml.org,2002:null"}
     try:
         return Settings(**{name: value for name, value in texts.items() if name not in empty})
@@ -218,7 +227,9 @@ def read_settings(path: Path) -> Settings:
 def yaml_documents(path: Path) -> list[yaml.Node]:
     """The documents of a YAML file as nodes, which know their lines. Raises BusinessError with the place."""
     try:
-        return [node for node in yaml.compose_all(path.read_text(encoding="utf-8")) if node is not None]
+        text = bounded_text(path)
+        _refuse_unbounded(path, text)
+        return [node for node in yaml.compose_all(text) if node is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -228,6 +239,42 @@ def yaml_documents(path: Path) -> list[yaml.Node]:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BusinessError(f"{path}: not valid YAML in UTF-8: {str(error).splitlines()[0]}") from None
+
+
+def bounded_text(path: Path) -> str:
+    """What a file of a business says. Raises BusinessError for one that is none, or larger than any."""
+    if not path.is_file():
+        raise BusinessError(f"{path} is no file, or a link to none: take it away")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise BusinessError(f"{path} is larger than {MOST_BYTES:,} bytes; data belong into `landing`")
+    return content.decode()
+
+
+def _refuse_unbounded(path: Path, text: str) -> None:
+    """An alias stands for all that its anchor holds, so a few lines can stand for billions of values."""
+    held, within, values = dict[str, int](), list[tuple[str | None, int]](), 0
+    for event in yaml.parse(text):
+        place = f"{path}:{event.start_mark.line + 1 if event.start_mark else 1}"
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in held:
+                raise BusinessError(f"{place}: *{event.anchor} names no anchor that ended before it")
+            values += held[event.anchor]
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = within.pop()
+            held |= {anchor: values - before} if anchor else {}
+        elif isinstance(event, yaml.NodeEvent):
+            values += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                within.append((event.anchor, values - 1))
+            elif event.anchor:
+                held[event.anchor] = 1
+        if values > MOST_VALUES or len(within) > MOST_DEPTH:
+            raise BusinessError(
+                f"{place}: more than {MOST_VALUES:,} values, aliases written out, or nested deeper than "
+                f"{MOST_DEPTH}: no business needs that; is this the right file?"
+            )
 
 
 def line_of(path: Path, *names: str) -> str:

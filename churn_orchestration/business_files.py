@@ -8,27 +8,35 @@ from typing import Any
 import yaml
 
 from churn_orchestration import components
-from churn_orchestration.business import SETTINGS, Business, BusinessError, yaml_documents
+from churn_orchestration.business import SETTINGS, Business, BusinessError, bounded_text, yaml_documents
 
 BLOCKS = "defs.yaml"
+_TEMPLATE = re.compile(r"{[{%#]")  # of Jinja, which Dagster's loader applies to every text
 _LOADING = re.compile(r"Error while loading component (\S+?)\[(\d+)\]")
 
 
 def refuse_faulty_files(business: Business) -> None:
     """Raise BusinessError for YAML that does not parse, says a thing twice, or names no component of ours.
 
-    Also for YAML and SQL that Dagster's loader would pass over in silence.
+    Also for YAML and SQL that Dagster's loader would pass over in silence, and for code that it would run.
     """
+    if code := min(business.foreign_files(), default=None):
+        raise BusinessError(
+            f"{code}: a business is YAML and SQL, and Dagster would load this with every command: move it "
+            f"out of {business.folder}"
+        )
     found = sorted(business.files())
     blocks = {path.parent for path in found if path.name == BLOCKS}
     named: dict[tuple[str, str], str] = {}
     for path in found:
+        bounded_text(path)
         if path.suffix == ".sql":
             _refuse_lonely_sql(path, blocks)
             continue
         documents = yaml_documents(path)
         for node in documents:
             _refuse_twice(path, node)
+            _refuse_templates(path, node)
         if path == business.folder / SETTINGS:
             continue
         _refuse_unread(path, blocks)
@@ -61,14 +69,16 @@ def _refuse_lonely_sql(path: Path, blocks: set[Path]) -> None:
         )
 
 
+def _nodes(node: yaml.Node) -> Iterator[yaml.Node]:
+    yield node
+    if isinstance(node, yaml.CollectionNode):
+        for part in node.value:
+            for each in part if isinstance(part, tuple) else (part,):
+                yield from _nodes(each)
+
+
 def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
-    if isinstance(node, yaml.MappingNode):
-        yield node
-        for _, value in node.value:
-            yield from _mappings(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _mappings(value)
+    return (each for each in _nodes(node) if isinstance(each, yaml.MappingNode))
 
 
 def _refuse_twice(path: Path, node: yaml.Node) -> None:
@@ -80,6 +90,17 @@ def _refuse_twice(path: Path, node: yaml.Node) -> None:
                 first = seen[str(key.value)]
                 raise BusinessError(f"{path}:{line}: {key.value} is given twice, first in line {first}")
             seen[str(key.value)] = line
+
+
+def _refuse_templates(path: Path, node: yaml.Node) -> None:
+    """Dagster would evaluate them: they read the environment and run commands."""
+    for each in _nodes(node):
+        if isinstance(each, yaml.ScalarNode) and (opening := _TEMPLATE.search(each.value)):
+            raise BusinessError(
+                f"{path}:{each.start_mark.line + 1}: `{opening[0]}` opens a template, and YAML is data here: "
+                f"write the value itself ({SETTINGS} may name environment variables, as ${{NAME}}, in "
+                "`landing` and `alerts`)"
+            )
 
 
 def _values(node: yaml.Node) -> dict[str, yaml.Node]:
@@ -94,8 +115,15 @@ def _refuse_component(path: Path, node: yaml.Node, named: dict[tuple[str, str], 
     known = ", ".join(f"{components.__name__}.{each}" for each in components.__all__)
     if not kind:
         raise BusinessError(f"{place}: wanted a component, `type:` and `attributes:`; types: {known}")
-    if module == components.__name__ and name not in components.__all__:
-        raise BusinessError(f"{place}: type: no component {kind}; there are: {known}")
+    if module != components.__name__ or name not in components.__all__:
+        line = values["type"].start_mark.line + 1
+        raise BusinessError(f"{path}:{line}: type: no component {kind}; there are: {known}")
+    for key, value in values.items():
+        if key not in ("type", "attributes"):
+            line = value.start_mark.line + 1
+            raise BusinessError(
+                f"{path}:{line}: {key}: no such setting; a component has a type and attributes"
+            )
     if called := _values(values.get("attributes", node)).get("name"):
         here = f"{path}:{called.start_mark.line + 1}"
         if first := named.get((kind, str(called.value))):

@@ -18,6 +18,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.calendar import days_between
 from churn_orchestration.churn.sql import close_off, connect
+from churn_orchestration.masking import database_secrets, masked
 from churn_orchestration.reading import Shape, read, shape_of
 from churn_orchestration.sniffing import UnreadableFileError, reason
 from churn_orchestration.warehouse import Tables, content_hash, literal, quoted, within
@@ -501,8 +502,9 @@ def land_query(
     try:
         names, rows = _query(address, sql, {"first_day": first, "last_day": days[-1]})
     except Exception as error:  # whatever the driver raises: it is told with the source and the variable
-        told = str(error).strip().splitlines()[0]
-        raise BusinessError(f"{name}: the query on {url_variable} failed: {told}") from error
+        told = masked(str(error).strip().splitlines()[0], *database_secrets(address))
+        # From None: Dagster's log keeps what an error comes from.
+        raise BusinessError(f"{name}: the query on {url_variable} failed: {told}") from None
     columns = ", ".join(f"{quoted(column)} varchar" for column in names)
     tables.db.execute(f"create or replace temp table _queried ({columns}, _line bigint)")
     if rows:

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.cli import main
+from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.definitions import component_tree
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.conftest import JAN, ORDERS_HEADER, Shop
 
@@ -323,3 +325,55 @@ def test_a_command_may_be_given_from_any_folder(
     done = CliRunner().invoke(main, ["--business", folder, "run", "--to", "2024-01-05"])
     assert done.exit_code == 0, done.output
     assert list(elsewhere.iterdir()) == []
+
+
+MEGABYTE, LARGE = "x" * 1_000_000, "is larger than 1,000,000 bytes"
+KEY = "  key: [order_id]"
+COMPONENT = "churn_orchestration.components.SourceTable"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("raw/defs.yaml", "name: orders", "name: \"{{ env('HOME') }}\"", ":3: `{{` opens a template"),
+        ("raw/defs.yaml", KEY, '  key: ["\\x7b% raw %}"]', ":11: `{%` opens a template"),
+        ("raw/defs.yaml", COMPONENT, "dagster.DefsFolderComponent",
+         "raw/defs.yaml:1: type: no component dagster.DefsFolderComponent; there are: churn_orchestration"),
+        ("raw/defs.yaml", "attributes:", "template_vars_module: os\nattributes:",
+         "raw/defs.yaml:2: template_vars_module: no such setting; a component has a type and attributes"),
+        ("raw/defs.yaml", KEY, "  key: &k [*k]", "raw/defs.yaml:11: *k names no anchor"),
+        ("raw/defs.yaml", KEY, f"  key: {'[' * 60}{']' * 60}", "raw/defs.yaml:11: more than"),
+        ("raw/defs.yaml", KEY, f"# {MEGABYTE}\n{KEY}", f"raw/defs.yaml {LARGE}"),
+        ("business.yaml", "name: shop", f"name: shop\n# {MEGABYTE}", f"business.yaml {LARGE}"),
+        ("silver/orders.sql", "-- One row", f"-- {MEGABYTE}\n-- One row", f"silver/orders.sql {LARGE}"),
+    ],
+)  # fmt: skip
+def test_yaml_is_data_of_a_bounded_size(shop: Shop, name: str, old: str, new: str, told: str) -> None:
+    shop.change(name, old, new)
+    assert told in stumble(shop.folder, "run")
+
+
+@pytest.mark.parametrize("name", ["business.yaml", "raw/defs.yaml"])
+def test_aliases_that_stand_for_billions_of_values_are_refused_at_once(shop: Shop, name: str) -> None:
+    nine = {n: ", ".join([f"*a{n - 1}"] * 9) for n in range(1, 12)}
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{held}]\n" for n, held in nine.items())
+    shop.write(name, (shop.folder / name).read_text() + bomb)
+    assert f"{name}:" in (said := stumble(shop.folder, "run"))
+    assert "more than 50,000 values, aliases written out" in said
+
+
+def test_an_anchor_may_be_used_again(shop: Shop) -> None:
+    shop.change("gold/defs.yaml", "windows: [3, 7]\n  trends: [3]", "windows: &w [3, 7]\n  trends: *w")
+    table = component_tree(shop.business).get_all_components(of_type=FeatureTable)[0]
+    assert (table.windows, table.trends) == ([3, 7], [3, 7])
+
+
+@pytest.mark.parametrize("name", ["make.py", "raw/code.py", "files/code.py", "files/defs.yaml"])
+def test_what_dagster_would_run_is_named_and_not_run(
+    shop: Shop, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop.change("business.yaml", "${CHURN_DATA}/landing", "files")
+    shop.write(name, "print('it ran')")
+    said = stumble(shop.folder, "run")
+    assert said.startswith(f"churn: {shop.folder / name}: a business is YAML and SQL, and Dagster would load")
+    assert "it ran" not in "".join(capfd.readouterr())
