@@ -2,16 +2,15 @@
 
 import dataclasses
 import datetime as dt
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration.business import BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.refusals import explained
 from churn_orchestration.components.days import blocked
+from churn_orchestration.components.pii_key import pii_key
 from churn_orchestration.warehouse import Tables, literal, quoted, within
 
 if TYPE_CHECKING:
@@ -79,11 +78,10 @@ def judge(
     good = [day for day in days if day not in refused]
     judgement = Judgement({}, {}, {}, refused, {}, {"conservation": {}, "schema": schema}, new_columns)
     if good:
-        _set_pii_key(tables, contract)
         landed = [name for name in tables.columns(raw) if name not in ("known_on", *_PLATFORM)]
         select = contracts.judged(contract, raw, landed, within("_partition", good))
         tables.db.execute(f"create or replace temp table _judged as {select}")
-        with tables.transaction():
+        with pii_key(tables, contract, bronze), tables.transaction():
             judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
             judgement.quarantined = tables.replace_days(
                 quarantine, good, _refused_rows(contract, raw, landed)
@@ -193,16 +191,6 @@ def _audit(tables: Tables, source: "SourceTable", judgement: Judgement, days: li
         judgement.faults["expectations"] = unmet(tables, f"bronze.{source.name}", source.expectations, days)
     for faults in judgement.faults.values():
         judgement.refused |= faults
-
-
-def _set_pii_key(tables: Tables, contract: contracts.Contract) -> None:
-    if any(column.pii == "hash" for column in contract.columns):
-        key = os.environ.get("CHURN_PII_KEY")
-        if not key:
-            raise BusinessError(
-                "a column is declared `pii: hash`: set CHURN_PII_KEY to the secret key of the hash"
-            )
-        tables.db.execute("set variable pii_key = ?", [key])
 
 
 def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:

@@ -127,9 +127,12 @@ def test_an_undeclared_column_is_named_and_refuses_nothing(shop):
         assert "coupon" not in tables.columns("bronze.orders")
 
 
+PEPPER = "pepper, and much more of it"
+
+
 @pytest.fixture
 def pii(shop, monkeypatch):
-    monkeypatch.setenv("CHURN_PII_KEY", "pepper")
+    monkeypatch.setenv("CHURN_PII_KEY", PEPPER)
     shop.change("raw/defs.yaml", *PII)
     rows = [
         "o1,ann,ann@example.org,2024-01-05 10:00,1,555-1",
@@ -142,9 +145,9 @@ def pii(shop, monkeypatch):
 
 def test_personal_columns_are_dropped_or_kept_as_a_hash_under_the_key_of_the_environment(pii):
     pii.take_in(5)
-    inner = hashlib.sha256(b"pepper" + b"ann").hexdigest()
+    inner = hashlib.sha256(PEPPER.encode() + b"ann").hexdigest()
     assert pii.rows("select customer_id from bronze.orders") == [
-        (hashlib.sha256(b"pepper" + inner.encode()).hexdigest(),)
+        (hashlib.sha256((PEPPER + inner).encode()).hexdigest(),)
     ]
     with pii.tables() as tables:
         assert "email" not in tables.columns("bronze.orders")
@@ -154,6 +157,45 @@ def test_without_the_key_a_hash_is_refused_with_the_variable_to_set(pii, monkeyp
     monkeypatch.delenv("CHURN_PII_KEY")
     with pytest.raises(BusinessError, match="set CHURN_PII_KEY"):
         pii.take_in(5)
+
+
+def test_a_key_that_is_easily_tried_out_is_refused_before_anything_is_hashed(pii, monkeypatch):
+    monkeypatch.setenv("CHURN_PII_KEY", "fifteen letters")
+    with pytest.raises(BusinessError, match="has 15 characters, wanted are at least 16"):
+        pii.take_in(5)
+    monkeypatch.setenv("CHURN_PII_KEY", "sixteen letters.")
+    pii.take_in(5)
+
+
+def test_another_key_is_refused_and_a_new_name_is_a_new_beginning_under_it(pii, monkeypatch):
+    pii.take_in(5)
+    before = pii.rows("select customer_id from bronze.orders")
+    monkeypatch.setenv("CHURN_PII_KEY", PEPPER.upper())
+    with pytest.raises(BusinessError, match="CHURN_PII_KEY is not the key of before"):
+        pii.take_in(5)
+    assert pii.rows("select customer_id from bronze.orders") == before
+    pii.change("business.yaml", "name: shop", "name: shop_2")
+    pii.take_in(5)
+    assert pii.rows("select customer_id from bronze.orders") != before
+
+
+def test_what_was_hashed_before_keys_were_remembered_goes_on_under_its_key(pii, monkeypatch):
+    pii.take_in(5)
+    monkeypatch.setenv("CHURN_PII_KEY", "pepper")
+    with pii.tables() as tables:
+        tables.db.execute("drop table meta.pii_key")
+    pii.take_in(5)
+    monkeypatch.setenv("CHURN_PII_KEY", PEPPER)
+    with pytest.raises(BusinessError, match="not the key of before"):
+        pii.take_in(5)
+
+
+def test_no_sql_of_a_user_reads_the_key(pii):
+    pii.change("raw/defs.yaml", "positive_amount: amount_usd > 0", "n: getvariable('pii_key') is null")
+    pii.take_in(5)
+    with pii.tables() as tables:
+        assert tables.rows("select getvariable('pii_key')") == [(None,)]
+    assert pii.rows("select count(*) from quarantine.orders where rule = 'where:n'") == [(0,)]
 
 
 def test_nothing_personal_and_nothing_undeclared_leaves_through_published_quarantine(pii):
