@@ -6,6 +6,8 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from churn_orchestration.churn.features import declared as declarations
+from churn_orchestration.churn.user_sql import columns_of as columns_in
+from churn_orchestration.churn.user_sql import parsed
 
 NAME = r"^[a-z][a-z0-9_]*$"
 MOST_CLOSED = 62
@@ -140,6 +142,26 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
         description="which row of an entity counts, of those known by as_of: that of the last landing or, as "
         "a history of states wants it, of the latest day",
     )
+    fixed: bool | list[str] | None = Field(
+        None,
+        description="columns that never change after the day of their row; true: all. Where a file without "
+        "{day} in its name dates its rows by an event time, all others are known from its landing on",
+    )
+
+    @model_validator(mode="after")
+    def _fixed_are_read(self) -> "AttributeTableSpec":
+        read = [*(m.column for m in self.measures), *(c.column for c in self.categories)]
+        read += [column for condition in self.flags.values() for column in self._columns_of(condition)]
+        given = self.fixed if isinstance(self.fixed, list) else []
+        if unknown := [name for name in given if name not in read]:
+            raise ValueError(
+                f'{self.name}: fixed names "{unknown[0]}", which is no column that it reads '
+                f"({', '.join(dict.fromkeys(read))})"
+            )
+        return self
+
+    def _columns_of(self, condition: str) -> list[str]:
+        return columns_in(parsed(condition, f"{self.name}: flag"))
 
     @model_validator(mode="after")
     def _says_something(self) -> "AttributeTableSpec":
@@ -151,10 +173,15 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
             )
         return self
 
-    def declared(self, entity: str) -> declarations.AttributeTable:
-        """The same in the words of the engine."""
+    def declared(self, entity: str, dated_back: bool) -> declarations.AttributeTable:
+        """The same in the words of the engine; ``dated_back``: its rows are dated before their landing."""
+        by_day, fixed = self.latest == "day", None
+        if dated_back and not by_day and self.fixed is not True:
+            given = set(self.fixed or [])
+            conditions = [sql for sql in self.flags.values() if given.issuperset(self._columns_of(sql))]
+            fixed = (*sorted(given), *conditions)
         return declarations.AttributeTable(
-            self.name, self.table, self.entity or entity, self.noun, *columns_of(self), self.latest == "day"
+            self.name, self.table, self.entity or entity, self.noun, *columns_of(self), by_day, fixed
         )
 
 

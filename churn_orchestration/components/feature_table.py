@@ -4,8 +4,8 @@ import dataclasses
 import datetime as dt
 import json
 import re
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +38,12 @@ from churn_orchestration.components.feature_specs import (
     RfmSpec,
 )
 from churn_orchestration.components.fitness import Place, require_columns
+from churn_orchestration.components.landed_at_once import (
+    dated_back,
+    known_from,
+    known_late_result,
+    known_late_spec,
+)
 from churn_orchestration.components.own_features import own_table, require_own
 from churn_orchestration.components.proof import pipeline_of, proof_result, proof_spec, proved
 from churn_orchestration.components.scaffolding import example
@@ -94,6 +100,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         description="days up to the newest that are kept; older ones can be made again. Null: all",
     )
     _folder: Path | None = PrivateAttr(default=None)
+    _dated_back: Callable[[], set[str]] = PrivateAttr(default=set)
 
     @field_validator("windows", "trends", "velocity", "momentum")
     @classmethod
@@ -156,9 +163,16 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
 
     @classmethod
     def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> Self:
-        """As every component, and with the folder that its ``sql`` lies in."""
+        """As every component, and with the folder that its ``sql`` lies in and the tables of its business."""
         loaded = super().load(attributes, context)
         loaded._folder = Path(context.path)
+
+        @cache
+        def tables() -> set[str]:
+            sources = context.component_tree.get_all_components(of_type=SourceTable)
+            return dated_back(sources, sql_tables_of(Business.holding(context.path)))
+
+        loaded._dated_back = tables
         return loaded
 
     def declared(self, timezone: str = "UTC") -> declarations.FeatureSet:
@@ -168,7 +182,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             tuple(source.declared(self.entity, timezone) for source in self.sources),
             tuple(self.windows),
             tuple(self.trends),
-            tuple(table.declared(self.entity) for table in self.attributes),
+            tuple(
+                table.declared(self.entity, table.table in self._dated_back()) for table in self.attributes
+            ),
             tuple(self.velocity),
             tuple(self.momentum),
             self.calendar,
@@ -195,6 +211,11 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         upstream = declared.tables
         features = catalogue(declared)
         declaration = feature_declaration(declared)
+        silent = [
+            table.name
+            for spec, table in zip(self.attributes, declared.attributes, strict=True)
+            if table.known_late and spec.fixed is None
+        ]
 
         @dg.asset(
             key=key,
@@ -202,7 +223,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             description=f"One row per {self.entity} and as_of: {len(features)} features from the rows with "
             f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
             f"{look(business, key)}",
-            check_specs=[accepted_spec(key), proof_spec(key)],
+            check_specs=[accepted_spec(key), proof_spec(key), *([known_late_spec(key)] if silent else [])],
             code_version=declaration,
             **daily(business, key, {"duckdb", "parquet"}, [*keys(self.entity), *feature_columns(features)]),
         )
@@ -232,7 +253,12 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 yield from settle(
                     context, tables, key, declaration, rows, refused, upstream,
                     unchanged=[day for day in good if day not in rows],
-                    checks=[proof_result(key, proof)],
+                    checks=[
+                        proof_result(key, proof),
+                        *(
+                            [known_late_result(key, known_from(tables, declared), silent)] if silent else []
+                        ),
+                    ],
                 )  # fmt: skip
 
         daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]
@@ -262,7 +288,7 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
 
     ``available_from``: the first as_of whose window lies wholly within the data; of all time, the first day.
     """
-    begun = {}
+    begun, late = {}, known_from(tables, declared)
     for source in declared.sources:
         if tables.columns(source.days_table):
             [(first,)] = tables.rows(f"select min(day) from {source.days_table}")
@@ -272,7 +298,7 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
     for f in catalogue(declared):
         said = {k: v for k, v in dataclasses.asdict(f).items() if k not in hidden}
         first, window = begun.get(f.source), f.window.removesuffix("d")
-        since = first + DAY * (int(window) - 1) if first and window.isdigit() else first
+        since = first + DAY * (int(window) - 1) if first and window.isdigit() else late.get(f.name, first)
         about.append({"feature": f.name} | said | {"type": f.type, "available_from": str(since or "")})
     shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
     rows = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"

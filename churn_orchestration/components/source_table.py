@@ -157,6 +157,11 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             _require_columns(f"{self.name}: {expectation['type']}", used, kept)
         return self
 
+    @property
+    def is_dated_back(self) -> bool:
+        """Whether rows of one landing have days of their own: those of a history file, or of a query."""
+        return self.event_time is not None and not (self.files and Files(self.files).is_daily)
+
     def contract(self, timezone: str, earliest_event: dt.date | None = None) -> contracts.Contract:
         """The declared contract in the words of ``churn.contract``."""
         columns = tuple(

@@ -1,6 +1,7 @@
 """What the command line tells: facts for machines, the same in a few lines for people; read from the door."""
 
 import datetime as dt
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -123,7 +124,17 @@ def trained(business: Business, questions: list[str], cutoff: dt.date) -> Told:
         record = record_of(business.state, question, row["model_version"])
         facts.append({"question": question, "decision": row["decision"], "reason": row["reason"]} | record)
         parts.append(model_text(question, record, row["decision"], row["reason"]))
+        parts += _without_value(business, question, cutoff)
     return {"business": business.name, "cutoff": cutoff, "models": facts}, "\n".join(parts)
+
+
+def _without_value(business: Business, question: str, cutoff: dt.date) -> list[str]:
+    """Which features have no value on any as_of of a snapshot, since they became known later."""
+    from churn_orchestration.components.landed_at_once import known_late_message
+
+    manifest = json.loads((business.state / "snapshots" / question / f"{cutoff}.json").read_text())
+    since = {name: dt.date.fromisoformat(day) for name, day in manifest.get("without_value", {}).items()}
+    return [f"  {known_late_message(since)}"] if since else []
 
 
 def model_text(question: str, record: dict[str, Any], decision: str, reason: str) -> str:

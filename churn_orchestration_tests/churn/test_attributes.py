@@ -1,5 +1,6 @@
 """Attributes as features: what was known last by the day, and nothing later."""
 
+import dataclasses
 import datetime as dt
 from decimal import Decimal
 from typing import Any
@@ -36,9 +37,10 @@ def jan(day: int) -> dt.date:
 
 
 def plan(who: str | None, day: int, known: int | None = None, **more: Any) -> tuple[Any, ...]:
-    """What a landing says of a customer; known on its day unless said otherwise."""
+    """What a landing says of a customer; known on its day, and landed then, unless said otherwise."""
     known_on = jan(day if known is None else known)
-    return (who, jan(day), known_on, known_on, more.get("fee"), more.get("contract"), more.get("pays"))
+    landed = jan(more["landed"]) if "landed" in more else known_on
+    return (who, jan(day), known_on, landed, more.get("fee"), more.get("contract"), more.get("pays"))
 
 
 def rows_at(
@@ -109,6 +111,23 @@ def test_the_order_of_storage_decides_no_tie() -> None:
     found = [rows_at(5, order) for order in (tied, tied[::-1], tied[1:] + tied[:1])]
     assert found[0] == found[1] == found[2]
     assert found[0]["ann"]["plans_monthly_fee"] == 1
+
+
+@pytest.mark.parametrize(("day", "fee", "auto"), [(1, None, None), (8, None, None), (9, 5, 1)])
+def test_of_a_row_dated_before_its_landing_what_may_change_is_known_from_the_landing_on(
+    day: int, fee: float | None, auto: int | None
+) -> None:
+    plans = dataclasses.replace(PLANS, fixed=("contract",))
+    declared = FeatureSet("customer_id", (), attributes=(plans,))
+    row = plan("ann", 1, landed=9, fee=5, contract="Month-to-month", pays="auto")
+    assert rows_at(day, [row], declared=declared)["ann"] == {
+        "plans_monthly_fee": fee,
+        "plans_contract_is_month_to_month": 1,
+        "plans_contract_is_two__year_": 0,
+        "plans_auto_pay": auto,
+    }
+    late = [f.name for f in catalogue(declared) if "landing" in f.null_means]
+    assert late == ["plans_monthly_fee", "plans_auto_pay"]
 
 
 def test_a_later_known_attribute_changes_later_as_ofs_only() -> None:

@@ -211,6 +211,8 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
         name: str, sql: str, of: str, formula: str, unit: str, phrase: str, zero_phrase: str = ""
     ) -> Feature:
         family, null_phrase, null_means = f"{table.name}_{of}", f"{told(of)}: not given", "not given"
+        if family in table.known_late:
+            null_means = "not given, or as_of lies before its landing"
         full = f"{table.name}_{name}"
         return Feature(
             full, sql, table.name, family, formula, unit, phrase, null_phrase, null_means, "", zero_phrase

@@ -115,6 +115,9 @@ class AttributeTable:
 
     Of several rows of an entity, the one known last by as_of counts; with ``by_day``, as a history of states
     wants it, the one of the latest day. ``noun``, where given, says whose attributes they are.
+
+    ``fixed``, where its rows landed at once and are dated earlier: the columns and conditions that never
+    change after the row's day. What else a row says is known from its landing on. None: all is known with it.
     """
 
     name: str
@@ -125,6 +128,18 @@ class AttributeTable:
     categories: tuple[Category, ...] = ()
     flags: tuple[Flag, ...] = ()
     by_day: bool = False
+    fixed: tuple[str, ...] | None = None
+
+    def is_known_with_its_row(self, sql: str) -> bool:
+        """Whether a column, or a condition, is known as soon as its row is; if not, from its landing on."""
+        return self.fixed is None or sql in self.fixed
+
+    @property
+    def known_late(self) -> list[str]:
+        """The families of the features that are known from the landing of their row on."""
+        read = [(m.name, m.column) for m in self.measures] + [(c.name, c.column) for c in self.categories]
+        read += [(flag.name, flag.condition) for flag in self.flags]
+        return [f"{self.name}_{name}" for name, sql in read if not self.is_known_with_its_row(sql)]
 
 
 @dataclass(frozen=True)

@@ -259,12 +259,18 @@ order by 1"""
 
 def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
     """SQL: one row per entity with its attributes: scaled integers, 0 or 1, null where not given."""
-    columns = {f"_m{number}": scaled(m) for number, m in enumerate(table.measures)}
+
+    def known(sql: str, read: str) -> str:
+        late = not table.is_known_with_its_row(read)
+        return f"case when _partition <= {date(as_of)} then {sql} end" if late else sql
+
+    columns = {f"_m{number}": known(scaled(m), m.column) for number, m in enumerate(table.measures)}
     for number, category in enumerate(table.categories):
         for position, value in enumerate(category.values):
-            columns[f"_c{number}_{position}"] = f"cast(({category.column} = {text(value)}) as bigint)"
+            holds = f"cast(({category.column} = {text(value)}) as bigint)"
+            columns[f"_c{number}_{position}"] = known(holds, category.column)
     for number, flag in enumerate(table.flags):
-        columns[f"_f{number}"] = f"cast(({flag.condition}) as bigint)"
+        columns[f"_f{number}"] = known(f"cast(({flag.condition}) as bigint)", flag.condition)
     listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
     return f"""
 select {table.entity} as _entity, {listed}

@@ -16,6 +16,7 @@ from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, label
 from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_table import feature_declaration
+from churn_orchestration.components.landed_at_once import known_from
 from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.warehouse import (
     PARQUET,
@@ -71,6 +72,9 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
         "file": path.name, "sha256": content, "cutoff": str(cutoff), "rows": rows, "columns": columns,
         "as_ofs": [{"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates],
         "declaration": digest(question), "code": code_hash(),
+        "without_value": {
+            name: str(day) for name, day in known_from(tables, question.features).items() if day > grid[-1]
+        },
     }  # fmt: skip
     write_text(folder / f"{cutoff}.json", json.dumps(manifest, indent=1))
     return manifest
