@@ -4,8 +4,10 @@ A file first taken in while day k is refreshed belongs to k for ever; a repeated
 """
 
 import datetime as dt
+import fnmatch
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -47,10 +49,10 @@ class Files:
 
     def find(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
         """Every file that fits, with the day in its name, ordered by day and name."""
-        return [(path, day) for path, day in self.named(folder) if path.is_file()]
+        return [(path, day) for path, day in self.named(folder) if not unusable(path, folder)]
 
     def named(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
-        """The same, and what only has the name of such a file: a folder, or a link to nothing."""
+        """The same, and what only has the name of such a file; see ``unusable``."""
         fitting = [(path, day) for path, day in self._fitting(folder) if day or not self.is_daily]
         return sorted(fitting, key=lambda found: (found[1] or dt.date.min, found[0]))
 
@@ -68,7 +70,8 @@ class Files:
                 f"the landing folder {folder} does not exist: check `landing` in business.yaml, and the "
                 "environment variables that it names"
             )
-        paths = folder.glob(_DAY.sub("*", self.pattern))
+        one = folder / self.pattern  # orders[1].csv, as browsers name a second download
+        paths = [one] if one.exists() else folder.glob(_DAY.sub("*", self.pattern))
         return [(path, self.day_of(path.relative_to(folder).as_posix())) for path in paths]
 
     def day_of(self, file: str) -> dt.date | None:
@@ -81,7 +84,8 @@ class Files:
         if not placeholder:
             return None
         sides = self.pattern[: placeholder.start()], self.pattern[placeholder.end() :]
-        before, after = (re.escape(side).replace(r"\*", "[^/]*").replace(r"\?", "[^/]") for side in sides)
+        # A side as a pattern of its own is (?s:...)\Z.
+        before, after = (fnmatch.translate(side)[4:-3].replace(".*", "[^/]*") for side in sides)
         fits = re.fullmatch(f"{before}(.+?){after}", file)
         try:
             return dt.datetime.strptime(fits[1], placeholder[1] or "%Y-%m-%d").date() if fits else None  # noqa: DTZ007
@@ -89,11 +93,21 @@ class Files:
             return None
 
 
+def unusable(path: Path, folder: Path) -> str | None:
+    """Why what has the name of a landing file is none; None where it is one."""
+    if not path.is_file():
+        return "it is no file, and one is wanted: take it away or put the file there"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return "it is a link that leads out of the landing folder: put the file itself there"
+    return None
+
+
 @dataclass
 class Landed:
     """What a landing did: rows by day, days refused with the reason, expected days without a file.
 
-    ``strays`` are files whose day cannot be read; ``beyond`` says how a history does not fit the last day.
+    ``strays`` are files whose day cannot be read; ``beyond`` says how a history does not fit the last day;
+    ``repeated`` names rows that had come before, in a file of another name, and are taken in once.
     """
 
     rows: dict[dt.date, int]
@@ -101,6 +115,7 @@ class Landed:
     missing: list[dt.date] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     beyond: str | None = None
+    repeated: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -126,6 +141,10 @@ def land(
     landed = Landed(rows=dict.fromkeys(days, 0), refused=refused)
     shapes: dict[str, list[str]] = {}
     groups = list(_reading(tables, f"raw.{name}", files, contract, taken, landed, shapes))
+    if (
+        not files.is_daily or contract.event_time
+    ):  # else the same rows of another day say that nothing changed
+        landed.repeated = _drop_repeated(tables, name, files, taken, entries, groups)
     if not files.is_daily and groups:
         _refuse_changed_history(tables, business, name, files, contract, landed, taken, groups)
         landed.beyond = _beyond(tables, contract, files.pattern, groups, max(days))
@@ -133,7 +152,7 @@ def land(
     with tables.transaction():
         if rows:
             tables.insert("meta.manifest", rows)
-        landed.rows |= _replace(tables, business, f"raw.{name}", contract, files, days, taken, groups)
+        landed.rows |= _replace(tables, business, f"raw.{name}", contract, files, days, taken, groups, landed)
     if files.is_daily:
         landed.missing = _missing(tables, business, name, files, days)
         landed.strays = files.strays(business.landing)
@@ -170,9 +189,9 @@ def _take_daily(
     for path, expected in files.named(business.landing):
         file = path.relative_to(business.landing).as_posix()
         sha, size, mtime, partition, known_on = known.get(file, ("", None, None, None, None))
-        if not path.is_file():
+        if fault := unusable(path, business.landing):
             if (day := max(expected or business.start, business.start)) in days:
-                refused[day] = f"{file}: it is no file, and one is wanted: take it away or put the file there"
+                refused[day] = f"{file}: {fault}"
             continue
         stat, content = path.stat(), sha
         if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
@@ -233,7 +252,11 @@ def _take_history(
 ) -> tuple[list[_Taken], list[list[Any]], dict[dt.date, str]]:
     """Every file of a history, for each of ``days``; its records are told apart by the day of their event."""
     found = files.find(business.landing)
-    if not found:
+    refused = {}
+    for path, _ in files.named(business.landing):
+        if fault := unusable(path, business.landing):
+            refused = dict.fromkeys(days, f"{path.relative_to(business.landing).as_posix()}: {fault}")
+    if not found and not refused:
         raise BusinessError(f"{name}: no file {files.pattern} in the landing folder {business.landing}")
     recorded = {(file, day): seen for file, day, *seen in tables.rows(_LAST_SEEN, [name])}
     taken: list[_Taken] = []
@@ -244,12 +267,52 @@ def _take_history(
         seen = [content, stat.st_size, stat.st_mtime_ns]
         entries += [[name, file, *seen, day, None] for day in days if recorded.get((file, day)) != seen]
         taken.append(_Taken(path, file, days[0], days[0], content))
-    return taken, entries, {}
+    return taken, entries, refused
 
 
 _LAST_SEEN = """
 select file, partition, last(sha256 order by rowid), last(size order by rowid), last(mtime_ns order by rowid)
 from meta.manifest where source = ? group by file, partition"""
+
+
+def _drop_repeated(
+    tables: Tables, name: str, files: Files, taken: list[_Taken], entries: list[list[Any]], groups: list[str]
+) -> list[str]:
+    """Take out of ``groups`` the rows of a file whose content another file brought before; say so.
+
+    Of a history only files that are there now count; ``_drop_what_came_again`` sees to the rest.
+    Rows that were of a day to come when the first file landed may be valid now, so they stay.
+    """
+    seen = dict(tables.rows(_CONTENTS, [name])) | {file: content for _, file, content, *_ in entries}
+    there = {item.file for item in taken}
+    holders: dict[str, str] = {}
+    for file, content in seen.items():
+        if files.is_daily or file in there:
+            holders.setdefault(content, file)
+    repeated = [(item.file, holders[item.content]) for item in taken]
+    repeated = [(file, first) for file, first in repeated if file != first]
+    if not repeated:
+        return []
+    tables.db.execute("create or replace temp table _repeated (_file varchar, _first varchar)")
+    tables.insert("_repeated", [list(pair) for pair in repeated])
+    awaited = "false"
+    if tables.columns(f"quarantine.{name}"):
+        early = f"select _file, _line from quarantine.{name} where rule = 'future_day'"
+        awaited = f"(r._first, g._line) in ({early})"
+    dropped = set()
+    for group in groups:
+        again = f"{group} as g using _repeated as r where g._file = r._file and not {awaited}"
+        dropped |= {file for (file,) in tables.rows(f"delete from {again} returning g._file")}
+    return [
+        f"{file} has the content of {first}, which was taken in: not taken in twice"
+        for file, first in repeated
+        if file in dropped
+    ]
+
+
+_CONTENTS = """
+select file, last(sha256 order by rowid) from meta.manifest where source = ?
+group by file order by min(rowid)"""
 
 
 def _refuse_changed_history(
@@ -421,8 +484,12 @@ def _replace(
     days: list[dt.date],
     taken: list[_Taken],
     groups: list[str],
+    landed: Landed,
 ) -> dict[dt.date, int]:
-    """Store what was read; rows whose file is gone from the landing folder by now stay as they are."""
+    """Store what was read; rows whose file is gone from the landing folder by now stay as they are.
+
+    But not those of a history that are in another file now, as after a renaming.
+    """
     arrived = " union all by name ".join(f"(from {group})" for group in groups or [_empty(tables, contract)])
     if not files.is_daily:
         arrived = _split_by_event_day(contract, business.start, days, f"({arrived})")
@@ -432,8 +499,34 @@ def _replace(
         if again := [[item.file, day] for item, those in partitions.items() for day in those]:
             tables.insert("_again", again)
         kept = f"from {raw} anti join _again using (_file, _partition) where {within('_partition', days)}"
+        if not files.is_daily:
+            tables.db.execute(f"create or replace temp table _kept as {kept}")
+            landed.repeated += _drop_what_came_again(tables, contract, f"({arrived})")
+            kept = "from _kept"
         arrived = f"({arrived}) union all by name ({kept})"
     return tables.replace_days(raw, days, f"from ({arrived}) order by _partition, _file, _line")
+
+
+def _drop_what_came_again(tables: Tables, contract: contracts.Contract, arrived: str) -> list[str]:
+    """Take out of ``_kept`` each row that one of ``arrived`` is equal to, one for one; say so."""
+    if not tables.rows("from _kept limit 1"):
+        return []
+    kept, came = ({name for name, *_ in tables.rows(f"describe from {t}")} for t in ("_kept", arrived))
+    declared = dict.fromkeys(column.source for column in contract.columns)
+    there = [column for column in (*declared, "_error", "_partition") if column in kept & came]
+    compared = ", ".join(map(quoted, there))
+    again = tables.rows(
+        f"""
+delete from _kept where rowid in (
+  select unnest((list(_row order by _row) filter (_row is not null))[:count(*) filter (_row is null)])
+  from (select rowid as _row, {compared} from _kept union all select null, {compared} from {arrived})
+  group by {compared})
+returning _file"""
+    )
+    return [
+        f"{count:,} rows of {file}, which is gone, came again under another name: taken in once"
+        for file, count in sorted(Counter(file for (file,) in again).items())
+    ]
 
 
 def _empty(tables: Tables, contract: contracts.Contract) -> str:

@@ -19,7 +19,7 @@ from churn_orchestration.sniffing import (
     scanned,
     wrong_encoding,
 )
-from churn_orchestration.warehouse import literal, quoted
+from churn_orchestration.warehouse import file_literal, literal, quoted
 
 RESERVED = ("_path", "_file", "_line", "_error", "_partition", "known_on")
 KEPT = 10_000  # characters of a malformed record that DuckDB hands on
@@ -77,7 +77,9 @@ def _names(
     db: duckdb.DuckDBPyConnection, kind: str, path: Path, head: bytes, delimiter: str, encoding: str
 ) -> list[str]:
     if kind == "parquet":
-        return [name for name, *_ in db.execute(f"describe from read_parquet({literal(path)})").fetchall()]
+        return [
+            name for name, *_ in db.execute(f"describe from read_parquet({file_literal(path)})").fetchall()
+        ]
     if kind == "jsonl":
         keys = db.execute(
             f"select distinct unnest(json_keys(line)) from {_lines([path])} "
@@ -146,7 +148,7 @@ qualify trim(coalesce(line, '')) <> ''"""
 
 
 def _list(paths: list[Path]) -> str:
-    return "[" + ", ".join(map(literal, paths)) + "]"
+    return "[" + ", ".join(map(file_literal, paths)) + "]"
 
 
 def _lines(paths: list[Path]) -> str:

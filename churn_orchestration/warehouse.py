@@ -501,7 +501,7 @@ class Tables:
             for table in before.keys() - now.keys():
                 self.db.execute(f"drop view door.{table}")
             for table in (table for table, those in now.items() if before.get(table) != those):
-                paths = ", ".join(map(literal, shown[table]))
+                paths = ", ".join(map(file_literal, shown[table]))
                 view = f"from read_parquet([{paths}], union_by_name = true)"  # reads the footer of each
                 self._define("door", table, f"view {{}} as {view}")
                 if table.split(".")[0] in PARQUET_LAYERS:
@@ -633,7 +633,7 @@ def content_hash(path: Path) -> str:
 
 def literal_parquet(path: Path) -> str:
     """SQL that reads one Parquet file, whatever its name ends in."""
-    return f"read_parquet({literal(path)})"
+    return f"read_parquet({file_literal(path)})"
 
 
 def swap_in(beside: Path, path: Path) -> None:
@@ -666,6 +666,15 @@ def door(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         )
     with closing(connect(path, read_only=True)) as connection:
         yield connection
+
+
+def file_literal(path: Path) -> str:
+    """An SQL literal of a file to read: DuckDB takes its name for a pattern, and may read another file.
+
+    >>> file_literal(Path("orders[1].csv"))
+    "'orders[[]1].csv'"
+    """
+    return literal(re.sub(r"([*?[])", r"[\1]", str(path)))
 
 
 def within(column: str, days: Iterable[dt.date]) -> str:

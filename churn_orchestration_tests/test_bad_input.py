@@ -41,7 +41,7 @@ class Seen:
     @property
     def told(self) -> list[str]:
         """All that the user is shown."""
-        return self.refused + self.quarantined + self.notes
+        return self.refused + self.notes + self.quarantined
 
     @property
     def verdict(self) -> str:
@@ -76,6 +76,7 @@ def take_in(shop: Shop, case: Case) -> Seen:
     refused = [reason for landed, _ in steps for reason in landed.refused.values()]
     refused += [r for _, judged in steps for r in judged.refused.values() if "raw.orders" not in r]
     notes = [f"new column: {name}" for _, judged in steps for name in judged.new_columns]
+    notes += [judged.doubts["unique_key"] for _, judged in steps if judged.doubts["unique_key"]]
     notes += [landed.beyond for landed, _ in steps if landed.beyond]
     with shop.tables() as tables:
         stored = [

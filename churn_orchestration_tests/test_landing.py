@@ -95,6 +95,61 @@ def test_a_changed_file_without_a_key_is_refused_until_its_own_day_is_refreshed(
     assert landed_rows(shop, "amount_usd, _partition") == [("99", JAN[5])]
 
 
+def test_a_file_that_comes_again_under_another_name_is_taken_in_once(shop):
+    shop.change("raw/defs.yaml", "  key: [order_id]\n", "")
+    shop.land_quiet_days(5, 5)
+    shop.take_in(5)
+    sent = (shop.landing / "orders_2024-01-05.csv").read_bytes()
+    shop.land("orders_2024-01-06.csv", sent)
+    for _ in range(2):
+        landed, _ = shop.take_in(6)
+        assert landed.rows == {JAN[6]: 0}
+        assert landed.repeated == [
+            "orders_2024-01-06.csv has the content of orders_2024-01-05.csv, which was taken in: "
+            "not taken in twice"
+        ]
+    assert landed.missing == []
+    shop.land_orders(6)
+    shop.land_orders(7)
+    landed, _ = shop.take_in(6, 7)
+    assert landed.repeated == []
+
+
+def test_a_file_of_a_day_to_come_is_valid_once_it_has_the_name_of_its_day(shop):
+    shop.land_orders(5, "o7,ann,2024-01-07 10:00,1")
+    _, judgement = shop.take_in(5)
+    assert judgement.rules == {"future_day": 1}
+    (shop.landing / "orders_2024-01-05.csv").rename(shop.landing / "orders_2024-01-07.csv")
+    shop.take_in(7)
+    assert shop.rows("select order_id, day from bronze.orders") == [("o7", JAN[7])]
+
+
+def test_a_history_that_is_renamed_is_taken_in_once_and_so_is_its_next_dump(shop):
+    """`files:` changes with the name, so every day is taken in again, and no key stops it."""
+    shop.change("raw/defs.yaml", *HISTORY)
+    shop.change("raw/defs.yaml", "  key: [order_id]\n", "")
+    rows = ["o1,ann,2024-01-02,1", "o1,ann,2024-01-02,1", "o2,bob,2024-01-06,2"]
+    shop.land("history.csv", ORDERS_HEADER + "\n".join(rows[:2]) + "\n")
+    shop.take_in(5)
+    (shop.landing / "history.csv").rename(shop.landing / "orders_all.csv")
+    shop.change("raw/defs.yaml", "history.csv", "orders_*.csv")
+    landed, _ = shop.take_in(5)
+    assert landed.rows == {JAN[5]: 2}
+    assert landed.repeated == [
+        "2 rows of history.csv, which is gone, came again under another name: taken in once"
+    ]
+    (shop.landing / "orders_all.csv").unlink()
+    shop.land("orders_new.csv", ORDERS_HEADER + "\n".join(rows) + "\n")
+    landed, _ = shop.take_in(5, 6)
+    assert landed.rows == {JAN[5]: 2, JAN[6]: 1}
+    shop.land("orders_copy.csv", ORDERS_HEADER + "\n".join(rows) + "\n")
+    landed, _ = shop.take_in(5, 6)
+    assert landed.rows == {JAN[5]: 2, JAN[6]: 1}
+    assert landed.repeated == [
+        "orders_copy.csv has the content of orders_new.csv, which was taken in: not taken in twice"
+    ]
+
+
 def test_a_file_written_again_with_the_same_content_is_the_same_file(shop):
     shop.land_quiet_days(5, 5)
     shop.take_in(5)
@@ -274,6 +329,37 @@ def test_a_history_file_is_split_by_the_day_of_its_events(shop):
         ("o6", JAN[6], JAN[6], JAN[6]),
     ]
     assert judgement.quarantined == {JAN[5]: 2, JAN[6]: 0}
+
+
+def test_a_key_on_two_days_of_a_history_is_a_conflict_with_the_remedy_and_no_correction(shop):
+    """Receipts numbered from 1 every year: the older of two would vanish from a customer's history."""
+    shop.change("raw/defs.yaml", *HISTORY)
+    rows = ("7,ann,2024-01-02,10", "7,bob,2024-01-04,20", "8,ann,2024-01-03,40", "7,ann,2024-01-04,80")
+    shop.land("history.csv", ORDERS_HEADER + "\n".join(rows) + "\n")
+    _, judgement = shop.take_in(5)
+    assert shop.rows("select order_id, amount_usd from bronze.orders") == [("8", 40)]
+    assert judgement.rules == {"conflicting_key": 3}
+    assert judgement.doubts["unique_key"] == (
+        "3 rows are quarantined by conflicting_key, e.g. history.csv:2: is order_id really the key? Another "
+        "row of their landing has it too; unique would be `key: [order_id, customer_id, ordered_at]`"
+    )
+
+
+def test_a_history_taken_in_day_by_day_judges_a_key_as_one_taken_in_at_once(shop):
+    """The first row of a key was alone when its day came; later ones are no corrections of it."""
+    shop.change("raw/defs.yaml", *HISTORY)
+    first = ["1,ann,2024-01-05,1", "2,ann,2024-01-05,1", "1,bob,2024-01-06,2", "3,ann,2024-01-06,1"]
+    later = ["3,bob,2024-01-06,9", "3,bob,2024-01-07,1", "1,ann,2024-01-07,3", "4,ann,2024-01-07,4"]
+    shop.land("history.csv", ORDERS_HEADER + "\n".join([*first, *later]) + "\n")
+    for step in ([5], [6], [7], [5, 6, 7]):
+        shop.take_in(*step)
+        if step[-1] == 7:
+            assert shop.rows("select order_id, day from bronze.orders order by all") == [
+                ("1", JAN[5]), ("2", JAN[5]), ("4", JAN[7])
+            ]  # fmt: skip
+            assert shop.rows("select _line, rule from quarantine.orders order by _line") == [
+                (line, "conflicting_key") for line in (4, 5, 6, 7, 8)
+            ]
 
 
 def test_a_history_without_a_file_is_refused_with_the_remedy(shop):
@@ -606,3 +692,61 @@ def test_a_history_that_grew_rows_of_a_day_taken_in_before_is_refused_by_that_da
     shop.land("history.csv", ORDERS_HEADER + "\n".join([*rows, "late,bob,2024-01-04 10:00,1"]) + "\n")
     landed, _ = shop.take_in(6)
     assert "the history has 3 rows of 2024-01-05, and 2 were taken in" in landed.refused[JAN[6]]
+
+
+@pytest.mark.parametrize(
+    "name", ["orders[1].csv", "orders*.csv", "orders?.csv", "orders{1,2}.csv", "[!o].csv"]
+)
+def test_a_files_name_is_a_name_and_no_pattern(shop, name):
+    """Browsers call a second download orders[1].csv; read as a pattern it is orders1.csv, twice."""
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "*.csv")
+    shop.land(name, f"{ORDERS_HEADER}o1,ann,2024-01-05,1\n")
+    for other in ("orders1.csv", "orders2.csv", "a.csv"):
+        shop.land(other, f"{ORDERS_HEADER}{other},ann,2024-01-05,1\n")
+    shop.take_in(5)
+    found = shop.rows("select order_id, _file from raw.orders order by 1")
+    assert found == [
+        ("a.csv", "a.csv"), ("o1", name), ("orders1.csv", "orders1.csv"), ("orders2.csv", "orders2.csv")
+    ]  # fmt: skip
+
+
+def test_a_parquet_file_in_a_folder_with_brackets_is_read_and_not_its_neighbour(shop):
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "in[1]/o[a-c]_{day}.parquet")
+    for folder in ("in[1]", "in1"):
+        (shop.landing / folder).mkdir()
+        select = TYPED.format(f"'{folder}'", "1.5")
+        with duckdb.connect() as db:
+            db.execute(f"copy ({select}) to '{shop.landing}/{folder}/ob_2024-01-05.parquet'")
+    shop.change("raw/defs.yaml", "in[1]", "in[[]1]")
+    shop.take_in(5)
+    assert shop.rows("select order_id, _file from bronze.orders") == [
+        ("in[1]", "in[1]/ob_2024-01-05.parquet")
+    ]
+
+
+def test_a_pattern_that_is_the_name_of_a_file_is_that_file(shop):
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "orders[1].csv")
+    shop.land("orders1.csv", f"{ORDERS_HEADER}o2,ann,2024-01-05,1\n")
+    shop.land("orders[1].csv", f"{ORDERS_HEADER}o1,ann,2024-01-05,1\n")
+    shop.take_in(5)
+    assert shop.rows("select order_id, _file from raw.orders") == [("o1", "orders[1].csv")]
+
+
+def test_a_link_that_leads_out_of_the_landing_folder_is_refused_by_name(shop, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "orders_2024-01-06.csv").write_text(f"{ORDERS_HEADER}o6,ann,2024-01-06,1\n")
+    shop.land_quiet_days(5, 5)
+    (shop.landing / "orders_2024-01-06.csv").symlink_to(elsewhere / "orders_2024-01-06.csv")
+    (shop.landing / "orders_2024-01-07.csv").symlink_to(shop.landing / "orders_2024-01-05.csv")
+    landed, _ = shop.take_in(5, 6)
+    assert landed.refused == {
+        JAN[
+            6
+        ]: "orders_2024-01-06.csv: it is a link that leads out of the landing folder: put the file itself "
+        "there"
+    }
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "2024/*.csv")
+    (shop.landing / "2024").symlink_to(elsewhere)
+    landed, _ = shop.take_in(5)
+    assert "2024/orders_2024-01-06.csv: it is a link that leads out" in landed.refused[JAN[5]]

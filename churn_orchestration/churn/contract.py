@@ -5,6 +5,15 @@ import re
 from dataclasses import dataclass
 
 _DECIMAL = re.compile(r"decimal(\((\d+),\s*(\d+)\))?")
+NOISE = 1e-15
+"""How far, relatively, a number may be off its decimal: software writes 19.990000000000002 for 19.99."""
+VERSION = 2  # raised where the same rows are judged otherwise: then bronze is made of raw again
+BY_FILE, BY_ASKING, AT_ONCE = "by file", "by asking", "at once"
+_TOGETHER = {
+    BY_FILE: "partition by known_on, {}",
+    BY_ASKING: "partition by _partition, {}",
+    AT_ONCE: "partition by {} order by _partition",
+}
 TYPES = ("text", "id", "integer", "decimal", "double", "boolean", "date", "timestamp", "timestamptz")
 
 
@@ -16,7 +25,8 @@ class Column:
     ----------
     name : its name from bronze on
     source : its name in the landing file
-    type : one of ``TYPES``; ``decimal(p, s)`` too. ``id`` is text without a trailing ``.0``; ``timestamp`` is
+    type : one of ``TYPES``; ``decimal(p, s)`` too, 18 digits and 4 decimals where not given, never rounded: a
+        number with more decimals is refused. ``id`` is text without a trailing ``.0``; ``timestamp`` is
         local time in the business's zone unless it brings an offset, ``timestamptz`` must bring one; both are
         kept in UTC. A local time that the clock skipped is moved on by the hour it skipped; one that it
         showed twice is the later one, of standard time. So does PostgreSQL's ``AT TIME ZONE``
@@ -69,16 +79,17 @@ _OFFSET = "'.*:[0-9.]+\\s*([zZ]|[+-][0-9]{2}(:?[0-9]{2})?)'"
 def typed(column: Column, timezone: str) -> str:
     """The SQL expression that reads one raw column; null where the text is not of the type.
 
-    >>> print(typed(Column("amount", "Amount", "decimal"), "UTC"))
-    try_cast(nullif(trim("Amount"), '') as decimal(18, 4))
+    >>> print(typed(Column("visits", "Visits", "id"), "UTC"))
+    regexp_replace(nullif(trim("Visits"), ''), '^([0-9]+)\\.0+$', '\\1')
     """
     cell = _cell(column)
     number = cell
     if column.decimal == ",":  # 1.500 may be a thousand and a half or one and a half: refused
         number = f"case when not contains({cell}, '.') then replace({cell}, ',', '.') end"
     if decimal := _DECIMAL.fullmatch(column.type):
-        precision, scale = decimal[2] or 18, decimal[3] or 4
-        return f"try_cast({number} as decimal({precision}, {scale}))"
+        exact = f"try_cast({number} as decimal({decimal[2] or 18}, {decimal[3] or 4}))"
+        near = f"try_cast({number} as double)"
+        return f"case when abs({near} - {exact}) <= {NOISE} * abs({near}) then {exact} end"
     if column.type in ("date", "timestamp", "timestamptz"):
         moment = _moment(column, cell, timezone)
         return f"case when isfinite({moment}) then {moment} end"
@@ -129,7 +140,14 @@ def day(contract: Contract, event: str | None = None) -> str:
     return f"cast(timezone({_text(contract.timezone)}, timezone('UTC', {moment})) as date)"
 
 
-def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
+def judged(
+    contract: Contract,
+    raw: str,
+    landed: list[str],
+    where: str,
+    landing: str = BY_FILE,
+    earlier: str | None = None,
+) -> str:
     """Every raw row, typed, with ``_rule``: the first rule that it breaks, or null.
 
     Parameters
@@ -138,6 +156,9 @@ def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
     raw : name of the raw table; it has ``_file``, ``_line``, ``_error``, ``known_on`` and ``_partition``
     landed : its other columns, all text
     where : which of its rows, an SQL condition
+    landing : which rows landed together, so that a key that two of them have is a conflict and no correction:
+        ``BY_FILE``, ``BY_ASKING`` or ``AT_ONCE``, of which a row meets those of its own day and before
+    earlier : SQL of the keys that other rows of the same landing have; ``keys_of`` makes it
 
     Returns
     -------
@@ -171,7 +192,11 @@ def judged(contract: Contract, raw: str, landed: list[str], where: str) -> str:
     )
     key = ", ".join(map(_quoted, contract.key))
     own_day = " exclude (day)" if any(column.name == "day" for column in contract.columns) else ""
-    twins = f"count(*) filter (_judged is null) over (partition by known_on, {key}) > 1" if key else "false"
+    twins = (
+        f"count(*) filter (_judged is null) over ({_TOGETHER[landing].format(key)}) > 1" if key else "false"
+    )
+    if key and earlier:
+        twins += f" or ({key}) in ({earlier})"
     return f"""
 with typed as (
   select _file, _line, _error, known_on, _partition, {copy} as _copy, {", ".join(cells)}
@@ -187,6 +212,13 @@ ruled as (
 select * exclude (_broken, _copy, _judged),
   coalesce(_judged, case when {twins} then 'conflicting_key' end) as _rule
 from ruled"""
+
+
+def keys_of(contract: Contract, raw: str, where: str) -> str:
+    """The SQL of the keys of raw rows, typed as ``judged`` types them."""
+    declared = {column.name: column for column in contract.columns}
+    keys = ", ".join(f"{typed(declared[name], contract.timezone)}" for name in contract.key)
+    return f"select {keys} from {raw} where {where}"
 
 
 def kept(contract: Contract, judged_table: str) -> str:

@@ -24,6 +24,10 @@ def _mistyped(column: Column) -> str:
     cell = f'trim(raw."{name}")'
     wanted = column.type + (f" written {column.format}" if column.format else "")
     hints = []
+    if column.type.startswith("decimal"):
+        number = f"replace({cell}, ',', '.')" if column.decimal == "," else cell
+        fine = "': it has more decimals: declare `type: decimal(18, 8)` or `type: double`'"
+        hints.append(f"when abs(try_cast({number} as double)) < 1e9 then {fine}")
     if column.type.startswith(("decimal", "double")) and column.decimal == ".":
         comma = f"regexp_full_match({cell}, '[+-]?[0-9]+,[0-9]{{1,2}}')"
         hints.append(f"when {comma} then ': declare `decimal: \",\"` in its column'")

@@ -26,7 +26,7 @@ from churn_orchestration.churn.features.rings import (
 )
 from churn_orchestration.churn.features.seen import date
 from churn_orchestration.components.daily_parts import checkpoints
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.warehouse import Tables, file_literal, literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def features_of(
     try:
         if len(as_ofs) >= WORTH_A_PASS:
             files = write_history(tables, declared, as_ofs, folder)
-        listed = ", ".join(map(literal, files))
+        listed = ", ".join(map(file_literal, files))
 
         def features(as_of: dt.date) -> str:
             if not files:

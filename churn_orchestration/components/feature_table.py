@@ -44,6 +44,7 @@ from churn_orchestration.components.landed_at_once import (
     known_late_result,
     known_late_spec,
 )
+from churn_orchestration.components.misfits import as_declared_result, as_declared_spec
 from churn_orchestration.components.own_features import own_table, require_own
 from churn_orchestration.components.proof import pipeline_of, proof_result, proof_spec, proved
 from churn_orchestration.components.scaffolding import example
@@ -223,7 +224,12 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             description=f"One row per {self.entity} and as_of: {len(features)} features from the rows with "
             f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
             f"{look(business, key)}",
-            check_specs=[accepted_spec(key), proof_spec(key), *([known_late_spec(key)] if silent else [])],
+            check_specs=[
+                accepted_spec(key),
+                proof_spec(key),
+                as_declared_spec(key),
+                *([known_late_spec(key)] if silent else []),
+            ],
             code_version=declaration,
             **daily(business, key, {"duckdb", "parquet"}, [*keys(self.entity), *feature_columns(features)]),
         )
@@ -232,6 +238,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 days = wanted(context)
                 for source in declared.inputs:
                     require_columns(tables, source, place)
+                yield as_declared_result(tables, key, declared.inputs, business.start, days)
                 refused = blocked_since(tables, declared.tables, business.start, days)
                 standing = [day for day in days if day not in refused]
                 if standing:

@@ -10,7 +10,9 @@ import dagster as dg
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.refusals import explained
 from churn_orchestration.components.days import blocked
+from churn_orchestration.components.doubts import DOUBTS, mostly_refused, shared_keys
 from churn_orchestration.components.pii_key import pii_key
+from churn_orchestration.landing import Files
 from churn_orchestration.warehouse import Tables, literal, quoted, within
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class Judgement:
     rules: dict[str, int]
     faults: dict[str, dict[dt.date, str]]
     new_columns: list[str]
-    doubtful: str | None = None
+    doubts: dict[str, str | None] = dataclasses.field(default_factory=lambda: dict.fromkeys(DOUBTS))
 
     def metadata(self) -> dict[dt.date, dict[str, Any]]:
         """Per day, for the UI."""
@@ -58,13 +60,14 @@ class Judgement:
                 description="; ".join(f"{day}: {fault}" for day, fault in faults.items()) or None,
                 metadata=evidence.get(name, {}),
             )
-        yield dg.AssetCheckResult(
-            asset_key=bronze,
-            check_name="mostly_valid",
-            passed=self.doubtful is None,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=self.doubtful,
-        )
+        for name, doubt in self.doubts.items():
+            yield dg.AssetCheckResult(
+                asset_key=bronze,
+                check_name=name,
+                passed=doubt is None,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=doubt,
+            )
 
 
 def judge(
@@ -79,7 +82,8 @@ def judge(
     judgement = Judgement({}, {}, {}, refused, {}, {"conservation": {}, "schema": schema}, new_columns)
     if good:
         landed = [name for name in tables.columns(raw) if name not in ("known_on", *_PLATFORM)]
-        select = contracts.judged(contract, raw, landed, within("_partition", good))
+        landing, earlier = _landing(tables, source, contract, min(good))
+        select = contracts.judged(contract, raw, landed, within("_partition", good), landing, earlier)
         tables.db.execute(f"create or replace temp table _judged as {select}")
         with pii_key(tables, contract, bronze), tables.transaction():
             judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
@@ -87,6 +91,7 @@ def judge(
                 quarantine, good, _refused_rows(contract, raw, landed)
             )
         _audit(tables, source, judgement, good)
+        judgement.doubts["unique_key"] = shared_keys(tables, contract, "_judged")
     for layer in (bronze, quarantine):
         if refused and tables.columns(layer):
             tables.replace_days(layer, refused, f"from {layer} limit 0")
@@ -96,29 +101,35 @@ def judge(
         if day not in refused:
             tables.put_day(quarantine, day, _masked(contract, quarantine, day))
     judgement.quarantined = {day: n for day, n in judgement.quarantined.items() if day not in refused}
-    judgement.doubtful = _doubtful(tables, contract, quarantine, judgement)
+    judgement.doubts["mostly_valid"] = mostly_refused(
+        tables, contract, quarantine, judgement.quarantined, sum(judgement.rows.values())
+    )
     for day in refused:
         judgement.rows.pop(day, None)
     return judgement
 
 
-def _doubtful(
-    tables: Tables, contract: contracts.Contract, quarantine: str, judgement: Judgement
-) -> str | None:
-    """What to look at where most rows were quarantined: then a declaration is wrong more often than they."""
-    refused, valid = sum(judgement.quarantined.values()), sum(judgement.rows.values())
-    if refused <= valid:
-        return None
-    [(rule, rows, file, line, detail)] = tables.rows(
-        "select rule, count(*), arg_min(_file, (_file, _line)), arg_min(_line, (_file, _line)), "
-        f"arg_min(detail, (_file, _line)) from {quarantine} "
-        f"where {within('_partition', judgement.quarantined)} group by 1 order by 2 desc, 1 limit 1"
-    )
-    example = f" {detail}" if detail and not any(column.pii for column in contract.columns) else ""
-    return (
-        f"{refused:,} of {refused + valid:,} rows are quarantined, {rows:,} of them by {rule}, e.g. "
-        f"{file}:{line}{example}"
-    )
+def _landing(
+    tables: Tables, source: "SourceTable", contract: contracts.Contract, first: dt.date
+) -> tuple[str, str | None]:
+    """Which rows of a source landed together; of a history, the keys of its valid rows before ``first`` too.
+
+    A history is one landing, however many days it is split over: a day of it may not take what an earlier
+    one brought for corrected. Each answer of a query is a landing, and each day of files.
+    """
+    if source.query:
+        return contracts.BY_ASKING, None
+    if Files(source.files or "").is_daily:
+        return contracts.BY_FILE, None
+    bronze, quarantine = f"bronze.{source.name}", f"quarantine.{source.name}"
+    if not (contract.key and tables.columns(bronze)):
+        return contracts.AT_ONCE, None
+    row = "_file, _line, _partition"
+    valid = f"(select {row} from {bronze} union all from conflicts)"
+    earlier = f"raw.{source.name} semi join {valid} using ({row})"
+    keys = contracts.keys_of(contract, earlier, f"_partition < {literal(first)}")
+    conflicts = f"select {row} from {quarantine} where rule = 'conflicting_key'"
+    return contracts.AT_ONCE, f"with conflicts as ({conflicts}) {keys}"
 
 
 def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> str:

@@ -4,6 +4,7 @@ import codecs
 import datetime as dt
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
@@ -23,6 +24,7 @@ from churn_orchestration.components.days import (
     shown_in,
     wanted,
 )
+from churn_orchestration.components.doubts import DOUBTS
 from churn_orchestration.components.judging import judge
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
@@ -38,7 +40,11 @@ class ColumnSpec(dg.Model, dg.Resolvable):
 
     name: str = Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", description="its name from bronze on")
     source: str | None = Field(None, alias="from", description="its name in the file, where that differs")
-    type: str = Field("text", description=f"one of {', '.join(contracts.TYPES)} (decimal(p, s) too)")
+    type: str = Field(
+        "text",
+        description=f"one of {', '.join(contracts.TYPES)}; decimal(p, s) too, 18 digits and 4 decimals "
+        "where not given; a number with more is refused, never rounded: declare more, or double",
+    )
     format: str | None = Field(
         None, description="how a date or timestamp is written, e.g. %d/%m/%Y; ISO if not given"
     )
@@ -113,6 +119,16 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     )
     missing_file: Literal["warn", "fail"] = Field("warn", description="what a day without its file means")
     expectations: list[dict[str, Any]] = Field([], description="Great Expectations: type and its arguments")
+
+    @field_validator("files")
+    @classmethod
+    def _in_landing(cls, files: str | None) -> str | None:
+        if files and (Path(files).is_absolute() or ".." in Path(files).parts):
+            raise ValueError(
+                f'"{files}" leads out of the landing folder: name files below it; `landing` in business.yaml '
+                "says where it is"
+            )
+        return files
 
     @field_validator("encoding")
     @classmethod
@@ -222,6 +238,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         business = Business.holding(context.path)
         contract = self.contract(business.settings.timezone, business.earliest_event)
         declaration = digest(*(getattr(self, name) for name in _DECLARED), contract, business.start)
+        judged_by = digest(declaration, contracts.VERSION)
         raw, bronze, quarantine = (
             dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
         )
@@ -260,7 +277,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     key,
                     deps=[raw],
                     description=description + look(business, key),
-                    code_version=declaration,
+                    code_version=judged_by,
                     **shown_in(business, key, {"duckdb"}, columns),
                 )
                 for key, description, columns in (
@@ -285,7 +302,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 judgement = judge(tables, self, contract, days)
                 # Nothing of a refused day is quarantined: its rows wait in raw.
                 empty = dict.fromkeys(judgement.refused, 0)
-                tables.record(f"quarantine.{self.name}", "stored", empty | judgement.quarantined, declaration)
+                tables.record(f"quarantine.{self.name}", "stored", empty | judgement.quarantined, judged_by)
                 for day, rows in judgement.quarantined.items():
                     report_day(context, quarantine, day, rows, {})
                 if judgement.quarantined:
@@ -299,7 +316,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     context,
                     tables,
                     bronze,
-                    declaration,
+                    judged_by,
                     judgement.rows,
                     judgement.refused,
                     [f"raw.{self.name}"],
@@ -363,6 +380,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             told.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
         if landed.beyond:
             told.append(landed.beyond)
+        told += landed.repeated[:5]
         failing = landed.missing and self.missing_file == "fail"
         return dg.AssetCheckResult(
             asset_key=key,
@@ -385,5 +403,5 @@ _CHECKS = {
     "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
     "schema": "Every declared column came; new columns are named.",
     "expectations": "The declared Great Expectations hold.",
-    "mostly_valid": "Most rows meet the contract; if not, a declaration may be wrong.",
+    **DOUBTS,
 }

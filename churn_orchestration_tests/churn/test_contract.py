@@ -5,7 +5,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from churn_orchestration.churn.contract import Column, Contract, judged, typed
+from churn_orchestration.churn.contract import AT_ONCE, Column, Contract, judged, typed
 
 BERLIN = "Europe/Berlin"
 at = dt.datetime.fromisoformat
@@ -72,6 +72,19 @@ def test_a_decimal_keeps_its_digits(db):
     assert read(db, "decimal", "0.1") == Decimal("0.1000")
     assert read(db, "decimal(10, 2)", "12345678.90") == Decimal("12345678.90")
     assert read(db, "decimal(4, 2)", "100.00") is None
+    assert read(db, "decimal", "12345678901234.5678") == Decimal("12345678901234.5678")
+
+
+@pytest.mark.parametrize("text", ["0.00004", "9.34E-05", "33.964131", "-12.34567"])
+def test_a_decimal_with_more_decimals_than_declared_is_refused_and_never_rounded(db, text):
+    assert read(db, "decimal", text) is None
+    assert read(db, "decimal(18, 8)", text) == Decimal(text)
+    assert read(db, "double", text) == float(text)
+
+
+@pytest.mark.parametrize("text", ["19.990000000000002", "19.9900000", "1999e-2"])
+def test_a_decimal_is_what_software_wrote_it_for(db, text):
+    assert read(db, "decimal", text) == Decimal("19.99")
 
 
 @pytest.mark.parametrize(
@@ -236,3 +249,21 @@ def test_a_source_may_have_a_column_called_day(db):
     """A clash with a name of ours is refused when the YAML is read, or works; it is never an SQL error."""
     contract = Contract((Column("order_id", "id", "id"), Column("day", "placed", "text")))
     assert verdicts(db, contract, ("o1", "monday", "1")) == [None]
+
+
+def test_rows_that_landed_at_once_conflict_on_different_days_with_those_of_their_day_and_before(db):
+    rows = [
+        ("o1", "2024-01-05 10:00", "1", "2024-01-05"),
+        ("o1", "2024-01-06 10:00", "2", "2024-01-06"),
+        ("o2", "2024-01-06 10:00", "3", "2024-01-06"),
+        ("o3", "2024-01-06 10:00", "4", "2024-01-06"),
+    ]
+    verdicts(db, KEYED, *rows)
+    landed = ["id", "placed", "amount"]
+    for earlier, wanted in (
+        (None, [None, "conflicting_key", None, None]),
+        ("values ('o3')", [None, "conflicting_key", None, "conflicting_key"]),
+    ):
+        select = judged(KEYED, "raw", landed, "true", AT_ONCE, earlier)
+        found = db.execute(f"select _rule from ({select}) order by _line").fetchall()
+        assert [rule for (rule,) in found] == wanted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.warehouse import Tables, file_literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ Rows: TypeAlias = "Sequence[Mapping[str, Any]] | pd.DataFrame"
 
 def read_files(files: Iterable[Path]) -> str:
     """SQL, in brackets: the rows of Parquet files, one after the other."""
-    return f"(from read_parquet([{', '.join(map(literal, files))}]))"
+    return f"(from read_parquet([{', '.join(map(file_literal, files))}]))"
 
 
 def put_rows(tables: Tables, table: str, day: dt.date, rows: Rows, columns: Columns, order: str) -> int:

@@ -13,7 +13,7 @@ from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import PARQUET, Tables, literal, swap_in
+from churn_orchestration.warehouse import PARQUET, Tables, file_literal, literal, literal_parquet, swap_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +86,7 @@ class Reference:
         path = tables.state / "models" / asked.name / f"{version}.drift"
         if not path.exists():
             _Counting(tables, asked, record, model).write(path)
-        file = f"read_parquet({literal(path)})"
+        file = literal_parquet(path)
         bins = [
             Bins(str(feature), tuple(cuts), bool(few))
             for feature, cuts, few in tables.rows(
@@ -122,7 +122,7 @@ class _Counting:
             "create or replace temp table _counts (kind varchar, feature varchar, day date, bin integer, "
             "rows bigint, cuts double[], few boolean)"
         )
-        snapshot = literal(file)
+        snapshot = file_literal(file)
         with self._scores(snapshot):
             bins = [*bins_of(tables, self.features, f"read_parquet({snapshot})", question.entity)]
             bins += bins_of(tables, [SCORE], "_scores", "as_of")

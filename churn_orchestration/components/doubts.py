@@ -1,0 +1,77 @@
+"""What a person should look at after rows were judged: signs that a declaration is wrong, not the rows."""
+
+import datetime as dt
+from collections.abc import Mapping
+
+from churn_orchestration.churn.contract import Contract
+from churn_orchestration.warehouse import Tables, quoted, within
+
+DOUBTS = {
+    "mostly_valid": "Most rows meet the contract; if not, a declaration may be wrong.",
+    "unique_key": "No two rows of a landing have the same key; if they do, the key may be wrong.",
+}
+"""The checks of what may be wrong, none of which refuses a day."""
+_AMOUNTS = ("decimal", "double")  # equal by chance, and no part of a key
+
+
+def mostly_refused(
+    tables: Tables, contract: Contract, quarantine: str, refused_by_day: Mapping[dt.date, int], valid: int
+) -> str | None:
+    """Where most rows were quarantined: by which rule, with an example."""
+    refused = sum(refused_by_day.values())
+    if refused <= valid:
+        return None
+    [(rule, rows, file, line, detail)] = tables.rows(
+        "select rule, count(*), arg_min(_file, (_file, _line)), arg_min(_line, (_file, _line)), "
+        f"arg_min(detail, (_file, _line)) from {quarantine} "
+        f"where {within('_partition', refused_by_day)} group by 1 order by 2 desc, 1 limit 1"
+    )
+    example = f" {detail}" if detail and not any(column.pii for column in contract.columns) else ""
+    return (
+        f"{refused:,} of {refused + valid:,} rows are quarantined, {rows:,} of them by {rule}, e.g. "
+        f"{file}:{line}{example}"
+    )
+
+
+def shared_keys(tables: Tables, contract: Contract, judged: str) -> str | None:
+    """Where rows of one landing share their key: how many, and the columns that would tell them apart."""
+    if not contract.key:
+        return None
+    conflicts = f"from {judged} where _rule = 'conflicting_key'"
+    [(rows, file, line)] = tables.rows(
+        f"select count(*), arg_min(_file, (_file, _line)), arg_min(_line, (_file, _line)) {conflicts}"
+    )
+    if not rows:
+        return None
+    named = ", ".join(contract.key)
+    wider = _unique(tables, contract, conflicts)
+    remedy = (
+        f"unique would be `key: [{', '.join(wider)}]`"
+        if wider
+        else "no declared columns tell them apart, and without `key` every row counts"
+    )
+    return (
+        f"{rows:,} rows are quarantined by conflicting_key, e.g. {file}:{line}: is {named} really the key? "
+        f"Another row of their landing has it too; {remedy}"
+    )
+
+
+def _unique(tables: Tables, contract: Contract, conflicts: str) -> list[str] | None:
+    """The key, widened column by column by the one that splits the rows most, until no two share it."""
+    chosen = list(contract.key)
+    left = [
+        column.name
+        for column in contract.columns
+        if column.name not in chosen and not column.type.startswith(_AMOUNTS)
+    ]
+    while left:
+        counts = []
+        for name in left:  # what may be null is no part of a key
+            together = ", ".join(map(quoted, [*chosen, name]))
+            counts.append(f"if(count({quoted(name)}) = count(*), count(distinct ({together})), 0)")
+        [(rows, *distinct)] = tables.rows(f"select count(*), {', '.join(counts)} {conflicts}")
+        most = max(distinct)
+        chosen.append(left.pop(distinct.index(most)))
+        if most == rows:
+            return chosen
+    return None
