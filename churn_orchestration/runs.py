@@ -253,6 +253,7 @@ class Work:
         result = self._execute(REFRESH_FULLY if full else REFRESH, first, last, selection)
         refused: dict[str, dict[str, str]] = {}
         notes: dict[str, str] = {}
+        failed = False
         for evaluation in result.get_asset_check_evaluations():
             table = table_of(evaluation.asset_key)
             if evaluation.passed:
@@ -263,9 +264,10 @@ class Work:
             elif evaluation.check_name != POINT_IN_TIME:  # what that finds is the reason of a refusal
                 told = evaluation.description or evaluation.check_name
                 if evaluation.severity == dg.AssetCheckSeverity.ERROR:
+                    failed = True
                     told = f"check {evaluation.check_name} failed: {told}"
                 notes[table] = f"{notes[table]}; {told}" if table in notes else told
-        return Refreshed(first, last, refused, result.success, notes)
+        return Refreshed(first, last, refused, result.success and not failed, notes)
 
     def train(self, cutoff: dt.date) -> None:
         """Run the job ``train`` for a cut-off. Raises BusinessError: there is no snapshot, or it failed."""

@@ -1,7 +1,7 @@
 """What a person should look at after rows were judged: signs that a declaration is wrong, not the rows."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from churn_orchestration.churn.contract import Contract
 from churn_orchestration.warehouse import Tables, quoted, within
@@ -44,7 +44,8 @@ def shared_keys(tables: Tables, contract: Contract, judged: str) -> str | None:
     if not rows:
         return None
     named = ", ".join(contract.key)
-    wider = _unique(tables, contract, conflicts)
+    others = [c.name for c in contract.columns if not c.type.startswith(_AMOUNTS)]
+    wider = widened(tables, contract.key, others, conflicts)
     remedy = (
         f"unique would be `key: [{', '.join(wider)}]`"
         if wider
@@ -56,14 +57,13 @@ def shared_keys(tables: Tables, contract: Contract, judged: str) -> str | None:
     )
 
 
-def _unique(tables: Tables, contract: Contract, conflicts: str) -> list[str] | None:
-    """The key, widened column by column by the one that splits the rows most, until no two share it."""
-    chosen = list(contract.key)
-    left = [
-        column.name
-        for column in contract.columns
-        if column.name not in chosen and not column.type.startswith(_AMOUNTS)
-    ]
+def widened(tables: Tables, key: Iterable[str], others: Iterable[str], conflicts: str) -> list[str] | None:
+    """A key, widened column by column by the one that splits the rows most, until no two rows share it.
+
+    ``conflicts``: SQL of the rows, from ``from`` on. None where all ``others`` together do not do it.
+    """
+    chosen = list(key)
+    left = [name for name in others if name not in chosen]
     while left:
         counts = []
         for name in left:  # what may be null is no part of a key

@@ -7,12 +7,15 @@ from itertools import chain
 
 from churn_orchestration.business import SETTINGS, BusinessError
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, Measure
-from churn_orchestration.warehouse import Tables, literal, within
+from churn_orchestration.components.doubts import widened
+from churn_orchestration.warehouse import Tables, literal, quoted, within
 
 MOST_VALUES = 100_000
 """Distinct values of a category in one landing; more are names of single events, and no category."""
 NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
 """The types of a measure."""
+AMOUNT = re.compile(r"FLOAT|DOUBLE|DECIMAL.*")
+_OURS = ("known_on", "_partition", "_file", "_line")
 Place = Callable[..., str]
 """From the names of a source and of what is in it to ``file:line``."""
 
@@ -49,6 +52,7 @@ def require_rows(
     faults = chain(
         _too_early(tables, source, landed, earliest, place),
         _too_many(tables, source, landed, place),
+        _shared_keys(tables, source, landed, place),
         *(_too_large(tables, source, m, landed, place) for m in source.measures),
     )
     if first := next(faults, None):
@@ -77,6 +81,24 @@ def _too_many(tables: Tables, source: EventSource, landed: str, place: Place) ->
                     f"about {values:,} values in {source.table}.{category.column}: that names single events, "
                     "and is no category; take it out, or group its values in the SQL"
                 )
+
+
+def _shared_keys(tables: Tables, source: EventSource, landed: str, place: Place) -> Iterator[str]:
+    if not source.key:
+        return
+    keys = ", ".join(map(quoted, source.key))
+    shared = f"from (select * {landed} qualify count(*) over (partition by {keys}, known_on) > 1)"
+    [(rows,)] = tables.rows(f"select count(*) {shared}")
+    if rows:
+        kinds = tables.columns(source.table).items()
+        others = [name for name, kind in kinds if name not in _OURS and not AMOUNT.fullmatch(kind)]
+        wider = widened(tables, source.key, others, shared)
+        unique = f"; unique would be `key: [{', '.join(wider)}]`" if wider else ""
+        yield (
+            f"{place(source.name)}: {', '.join(source.key)} is no key of {source.table}: {rows:,} rows share "
+            f"it with another that became known on the same day, and one of them alone would count{unique}; "
+            f"or `group by {', '.join(source.key)}` in the SQL, or leave `key` out where nothing is corrected"
+        )
 
 
 def _too_large(tables: Tables, source: EventSource, m: Measure, landed: str, place: Place) -> Iterator[str]:

@@ -61,11 +61,12 @@ class Judgement:
                 metadata=evidence.get(name, {}),
             )
         for name, doubt in self.doubts.items():
+            nothing = name == "mostly_valid" and not any(self.rows.values())
             yield dg.AssetCheckResult(
                 asset_key=bronze,
                 check_name=name,
                 passed=doubt is None,
-                severity=dg.AssetCheckSeverity.WARN,
+                severity=dg.AssetCheckSeverity.ERROR if nothing else dg.AssetCheckSeverity.WARN,
                 description=doubt,
             )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import dagster as dg
 
 from churn_orchestration.churn.features.declared import AttributeTable, Category, EventSource, Measure
-from churn_orchestration.warehouse import Tables, literal, within
+from churn_orchestration.warehouse import Tables, literal, quoted, within
 
 AS_DECLARED = "as_declared"
 SHOWN, HARMLESS = 5, 10
@@ -15,12 +15,12 @@ _LOST = 0.01  # of its value, before the decimals of a measure are a fault
 
 
 def as_declared_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """The check that says what of a declaration no row fits, and the other way round."""
+    """The check that names what does not fit; it refuses nothing."""
     return dg.AssetCheckSpec(
         AS_DECLARED,
         asset=key,
-        description="Every declared value of a category occurs, every value that occurs is declared, and no "
-        "measure loses its value to its `decimals`.",
+        description="Every declared value of a category occurs, every value that occurs is declared, no key "
+        "is used again for another event, and no measure loses its value to its `decimals`.",
     )
 
 
@@ -50,6 +50,10 @@ def _misfits(
     for category in source.categories:
         if category.values and (told := _strange_values(tables, source, category, start, days)):
             yield f"category {category.name} of {source.name}: {told}"
+    if isinstance(source, EventSource) and source.key:
+        yield from _reused_keys(tables, source, days)
+    if isinstance(source, AttributeTable):
+        yield from _ambiguous(tables, source, days)
     for measure in source.measures:
         yield from _lost(tables, source, measure, days)
 
@@ -84,6 +88,41 @@ def _strange_values(
 
 def _more(values: list[str]) -> str:
     return f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+
+
+def _reused_keys(tables: Tables, source: EventSource, days: list[dt.date]) -> Iterator[str]:
+    """A correction is known after its event's day; rows that are each known on their own are two events."""
+    keys = ", ".join(map(quoted, source.key))
+    landed = f"select {keys} from {source.table} where {within('_partition', days)}"
+    [(reused,)] = tables.rows(
+        f"select count(*) from (select {keys} from {source.table} semi join ({landed}) using ({keys}) "
+        f"where known_on = day and _partition <= {literal(max(days))} "
+        "group by all having count(distinct day) > 1)"
+    )
+    if reused:
+        named = ", ".join(source.key)
+        yield (
+            f"{reused:,} values of {named} stand for {source.noun}s of several days, each known on its own "
+            f"day, and the last alone counts: is {named} really the key of {source.table}?"
+        )
+
+
+def _ambiguous(tables: Tables, source: AttributeTable, days: list[dt.date]) -> Iterator[str]:
+    """Rows of one entity of which neither is the later one."""
+    used = [column.column for column in (*source.measures, *source.categories)]
+    if not used:
+        return
+    version = "known_on, day" if source.by_day else "known_on"
+    [(entities,)] = tables.rows(
+        f"select count(distinct {source.entity}) from (select {source.entity} from {source.table} "
+        f"where {within('_partition', days)} group by {source.entity}, {version} "
+        f"having count(distinct ({', '.join(used)})) > 1)"
+    )
+    if entities:
+        yield (
+            f"{entities:,} values of {source.entity} have several rows in {source.table} that became known "
+            f"on one day and differ, and one of them alone counts: `group by {source.entity}` in SQL"
+        )
 
 
 def _lost(

@@ -1,6 +1,7 @@
 """What cannot be a feature is told by file and line, before anything is computed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -59,6 +60,23 @@ def test_amounts_beyond_64_bits(tables: Tables, place: Place) -> None:
     told = refused(tables, place, amount_usd="(case when n = 7 then -1e15 else 1 end)::decimal(18, 0)")
     assert "defs.yaml:11: measure amount of orders: 1 amounts of silver.orders.amount_usd lie beyond" in told
     assert "e.g. -1000000000000000" in told
+
+
+def test_a_key_that_rows_of_one_day_share(tables: Tables, place: Place) -> None:
+    """Lines of a basket: without a word one line of each would count, and which, a later row decides."""
+    tables.db.execute(
+        f"""create or replace table silver.orders as select 'ann' as customer_id, n // 2 as order_id,
+          n % 2 as line, 1.5 as amount_usd, 'a' as item, date '{JAN[5]}' as day, day as known_on,
+          day as _partition from range(10) as t(n)"""
+    )
+    lines = replace(ORDERS, key=("order_id",))
+    with pytest.raises(BusinessError) as told:
+        require_rows(tables, lines, [JAN[5]], JAN[1], place)
+    assert "defs.yaml:6: order_id is no key of silver.orders: 10 rows share it with another that" in str(
+        told.value
+    )
+    assert "unique would be `key: [order_id, line]`; or `group by order_id` in the SQL" in str(told.value)
+    require_rows(tables, replace(ORDERS, key=("order_id", "line")), [JAN[5]], JAN[1], place)
 
 
 def test_events_before_the_start_of_the_business(tables: Tables, place: Place) -> None:

@@ -385,6 +385,16 @@ def test_a_waived_initial_load_lets_the_days_after_it_begin(shop):
     assert as_ofs(shop)[-1] == (JAN[6], 1)
 
 
+def test_a_run_of_whose_rows_none_is_valid_is_no_success(shop):
+    shop.land_orders(5, "o5,ann,2024-01-05 10:00,-1")
+    done = shop.refresh(5, layers=UP_TO_FEATURES[:3])
+    assert not done.succeeded
+    told = "check mostly_valid failed: 1 of 1 rows are quarantined, 1 of them by where:positive_amount"
+    assert done.notes["bronze.orders"].startswith(told)
+    shop.land_orders(5, "o5,ann,2024-01-05 10:00,1")
+    assert shop.refresh(5, layers=UP_TO_FEATURES[:3]).succeeded
+
+
 def test_a_day_before_the_initial_load_is_there_says_what_comes_first(shop):
     shop.land_quiet_days(1, 6)
     with pytest.raises(BusinessError, match="the initial load, partition 2024-01-05, comes first"):
