@@ -65,9 +65,10 @@ def _strange_values(
     start: dt.date,
     days: list[dt.date],
 ) -> str:
+    column = quoted(category.column)
     met = tables.rows(
-        f"select cast({category.column} as varchar), count(*), count(distinct {source.entity}), "
-        f"min(_partition) from {source.table} where {category.column} is not null "
+        f"select cast({column} as varchar), count(*), count(distinct {quoted(source.entity)}), "
+        f"min(_partition) from {source.table} where {column} is not null "
         f"and _partition <= {literal(max(days))} group by 1 order by 2 desc, 1"
     )
     absent = [value for value in category.values if value not in {value for value, *_ in met}]
@@ -109,13 +110,13 @@ def _reused_keys(tables: Tables, source: EventSource, days: list[dt.date]) -> It
 
 def _ambiguous(tables: Tables, source: AttributeTable, days: list[dt.date]) -> Iterator[str]:
     """Rows of one entity of which neither is the later one."""
-    used = [column.column for column in (*source.measures, *source.categories)]
+    used = [quoted(m.column) for m in source.measures] + [quoted(c.column) for c in source.categories]
     if not used:
         return
-    version = "known_on, day" if source.by_day else "known_on"
+    entity, version = quoted(source.entity), "known_on, day" if source.by_day else "known_on"
     [(entities,)] = tables.rows(
-        f"select count(distinct {source.entity}) from (select {source.entity} from {source.table} "
-        f"where {within('_partition', days)} group by {source.entity}, {version} "
+        f"select count(distinct {entity}) from (select {entity} from {source.table} "
+        f"where {within('_partition', days)} group by {entity}, {version} "
         f"having count(distinct ({', '.join(used)})) > 1)"
     )
     if entities:
@@ -128,10 +129,10 @@ def _ambiguous(tables: Tables, source: AttributeTable, days: list[dt.date]) -> I
 def _lost(
     tables: Tables, source: EventSource | AttributeTable, measure: Measure, days: list[dt.date]
 ) -> Iterator[str]:
-    number = f"cast({measure.column} as double)"
-    kept = f"cast(try_cast({measure.column} as decimal(38, {measure.decimals})) as double)"
+    number = f"cast({quoted(measure.column)} as double)"
+    kept = f"cast(try_cast({quoted(measure.column)} as decimal(38, {measure.decimals})) as double)"
     [(lost, filled)] = tables.rows(
-        f"select count(*) filter (abs({number} - {kept}) > {_LOST} * abs({number})), count({measure.column}) "
+        f"select count(*) filter (abs({number} - {kept}) > {_LOST} * abs({number})), count({number}) "
         f"from {source.table} where {within('_partition', days)}"
     )
     if lost > 0.01 * filled:
