@@ -41,9 +41,9 @@ def page(title: str, judged: Sequence[Mapping[str, Any]], now: "pd.DataFrame", b
         text = Report([preset]).run(*sides).get_html_str(as_iframe=False)
     told = (
         f"{len(now):,} customers of the day (current) beside {len(before):,} rows of the training snapshot "
-        f"(reference), both sampled where there are more. Shown are the {len(drawn)} features that are "
-        "furthest off, so most are told as drifted, by the measures and limits of the table of drift and on "
-        "values that are known. What is decided rests on that table, on all rows and on what is missing too."
+        f"(reference), both sampled where there are more: the {len(drawn)} features that are furthest off. "
+        "Evidently counts those beyond the limits of the table of drift on these samples and on values that "
+        "are there; that table, which decides, counts on all rows, missing values too, so both may differ."
     )
     if empty := [name for name in wanted if name not in drawn]:
         told += f" Without any value on one side, so not drawn: {', '.join(empty)}."

@@ -5,6 +5,7 @@ import datetime as dt
 import re
 from collections.abc import Callable
 
+import matplotlib as mpl
 import pytest
 
 from churn_orchestration import pictures
@@ -77,19 +78,39 @@ MOVERS = [
     for n in range(12)
 ]
 
+TITLES = {"plan": "plan …", "orders_1": "… orders so far", "fee": "fee of … usd in the last 90 days"}
+COURSE = [
+    {
+        "as_of": dt.datetime(2024, 1, day, tzinfo=dt.UTC),
+        "metric": metric,
+        "is_expected": True,
+        "value": 0.8,
+        "low": 0.7,
+    }
+    | {"high": 0.9}
+    for metric in ("auc", "base_rate")
+    for day in range(1, 29)
+]
+DRIFTED = [
+    {"feature": "fee", "measure": "psi", "value": 0.4, "usual_up_to": 0.2, "alarm": True}
+    | {"verdict": "harmful", "effect": 0.3}
+]
+
 DRAWN: dict[str, Callable[[], str | None]] = {
     "rows": lambda: pictures.rows_by_day("raw.orders", TWO_YEARS, [DAY]),
     "quarantine": lambda: pictures.quarantined_by_rule("orders", RULES),
     "churn": lambda: pictures.churn_by_as_of("churn_90d", AS_OFS),
     "quality": lambda: pictures.quality(RECORD),
     "worth": lambda: pictures.worth(RECORD),
-    "learning": lambda: pictures.learning(RECORD),
-    "influences": lambda: pictures.influences(FAMILIES),
+    "learning": lambda: pictures.learning(RECORD, TITLES),
+    "influences": lambda: pictures.influences(FAMILIES, TITLES),
     "scores": lambda: pictures.scores_by_band("churn_90d", DAY, 0.5, SCORES, BANDS),
     "churn_rate": lambda: pictures.churn_rate("churn_90d", RATES),
-    "at_risk": lambda: pictures.at_risk("churn_90d", DAY, AT_RISK),
+    "at_risk": lambda: pictures.at_risk("churn_90d", DAY, AT_RISK, TITLES, "usd"),
     "retention": lambda: pictures.retention("churn_90d", "order", CELLS),
     "movers": lambda: pictures.movers("churn_90d", DAY, MOVERS),
+    "performance": lambda: pictures.performance("churn_90d", COURSE),
+    "drift": lambda: pictures.drift("churn_90d", DAY, DRIFTED, TITLES),
 }
 
 
@@ -98,6 +119,11 @@ def svg(markdown: str | None) -> str:
     found = re.fullmatch(r"!\[[^\]]{10,}\]\(data:image/svg\+xml;base64,([\w+/=]+)\)", markdown or "")
     assert found, markdown
     return base64.b64decode(found[1]).decode()
+
+
+def words(markdown: str | None) -> str:
+    """What is written in a picture; the lines of a title one after the other."""
+    return " ".join(re.findall(r"<text[^>]*>([^<]+)</text>", svg(markdown)))
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -129,28 +155,30 @@ def test_every_colour_holds_its_contrast_on_either_theme(background: str) -> Non
 
 
 def test_the_words_say_what_was_found() -> None:
-    assert "raw.orders: 48,055 rows, 51 of them on 2024-03-01; 1 day refused" in svg(DRAWN["rows"]())
-    assert "orders: 32,895 rows quarantined, most by type:column_8 (20 %)" in svg(DRAWN["quarantine"]())
-    assert "46.0 % churned, as_of 2024-06-17" in svg(DRAWN["churn"]())
-    assert "The riskiest 20 % hold 20 % of churners" in svg(DRAWN["quality"]())
-    assert "The riskiest 10 % churn 1.00 times as often" in svg(DRAWN["worth"]())
-    assert "Contacting the riskiest 60 % earns most" in svg(DRAWN["worth"]())
+    assert "raw.orders: 48,055 rows, 51 of them on 2024-03-01; 1 day refused" in words(DRAWN["rows"]())
+    assert "orders: 32,895 rows quarantined, most by type:column_8 (20 %)" in words(DRAWN["quarantine"]())
+    assert "46.0 % churned, as_of 2024-06-17" in words(DRAWN["churn"]())
+    assert "The riskiest 20 % hold 20 % of churners" in words(DRAWN["quality"]())
+    assert "The riskiest 10 % churn 1.00 times as often" in words(DRAWN["worth"]())
+    assert "Contacting the riskiest 60 % earns most" in words(DRAWN["worth"]())
     assert "1,000 customers: log loss 0.600; 200 of them: 0.680" in (DRAWN["learning"]() or "")
     assert "least is known of plan p0" in (DRAWN["learning"]() or "")
-    assert "plan p9" in svg(DRAWN["learning"]())
-    assert "plan p10" not in svg(DRAWN["learning"]())
-    assert "family 1 moves a forecast most: by 1.00" in svg(DRAWN["influences"]())
-    assert "50.0 % of 3,000 expected to churn" in svg(DRAWN["scores"]())
-    assert "30.0 % churned of 2023-11-30" in svg(DRAWN["churn_rate"]())
-    assert "40.0 % expected of 2024-03-01" in svg(DRAWN["churn_rate"]())
-    assert "churn_90d 2024-03-01: 1,200 of 4,000 at risk" in svg(DRAWN["at_risk"]())
-    assert "plan p2" in svg(DRAWN["at_risk"]())
-    assert "plan p1<" not in svg(DRAWN["at_risk"]())
-    assert "58 % active a month later, 14 % after 23" in svg(DRAWN["retention"]())
-    assert "2023-11" in svg(DRAWN["retention"]())
-    assert "2022-11" not in svg(DRAWN["retention"]())
-    assert "c0 rose most, 10 to 90 %; the forecaster changed" in svg(DRAWN["movers"]())
-    assert "↑ silent ↑ silent ↑ silent ↑ silent ↑ ..." in svg(DRAWN["movers"]())
+    assert "plan p9" in words(DRAWN["learning"]())
+    assert "plan p10" not in words(DRAWN["learning"]())
+    assert "family 1 moves a forecast most: by 1.00" in words(DRAWN["influences"]())
+    assert "1.00   … orders so far" in words(DRAWN["influences"]())
+    assert "fee of … usd in the last 90 days" in words(DRAWN["drift"]())
+    assert "50.0 % of 3,000 expected to churn" in words(DRAWN["scores"]())
+    assert "30.0 % churned of 2023-11-30" in words(DRAWN["churn_rate"]())
+    assert "40.0 % expected of 2024-03-01" in words(DRAWN["churn_rate"]())
+    assert "churn_90d 2024-03-01: 1,200 of 4,000 usd at risk" in words(DRAWN["at_risk"]())
+    assert "plan p2" in words(DRAWN["at_risk"]())
+    assert "plan p1 " not in words(DRAWN["at_risk"]())
+    assert "58 % active a month later, 14 % after 23" in words(DRAWN["retention"]())
+    assert "2023-11" in words(DRAWN["retention"]())
+    assert "2022-11" not in words(DRAWN["retention"]())
+    assert "c0 rose most, 10 to 90 %; the forecaster changed" in words(DRAWN["movers"]())
+    assert "↑ silent ↑ silent ↑ silent ↑ silent ↑ ..." in words(DRAWN["movers"]())
 
 
 def test_rules_beyond_the_fifth_are_told_together() -> None:
@@ -166,12 +194,12 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
     assert pictures.churn_by_as_of("churn_90d", []) is None
     assert pictures.quality({"curves": {}, "evaluation": {"tests": []}}) is None
     assert pictures.worth({"curves": {}}) is None
-    assert pictures.learning({"evaluation": {}, "segments": RECORD["segments"]}) is None
-    assert pictures.learning(RECORD | {"segments": []}) is None
-    assert pictures.influences([]) is None
+    assert pictures.learning({"evaluation": {}, "segments": RECORD["segments"]}, TITLES) is None
+    assert pictures.learning(RECORD | {"segments": []}, TITLES) is None
+    assert pictures.influences([], TITLES) is None
     assert pictures.scores_by_band("churn_90d", DAY, None, {}, {}) is None
     assert pictures.churn_rate("churn_90d", []) is None
-    assert pictures.at_risk("churn_90d", DAY, [AT_RISK[0] | {"customers": 0}]) is None
+    assert pictures.at_risk("churn_90d", DAY, [AT_RISK[0] | {"customers": 0}], TITLES, "") is None
     assert pictures.retention("churn_90d", "order", [CELLS[0]]) is None
     assert pictures.movers("churn_90d", DAY, []) is None
 
@@ -186,14 +214,20 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
         lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 1, "churn_rate": 1.0}]),
         lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 9, "churn_rate": 0.0}]),
         lambda: pictures.worth(RECORD | {"profit": {"model": {"curve": [0.0] + 20 * [-0.1]}}}),
-        lambda: pictures.learning(RECORD | {"segments": [{"feature": "a", "segment": "b", "skill": 0.0}]}),
-        lambda: pictures.influences([{"family": "recency", "feature": "a", "mean_abs_log_odds": 0.0}]),
+        lambda: pictures.learning(
+            RECORD | {"segments": [{"feature": "a", "segment": "b", "skill": 0.0}]}, TITLES
+        ),
+        lambda: pictures.influences(
+            [{"family": "recency", "feature": "a", "mean_abs_log_odds": 0.0}], TITLES
+        ),
         lambda: pictures.scores_by_band("q", DAY, 1.0, {39: 1}, {"critical": (1, 1.0, 1.0)}),
         lambda: pictures.scores_by_band("q", DAY, 0.2, {8: 5}, {"low": (5, 0.2, 0.2)}),
         lambda: pictures.churn_rate("q", RATES[:1]),
         lambda: pictures.churn_rate("q", RATES[-1:]),
         lambda: pictures.churn_rate("q", [RATES[0] | {"churn_rate": 0.0, "low": None, "high": None}]),
-        lambda: pictures.at_risk("q", DAY, [AT_RISK[0], AT_RISK[1] | {"value": 0.0, "value_at_risk": 0.0}]),
+        lambda: pictures.at_risk(
+            "q", DAY, [AT_RISK[0], AT_RISK[1] | {"value": 0.0, "value_at_risk": 0.0}], {}, ""
+        ),
         lambda: pictures.retention("q", "order", [CELLS[0], CELLS[1] | {"active": 0}]),
         lambda: pictures.movers("q", DAY, [MOVERS[0] | {"reason": None}]),
     ],
@@ -212,3 +246,25 @@ def test_the_newest_bar_is_a_whole_one_and_no_row_is_lost() -> None:
 
 def test_a_dollar_in_a_name_is_a_dollar() -> None:
     assert "where:cost_$_or_$" in svg(pictures.quarantined_by_rule("orders", [(DAY, "where:cost_$_or_$", 1)]))
+
+
+def test_a_title_that_is_wider_than_its_panel_goes_on_in_a_second_line_and_meets_no_other() -> None:
+    def titled(text: str) -> canvas.Panel:
+        return lambda axes: axes.set(title=text) and None
+
+    long = "no outcome yet, so expected from the forecasts alone"
+    with mpl.rc_context(canvas.STYLE):
+        figure = canvas.painted([titled(long), titled("Churn rate, %")], 3.2, 0.08)
+    left, right = (axes.get_title(loc="left") for axes in figure.axes)
+    assert left.replace("\n", " ") == long
+    assert (left.count("\n"), right) == (1, "Churn rate, %")
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes._left_title.get_window_extent(renderer) for axes in figure.axes]
+    assert boxes[0].x1 < boxes[1].x0
+    assert boxes[0].y1 <= figure.bbox.height
+
+
+def test_a_feature_is_named_in_words_with_a_segment_in_place_of_its_value() -> None:
+    assert canvas.titled(TITLES, "fee", "up to 9") == "fee of up to 9 usd in the last 90 days"
+    assert canvas.titled({"plan": "is a member"}, "plan", "1") == "is a member: 1"
+    assert canvas.titled(TITLES, "gone_since", "2") == "gone_since: 2"

@@ -4,10 +4,12 @@ import base64
 import datetime as dt
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Mid-tones: each holds a contrast of 4 on white and on the dark theme's near black.
 INK, BLUE, RED, ORANGE, GREEN = "#74777d", "#2f7ad1", "#d8403c", "#b8650a", "#1f8556"
@@ -21,6 +23,7 @@ STYLE: Any = {
 }  # fmt: skip
 WIDTH = 7.8  # inches of 96 pixels: what the UI's dialog shows without scrolling
 MOST_BARS = 120
+ROOM = 1.07  # of a panel's width for its title: into the gap, and not to the next panel
 DASHED = (0, (4, 3))
 Panel: TypeAlias = "Callable[[Axes], None]"
 
@@ -28,17 +31,45 @@ Panel: TypeAlias = "Callable[[Axes], None]"
 def picture(alt: str, *panels: Panel, height: float = 2.7, left: float = 0.08) -> str:
     """Panels side by side as one SVG, written into Markdown; text stays text, so it is small and sharp."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height))
-        figure.subplots_adjust(left=left, right=0.97, bottom=0.5 / height, top=1 - 0.42 / height, wspace=0.25)
-        for axes, paint in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            paint(axes)
+        figure = painted(panels, height, left)
         written = io.BytesIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     plain = alt.translate(str.maketrans("[]\n", "() "))
     return f"![{plain}](data:image/svg+xml;base64,{base64.b64encode(written.getvalue()).decode()})"
+
+
+def painted(panels: Sequence[Panel], height: float, left: float) -> "Figure":
+    """Panels side by side; a title that is wider than its panel goes on in a second line."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height))
+    canvas = FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=left, right=0.97, bottom=0.5 / height, top=1 - 0.42 / height, wspace=0.25)
+    lines = 1
+    for axes, paint in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        paint(axes)
+        text = axes.get_title(loc="left")
+        title = axes.set_title(text, loc="left")
+        width = title.get_window_extent(canvas.get_renderer()).width
+        if (share := ROOM * axes.bbox.width / width if width else 1) < 1:
+            title.set_text(fill(text, int(share * len(text)), break_long_words=False))
+            lines = max(lines, title.get_text().count("\n") + 1)
+    figure.subplots_adjust(top=1 - (0.42 + 0.17 * (lines - 1)) / height)
+    return figure
+
+
+def titled(titles: Mapping[str, str], feature: str, segment: str = "…", width: int = 44) -> str:
+    """A feature in words, a segment of it in place of its value; in lines that fit beside an axis.
+
+    ``titles``: the words of each feature, with "…" for a value; one that is no more in it keeps its name.
+    """
+    title = titles.get(feature, feature)
+    if segment != "…":
+        title = title.replace("…", segment) if "…" in title else f"{title}: {segment}"
+    return fill(title, width)
 
 
 def write(

@@ -15,6 +15,7 @@ from churn_orchestration.pictures.canvas import (
     days_below,
     number_of,
     picture,
+    titled,
     write,
 )
 
@@ -64,7 +65,7 @@ def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | Non
     if not course:
         return None
     by_day = {(p["as_of"], p["metric"], p["is_expected"]): p["value"] for p in course}
-    told = "no outcome is known yet: expected from the forecasts alone"
+    told = "AUC; no outcome yet, so expected from the forecasts alone"
     if known := [day for day, metric, is_expected in by_day if metric == "auc" and not is_expected]:
         day = max(known)
         told = f"AUC of {day:%Y-%m-%d}: {by_day[day, 'auc', False]:.3f}"
@@ -89,8 +90,13 @@ def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | Non
     return picture(f"{question}: {told}", line("auc", 1, told), rate, height=3.2)
 
 
-def drift(question: str, day: dt.date, features: Sequence[Mapping[str, Any]]) -> str | None:
-    """How far features are from those trained on, in shares of what is usual; the furthest is first."""
+def drift(
+    question: str, day: dt.date, features: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
+) -> str | None:
+    """How far features are from those trained on, in shares of what is usual; the furthest is first.
+
+    ``titles``: the features in words, by name.
+    """
     if not features:
         return None
     alarmed = [found for found in features if found["alarm"]]
@@ -112,8 +118,8 @@ def drift(question: str, day: dt.date, features: Sequence[Mapping[str, Any]]) ->
             if found["alarm"]:
                 words += f", {found['verdict']}: scores {found['effect']:+.2f} log odds"
             write(axes, words, (shares[place], place), (5, -3), INK)
-        axes.set_yticks(range(len(shares)), [found["feature"] for found in features[::-1]])
+        axes.set_yticks(range(len(shares)), [titled(titles, found["feature"]) for found in features[::-1]])
         axes.set(title=told, xlim=(0, 1.8 * max(1, *shares)))
         axes.set_xlabel("distance from the training snapshot, in shares of what is usual (dashed)")
 
-    return picture(told, paint, height=1.1 + 0.3 * len(features), left=0.3)
+    return picture(told, paint, height=1.1 + 0.33 * len(features), left=0.38)

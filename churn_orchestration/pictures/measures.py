@@ -14,6 +14,7 @@ from churn_orchestration.pictures.canvas import (
     days_below,
     number_of,
     picture,
+    titled,
     write,
 )
 
@@ -76,19 +77,23 @@ def _columns(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     return [[number_of(point["as_of"]) for point in points], *ends]
 
 
-def at_risk(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> str | None:
+def at_risk(
+    question: str, day: dt.date, rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str
+) -> str | None:
     """Value at risk of a day by band, and of the segments in which most is at risk. None without customers.
 
     ``rows``: as of the table: feature, segment, band, customers, expected_churners, value, value_at_risk
+    titles : the features in words, by name; unit : of the value, such as usd
     """
     [whole] = (row for row in rows if row["feature"] is None and row["band"] is None)
     if not whole["customers"]:
         return None
     by_band = {row["band"]: row for row in rows if row["band"]}
     segments = sorted((row for row in rows if row["feature"]), key=lambda row: row["value_at_risk"])
-    shown = [(f"{row['feature']} {row['segment']}", row, BLUE) for row in segments[-MOST_SEGMENTS:]]
+    shown = [(titled(titles, row["feature"], row["segment"]), row, BLUE) for row in segments[-MOST_SEGMENTS:]]
     shown += [(name, by_band[name], color) for name, color in BAND_COLORS.items() if name in by_band]
-    told = f"{question} {day}: {whole['value_at_risk']:,.0f} of {whole['value']:,.0f} at risk"
+    of = f" {unit}" if unit else ""
+    told = f"{question} {day}: {whole['value_at_risk']:,.0f} of {whole['value']:,.0f}{of} at risk"
     people = f"{whole['expected_churners']:,.0f} of {whole['customers']:,} expected to churn"
 
     def paint(axes: "Axes") -> None:
@@ -96,14 +101,16 @@ def at_risk(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> s
         for name, alpha in (("value", 0.25), ("value_at_risk", 1.0)):
             axes.barh(places, [row[name] for _, row, _ in shown], color=colors, height=0.62, alpha=alpha)
         for place, (_, row, _) in enumerate(shown):
-            words = f"{row['value_at_risk']:,.0f} of {row['value']:,.0f}, {row['customers']:,} customers"
+            words = f"{row['value_at_risk']:,.0f} of {row['value']:,.0f}{of}, {row['customers']:,} customers"
             write(axes, words, (row["value"], place), (5, -3), INK)
         axes.set_yticks(places, [words for words, *_ in shown])
         axes.set(title=told, xlim=(0, 1.9 * max(row["value"] for _, row, _ in shown) or 1))
-        axes.set_xlabel("recent value, and solid what of it is at risk: sum of probability x recent value")
+        axes.set_xlabel(
+            f"recent value{unit and ', '}{unit}; solid: at risk, the sum of probability x recent value"
+        )
         axes.xaxis.set_major_formatter("{x:,.0f}")
 
-    return picture(f"{told}, {people}", paint, height=1.1 + 0.25 * len(shown), left=0.36)
+    return picture(f"{told}, {people}", paint, height=1.1 + 0.33 * len(shown), left=0.38)
 
 
 def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> str | None:

@@ -13,6 +13,7 @@ from churn_orchestration.pictures.canvas import (
     as_ofs_below,
     dots,
     picture,
+    titled,
     write,
 )
 
@@ -125,8 +126,11 @@ def worth(record: Mapping[str, Any]) -> str | None:
     return picture(f"Lift and profit: {told}, {best:.3f} a customer", lift, profit, height=3.6)
 
 
-def learning(record: Mapping[str, Any]) -> str | None:
-    """Log loss by number of customers learned from, and what is known of segments; None without."""
+def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None:
+    """Log loss by number of customers learned from, and what is known of segments; None without.
+
+    ``titles``: the features in words, by name.
+    """
     curve = record["evaluation"].get("learning", [])
     segments = [found for found in record.get("segments", []) if "skill" in found][:MOST_SEGMENTS][::-1]
     if len(curve) < 2 or not segments:
@@ -147,30 +151,36 @@ def learning(record: Mapping[str, Any]) -> str | None:
         sizes = [100 * found["skill"] for found in segments]
         axes.barh(range(len(sizes)), sizes, color=[RED if size < 0 else BLUE for size in sizes], height=0.62)
         for place, found in enumerate(segments):
-            words = f"{found['feature']} {found['segment']}"
+            words = titled(titles, found["feature"], found["segment"])
             write(axes, words, (max(sizes[place], 0), place), (5, -3), INK)
         axes.axvline(0, color=INK, linewidth=1)
         axes.set(title="Least is known of these", yticks=[], xlim=(min(0, *sizes), 4.2 * max(1, *sizes)))
         axes.set_xlabel("log loss taken off the segment's own rate, %")
 
-    alt = f"Learning curve and segments: {told}; least is known of {worst['feature']} {worst['segment']}"
+    least = titled(titles, worst["feature"], worst["segment"])
+    alt = f"Learning curve and segments: {told}; least is known of {least}"
     return picture(alt, losses, skill, height=3.6)
 
 
-def influences(families: Sequence[Mapping[str, Any]]) -> str | None:
-    """How far each family of features moves a forecast, in log odds; ``families`` has the strongest first."""
+def influences(families: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str | None:
+    """How far each family of features moves a forecast, in log odds.
+
+    ``families`` has the strongest first; ``titles``: the features in words, by name.
+    """
     if not families:
         return None
     shown = families[:MOST_FAMILIES][::-1]
     sizes = [entry["mean_abs_log_odds"] for entry in shown]
-    told = f"{shown[-1]['family']} moves a forecast most: by {sizes[-1]:.2f} in log odds on average"
+    most = shown[-1]["family"].replace("_", " ")
+    told = f"{most} moves a forecast most: by {sizes[-1]:.2f} in log odds on average"
 
     def paint(axes: "Axes") -> None:
         axes.barh(range(len(shown)), sizes, color=BLUE, height=0.62)
         for place, entry in enumerate(shown):
-            write(axes, f"{sizes[place]:.2f}   {entry['feature']}", (sizes[place], place), (5, -3), INK)
-        axes.set_yticks(range(len(shown)), [entry["family"] for entry in shown])
-        axes.set(title=told, xlim=(0, 1.6 * sizes[-1] or 1))
-        axes.set_xlabel("mean absolute contribution of the family, log odds; beside it its strongest feature")
+            words = f"{sizes[place]:.2f}   {titled(titles, entry['feature'])}"
+            write(axes, words, (sizes[place], place), (5, -3), INK)
+        axes.set_yticks(range(len(shown)), [entry["family"].replace("_", " ") for entry in shown])
+        axes.set(title=told, xlim=(0, 1.8 * sizes[-1] or 1))
+        axes.set_xlabel("mean absolute contribution of the family, log odds; with it its strongest feature")
 
     return picture(told, paint, height=1.1 + 0.3 * len(shown), left=0.12)

@@ -30,6 +30,7 @@ from churn_orchestration.components.churn_model.backtest import backtest, rollin
 from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
+from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import rolled
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
@@ -541,7 +542,8 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
     record = json.loads((trained_shop.state / "models" / ASKED.name / f"{champion}.json").read_text())
     auc = record["evaluation"]["report"]["model"]["auc"]
     assert f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]" in text.read_text()
-    places = [text.read_text().index(f": {part['segment']} |") for part in record["segments"]]
+    named = [titled(ASKED.titles, part["feature"], part["segment"], 99) for part in record["segments"]]
+    places = [text.read_text().index(f"| {name} |") for name in named]
     assert len(places) == 4
     assert places == sorted(places)
     html = page.read_text()

@@ -3,6 +3,13 @@
 from dataclasses import dataclass, field
 
 
+class _Any:
+    """Any value, however it is to be formatted."""
+
+    def __format__(self, spec: str) -> str:
+        return "…"
+
+
 @dataclass(frozen=True)
 class Feature:
     """One column: its SQL over a source's merged row (see ``rings``), and how a person reads it.
@@ -23,6 +30,15 @@ class Feature:
     null_means: str = "never null"
     window: str = ""
     zero_phrase: str = ""
+
+    @property
+    def title(self) -> str:
+        """The feature in words, "…" in place of a value.
+
+        >>> Feature("n", "", "", "", "", "", "{value:,.0f} orders, {many} than before", "").title
+        '… orders, more or fewer than before'
+        """
+        return self.phrase.format(value=_Any(), many="more or fewer", much="more or less")
 
     @property
     def type(self) -> str:

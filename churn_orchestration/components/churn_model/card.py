@@ -10,6 +10,7 @@ from churn_orchestration import ledger, pictures
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.churn_model.promotion import report_table
+from churn_orchestration.pictures.canvas import titled
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
@@ -61,9 +62,9 @@ def write(asked: "AskedQuestion", state: Path, version: str | None, folder: Path
     return html, plain
 
 
-def segments_table(record: Mapping[str, Any]) -> str:
+def segments_table(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
     """How the model does by segment of customers, as a Markdown table, the worst first."""
-    return _by_segment(record.get("segments", []), "segment")
+    return _by_segment(record.get("segments", []), "segment", asked.titles)
 
 
 def markdown(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
@@ -91,16 +92,16 @@ def markdown(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
         pictures.quality(record),
         pictures.worth(record),
         "By day, each forecast by a model that knew no outcome after it:",
-        _by_segment(record["by_day"], "as_of"),
+        _by_segment(record["by_day"], "as_of", {}),
         "## Whom to contact",
         _contact(asked, record["contact"]),
         "## Where it is weak",
         "Segments of customers, the worst first. Skill: the share of the log loss of the segment's own churn "
         "rate that the forecast takes away; below 0 it knows less than that rate.",
-        segments_table(record),
-        pictures.learning(record),
+        segments_table(asked, record),
+        pictures.learning(record, asked.titles),
         "## What moves it",
-        pictures.influences(record["influences"]),
+        pictures.influences(record["influences"], asked.titles),
         "## What was checked",
         _controls(evaluation["controls"]),
         "## Limits",
@@ -189,10 +190,10 @@ def _contact(asked: "AskedQuestion", found: Mapping[str, Any]) -> str:
     )
 
 
-def _by_segment(found: Sequence[Mapping[str, Any]], name: str) -> str:
+def _by_segment(found: Sequence[Mapping[str, Any]], name: str, titles: Mapping[str, str]) -> str:
     rows = [
         [
-            part["segment"] if name == "as_of" else f"{part['feature']}: {part['segment']}",
+            titled(titles, part["feature"], part["segment"], 99) if titles else part["segment"],
             f"{part['rows']:,}",
             f"{part['base_rate']:.1%}",
             f"{part['mean_forecast']:.1%}",

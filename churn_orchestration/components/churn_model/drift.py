@@ -249,4 +249,4 @@ def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
     """The features that are furthest beyond, or nearest to, what is usual on a day."""
     file = literal(tables.day_file(table_of_drift(asked), day))
     rows = tables.db.execute(f"from {file} order by value / usual_up_to desc limit 12").df()
-    return pictures.drift(asked.name, day, rows.to_dict("records"))
+    return pictures.drift(asked.name, day, rows.to_dict("records"), asked.titles)

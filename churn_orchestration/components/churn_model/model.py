@@ -181,6 +181,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
             record = train(
                 tables, tracking, asked, cutoff, decided_on, *why(context.run.tags), context.log.info
             )
+            [(decided,)] = tables.rows(f"select count(*) from models.{asked.name} where cutoff = ?", [cutoff])
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(
             metadata={
@@ -189,17 +190,18 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 "decision": record["decision"],
                 "reason": record["reason"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
-                "segments": dg.MetadataValue.md(card.segments_table(record)),
+                "segments": dg.MetadataValue.md(card.segments_table(asked, record)),
                 "model_card": f"`churn card {record['model_version']}` writes it; its MLflow run holds it",
                 **shown_pictures(
                     {
                         "picture_calibration_and_gain": pictures.quality(record),
                         "picture_lift_and_profit": pictures.worth(record),
-                        "picture_learning_and_segments": pictures.learning(record),
-                        "picture_what_moves_it": pictures.influences(record["influences"]),
+                        "picture_learning_and_segments": pictures.learning(record, asked.titles),
+                        "picture_what_moves_it": pictures.influences(record["influences"], asked.titles),
                     }
                 ),
-                "dagster/partition_row_count": record["rows"],
+                "dagster/partition_row_count": decided,
+                "rows_learned_from": record["rows"],
             }
             | {name: round(found["value"], 4) for name, found in report.items() if isinstance(found, dict)},
             check_results=[

@@ -3,9 +3,11 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.decisions import BASE_RATE, OUT_OF_FOLD, RULES
+from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import ALL, STATIC, Question
 from churn_orchestration.churn.settings import Budget, ContactRule, Economics
 
@@ -57,6 +59,16 @@ class AskedQuestion:
     def untrained(self) -> str:
         """What scores a day before there is a model: the rules, or the churn rate where no rule can be."""
         return RULES if self.question.activity else BASE_RATE
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Each feature in words, by its name."""
+        return {feature.name: feature.title for feature in catalogue(self.question.features)}
+
+    @cached_property
+    def value_unit(self) -> str:
+        """The unit of what an entity is worth, such as usd; empty where none is declared."""
+        return next(f.unit for f in catalogue(self.question.features) if f.name == self.value)
 
     @property
     def grading(self) -> str:

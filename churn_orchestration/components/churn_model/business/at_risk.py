@@ -73,4 +73,5 @@ class AtRisk(Measure):
 
     def picture(self, on: OnDay) -> str | None:
         """Value at risk by band, and of the segments in which most is at risk."""
-        return pictures.at_risk(self.asked.name, on.day, on.tables.records(f"from {on.file(self.table)}"))
+        rows = on.tables.records(f"from {on.file(self.table)}")
+        return pictures.at_risk(self.asked.name, on.day, rows, self.asked.titles, self.asked.value_unit)
