@@ -307,6 +307,9 @@ class Work:
         )
         if any(_interrupted(event) for event in _failed_steps(result)):
             raise KeyboardInterrupt
+        if job != TRAIN:  # whichever step was the last one: the door shows what is there now
+            with self.warehouse.open() as tables:
+                tables.publish()
         if not result.success and not (job != TRAIN and _only_refusals(result)):
             raise BusinessError(_failure(result))
         return result

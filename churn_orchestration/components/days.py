@@ -107,6 +107,10 @@ def blocked_since(
     return found
 
 
+_LATER = f"from meta.days where split_part(table_name, '.', 1) in {PARQUET_LAYERS} limit 1"
+"""Whether the business has tables that come later in a run, and publish what came before them too."""
+
+
 def settle(
     context: dg.AssetExecutionContext,
     tables: Tables,
@@ -137,7 +141,7 @@ def settle(
         for day, reason in refused.items():
             tables.record(table, "refused", {day: 0}, declaration, reason)
             tables.withdraw(table, day)
-    if refused or key.path[0] in PARQUET_LAYERS:
+    if refused or key.path[0] in PARQUET_LAYERS or not tables.rows(_LATER):
         tables.publish()
     still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
     kept = tables.rows_of(table, unchanged)

@@ -1,6 +1,7 @@
 """`churn status` of a shop with a refused day, and of states written down by hand."""
 
 import datetime as dt
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from churn_orchestration import ledger
 from churn_orchestration.cli import main
+from churn_orchestration.report import refreshed
 from churn_orchestration.report.freshness import Missing, causes
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
@@ -319,3 +321,22 @@ def test_the_command_names_the_business_from_where_one_stands(
     assert command(shop.business, "status") == f"churn --business {shop.folder} status"
     monkeypatch.chdir(tmp_path)
     assert command(shop.business, "status") == "churn --business shop status"
+
+
+def test_a_business_that_has_only_a_source_shows_what_landed_and_what_was_refused(shop: Shop) -> None:
+    """One writes the first block, runs, looks, and then writes the next."""
+    for folder in ("silver", "gold", "churn_90d"):
+        shutil.rmtree(shop.folder / folder)
+    shop.land_orders(5, "o1,ann,2024-01-05,1.50", "o2,bob,2024-01-05,1,000.50")
+    done = shop.refresh(5)
+    facts, told, succeeded = refreshed(shop.business, done)
+    assert succeeded
+    assert facts["rows"] == {"raw.orders": 2, "bronze.orders": 1, "quarantine.orders": 1}
+    assert "raw.orders            2  = 1 bronze + 1 quarantine + 0 exact duplicates" in told
+    assert standing(shop.business)[0]["quarantine"]["orders"]["rules"] == {"malformed": 1}
+    shop.land("orders_2024-01-06.csv", "order_id\n")
+    shop.refresh(6)
+    assert [refused["day"] for refused in standing(shop.business)[0]["refused"]] == [JAN[6]]
+    shop.land_orders(6, "o3,ann,2024-01-06,2.50")
+    shop.refresh(6)
+    assert standing(shop.business)[0]["refused"] == []
