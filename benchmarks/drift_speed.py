@@ -45,7 +45,8 @@ def ours(before: Path, now: Path, features: int) -> None:
     """Bins from the training rows, counts of both, distances; by the product's own functions."""
     from churn_orchestration.churn import drift
     from churn_orchestration.components.churn_model.reference import as_counts, bins_of
-    from churn_orchestration.warehouse import Warehouse, literal
+    from churn_orchestration.resources import Warehouse
+    from churn_orchestration.warehouse import literal
 
     names = [f"feature_{number}" for number in range(features)]
     with Warehouse.of(now.parent / "state", memory_limit="700MB").open() as tables:

@@ -29,8 +29,9 @@ from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.components import feature_table
 from churn_orchestration.components.daily_parts import build, checkpoints, make_checkpoints
 from churn_orchestration.components.feature_history import write_history
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.runs import at_work
-from churn_orchestration.warehouse import PARQUET, Tables, Warehouse, literal
+from churn_orchestration.warehouse import PARQUET, Tables, literal
 
 FIRST, DAYS = dt.date(2023, 1, 1), 730
 LAST = FIRST + DAY * (DAYS - 1)

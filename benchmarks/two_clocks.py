@@ -21,8 +21,9 @@ from churn_orchestration.churn.labels import INACTIVITY, Question, labelled
 from churn_orchestration.churn.learners import fit
 from churn_orchestration.components.daily_parts import build
 from churn_orchestration.components.feature_history import features_of
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, furnished
-from churn_orchestration.warehouse import Tables, Warehouse, literal
+from churn_orchestration.warehouse import Tables, literal
 
 FIRST, DAYS, START = dt.date(2023, 1, 1), 600, dt.date(2024, 3, 1)
 LAST = FIRST + DAY * (DAYS - 1)

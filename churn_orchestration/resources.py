@@ -1,8 +1,64 @@
-"""The resources of a business, bound once."""
+"""The resources of a business, bound once; its warehouse, as Dagster opens it."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import duckdb
+from dagster_duckdb import DuckDBResource
 
 from churn_orchestration.business import Business
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Warehouse
+from churn_orchestration.warehouse import WAREHOUSE, Tables, opened
+
+
+class Warehouse(DuckDBResource):
+    """The DuckDB file of a business and the folders beside it. Always closes what it opens."""
+
+    state: str
+
+    @classmethod
+    def of(cls, state: Path, memory_limit: str = "4GB", threads: int = 2) -> "Warehouse":
+        """The warehouse that lies in the folder ``state``."""
+        config = {
+            "memory_limit": memory_limit,
+            "threads": threads,
+            "temp_directory": str(state / "spill"),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        return cls(database=str(state / WAREHOUSE), state=str(state), connection_config=config)
+
+    @contextmanager
+    def open(self, landing: Path | None = None) -> Iterator[Tables]:
+        """The tables, for reading and writing, until the block ends; nobody else can open them meanwhile.
+
+        Whatever SQL runs on them reaches no file but those of the state and, where given, of ``landing``.
+        """
+        Path(self.state).mkdir(parents=True, exist_ok=True)
+        with self._held(), self.get_connection() as connection, closing(connection):
+            yield opened(connection, Path(self.state), landing)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The file, opened here for all connections of the block; who has it is told, where another has.
+
+        The resource's own opening then waits for up to 100 s: let no one wonder why.
+        """
+        try:
+            config = {"custom_user_agent": "dagster"} | self.connection_config  # the resource adds that too
+            first = duckdb.connect(self.database, config=config)
+        except duckdb.IOException as error:
+            holder = re.search(r"PID \d+", str(error))
+            sys.stderr.write(
+                f"  waiting for {self.database}, which {holder[0] if holder else 'another'} holds\n"
+            )
+            yield
+        else:
+            with closing(first):
+                yield
 
 
 def resources(business: Business) -> dict[str, object]:

@@ -8,8 +8,9 @@ import dagster as dg
 from churn_orchestration import ledger
 from churn_orchestration.components.churn_model import promotion
 from churn_orchestration.components.churn_model.model import newest_day, why
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Warehouse
+from churn_orchestration.warehouse import POOL
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion

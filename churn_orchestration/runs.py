@@ -36,8 +36,9 @@ from churn_orchestration.components.proof import POINT_IN_TIME
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.landing import LONG_SILENCE, Files
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Warehouse, write_text
+from churn_orchestration.warehouse import POOL, write_text
 
 LOCATION = "churn_orchestration"  # as workspace.yaml calls it
 

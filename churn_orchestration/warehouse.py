@@ -9,14 +9,12 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster_duckdb import DuckDBResource
 
 from churn_orchestration.churn.sql import close_off, connect, literal, quoted
 
@@ -26,7 +24,7 @@ PARQUET_LAYERS = ("gold", "predictions", *MEASURED_LAYERS)
 LAYERS = ("raw", "bronze", "quarantine", "silver", "models", *PARQUET_LAYERS)
 MEASURED_ON = "measured_on"
 """The day of a row of MEASURED_LAYERS: what it says is as knowable at its end. Its as_of is no later."""
-DOOR = "published.duckdb"
+WAREHOUSE, DOOR = "warehouse.duckdb", "published.duckdb"
 SHOWN = "meta.shown"
 """The table of the door that says of which files each of its views is made."""
 PARQUET = "format parquet, compression zstd, dictionary_size_limit 1"
@@ -59,62 +57,20 @@ class WarehouseError(Exception):
     """A table cannot take what was given; the message names table, column and remedy."""
 
 
-class Warehouse(DuckDBResource):
-    """The DuckDB file of a business and the folders beside it. Always closes what it opens."""
-
-    state: str
-
-    @classmethod
-    def of(cls, state: Path, memory_limit: str = "4GB", threads: int = 2) -> "Warehouse":
-        """The warehouse that lies in the folder ``state``."""
-        config = {
-            "memory_limit": memory_limit,
-            "threads": threads,
-            "temp_directory": str(state / "spill"),
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-        }
-        return cls(database=str(state / "warehouse.duckdb"), state=str(state), connection_config=config)
-
-    @contextmanager
-    def open(self, landing: Path | None = None) -> Iterator["Tables"]:
-        """The tables, for reading and writing, until the block ends; nobody else can open them meanwhile.
-
-        Whatever SQL runs on them reaches no file but those of the state and, where given, of ``landing``.
-        """
-        Path(self.state).mkdir(parents=True, exist_ok=True)
-        with self._held(), self.get_connection() as connection, closing(connection):
-            connection.execute(_SESSION)
-            # It asks of every row, before grouping, whether its ring is one of the rings: see ADR 6.
-            connection.execute("set disabled_optimizers = 'cte_filter_pusher'")
-            connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
-            close_off(connection, [Path(self.state), *([landing] if landing else [])], _CHANGING)
-            tables = Tables(connection, Path(self.state))
-            if "made" not in tables.columns("meta.days"):
-                raise WarehouseError(
-                    f"{self.database} was made by an earlier version of this package: remove {self.state} "
-                    "and run it anew from the landing files"
-                )
-            yield tables
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """The file, opened here for all connections of the block; who has it is told, where another has.
-
-        The resource's own opening then waits for up to 100 s: let no one wonder why.
-        """
-        try:
-            config = {"custom_user_agent": "dagster"} | self.connection_config  # the resource adds that too
-            first = duckdb.connect(self.database, config=config)
-        except duckdb.IOException as error:
-            holder = re.search(r"PID \d+", str(error))
-            sys.stderr.write(
-                f"  waiting for {self.database}, which {holder[0] if holder else 'another'} holds\n"
-            )
-            yield
-        else:
-            with closing(first):
-                yield
+def opened(connection: duckdb.DuckDBPyConnection, state: Path, landing: Path | None = None) -> "Tables":
+    """The tables of a warehouse that was just connected to; see ``Warehouse.open``."""
+    connection.execute(_SESSION)
+    # It asks of every row, before grouping, whether its ring is one of the rings: see ADR 6.
+    connection.execute("set disabled_optimizers = 'cte_filter_pusher'")
+    connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
+    close_off(connection, [state, *([landing] if landing else [])], _CHANGING)
+    tables = Tables(connection, state)
+    if "made" not in tables.columns("meta.days"):
+        raise WarehouseError(
+            f"{state / WAREHOUSE} was made by an earlier version of this package: remove {state} and run it "
+            "anew from the landing files"
+        )
+    return tables
 
 
 class Tables:

@@ -25,8 +25,9 @@ from churn_orchestration.components.judging import Judgement, judge
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree
 from churn_orchestration.landing import Landed
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.runs import Refreshed, at_work
-from churn_orchestration.warehouse import Tables, Warehouse, door
+from churn_orchestration.warehouse import Tables, door
 
 MEMORY, ROOM = Path("/dev/shm"), 6e9
 """Temporary folders are kept here if so many bytes are free: Dagster waits for a disk at each event."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.features import AS_OFS, DECLARED, generate, landing, months, naive, ours, parts, same_values
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.warehouse import Warehouse
+from churn_orchestration.resources import Warehouse
 
 
 def test_ours_and_naive_sql_give_the_same_features_of_the_same_events(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from churn_orchestration.warehouse import Tables, Warehouse, WarehouseError, door
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import Tables, WarehouseError, door
 
 ONE, TWO, THREE = (dt.date(2024, 1, day) for day in (1, 2, 3))
 
@@ -137,7 +138,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_day_whole(tables):
 CHILD = """
 import datetime as dt, sys
 from pathlib import Path
-from churn_orchestration.warehouse import Warehouse
+from churn_orchestration.resources import Warehouse
 day = dt.date(2024, 1, 1)
 with Warehouse.of(Path(sys.argv[1])).open() as tables:
     for version in range(int(sys.argv[2])):

@@ -22,7 +22,8 @@ from churn_orchestration.components.days import (
 )
 from churn_orchestration.components.fitness import Place, require_columns, require_rows
 from churn_orchestration.components.shown import look, platform
-from churn_orchestration.warehouse import Tables, Warehouse, literal, within
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import Tables, literal, within
 
 WORTH_A_CHECKPOINT = 1_000_000
 """Daily parts older than every window, below which reading them is as quick."""

@@ -51,7 +51,8 @@ from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import feature_columns, keys, look
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.components.sql_tables import sql_tables_of
-from churn_orchestration.warehouse import Tables, Warehouse, literal
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import Tables, literal
 
 
 @dg.scaffold_with(

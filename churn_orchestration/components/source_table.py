@@ -29,7 +29,8 @@ from churn_orchestration.components.judging import judge
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.landing import Files, Landed, land, land_query
-from churn_orchestration.warehouse import POOL, Tables, Warehouse, literal
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import POOL, Tables, literal
 
 _ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 _TYPE = re.compile(r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz")

@@ -27,7 +27,8 @@ from churn_orchestration.components.days import (
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import look, selected
 from churn_orchestration.components.source_table import SourceTable
-from churn_orchestration.warehouse import Warehouse, within
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import within
 
 PARTITION = "_partition"
 

@@ -22,8 +22,9 @@ from churn_orchestration.components.churn_model.business.measure import OnDay
 from churn_orchestration.components.churn_model.business.movers import Movers
 from churn_orchestration.components.churn_model.business.retention import Retention
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Tables, Warehouse, content_hash
+from churn_orchestration.warehouse import Tables, content_hash
 from churn_orchestration_tests.daily_parts import make_parts
 
 ORDERS = EventSource(

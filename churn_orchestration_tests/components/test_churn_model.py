@@ -32,9 +32,10 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import rolled
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import DOOR, Tables, Warehouse, content_hash, door
+from churn_orchestration.warehouse import DOOR, Tables, content_hash, door
 from churn_orchestration_tests.conftest import IN_PROCESS
 
 pytestmark = IN_PROCESS

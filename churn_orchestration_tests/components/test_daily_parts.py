@@ -15,7 +15,8 @@ from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.components.daily_parts import build, checkpoints, make_checkpoints
 from churn_orchestration.components.feature_history import features_of
-from churn_orchestration.warehouse import Tables, Warehouse
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import Tables
 from churn_orchestration_tests.conftest import JAN, examples
 
 START = JAN[5]

@@ -24,7 +24,8 @@ from churn_orchestration.churn.features.declared import (
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.components import feature_history
 from churn_orchestration.components.feature_history import features_of
-from churn_orchestration.warehouse import Tables, Warehouse
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import Tables
 from churn_orchestration_tests.conftest import JAN, examples
 from churn_orchestration_tests.daily_parts import make_parts
 

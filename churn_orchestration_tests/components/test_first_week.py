@@ -20,9 +20,10 @@ from churn_orchestration.components.churn_model.first_week import measure, table
 from churn_orchestration.components.churn_model.graded import grade
 from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.rollback import Undoing, roll_back_job
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Tables, Warehouse, content_hash, literal
+from churn_orchestration.warehouse import Tables, content_hash, literal
 from churn_orchestration_tests.conftest import IN_PROCESS
 from churn_orchestration_tests.daily_parts import make_parts
 

@@ -10,7 +10,8 @@ import pytest
 from churn_orchestration.business import BusinessError, line_of
 from churn_orchestration.churn.features.declared import Category, EventSource, Measure
 from churn_orchestration.components.fitness import Place, require_columns, require_rows
-from churn_orchestration.warehouse import Tables, Warehouse
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import Tables
 from churn_orchestration_tests.conftest import FEATURES, JAN
 
 ORDERS = EventSource(

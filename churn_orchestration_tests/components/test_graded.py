@@ -14,7 +14,8 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model.graded import grade, table_of_grades, told, ungraded
 from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.warehouse import Tables, Warehouse, content_hash
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import Tables, content_hash
 from churn_orchestration_tests.daily_parts import make_parts
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))

@@ -12,8 +12,9 @@ from click.testing import Result
 
 from churn_orchestration.business import DEMO, PACKAGE
 from churn_orchestration.churn.metrics import evaluate
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, forecasts, furnished, simulate
-from churn_orchestration.warehouse import Warehouse, door
+from churn_orchestration.warehouse import door
 from churn_orchestration_tests.conftest import IN_PROCESS, commanded
 
 pytestmark = [pytest.mark.usefixtures("churn_data"), *IN_PROCESS]

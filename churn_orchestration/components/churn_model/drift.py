@@ -22,8 +22,9 @@ from churn_orchestration.components.churn_model.reference import (
 )
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal
+from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
 
 if TYPE_CHECKING:
     from churn_orchestration.churn.drift import Drift

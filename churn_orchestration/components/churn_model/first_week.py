@@ -17,8 +17,9 @@ from churn_orchestration.components.churn_model.measures import described, put_r
 from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal
+from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
 
 if TYPE_CHECKING:
     import pandas as pd

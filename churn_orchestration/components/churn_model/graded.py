@@ -14,7 +14,8 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.components.churn_model.measures import described, read_files
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
-from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal, within
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import MEASURED_ON, Tables, literal, within
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion

@@ -18,8 +18,9 @@ from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.promotion import columns, decided, report_table
 from churn_orchestration.components.days import shown_pictures, wanted
 from churn_orchestration.components.shown import about, look
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Tables, Warehouse, write_text
+from churn_orchestration.warehouse import POOL, Tables, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

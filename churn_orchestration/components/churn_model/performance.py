@@ -14,7 +14,8 @@ from churn_orchestration.components.churn_model.graded import last_known, table_
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
-from churn_orchestration.warehouse import MEASURED_ON, Tables, Warehouse, literal
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
 
 if TYPE_CHECKING:
     import pandas as pd

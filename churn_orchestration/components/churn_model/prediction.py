@@ -15,8 +15,9 @@ from churn_orchestration.churn.settings import CAPACITY, PROFIT
 from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Tables, Warehouse, literal
+from churn_orchestration.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,16 +18,8 @@ from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.components.landed_at_once import known_from
 from churn_orchestration.components.shown import about, feature_columns, keys, look
-from churn_orchestration.warehouse import (
-    PARQUET,
-    POOL,
-    Tables,
-    Warehouse,
-    content_hash,
-    literal,
-    swap_in,
-    write_text,
-)
+from churn_orchestration.resources import Warehouse
+from churn_orchestration.warehouse import PARQUET, POOL, Tables, content_hash, literal, swap_in, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,9 @@ from churn_orchestration.components.days import (
     wanted,
 )
 from churn_orchestration.components.shown import keys, look
+from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import MEASURED_ON, PARQUET_LAYERS, Tables, Warehouse, literal
+from churn_orchestration.warehouse import MEASURED_ON, PARQUET_LAYERS, Tables, literal
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
