@@ -19,7 +19,7 @@ TOPICS = {
 SENSE = {"recency": 1, "frequency": -1, "trend": -1, "velocity": -1, "momentum": -1, "value": -1}
 """Whether a high value raises the risk (1) or lowers it (-1) by common sense; of others it may do either."""
 LONG = 1.5  # usual gaps; a silence that is longer is worth the word "none"
-_SHOWS_VALUE = re.compile(r"\{(value|many|much)")
+_SHOWS_VALUE = re.compile(r"\{(value|many|much|ago)")
 AGAINST = " (alone it would speak the other way; the rest of the picture outweighs it)"
 
 

@@ -78,6 +78,19 @@ class CadenceSpec(dg.Model, dg.Resolvable):
         return bands
 
 
+class DateSpec(dg.Model, dg.Resolvable):
+    """A date of an entity, such as the end of its contract."""
+
+    name: str = Field(pattern=NAME, description="its name in the features: <table>_days_since_<name>")
+    column: str = Field(description="the column that holds it, a date or a timestamp")
+
+    @model_validator(mode="after")
+    def _is_no_end_of_events(self) -> "DateSpec":
+        if self.name in ("first", "last"):
+            raise ValueError(f"date {self.name}: days since first and last are those of events; rename it")
+        return self
+
+
 class EventSourceSpec(dg.Model, dg.Resolvable):
     """A table of events."""
 
@@ -137,6 +150,9 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     measures: list[MeasureSpec] = Field([], description="numbers, each a feature")
     categories: list[CategorySpec] = Field([], description="categories; each of their values is a feature")
     flags: dict[str, str] = Field({}, description="name: SQL condition, which holds (1) or does not (0)")
+    dates: list[DateSpec] = Field(
+        [], description="dates; the days from each to as_of are a feature, below 0 until it comes"
+    )
     latest: Literal["landing", "day"] = Field(
         "landing",
         description="which row of an entity counts, of those known by as_of: that of the last landing or, as "
@@ -152,6 +168,7 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     def _fixed_are_read(self) -> "AttributeTableSpec":
         read = [*(m.column for m in self.measures), *(c.column for c in self.categories)]
         read += [column for condition in self.flags.values() for column in self._columns_of(condition)]
+        read += [date.column for date in self.dates]
         given = self.fixed if isinstance(self.fixed, list) else []
         if unknown := [name for name in given if name not in read]:
             raise ValueError(
@@ -167,9 +184,9 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     def _says_something(self) -> "AttributeTableSpec":
         if mute := [category.name for category in self.categories if not category.values]:
             raise ValueError(f"{self.name}: category {mute[0]}: give its `values`; each becomes a feature")
-        if not (self.measures or self.categories or self.flags):
+        if not (self.measures or self.categories or self.flags or self.dates):
             raise ValueError(
-                f"{self.name}: give measures, categories or flags: without one it has no feature"
+                f"{self.name}: give measures, categories, flags or dates: without one it has no feature"
             )
         return self
 
@@ -181,7 +198,14 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
             conditions = [sql for sql in self.flags.values() if given.issuperset(self._columns_of(sql))]
             fixed = (*sorted(given), *conditions)
         return declarations.AttributeTable(
-            self.name, self.table, self.entity or entity, self.noun, *columns_of(self), by_day, fixed
+            self.name,
+            self.table,
+            self.entity or entity,
+            self.noun,
+            *columns_of(self),
+            by_day,
+            fixed,
+            tuple(declarations.Date(date.name, date.column) for date in self.dates),
         )
 
 

@@ -27,6 +27,8 @@ def require_columns(tables: Tables, source: EventSource | AttributeTable, place:
         return
     used = {source.entity: "entity"} | {c.column: f"category {c.name}" for c in source.categories}
     used |= {m.column: f"measure {m.name}" for m in source.measures}
+    dates = source.dates if isinstance(source, AttributeTable) else ()
+    used |= {date.column: f"date {date.name}" for date in dates}
     if isinstance(source, EventSource):
         used |= dict.fromkeys(source.key, "key")
     if absent := [name for name in used if name.lower() not in there]:
@@ -41,6 +43,14 @@ def require_columns(tables: Tables, source: EventSource | AttributeTable, place:
                 f"{place(source.name, m.name)}: measure {m.name} of {source.name}: {source.table}.{m.column} "
                 f"is {kind.lower()}; a measure is a number: declare its type in the contract, or cast it in "
                 "the SQL"
+            )
+    for date in dates:
+        kind = there[date.column.lower()]
+        if kind != "DATE" and not kind.startswith("TIMESTAMP"):
+            raise BusinessError(
+                f"{place(source.name, date.name)}: date {date.name} of {source.name}: "
+                f"{source.table}.{date.column} is {kind.lower()}: declare it as date or timestamp in the "
+                "contract, or cast it in the SQL"
             )
 
 

@@ -111,6 +111,7 @@ def _reused_keys(tables: Tables, source: EventSource, days: list[dt.date]) -> It
 def _ambiguous(tables: Tables, source: AttributeTable, days: list[dt.date]) -> Iterator[str]:
     """Rows of one entity of which neither is the later one."""
     used = [quoted(m.column) for m in source.measures] + [quoted(c.column) for c in source.categories]
+    used += [quoted(date.column) for date in source.dates]
     if not used:
         return
     entity, version = quoted(source.entity), "known_on, day" if source.by_day else "known_on"

@@ -9,10 +9,11 @@ import duckdb
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.catalogue import catalogue, worded
 from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
+    Date,
     EventSource,
     FeatureSet,
     Flag,
@@ -196,3 +197,28 @@ def test_a_category_is_told_by_its_value_whichever_of_its_features_pushes_more()
     assert reasons(pushed, values, catalogued) == [
         ["↑ contract: Month-to-month"], ["↓ contract: Month-to-month"], ["↑ contract: not Month-to-month"],
     ]  # fmt: skip
+
+
+def test_a_date_is_the_days_from_it_and_of_a_date_to_come_the_days_to_it_below_zero() -> None:
+    dated = AttributeTable("plans", "silver.plans", "customer_id", dates=(Date("signed", "contract"),))
+    declared = FeatureSet("customer_id", (), attributes=(dated,))
+    plans = [plan("ann", 5, contract="2023-11-30"), plan("bob", 5, contract="2024-01-08"), plan("cem", 5)]
+    found = rows_at(6, plans, declared=declared)
+    days = {"ann": 37, "bob": -2, "cem": None}
+    assert {who: row["plans_days_since_signed"] for who, row in found.items()} == days
+    assert rows_at(9, plans, declared=declared)["bob"]["plans_days_since_signed"] == 1
+
+    [feature] = catalogue(declared)
+    assert (feature.type, feature.title) == ("bigint", "signed … days ago")
+    words = [worded(value, feature.phrase, feature.null_phrase) for value in days.values()]
+    assert words == ["signed 37 days ago", "signed in 2 days", "signed: not given"]
+
+
+def test_of_a_landing_that_came_at_once_a_date_is_known_from_then_on_unless_it_is_fixed() -> None:
+    rows = [plan("ann", 1, landed=5, contract="2023-12-31")]
+    for fixed, then in (((), None), (("contract",), 2)):
+        dates = (Date("signed", "contract"),)
+        dated = AttributeTable("plans", "silver.plans", "customer_id", fixed=fixed, dates=dates)
+        declared = FeatureSet("customer_id", (), attributes=(dated,))
+        since = [rows_at(day, rows, declared=declared)["ann"]["plans_days_since_signed"] for day in (2, 6)]
+        assert since == [then, 6]

@@ -244,6 +244,12 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
         )
         yield feature(flag.name, f"{row}._f{number}", flag.name, formula, "0 or 1", yes, no)
 
+    for number, of in enumerate(table.dates):
+        formula = f"as_of - {of.column}; below 0: still to come"
+        yield feature(
+            f"days_since_{of.name}", f"{row}._d{number}", of.name, formula, "days", f"{told(of.name)} {{ago}}"
+        )
+
 
 def _of_own(table: UserTable, row: str) -> Iterator[Feature]:
     for column, meaning in table.columns:
@@ -269,7 +275,8 @@ def _braced(text: str) -> str:
 def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str = "") -> str:
     """A feature's value in the words of its catalogue entry; of one, in the singular.
 
-    A phrase shows the ``value``, or only its sign: ``many`` is "more" or "fewer", ``much`` "more" or "less".
+    A phrase shows the ``value``; or only its sign, as ``many`` ("more" or "fewer") or ``much`` ("more" or
+    "less"); or, of days, ``ago``: "3 days ago", and of -3 "in 3 days".
 
     >>> [worded(days, "{value:.0f} days silent", "new", "active today") for days in (11, 1.2, 0, None)]
     ['11 days silent', '1 day silent', 'active today', 'new']
@@ -279,7 +286,8 @@ def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str 
     if value == 0 and zero_phrase:
         return zero_phrase
     many, much = ("more", "more") if value > 0 else ("fewer", "less")
-    return _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value, many=many, much=much))
+    ago = f"{value:,.0f} days ago" if value >= 0 else f"in {-value:,.0f} days"
+    return _PLURAL_OF_ONE.sub(r"\1", phrase.format(value=value, many=many, much=much, ago=ago))
 
 
 _PLURAL_OF_ONE = re.compile(r"(?<![\d.,])(1 [a-z]*[a-rt-z])s\b")

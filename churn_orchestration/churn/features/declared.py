@@ -78,6 +78,14 @@ class Flag(_Shared):
 
 
 @dataclass(frozen=True)
+class Date:
+    """A date of an entity, such as the end of its contract: the days from it to as_of, below 0 until then."""
+
+    name: str
+    column: str
+
+
+@dataclass(frozen=True)
 class EventSource:
     """A table of events: one row per event with ``day``, ``known_on`` and the entity's column.
 
@@ -129,6 +137,7 @@ class AttributeTable:
     flags: tuple[Flag, ...] = ()
     by_day: bool = False
     fixed: tuple[str, ...] | None = None
+    dates: tuple[Date, ...] = ()
 
     def is_known_with_its_row(self, sql: str) -> bool:
         """Whether a column, or a condition, is known as soon as its row is; if not, from its landing on."""
@@ -139,6 +148,7 @@ class AttributeTable:
         """The families of the features that are known from the landing of their row on."""
         read = [(m.name, m.column) for m in self.measures] + [(c.name, c.column) for c in self.categories]
         read += [(flag.name, flag.condition) for flag in self.flags]
+        read += [(date.name, date.column) for date in self.dates]
         return [f"{self.name}_{name}" for name, sql in read if not self.is_known_with_its_row(sql)]
 
 

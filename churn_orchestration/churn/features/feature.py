@@ -38,7 +38,7 @@ class Feature:
         >>> Feature("n", "", "", "", "", "", "{value:,.0f} orders, {many} than before", "").title
         '… orders, more or fewer than before'
         """
-        return self.phrase.format(value=_Any(), many="more or fewer", much="more or less")
+        return self.phrase.format(value=_Any(), many="more or fewer", much="more or less", ago="… days ago")
 
     @property
     def type(self) -> str:

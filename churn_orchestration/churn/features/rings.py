@@ -258,7 +258,7 @@ order by 1"""
 
 
 def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
-    """SQL: one row per entity with its attributes: scaled integers, 0 or 1, null where not given."""
+    """SQL: one row per entity with its attributes: scaled integers, 0 or 1, days, null where not given."""
 
     def known(sql: str, read: str) -> str:
         late = not table.is_known_with_its_row(read)
@@ -271,6 +271,9 @@ def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
             columns[f"_c{number}_{position}"] = known(holds, category.column)
     for number, flag in enumerate(table.flags):
         columns[f"_f{number}"] = known(f"cast(({flag.condition}) as bigint)", flag.condition)
+    for number, of in enumerate(table.dates):
+        since = f"date_diff('day', cast({of.column} as date), {date(as_of)})"
+        columns[f"_d{number}"] = known(since, of.column)
     listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
     return f"""
 select {table.entity} as _entity, {listed}

@@ -22,6 +22,7 @@ def read_from(source: EventSource | AttributeTable) -> list[str]:
         *(m.column for m in source.measures),
         *(c.column for c in source.categories),
         *(flag.condition for flag in source.flags),
+        *(date.column for date in (source.dates if isinstance(source, AttributeTable) else ())),
     ]
 
 

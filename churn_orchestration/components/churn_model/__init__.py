@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet
+from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.churn_model.business import measure_assets
@@ -245,6 +245,7 @@ def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:
     for table in declared.inputs:
         read = {m.name: m.column for m in table.measures} | {c.name: c.column for c in table.categories}
         read |= {flag.name: flag.condition for flag in table.flags}
+        read |= {date.name: date.column for date in table.dates} if isinstance(table, AttributeTable) else {}
         for name, sql in read.items():
             used = {column.lower() for column in columns_of(parsed(sql, f"{place}: {name}"))}
             if table.table == label.table and (told := sorted(used & answers)):
