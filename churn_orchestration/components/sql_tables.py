@@ -27,6 +27,13 @@ from churn_orchestration.components.days import (
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import look, selected
 from churn_orchestration.components.source_table import SourceTable
+from churn_orchestration.components.sql_contracts import (
+    SqlTableSpec,
+    declared_result,
+    declared_spec,
+    faults,
+    unkeyed_message,
+)
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import within
 
@@ -126,6 +133,10 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
     """The .sql files beside this YAML, each a daily table of the layer."""
 
     layer: Literal["silver"] = Field("silver", description="schema of the tables and group in the UI")
+    tables: dict[str, SqlTableSpec] = Field(
+        {},
+        description="by name of a .sql file: its key and what else is checked by day, e.g. {key: [order_id]}",
+    )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per .sql file, named after it."""
@@ -133,23 +144,51 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
         tables = [SqlTable.read(path) for path in sorted(context.path.glob("*.sql"))]
         sources = context.component_tree.get_all_components(of_type=SourceTable)
         known = {f"bronze.{s.name}": {column.name: column for column in s.bronze_columns()} for s in sources}
-        return dg.Definitions(assets=[_asset(business, self.layer, table, known) for table in tables])
+        keys = {f"bronze.{source.name}": source.key for source in sources}
+        place = Path(context.path) / "defs.yaml"
+        self._require_columns(tables, place)
+        return dg.Definitions(
+            assets=[
+                _asset(business, table, known, self.tables.get(table.path.stem, SqlTableSpec()), place, keys)
+                for table in tables
+            ]
+        )
+
+    def _require_columns(self, tables: list[SqlTable], place: Path) -> None:
+        """Refuse a contract of no table, or of columns that its select has not. Raises BusinessError."""
+        columns = {table.path.stem: table.columns for table in tables}
+        for name, spec in self.tables.items():
+            if name not in columns:
+                there = ", ".join(columns) or "none at all"
+                raise BusinessError(f"{place}: tables: there is no {name}.sql beside it ({there})")
+            has = columns[name]  # not known of a star
+            if unknown := [column for column in spec.columns if has and column not in has]:
+                raise BusinessError(
+                    f'{place}: {name}: no column "{unknown[0]}" in {name}.sql ({", ".join(has)})'
+                )
 
 
 def _asset(
-    business: Business, layer: str, table: SqlTable, known: Mapping[str, Mapping[str, dg.TableColumn]]
+    business: Business,
+    table: SqlTable,
+    known: Mapping[str, Mapping[str, dg.TableColumn]],
+    spec: SqlTableSpec,
+    place: Path,
+    keys: Mapping[str, list[str]],
 ) -> dg.AssetsDefinition:
     upstream = {name: column for source in table.upstream for name, column in known.get(source, {}).items()}
     columns = selected(table.columns or list(upstream), table.description, upstream)
-    key = dg.AssetKey([layer, table.path.stem])
-    declaration = digest(table.select)
+    key = dg.AssetKey(["silver", table.path.stem])
+    declaration = digest(table.select, *([spec] if spec != SqlTableSpec() else []))
+    reads = sorted({*table.upstream, *spec.related})
+    keys = {name: keys[name] for name in table.upstream if name in keys}
 
     @dg.asset(
         key=key,
-        deps=[dg.AssetKey(name.split(".")) for name in table.upstream],
+        deps=[dg.AssetKey(name.split(".")) for name in reads],
         description=f"{table.description}\n\n```sql\n{_below_comment(table.select)}\n```"
         f"{look(business, key)}",
-        check_specs=[accepted_spec(key)],
+        check_specs=[accepted_spec(key), declared_spec(key, place.name)],
         code_version=declaration,
         **daily(business, key, {"sql", "duckdb"}, columns, declared_in=str(table.path)),
     )
@@ -158,20 +197,26 @@ def _asset(
         with warehouse.open() as tables:
             name = table_of(key)
             require_initial_load(tables, name, business, days)
-            refused: dict[dt.date, str] = blocked(tables, list(table.upstream), days)
+            refused: dict[dt.date, str] = blocked(tables, reads, days)
             good = [day for day in days if day not in refused]
             select = f"select * from (\n{table.select}\n) where {within(PARTITION, good)} order by all"
             try:
                 rows = tables.replace_days(name, good, select) if good else {}
+                broken = faults(tables, name, spec, good) if good else {}
             except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
                 told = str(error).split("\n\nLINE")[0].replace("\n", " ")
                 raise BusinessError(f"{table.path}: {told}") from None
+            refused |= broken
             if refused and tables.columns(name):
                 tables.replace_days(name, refused, f"from {name} limit 0")
+            silent = spec.key is None and bool(good)
+            unkeyed = unkeyed_message(tables, name, str(place), keys, good) if silent else None
             made = dg.TableSchema(
                 selected(tables.columns(name), table.description, upstream, tables.columns(name))
             )
-            about = {max(rows): {"dagster/column_schema": made}} if rows else {}
-            yield from settle(context, tables, key, declaration, rows, refused, table.upstream, about)
+            stored = [day for day in rows if day not in refused]
+            about = {max(stored): {"dagster/column_schema": made}} if stored else {}
+            checks = [declared_result(key, broken, unkeyed)]
+            yield from settle(context, tables, key, declaration, rows, refused, reads, about, checks=checks)
 
     return sql_table
