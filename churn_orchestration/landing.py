@@ -42,6 +42,7 @@ class Files:
     pattern: str
     delimiter: str = ","
     encoding: str = "utf-8"
+    sheet: str | None = None
 
     @property
     def is_daily(self) -> bool:
@@ -434,7 +435,7 @@ def _reading(
     groups: dict[Shape, list[_Taken]] = {}
     for item in taken:
         try:
-            shape = shape_of(tables.db, item.path, files.delimiter, files.encoding, declared)
+            shape = shape_of(tables.db, item.path, files.delimiter, files.encoding, declared, files.sheet)
             _refuse_other_case(before, shape)
         except UnreadableFileError as error:
             _refuse(landed, files, item, str(error))

@@ -1,10 +1,11 @@
-"""Reading landing files: CSV, JSON lines and Parquet as text, record by record, nothing lost or guessed."""
+"""Reading landing files: CSV, JSON lines, Parquet and Excel as text, record by record, nothing guessed."""
 
 import csv
 import io
 import zlib
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -20,23 +21,34 @@ from churn_orchestration.sniffing import (
     wrong_encoding,
 )
 from churn_orchestration.warehouse import file_literal, literal, quoted
+from churn_orchestration.workbooks import header_of, records
 
 RESERVED = ("_path", "_file", "_line", "_error", "_partition", "known_on")
 KEPT = 10_000  # characters of a malformed record that DuckDB hands on
-KINDS = {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}
+CHUNK = 50_000  # records of a workbook that are handed on at once
+KINDS = {
+    "csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl",
+    "parquet": "parquet", "xlsx": "xlsx",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the files of one reading share: kind, column names in order, and whether NUL bytes are in them."""
+    """What the files of one reading share: kind, column names in order, are NUL bytes in them, sheet."""
 
     kind: str
     names: tuple[str, ...]
     has_nul: bool = False
+    sheet: str | None = None
 
 
 def shape_of(
-    db: duckdb.DuckDBPyConnection, path: Path, delimiter: str, encoding: str, declared: list[str]
+    db: duckdb.DuckDBPyConnection,
+    path: Path,
+    delimiter: str,
+    encoding: str,
+    declared: list[str],
+    sheet: str | None = None,
 ) -> Shape:
     """Kind and column names of a file. A gzip is read to its end: DuckDB does not look at its checksum.
 
@@ -46,36 +58,48 @@ def shape_of(
     """
     parts = path.name.lower().removesuffix(".gz").rsplit(".", 1)
     kind = KINDS.get(parts[-1])
-    if kind is None or (kind == "parquet" and path.suffix.lower() == ".gz"):
+    is_text = kind in ("csv", "jsonl")
+    if kind is None or (not is_text and path.suffix.lower() == ".gz"):
         raise UnreadableFileError(f"its ending is none of those read: {', '.join(KINDS)}, and .gz of text")
     try:
         head, whole, nul = (b"", True, False)
-        if kind != "parquet":
+        if is_text:
             head, whole, nul = scanned(path, delimiter if kind == "csv" else None)
         wrong = wrong_encoding(head, encoding if kind == "csv" else "utf-8", whole=whole)
-        names = [] if wrong else _names(db, kind, path, head, delimiter, encoding)
+        names = [] if wrong else _names(db, kind, path, head, delimiter, encoding, sheet)
     except (OSError, EOFError, zlib.error, UnicodeError, csv.Error, duckdb.Error) as error:
         raise UnreadableFileError(reason(error)) from None
     if wrong:
         raise UnreadableFileError(wrong)
     if not any(names):
         nothing = "no line is a JSON object; wanted one object a line"
-        if kind == "csv":
-            nothing = f"no header line could be read: the {'first line' if head else 'file'} is empty"
+        if head.lstrip().startswith(b"["):
+            nothing += ", as `jq -c '.[]'` makes of an array"
+        if kind in ("csv", "xlsx"):
+            empty = "first line" if head or kind == "xlsx" else "file"
+            nothing = f"no header line could be read: the {empty} is empty"
         raise UnreadableFileError(nothing)
     _refuse_names(names)
     if not set(declared) & set(names):
-        if kind != "parquet" and (found := really(head)):
+        if is_text and (found := really(head)):
             raise UnreadableFileError(found)
         shown = ", ".join(repr(name[:40])[1:-1] for name in names[:12])
         hint = f"; {guess(names, declared)}" if kind == "csv" else ""
         raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
-    return Shape(kind, _named(names), nul and encoding != "utf-16")
+    return Shape(kind, _named(names), nul and encoding != "utf-16", sheet)
 
 
 def _names(
-    db: duckdb.DuckDBPyConnection, kind: str, path: Path, head: bytes, delimiter: str, encoding: str
+    db: duckdb.DuckDBPyConnection,
+    kind: str,
+    path: Path,
+    head: bytes,
+    delimiter: str,
+    encoding: str,
+    sheet: str | None,
 ) -> list[str]:
+    if kind == "xlsx":
+        return header_of(path, sheet)
     if kind == "parquet":
         return [
             name for name, *_ in db.execute(f"describe from read_parquet({file_literal(path)})").fetchall()
@@ -125,6 +149,9 @@ def read(
     ------
     UnreadableFileError : a malformed record spans lines, as after an open quote
     """
+    if shape.kind == "xlsx":
+        _sheets(db, table, shape, paths)
+        return
     if shape.kind == "parquet":
         names = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(name)}" for name in shape.names)
         query = (
@@ -145,6 +172,19 @@ qualify trim(coalesce(line, '')) <> ''"""
     else:
         query = _csv(db, shape, paths, delimiter, encoding)
     db.execute(f"create or replace temp table {table} as {query}")
+
+
+def _sheets(db: duckdb.DuckDBPyConnection, table: str, shape: Shape, paths: list[Path]) -> None:
+    columns = ", ".join(f"{quoted(name)} varchar" for name in (*shape.names, "_path"))
+    db.execute(f"create or replace temp table {table} ({columns}, _line bigint, _error varchar)")
+    marks = ", ".join("unnest(?::varchar[])" for _ in (*shape.names, "_path"))
+    insert = f"insert into {table} select {marks}, unnest(?::bigint[]), unnest(?::varchar[])"
+    for path in paths:
+        found = records(path, shape.sheet, len(shape.names))
+        while rows := list(islice(found, CHUNK)):
+            cells, lines, errors = zip(*rows, strict=True)
+            values = [list(column) for column in zip(*cells, strict=True)]
+            db.execute(insert, [*values, [str(path)] * len(rows), list(lines), list(errors)])
 
 
 def _list(paths: list[Path]) -> str:

@@ -14,8 +14,9 @@ MOST_COLUMNS = 10_000  # DuckDB keeps a copy of the record for every surplus fie
 
 _REALLY = {
     b"\x1f\x8b": "it is gzip: call it .csv.gz",
-    b"PK\x03\x04": "it is a zip file or an Excel workbook: save it as CSV",
+    b"PK\x03\x04": "it is a zip file or an Excel workbook: call it .xlsx, or save it as CSV",
     b"PAR1": "it is Parquet: call it .parquet",
+    b"\xd0\xcf\x11\xe0": "it is an old Excel workbook: save it as .xlsx or CSV",
     b"%PDF": "it is a PDF",
 }
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -122,7 +123,7 @@ def guess(names: list[str], declared: list[str]) -> str:
     if first.lstrip().startswith("<"):
         return "it is HTML or XML, not CSV: is it an error page?"
     if first.lstrip().startswith(("{", "[")):
-        return "it is JSON: one object a line in a file called .jsonl is read"
+        return "it is JSON: one object a line in a file called .jsonl or .json is read"
     lower = {name.lower(): name for name in names}
     if same := next((name for name in declared if name.lower() in lower), None):
         return f"declare `from: {lower[same.lower()]}`"

@@ -1,8 +1,12 @@
+import datetime as dt
 import gzip
 import hashlib
 import sqlite3
+from decimal import Decimal
+from typing import Any
 
 import duckdb
+import openpyxl
 import pytest
 from conftest import JAN, ORDERS_HEADER, Shop
 
@@ -228,13 +232,13 @@ def test_a_web_page_in_the_place_of_a_file_refuses_its_day_and_widens_no_table(s
         assert not [name for name in tables.columns("raw.orders") if "DOCTYPE" in name]
 
 
-@pytest.mark.parametrize("ending", ["CSV", "xlsx", "jsonl.gz"])
+@pytest.mark.parametrize("ending", ["CSV", "xls", "jsonl.gz"])
 def test_a_file_of_an_ending_that_is_not_read_is_refused_by_its_name(shop, ending):
     """Upper-case endings and gzipped JSON may also be read; never taken for a CSV without a header."""
     shop.change("raw/defs.yaml", "orders_{day}.csv", f"orders_{{day}}.{ending}")
     rows = (ORDERS_HEADER + "o1,ann,2024-01-05 10:00,1\n").encode()
     record = b'{"order_id": 1, "customer_id": 2, "ordered_at": "2024-01-05 10:00", "amount_usd": 1}\n'
-    content = {"CSV": rows, "xlsx": b"PK\x03\x04 a workbook\n", "jsonl.gz": gzip.compress(record)}[ending]
+    content = {"CSV": rows, "xls": b"PK\x03\x04 a workbook\n", "jsonl.gz": gzip.compress(record)}[ending]
     shop.land(f"orders_2024-01-05.{ending}", content)
     landed, judgement = shop.take_in(5)
     told = landed.refused.get(JAN[5], "")
@@ -274,6 +278,64 @@ def test_json_lines_without_a_declared_column_refuse_the_day_by_name(shop):
     shop.land("orders_2024-01-05.jsonl", '{"order_id": 1, "client": "ann", "ordered_at": "2024-01-05"}\n')
     _, judgement = shop.take_in(5)
     assert 'orders_2024-01-05.jsonl has no column "customer_id"' in judgement.refused.get(JAN[5], "")
+
+
+def test_json_of_one_object_a_line_is_read_whatever_it_is_called_and_an_array_is_told(shop):
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "orders_{day}.json")
+    good = '{"order_id": 1, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}'
+    shop.land("orders_2024-01-05.json", good + "\n")
+    shop.land("orders_2024-01-06.json", f"[{good}]")
+    landed, _ = shop.take_in(5, 6)
+    assert shop.rows("select order_id, amount_usd from bronze.orders") == [("1", 1.5)]
+    assert "wanted one object a line, as `jq -c '.[]'` makes of an array" in landed.refused[JAN[6]]
+
+
+def workbook(shop: Shop, name: str, **sheets: list[list[Any]]) -> None:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(shop.landing / name)
+
+
+def test_a_sheet_of_a_workbook_is_read_as_text_through_the_same_contract(shop):
+    shop.change("raw/defs.yaml", '"orders_{day}.csv"', '"orders_{day}.xlsx"\n  sheet: Orders')
+    at = dt.datetime.fromisoformat("2024-01-05")
+    rows = [
+        ["order_id", "customer_id", "ordered_at", "amount_usd", None],
+        [1, 17850.0, at.replace(hour=10), 1.5],
+        [None, None, None, None],
+        [2, "ann", "2024-01-05", 0.00004],
+        [3, "ann", at, 2, "more"],
+        [4, "bob", at, 9.34],
+    ]
+    workbook(shop, "orders_2024-01-05.xlsx", Notes=[["read me"]], Orders=rows)
+    _, judgement = shop.take_in(5)
+    assert shop.rows("select * exclude (day, known_on, _partition, _file) from bronze.orders") == [
+        ("1", "17850", at.replace(hour=10), 1.5, 2),
+        ("4", "bob", at, Decimal("9.34"), 6),
+    ]
+    assert shop.rows("select _line, rule from quarantine.orders order by 1") == [
+        (4, "type:amount_usd"), (5, "malformed")
+    ]  # fmt: skip
+    assert judgement.refused == {}
+
+
+def test_a_workbook_of_several_sheets_and_a_broken_one_are_refused_with_the_remedy(shop):
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "orders_{day}.xlsx")
+    workbook(shop, "orders_2024-01-05.xlsx", Notes=[["read me"]], Orders=[["order_id"]])
+    shop.land("orders_2024-01-06.xlsx", b"PK\x03\x04 a workbook that was cut")
+    shop.land_orders(7)
+    (shop.landing / "orders_2024-01-07.csv").rename(shop.landing / "orders_2024-01-07.xlsx")
+    landed, _ = shop.take_in(5, 6, 7)
+    several = "it has 2 sheets: declare `sheet: Notes` beside `files`, or another of Notes, Orders"
+    assert landed.refused == {
+        JAN[5]: f"orders_2024-01-05.xlsx: {several}",
+        JAN[6]: "orders_2024-01-06.xlsx: it is no Excel workbook, or was cut",
+        JAN[7]: "orders_2024-01-07.xlsx: it is no Excel workbook, or was cut",
+    }
 
 
 def write_parquet(shop: Shop, day: int, select: str) -> None:

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 
 _DECIMAL = re.compile(r"decimal(\((\d+),\s*(\d+)\))?")
+EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+"""Formats of times as numbers, with the microseconds of a unit."""
 NOISE = 1e-15
 """How far, relatively, a number may be off its decimal: software writes 19.990000000000002 for 19.99."""
 VERSION = 2  # raised where the same rows are judged otherwise: then bronze is made of raw again
@@ -30,7 +32,8 @@ class Column:
         local time in the business's zone unless it brings an offset, ``timestamptz`` must bring one; both are
         kept in UTC. A local time that the clock skipped is moved on by the hour it skipped; one that it
         showed twice is the later one, of standard time. So does PostgreSQL's ``AT TIME ZONE``
-    format : how a date or timestamp is written, in strptime's letters; ISO where not given
+    format : how a date or timestamp is written, in strptime's letters or as one of ``EPOCHS``, numbers since
+        1970 in UTC; ISO where not given
     decimal : the decimal sign of its numbers; with a comma, a text with a point is refused
     required : null is refused
     pii : ``drop`` leaves the column behind in raw, ``hash`` keeps a keyed hash of it
@@ -106,6 +109,11 @@ def typed(column: Column, timezone: str) -> str:
 
 def _moment(column: Column, cell: str, timezone: str) -> str:
     """A date, or a timestamp in UTC: local time of the zone, unless the text brings an offset of its own."""
+    if column.format in EPOCHS:
+        instant = _since_1970(cell, EPOCHS[column.format])
+        if column.type == "date":
+            return f"cast(timezone({_text(timezone)}, timezone('UTC', {instant})) as date)"
+        return instant
     parsed = f"try_strptime({cell}, {_text(column.format)})" if column.format else None
     if column.type == "date":
         return f"cast({parsed} as date)" if parsed else f"try_cast({cell} as date)"
@@ -119,6 +127,12 @@ def _moment(column: Column, cell: str, timezone: str) -> str:
     if timezone != "UTC":
         local = f"timezone('UTC', timezone({_text(timezone)}, {local}))"
     return local if parsed else f"case when {has_offset} then {instant} else {local} end"
+
+
+def _since_1970(cell: str, unit: int) -> str:
+    """A number of units, each of so many microseconds; null where it lies thousands of years ahead."""
+    moment = f"round(try_cast({cell} as double) * {unit})"
+    return f"make_timestamp(case when abs({moment}) < 2e17 then cast({moment} as bigint) end)"
 
 
 def _cell(column: Column) -> str:

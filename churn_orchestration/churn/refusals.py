@@ -31,6 +31,11 @@ def _mistyped(column: Column) -> str:
     if column.type.startswith(("decimal", "double")) and column.decimal == ".":
         comma = f"regexp_full_match({cell}, '[+-]?[0-9]+,[0-9]{{1,2}}')"
         hints.append(f"when {comma} then ': declare `decimal: \",\"` in its column'")
+    if column.type in ("date", "timestamp", "timestamptz"):
+        for digits, epoch in ((10, "epoch_s"), (13, "epoch_ms"), (16, "epoch_us")):
+            if column.format != epoch:
+                number = f"regexp_full_match({cell}, '[0-9]{{{digits}}}(\\.[0-9]*)?')"
+                hints.append(f"when {number} then ': declare `format: {epoch}` in its column'")
     if column.type in ("date", "timestamp") and not column.format:
         hints.append(
             f"when regexp_full_match({cell}, '[0-9./ :]+') then ': declare its `format` in its column'"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
+import duckdb
 from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration import pictures
@@ -47,7 +48,9 @@ class ColumnSpec(dg.Model, dg.Resolvable):
         "where not given; a number with more is refused, never rounded: declare more, or double",
     )
     format: str | None = Field(
-        None, description="how a date or timestamp is written, e.g. %d/%m/%Y; ISO if not given"
+        None,
+        description="how a date or timestamp is written, e.g. %d/%m/%Y, or epoch_s, epoch_ms, epoch_us for "
+        "numbers since 1970; ISO if not given",
     )
     decimal: Literal[".", ","] = Field(".", description="the decimal sign of a decimal or double")
     required: bool = Field(False, description="a row without it goes to quarantine")
@@ -67,6 +70,30 @@ class ColumnSpec(dg.Model, dg.Resolvable):
         if not _TYPE.fullmatch(kind):
             raise ValueError(f'unknown type "{kind}"; known: {", ".join(contracts.TYPES)}')
         return kind
+
+    @field_validator("format")
+    @classmethod
+    def _parses(cls, form: str | None) -> str | None:
+        if form is None or form in contracts.EPOCHS:
+            return form
+        try:
+            with duckdb.connect() as db:
+                db.execute("select try_strptime('', ?)", [form])
+        except duckdb.Error as error:
+            told = str(error).partition(f"specifier {form}: ")[2]
+            raise ValueError(
+                f'"{form}" is no format ({told}): wanted letters such as %d/%m/%Y %H:%M, or '
+                f"{', '.join(contracts.EPOCHS)}"
+            ) from None
+        return form
+
+    @model_validator(mode="after")
+    def _format_of_a_time(self) -> "ColumnSpec":
+        if self.format and self.type not in ("date", "timestamp", "timestamptz"):
+            raise ValueError(
+                f"{self.name}: `format` says how a date or timestamp is written, and it is {self.type}"
+            )
+        return self
 
 
 def _require_columns(place: str, used: list[str], declared: list[str]) -> None:
@@ -105,6 +132,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     files: str | None = Field(None, description='glob below the landing folder, e.g. "orders/{day}.csv.gz"')
     delimiter: str = Field(",", min_length=1, max_length=1, description='of CSV files; a tab is "\\t"')
     encoding: str = Field("utf-8", description="of CSV files: utf-8, utf-16 or latin-1")
+    sheet: str | None = Field(None, description="of Excel workbooks; not needed if there is but one")
     query: QuerySpec | None = Field(None, description="read from a database instead of files")
     columns: list[ColumnSpec] = Field(
         min_length=1, description="the contract; other columns stay behind in raw"
@@ -238,7 +266,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
         business = Business.holding(context.path)
         contract = self.contract(business.settings.timezone, business.earliest_event)
-        declaration = digest(*(getattr(self, name) for name in _DECLARED), contract, business.start)
+        declared = [getattr(self, name) for name in _DECLARED] + ([self.sheet] if self.sheet else [])
+        declaration = digest(*declared, contract, business.start)
         judged_by = digest(declaration, contracts.VERSION)
         raw, bronze, quarantine = (
             dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
@@ -340,7 +369,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             return land_query(
                 tables, business, self.name, self.query.url_variable, self.query.sql, contract, days
             )
-        files = Files(self.files or "", self.delimiter, self.encoding)
+        files = Files(self.files or "", self.delimiter, self.encoding, self.sheet)
         landed = land(tables, business, self.name, files, contract, days)
         if self.missing_file == "fail":
             for day in landed.missing:

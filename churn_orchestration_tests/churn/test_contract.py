@@ -103,6 +103,28 @@ def test_a_date_is_iso_or_in_its_declared_format(db):
     assert read(db, "date", "31/02/2024", "%d/%m/%Y") is None
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("epoch_s", "1704495600"),
+        ("epoch_s", "1704495600.0"),
+        ("epoch_ms", "1704495600000"),
+        ("epoch_us", "1704495600000000"),
+    ],
+)
+def test_a_time_as_a_number_counts_from_1970_in_utc_and_its_day_is_that_of_the_zone(db, form, text):
+    """2024-01-05 23:00 UTC is the next day in Berlin."""
+    for kind in ("timestamp", "timestamptz"):
+        assert read(db, kind, text, form, BERLIN) == at("2024-01-05 23:00")
+    assert read(db, "date", text, form, BERLIN) == dt.date(2024, 1, 6)
+    assert read(db, "date", text, form) == dt.date(2024, 1, 5)
+
+
+def test_a_time_in_another_unit_than_declared_is_refused(db):
+    assert read(db, "timestamp", "1704495600000", "epoch_s") is None
+    assert read(db, "timestamp", "2024-01-05", "epoch_s") is None
+
+
 @pytest.mark.parametrize("kind", ["date", "timestamp", "timestamptz"])
 @pytest.mark.parametrize("text", ["infinity", "-infinity"])
 def test_an_infinite_day_is_refused(db, kind, text):
