@@ -21,11 +21,24 @@ class Horizon:
     gap_days : days between as_of and the first day of the outcome window, >= 0
     horizon_days : length of the outcome window, > 0; 0 where the outcome is known on as_of itself
     settle_days : days that late rows get to arrive before a silence is called churn, >= 0
+
+    Raises
+    ------
+    ValueError : a number of days is below its least
+
+    >>> Horizon(30, gap_days=-61)
+    Traceback (most recent call last):
+    ValueError: gap_days is -61: an outcome window lies after its as_of, so at least 0
     """
 
     horizon_days: int
     gap_days: int = 0
     settle_days: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("horizon_days", "gap_days", "settle_days"):
+            if (days := getattr(self, name)) < 0:
+                raise ValueError(f"{name} is {days}: an outcome window lies after its as_of, so at least 0")
 
     def outcome(self, as_of: dt.date) -> tuple[dt.date, dt.date]:
         """First and last day of the outcome window of ``as_of``.
@@ -59,11 +72,13 @@ def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
 
 
 def months_back(day: dt.date, months: int) -> dt.date:
-    """The same day of the month ``months`` earlier, or the last day of a shorter month.
+    """The same day of the month ``months`` earlier, >= 0, or the last day of a shorter month.
 
     >>> months_back(dt.date(2024, 3, 31), 1)
     datetime.date(2024, 2, 29)
     """
+    if months < 0:
+        raise ValueError(f"{months} months back: at least 0")
     year, month0 = divmod(day.year * 12 + day.month - 1 - months, 12)
     return dt.date(year, month0 + 1, min(day.day, calendar.monthrange(year, month0 + 1)[1]))
 
@@ -77,7 +92,7 @@ def as_of_grid(
     ----------
     cutoff : what is knowable at the end of this day
     horizon : of the question
-    first_day : first day with data; an as_of needs ``min_history_days`` of data, its own day included
+    first_day : first day with data; an as_of needs ``min_history_days`` of data, > 0, its own day included
     most : the largest number of as_ofs, > 0
 
     Returns
@@ -87,6 +102,8 @@ def as_of_grid(
     >>> as_of_grid(dt.date(2024, 6, 30), Horizon(90), dt.date(2024, 1, 1), 28, most=6)
     [datetime.date(2024, 2, 1), datetime.date(2024, 3, 1), datetime.date(2024, 4, 1)]
     """
+    if min(min_history_days, most) < 1:
+        raise ValueError(f"{most} as_ofs with {min_history_days} days of data: at least 1 of each")
     newest = horizon.newest_as_of(cutoff)
     oldest_allowed = first_day + DAY * (min_history_days - 1)
     grid = (months_back(newest, months) for months in range(most))

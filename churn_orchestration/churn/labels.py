@@ -43,6 +43,10 @@ class Question:
     observation_days : inactivity only: the population has an event in this window, or ever (``all``)
     terminal : event only: the source of the events that end a relation
     label : static only: who has churned
+
+    Raises
+    ------
+    ValueError : it looks no day ahead and is not static, or observes no day
     """
 
     name: str
@@ -53,6 +57,12 @@ class Question:
     observation_days: int | str = ALL
     terminal: EventSource | None = None
     label: Label | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind != STATIC and self.horizon.horizon_days < 1:
+            raise ValueError(f"{self.name}: horizon_days is {self.horizon.horizon_days}: at least 1")
+        if isinstance(self.observation_days, int) and self.observation_days < 1:
+            raise ValueError(f"{self.name}: observation_days is {self.observation_days}: at least 1")
 
     @property
     def entity(self) -> str:

@@ -1,5 +1,6 @@
 import datetime as dt
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from churn_orchestration.churn.calendar import (
     months_back,
     purged,
 )
+from churn_orchestration.churn.features.declared import FeatureSet
+from churn_orchestration.churn.labels import Question
 
 DAY = dt.timedelta(days=1)
 DAYS = st.dates(dt.date(1990, 1, 1), dt.date(2090, 1, 1))
@@ -34,6 +37,27 @@ def test_settling_delays_the_label_and_not_the_outcome() -> None:
     assert settled.outcome(dt.date(2024, 1, 31)) == plain.outcome(dt.date(2024, 1, 31))
     assert plain.label_known_on(dt.date(2024, 1, 31)) == dt.date(2024, 2, 10)
     assert settled.label_known_on(dt.date(2024, 1, 31)) == dt.date(2024, 2, 15)
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "message"),
+    [
+        (lambda: Horizon(30, gap_days=-61), "gap_days is -61"),
+        (lambda: Horizon(-1), "horizon_days is -1"),
+        (lambda: Horizon(30, settle_days=-1), "settle_days is -1"),
+        (lambda: months_back(dt.date(2024, 1, 31), -1), "-1 months back"),
+        (lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 28, 0), "0 as_ofs"),
+        (lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 0, 6), "0 days of data"),
+        (lambda: FeatureSet("id", (), windows=(0,)), "a window of 0 days"),
+        (lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(0)), "horizon_days is 0"),
+        (lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(1), 0), "observation_days"),
+    ],
+)
+def test_an_interval_that_reaches_back_or_holds_no_day_is_refused(
+    nonsense: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        nonsense()
 
 
 @given(DAYS, st.integers(1, 400), st.integers(0, 60), st.integers(0, 60))

@@ -217,6 +217,10 @@ class FeatureSet:
     calendar : whether month, weekday and time of the year of as_of are features
     own : selects of the user's own, whose columns join the rest
     cohort, rfm : features among peers
+
+    Raises
+    ------
+    ValueError : a window has no day
     """
 
     entity: str
@@ -230,6 +234,10 @@ class FeatureSet:
     own: tuple[UserTable, ...] = ()
     cohort: Cohort | None = None
     rfm: Rfm | None = None
+
+    def __post_init__(self) -> None:
+        if none := [days for days in self.rings if days < 1]:
+            raise ValueError(f"a window of {none[0]} days: windows are whole days, at least 1")
 
     @property
     def inputs(self) -> tuple[EventSource | AttributeTable, ...]:
