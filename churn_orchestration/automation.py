@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +12,7 @@ from churn_orchestration.components.days import FULL_TAG, range_tags
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.landing import Files
 from churn_orchestration.report.freshness import missing
+from churn_orchestration.terminal import say
 from churn_orchestration.warehouse import DOOR, Tables, door
 
 REFRESH, REFRESH_FULLY, TRAIN, PROGRESS = "refresh", "refresh_fully", "train", "progress"
@@ -161,7 +161,7 @@ class _ProgressHandler(logging.Handler):
         meta = record.__dict__.get("dagster_meta", {})
         event = meta.get("dagster_event")
         if event is None and record.levelno == logging.INFO:
-            sys.stderr.write(f"          {meta.get('orig_message', record.getMessage())}\n")
+            say(f"          {meta.get('orig_message', record.getMessage())}")
         step = event.step_key if event is not None else None
         if step is None:
             return
@@ -171,4 +171,4 @@ class _ProgressHandler(logging.Handler):
         elif kind in ("STEP_SUCCESS", "STEP_FAILURE", "STEP_SKIPPED"):
             seconds = record.created - self.started.get(step, record.created)
             mark = {"STEP_SUCCESS": "done", "STEP_FAILURE": "FAILED", "STEP_SKIPPED": "skipped"}[kind]
-            sys.stderr.write(f"  {mark:7} {name:32} {seconds:6.1f} s\n")
+            say(f"  {mark:7} {name:32} {seconds:6.1f} s")

@@ -110,7 +110,7 @@ def _values(node: yaml.Node) -> dict[str, yaml.Node]:
 def _refuse_component(path: Path, node: yaml.Node, named: dict[tuple[str, str], str]) -> None:
     values = _values(node)
     place = f"{path}:{node.start_mark.line + 1}"
-    kind = str(values["type"].value) if "type" in values else ""
+    kind = str(values["type"].value) if isinstance(values.get("type"), yaml.ScalarNode) else ""
     module, _, name = kind.rpartition(".")
     known = ", ".join(f"{components.__name__}.{each}" for each in components.__all__)
     if not kind:

@@ -16,6 +16,7 @@ import click
 
 from churn_orchestration import report
 from churn_orchestration.business import DEMO, Business, BusinessError
+from churn_orchestration.terminal import say, visible
 from churn_orchestration.warehouse import DOOR, PARQUET_LAYERS, WarehouseError
 
 
@@ -46,14 +47,14 @@ class Door(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            sys.stderr.write("stopped; the same command goes on from here\n")
+            say("stopped; the same command goes on from here")
             sys.exit(130)
         except (BusinessError, WarehouseError) as error:
-            sys.stderr.write(f"churn: {_of_the_machine(error) or error}\n")
+            say(f"churn: {_of_the_machine(error) or error}")
             sys.exit(1)
         except Exception as error:
             if expected := _of_the_machine(error) or _expected(error):
-                sys.stderr.write(f"churn: {expected}\n")
+                say(f"churn: {expected}")
                 sys.exit(1)
             raise
 
@@ -116,7 +117,7 @@ def _json(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def told(*args: Any, as_json: bool, **kwargs: Any) -> None:
         facts, text, *done = command(*args, **kwargs)
-        click.echo(json.dumps(facts, default=str) if as_json else text)
+        click.echo(json.dumps(facts, default=str) if as_json else visible(text))
         if done and not done[0]:
             sys.exit(1)
 
@@ -149,6 +150,7 @@ def main(context: click.Context, business: Path | None) -> None:
     A business is a folder of YAML and SQL. All it makes lies in $CHURN_DATA/<its name> (default: data/).
     """
     warnings.filterwarnings("ignore", module="dagster")
+    os.umask(0o077)  # what a business holds is its owner's, whichever process of ours writes it
     folder = business or (Path(named) if (named := os.environ.get("CHURN_BUSINESS")) else DEMO)
     os.environ["CHURN_BUSINESS"] = str(folder.resolve())
     context.obj = folder
@@ -217,7 +219,7 @@ def simulate(
         counts = simulated(world, out, processes, _progress)
         for day in bars:
             path = write_bars(world, out, _day(day), horizon_days, processes)
-            click.echo(f"  wrote {path}", err=True)
+            say(f"  wrote {path}")
     except ScenarioError as error:
         raise BusinessError(str(error)) from None
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
@@ -411,7 +413,7 @@ def backtest(
 
 
 def _progress(line: str) -> None:
-    click.echo(f"  {line}", err=True)
+    say(f"  {line}")
 
 
 def _asked(questions: dict[str, Any], name: str | None) -> Any:

@@ -1,7 +1,6 @@
 """The demo: a simulated company from landing files to ranked customers, in one process."""
 
 import datetime as dt
-import sys
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration import report
@@ -9,6 +8,7 @@ from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.report.ranking import top_customers, top_text
 from churn_orchestration.report.text import command
 from churn_orchestration.runs import Work, at_work
+from churn_orchestration.terminal import say
 from churn_orchestration.warehouse import DOOR
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ def run_demo(business: Business, customers: int) -> report.Told:
     if business.folder != DEMO.resolve():
         raise BusinessError("the demo is a business of its own: call it without --business")
     with at_work(business) as work:
-        _tell(f"1/4  landing files of a simulated company of {customers:,} customers")
+        say(f"1/4  landing files of a simulated company of {customers:,} customers")
         _land(business, customers)
         start, last = business.start, business.settings.end_date or business.start
-        _tell(f"2/4  the initial load: everything that landed up to {start}")
+        say(f"2/4  the initial load: everything that landed up to {start}")
         _refresh(work, start)
-        _tell(f"3/4  training on what had matured by {start}")
+        say(f"3/4  training on what had matured by {start}")
         work.train(start)
-        _tell(f"4/4  the days after it, scored day by day until {last}")
+        say(f"4/4  the days after it, scored day by day until {last}")
         _refresh(work, last)
         questions = list(work.questions())
     facts, models, *_ = report.trained(business, questions, start)
@@ -41,7 +41,7 @@ def _land(business: Business, customers: int) -> None:
     from churn_orchestration.simulator import ScenarioError, simulate
 
     try:
-        simulate(demo_world(business, customers), business.state, tell=lambda line: _tell(f"     {line}"))
+        simulate(demo_world(business, customers), business.state, tell=lambda line: say(f"     {line}"))
     except ScenarioError as error:
         raise BusinessError(str(error)) from None
 
@@ -58,7 +58,7 @@ def demo_world(business: Business, customers: int) -> "World":
 def _refresh(work: Work, last: dt.date) -> None:
     first = work.first_stale_day(last)
     if first is None:
-        _tell("     is there already")
+        say("     is there already")
         return
     done = work.refresh(first, last)
     if done.refused:
@@ -76,7 +76,3 @@ def _next(business: Business, top: list[dict[str, Any]]) -> str:
     }
     wide = max(map(len, look)) + 2
     return "\n".join(["Where to look next:", *(f"  {what:{wide}}{why}" for what, why in look.items())])
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(line + "\n")

@@ -1,7 +1,6 @@
 """The resources of a business, bound once; its warehouse, as Dagster opens it."""
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 from churn_orchestration.business import Business
+from churn_orchestration.terminal import say
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import WAREHOUSE, Tables, opened
 
@@ -52,9 +52,7 @@ class Warehouse(DuckDBResource):
             first = duckdb.connect(self.database, config=config)
         except duckdb.IOException as error:
             holder = re.search(r"PID \d+", str(error))
-            sys.stderr.write(
-                f"  waiting for {self.database}, which {holder[0] if holder else 'another'} holds\n"
-            )
+            say(f"  waiting for {self.database}, which {holder[0] if holder else 'another'} holds")
             yield
         else:
             with closing(first):

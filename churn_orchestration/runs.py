@@ -1,14 +1,16 @@
 """One process at work on a business: its lock, its Dagster home, and the jobs it runs in process."""
 
+import atexit
 import datetime as dt
+import glob
 import json
 import os
 import shutil
-import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.landing import LONG_SILENCE, Files
 from churn_orchestration.resources import Warehouse
+from churn_orchestration.terminal import say
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import POOL, write_text
 
@@ -47,9 +50,23 @@ def dagster_home(business: Business) -> Path:
     """The Dagster home of a business, made where it is missing; exported as DAGSTER_HOME."""
     home = business.state / "dagster"
     home.mkdir(parents=True, exist_ok=True)
+    if business.state.stat().st_uid == os.getuid():
+        business.state.chmod(0o700)  # an older release left it open to everybody
     shutil.copyfile(PACKAGE / "dagster.yaml", home / "dagster.yaml")
+    home = _without_pattern(home)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+@cache
+def _without_pattern(home: Path) -> Path:
+    """Another way to a folder whose path is a pattern to Dagster, which looks for dagster.yaml by glob."""
+    if glob.escape(str(home)) == str(home):
+        return home
+    place = Path(tempfile.mkdtemp(prefix="churn-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    (place / "dagster").symlink_to(home)
+    return place / "dagster"
 
 
 @contextmanager
@@ -217,7 +234,7 @@ class Work:
         """The newest day with a file that is over; the newest of all where none is."""
         over = self._last_over()
         if waiting := [day for day in files if over and day > over]:
-            sys.stderr.write(f"  left for later: {files[min(waiting)]}, whose day is not over yet\n")
+            say(f"  left for later: {files[min(waiting)]}, whose day is not over yet")
         return max(set(files) - set(waiting), default=max(files, default=None))
 
     def newest_day(self) -> dt.date:

@@ -17,6 +17,7 @@ import yaml
 from churn_orchestration import pages
 from churn_orchestration.business import Business, BusinessError, data_folder
 from churn_orchestration.runs import LOCATION, dagster_home
+from churn_orchestration.terminal import say
 
 SOCKET = "code"
 PATIENCE = 30  # seconds for a process to end
@@ -36,7 +37,7 @@ def serve(business: Business, port: int) -> None:
             stack.enter_context(pages.served(business.state, business.settings.ui))
         except OSError as error:
             place = pages.folder(business.state)
-            sys.stderr.write(f"the pages that it links to are not served ({error}): open them from {place}\n")
+            say(f"the pages that it links to are not served ({error}): open them from {place}")
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="churn-")))
         stack.enter_context(suppress(KeyboardInterrupt))
         code_server, *others = _commands(place, port)
@@ -44,7 +45,7 @@ def serve(business: Business, port: int) -> None:
         while not _listens(place / SOCKET) and children[0].poll() is None:
             time.sleep(0.1)
         children += [stack.enter_context(_child(command, place)) for command in others]
-        sys.stderr.write(f"{business.name}: http://{pages.HOST}:{port}/asset-groups (Ctrl-C stops it)\n")
+        say(f"{business.name}: http://{pages.HOST}:{port}/asset-groups (Ctrl-C stops it)")
         while all(child.poll() is None for child in children):
             time.sleep(0.5)
         raise BusinessError("a process of the UI ended by itself: the lines above say why")

@@ -133,6 +133,10 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
     assert (explained["now"]["model_version"], explained["now"]["rank"]) == ("rules", 1)
     assert len(explained["history"]) == 3
 
+    assert "churn_90d: no outcome is known yet" in churn(*business, "watch").stdout
+    written = [out, *(tmp_path / "shop").rglob("*")]
+    assert not [path for path in written if not path.is_symlink() and path.stat().st_mode & 0o077]
+
     status = json.loads(churn(*business, "status", "--json").stdout)
     assert status["tables"]["predictions.churn_90d"]["days"] == 3
     assert status["refused"] == []

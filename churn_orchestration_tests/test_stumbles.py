@@ -341,6 +341,7 @@ COMPONENT = "churn_orchestration.components.SourceTable"
          "raw/defs.yaml:1: type: no component dagster.DefsFolderComponent; there are: churn_orchestration"),
         ("raw/defs.yaml", "attributes:", "template_vars_module: os\nattributes:",
          "raw/defs.yaml:2: template_vars_module: no such setting; a component has a type and attributes"),
+        ("raw/defs.yaml", f"type: {COMPONENT}", "type: [a]", "raw/defs.yaml:1: wanted a component, `type:`"),
         ("raw/defs.yaml", KEY, "  key: &k [*k]", "raw/defs.yaml:11: *k names no anchor"),
         ("raw/defs.yaml", KEY, f"  key: {'[' * 60}{']' * 60}", "raw/defs.yaml:11: more than"),
         ("raw/defs.yaml", KEY, f"# {MEGABYTE}\n{KEY}", f"raw/defs.yaml {LARGE}"),
@@ -377,3 +378,37 @@ def test_what_dagster_would_run_is_named_and_not_run(
     said = stumble(shop.folder, "run")
     assert said.startswith(f"churn: {shop.folder / name}: a business is YAML and SQL, and Dagster would load")
     assert "it ran" not in "".join(capfd.readouterr())
+
+
+def test_a_comment_in_a_condition_says_what_it_hides(shop: Shop) -> None:
+    shop.change("raw/defs.yaml", "amount_usd > 0", "amount_usd > 0 -- no refunds")
+    assert stumble(shop.folder, "run").endswith(
+        "raw/defs.yaml:1: orders: rule positive_amount: not valid SQL: amount_usd > 0 -- no refunds (its "
+        "comment hides what comes after it; comments of YAML begin with #)"
+    )
+
+
+def test_a_condition_may_read_a_column_that_is_called_like_a_command(shop: Shop) -> None:
+    shop.change("raw/defs.yaml", "name: amount_usd,", "name: copy,")
+    shop.change("raw/defs.yaml", "amount_usd > 0", "copy > 0")
+    assert shop.source()[1].where == (("positive_amount", "copy > 0"),)
+
+
+def test_what_files_are_called_does_not_operate_the_terminal(shop: Shop) -> None:
+    shop.change("business.yaml", "${CHURN_DATA}/landing", '"a\\x1b]0;owned\\x07"')
+    told = stumble(shop.folder, "run")
+    assert r"a\x1b]0;owned\x07" in told
+    assert not {"\x1b", "\x07"} & {*told}
+
+
+def test_a_state_folder_is_its_owners_and_dagster_reads_its_settings_wherever_that_lies(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "a[1]*"
+    monkeypatch.setenv("CHURN_DATA", str(data))
+    shop.business.state.mkdir(parents=True, mode=0o755)
+    with at_work(shop.business) as work:
+        assert not work.instance.telemetry_enabled
+        assert work.instance.get_concurrency_config().pool_config.default_pool_limit == 1
+    assert (data / "shop" / "dagster" / "history").is_dir()
+    assert shop.business.state.stat().st_mode & 0o777 == 0o700

@@ -8,7 +8,7 @@ import atexit
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from typing import Any
 
@@ -41,9 +41,13 @@ def parsed(condition: str, place: str) -> exp.Expr:
     ValueError: orders: rule recent: current_date would give another answer tomorrow; days come from the data
     """
     try:
-        tree = sqlglot.parse_one(condition, read="duckdb")
+        tree = sqlglot.parse_one(f"({condition})", read="duckdb")
     except sqlglot.errors.SqlglotError as error:
-        raise ValueError(f"{place}: not valid SQL: {condition} ({str(error).splitlines()[0]})") from None
+        fault = str(error).splitlines()[0]
+        with suppress(sqlglot.errors.SqlglotError):
+            sqlglot.parse_one(f"({condition}\n)", read="duckdb")
+            fault = "its comment hides what comes after it; comments of YAML begin with #"
+        raise ValueError(f"{place}: not valid SQL: {condition} ({fault})") from None
     if read := tables_read_by(f"select (\n{condition}\n)", place):
         raise ValueError(f"{place}: reads {read[0]}; a condition reads the columns of its own row")
     return tree

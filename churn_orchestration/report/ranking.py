@@ -2,6 +2,7 @@
 
 import csv
 import datetime as dt
+import re
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.report.text import command, plain
+from churn_orchestration.terminal import visible
 from churn_orchestration.warehouse import door, literal, quoted
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 Told = tuple[Any, ...]
 
+_FORMULA = re.compile(r"(^|;\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a spreadsheet begins to compute, full-width signs too; in many countries a `;` begins a cell."""
 AT_STAKE = "churn_probability * recent_value"
 _FIRST = ("churn_probability", "band", "at_stake", "recent_value", "days_since_last", "contact", "reasons")
 
@@ -95,8 +99,9 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
     """Write the list of a day (None: the last scored one) to a file, the most at stake first.
 
     ``.csv`` and ``.xlsx`` are for people: rounded numbers, reasons as one text, what a person acts on first;
-    the CSV begins with a byte-order mark, without which spreadsheets read UTF-8 wrongly. ``.parquet`` is for
-    machines: every column as it is stored.
+    the CSV begins with a byte-order mark, without which spreadsheets read UTF-8 wrongly, and a text that a
+    spreadsheet would compute begins with an apostrophe. ``.parquet`` is for machines: every column as it is
+    stored.
     """
     if out.suffix not in _WRITERS:
         *others, last = _WRITERS
@@ -130,7 +135,18 @@ select {", ".join(map(quoted, columns))} from (select * replace (
   round(churn_probability, 4) as churn_probability, round(recent_value, 2) as recent_value,
   round(at_stake, 2) as at_stake, array_to_string(reasons, '; ') as reasons) from ({select})) order by rank"""
     )
-    return columns, found.fetchall()
+    return columns, [tuple(map(_cell, row)) for row in found.fetchall()]
+
+
+def _cell(value: Any) -> Any:
+    r"""A value as a cell that no spreadsheet takes for a formula, and no terminal for a command.
+
+    >>> _cell("=1+1"), _cell("a;-1"), _cell(-5), _cell("\t=A1"), _cell("C-7")
+    ("'=1+1", "a;'-1", -5, '\\t=A1', 'C-7')
+    """
+    if not isinstance(value, str):
+        return value
+    return _FORMULA.sub(r"\1'", visible(value).replace("\t", r"\t").replace("\n", r"\n"))
 
 
 def _write_csv(db: "duckdb.DuckDBPyConnection", select: str, out: Path) -> int:

@@ -125,7 +125,7 @@ def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
         parts.append(lines)
     elif performance:
         parts.append(f"{question}: no outcome is known yet")
-    if performance:
+    if performance and performance["waiting"]:
         waiting = f"{performance['waiting']:,} forecasts up to {performance['day']}"
         parts.append(f"{waiting} wait for their outcome")
     if week := found["first_week"]:

@@ -67,3 +67,26 @@ def test_a_file_for_people_has_a_byte_order_mark_rounded_numbers_and_what_they_a
     )
     assert bob == "1,bob,0.1235,low,123.46,1000.01,2,,↓ an order every 3 days,2024-01-05,rules"
     assert cem == "4,cem,0.5,high,,,,,↑ Zoë asked,2024-01-05,rules"
+
+
+def test_no_spreadsheet_computes_an_id_and_no_terminal_obeys_one(listed: Business, tmp_path: Path) -> None:
+    given = ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "a;=1", "e\x1b[2J\x00"]
+    wanted = ["'=HYPERLINK(1)", "'+1", "'-1", "'@SUM(1)", r"\t=1", r"\r=1", "a;'=1", r"e\x1b[2J\x00"]
+    with duckdb.connect(str(listed.state / DOOR)) as db:
+        db.execute("create table ids as select unnest(?) as customer_id", [given])
+        db.execute(
+            "create or replace view predictions.churn_90d as select customer_id, date '2024-01-05' as as_of, "
+            "-0.5 as churn_probability, 'low' as band, ['none'] as reasons, 'rules' as model_version, "
+            "-1.0 as recent_value, 1 as days_since_last, null::boolean as contact, false as backtest from ids"
+        )
+    for name in ("c.csv", "c.xlsx", "c.parquet"):
+        exported(listed, DAY, tmp_path / name, None)
+    with (tmp_path / "c.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["customer_id"] for row in rows) == sorted(wanted)
+    assert {(row["churn_probability"], row["recent_value"]) for row in rows} == {("-0.5", "-1.0")}
+    cells = [row[1] for row in load_workbook(tmp_path / "c.xlsx").active.iter_rows(min_row=2)]
+    assert sorted(cell.value for cell in cells) == sorted(wanted)
+    assert {cell.data_type for cell in cells} == {"s"}
+    stored = duckdb.sql(f"select customer_id from '{tmp_path}/c.parquet'").fetchall()
+    assert sorted(stored) == sorted((who,) for who in given)
