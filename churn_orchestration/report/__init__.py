@@ -8,9 +8,10 @@ from rich.table import Table
 
 from churn_orchestration import ledger
 from churn_orchestration.business import Business
-from churn_orchestration.report.freshness import by_layer
+from churn_orchestration.report.freshness import by_layer, states
+from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.text import command, grid, plain
-from churn_orchestration.warehouse import DOOR, door
+from churn_orchestration.warehouse import DOOR, Tables, door
 
 if TYPE_CHECKING:
     import duckdb
@@ -96,8 +97,14 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
 
 
 def up_to_date(business: Business, last: dt.date) -> Told:
-    """Nothing was left to do."""
+    """Nothing was left to do; done only if no file waits for a day that is there to be made again."""
     rows = rows_by_layer(business)
+    with door(business.state) as db:
+        tables = Tables(db, business.state)
+        landing = new_files(tables, business, states(tables))
+    files = [file for those in landing["new_files"].values() for file in those]
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    waits = f", but not what is in {', '.join(files[:3])}{more} now; to take that in: {landing['run']}"
     facts = {
         "business": business.name,
         "to": last,
@@ -105,8 +112,10 @@ def up_to_date(business: Business, last: dt.date) -> Told:
         "refused": {},
         "notes": {},
         "rows": rows,
+        "landing": landing,
     }
-    return facts, f"{business.name}: everything up to {last} is there already\n{layers_text(business)}"
+    told = f"{business.name}: everything up to {last} is there already{waits if files else ''}"
+    return facts, f"{told}\n{layers_text(business)}", not (files and landing["again"])
 
 
 def trained(business: Business, questions: list[str], cutoff: dt.date) -> Told:

@@ -9,7 +9,10 @@ from churn_orchestration.warehouse import Tables
 
 
 def new_files(tables: Tables, business: Business, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Files that no day has taken in yet, by source, and the command that does."""
+    """Files that no day has taken in yet, by source, and the command that does.
+
+    ``again``: by making a day again that is there, which no run does by itself.
+    """
     from churn_orchestration.components.source_table import SourceTable
     from churn_orchestration.definitions import component_tree
     from churn_orchestration.landing import Files, pending
@@ -36,14 +39,14 @@ def new_files(tables: Tables, business: Business, found: dict[str, dict[str, Any
                 takes_in.append(range_that_takes_in(days, newest, end, mends=bool(awaited)))
             else:
                 histories = True
-    run = None
+    run, again = None, False
     if histories and (end or not takes_in):  # which days its rows are of, only the run sees
         run = command(business, "run" if end else "run --to DAY")
     elif takes_in:
         last = max(day for _, day in takes_in)
         again = all(again for again, _ in takes_in)
         run = command(business, f"run --from {last} --to {last}" if again else f"run --to {last}")
-    return {"new_files": new, "after_end_date": after_end, "run": run}
+    return {"new_files": new, "after_end_date": after_end, "run": run, "again": again}
 
 
 def range_that_takes_in(

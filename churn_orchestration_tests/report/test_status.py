@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from churn_orchestration import ledger
 from churn_orchestration.cli import main
-from churn_orchestration.report import refreshed
+from churn_orchestration.report import refreshed, up_to_date
 from churn_orchestration.report.freshness import Missing, causes
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
@@ -174,6 +174,22 @@ def test_a_file_that_came_late_is_taken_in_by_the_next_day_and_after_the_end_by_
     assert facts(shop)["landing"]["run"].endswith("run --from 2024-01-20 --to 2024-01-20")
 
 
+def test_a_run_with_nothing_to_do_names_a_file_that_was_corrected_in_place_and_what_takes_it_in(
+    shop: Shop,
+) -> None:
+    written(shop, JAN[20])
+    assert up_to_date(shop.business, JAN[20])[1].startswith(
+        "shop: everything up to 2024-01-20 is there already\n"
+    )
+    shop.land_orders(3, "o3,ann,2024-01-03 10:00,3.50")
+    found, told, done = up_to_date(shop.business, JAN[20])
+    assert told.startswith(
+        "shop: everything up to 2024-01-20 is there already, but not what is in orders_2024-01-03.csv now; "
+        f"to take that in: churn --business {shop.folder} run --from 2024-01-20 --to 2024-01-20\n"
+    )
+    assert (found["landing"]["new_files"], done) == ({"orders": ["orders_2024-01-03.csv"]}, False)
+
+
 def test_a_history_is_taken_in_by_a_run_to_the_end_not_to_the_next_day(shop: Shop) -> None:
     shop.change("raw/defs.yaml", "orders_{day}.csv", "history.csv")
     shop.land("history.csv", "order_id\n")
@@ -189,13 +205,13 @@ def test_a_link_to_nothing_and_a_folder_are_no_new_files(shop: Shop) -> None:
     written(shop, JAN[8])
     (shop.landing / f"orders_{JAN[9]}.csv").symlink_to("/nowhere")
     (shop.landing / f"orders_{JAN[10]}.csv").mkdir()
-    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 0, "run": None}
+    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 0, "run": None, "again": False}
 
 
 def test_files_of_days_after_the_end_are_counted_and_not_asked_for(shop: Shop) -> None:
     shop.land_orders(21, "o21,ann,2024-01-21 10:00,3.50")
     written(shop, JAN[20])
-    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 1, "run": None}
+    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 1, "run": None, "again": False}
     assert "1 file of days after end_date (business.yaml): left out" in said(shop)
 
 
