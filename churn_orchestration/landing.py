@@ -337,7 +337,7 @@ def _refuse_changed_history(
     arrived = " union all by name ".join(f"(from {group})" for group in groups)
     split = _split_by_event_day(contract, business.start, standing, f"({arrived})")
     there = set(tables.columns(f"raw.{name}")) & {n for n, *_ in tables.rows(f"describe {arrived}")}
-    declared = dict.fromkeys(column.source for column in contract.columns)
+    declared = dict.fromkeys(column.source for column in contract.columns)  # a line that is an id too
     compared = ", ".join(quoted(column) for column in (*declared, "_error") if column in there)
     present = ", ".join(literal(item.file) for item in taken)
     gone = "false" if contract.event_time else f"sum(n) filter (n > 0 or _file in ({present})) < 0"
@@ -430,7 +430,7 @@ def _reading(
     shapes: dict[str, list[str]],
 ) -> Iterator[str]:
     """One temporary table of raw rows per set of files of one shape; unreadable files refuse their day."""
-    declared = [column.source for column in contract.columns]
+    declared = contract.sources
     before = {name.lower(): name for name in tables.columns(raw)}
     groups: dict[Shape, list[_Taken]] = {}
     for item in taken:
@@ -513,7 +513,7 @@ def _drop_what_came_again(tables: Tables, contract: contracts.Contract, arrived:
     if not tables.rows("from _kept limit 1"):
         return []
     kept, came = ({name for name, *_ in tables.rows(f"describe from {t}")} for t in ("_kept", arrived))
-    declared = dict.fromkeys(column.source for column in contract.columns)
+    declared = contract.sources
     there = [column for column in (*declared, "_error", "_partition") if column in kept & came]
     compared = ", ".join(map(quoted, there))
     again = tables.rows(
@@ -531,11 +531,9 @@ returning _file"""
 
 
 def _empty(tables: Tables, contract: contracts.Contract) -> str:
-    columns = ", ".join(
-        f"{quoted(name)} varchar" for name in dict.fromkeys(c.source for c in contract.columns)
-    )
+    columns = "".join(f"{quoted(name)} varchar, " for name in contract.sources)
     tables.db.execute(
-        f"create or replace temp table _none ({columns}, _line bigint, _error varchar, _file varchar, "
+        f"create or replace temp table _none ({columns}_line bigint, _error varchar, _file varchar, "
         "_partition date, known_on date)"
     )
     return "_none"

@@ -80,7 +80,7 @@ def shape_of(
             nothing = f"no header line could be read: the {empty} is empty"
         raise UnreadableFileError(nothing)
     _refuse_names(names)
-    if not set(declared) & set(names):
+    if declared and not set(declared) & set(names):
         if is_text and (found := really(head)):
             raise UnreadableFileError(found)
         shown = ", ".join(repr(name[:40])[1:-1] for name in names[:12])

@@ -817,3 +817,22 @@ def test_a_link_that_leads_out_of_the_landing_folder_is_refused_by_name(shop, tm
     (shop.landing / "2024").symlink_to(elsewhere)
     landed, _ = shop.take_in(5)
     assert "2024/orders_2024-01-06.csv: it is a link that leads out" in landed.refused[JAN[5]]
+
+
+def test_rows_of_a_file_without_an_id_are_named_by_their_line_and_equal_rows_are_two(shop):
+    shop.change("raw/defs.yaml", "{name: order_id, type: id,", "{name: order_id, from: _line, type: id,")
+    day = f"{JAN[5]} 10:00"
+    shop.land(
+        "orders_2024-01-05.csv", f"customer_id,ordered_at,amount_usd\nann,{day},1\nann,{day},1\n,{day},1\n"
+    )
+    _, judgement = shop.take_in(5)
+    assert (judgement.rows, judgement.quarantined, judgement.refused) == ({JAN[5]: 2}, {JAN[5]: 1}, {})
+    assert shop.rows("select order_id, customer_id from bronze.orders order by 1") == [
+        ("2", "ann"),
+        ("3", "ann"),
+    ]
+    with shop.tables() as tables:
+        tables.publish()
+    assert shop.published("select customer_id, rule, _line from quarantine.orders") == [
+        (None, "required:customer_id", 4)
+    ]

@@ -19,6 +19,10 @@ _TOGETHER = {
 TYPES = ("text", "id", "integer", "decimal", "double", "boolean", "date", "timestamp", "timestamptz")
 
 
+PLACES = ("_file", "_line")
+"""Where a record lies, which a column may take its values from."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One declared column.
@@ -26,7 +30,8 @@ class Column:
     Parameters
     ----------
     name : its name from bronze on
-    source : its name in the landing file
+    source : its name in the landing file; or ``_line`` or ``_file``, of the record in it: an id of rows that
+        have none, as long as the file does not change
     type : one of ``TYPES``; ``decimal(p, s)`` too, 18 digits and 4 decimals where not given, never rounded: a
         number with more decimals is refused. ``id`` is text without a trailing ``.0``; ``timestamp`` is
         local time in the business's zone unless it brings an offset, ``timestamptz`` must bring one; both are
@@ -60,6 +65,11 @@ class Contract:
     where: tuple[tuple[str, str], ...] = ()
     timezone: str = "UTC"
     earliest_event: dt.date | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """The columns that a file must have."""
+        return list(dict.fromkeys(column.source for column in self.columns if column.source not in PLACES))
 
     @property
     def kept(self) -> list[str]:
@@ -136,7 +146,8 @@ def _since_1970(cell: str, unit: int) -> str:
 
 
 def _cell(column: Column) -> str:
-    return f"nullif(trim({_quoted(column.source)}), '')"
+    cell = _quoted(column.source)
+    return f"cast({cell} as varchar)" if column.source in PLACES else f"nullif(trim({cell}), '')"
 
 
 def day(contract: Contract, event: str | None = None) -> str:
@@ -192,7 +203,8 @@ def judged(
             cases.append(f"when _cell_{number} is null then {_text('required:' + column.name)}")
         broken = f"_cell_{number} is not null and _typed_{number} is null"
         cases.append(f"when {broken} then {_text('type:' + column.name)}")
-    everything = ", ".join(map(_quoted, landed))
+    places = {column.source for column in contract.columns} & {*PLACES}
+    everything = ", ".join(map(_quoted, [*landed, *sorted(places)]))
     copy = (
         f"row_number() over (partition by known_on, {everything} order by _file, _line)"
         if contract.key

@@ -1,6 +1,6 @@
 """What a refused row had where its rule wanted something else, as SQL; nothing here decides."""
 
-from churn_orchestration.churn.contract import Column, Contract
+from churn_orchestration.churn.contract import PLACES, Column, Contract
 
 RECORD, CELL = 200, 60  # characters shown; raw keeps them all
 
@@ -10,7 +10,11 @@ def explained(contract: Contract) -> str:
     says it all.
     """
     cases = [f"when _error is not null then {_bounded('_error', RECORD)}"]
-    cases += [f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}" for c in contract.columns]
+    cases += [
+        f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}"
+        for c in contract.columns
+        if c.source not in PLACES
+    ]
     if contract.event_time:
         late = "_judged.day || ' lies after ' || _judged.known_on || ', the day on which it came'"
         first = f"{contract.earliest_event}, the first day that counts (history_from)"

@@ -151,7 +151,7 @@ def _schema_faults(
     tables: Tables, source: "SourceTable", days: list[dt.date]
 ) -> tuple[dict[dt.date, str], list[str]]:
     """Days whose file lacks a declared column, and columns that nobody declared."""
-    declared = [column.source or column.name for column in source.columns]
+    declared = [name for c in source.columns if (name := c.source or c.name) not in contracts.PLACES]
     headers = tables.rows(
         f"select partition, file, last(header order by rowid) from meta.manifest where source = ? "
         f"and {within('partition', days)} group by all order by partition, file",
@@ -211,12 +211,11 @@ def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
     A malformed line may hold anything, so where a source has personal data, its lines are hidden too.
     """
     personal = {column.source for column in contract.columns if column.pii}
-    shown = dict.fromkeys(column.source for column in contract.columns)
     columns = [
         f"case when {quoted(_shown(name))} is not null then '***' end as {quoted(_shown(name))}"
         if name in personal
         else quoted(_shown(name))
-        for name in shown
+        for name in contract.sources
     ]
     detail = "case when detail is not null then '***' end as detail" if personal else "detail"
     return (

@@ -233,7 +233,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
 
     def raw_columns(self) -> list[dg.TableColumn]:
         """The declared columns as they land; a file may bring more."""
-        landed = [dg.TableColumn(c.source or c.name, "text", self._told(c)) for c in self.columns]
+        named = {c.source or c.name: self._told(c) for c in self.columns}
+        landed = [dg.TableColumn(c, "text", told) for c, told in named.items() if c not in contracts.PLACES]
         error = dg.TableColumn("_error", "text", "what is wrong with a malformed line; null of a sound one")
         return [*landed, *platform("_line"), error, *platform("_file", "_partition", "known_on")]
 
