@@ -273,8 +273,7 @@ def train(context: click.Context, cutoff: dt.datetime | None) -> tuple[Any, ...]
 
     with at_work(_business(context)) as work:
         day = _day(cutoff) if cutoff else work.newest_day()
-        work.train(day)
-        return report.trained(work.business, list(work.questions()), day)
+        return report.trained(work.business, work.train(day), day)
 
 
 @main.command()

@@ -26,11 +26,10 @@ def run_demo(business: Business, customers: int) -> report.Told:
         say(f"2/4  the initial load: everything that landed up to {start}")
         _refresh(work, start)
         say(f"3/4  training on what had matured by {start}")
-        work.train(start)
+        trained = work.train(start)
         say(f"4/4  the days after it, scored day by day until {last}")
         _refresh(work, last)
-        questions = list(work.questions())
-    facts, models, *_ = report.trained(business, questions, start)
+    facts, models, *_ = report.trained(business, trained, start)
     top = top_customers(business, last)
     told = [report.layers_text(business), models, top_text(top, last), _next(business, top)]
     everything = {"rows": report.rows_by_layer(business), "top": top} | facts

@@ -133,6 +133,19 @@ def _reigns(state: Path, question: str, as_of: dt.date, meaning: str | None) -> 
     return found
 
 
+def rolled_back_from(state: Path, question: str, meaning: str, version: str) -> dict[str, Any] | None:
+    """The roll back that ended what a model version was in force for, unless it was put in force since."""
+    last = None
+    for row in read(state):
+        if row["subject"] != question or row.get("meaning") != meaning:
+            continue
+        if row["decision"] == ROLL_BACK and row.get("parent") == version:
+            last = row
+        elif row["decision"] in (PROMOTE, ROLL_BACK) and row["model_version"] == version:
+            last = None
+    return last
+
+
 def before(state: Path, question: str, meaning: str, version: str) -> dict[str, Any] | None:
     """What was in force before a model version was champion for the first time; None: the rules."""
     reigns = _reigns(state, question, dt.date.max, meaning)

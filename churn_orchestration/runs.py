@@ -287,8 +287,13 @@ class Work:
                 notes[table] = f"{notes[table]}; {told}" if table in notes else told
         return Refreshed(first, last, refused, result.success and not failed, notes)
 
-    def train(self, cutoff: dt.date) -> None:
-        """Run the job ``train`` for a cut-off. Raises BusinessError: there is no snapshot, or it failed."""
+    def train(self, cutoff: dt.date) -> dict[str, dict[str, Any]]:
+        """Run the job ``train`` for a cut-off; by question, what became of its candidate.
+
+        Raises
+        ------
+        BusinessError : there is no snapshot, or the run failed
+        """
         self.require_day(cutoff, self.business.history_from)
         with self.warehouse.open() as tables:  # a cut-off whose run fails is shown as failed for ever
             for asked in self.questions().values():
@@ -297,6 +302,12 @@ class Work:
         result = self._execute(TRAIN, cutoff, cutoff, selection)
         if not result.success:
             raise BusinessError(_failure(result))
+        made = [event.materialization for event in result.get_asset_materialization_events()]
+        return {
+            fact.asset_key.path[-1]: {name: value.value for name, value in fact.metadata.items()}
+            for fact in made
+            if fact.asset_key.path[0] == "models"
+        }
 
     def questions(self) -> dict[str, AskedQuestion]:
         """The churn questions of the business by name. Raises BusinessError: it has none."""

@@ -213,6 +213,20 @@ def test_what_is_rolled_back_to_is_what_was_in_force_before_the_champion_ever_wa
     assert before() is None
 
 
+def test_a_roll_back_from_a_model_counts_until_the_model_is_put_in_force_again(tmp_path: Path) -> None:
+    def rolled_back() -> int | None:
+        found = ledger.rolled_back_from(tmp_path, "q", "90 days", "b")
+        return found and found["sequence"]
+
+    decide(tmp_path, "promote", "a", "2024-01-31", meaning="90 days")
+    decide(tmp_path, "promote", "b", "2024-02-29", meaning="90 days")
+    assert rolled_back() is None
+    roll_back(tmp_path, "a", "2024-01-31", decided_on="2024-03-01", meaning="90 days", parent="b")
+    assert rolled_back() == 3
+    roll_back(tmp_path, "b", "2024-02-29", decided_on="2024-03-02", meaning="90 days", parent="a")
+    assert rolled_back() is None
+
+
 def test_two_processes_appending_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", _APPEND, str(tmp_path)]
     others = [subprocess.Popen([*command, who, "15"], stderr=subprocess.PIPE) for who in ("left", "right")]

@@ -115,5 +115,21 @@ def between(versus: "Versus | None", champion: str) -> Decision:
     return Decision(KEEP, f"champion {champion} stays: chance is not ruled out, {told}")
 
 
+def rolled_back(undone: Mapping[str, Any], champion: str | None) -> Decision:
+    """A model that was rolled back is not put in force by training it once more: it is the same model."""
+    version, scores = undone["parent"], f"champion {champion} stays" if champion else "no model is champion"
+    return Decision(
+        REFUSE,
+        f"model {version} was rolled back on {undone['decided_on']} ({undone['reason']}), and the same "
+        f"snapshot and settings give the same model: nothing changed, {scores}; `churn rollback {version} "
+        "--reason WHY` puts it in force again",
+    )
+
+
+def outlived(champion: str, cutoff: str) -> Decision:
+    """A candidate of an earlier cut-off than the champion's scores no day."""
+    return Decision(KEEP, f"champion {champion} stays: it has learned from more, up to {cutoff}")
+
+
 def _interval(found: dict[str, float], digits: int) -> str:
     return f"{found['value']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"

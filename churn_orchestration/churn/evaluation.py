@@ -191,7 +191,8 @@ def _pooled(
     caveat: str = "",
 ) -> Evaluation:
     test = pd.concat([rows for rows, *_ in found])
-    forecast = pd.concat([forecasts for _, forecasts, *_ in found])
+    # A stack keeps other members in each fold: of one that a fold left out, nothing is forecast there.
+    forecast = pd.concat([forecasts for _, forecasts, *_ in found], join="inner")
     differences = {
         peer: metrics.paired_difference(
             test["label"], forecast["model"], forecast[peer], test[question.entity], "log_loss"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
+from dagster.components.core.component_tree import ComponentTree
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from churn_orchestration.business import PACKAGE, Business, digest, line_of
@@ -17,6 +18,7 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue, features_alone
 from churn_orchestration.churn.features.parts import parts
+from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import days_asset
 from churn_orchestration.components.days import (
@@ -195,16 +197,17 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             declarations.Rfm(self.rfm.source, self.rfm.measure, self.rfm.window) if self.rfm else None,
         )
 
+    def pipeline(self, tree: ComponentTree, business: Business) -> Pipeline:
+        """The way from bronze to its features, for the point-in-time proof."""
+        declared = self.declared(business.settings.timezone)
+        sources = tree.get_all_components(of_type=SourceTable)
+        return pipeline_of(declared, business.start, sources, sql_tables_of(business))
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset gold/x."""
         business = Business.holding(context.path)
         declared = self.declared(business.settings.timezone)
-        pipeline = pipeline_of(
-            declared,
-            business.start,
-            context.component_tree.get_all_components(of_type=SourceTable),
-            sql_tables_of(business),
-        )
+        pipeline = self.pipeline(context.component_tree, business)
         key = dg.AssetKey(["gold", self.name])
         place: Place = partial(line_of, Path(context.path) / "defs.yaml")
         window = dg.TimeWindowPartitionMapping(

@@ -63,6 +63,18 @@ def proved(tables: Tables, pipeline: Pipeline, as_of: dt.date) -> Proof:
         raise BusinessError(f"the point-in-time proof could not make the features: {told}") from None
 
 
+def require_proved(tables: Tables, pipeline: Pipeline, table: str, as_of: dt.date) -> None:
+    """Refuse to read features that rows beyond ``as_of`` change: a model of them would be graded too well.
+
+    Raises
+    ------
+    BusinessError : names such a feature of ``table``, what changes it and the remedy
+    """
+    if faults := proved(tables, pipeline, as_of).faults:
+        more = f" ({len(faults) - 1} more like it)" if faults[1:] else ""
+        raise BusinessError(f"{table} as of {as_of} is not point in time: {faults[0]}{more}")
+
+
 def pipeline_of(
     declared: FeatureSet, start: dt.date, sources: Iterable[SourceTable], selects: Mapping[str, SqlTable]
 ) -> Pipeline:

@@ -2,11 +2,11 @@
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from churn_orchestration import ledger
 from churn_orchestration.business import Business
 from churn_orchestration.report.freshness import by_layer, states
 from churn_orchestration.report.new_files import new_files
@@ -118,23 +118,22 @@ def up_to_date(business: Business, last: dt.date) -> Told:
     return facts, f"{told}\n{layers_text(business)}", not (files and landing["again"])
 
 
-def trained(business: Business, questions: list[str], cutoff: dt.date) -> Told:
-    """Models of a cut-off, how they did on later days, and what was decided."""
+def trained(business: Business, became: Mapping[str, Mapping[str, Any]], cutoff: dt.date) -> Told:
+    """Models of a cut-off, how they did on later days, and what was decided; ``became``: see ``Work.train``.
+
+    Done, unless a model is there already and was rolled back: then nothing changed.
+    """
     from churn_orchestration.components.churn_model.promotion import record_of
 
-    rows = [
-        row
-        for row in ledger.read(business.state)
-        if row.get("cutoff") == str(cutoff) and row["subject"] in questions
-    ]
-    latest = {row["subject"]: row for row in rows}
     facts, parts = [], []
-    for question, row in latest.items():
-        record = record_of(business.state, question, row["model_version"])
-        facts.append({"question": question, "decision": row["decision"], "reason": row["reason"]} | record)
-        parts.append(model_text(question, record, row["decision"], row["reason"]))
+    for question, now in became.items():
+        record = record_of(business.state, question, now["model_version"])
+        decided = {name: now[name] for name in ("decision", "reason", "done")}
+        facts.append(record | {"question": question} | decided)
+        parts.append(model_text(question, record, now["decision"], now["reason"]))
         parts += _without_value(business, question, cutoff)
-    return {"business": business.name, "cutoff": cutoff, "models": facts}, "\n".join(parts)
+    done = all(now["done"] for now in became.values())
+    return {"business": business.name, "cutoff": cutoff, "models": facts}, "\n".join(parts), done
 
 
 def _without_value(business: Business, question: str, cutoff: dt.date) -> list[str]:
@@ -152,6 +151,8 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
     told = [
         f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})"
     ]
+    if copied := record.get("copies"):
+        told.append(f"{copied}.")
     if not evaluation["report"]:
         return plain(*told)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])

@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.churn import answerable, calendar
+from churn_orchestration.churn.copies import copies_message
 from churn_orchestration.churn.decisions import ENTITY_FOLDS
-from churn_orchestration.churn.labels import EVENT, STATIC
+from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration.churn.labels import EVENT, STATIC, labelled
 from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.churn_model.snapshot import distinct
 from churn_orchestration.report.text import grid, plain
 from churn_orchestration.warehouse import Tables
 
@@ -87,15 +90,18 @@ def _advice(by_horizon: "pd.DataFrame", own: int, kind: str) -> str:
 def _static(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     label, last = asked.question.label, newest_day(tables, asked)
     assert label is not None
-    known = f"select label from ({label.at(last, 'entity')}) where label is not null"
-    [(entities, churned)] = tables.rows(f"select count(*), count(*) filter (label) from ({known})")
+    people = labelled(asked.question, f"({features_at(asked.question.features, last)})", last, last)
+    everybody = tables.db.execute(people).df()
+    once = distinct(asked, everybody)
+    entities, churned = len(once), int(once["label"].sum())
+    copied = copies_message(len(everybody) - entities, len(everybody), asked.question.entity)
     least = answerable.detectable_auc(churned, entities - churned)
     facts = {
         "question": asked.name, "asks": asked.sentence(), "data_until": last, "entities": entities,
-        "churned": churned, "detectable_auc": least,
+        "churned": churned, "copies": len(everybody) - entities, "detectable_auc": least,
     }  # fmt: skip
     told = (
-        f"of {entities:,} the label is known, {churned:,} have churned "
+        f"{copied}{'. ' if copied else ''}Of {entities:,} the label is known, {churned:,} have churned "
         f"({_share(churned / max(1, entities))}). Out of fold ({ENTITY_FOLDS} folds) an AUC of {least:.3f} "
         "or more can be told from chance. The outcome is known on the day itself: "
         "nothing can say how well it is known before."

@@ -106,6 +106,15 @@ def test_an_as_of_on_which_all_had_the_same_outcome_is_no_test() -> None:
     assert [fold.test for fold in found.folds] == [MONTHS[2], MONTHS[1]]
 
 
+def test_a_member_that_the_stack_of_one_fold_left_out_has_no_grade_and_the_stack_has_one() -> None:
+    found = evaluate(snapshot(MONTHS[:5], seed=1), QUESTION, "stack", 3, learners.Capacity(10, 20))
+    assert found is not None
+    assert len(found.folds) == 3
+    assert not found.held_out.isna().any(axis=None)
+    assert {"model", "rules", "constant"} <= set(found.report)
+    assert not {"logistic", "lightgbm", "xgboost"} <= set(found.report)
+
+
 def test_a_scarce_first_fold_does_not_keep_the_later_ones_from_being_graded() -> None:
     frame = snapshot(MONTHS[:4])
     early = frame["as_of"] == pd.Timestamp(MONTHS[0])

@@ -22,6 +22,7 @@ from churn_orchestration.components.churn_model.business.measure import OnDay
 from churn_orchestration.components.churn_model.business.movers import Movers
 from churn_orchestration.components.churn_model.business.retention import Retention
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, content_hash
@@ -100,7 +101,10 @@ def tables(business: Business) -> Iterator[Tables]:
 
 def asking(question: Question) -> AskedQuestion:
     segments = ("plan", "spend")
-    return AskedQuestion(question, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "spend", segments)
+    return AskedQuestion(
+        question, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "spend", segments,
+        pipeline=pipeline_of(question.features, dt.date(2024, 1, 1), (), {}),
+    )  # fmt: skip
 
 
 def made(measure: BusinessMeasure, tables: Tables, day: dt.date) -> list[dict[str, Any]]:

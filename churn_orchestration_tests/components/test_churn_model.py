@@ -15,11 +15,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from churn_orchestration import ledger, pictures
+from churn_orchestration import ledger, pictures, report
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
+from churn_orchestration.churn.features.perturbation import Ground
 from churn_orchestration.churn.labels import Question
 from churn_orchestration.churn.settings import CAPACITY, PROFIT, RECALL, Budget, ContactRule
 from churn_orchestration.components import daily_parts
@@ -30,6 +31,7 @@ from churn_orchestration.components.churn_model.backtest import backtest, rollin
 from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
+from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import rolled
 from churn_orchestration.resources import Warehouse
@@ -50,11 +52,15 @@ ORDERS = EventSource(
     (Measure("amount", "amount_usd", "usd"),), (Category("channel", "channel", ("web",)),),
 )  # fmt: skip
 FEATURES = FeatureSet("customer_id", (ORDERS,), (30, 90), (30,))
+PIPELINE = replace(
+    pipeline_of(FEATURES, dt.date(2023, 11, 30), (), {}),
+    grounds=(Ground("silver.orders", ("order_id",), "customer_id"),),
+)
 ASKED = AskedQuestion(
     Question("churn_60d", "inactivity", FEATURES, ORDERS, Horizon(60), 90),
     gold="gold.customer_features", most_as_ofs=3, min_history_days=28, learner="logistic", test_as_ofs=1,
     edges=(0.3, 0.5, 0.7), relative_bands=False, value="orders_amount_sum_90d",
-    segments=("orders_amount_sum_90d",),
+    segments=("orders_amount_sum_90d",), pipeline=PIPELINE,
 )  # fmt: skip
 
 
@@ -620,8 +626,39 @@ def test_a_roll_back_puts_the_rules_in_force_where_no_model_was_before(trained_s
     with door(trained_shop.state) as db:
         told = db.execute(f"select decision, model_version, reason from models.{ASKED.name}").fetchall()
     assert told[1:] == [("roll back", "rules", "it went wrong")]
-    with pytest.raises(BusinessError, match="no model is champion"):
+    with pytest.raises(BusinessError, match=f"no model is champion, .* nothing .* VERSION may be {version}"):
         trained_shop.roll_back()
+
+
+def test_a_model_that_was_rolled_back_is_put_in_force_by_name_and_never_by_training_it_once_more(
+    trained_shop: Shop,
+) -> None:
+    version = _champion(trained_shop)["model_version"]
+    trained_shop.roll_back()
+    again = trained_shop.train()
+    assert (again["model_version"], again["decision"]) == (version, "refuse")
+    assert f"was rolled back on {CUTOFF} (it went wrong)" in again["reason"]
+    assert "nothing changed, no model is champion; `churn rollback" in again["reason"]
+    assert ledger.champion(trained_shop.state, ASKED.name, LAST) is None
+    facts, text, done = report.trained(trained_shop.business, {ASKED.name: again}, CUTOFF)
+    assert (facts["models"][0]["decision"], done) == ("refuse", False)
+    assert "was rolled back on" in " ".join(text.split())
+    for _ in range(2):
+        assert trained_shop.roll_back(version[:6])["parent"] == "rules"
+        assert _champion(trained_shop)["model_version"] == version
+        assert trained_shop.roll_back("rules")["parent"] == version
+        assert ledger.champion(trained_shop.state, ASKED.name, LAST) is None
+    with pytest.raises(BusinessError, match="rules score already"):
+        trained_shop.roll_back("rules")
+
+
+def test_a_candidate_of_an_earlier_cut_off_than_the_champions_changes_nothing_and_says_so(
+    trained_shop: Shop,
+) -> None:
+    first = _champion(trained_shop)["model_version"]
+    earlier = trained_shop.train(cutoff=dt.date(2024, 1, 15))
+    assert (earlier["decision"], earlier["done"]) == ("keep", True)
+    assert earlier["reason"] == f"champion {first} stays: it has learned from more, up to {CUTOFF}"
 
 
 def test_a_roll_back_names_a_model_that_was_champion_by_the_beginning_of_its_version(
@@ -652,6 +689,17 @@ def test_a_candidate_that_is_no_better_is_kept_out_and_the_champion_stays(traine
     assert row["evidence"]["against_champion"]["controls"] == {
         "oracle": True, "nobody": False, "everybody": False,
     }  # fmt: skip
+
+
+def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once(shop: Shop) -> None:
+    once = shop.build()["rows"]
+    twins = "select * replace ('x' || order_id as order_id, 'x' || customer_id as customer_id)"
+    shop.orders(f"insert into silver.orders {twins} from silver.orders")
+    record = shop.train()
+    assert record["rows"] == once
+    told = f"{once:,} of {2 * once:,} rows equal another in every column but customer_id"
+    assert told in record["copies"]
+    assert told in " ".join(card.markdown(ASKED, record).split())
 
 
 def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(shop: Shop) -> None:

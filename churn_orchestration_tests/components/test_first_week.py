@@ -20,6 +20,7 @@ from churn_orchestration.components.churn_model.first_week import measure, table
 from churn_orchestration.components.churn_model.graded import grade
 from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.rollback import Undoing, roll_back_job
 from churn_orchestration.tracking import Tracking
@@ -33,7 +34,16 @@ ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_
 FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
 QUESTION = Question("q", "inactivity", FEATURES, ORDERS, Horizon(5))
 ASKED = AskedQuestion(
-    QUESTION, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "orders_days_since_last"
+    QUESTION,
+    "gold.f",
+    3,
+    28,
+    "logistic",
+    1,
+    (0.3, 0.5, 0.7),
+    False,
+    "orders_days_since_last",
+    pipeline=pipeline_of(FEATURES, dt.date(2024, 1, 1), (), {}),
 )
 PEOPLE, START, LAST = 300, dt.date(2024, 1, 1), dt.date(2024, 1, 31)
 TRAINED_ON, GOOD_ON, BAD_ON = dt.date(2024, 1, 8), dt.date(2024, 1, 9), dt.date(2024, 1, 17)

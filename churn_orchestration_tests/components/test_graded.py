@@ -14,6 +14,7 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model.graded import grade, table_of_grades, told, ungraded
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables, content_hash
 from churn_orchestration_tests.daily_parts import make_parts
@@ -38,7 +39,10 @@ class Event:
 
 
 def asking(question: Question) -> AskedQuestion:
-    return AskedQuestion(question, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "v")
+    return AskedQuestion(
+        question, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "v",
+        pipeline=pipeline_of(question.features, dt.date(2024, 1, 1), (), {}),
+    )  # fmt: skip
 
 
 def happened(seed: int) -> list[Event]:

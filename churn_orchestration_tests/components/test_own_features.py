@@ -2,8 +2,12 @@
 
 import pytest
 
+from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import main
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.backtest import backtest
+from churn_orchestration.runs import at_work
+from churn_orchestration_tests.conftest import JAN, Shop, commanded
 
 OWN = """\
 -- Refunds and the like. large_7d: orders above 7 of the last 7 days.
@@ -73,6 +77,29 @@ def test_a_select_that_reads_beyond_as_of_stores_nothing_and_is_named(own: Shop)
     reason = done.refused["gold.customer_features"][str(JAN[12])]
     assert "mine_large_7d: changed by rows of bronze.orders beyond as_of" in reason
     assert own.rows("select count(*) from meta.files where table_name = 'gold.customer_features'") == [(0,)]
+
+
+def test_what_the_proof_refuses_is_neither_trained_on_nor_looked_back_to(features_shop: Shop) -> None:
+    features_shop.change(
+        "silver/orders.sql",
+        "day, amount_usd,",
+        "day, count(*) over (partition by customer_id) as amount_usd,",
+    )
+    features_shop.change(
+        "churn_90d/defs.yaml", "horizon_days: 90", "horizon_days: 5\n  snapshots: {min_history_days: 3}"
+    )
+    features_shop.land_quiet_days(1, 20)
+    done = features_shop.refresh(5, 20)
+    reason = "orders_amount_sum_3d: changed by rows of bronze.orders beyond as_of"
+    assert all(reason in done.refused["gold.customer_features"][str(JAN[day])] for day in range(5, 21))
+    with at_work(features_shop.business) as work, work.warehouse.open() as tables:
+        asked = work.questions()["churn_90d"]
+        with pytest.raises(BusinessError, match=rf"gold.customer_features as of {JAN[15]} .* {reason}"):
+            snapshots.build(tables, work.business, asked, JAN[20])
+        with pytest.raises(BusinessError, match=rf"gold.customer_features as of {JAN[5]} .* {reason}"):
+            backtest(tables, work.tracking, work.business, asked, JAN[10])
+    told = commanded("--business", str(features_shop.folder), "train", "--cutoff", str(JAN[20]), expect=1)
+    assert reason in told.output
 
 
 @pytest.mark.parametrize(

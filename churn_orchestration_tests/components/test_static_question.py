@@ -13,10 +13,12 @@ import yaml
 
 from churn_orchestration import ledger, report
 from churn_orchestration.business import PACKAGE, BusinessError
+from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.components.churn_model import ChurnModel
 from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.components.churn_model.promotion import record_of, report_table
 from churn_orchestration.components.feature_table import FeatureTable
+from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import Work, at_work
@@ -157,7 +159,7 @@ def test_the_grade_is_told_as_not_out_of_time_wherever_it_is_told(trained: tuple
     assert record["decision"] == "promote"
     assert "not out of time" in record["evaluation"]["caveat"]
     assert "not out of time" in record["reason"]
-    told = report.trained(shop.business, ["churn"], JAN[6])[1]
+    told = report.trained(shop.business, {"churn": record | {"done": True}}, JAN[6])[1]
     assert "Graded out of fold, not out of time" in told
     assert "later days" not in told
     assert report_table(record).startswith("Graded out of fold, not out of time")
@@ -218,6 +220,12 @@ def test_a_day_on_which_no_label_is_known_is_refused_by_name(tmp_path: Path, chu
 # ---------------- what the YAML refuses
 
 
+def described(given: dict[str, Any]) -> tuple[FeatureTable, Pipeline]:
+    """A feature table with the way to its features."""
+    table = FeatureTable(**given)
+    return table, pipeline_of(table.declared(), JAN[5], (), {})
+
+
 def question(**changed: Any) -> ChurnModel:
     given: dict[str, Any] = yaml.safe_load(QUESTION)["attributes"]
     return ChurnModel(**{name: value for name, value in (given | changed).items() if value is not None})
@@ -268,13 +276,13 @@ def test_a_feature_that_reads_what_the_label_is_made_of_is_refused_by_name() -> 
         with pytest.raises(
             BusinessError, match=r'customers: gone reads "churned" of bronze.customers, .* answer'
         ):
-            question(value="customers_gone").asked(FeatureTable(**given), "churn/defs.yaml", "UTC")
+            question(value="customers_gone").asked(*described(given), "churn/defs.yaml", "UTC")
 
 
 def test_a_column_of_that_name_in_another_table_is_no_answer() -> None:
     given = yaml.safe_load(FEATURES)["attributes"]
     given["attributes"][0] |= {"table": "bronze.survey", "flags": {"gone_before": "churned = 'Yes'"}}
-    assert question().asked(FeatureTable(**given), "churn/defs.yaml", "UTC").untrained == "base_rate"
+    assert question().asked(*described(given), "churn/defs.yaml", "UTC").untrained == "base_rate"
 
 
 def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something() -> None:

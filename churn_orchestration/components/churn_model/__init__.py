@@ -10,6 +10,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
+from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.churn_model.business import measure_assets
@@ -156,7 +157,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             raise BusinessError(
                 f'{place}: {self.name}: no feature table "{self.features}" (there are: {", ".join(tables)})'
             )
-        asked = self.asked(tables[self.features], str(place), business.settings.timezone)
+        table = tables[self.features]
+        pipeline = table.pipeline(context.component_tree, business)
+        asked = self.asked(table, pipeline, str(place), business.settings.timezone)
         assets = [
             snapshot_asset(business, asked),
             model_asset(business, asked),
@@ -172,7 +175,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             ]
         return dg.Definitions(assets=assets)
 
-    def asked(self, table: FeatureTable, place: str, timezone: str) -> AskedQuestion:
+    def asked(self, table: FeatureTable, pipeline: Pipeline, place: str, timezone: str) -> AskedQuestion:
         """The question in the words of ``churn.labels``. Raises BusinessError for an unknown name."""
         declared = table.declared(timezone)
         sources = {source.name: source for source in declared.sources}
@@ -225,18 +228,21 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.floors,
             self.ceilings,
             self.vouched,
+            pipeline=pipeline,
         )
 
 
 def asked_questions(tree: dg.ComponentTree, business: Business) -> dict[str, AskedQuestion]:
     """The churn questions of a business by name."""
     features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
-    return {
-        question.name: question.asked(
-            features[question.features], str(business.folder), business.settings.timezone
+    found = {}
+    for question in tree.get_all_components(of_type=ChurnModel):
+        table = features[question.features]
+        pipeline = table.pipeline(tree, business)
+        found[question.name] = question.asked(
+            table, pipeline, str(business.folder), business.settings.timezone
         )
-        for question in tree.get_all_components(of_type=ChurnModel)
-    }
+    return found
 
 
 def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:

@@ -59,6 +59,7 @@ def backtest(
     )
     features = f"({features_at(question.features, as_of)})"
     frame = tables.db.execute(labelled(question, features, as_of, known_by)).df()
+    once = snapshots.distinct(asked, frame)
     if frame["label"].nunique() < 2:
         raise BusinessError(
             f"{asked.name}: the {len(frame)} customers of {as_of} all had the same outcome: no grade"
@@ -70,13 +71,13 @@ def backtest(
     if stored:
         write(tables, asked, as_of, score(asked, frame, catalogue_words(tables, asked), by), backtest=True)
         tables.publish()
-    forecasts = evaluations.scores(model, frame, question, record["base_rate"])
+    forecasts = evaluations.scores(model, once, question, record["base_rate"])
     return {
         "question": asked.name, "as_of": str(as_of), "graded_on_data_until": str(known_by),
-        "entities": len(frame), "base_rate": float(frame["label"].mean()),
+        "entities": len(once), "base_rate": float(once["label"].mean()),
         "model_version": record["model_version"], "trained_on": record["as_ofs"],
         "learner": record["learner"], "stored": stored,
-        "report": evaluations.graded(frame, forecasts, question.entity),
+        "report": evaluations.graded(once, forecasts, question.entity),
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError, digest
 from churn_orchestration.churn import decisions
+from churn_orchestration.churn.copies import copies_message
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.settings import Economics
 from churn_orchestration.components.churn_model import card
@@ -102,8 +103,9 @@ def trained(
     record = {
         "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
         "mlflow_version": tracking.find(asked.name, version), "snapshot_sha256": manifest["sha256"],
-        "rows": manifest["rows"], "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
+        "rows": len(frame), "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
         "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
+        "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
         "decision": decision.decision, "reason": decision.reason,
         "profit": {}, "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
         "influences": influences(
@@ -117,7 +119,7 @@ def trained(
         with tracking.run(asked.name, f"{asked.name} {manifest['cutoff']}", tags):
             import mlflow
 
-            mlflow.log_params({"learner": asked.learner, "rows": manifest["rows"], "features": len(columns)})
+            mlflow.log_params({"learner": asked.learner, "rows": len(frame), "features": len(columns)})
             if evaluation:
                 mlflow.log_metrics(flat_metrics(evaluation))
                 mlflow.log_metric("empc", record["profit"]["model"]["expected_maximum"])

@@ -44,6 +44,9 @@ def train(
 ) -> dict[str, Any]:
     """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its record.
 
+    ``decision`` and ``reason`` of it are what was decided now; ``done`` is false where the model is there
+    already and was rolled back, so that only a person may put it in force again.
+
     ``decided_on`` is the newest day that has landed: of no earlier day can it become champion. ``trigger``
     says why, ``asked_by`` who asked; a ``backtest`` is recorded and never becomes champion. ``tell`` is
     given the progress of a search, line by line.
@@ -54,6 +57,7 @@ def train(
     """
     folder = tables.state / "snapshots" / asked.name
     frame, manifest = snapshots.load(folder, cutoff)
+    frame = snapshots.distinct(asked, frame)
     snapshots.refuse(folder, asked, frame, manifest)
     champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
     search = candidate.searched(tables.state, asked, frame, manifest["sha256"], champion, tell)
@@ -68,11 +72,18 @@ def train(
         candidate.keep(held_out, path.with_suffix(".parquet"))
         write_text(path, json.dumps(record, indent=1))
     decision, evidence = decisions.Decision(record["decision"], record["reason"]), record["evaluation"]
+    done = True
     if trigger == decisions.BACKTEST:
         told = f"trained to look back; it would have been: {decision.decision}"
         decision = decisions.Decision(decisions.BACKTEST, told)
     elif champion and champion["model_version"] == version:
-        return record | {"decision": champion["decision"], "reason": champion["reason"]}
+        since = f"it scores from {max(champion['cutoff'], champion['decided_on'])} on"
+        told = f"it is champion already, by decision {champion['sequence']}: {since}, nothing changed"
+        return record | {"decision": decisions.KEEP, "reason": told, "done": True}
+    elif undone := ledger.rolled_back_from(tables.state, asked.name, asked.question.meaning, version):
+        decision, done = decisions.rolled_back(undone, champion and champion["model_version"]), False
+    elif champion and champion["cutoff"] > record["cutoff"]:
+        decision = decisions.outlived(champion["model_version"], champion["cutoff"])
     elif champion and decision.decision == decisions.PROMOTE:
         against = versus(tables.state, tracking, asked, frame, record, champion)
         decision = decisions.between(against, champion["model_version"])
@@ -84,7 +95,7 @@ def train(
         decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
         parent=champion and champion["model_version"],
     )  # fmt: skip
-    return record | {"decision": decision.decision, "reason": decision.reason}
+    return record | {"decision": decision.decision, "reason": decision.reason, "done": done}
 
 
 def _asked_before(state: Path, asked: "AskedQuestion") -> bool:
@@ -183,6 +194,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 tables, tracking, asked, cutoff, decided_on, *why(context.run.tags), context.log.info
             )
             [(decided,)] = tables.rows(f"select count(*) from models.{asked.name} where cutoff = ?", [cutoff])
+            champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(
             metadata={
@@ -190,6 +202,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 "mlflow_model": f"models:/{asked.name}/{record['mlflow_version']}",
                 "decision": record["decision"],
                 "reason": record["reason"],
+                "done": record["done"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
                 "segments": dg.MetadataValue.md(card.segments_table(asked, record)),
                 "model_card": f"`churn card {record['model_version']}` writes it; its MLflow run holds it",
@@ -208,7 +221,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
             check_results=[
                 dg.AssetCheckResult(
                     check_name="promoted",
-                    passed=record["decision"] == decisions.PROMOTE,
+                    passed=champion is not None and champion["model_version"] == record["model_version"],
                     severity=dg.AssetCheckSeverity.WARN,
                     description=record["reason"],
                 )

@@ -56,29 +56,32 @@ def roll_back(
     asked_by: str,
     trigger: str = decisions.MANUAL,
 ) -> dict[str, Any]:
-    """Put another model that was champion in force from ``decided_on`` on, or the rules; the ledger's row.
+    """Put any model that was champion once in force from ``decided_on`` on, or the rules; the ledger's row.
 
     ``to`` is a version, or the beginning of one, or what scores without a model; None: what was in force
     before the champion ever was.
 
     Raises
     ------
-    BusinessError : nothing is champion, it is ``to`` already, or ``to`` was never champion of this question
+    BusinessError : it is ``to`` that scores already, ``to`` was never champion of this question, or nothing
+        is champion and no ``to`` is given
     """
     meaning = asked.question.meaning
     champion = ledger.champion(tables.state, asked.name, dt.date.max, meaning)
-    if champion is None:
-        raise BusinessError(
-            f"{asked.name}: no model is champion, {asked.untrained} score: nothing to roll back"
-        )
+    scores = champion["model_version"] if champion else asked.untrained
+    decided_before = [row for row in ledger.read(tables.state) if row["subject"] == asked.name]
     were = [
         row["model_version"]
-        for row in ledger.read(tables.state)
-        if row["subject"] == asked.name
-        and row["decision"] == decisions.PROMOTE
-        and row.get("meaning") == meaning
+        for row in decided_before
+        if row["decision"] == decisions.PROMOTE and row.get("meaning") == meaning
     ]
+    if to is None and champion is None:
+        which = f"; VERSION may be {' or '.join(dict.fromkeys(were))}" if were else ""
+        raise BusinessError(
+            f"{asked.name}: no model is champion, {scores} score: nothing to roll back{which}"
+        )
     if to is None:
+        assert champion is not None
         before = ledger.before(tables.state, asked.name, meaning, champion["model_version"])
         to = before["model_version"] if before else asked.untrained
     elif to != asked.untrained:
@@ -89,16 +92,15 @@ def roll_back(
                 f"wanted: one of {', '.join(dict.fromkeys(were))}, or {asked.untrained}"
             )
         [to] = found
-    if to == champion["model_version"]:
-        raise BusinessError(f"{asked.name}: {to} is champion already")
+    if to == scores:
+        raise BusinessError(f"{asked.name}: {to} {'is champion' if champion else 'score'} already")
     record = {"model_version": to, "cutoff": str(decided_on), "mlflow_version": None}
     if to != asked.untrained:
         record = record_of(tables.state, asked.name, to)
     return decided(
         tables, tracking, asked, decisions.Decision(decisions.ROLL_BACK, reason), record,
-        {"from": champion["model_version"], "from_sequence": champion["sequence"]},
-        decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
-        parent=champion["model_version"],
+        {"from": scores, "from_sequence": (champion or decided_before[-1])["sequence"]},
+        decided_on=str(decided_on), trigger=trigger, asked_by=asked_by, parent=scores,
     )  # fmt: skip
 
 

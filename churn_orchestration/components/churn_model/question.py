@@ -8,6 +8,7 @@ from functools import cached_property
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.decisions import BASE_RATE, OUT_OF_FOLD, RULES
 from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.labels import ALL, STATIC, Question
 from churn_orchestration.churn.settings import Budget, ContactRule, Economics
 
@@ -18,6 +19,7 @@ class AskedQuestion:
 
     Parameters
     ----------
+    pipeline : the way from bronze to the features, for the point-in-time proof
     most_as_ofs, min_history_days : of the training snapshots
     learner : served; ``test_as_ofs``: how many later as_ofs it is graded on
     edges, relative_bands : lower ends of the bands above low, as probabilities or multiples of the base rate
@@ -30,6 +32,7 @@ class AskedQuestion:
 
     question: Question
     gold: str
+    pipeline: Pipeline = field(kw_only=True, repr=False, compare=False)
     most_as_ofs: int
     min_history_days: int
     learner: str

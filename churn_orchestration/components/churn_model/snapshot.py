@@ -10,13 +10,14 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
-from churn_orchestration.churn import answerable
+from churn_orchestration.churn import answerable, copies
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.components.landed_at_once import known_from
+from churn_orchestration.components.proof import require_proved
 from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import PARQUET, POOL, Tables, content_hash, literal, swap_in, write_text
@@ -37,9 +38,11 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
 
     Raises
     ------
-    BusinessError : no as_of has matured by the cut-off, nobody is in the population, or days do not stand
+    BusinessError : no as_of has matured by the cut-off, nobody is in the population, days do not stand, or
+        rows beyond as_of change a feature
     """
     question, grid = asked.question, as_ofs(tables, business, asked, cutoff)
+    require_proved(tables, asked.pipeline, asked.gold, grid[-1])
     names = [feature.name for feature in catalogue(question.features)]
     columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
     folder = tables.state / "snapshots" / question.name
@@ -122,6 +125,11 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
             f"{manifest['sha256'][:12]}): materialize its snapshot again"
         )
     return pd.read_parquet(path), manifest
+
+
+def distinct(asked: "AskedQuestion", frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of a snapshot that train and are graded: copies of an entity under new ids count once."""
+    return copies.distinct(frame, [feature.name for feature in catalogue(asked.question.features)])
 
 
 def leaks(folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]) -> list[str]:
@@ -253,6 +261,9 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             dg.AssetCheckSpec(
                 "answerable", asset=key, blocking=True, description="There is enough to learn from."
             ),
+            dg.AssetCheckSpec(
+                "no_copies", asset=key, description="No row is another's copy under another id."
+            ),
         ],
         group_name="snapshots",
         owners=business.settings.owners,
@@ -272,10 +283,11 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             manifest = build(tables, business, asked, cutoff)
             differing = differing_rows(tables, question, asked.gold, manifest)
             folder = tables.state / "snapshots" / question.name
-            frame, _ = load(folder, cutoff)
+            frame = distinct(asked, load(folder, cutoff)[0])
             reasons = hopeless(asked, frame)
             found = [] if reasons else leaks(folder, asked, frame, manifest)
             tables.publish()
+        copied = copies.copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity)
         newest = manifest["as_ofs"][-1]
         rows = {
             "dagster/partition_row_count": manifest["rows"],
@@ -302,6 +314,12 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
                     check_name="answerable",
                     passed=not reasons,
                     description=_hopeless(cutoff, reasons) if reasons else None,
+                ),
+                dg.AssetCheckResult(
+                    check_name="no_copies",
+                    passed=not copied,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=copied or None,
                 ),
             ],
         )
