@@ -13,7 +13,15 @@ from typing import Any
 from filelock import FileLock
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.churn.decisions import BASE_RATE, PROMOTE, ROLL_BACK, RULES
+from churn_orchestration.churn.decisions import (
+    BASE_RATE,
+    KEEP,
+    NOT_TRAINED,
+    PROMOTE,
+    REFUSE,
+    ROLL_BACK,
+    RULES,
+)
 
 FILE = "ledger.jsonl"
 BEGINNING = "0" * 64
@@ -131,6 +139,27 @@ def _reigns(state: Path, question: str, as_of: dt.date, meaning: str | None) -> 
         elif row["decision"] == PROMOTE and (in_force is None or row["cutoff"] >= in_force["cutoff"]):
             found.append(row)
     return found
+
+
+def newest_report(state: Path, question: str, as_of: dt.date, meaning: str) -> dict[str, Any]:
+    """How the forecasters did in the newest training decided upon by ``as_of``; empty: none was graded."""
+    graded = [
+        row
+        for row in read(state)
+        if row["subject"] == question
+        and row["decision"] in (PROMOTE, KEEP, REFUSE)
+        and row.get("meaning") == meaning
+        and max(row["cutoff"], row["decided_on"]) <= as_of.isoformat()
+        and row["evidence"].get("report")
+    ]
+    report: dict[str, Any] = graded[-1]["evidence"]["report"] if graded else {}
+    return report
+
+
+def newest_refusal(state: Path, question: str) -> dict[str, Any] | None:
+    """The newest candidate, or training before there was one, that was refused; None: none was."""
+    refused = [r for r in read(state) if r["subject"] == question and r["decision"] in (REFUSE, NOT_TRAINED)]
+    return max(refused, key=lambda row: (row["cutoff"], row["sequence"]), default=None)
 
 
 def rolled_back_from(state: Path, question: str, meaning: str, version: str) -> dict[str, Any] | None:

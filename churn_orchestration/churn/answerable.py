@@ -2,12 +2,12 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from churn_orchestration.churn.features.seen import visible, visible_parts
-from churn_orchestration.churn.labels import ALL, EVENT, Question
+from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration.churn.labels import ALL, EVENT, Question, population, watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ MOST_DETECTABLE = 0.75
 SURE, POWER = 1.96, 0.84  # normal quantiles: 95 % two-sided, power 80 %
 HORIZONS = (30, 60, 90, 120, 180)
 WINDOWS = (30, 60, 90, 180, 365)
-FEW_COME_BACK = 0.2
+FEW_COME_BACK, COME_BACK_DAYS = 0.2, 90
 
 
 def detectable_auc(churned: int, stayed: int) -> float:
@@ -67,39 +67,37 @@ def hopeless(snapshot: "pd.DataFrame", entity: str, features: Sequence[str], tes
 class Outcomes:
     """SQL of what became of everybody at every as_of: entity, as_of, ``silence`` and ``wait``, in days.
 
-    ``silence``: since the last event of the activity; null where none is asked about. ``wait``: from the end
-    of the question's gap until the next one, or until the relation ended; null: not by the last day.
+    It asks whom training asks, by what was known on as_of. ``silence``: since the last event of the activity;
+    null: never. ``wait``: from the end of the question's gap until the next one, or until the relation ended;
+    null: not by the last day. ``table``: where the rows of ``sql`` are kept, if they are.
     """
 
     question: Question
     as_ofs: tuple[dt.date, ...]
     last: dt.date
+    table: str = ""
 
     def sql(self) -> str:
-        """One row per entity and as_of, as known at the end of ``last``."""
+        """One row per entity and as_of, with its outcome as known at the end of ``last``."""
+        return " union all ".join(map(self._at, self.as_ofs))
+
+    def _at(self, as_of: dt.date) -> str:
         question, entity = self.question, self.question.entity
         assert question.activity is not None
-        seen = f"{visible_parts(self.last)} and events > 0"
-        days = f"select {entity}, day from {question.activity.days_table} where {seen}"
-        grid = ", ".join(f"(date '{day}')" for day in self.as_ofs)
-        then = f"lead(day) over (partition by {entity} order by day) as next"
-        active = f"select {entity}, day, {then} from ({days})"
-        gap = question.horizon.gap_days
-        known = f"""
-select a.{entity}, g.as_of, g.as_of - a.day as silence, b.next - g.as_of - {gap} as wait
-from (values {grid}) as g(as_of)
-join ({active}) as a on a.day <= g.as_of and (a.next > g.as_of or a.next is null)
-join ({active}) as b
-  on b.{entity} = a.{entity} and b.day <= g.as_of + {gap} and (b.next > g.as_of + {gap} or b.next is null)"""
-        if question.kind != EVENT:
-            return known
-        assert question.terminal is not None
-        ended = visible(question.terminal, self.last, f"{question.terminal.entity} as {entity}, day")
+        silence, gap = f"{question.activity.name}_days_since_last", question.horizon.gap_days
+        everybody = replace(question, observation_days=ALL)
+        people = population(everybody, f"({features_at(question.bare, as_of)})", as_of)
+        people, events = watched(question, people, as_of, self.last)
+        first, _ = question.horizon.outcome(as_of)
         return f"""
-select k.{entity}, k.as_of, k.silence, e.day - k.as_of - {gap} as wait
-from ({known}) as k
-left join (select {entity}, min(day) as day from ({ended}) group by 1) as e using ({entity})
-where e.day is null or e.day > k.as_of + {gap}"""
+select p.{entity}, date '{as_of}' as as_of, p.{silence} as silence, e.day - date '{as_of}' - {gap} as wait
+from ({people}) as p
+left join (select {entity}, min(day) as day from ({events}) where day >= date '{first}' group by 1) as e
+  using ({entity})"""
+
+    @property
+    def _rows(self) -> str:
+        return self.table or f"({self.sql()})"
 
     def by_as_of(self, window: int | str) -> str:
         """SQL: entities, churned and base rate of each as_of, by the question as it is asked."""
@@ -108,13 +106,14 @@ where e.day is null or e.day > k.as_of + {gap}"""
         return f"""
 select as_of, count(*) as entities, count(*) filter ({churned}) as churned,
   avg(({churned})::int) as base_rate
-from ({self.sql()}) where {_asked(window)} group by 1 order by 1"""
+from {self._rows} where {_asked(window)} group by 1 order by 1"""
 
     def by_horizon(self, window: int | str, horizons: Sequence[int]) -> str:
         """SQL: of each horizon, over the as_ofs for which it has passed: base rate, and who came back.
 
         ``flips``: the share whose label is another one with a horizon half as long again; ``came_back``: of
-        those who were silent for the horizon, the share that was active within as many days more.
+        those who were silent for the horizon, the share that was active within COME_BACK_DAYS more: of any
+        horizon as many, since within few days more few come back from a short one.
         """
         event = self.question.kind == EVENT
         parts = []
@@ -125,13 +124,14 @@ from ({self.sql()}) where {_asked(window)} group by 1 order by 1"""
                 for n in (days, longer)
             )
             back = (
-                f"avg(coalesce(wait <= {2 * days}, false)::int) filter ({out} and {self._passed(2 * days)})"
+                f"avg(coalesce(wait <= {days + COME_BACK_DAYS}, false)::int) "
+                f"filter ({out} and {self._passed(days + COME_BACK_DAYS)})"
             )
             parts.append(f"""
 select {days} as horizon_days, count(distinct as_of) as as_ofs, count(*) as rows,
   avg({out}::int) as base_rate, avg(({out} <> {later})::int) filter ({self._passed(longer)}) as flips,
   {"null::double" if event else back} as came_back
-from ({self.sql()}) where {_asked(window)} and {self._passed(days)}""")
+from {self._rows} where {_asked(window)} and {self._passed(days)}""")
         return " union all ".join(parts) + " order by 1"
 
     def _passed(self, days: int) -> str:
@@ -142,7 +142,7 @@ from ({self.sql()}) where {_asked(window)} and {self._passed(days)}""")
         reach = self.question.horizon.horizon_days
         parts = [
             f"select '{window}' as observation_days, count(*) as entities, "
-            f"avg(coalesce(wait > {reach}, true)::int) as base_rate from ({self.sql()}) "
+            f"avg(coalesce(wait > {reach}, true)::int) as base_rate from {self._rows} "
             f"where as_of = date '{max(self.as_ofs)}' and {_asked(window)}"
             for window in windows
         ]
@@ -156,7 +156,7 @@ def _asked(window: int | str) -> str:
 def recommended(by_horizon: "pd.DataFrame") -> int | None:
     """The shortest horizon after which few come back, among those of which both outcomes are seen.
 
-    Few: at most FEW_COME_BACK of the silent were active within as many days more. None where none is.
+    Few: at most FEW_COME_BACK of the silent were active within COME_BACK_DAYS more. None where none is.
     """
     fit = by_horizon[by_horizon["base_rate"].between(0.02, 0.98) & (by_horizon["came_back"] <= FEW_COME_BACK)]
     return int(fit["horizon_days"].min()) if len(fit) else None

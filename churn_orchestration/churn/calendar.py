@@ -5,6 +5,7 @@ All intervals are whole days and inclusive at both ends. See "Time" in the READM
 
 import calendar
 import datetime as dt
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -108,6 +109,28 @@ def as_of_grid(
     oldest_allowed = first_day + DAY * (min_history_days - 1)
     grid = (months_back(newest, months) for months in range(most))
     return sorted(as_of for as_of in grid if as_of >= oldest_allowed)
+
+
+def usual_as_ofs(horizon: Horizon) -> int:
+    """How many as_ofs are trained on where nobody says: the newest has three whose outcome it knows.
+
+    >>> [usual_as_ofs(Horizon(days)) for days in (30, 90, 180, 365)]
+    [6, 6, 9, 16]
+    """
+    return max(6, 3 + _months(horizon))
+
+
+def enough_as_ofs(horizon: Horizon) -> int:
+    """How many as_ofs let each of three test days learn from several others.
+
+    >>> [enough_as_ofs(Horizon(days)) for days in (90, 180, 365)]
+    [12, 12, 19]
+    """
+    return max(12, 6 + _months(horizon))
+
+
+def _months(horizon: Horizon) -> int:
+    return math.ceil((horizon.gap_days + horizon.horizon_days + horizon.settle_days) / 30)
 
 
 def purged(train: Iterable[dt.date], test: dt.date, horizon: Horizon) -> list[dt.date]:

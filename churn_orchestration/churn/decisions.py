@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
 BACKTEST, ROLL_BACK = "backtest", "roll back"
+NOT_TRAINED, NO_MODEL = "not trained", "none"
+"""A training that was refused before there was a candidate, and the ``model_version`` of such a line."""
 RULES, BASE_RATE = "rules", "base_rate"
 """The ``model_version`` of scores while no model is champion: by the rules, or by the known churn rate."""
 INITIAL, MANUAL, SCHEDULED = "initial", "manual", "scheduled"
@@ -18,6 +20,7 @@ DRIFT, PERFORMANCE = "drift", "performance"
 TRIGGER_TAG, EVIDENCE_TAG, CLI_TAG = "churn/trigger", "churn/evidence", "churn/cli"
 """The tags of a run that say so: a sensor's reason and its evidence; whether the command line asked."""
 POWER_OF_AUC = 0.02
+FEW_AS_OFS = 2
 MOST_DROP = 0.15  # of AUC, from the rows that trained to later ones
 SAME_FORECAST = 1e-9
 ENTITY_FOLDS = 5
@@ -37,15 +40,19 @@ def decide(
     evaluation: "Evaluation | None",
     floors: Mapping[str, float] | None = None,
     ceilings: Mapping[str, float] | None = None,
+    more_as_ofs: int = 0,
 ) -> Decision:
     """Promote a candidate whose log loss on rows that it has not seen is below that of its peers.
 
     Its peers are the rules, where there are rules, and a constant. The upper end of the 95 % interval of the
     paired difference decides: a lead that could be chance is none. Besides, it must reach the ``floors`` and
-    stay below the ``ceilings``, given by metric.
+    stay below the ``ceilings``, given by metric. ``more_as_ofs``: so many the history would allow, where they
+    may mend a refusal; 0: no more.
     """
     if evaluation is None:
-        return Decision(REFUSE, "no later as_of with a matured label to test on: more history is needed")
+        told = "no later as_of with a matured label to test on: "
+        more = f"`snapshots: {{as_ofs: {more_as_ofs}}}` reach further back, which the history allows"
+        return Decision(REFUSE, told + (more if more_as_ofs else "more history is needed"))
     graded = f" {evaluation.caveat}" if evaluation.caveat else ""
     faults = _unsound(evaluation.controls)
     faults += [
@@ -59,6 +66,12 @@ def decide(
             if not sign * (report[name]["value"] - bound) >= 0:
                 faults.append(f"{name} {report[name]['value']:.4f} is {word} {bound}")
     if faults:
+        fewest = min((len(fold.train) for fold in evaluation.folds), default=0)
+        if more_as_ofs and 0 < fewest <= FEW_AS_OFS:
+            faults.append(
+                f"a test day has learned from {fewest} as_of{'s' * (fewest > 1)} alone: with `snapshots: "
+                f"{{as_ofs: {more_as_ofs}}}`, which the history allows, it learns from more"
+            )
         return Decision(REFUSE, "; ".join(faults))
     led = "; ".join(
         f"{_interval(difference, 4)} against the {peer}"
@@ -112,7 +125,12 @@ def between(versus: "Versus | None", champion: str) -> Decision:
     )
     if versus.better:
         return Decision(PROMOTE, f"better than champion {champion}, {told}")
-    return Decision(KEEP, f"champion {champion} stays: chance is not ruled out, {told}")
+    why = "chance is not ruled out"
+    if versus.log_loss["low"] > 0:
+        why = "the candidate is worse, chance ruled out"
+    elif versus.log_loss["high"] < 0:
+        why = "the candidate's log loss is better, its profit is worse, chance ruled out of both"
+    return Decision(KEEP, f"champion {champion} stays: {why}, {told}")
 
 
 def rolled_back(undone: Mapping[str, Any], champion: str | None) -> Decision:
@@ -129,6 +147,23 @@ def rolled_back(undone: Mapping[str, Any], champion: str | None) -> Decision:
 def outlived(champion: str, cutoff: str) -> Decision:
     """A candidate of an earlier cut-off than the champion's scores no day."""
     return Decision(KEEP, f"champion {champion} stays: it has learned from more, up to {cutoff}")
+
+
+def better_untrained(report: Mapping[str, Any], usual: str) -> str:
+    """What scores without a model: the rules or the base rate, whichever a training graded better.
+
+    Parameters
+    ----------
+    report : of a training, by forecaster; one that has not graded both leaves it at ``usual``
+
+    >>> rules, rate = ({"log_loss": {"value": value}} for value in (0.63, 0.33))
+    >>> better_untrained({"rules": rules, "constant": rate}, RULES), better_untrained({}, RULES)
+    ('base_rate', 'rules')
+    """
+    if not {"rules", "constant"} <= report.keys():
+        return usual
+    lost = {name: report[name]["log_loss"]["value"] for name in ("rules", "constant")}
+    return RULES if lost["rules"] < lost["constant"] else BASE_RATE
 
 
 def _interval(found: dict[str, float], digits: int) -> str:

@@ -151,7 +151,10 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
     if question.label is not None:
         outcome, label, asked = question.label.at(as_of, entity), "o.label", "where o.label is not null"
     else:
-        people, outcome = _watched(question, people, as_of, known_by)
+        people, events = watched(question, people, as_of, known_by)
+        first, last = question.horizon.outcome(as_of)
+        hit = f"select distinct {entity} from ({events}) where day between date '{first}' and date '{last}'"
+        outcome = f"select {entity}, true as hit from ({hit})"
         label, asked = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
     return f"""
 select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on,
@@ -161,9 +164,8 @@ left join ({outcome}) as o using ({entity})
 {asked} order by p.{entity}"""
 
 
-def _watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:
-    """SQL: who is watched after ``as_of``, and whose event hit the outcome window."""
-    first, last = question.horizon.outcome(as_of)
+def watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:
+    """SQL: who of ``people`` is watched after ``as_of``, and entity and day of the events waited for."""
     entity = question.entity
     if question.kind == INACTIVITY:
         assert question.activity is not None
@@ -173,7 +175,7 @@ def _watched(question: Question, people: str, as_of: dt.date, known_by: dt.date)
         assert question.terminal is not None
         events = visible(question.terminal, known_by, f"{question.terminal.entity} as {entity}, day")
         # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
+        first, _ = question.horizon.outcome(as_of)
         gone = f"select {entity} from ({events}) where day < date '{first}'"
         people = f"from ({people}) anti join ({gone}) using ({entity})"
-    hit = f"select distinct {entity} from ({events}) where day between date '{first}' and date '{last}'"
-    return people, f"select {entity}, true as hit from ({hit})"
+    return people, events

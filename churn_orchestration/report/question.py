@@ -31,7 +31,8 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         told = f"no outcome is known yet: data go from {first} to {last}, and the first as_of needs "
         told += f"{asked.min_history_days} days before it and {question.horizon.horizon_days} after it"
         return facts | {"hopeless": [told]}, plain(f"{asked.name}: {asked.sentence()}", f"hopeless: {told}")
-    outcomes = answerable.Outcomes(question, tuple(as_ofs), last)
+    outcomes = answerable.Outcomes(question, tuple(as_ofs), last, "outcomes")
+    tables.db.execute(f"create or replace temp table outcomes as {outcomes.sql()}")
     window = question.observation_days
     own = question.horizon.horizon_days
     horizons = sorted({*answerable.HORIZONS, own})
@@ -55,7 +56,8 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         )
     tried = grid(
         "by horizon, mean over the as_ofs for which it has passed",
-        "horizon", "as_ofs", "base rate", "flip if half as long again", "come back within as long again",
+        "horizon", "as_ofs", "base rate", "flip if half as long again",
+        f"come back within {answerable.COME_BACK_DAYS} days more",
     )  # fmt: skip
     for row in facts["horizons"]:
         mark = " *" if row["horizon_days"] == own else ""
@@ -79,9 +81,13 @@ def _advice(by_horizon: "pd.DataFrame", own: int, kind: str) -> str:
     if kind == EVENT:
         return "The horizon is a matter of how early one wants to know."
     if advised is None:
+        if by_horizon["came_back"].isna().all():
+            return f"Whether the silent come back within {answerable.COME_BACK_DAYS} days is not known yet."
         return f"After no horizon that is seen do fewer than {few} of the silent come back: ask with care."
     [back] = by_horizon.loc[by_horizon["horizon_days"] == own, "came_back"]
     shortest = f"{advised} days are the shortest horizon after which fewer than {few} come back"
+    if back != back:  # null: its horizon and the days to come back have passed of no as_of
+        return f"Whether those called churned come back is not known yet. Advised: {shortest}."
     if back <= answerable.FEW_COME_BACK:
         return f"Few of the silent come back ({back:.0%}): the label means what it says; {shortest}."
     return f"Of those called churned {_share(back)} come back. Advised: {shortest}."

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from churn_orchestration import ledger
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.terminal import visible
 from churn_orchestration.warehouse import door, literal, quoted
@@ -120,8 +122,25 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
             )
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = _WRITERS[out.suffix](db, ranked(db, name, day), out)
-    facts = {"question": name, "day": day, "rows": rows, "out": str(out)}
-    return facts, f"{rows:,} customers of {day} in {out}, the most at stake first"
+        by = db.execute(f"select any_value(model_version) from predictions.{name} where as_of = ?", [day])
+        [(scored_by,)] = by.fetchall()
+    facts = {"question": name, "day": day, "rows": rows, "out": str(out), "scored_by": scored_by}
+    told = f"{rows:,} customers of {day} in {out}, the most at stake first"
+    return facts, told + unranked_message(business, name, scored_by)
+
+
+def unranked_message(business: Business, question: str, scored_by: str | None) -> str:
+    """What to know of a list that no model has made; nothing where one has."""
+    if scored_by not in (RULES, BASE_RATE):
+        return ""
+    refusal = ledger.newest_refusal(business.state, question)
+    because = "no model is trained yet"
+    if refusal:
+        because = f"the newest training, cut-off {refusal['cutoff']}, was refused: {refusal['reason']}"
+    how = "scored by rules of silence alone"
+    if scored_by == BASE_RATE:
+        how = "not ranked by risk: all have the same churn probability, what one is worth alone decides"
+    return f"; {how}, for no model is in force; {because}"
 
 
 def _for_people(db: "duckdb.DuckDBPyConnection", select: str) -> tuple[list[str], list[tuple[Any, ...]]]:

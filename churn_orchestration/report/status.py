@@ -153,10 +153,7 @@ def _model(
             },
         }
     outdated = ledger.champion(tables.state, question, dt.date.max)
-    candidates = [
-        r for r in ledger.read(tables.state) if r["subject"] == question and r["decision"] == REFUSE
-    ]
-    newest = max(candidates, key=lambda r: (r["cutoff"], r["sequence"]), default=None)
+    newest = ledger.newest_refusal(tables.state, question)
     return facts | {
         "outdated": outdated and outdated["model_version"],
         "refused_candidate": newest
@@ -164,5 +161,6 @@ def _model(
             "cutoff": newest["cutoff"],
             "reason": newest["reason"],
             "model_version": newest["model_version"],
+            "trained": newest["decision"] == REFUSE,
         },
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from churn_orchestration.business import Business
+from churn_orchestration.churn.decisions import BASE_RATE
 from churn_orchestration.report.text import command, counted, grid, plain
 
 SHOWN = 8  # causes, waivers or rules told one by one, the rest as a number; --json has them all
@@ -165,14 +166,15 @@ def _no_model(
     business: Business, question: str, model: dict[str, Any], newest: dt.date | None
 ) -> Iterator[str]:
     refused = model["refused_candidate"]
-    because = (
-        f"the newest candidate, cut-off {refused['cutoff']}, was refused: {refused['reason']}"
-        if refused
-        else "no model is trained yet"
-    )
+    because = "no model is trained yet"
+    if refused:
+        what = "newest candidate" if refused["trained"] else "newest training"
+        because = f"the {what}, cut-off {refused['cutoff']}, was refused: {refused['reason']}"
     if model["outdated"]:
         because = f"the question has changed since model {model['outdated']} was trained"
     by = f"scored by {model['scored_by']}" if model["scored_by"] else "nothing is scored yet"
+    if model["scored_by"] == BASE_RATE:
+        by += ", all alike: there is no ranking"
     yield f"model: {question}: none in force, {by}; {because}"
     cutoff = model["last_scored"] or newest
     yield f"    {command(business, f'train --cutoff {cutoff}')}"

@@ -1,4 +1,5 @@
 import datetime as dt
+from contextlib import closing
 from dataclasses import replace
 
 import duckdb
@@ -8,13 +9,15 @@ import pytest
 
 from churn_orchestration.churn.answerable import Outcomes, hopeless, recommended
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.labels import INACTIVITY, Question
+from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
+from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration.churn.labels import ALL, EVENT, INACTIVITY, Question, labelled
+from churn_orchestration_tests.daily_parts import make_parts
 
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 12, 31)
 AS_OFS = (dt.date(2024, 4, 1), dt.date(2024, 6, 1), dt.date(2024, 9, 1))
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order")
-FEATURES = FeatureSet("customer_id", (ORDERS,))
+FEATURES = FeatureSet("customer_id", (ORDERS,), (30,), ())
 QUESTION = Question("q", INACTIVITY, FEATURES, ORDERS, Horizon(60), 90)
 
 
@@ -57,6 +60,22 @@ def test_a_base_rate_at_chance_level_with_constant_features_is_hopeless_twice() 
     assert told[1].startswith("all 1 features are constant")
 
 
+def opened(orders: pd.DataFrame) -> duckdb.DuckDBPyConnection:
+    """A database with the orders of (customer_id, day[, known_on]) and their daily parts."""
+    db = duckdb.connect()
+    db.execute("create schema silver; create schema bronze")
+    rows = orders.assign(order_id=range(len(orders)))
+    if "known_on" not in rows:
+        rows["known_on"] = rows["day"]
+    db.register("_rows", rows)
+    db.execute(
+        "create table silver.orders as select order_id, customer_id, day::date as day, "
+        "known_on::date as known_on, known_on::date as _partition from _rows"
+    )
+    make_parts(db, FEATURES)
+    return db
+
+
 @pytest.fixture(scope="module")
 def shop() -> tuple[duckdb.DuckDBPyConnection, pd.DataFrame]:
     """Random days of order, as the daily parts of a source, and the same as a plain table."""
@@ -64,14 +83,7 @@ def shop() -> tuple[duckdb.DuckDBPyConnection, pd.DataFrame]:
     orders = pd.DataFrame({"customer_id": rng.integers(0, 120, 700), "day": rng.integers(0, 366, 700)})
     orders = orders.drop_duplicates()
     orders["day"] = pd.Timestamp(FIRST) + pd.to_timedelta(orders["day"], "D")
-    db = duckdb.connect()
-    db.execute("create schema silver")
-    db.register("orders", orders)
-    db.execute(
-        f"create table {ORDERS.days_table} as select customer_id, day::date as day, day::date as known_on, "
-        "date '9999-12-31' as superseded_on, 1 as events from orders"
-    )
-    return db, orders
+    return opened(orders), orders
 
 
 def by_hand(orders: pd.DataFrame, as_of: dt.date, window: int) -> pd.DataFrame:
@@ -113,14 +125,55 @@ def test_how_the_label_moves_with_the_horizon_is_as_counted_one_by_one(
         wait = pd.concat(waits.values())
         assert row.base_rate == pytest.approx((wait > days).mean())
         assert row.flips == pytest.approx(((wait > days) != (wait > days * 1.5)).mean())
-        seen = pd.concat([w for day, w in waits.items() if day + dt.timedelta(2 * days) <= LAST])
-        assert row.came_back == pytest.approx((seen[seen > days] <= 2 * days).mean())
+        seen = pd.concat([w for day, w in waits.items() if day + dt.timedelta(days + 90) <= LAST])
+        assert row.came_back == pytest.approx((seen[seen > days] <= days + 90).mean())
 
 
 def test_the_population_grows_with_the_window(shop: tuple[duckdb.DuckDBPyConnection, pd.DataFrame]) -> None:
     db, orders = shop
     found = db.execute(Outcomes(QUESTION, AS_OFS, LAST).by_window((30, 90, "all"))).df()
     assert found["entities"].tolist() == [len(by_hand(orders, AS_OFS[-1], w)) for w in (30, 90, 999)]
+
+
+@pytest.mark.parametrize("kind", [INACTIVITY, EVENT])
+def test_who_is_counted_is_who_training_asks_also_late_rows_and_those_who_were_never_active(
+    kind: str,
+) -> None:
+    rng = np.random.default_rng(7)
+    days = pd.DataFrame({"customer_id": rng.integers(0, 60, 400), "day": rng.integers(0, 366, 400)})
+    days["day"] = pd.Timestamp(FIRST) + pd.to_timedelta(days["day"], "D")
+    days["known_on"] = days["day"] + pd.to_timedelta(rng.integers(0, 40, 400), "D")
+    db = opened(days)
+    ended, users = days.sample(80, random_state=1), pd.DataFrame({"customer_id": range(120)})
+    for name, rows in (("ends", ended), ("users", users.assign(day=FIRST, known_on=FIRST))):
+        db.register("_more", rows)
+        db.execute(
+            f"create table bronze.{name} as select customer_id, day::date as day, "
+            "known_on::date as known_on, known_on::date as _partition from _more"
+        )
+    features = replace(FEATURES, attributes=(AttributeTable("users", "bronze.users", "customer_id"),))
+    ends = EventSource("end", "bronze.ends", "customer_id", "cancellation") if kind == EVENT else None
+    question = Question("q", kind, features, ORDERS, Horizon(60, gap_days=5), ALL, ends)
+    found = db.execute(Outcomes(question, AS_OFS, LAST).by_as_of(ALL)).df()
+    for as_of, row in zip(AS_OFS, found.itertuples(), strict=True):
+        trained = labelled(question, f"({features_at(features, as_of)})", as_of, LAST)
+        [(asked, churned)] = db.execute(
+            f"select count(*), count(*) filter (label) from ({trained})"
+        ).fetchall()
+        assert (row.entities, row.churned) == (asked, churned)
+        assert 0 < churned < asked
+    if kind == EVENT:
+        assert found["entities"].max() > 60, "those who were never active are asked too"
+
+
+def test_after_30_days_those_who_come_once_a_year_and_never_leave_are_no_leavers() -> None:
+    days = pd.date_range("2022-01-01", "2024-12-31", freq="D")
+    yearly = [(who, day) for who in range(0, 365, 5) for day in days[who::365]]
+    outcomes = Outcomes(QUESTION, AS_OFS, LAST)
+    with closing(opened(pd.DataFrame(yearly, columns=["customer_id", "day"]))) as db:
+        tried = db.execute(outcomes.by_horizon("all", (30, 60, 90))).df()
+    assert (tried["came_back"] > 0.2).all()
+    assert recommended(tried) is None
 
 
 def test_the_shortest_horizon_after_which_few_come_back_is_advised() -> None:

@@ -1,3 +1,4 @@
+import datetime as dt
 from dataclasses import replace
 
 import pandas as pd
@@ -6,6 +7,7 @@ import pytest
 from churn_orchestration.churn.bands import band
 from churn_orchestration.churn.decisions import PROMOTE, REFUSE, decide
 from churn_orchestration.churn.evaluation import Evaluation
+from churn_orchestration.churn.splits import Fold
 
 
 def against(**differences: tuple[float, float, float]) -> Evaluation:
@@ -42,6 +44,16 @@ def test_without_a_test_on_later_days_nothing_is_promoted() -> None:
     decided = decide(None)
     assert decided.decision == REFUSE
     assert "more history is needed" in decided.reason
+
+
+def test_more_as_ofs_are_the_remedy_only_where_the_history_has_them() -> None:
+    assert "`snapshots: {as_ofs: 12}` reach further back" in decide(None, more_as_ofs=12).reason
+    day, refused = dt.date(2024, 1, 1), against(rules=(-0.01, -0.03, 0.01))
+    for trained_on, more, told in ((1, 12, True), (2, 12, True), (3, 12, False), (1, 0, False)):
+        found = replace(refused, folds=[Fold(day, (day,) * 5), Fold(day, (day,) * trained_on)])
+        assert ("`snapshots: {as_ofs: 12}`" in decide(found, more_as_ofs=more).reason) == told
+    promoted = replace(against(rules=(-0.05, -0.07, -0.03)), folds=[Fold(day, (day,))])
+    assert "as_ofs: 12" not in decide(promoted, more_as_ofs=12).reason
 
 
 def test_a_probability_on_an_edge_belongs_to_the_band_above_it() -> None:

@@ -31,6 +31,16 @@ def test_a_better_candidate_is_promoted_and_an_equal_or_worse_one_is_not() -> No
     assert 0 < equal.power < 1
 
 
+def test_a_champion_that_stays_is_told_with_the_reason_that_holds() -> None:
+    better, equal, worse = _versus(0.9), _versus(0.0), _versus(-0.9)
+    assert "champion abc stays: the candidate is worse, chance ruled out, " in between(worse, "abc").reason
+    assert "champion abc stays: chance is not ruled out, " in between(equal, "abc").reason
+    less_profit = replace(better, profit={"value": -0.2, "low": -0.3, "high": -0.1})
+    assert "log loss is better, its profit is worse, chance ruled out of both, " in (
+        between(less_profit, "abc").reason
+    )
+
+
 def test_of_equal_candidates_few_are_promoted() -> None:
     assert sum(_versus(0.0, rows=400, seed=seed).better for seed in range(20)) <= 3
 

@@ -610,6 +610,41 @@ def test_a_candidate_below_a_floor_is_refused_by_name(shop: Shop) -> None:
     assert shop.train()["decision"] == "promote", "the floor that was taken away still holds"
 
 
+def test_an_event_is_scored_by_the_share_that_left_in_the_newest_horizon_that_is_over(shop: Shop) -> None:
+    with shop.open() as tables:
+        there = "select distinct customer_id from silver.orders where day <= date '2023-12-02'"
+        tables.db.execute(
+            "create table silver.ends as select customer_id, date '2023-12-20' as day, day as known_on, "
+            f"day as _partition from (select *, date '2023-12-20' as day from ({there} order by 1 limit 50))"
+        )
+        tables.record(
+            "silver.ends", "stored", dict.fromkeys(days_between(dt.date(2023, 11, 30), LAST), 1), ""
+        )
+        [(people,)] = tables.rows(f"select count(*) from ({there})")
+    ends = EventSource("end", "silver.ends", "customer_id", "cancellation")
+    scored = shop.score(CUTOFF, asked=asking(kind="event", terminal=ends, observation_days="all"))
+    assert set(scored["model_version"]) == {"base_rate"}
+    assert set(scored["churn_probability"]) == {50.5 / (people + 1)}
+    assert set(scored["reasons"].map(len)) == {0}
+    assert scored["contact"].mean() < 0.2
+
+
+def test_where_a_training_graded_the_rules_worse_than_a_constant_the_churn_rate_scores_from_then_on(
+    shop: Shop,
+) -> None:
+    graded = {"rules": {"log_loss": {"value": 0.88}}, "constant": {"log_loss": {"value": 0.63}}}
+    facts = {"model_version": "v", "cutoff": str(CUTOFF), "decided_on": str(CUTOFF)}
+    facts["meaning"] = ASKED.question.meaning
+    ledger.append(shop.state, ASKED.name, "refuse", "no better", "manual", {"report": graded}, **facts)
+    before = shop.score(CUTOFF - dt.timedelta(days=1))
+    assert set(before["model_version"]) == {"rules"}
+    [entry] = [entry for entry in shop.build()["as_ofs"] if entry["as_of"] == "2023-12-02"]
+    rate = (entry["churn_rate"] * entry["rows"] + 0.5) / (entry["rows"] + 1)
+    scored = shop.score(CUTOFF)
+    assert set(scored["model_version"]) == {"base_rate"}
+    assert scored["churn_probability"].tolist() == pytest.approx([rate] * len(scored))
+
+
 def _champion(shop: Shop, day: dt.date = LAST) -> dict[str, Any]:
     found = ledger.champion(shop.state, ASKED.name, day)
     assert found is not None
@@ -655,10 +690,15 @@ def test_a_model_that_was_rolled_back_is_put_in_force_by_name_and_never_by_train
 def test_a_candidate_of_an_earlier_cut_off_than_the_champions_changes_nothing_and_says_so(
     trained_shop: Shop,
 ) -> None:
-    first = _champion(trained_shop)["model_version"]
-    earlier = trained_shop.train(cutoff=dt.date(2024, 1, 15))
-    assert (earlier["decision"], earlier["done"]) == ("keep", True)
-    assert earlier["reason"] == f"champion {first} stays: it has learned from more, up to {CUTOFF}"
+    first = _champion(trained_shop)
+    facts = {"meaning": ASKED.question.meaning, "mlflow_version": first["mlflow_version"]}
+    facts |= {"model_version": "newer", "cutoff": str(LAST), "decided_on": str(LAST)}
+    ledger.append(trained_shop.state, ASKED.name, "promote", "better", "manual", {}, **facts)
+    with trained_shop.open() as tables:
+        again = models.train(tables, trained_shop.tracking, ASKED, CUTOFF, LAST, "manual", "a test")
+    assert (again["model_version"], again["decision"]) == (first["model_version"], "keep")
+    assert again["reason"] == f"champion newer stays: it has learned from more, up to {LAST}"
+    assert _champion(trained_shop)["model_version"] == "newer"
 
 
 def test_a_roll_back_names_a_model_that_was_champion_by_the_beginning_of_its_version(
@@ -696,8 +736,8 @@ def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once
     twins = "select * replace ('x' || order_id as order_id, 'x' || customer_id as customer_id)"
     shop.orders(f"insert into silver.orders {twins} from silver.orders")
     record = shop.train()
-    assert record["rows"] == once
-    told = f"{once:,} of {2 * once:,} rows equal another in every column but customer_id"
+    assert once <= record["rows"] < 1.2 * once  # of some, no value is theirs alone
+    told = f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another in every column but customer_id"
     assert told in record["copies"]
     assert told in " ".join(card.markdown(ASKED, record).split())
 

@@ -13,6 +13,7 @@ from churn_orchestration import ledger
 from churn_orchestration.cli import main
 from churn_orchestration.report import refreshed, up_to_date
 from churn_orchestration.report.freshness import Missing, causes
+from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
 from churn_orchestration_tests.conftest import JAN, Shop
@@ -291,6 +292,26 @@ def test_a_refused_candidate_is_told_with_its_reason(shop: Shop) -> None:
     assert facts(shop)["models"]["churn_90d"]["refused_candidate"]["reason"] == (
         "log loss is not below that of the rules"
     )
+
+
+def test_a_training_that_was_refused_before_there_was_a_candidate_is_told_with_its_reason(
+    shop: Shop,
+) -> None:
+    written(shop, JAN[19])
+    decided(shop, "not trained", {}, reason="a feature knows the outcome: fee")
+    told = " ".join(said(shop))
+    assert "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee" in told
+    assert facts(shop)["models"]["churn_90d"]["refused_candidate"]["trained"] is False
+
+
+def test_a_list_that_no_model_has_made_says_so_and_why(shop: Shop) -> None:
+    assert unranked_message(shop.business, "churn_90d", "abc") == ""
+    told = unranked_message(shop.business, "churn_90d", "rules")
+    assert told == "; scored by rules of silence alone, for no model is in force; no model is trained yet"
+    decided(shop, "not trained", {}, reason="a feature knows the outcome: fee")
+    told = unranked_message(shop.business, "churn_90d", "base_rate")
+    assert "not ranked by risk: all have the same churn probability" in told
+    assert "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee" in told
 
 
 def test_a_landing_folder_that_is_gone_is_told_with_all_the_rest(shop: Shop) -> None:

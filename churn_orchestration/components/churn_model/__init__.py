@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.calendar import Horizon, usual_as_ofs
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.perturbation import Pipeline
@@ -54,8 +54,11 @@ class LabelSpec(dg.Model, dg.Resolvable):
 class SnapshotSpec(dg.Model, dg.Resolvable):
     """The as_ofs of a training snapshot."""
 
-    as_ofs: int = Field(
-        6, ge=1, description="how many, one calendar month apart, the newest matured one last"
+    as_ofs: int | None = Field(
+        None,
+        ge=1,
+        description="how many, one calendar month apart, the newest matured one last; default: 6, or 3 more "
+        "than the horizon has months",
     )
     min_history_days: int = Field(28, ge=1, description="days of data that an as_of needs")
 
@@ -201,12 +204,13 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         end = None
         if spec := self.end:
             end = EventSource("end", spec.table, spec.entity or declared.entity, spec.noun, tuple(spec.key))
+        horizon = Horizon(self.horizon_days or 0, self.gap_days, self.settle_days)
         question = Question(
             self.name,
             self.kind,
             declared,
             sources[self.activity] if self.activity else None,
-            Horizon(self.horizon_days or 0, self.gap_days, self.settle_days),
+            horizon,
             self.observation_days,
             end,
             label,
@@ -214,7 +218,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         return AskedQuestion(
             question,
             f"gold.{table.name}",
-            self.snapshots.as_ofs if label is None else 1,  # today is the only day whose label is known today
+            # Today is the only day whose label is known today.
+            (self.snapshots.as_ofs or usual_as_ofs(horizon)) if label is None else 1,
             self.snapshots.min_history_days if label is None else 1,
             self.learner,
             self.test_as_ofs,

@@ -99,7 +99,7 @@ def trained(
         raise BusinessError(
             f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
         ) from None
-    decision = decisions.decide(evaluation, asked.floors, asked.ceilings)
+    decision = decisions.decide(evaluation, asked.floors, asked.ceilings, manifest.get("more_as_ofs", 0))
     record = {
         "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
         "mlflow_version": tracking.find(asked.name, version), "snapshot_sha256": manifest["sha256"],

@@ -11,6 +11,7 @@ import dagster as dg
 from churn_orchestration import ledger
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.answerable import MIN_ENTITIES
+from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.graded import last_known, table_of_grades
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
@@ -70,7 +71,7 @@ def ended_on(tables: Tables, asked: "AskedQuestion", day: dt.date) -> FirstWeek 
     scored = read_files(files[as_of] for as_of in as_ofs)
     by = dict(tables.rows(f"select distinct as_of, model_version from {scored} where not backtest"))
     week, version = as_ofs[-DAYS:], by.get(newest)
-    if version is None or version == asked.untrained or {by.get(as_of) for as_of in week} != {version}:
+    if version is None or version in (RULES, BASE_RATE) or {by.get(as_of) for as_of in week} != {version}:
         return None
     if len(as_ofs) > DAYS and by.get(as_ofs[0]) == version:
         return None

@@ -82,7 +82,7 @@ def train(
         return record | {"decision": decisions.KEEP, "reason": told, "done": True}
     elif undone := ledger.rolled_back_from(tables.state, asked.name, asked.question.meaning, version):
         decision, done = decisions.rolled_back(undone, champion and champion["model_version"]), False
-    elif champion and champion["cutoff"] > record["cutoff"]:
+    elif champion and decision.decision == decisions.PROMOTE and champion["cutoff"] > record["cutoff"]:
         decision = decisions.outlived(champion["model_version"], champion["cutoff"])
     elif champion and decision.decision == decisions.PROMOTE:
         against = versus(tables.state, tracking, asked, frame, record, champion)
@@ -99,7 +99,8 @@ def train(
 
 
 def _asked_before(state: Path, asked: "AskedQuestion") -> bool:
-    return any(row["subject"] == asked.name for row in ledger.read(state))
+    rows = (row for row in ledger.read(state) if row["subject"] == asked.name)
+    return any(row["decision"] != decisions.NOT_TRAINED for row in rows)
 
 
 def versus(

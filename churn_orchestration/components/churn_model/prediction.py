@@ -10,6 +10,9 @@ import dagster as dg
 
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import Business, digest
+from churn_orchestration.churn import decisions
+from churn_orchestration.churn.business import churned_at
+from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.labels import population
 from churn_orchestration.churn.settings import CAPACITY, PROFIT
 from churn_orchestration.components.churn_model.promotion import record_of
@@ -68,7 +71,8 @@ class Forecaster:
         """A model version; None: what does without a model on the day."""
         if version is None:
             least = asked.economics.cut if asked.contact.by == PROFIT else None
-            return cls(asked.untrained, base_rate=_known_rate(tables, asked, as_of), least=least)
+            by, rate = _untrained(tables, asked, as_of)
+            return cls(by, base_rate=rate, least=least)
         record = record_of(tables.state, asked.name, version)
         return cls.of(tables, asked, record, loaded(tracking, asked.name, record["mlflow_version"]))
 
@@ -117,10 +121,23 @@ def loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
     return tracking.load(question, number)
 
 
+def _untrained(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> tuple[str, float | None]:
+    """What scores a day without a model: the rules, or the churn rate that is known and that rate."""
+    report = ledger.newest_report(tables.state, asked.name, as_of, asked.question.meaning)
+    if decisions.better_untrained(report, asked.untrained) == RULES:
+        return RULES, None
+    rate = _known_rate(tables, asked, as_of)
+    return (RULES, None) if rate is None and asked.question.activity else (BASE_RATE, rate)
+
+
 def _known_rate(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> float | None:
-    """The churn rate known at the end of a day; None where outcomes lie ahead, or no label is known."""
-    label = asked.question.label
-    return tables.rows(label.rate_at(as_of))[0][0] if label else None
+    """The churn rate of the newest day whose outcome is known at the end of ``as_of``; None: of none yet."""
+    if label := asked.question.label:
+        return tables.rows(label.rate_at(as_of))[0][0]
+    newest = asked.question.horizon.newest_as_of(as_of)
+    [(customers, churned)] = tables.rows(churned_at(asked.question, newest, as_of))
+    # Half a customer more of each kind: of a few who all stayed, nobody can say that none ever leaves.
+    return (churned + 0.5) / (customers + 1) if customers else None
 
 
 def score(
@@ -166,7 +183,7 @@ def forecast(asked: "AskedQuestion", frame: "pd.DataFrame", by: Forecaster) -> "
 
     if by.model is not None:
         return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
-    if asked.question.activity is None:
+    if by.version == BASE_RATE:
         return np.full(len(frame), by.base_rate, float)
     silence, gap = (frame[name] for name in _used_by_rules(asked))
     return learners.rules_probability(silence, gap, asked.question.horizon.horizon_days).to_numpy()
@@ -191,7 +208,7 @@ def _why(
     if by.model is not None:
         features = frame[list(by.model.feature_names_in_)].astype(float)
         return reasons(contributions(by.model, features)[0], frame, words)
-    if asked.question.activity is None:
+    if by.version == BASE_RATE:
         return [[]] * len(frame)
     odds = logit(forecast(asked, frame, by))
     silence = _used_by_rules(asked)[0]  # both features of the rules are of one topic
@@ -346,5 +363,7 @@ def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
 def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
     champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
     if champion is None:
-        return {"model_version": asked.untrained}
+        file = literal(tables.day_file(f"predictions.{asked.name}", day))
+        [(by,)] = tables.rows(f"select any_value(model_version) from {file}")
+        return {"model_version": by}
     return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}

@@ -84,7 +84,7 @@ def roll_back(
         assert champion is not None
         before = ledger.before(tables.state, asked.name, meaning, champion["model_version"])
         to = before["model_version"] if before else asked.untrained
-    elif to != asked.untrained:
+    elif to not in (decisions.RULES, decisions.BASE_RATE):
         found = sorted({version for version in were if version.startswith(to)})
         if len(found) != 1:
             raise BusinessError(
@@ -92,10 +92,10 @@ def roll_back(
                 f"wanted: one of {', '.join(dict.fromkeys(were))}, or {asked.untrained}"
             )
         [to] = found
-    if to == scores:
+    if to == scores or (champion is None and to in (decisions.RULES, decisions.BASE_RATE)):
         raise BusinessError(f"{asked.name}: {to} {'is champion' if champion else 'score'} already")
     record = {"model_version": to, "cutoff": str(decided_on), "mlflow_version": None}
-    if to != asked.untrained:
+    if to not in (decisions.RULES, decisions.BASE_RATE):
         record = record_of(tables.state, asked.name, to)
     return decided(
         tables, tracking, asked, decisions.Decision(decisions.ROLL_BACK, reason), record,

@@ -9,7 +9,7 @@ from churn_orchestration.churn import calendar
 from churn_orchestration.churn.decisions import BASE_RATE, OUT_OF_FOLD, RULES
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.perturbation import Pipeline
-from churn_orchestration.churn.labels import ALL, STATIC, Question
+from churn_orchestration.churn.labels import ALL, INACTIVITY, STATIC, Question
 from churn_orchestration.churn.settings import Budget, ContactRule, Economics
 
 
@@ -60,8 +60,8 @@ class AskedQuestion:
 
     @property
     def untrained(self) -> str:
-        """What scores a day before there is a model: the rules, or the churn rate where no rule can be."""
-        return RULES if self.question.activity else BASE_RATE
+        """What scores a day before any training: the rules, which know of silence only; else a churn rate."""
+        return RULES if self.question.kind == INACTIVITY else BASE_RATE
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -99,6 +99,13 @@ class AskedQuestion:
         return calendar.as_of_grid(
             cutoff, self.question.horizon, first_day, self.min_history_days, self.most_as_ofs
         )
+
+    def more_as_ofs(self, cutoff: dt.date, first_day: dt.date) -> int:
+        """How many as_ofs the history allows where the snapshot has fewer than are enough; 0: no more."""
+        horizon = self.question.horizon
+        enough = calendar.enough_as_ofs(horizon) if self.question.kind != STATIC else 1
+        possible = calendar.as_of_grid(cutoff, horizon, first_day, self.min_history_days, enough)
+        return len(possible) if len(possible) > self.most_as_ofs else 0
 
     def sentence(self) -> str:
         """The question in words."""

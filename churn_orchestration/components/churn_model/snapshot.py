@@ -2,15 +2,16 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import pictures
+from churn_orchestration import ledger, pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn import answerable, copies
+from churn_orchestration.churn.decisions import NO_MODEL, NOT_TRAINED
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.days import shown_pictures, table_of, wanted
@@ -42,6 +43,7 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
         rows beyond as_of change a feature
     """
     question, grid = asked.question, as_ofs(tables, business, asked, cutoff)
+    [(first_day,)] = tables.rows(_first_day(question, cutoff))
     require_proved(tables, asked.pipeline, asked.gold, grid[-1])
     names = [feature.name for feature in catalogue(question.features)]
     columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
@@ -67,6 +69,7 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
         "file": path.name, "sha256": content, "cutoff": str(cutoff), "rows": rows, "columns": columns,
         "as_ofs": [{"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates],
         "declaration": digest(question), "code": code_hash(),
+        "more_as_ofs": asked.more_as_ofs(cutoff, first_day),
         "without_value": {
             name: str(day) for name, day in known_from(tables, question.features).items() if day > grid[-1]
         },
@@ -84,8 +87,7 @@ def as_ofs(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: d
     """
     question = asked.question
     require_standing(tables, business, question, cutoff)
-    begun = f"select min(day) from {question.base.table} where known_on <= {literal(cutoff)}"
-    [(first_day,)] = tables.rows(begun)
+    [(first_day,)] = tables.rows(_first_day(question, cutoff))
     if first_day is None:
         raise BusinessError(
             f"{question.name}: {question.base.table} has no row that is known by {cutoff}: is there any, and "
@@ -100,6 +102,10 @@ def as_ofs(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: d
             "a later cut-off, or a shorter horizon"
         )
     return grid
+
+
+def _first_day(question: Question, cutoff: dt.date) -> str:
+    return f"select min(day) as first_day from {question.base.table} where known_on <= {literal(cutoff)}"
 
 
 def require_standing(tables: Tables, business: Business, question: Question, until: dt.date) -> None:
@@ -239,6 +245,20 @@ def refuse_several(
         )  # fmt: skip
 
 
+def _refused(
+    tables: Tables, asked: "AskedQuestion", cutoff: dt.date, reason: str, tags: Mapping[str, str]
+) -> None:
+    """Keep in the ledger that a training ended before there was a candidate, and why."""
+    from churn_orchestration.components.churn_model.model import why
+
+    trigger, asked_by = why(tags)
+    ledger.append(
+        tables.state, asked.name, NOT_TRAINED, reason, trigger, {"reason": reason},
+        model_version=NO_MODEL, cutoff=str(cutoff), decided_on=str(cutoff), asked_by=asked_by,
+        meaning=asked.question.meaning,
+    )  # fmt: skip
+
+
 def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """snapshots/<question>, one partition a cut-off, and the check that training saw what scoring saw."""
     question = asked.question
@@ -280,12 +300,18 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             yield from refuse_several(context, key, ("same_as_scored", "no_leak", "answerable"))
             return
         with warehouse.open() as tables:
-            manifest = build(tables, business, asked, cutoff)
+            try:
+                manifest = build(tables, business, asked, cutoff)
+            except BusinessError as error:
+                _refused(tables, asked, cutoff, str(error), context.run.tags)
+                raise
             differing = differing_rows(tables, question, asked.gold, manifest)
             folder = tables.state / "snapshots" / question.name
             frame = distinct(asked, load(folder, cutoff)[0])
             reasons = hopeless(asked, frame)
             found = [] if reasons else leaks(folder, asked, frame, manifest)
+            if told := reasons or [f"a feature knows the outcome: {leak}" for leak in found]:
+                _refused(tables, asked, cutoff, "; ".join(told), context.run.tags)
             tables.publish()
         copied = copies.copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity)
         newest = manifest["as_ofs"][-1]

@@ -8,6 +8,7 @@ import dagster as dg
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import risen
 from churn_orchestration.churn.calendar import DAY
+from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.components.churn_model.business.measure import Measure, OnDay
 from churn_orchestration.components.churn_model.measures import Rows
 from churn_orchestration.components.churn_model.prediction import catalogue_words, loaded
@@ -67,7 +68,7 @@ class Movers(Measure):
         entity, forecasts = self.asked.question.entity, f"predictions.{self.asked.name}"
         rising = risen(entity, on.file(forecasts), then.file(forecasts), MOST)
         top = on.tables.db.execute(rising).df()
-        if len(top) and top["model_version"].iloc[0] != self.asked.untrained:
+        if len(top) and top["model_version"].iloc[0] not in (RULES, BASE_RATE):
             top["reasons"] = self._why(top, on, then)
         return top
 
