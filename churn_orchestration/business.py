@@ -7,14 +7,17 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import dagster as dg
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from churn_orchestration.churn.calendar import ClosedDays
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 PACKAGE = Path(__file__).parent
 DEMO = PACKAGE / "defs"
@@ -181,16 +184,18 @@ class Business:
             ) from None
 
     @cached_property
-    def days(self) -> dg.DailyPartitionsDefinition:
+    def days(self) -> "dg.DailyPartitionsDefinition":
         """The daily partitions: from the initial load on, to end_date where there is one."""
         return self._daily(self.start)
 
     @cached_property
-    def cutoffs(self) -> dg.DailyPartitionsDefinition:
+    def cutoffs(self) -> "dg.DailyPartitionsDefinition":
         """The cut-off days a training snapshot may have: any day with data."""
         return self._daily(self.history_from)
 
-    def _daily(self, first: dt.date) -> dg.DailyPartitionsDefinition:
+    def _daily(self, first: dt.date) -> "dg.DailyPartitionsDefinition":
+        import dagster as dg  # here: it takes seconds, and who reads the door alone has no use for it
+
         end = self.settings.end_date
         return dg.DailyPartitionsDefinition(
             start_date=first.isoformat(),

@@ -10,14 +10,16 @@ import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from churn_orchestration import report
-from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.terminal import say, visible
-from churn_orchestration.warehouse import DOOR, PARQUET_LAYERS, WarehouseError
+
+if TYPE_CHECKING:
+    from churn_orchestration.business import Business
+
+# Imports are in the commands that need them: Dagster takes seconds, and --help must not wait for it.
 
 
 class Day(click.DateTime):
@@ -49,9 +51,6 @@ class Door(click.Group):
         except (KeyboardInterrupt, click.Abort):
             say("stopped; the same command goes on from here")
             sys.exit(130)
-        except (BusinessError, WarehouseError) as error:
-            say(f"churn: {_of_the_machine(error) or error}")
-            sys.exit(1)
         except Exception as error:
             if expected := _of_the_machine(error) or _expected(error):
                 say(f"churn: {expected}")
@@ -74,7 +73,7 @@ def _of_the_machine(error: Exception) -> str | None:
         holder = re.search(r"\(PID \d+\)", told)
         return (
             f"warehouse.duckdb is open in another program {holder[0] if holder else ''}: wait for the run of "
-            f"the UI, or close what else reads it ({DOOR} beside it never blocks)"
+            "the UI, or close what else reads it (published.duckdb beside it never blocks)"
         )
     if code in _RIGHTS or any(os.strerror(number) in told for number in _RIGHTS):
         return f"cannot write there: {told}; CHURN_DATA names another folder for all that is made"
@@ -82,9 +81,14 @@ def _of_the_machine(error: Exception) -> str | None:
 
 
 def _expected(error: BaseException) -> str | None:
-    """What to tell of a mistake in YAML or SQL that Dagster's loader wrapped; None for a fault of ours."""
+    """What to tell of a user's mistake, taken out of what Dagster's loader made of it; None: our fault."""
     from pydantic import ValidationError
 
+    from churn_orchestration.business import BusinessError
+    from churn_orchestration.warehouse import WarehouseError
+
+    if isinstance(error, WarehouseError):
+        return str(error)
     loading, chain = False, list[str]()
     cause: BaseException | None = error
     while cause is not None:
@@ -149,6 +153,8 @@ def main(context: click.Context, business: Path | None) -> None:
 
     A business is a folder of YAML and SQL. All it makes lies in $CHURN_DATA/<its name> (default: data/).
     """
+    from churn_orchestration.business import DEMO
+
     warnings.filterwarnings("ignore", module="dagster")
     os.umask(0o077)  # what a business holds is its owner's, whichever process of ours writes it
     folder = business or (Path(named) if (named := os.environ.get("CHURN_BUSINESS")) else DEMO)
@@ -156,7 +162,9 @@ def main(context: click.Context, business: Path | None) -> None:
     context.obj = folder
 
 
-def _business(context: click.Context) -> Business:
+def _business(context: click.Context) -> "Business":
+    from churn_orchestration.business import Business
+
     business = Business(context.obj)
     business.refuse_namesake()
     return business
@@ -209,6 +217,7 @@ def simulate(
     SCENARIO is one of those that come with the package, which docs/simulator.md lists, or a YAML file of your
     own.
     """
+    from churn_orchestration.business import BusinessError
     from churn_orchestration.simulator import ScenarioError, World, write_bars
     from churn_orchestration.simulator import simulate as simulated
 
@@ -249,6 +258,7 @@ def run(
     Incremental: from the first day that is missing, or whose ground or declaration changed. With --full: all
     days, or those from --from on.
     """
+    from churn_orchestration import report
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
@@ -269,6 +279,7 @@ def run(
 @click.pass_context
 def train(context: click.Context, cutoff: dt.datetime | None) -> tuple[Any, ...]:
     """Take the training snapshot of a cut-off, train every question on it, and decide on promotion."""
+    from churn_orchestration import report
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
@@ -283,7 +294,9 @@ def train(context: click.Context, cutoff: dt.datetime | None) -> tuple[Any, ...]
 @click.pass_context
 def score(context: click.Context, first: dt.datetime | None, last: dt.datetime | None) -> tuple[Any, ...]:
     """Score days again by the model in force on each."""
+    from churn_orchestration import report
     from churn_orchestration.runs import at_work
+    from churn_orchestration.warehouse import PARQUET_LAYERS
 
     with at_work(_business(context)) as work:
         end = _day(last) if last else work.newest_day()
@@ -360,23 +373,27 @@ def card(
 @click.argument("version", required=False)
 @click.option("--question", help="Default: the only one.")
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
+@click.option("--yes", is_flag=True, help="Do it without a question back.")
 @_json
 @click.pass_context
 def rollback(
-    context: click.Context, version: str | None, question: str | None, reason: str
+    context: click.Context, version: str | None, question: str | None, reason: str, yes: bool
 ) -> tuple[Any, ...]:
     """Put a model that was champion before in force again, from the newest day on.
 
     VERSION is one of `churn models`, its beginning, or `rules`; default: what scored before the champion.
     """
     from churn_orchestration.components.churn_model.promotion import roll_back
+    from churn_orchestration.report.text import command
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
         asked, day = _asked(work.questions(), question), work.newest_day()
+        if not yes:
+            _ask(f"{asked.name}: {version or 'what scored before the champion'} scores from {day} on?")
         with work.warehouse.open() as tables:
             row = roll_back(tables, work.tracking, asked, version, day, reason, "churn rollback")
-    again = report.command(work.business, "score")
+    again = command(work.business, "score")
     told = f"{asked.name}: {row['model_version']} scores from {day} on. `{again}` scores {day} again by it."
     return row, told
 
@@ -394,6 +411,7 @@ def backtest(
 
     Wanted: --as-of, one day; or --since, all month-ends from a day on.
     """
+    from churn_orchestration import report
     from churn_orchestration.components.churn_model import backtest as look_back
     from churn_orchestration.runs import at_work
 
@@ -411,6 +429,15 @@ def backtest(
     return {"question": asked.name, "looks": looks}, report.rolled(asked.name, looks)
 
 
+def _ask(what: str) -> None:
+    """Ask back before what changes who scores; where nobody can answer, name the option that says yes."""
+    from churn_orchestration.business import BusinessError
+
+    if not sys.stdin.isatty():
+        raise BusinessError(f"{what} Nobody is here to answer: add --yes")
+    click.confirm(what, abort=True, err=True)
+
+
 def _progress(line: str) -> None:
     say(f"  {line}")
 
@@ -419,6 +446,8 @@ def _asked(questions: dict[str, Any], name: str | None) -> Any:
     if name is None and len(questions) == 1:
         return next(iter(questions.values()))
     if name not in questions:
+        from churn_orchestration.business import BusinessError
+
         raise BusinessError(
             f"--question: one of {', '.join(questions)}" + (f', not "{name}"' if name else "")
         )
@@ -441,13 +470,15 @@ def explain(
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Exit with 1 where a day is refused and nobody has waived it.")
 @_json
 @click.pass_context
-def status(context: click.Context) -> tuple[Any, ...]:
+def status(context: click.Context, check: bool) -> tuple[Any, ...]:
     """Say whether all is well, what was refused and how to mend it, which model scores and what waits."""
     from churn_orchestration.report.status import standing
 
-    return standing(_business(context))
+    facts, text = standing(_business(context))
+    return facts, text, not (check and facts["causes"])
 
 
 @main.command()
@@ -476,6 +507,19 @@ def drift(context: click.Context, day: dt.datetime | None, question: str | None)
         with work.warehouse.open() as tables:
             path = page(tables, work.tracking, asked, of)
     return {"page": str(path)}, f"wrote {path}"
+
+
+@main.command()
+@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option("--day", type=DAY, help="Default: the last scored day.")
+@click.option("--question", help="Default: the only one.")
+@_json
+@click.pass_context
+def top(context: click.Context, rows: int, day: dt.datetime | None, question: str | None) -> tuple[Any, ...]:
+    """Print the first of the list of a day, with reasons: those with the most at stake."""
+    from churn_orchestration.report.ranking import listed
+
+    return listed(_business(context), _day(day) if day else None, question, rows)
 
 
 @main.command()

@@ -24,13 +24,13 @@ def defs() -> dg.Definitions:
     return definitions_of(Business.current())
 
 
-def definitions_of(business: Business) -> dg.Definitions:
-    """The definitions of a business, wherever its folder lies."""
+def definitions_of(business: Business, loaded: dg.ComponentTree | None = None) -> dg.Definitions:
+    """The definitions of a business, wherever its folder lies; ``loaded``: its components, if they are."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", dg.BetaWarning
         )  # about 40 of them a load, most of Dagster's own making
-        tree = component_tree(business)
+        tree = loaded or component_tree(business)
         found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
         bound = dg.Definitions(resources=resources(business))
         _refuse_unknown_upstreams(found)

@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 from filelock import FileLock, Timeout
 
+from churn_orchestration import declared
 from churn_orchestration.automation import (
     DAILY_LAYERS,
     PROGRESS,
@@ -158,8 +159,15 @@ class Work:
 
     @cached_property
     def definitions(self) -> dg.Definitions:
-        """All that Dagster loads of the business."""
-        return definitions_of(self.business)
+        """All that Dagster loads of the business; what it declares is kept for those who do not load it."""
+        definitions = definitions_of(self.business, self.tree)
+        declared.keep(self.business, self.tree)
+        return definitions
+
+    @cached_property
+    def tree(self) -> dg.ComponentTree:
+        """The business's components, loaded once."""
+        return component_tree(self.business)
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -207,7 +215,7 @@ class Work:
 
     def _landed_by_day(self) -> dict[dt.date, str] | None:
         """A landing file of each day; None where a source has no days in its file names."""
-        sources = component_tree(self.business).get_all_components(of_type=SourceTable)
+        sources = self.tree.get_all_components(of_type=SourceTable)
         found = [Files(source.files or "") for source in sources]
         if not all(files.is_daily for files in found):
             return None
@@ -311,7 +319,7 @@ class Work:
 
     def questions(self) -> dict[str, AskedQuestion]:
         """The churn questions of the business by name. Raises BusinessError: it has none."""
-        asked = questions_of(self.business)
+        asked = asked_questions(self.tree, self.business)
         if not asked:
             raise BusinessError(
                 f"{self.business.name} asks no question: declare a ChurnModel (see examples/)"

@@ -55,13 +55,13 @@ RUN = ("run", "--to", "2023-07-13")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the business holds after a run that nobody disturbed."""
+def undisturbed(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the business after a run that nobody disturbed."""
     data = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHURN_DATA", str(data))
         churn("--business", str(landed), *RUN)
-    return content(data / "shop")
+    return data
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def undisturbed(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 )
 def test_a_run_that_was_stopped_is_taken_up_again_and_ends_with_the_same_tables(
     landed: Path,
-    undisturbed: dict[str, object],
+    undisturbed: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stop: signal.Signals,
@@ -94,7 +94,7 @@ def test_a_run_that_was_stopped_is_taken_up_again_and_ends_with_the_same_tables(
     assert "Traceback" not in rest
 
     churn("--business", str(landed), *RUN)  # a slot or a lock that is still held would hang until the timeout
-    assert content(tmp_path / "shop") == undisturbed
+    assert content(tmp_path / "shop") == content(undisturbed / "shop")
 
 
 def test_a_second_process_on_the_same_business_is_told_who_is_at_work(
@@ -136,6 +136,8 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
     assert "churn_90d: no outcome is known yet" in churn(*business, "watch").stdout
     written = [out, *(tmp_path / "shop").rglob("*")]
     assert not [path for path in written if not path.is_symlink() and path.stat().st_mode & 0o077]
+    [first] = json.loads(churn(*business, "top", "--rows", "1", "--json").stdout)["customers"]
+    assert (first["rank"], first["customer_id"]) == (1, lines[1].split(",")[1])
 
     status = json.loads(churn(*business, "status", "--json").stdout)
     assert status["tables"]["predictions.churn_90d"]["days"] == 3
@@ -159,6 +161,20 @@ def test_a_mistake_is_met_with_one_line_that_names_the_remedy(
     error = churn("--business", str(landed), *arguments, expect=1).stderr
     assert told in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("command", ["--help", "status", "top"])
+def test_who_only_reads_does_not_wait_for_dagster(
+    landed: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("CHURN_DATA", str(undisturbed))
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *CLI[1:], "--business", str(landed), command],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported & {"dagster", "pandas", "sqlglot", "matplotlib"}
 
 
 def test_loading_the_definitions_imports_no_learner_tracker_or_checker() -> None:

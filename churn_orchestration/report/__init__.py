@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from churn_orchestration.business import Business
+from churn_orchestration.declared import declared
 from churn_orchestration.report.freshness import by_layer, states
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.text import command, grid, plain
@@ -101,7 +102,7 @@ def up_to_date(business: Business, last: dt.date) -> Told:
     rows = rows_by_layer(business)
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        landing = new_files(tables, business, states(tables))
+        landing = new_files(tables, business, states(tables), declared(business).files)
     files = [file for those in landing["new_files"].values() for file in those]
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     waits = f", but not what is in {', '.join(files[:3])}{more} now; to take that in: {landing['run']}"

@@ -4,37 +4,34 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.landing import Files, pending
 from churn_orchestration.report.text import command
 from churn_orchestration.warehouse import Tables
 
 
-def new_files(tables: Tables, business: Business, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Files that no day has taken in yet, by source, and the command that does.
+def new_files(
+    tables: Tables, business: Business, found: dict[str, dict[str, Any]], sources: dict[str, str]
+) -> dict[str, Any]:
+    """Files that no day has taken in yet, by source, and the command that does; ``sources``: their files.
 
     ``again``: by making a day again that is there, which no run does by itself.
     """
-    from churn_orchestration.components.source_table import SourceTable
-    from churn_orchestration.definitions import component_tree
-    from churn_orchestration.landing import Files, pending
-
     end, after_end, new = business.settings.end_date, 0, {}
     takes_in, histories = [], False
-    for source in component_tree(business).get_all_components(of_type=SourceTable):
-        if not source.files:
-            continue
+    for source, pattern in sources.items():
         try:
-            there = pending(tables, business, source.name, Files(source.files))
+            there = pending(tables, business, source, Files(pattern))
         except BusinessError as error:  # no landing folder: told, with all the rest of the status
             return {"new_files": {}, "fault": str(error)}
         can_come = [(file, day) for file, day in there if not (end and day and day > end)]
         after_end += len(there) - len(can_come)
         if can_come:
-            new[source.name] = [file for file, _ in can_come]
-            newest = found.get(f"raw.{source.name}", {}).get("newest") or business.start
-            awaited = tables.refused(f"raw.{source.name}", dt.date.max) | tables.refused(
-                f"bronze.{source.name}", dt.date.max
+            new[source] = [file for file, _ in can_come]
+            newest = found.get(f"raw.{source}", {}).get("newest") or business.start
+            awaited = tables.refused(f"raw.{source}", dt.date.max) | tables.refused(
+                f"bronze.{source}", dt.date.max
             )
-            if Files(source.files).is_daily or newest == end:
+            if Files(pattern).is_daily or newest == end:
                 days = [day for _, day in can_come if day]
                 takes_in.append(range_that_takes_in(days, newest, end, mends=bool(awaited)))
             else:

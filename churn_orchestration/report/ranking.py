@@ -62,10 +62,36 @@ def ranked(db: "duckdb.DuckDBPyConnection", question: str, day: dt.date) -> str:
     )
 
 
-def top_customers(business: Business, day: dt.date, most: int = 10) -> list[dict[str, Any]]:
+def scored(
+    db: "duckdb.DuckDBPyConnection", business: Business, question: str | None, day: dt.date | None
+) -> tuple[str, dt.date]:
+    """The question and day that are meant (None: the only one, the last). Raises BusinessError: no such."""
+    name = question_named(db, question)
+    days = [d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()]
+    day = day or max(days, default=None)
+    if day is None:
+        raise BusinessError(f"{name}: nobody is scored yet: {command(business, 'run')}")
+    if day not in days:
+        raise BusinessError(
+            f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"
+        )
+    return name, day
+
+
+def listed(business: Business, day: dt.date | None, question: str | None, most: int) -> Told:
+    """The first of the list of a day (None: the last scored one)."""
+    with door(business.state) as db:
+        name, day = scored(db, business, question, day)
+    customers = top_customers(business, day, most, name)
+    return {"question": name, "day": day, "customers": customers}, top_text(customers, day)
+
+
+def top_customers(
+    business: Business, day: dt.date, most: int = 10, question: str | None = None
+) -> list[dict[str, Any]]:
     """The customers with the most at stake on a day, the entity's column first."""
     with door(business.state) as db:
-        select = ranked(db, question_named(db, None), day)
+        select = ranked(db, question_named(db, question), day)
         found = db.execute(f"from ({select}) order by rank limit {most}")
         names = [column[0] for column in found.description]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
@@ -109,17 +135,7 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
         *others, last = _WRITERS
         raise BusinessError(f"--out {out}: wanted a name that ends in {', '.join(others)} or {last}")
     with door(business.state) as db:
-        name = question_named(db, question)
-        days = [
-            d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()
-        ]
-        day = day or max(days, default=None)
-        if day is None:
-            raise BusinessError(f"{name}: nobody is scored yet: {command(business, 'run')}")
-        if day not in days:
-            raise BusinessError(
-                f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"
-            )
+        name, day = scored(db, business, question, day)
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = _WRITERS[out.suffix](db, ranked(db, name, day), out)
         by = db.execute(f"select any_value(model_version) from predictions.{name} where as_of = ?", [day])

@@ -9,13 +9,13 @@ from typing import Any
 from churn_orchestration import ledger
 from churn_orchestration.business import Business
 from churn_orchestration.churn.decisions import REFUSE
+from churn_orchestration.declared import declared
 from churn_orchestration.report import Told, sources
 from churn_orchestration.report.freshness import Missing, ancestors, causes, missing, states
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.ranking import questions
 from churn_orchestration.report.status_text import status_text
 from churn_orchestration.report.text import command
-from churn_orchestration.runs import questions_of
 from churn_orchestration.warehouse import Tables, door, literal
 
 
@@ -28,9 +28,9 @@ def standing(business: Business) -> Told:
         refused = tables.rows(_REFUSED)
         waived = _waived(tables)
         quarantine = _quarantine(tables)
-        meanings = {name: asked.question.meaning for name, asked in questions_of(business).items()}
-        models = {name: _model(tables, name, found, meanings.get(name)) for name in _asked(tables)}
-        landing = new_files(tables, business, found)
+        now = declared(business)
+        models = {name: _model(tables, name, found, now.meanings.get(name)) for name in _asked(tables)}
+        landing = new_files(tables, business, found, now.files)
     newest = max((state["newest"] for state in found.values() if state["newest"]), default=None)
     facts = {
         "business": business.name,

@@ -11,12 +11,14 @@ from click.testing import CliRunner
 
 from churn_orchestration import ledger
 from churn_orchestration.cli import main
+from churn_orchestration.declared import declared, keep
+from churn_orchestration.definitions import component_tree
 from churn_orchestration.report import refreshed, up_to_date
 from churn_orchestration.report.freshness import Missing, causes
 from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration_tests.conftest import JAN, Shop, commanded
 
 MEASURES = ("at_risk", "churn_rate", "movers", "retention")
 
@@ -38,6 +40,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         patch.setenv("CHURN_DATA", str(folder / "data"))
         patch.setenv("DAGSTER_HOME", str(folder / "data"))
         patch.setenv("COLUMNS", "110")
+        patch.setenv("CHURN_BUSINESS", "")
         patch.chdir(folder)
         shop = Shop(folder / "shop", folder / "data/landing")
         shop.land_quiet_days(1, 8)
@@ -53,6 +56,28 @@ def test_the_first_line_says_whether_all_is_well(troubled: Shop) -> None:
         "shop: 1 day refused, 1 waiting for it, all fresh up to 2024-01-06, 1 new file not taken in"
     )
     assert facts(troubled)["fresh"] is False
+
+
+def test_a_status_that_checks_exits_with_1_where_a_day_is_refused(troubled: Shop) -> None:
+    ask = ("--business", str(troubled.folder), "status")
+    assert commanded(*ask, "--check", expect=1).stdout == commanded(*ask).stdout
+
+
+def test_a_roll_back_that_nobody_can_confirm_names_the_option_that_does(troubled: Shop) -> None:
+    told = commanded("--business", str(troubled.folder), "rollback", "--reason", "worse", expect=1).stderr
+    assert "churn_90d: what scored before the champion scores from 2024-01-08 on? Nobody is here" in told
+    assert "add --yes" in told
+
+
+def test_what_is_kept_of_a_declaration_is_read_again_once_a_file_changes(shop: Shop) -> None:
+    keep(shop.business, component_tree(shop.business))
+    before = declared(shop.business)
+    assert (before.files, list(before.meanings)) == ({"orders": "orders_{day}.csv"}, ["churn_90d"])
+    shop.change("raw/defs.yaml", "orders_{day}.csv", "sold_{day}.csv")
+    shop.change("churn_90d/defs.yaml", "horizon_days: 90", "horizon_days: 60")
+    after = declared(shop.business)
+    assert after.files == {"orders": "sold_{day}.csv"}
+    assert after.meanings != before.meanings
 
 
 def test_a_refused_day_is_told_once_at_its_root_with_what_mends_it(troubled: Shop) -> None:
@@ -161,6 +186,7 @@ def test_a_waived_day_is_told_with_who_and_why_and_what_waited_for_it_with_the_n
         "waived: raw.orders 2024-01-06: the shop was closed (churn waive, decision 1 of the ledger)" in lines
     )
     assert any(line.startswith("silver.orders") and "waits for a run of 2024-01-06" in line for line in lines)
+    commanded("--business", str(shop.folder), "status", "--check")
     shop.refresh(6)
     assert said(shop)[0] == "shop: all fresh up to 2024-01-06, 1 day waived"
 
