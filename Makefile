@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-drift-speed bench-retraining gates clean
+.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-drift-speed bench-retraining bench-one-day gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -44,6 +44,9 @@ features: $(READY)  ## docs/features.md, from the demo's declaration
 
 bench-drift: $(READY)  ## docs/drift.md: how rarely drift is told on quiet days, how soon after a change
 	$(BIN)/python -m benchmarks.drift $(ARGS)
+
+bench-one-day: $(READY)  ## one more day of a small shop beside the start-up that it needs, in processor time
+	$(BIN)/python -m benchmarks.one_day $(ARGS)
 
 bench-drift-speed: $(READY)  ## the drift of a day beside Evidently, a million rows x 100 features
 	$(BIN)/python -m benchmarks.drift_speed $(ARGS)

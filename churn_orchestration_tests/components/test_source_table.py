@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import _expected
+from churn_orchestration.components.expectations import _failures, _may_fail
 from churn_orchestration.components.judging import judge
 from churn_orchestration.components.pii_key import pii_key
 from churn_orchestration.landing import Files, land
+from churn_orchestration.resources import Warehouse
 
 PII = (
     "    - {name: customer_id, type: id, required: true}\n",
@@ -228,6 +230,23 @@ def test_a_day_whose_expectations_are_not_met_is_refused_and_the_days_beside_it_
     assert "100.5" in judgement.refused[JAN[6]]
     assert judgement.faults["expectations"] == judgement.refused
     assert shop.rows("select _partition from bronze.orders order by 1") == [(JAN[5],), (JAN[7],)]
+
+
+def test_what_sql_can_say_of_an_expectation_is_what_the_library_says(tmp_path):
+    amounts = {"decimal(18,4)": ["0", "0.1", "9.9999", "10", "10.0001", "null"], "bigint": ["-1", "10", "11"]}
+    amounts["double"] = amounts["decimal(18,4)"]
+    bounds = [{"min_value": 0.1}, {"max_value": 10}, {"min_value": 0, "max_value": 10}]
+    asked = [{"type": "expect_column_values_to_be_between", "column": "x"} | ends for ends in bounds]
+    asked += [{"type": "expect_column_values_to_not_be_null", "column": "x"}]
+    with Warehouse.of(tmp_path).open() as tables:
+        for kind, values in amounts.items():
+            for value in values:
+                row = f"select {value}::{kind} as x, date '2024-01-05' as _partition"
+                tables.db.execute(f"create or replace table bronze.t as {row}")
+                number = "x::double" if kind.startswith("decimal") else "x"
+                frame = tables.db.execute(f"select {number} as x from bronze.t").df()
+                broken = [each for each in asked if _may_fail(tables, "bronze.t", each, [JAN[5]])]
+                assert (len(_failures(frame, asked)), kind, value) == (len(broken), kind, value)
 
 
 @pytest.mark.parametrize(
