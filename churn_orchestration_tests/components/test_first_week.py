@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
@@ -53,8 +54,8 @@ KNOWN_ON = BAD_ON + DAY * (6 + 5)
 class Small:
     """People who order more or less often, a feature that knows how often, a model that learned it."""
 
-    def __init__(self, folder: Path, tables: Tables) -> None:
-        self.tables, self.tracking = tables, Tracking(state=str(folder))
+    def __init__(self, folder: Path, tables: Tables, opened: ExitStack) -> None:
+        self.tables, self.tracking, self.opened = tables, Tracking(state=str(folder)), opened
         rng = np.random.default_rng(7)
         self.often = rng.uniform(0.02, 0.6, PEOPLE)
         days = list(days_between(START, LAST))
@@ -140,8 +141,8 @@ class Small:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Small]:
-    with Warehouse.of(tmp_path).open() as tables:
-        yield Small(tmp_path, tables)
+    with ExitStack() as opened:
+        yield Small(tmp_path, opened.enter_context(Warehouse.of(tmp_path).open()), opened)
 
 
 def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small
     before = content_hash(file)
     undo = Undoing(question="q", version="bad", to="good", reason=known[KNOWN_ON])
     job = roll_back_job({"q": ASKED})
-    small.tables.db.close()
+    small.opened.close()  # the job opens the warehouse itself
     resources = {"warehouse": Warehouse.of(tmp_path), "tracking": small.tracking}
     for _ in range(2):  # asked twice, it is done once
         tags = {"dagster/sensor_name": "roll_back_champion"}

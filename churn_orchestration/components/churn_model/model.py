@@ -81,7 +81,8 @@ def train(
         told = f"it is champion already, by decision {champion['sequence']}: {since}, nothing changed"
         return record | {"decision": decisions.KEEP, "reason": told, "done": True}
     elif undone := ledger.rolled_back_from(tables.state, asked.name, asked.question.meaning, version):
-        decision, done = decisions.rolled_back(undone, champion and champion["model_version"]), False
+        scores = champion["model_version"] if champion else None
+        decision, done = decisions.rolled_back(undone, scores), False
     elif champion and decision.decision == decisions.PROMOTE and champion["cutoff"] > record["cutoff"]:
         decision = decisions.outlived(champion["model_version"], champion["cutoff"])
     elif champion and decision.decision == decisions.PROMOTE:
