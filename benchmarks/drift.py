@@ -69,7 +69,7 @@ def watched(scenario: str, seed: int, shop: Business) -> Found:
         [asked] = work.questions().values()
         snapshots.build(tables, shop, asked, CUTOFF)
         record = models.train(tables, work.tracking, asked, CUTOFF, CUTOFF, BACKTEST, "benchmarks.drift")
-        reference = Reference.of(tables, work.tracking, asked, record["model_version"])
+        reference = Reference.of(tables, asked, record["model_version"])
         build_days(tables, asked.gold, asked.question.features, days)
         by, words = Forecaster.of(tables, asked, record, reference.model), catalogue_words(tables, asked)
         for day in days:

@@ -169,7 +169,7 @@ class Shop:
         gold, asked = literal(self.tables.day_file(self.asked.gold, day)), self.asked
         people = population(asked.question, f"(from {gold})", day)
         frame = self.tables.db.execute(f"{people} order by {asked.question.entity}").df()
-        by = Forecaster.in_force(self.tables, self.work.tracking, asked, day)
+        by = Forecaster.in_force(self.tables, asked, day)
         if keep:
             write(self.tables, asked, day, score(asked, frame, self.words, by), backtest=False)
         keys = frame[[asked.question.entity, "as_of"]]
@@ -177,13 +177,13 @@ class Shop:
 
     def watch(self, day: dt.date) -> None:
         """Grade and judge a day."""
-        tables, asked, tracking = self.tables, self.asked, self.work.tracking
+        tables, asked = self.tables, self.asked
         graded.grade(tables, asked, day)
         performance.measure(tables, asked, day)
         champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
-        reference = Reference.of(tables, tracking, asked, champion["model_version"]) if champion else None
+        reference = Reference.of(tables, asked, champion["model_version"]) if champion else None
         drift.measure(tables, asked, day, reference)
-        first_week.measure(tables, tracking, asked, day)
+        first_week.measure(tables, asked, day)
         tables.publish()
 
     def undo(self, known: Champion) -> None:

@@ -505,7 +505,7 @@ def drift(context: click.Context, day: dt.datetime | None, question: str | None)
     with at_work(_business(context)) as work:
         asked, of = _asked(work.questions(), question), _day(day) if day else work.newest_day()
         with work.warehouse.open() as tables:
-            path = page(tables, work.tracking, asked, of)
+            path = page(tables, asked, of)
     return {"page": str(path)}, f"wrote {path}"
 
 

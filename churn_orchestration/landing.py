@@ -20,10 +20,11 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.calendar import days_between
 from churn_orchestration.churn.sql import close_off, connect
+from churn_orchestration.day_files import content_hash
 from churn_orchestration.masking import database_secrets, masked
 from churn_orchestration.reading import Shape, read, shape_of
 from churn_orchestration.sniffing import UnreadableFileError, reason
-from churn_orchestration.warehouse import Tables, content_hash, literal, quoted, within
+from churn_orchestration.warehouse import Tables, literal, quoted, within
 
 _DAY = re.compile(r"\{day(?::([^}]+))?\}")
 

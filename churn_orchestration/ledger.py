@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,17 @@ def read(state: Path) -> list[dict[str, Any]]:
     BusinessError : a line is not as it was written, or one was taken out or put in; the message names it
     """
     path = state / FILE
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    rows, before = [], BEGINNING
+    if not path.exists():
+        return []
+    stat = path.stat()
+    return list(_read(path, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _size: int, _mtime_ns: int) -> tuple[dict[str, Any], ...]:
+    """The decisions of a file of that size and time, read and checked once a process."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows, before = list[dict[str, Any]](), BEGINNING
     for number, line in enumerate(lines, 1):
         if not line.endswith("\n"):
             break
@@ -52,7 +62,7 @@ def read(state: Path) -> list[dict[str, Any]]:
             )
         rows.append(row)
         before = row["hash"]
-    return rows
+    return tuple(rows)
 
 
 def _row(line: str) -> dict[str, Any]:
@@ -100,7 +110,7 @@ def append(
             "previous": rows[-1]["hash"] if rows else BEGINNING,
         }  # fmt: skip
         row |= {"hash": _seal(row)}
-        same = ("decision", "model_version", "meaning", "evidence_sha256")
+        same = ("decision", "model_version", "meaning", "files_sha256", "evidence_sha256")
         before = [r for r in rows if r["subject"] == subject and r.get("cutoff") == row.get("cutoff")]
         if before and all(before[-1].get(name) == row.get(name) for name in same):
             return before[-1]

@@ -21,7 +21,7 @@ from churn_orchestration.components.churn_model.drift import HARMFUL, sentence
 from churn_orchestration.components.churn_model.first_week import sentence as first_week_words
 from churn_orchestration.components.churn_model.promotion import record_of
 from churn_orchestration.rollback import ROLL_BACK, UNDO, Undoing
-from churn_orchestration.warehouse import DOOR, door
+from churn_orchestration.warehouse import DOOR, door, refuse_damaged
 
 if TYPE_CHECKING:
     import duckdb
@@ -151,6 +151,8 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         drift, performance, week = (f"{asked.name}_{what}" for what in ("drift", "performance", "first_week"))
         if not {drift, performance, week} <= tables:
             return None
+        watched = (f"monitoring.{table}" for table in (drift, performance, week))
+        refuse_damaged(db, *watched, f"predictions.{asked.name}")
         [(day,)] = _rows(
             db,
             f"""select coalesce(

@@ -2,10 +2,11 @@
 
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.learners import LogOddsBlend
 
 CHAMPION = "champion"
+_ALIASED = """
+select t.value from registered_model_aliases as a
+join model_version_tags as t on t.name = a.name and t.version = a.version and t.key = 'model_version'
+where a.name = ? and a.alias = ?"""
 REQUIREMENTS = ["churn-orchestration", "scikit-learn", "lightgbm", "xgboost-cpu", "skops", "pandas"]
 
 
@@ -25,9 +30,17 @@ class Tracking(dg.ConfigurableResource):
     state: str
 
     @property
+    def database(self) -> Path:
+        """The file of the store."""
+        return Path(self.state) / "mlflow" / "mlflow.db"
+
+    @property
     def uri(self) -> str:
         """The address of the store, as MLflow takes it."""
-        return f"sqlite:///{Path(self.state) / 'mlflow' / 'mlflow.db'}"
+        return f"sqlite:///{self.database}"
+
+    def _artifacts(self, question: str) -> Path:
+        return self.database.parent / "artifacts" / question
 
     def client(self) -> "MlflowClient":
         """A client of the store; makes the store where there is none."""
@@ -36,8 +49,7 @@ class Tracking(dg.ConfigurableResource):
 
         for name in ("mlflow", "alembic"):  # both tell at INFO of every table they make
             logging.getLogger(name).setLevel(logging.ERROR)
-        folder = Path(self.state) / "mlflow"
-        folder.mkdir(parents=True, exist_ok=True)
+        self.database.parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         return mlflow.MlflowClient()
@@ -48,12 +60,13 @@ class Tracking(dg.ConfigurableResource):
         client = self.client()
         import mlflow
 
-        if client.get_experiment_by_name(question) is None:
-            artifacts = (Path(self.state) / "mlflow" / "artifacts" / question).as_uri()
-            client.create_experiment(question, artifact_location=artifacts)
-        mlflow.set_experiment(question)
-        with mlflow.start_run(run_name=name, tags=tags) as run:
-            yield run.info.run_id
+        experiment = client.get_experiment_by_name(question)
+        artifacts = self._artifacts(question).as_uri()
+        known = experiment.experiment_id if experiment else client.create_experiment(question, artifacts)
+        # Made here and named: what MLFLOW_RUN_ID or MLFLOW_EXPERIMENT_ID name is none of ours.
+        made = client.create_run(known, tags=tags, run_name=name)
+        with mlflow.start_run(made.info.run_id):
+            yield made.info.run_id
 
     def register(self, question: str, model: "LogOddsBlend", example: "pd.DataFrame", version: str) -> str:
         """Save the model with signature and example, without a pickle; its number in the registry."""
@@ -87,18 +100,38 @@ class Tracking(dg.ConfigurableResource):
         numbers = [m.version for m in found if m.tags.get("model_version") == version]
         return str(min(numbers, key=int)) if numbers else None
 
-    def load(self, question: str, number: str) -> "LogOddsBlend":
-        """A registered model."""
-        self.client()
-        import mlflow
+    def model_file(self, question: str, number: str | None, version: str) -> Path | None:
+        """The file of a registered model; None where MLflow has none, or another model under its number."""
+        if number is None or not self.database.is_file() or self.find(question, version) != number:
+            return None
+        source = self.client().get_model_version(question, number).source or ""
+        # Not where MLflow says that it is: the folder of the state may have moved.
+        path = (
+            self._artifacts(question)
+            / "models"
+            / source.removeprefix("models:/")
+            / "artifacts"
+            / "model.skops"
+        )
+        return path if path.is_file() else None
 
-        model: Any = mlflow.sklearn.load_model(f"models:/{question}/{number}")
-        return model
+    def aliased(self, question: str) -> str | None:
+        """The ``model_version`` that the alias ``champion`` names; without MLflow: it imports slowly."""
+        if not self.database.is_file():
+            return None
+        with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)) as db:
+            found = db.execute(_ALIASED, (question, CHAMPION)).fetchall()
+        return found[0][0] if found else None
 
-    def crown(self, question: str, number: str | None) -> None:
-        """Let the alias ``champion`` say what the ledger says; None: no model is."""
+    def crown(self, question: str, version: str | None) -> bool:
+        """Let the alias ``champion`` name the registered model of a version; whether there is one.
+
+        None: no model is champion.
+        """
         client = self.client()
+        number = self.find(question, version) if version else None
         if number is not None:
             client.set_registered_model_alias(question, CHAMPION, number)
         elif client.search_registered_models(f"name = '{question}'"):
             client.delete_registered_model_alias(question, CHAMPION)
+        return number is not None

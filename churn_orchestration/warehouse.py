@@ -4,7 +4,6 @@ A table is named ``layer.table`` everywhere. Days are replaced whole, in one tra
 """
 
 import datetime as dt
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any
 import duckdb
 
 from churn_orchestration.churn.sql import close_off, connect, literal, quoted
+from churn_orchestration.day_files import NAMED, content_hash, damage
 
 POOL = "warehouse"
 MEASURED_LAYERS = ("monitoring", "measures")
@@ -221,7 +221,7 @@ class Tables:
             if strangers[0][0]:
                 raise WarehouseError(f"{table}: a row of {strangers[0][0]} came with {day}; nothing written")
         self._refuse_other_types(table, written)
-        file = folder / f"{day}-{content_hash(beside)[:12]}.parquet"
+        file = folder / f"{day}-{content_hash(beside)[:NAMED]}.parquet"
         swap_in(beside, file)
         with self.transaction():
             self.drop_day(table, day)
@@ -235,9 +235,14 @@ class Tables:
         self.db.execute("delete from meta.files where table_name = ? and day = ?", [table, day])
 
     def day_file(self, table: str, day: dt.date) -> Path | None:
-        """The Parquet file of a day; None where there is none."""
+        """The Parquet file of a day, whole; None where there is none.
+
+        Raises
+        ------
+        WarehouseError : the file is gone or damaged
+        """
         found = self.rows("select file from meta.files where table_name = ? and day = ?", [table, day])
-        return self.state / found[0][0] if found else None
+        return whole(table, day, self.state / found[0][0]) if found else None
 
     def _refuse_other_types(self, table: str, written: Mapping[str, str]) -> None:
         found = self.rows(
@@ -253,11 +258,17 @@ class Tables:
                 raise WarehouseError(_type_conflict(table, column, before[column], kind))
 
     def day_files(self, table: str, until: dt.date) -> dict[dt.date, Path]:
-        """The Parquet files of a table's days up to and with ``until``, oldest first."""
+        """Those of a table's days up to and with ``until``, oldest first. Raises as ``day_file``."""
         found = self.rows(
             "select day, file from meta.files where table_name = ? and day <= ? order by day", [table, until]
         )
-        return {day: self.state / file for day, file in found}
+        return {day: whole(table, day, self.state / file) for day, file in found}
+
+    def damaged(self) -> list[tuple[str, dt.date, str]]:
+        """The days whose Parquet file is gone or damaged, by table: what is wrong with each."""
+        found = self.rows("select table_name, day, file from meta.files order by all")
+        looked = ((table, day, damage(self.state / file)) for table, day, file in found)
+        return [(table, day, wrong) for table, day, wrong in looked if wrong]
 
     def record(
         self,
@@ -379,14 +390,15 @@ class Tables:
     ) -> list[dt.date]:
         """Those of ``days`` that are not there, or were made by another declaration or before their upstream.
 
-        A gold day reads all days up to its own, so an upstream day before it counts as well. A day that was
+        A gold day reads all days up to its own, so an upstream day before it counts as well. A day whose
+        Parquet file is gone or damaged is not there. A day that was
         dropped, or waived, is not missed; one before ``look_back_days`` is, only ``whatever_its_age``, stale.
         """
         found = self.rows(_STALE, [table, list(upstream), whatever_its_age, sorted(days), declaration])
         missing = {
             day
             for day, file in self.rows("select day, file from meta.files where table_name = ?", [table])
-            if not (self.state / file).is_file()
+            if damage(self.state / file)
         }
         return [day for day, is_stale in found if is_stale or day in missing]
 
@@ -439,7 +451,11 @@ class Tables:
 
         Views over the Parquet files of each table, copies of the small tables (models, catalogues, the state
         of all days and what it rests on). A view is made anew where its files are others than at the door
-        before. Files that neither this door nor the one before shows are removed.
+        before. Files that neither this door nor the one before shows are removed; a damaged one is not shown.
+
+        Raises
+        ------
+        WarehouseError : a churn probability is none
         """
         door = self.state / DOOR
         beside = door.with_suffix(".building")
@@ -447,8 +463,10 @@ class Tables:
         shown = {table: [self.state / file for file in those] for table, those in files}
         shown |= dict(self._snapshots())
         # Whole paths: where the folder of the state has moved, every view is made anew.
-        now = {table: [str(path) for path in paths] for table, paths in shown.items()}
+        shown = {table: [p for p in paths if not damage(p)] for table, paths in shown.items()}
+        now = {table: [str(path) for path in paths] for table, paths in shown.items() if paths}
         before = _files_shown(door)
+        self._refuse_no_probabilities(now, before)
         beside.unlink(missing_ok=True)
         if before:
             shutil.copyfile(door, beside)
@@ -470,8 +488,18 @@ class Tables:
         finally:
             self.db.execute("detach door")
         swap_in(beside, door)
-        self._sweep({file for those in (*before.values(), *now.values()) for file in those})
+        kept = {file for those in (*before.values(), *now.values()) for file in those}
+        self._sweep(kept | {str(self.state / file) for _, those in files for file in those})
         return door
+
+    def _refuse_no_probabilities(self, now: Mapping[str, list[str]], before: Mapping[str, list[str]]) -> None:
+        """Refuse to show a churn probability that is none, in files that no door shows yet."""
+        for table, those in now.items():
+            fresh = [Path(file) for file in those if file not in before.get(table, [])]
+            if table.startswith("predictions.") and fresh:
+                refuse_no_probabilities(
+                    self.db, table, f"read_parquet([{', '.join(map(file_literal, fresh))}])"
+                )
 
     def _define(self, database: str, table: str, definition: str) -> None:
         self.db.execute(f"create schema if not exists {database}.{table.split('.')[0]}")
@@ -509,7 +537,7 @@ def _files_shown(door: Path) -> dict[str, list[str]]:
 _SMALL_TABLES = """
 select schema_name || '.' || table_name from duckdb_tables()
 where database_name = 'warehouse' and (schema_name in ('gold', 'models') or (schema_name = 'meta' and
-  table_name in ('days', 'lineage', 'waivers', 'policies', 'manifest'))) order by 1"""
+  table_name in ('days', 'files', 'lineage', 'waivers', 'policies', 'manifest'))) order by 1"""
 
 _DESCENDANTS = """
 with recursive below as (
@@ -581,12 +609,6 @@ def _type_conflict(table: str, column: str, before: str, now: str) -> str:
     )
 
 
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def literal_parquet(path: Path) -> str:
     """SQL that reads one Parquet file, whatever its name ends in."""
     return f"read_parquet({file_literal(path)})"
@@ -631,6 +653,45 @@ def file_literal(path: Path) -> str:
     "'orders[[]1].csv'"
     """
     return literal(re.sub(r"([*?[])", r"[\1]", str(path)))
+
+
+def whole(table: str, day: dt.date | str, path: Path) -> Path:
+    """The file of a day. Raises WarehouseError, with the remedy, where it is gone or damaged."""
+    if wrong := damage(path):
+        raise WarehouseError(f"{table} {day}: {wrong}: `{recomputes(table, day)}` recomputes it")
+    return path
+
+
+def recomputes(table: str, day: dt.date | str) -> str:
+    """The command that recomputes a day of a table of files."""
+    return f"churn train --cutoff {day}" if table.startswith("snapshots.") else "churn run"
+
+
+def refuse_damaged(db: duckdb.DuckDBPyConnection, *tables: str) -> None:
+    """Refuse to read tables of the door of which a day's file is gone or damaged. Raises WarehouseError."""
+    there = db.execute(f"select 1 from duckdb_tables() where schema_name || '.' || table_name = '{SHOWN}'")
+    if not there.fetchall():
+        return
+    listed = db.execute(
+        f"select table_name, files from {SHOWN} where table_name in (select unnest($1))", [tables]
+    )
+    for table, files in listed.fetchall():
+        for path in map(Path, files):
+            whole(table, dt.date.fromisoformat(path.stem[: -NAMED - 1]), path)
+
+
+def refuse_no_probabilities(db: duckdb.DuckDBPyConnection, table: str, rows: str) -> None:
+    """Refuse churn probabilities below 0, above 1 or not finite. Raises WarehouseError."""
+    # What is no number is larger than any in DuckDB, so it is above 1.
+    found = db.execute(
+        f"select as_of, count(*) from {rows} where (churn_probability between 0 and 1) is not true "
+        "group by 1 order by 1 limit 1"
+    ).fetchall()
+    for day, count in found:
+        raise WarehouseError(
+            f"{table} {day}: {count:,} rows have a churn_probability that is none (below 0, above 1, null or "
+            f"not finite): nothing of it is shown; `churn score --from {day} --to {day}` scores the day again"
+        )
 
 
 def within(column: str, days: Iterable[dt.date]) -> str:

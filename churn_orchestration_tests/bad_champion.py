@@ -8,6 +8,7 @@ from churn_orchestration import ledger
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.decisions import Decision
 from churn_orchestration.components.churn_model import snapshot
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.promotion import decided, record_of
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.tracking import Tracking
@@ -33,6 +34,7 @@ def force_upside_down(
         with tracking.run(asked.name, version, {}):
             example = columns.head(5).astype(float)
             record["mlflow_version"] = tracking.register(asked.name, model, example, version)
+    ModelFiles(tables.state, asked.name, version).keep(model)
     (folder / f"{version}.json").write_text(json.dumps(record))
     shutil.copyfile(folder / f"{before}.parquet", folder / f"{version}.parquet")
     decided(

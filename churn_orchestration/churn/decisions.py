@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.versus import Versus
 
 PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
-BACKTEST, ROLL_BACK = "backtest", "roll back"
+BACKTEST, ROLL_BACK, IDENTIFY = "backtest", "roll back", "identify"
 NOT_TRAINED, NO_MODEL = "not trained", "none"
 """A training that was refused before there was a candidate, and the ``model_version`` of such a line."""
 RULES, BASE_RATE = "rules", "base_rate"

@@ -9,7 +9,7 @@ from churn_orchestration.report.customer import catalogue, changes, feature_row,
 from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
 from churn_orchestration.report.ranking import question_named, ranked
-from churn_orchestration.warehouse import Tables, door, quoted
+from churn_orchestration.warehouse import Tables, door, quoted, refuse_damaged
 
 _NOW = (
     "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on", "days_since_last",
@@ -24,6 +24,7 @@ def explained(business: Business, entity: str, day: dt.date | None, question: st
         question = question_named(db, question)
         key, kind = _key(tables, question)
         gold = _gold(tables, question)
+        refuse_damaged(db, *[gold] if gold else [])
         found = tables.rows(
             f"select {quoted(key)}, {', '.join(_NOW)} from predictions.{question} "
             f"where {quoted(key)} = try_cast(? as {kind}) order by as_of",

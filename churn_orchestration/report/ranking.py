@@ -15,7 +15,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.terminal import visible
-from churn_orchestration.warehouse import door, literal, quoted
+from churn_orchestration.warehouse import door, literal, quoted, refuse_damaged, refuse_no_probabilities
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,15 +37,19 @@ def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
 
 
 def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
-    """The question called ``name``; None: the only one. Raises BusinessError where that is not clear."""
+    """The question called ``name``; None: the only one. Raises BusinessError where that is not clear.
+
+    Its predictions can be read: raises WarehouseError where a file of them is gone or damaged.
+    """
     there = questions(db)
     if not there:
         raise BusinessError("no predictions yet: `churn run --to DAY` first")
     if name is None and len(there) == 1:
-        return there[0]
+        [name] = there
     if name not in there:
         got = f'there is no question "{name}"' if name else f"{len(there)} questions are asked"
         raise BusinessError(f"{got}; wanted: --question, one of {', '.join(there)}")
+    refuse_damaged(db, f"predictions.{name}")
     return name
 
 
@@ -54,6 +58,8 @@ def ranked(db: "duckdb.DuckDBPyConnection", question: str, day: dt.date) -> str:
 
     ``at_stake``: probability of churn x recent value. Those without a value come last, the riskiest first.
     """
+    of_day = f"(from predictions.{question} where as_of = {literal(day)})"
+    refuse_no_probabilities(db, f"predictions.{question}", of_day)
     entity = quoted(db.execute(f"describe predictions.{question}").fetchall()[0][0])
     order = f"{AT_STAKE} desc nulls last, churn_probability desc, {entity}"
     return (

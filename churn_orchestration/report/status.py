@@ -24,22 +24,30 @@ def standing(business: Business) -> Told:
     with door(business.state) as db:
         tables = Tables(db, business.state)
         found = states(tables)
+        damaged = tables.damaged() if tables.columns("meta.files") else []
         roots, loose = causes(missing(tables), ancestors(tables))
         refused = tables.rows(_REFUSED)
         waived = _waived(tables)
         quarantine = _quarantine(tables)
         now = declared(business)
-        models = {name: _model(tables, name, found, now.meanings.get(name)) for name in _asked(tables)}
+        broken = {(table, day) for table, day, _ in damaged}
+        models = {
+            name: _model(tables, name, found, now.meanings.get(name), broken) for name in _asked(tables)
+        }
         landing = new_files(tables, business, found, now.files)
     newest = max((state["newest"] for state in found.values() if state["newest"]), default=None)
     facts = {
         "business": business.name,
-        "fresh": not any(state["fault"] for state in found.values()),
+        "fresh": not damaged and not any(state["fault"] for state in found.values()),
         "first": business.start,
         "newest": newest,
         "tables": found,
         "refused": [{"table": name, "day": day, "reason": reason} for name, day, reason in refused],
         "causes": _causes(business, roots, newest),
+        "damaged": [
+            {"table": table, "day": day, "reason": wrong, "run": command(business, "run")}
+            for table, day, wrong in damaged
+        ],
         "waits_for_a_run": sorted({item.day for item in loose}),
         "waived": waived,
         "quarantine": quarantine,
@@ -122,7 +130,11 @@ def _asked(tables: Tables) -> list[str]:
 
 
 def _model(
-    tables: Tables, question: str, found: dict[str, dict[str, Any]], meaning: str | None
+    tables: Tables,
+    question: str,
+    found: dict[str, dict[str, Any]],
+    meaning: str | None,
+    broken: set[tuple[str, dt.date]],
 ) -> dict[str, Any]:
     """The champion of a question with its age and grade; without one, the newest candidate and its reason."""
     scored = found.get(f"predictions.{question}", {}).get("newest")
@@ -130,7 +142,7 @@ def _model(
         tables.rows(
             f"select any_value(model_version) from predictions.{question} where as_of = {literal(scored)}"
         )
-        if scored
+        if scored and (f"predictions.{question}", scored) not in broken
         else []
     )
     row = ledger.champion(tables.state, question, dt.date.max, meaning)

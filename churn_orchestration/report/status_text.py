@@ -16,6 +16,7 @@ def status_text(business: Business, facts: dict[str, Any]) -> str:
     parts: list[Any] = [headline(facts), "", _tables(facts["tables"], facts["causes"])]
     for section in (
         _refused(facts["causes"]),
+        _damaged(facts["damaged"]),
         _behind(business, facts),
         _waived(facts["waived"]),
         _quarantine(facts["quarantine"]),
@@ -38,8 +39,10 @@ def headline(facts: dict[str, Any]) -> str:
         told.append(f"{counted(len({cause['day'] for cause in roots}), 'day')} refused")
     if waiting:
         told.append(f"{len(waiting)} waiting for {'it' if len(roots) == 1 else 'them'}")
-    if not roots and not facts["fresh"]:
-        behind = [table for table, state in facts["tables"].items() if state["fault"]]
+    if facts["damaged"]:
+        told.append(f"{counted(len(facts['damaged']), 'damaged file')}")
+    behind = [table for table, state in facts["tables"].items() if state["fault"]]
+    if not roots and behind:
         told.append(f"nothing refused, but {counted(len(behind), 'table')} not up to date")
     upto = _fresh_until(facts)
     told = told or [f"all fresh up to {facts['newest']}"]
@@ -98,6 +101,15 @@ def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
         yield f"    {cause['waive']}"
     if len(causes) > SHOWN:
         yield f"and {len(causes) - SHOWN} more refused (--json tells all)"
+
+
+def _damaged(damaged: list[dict[str, Any]]) -> Iterator[str]:
+    for each in damaged[:SHOWN]:
+        yield f"damaged: {each['table']} {each['day']}: {each['reason']}"
+    if damaged:
+        more = f" (and {len(damaged) - SHOWN} more; --json has all)" if len(damaged) > SHOWN else ""
+        yield f"  what is damaged is not shown; it is recomputed by{more}:"
+        yield f"    {damaged[0]['run']}"
 
 
 def _days(days: list[dt.date]) -> str:

@@ -8,7 +8,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.components.churn_model.drift import sentence
 from churn_orchestration.components.churn_model.first_week import sentence as first_week
 from churn_orchestration.report.text import command, grid, plain
-from churn_orchestration.warehouse import door
+from churn_orchestration.warehouse import door, refuse_damaged
 
 SHOWN = {
     "auc": "AUC",
@@ -41,14 +41,16 @@ def watched(business: Business, question: str | None) -> tuple[dict[str, Any], s
                 f'no "{question}" is watched, but {", ".join(names)}' if names else "nothing is watched yet"
             )
             raise BusinessError(f"{business.name}: {told}; to watch the days: {command(business, 'run')}")
+        shown = [name for name in names if question in (None, name)]
+        of_each = ("performance", "first_week", "drift")
+        refuse_damaged(db, *(f"monitoring.{name}_{what}" for name in shown for what in of_each))
         facts = {
             name: {
                 "performance": _performance(query, name) if f"{name}_performance" in tables else None,
                 "first_week": _first_week(query, name) if f"{name}_first_week" in tables else None,
                 "drift": _drift(query, name),
             }
-            for name in names
-            if question in (None, name)
+            for name in shown
         }
     parts = [part for name, found in facts.items() for part in _told(name, found)]
     return {"questions": facts}, plain(*parts)

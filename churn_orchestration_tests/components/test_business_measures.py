@@ -23,9 +23,9 @@ from churn_orchestration.components.churn_model.business.movers import Movers
 from churn_orchestration.components.churn_model.business.retention import Retention
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.proof import pipeline_of
+from churn_orchestration.day_files import content_hash
 from churn_orchestration.resources import Warehouse
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Tables, content_hash
+from churn_orchestration.warehouse import Tables
 from churn_orchestration_tests.daily_parts import make_parts
 
 ORDERS = EventSource(
@@ -109,7 +109,7 @@ def asking(question: Question) -> AskedQuestion:
 
 def made(measure: BusinessMeasure, tables: Tables, day: dt.date) -> list[dict[str, Any]]:
     """The rows of a day, stored and read again."""
-    on = OnDay(tables, Tracking(state=str(tables.state)), day)
+    on = OnDay(tables, day)
     measure.store(on)
     return tables.records(f"from {on.file(measure.table)}")
 
@@ -190,7 +190,7 @@ def test_what_is_known_and_expected_is_that_of_the_performance_and_no_interval_i
         ("2024-08-06", "realised", 0.03, None, None, 30),
         ("2024-08-31", "expected", 0.4, 0.35, 0.45, 30),
     ]
-    on = OnDay(tables, Tracking(state=str(tables.state)), day)
+    on = OnDay(tables, day)
     assert measure.told(on) == {"churn_rate": 0.03, "expected_churn_rate": 0.4}
     assert "3.0 % churned of 2024-08-06, 40.0 % expected of 2024-08-31" in (measure.picture(on) or "")
 
@@ -257,7 +257,7 @@ def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(tables: Tables
     assert set(found) - set(wanted) == {("spend", segment, None) for segment in quarters}
     top = next(sums for segment, sums in quarters.items() if segment.startswith("above"))
     assert top == pytest.approx(summed(by_spend[-10:]))
-    on = OnDay(tables, Tracking(state=str(tables.state)), day)
+    on = OnDay(tables, day)
     assert measure.amiss(on) == []
     assert measure.told(on) == {name: round(value, 2) for name, value in summed(rows).items()}
     assert f"q {day}: " in (measure.picture(on) or "")
@@ -281,7 +281,7 @@ def test_the_check_fails_where_a_row_was_damaged_and_names_the_sum(
     day, measure = START, AtRisk(business, asking(SILENT))
     scored(tables, day, 2, PEOPLE)
     made(measure, tables, day)
-    on, key = OnDay(tables, Tracking(state=str(tables.state)), day), dg.AssetKey(["measures", "q_at_risk"])
+    on, key = OnDay(tables, day), dg.AssetKey(["measures", "q_at_risk"])
     assert measure.checked(key, [on]).passed
     tables.put_day(measure.table, day, f"with t as (from {on.file(measure.table)}) {damage}")
     result = measure.checked(key, [on])
@@ -299,7 +299,7 @@ def test_a_look_back_is_nobody_at_risk_and_before_a_model_nobody_can_tell_whom_t
     assert (nobody["customers"], nobody["value_at_risk"]) == (0, 0)
     scored(tables, START + DAY, 2, PEOPLE, contact="null::boolean")
     assert {row["to_contact"] for row in made(measure, tables, START + DAY)} == {None}
-    on = OnDay(tables, Tracking(state=str(tables.state)), START + DAY)
+    on = OnDay(tables, START + DAY)
     assert measure.amiss(on) == []
     assert measure.picture(replace(on, day=START)) is None
 
@@ -336,7 +336,7 @@ def test_each_month_is_measured_on_its_last_day_as_known_then_and_all_before_on_
         months = [end.replace(day=1) for end in ends]
         assert told(rows) == active_by_cohort(seen(ORDERED, day), months), day
         assert len(rows) == len(told(rows))
-    on = OnDay(tables, Tracking(state=str(tables.state)), LAST)
+    on = OnDay(tables, LAST)
     assert set(measure.told(on)) == {"active_customers", "new_customers"}
     assert measure.told(replace(on, day=LAST - DAY)) == {}
     assert "active a month later" in (measure.picture(on) or "")
@@ -393,7 +393,7 @@ def test_those_whose_risk_rose_most_within_a_week_are_told_by_falling_rise(
         assert row["recent_value"] == now[who]["recent_value"]
         assert row["reasons"] == [f"↑ {who}"], "without a model, the reasons of the day"
         assert (row["as_of"], row["measured_on"], row["forecaster_changed"]) == (day, day, False)
-    on = OnDay(tables, Tracking(state=str(tables.state)), day)
+    on = OnDay(tables, day)
     assert measure.told(on) == {"movers": 100, "largest_rise": round(-wanted[0][0], 4)}
     assert f"{wanted[0][1]} rose most" in (measure.picture(on) or "")
 
@@ -410,7 +410,7 @@ def test_without_forecasts_of_the_day_a_week_before_there_is_no_mover(
     assert {row["forecaster_changed"] for row in made(measure, tables, day)} == {True}
     tables.record("predictions.q", "refused", {START: 0}, "test", "its files are bad")
     assert made(measure, tables, day) == []
-    assert measure.picture(OnDay(tables, Tracking(state=str(tables.state)), day)) is None
+    assert measure.picture(OnDay(tables, day)) is None
 
 
 # ---------------- all

@@ -28,16 +28,18 @@ from churn_orchestration.components.churn_model import card, promotion
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest, rolling
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
 from churn_orchestration.components.proof import pipeline_of
+from churn_orchestration.day_files import content_hash
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import rolled
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import DOOR, Tables, content_hash, door
+from churn_orchestration.warehouse import DOOR, Tables, door
 from churn_orchestration_tests.conftest import IN_PROCESS
 
 pytestmark = IN_PROCESS
@@ -109,7 +111,7 @@ class Shop:
     def score(self, *days: dt.date, asked: AskedQuestion = ASKED) -> pd.DataFrame:
         """Score days; the stored rows of the last of them."""
         with self.open() as tables:
-            rows, refused = score_days(tables, self.tracking, asked, list(days))
+            rows, refused = score_days(tables, asked, list(days))
             assert refused == {}
             tables.record(f"predictions.{asked.name}", "stored", rows, "test")
             tables.publish()
@@ -297,7 +299,7 @@ def test_a_changed_byte_is_refused_by_name_and_mended_by_building_again(shop: Sh
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(BusinessError, match=f"{manifest['file']} was changed"):
+    with pytest.raises(BusinessError, match=f"{manifest['file']} is damaged"):
         snapshots.load(path.parent, CUTOFF)
     with shop.open() as tables, pytest.raises(BusinessError, match=manifest["file"]):
         models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "manual", "a test")
@@ -749,6 +751,7 @@ def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(s
     frame["orders_amount_sum_30d"] = frame["label"] * 100.0
     frame.to_parquet(path)
     manifest["sha256"] = content_hash(path)
+    manifest["file"] = path.rename(path.parent / f"{CUTOFF}-{manifest['sha256'][:12]}.parquet").name
     (path.parent / f"{CUTOFF}.json").write_text(json.dumps(manifest))
     told = "refuses to train at cut-off .* orders_amount_sum_30d alone ranks the outcome with AUC 1.000"
     with shop.open() as tables, pytest.raises(BusinessError, match=told):
@@ -787,7 +790,7 @@ def test_training_and_scoring_give_the_same_row_the_same_probability(trained_sho
     record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
     frame, _ = snapshots.load(trained_shop.state / "snapshots" / ASKED.name, CUTOFF)
     rows = frame[frame["as_of"] == day]
-    model = trained_shop.tracking.load(ASKED.name, record["mlflow_version"])
+    model = ModelFiles(trained_shop.state, ASKED.name, record["model_version"]).model()
     trained_on = pd.Series(model.predict_proba(rows[record["features"]])[:, 1], rows["customer_id"])
     _decide(trained_shop, record, cutoff="2023-12-01")
     scored = trained_shop.score(day).set_index("customer_id")["churn_probability"]
@@ -889,7 +892,7 @@ def test_a_day_whose_features_do_not_stand_is_refused_and_its_old_scores_go(trai
     trained_shop.score(CUTOFF)
     with trained_shop.open() as tables:
         tables.record(ASKED.gold, "refused", {CUTOFF: 0}, "test", "half a file")
-        rows, refused = score_days(tables, trained_shop.tracking, ASKED, [CUTOFF])
+        rows, refused = score_days(tables, ASKED, [CUTOFF])
         path = tables.day_file(f"predictions.{ASKED.name}", CUTOFF)
     assert (rows, list(refused)) == ({}, [CUTOFF])
     assert "half a file" in refused[CUTOFF]
@@ -903,7 +906,7 @@ def test_a_day_is_not_scored_over_a_refused_day_of_the_cancellations(shop: Shop)
     shop.orders("create table silver.ends (customer_id varchar, day date, known_on date, _partition date)")
     with shop.open() as tables:
         tables.record("silver.ends", "refused", {CUTOFF: 0}, "test", "half a file")
-        rows, refused = score_days(tables, shop.tracking, asking(kind="event", terminal=ENDS), [CUTOFF])
+        rows, refused = score_days(tables, asking(kind="event", terminal=ENDS), [CUTOFF])
     assert (rows, list(refused)) == ({}, [CUTOFF])
 
 
@@ -923,7 +926,7 @@ def _look_back(shop: Shop, as_of: dt.date = CUTOFF) -> dict[str, Any]:
 def test_a_model_answers_only_the_question_that_it_was_trained_on(trained_shop: Shop) -> None:
     with trained_shop.open() as tables:
         asked, changed = (
-            Forecaster.in_force(tables, trained_shop.tracking, question, LAST).version
+            Forecaster.in_force(tables, question, LAST).version
             for question in (ASKED, asking(horizon=Horizon(45)))
         )
     assert asked not in ("rules", "")

@@ -19,13 +19,15 @@ from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model import promotion
 from churn_orchestration.components.churn_model.first_week import measure, table_of_first_week
 from churn_orchestration.components.churn_model.graded import grade
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.proof import pipeline_of
+from churn_orchestration.day_files import content_hash
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.rollback import Undoing, roll_back_job
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Tables, content_hash, literal
+from churn_orchestration.warehouse import Tables, literal
 from churn_orchestration_tests.conftest import IN_PROCESS
 from churn_orchestration_tests.daily_parts import make_parts
 
@@ -102,7 +104,7 @@ class Small:
             number = self.tracking.register("q", model, frame.head(3), version)
         record = {"model_version": version, "cutoff": str(on), "base_rate": 0.4, "mlflow_version": number}
         folder = self.tables.state / "models" / "q"
-        folder.mkdir(parents=True, exist_ok=True)
+        ModelFiles(self.tables.state, "q", version).keep(model)
         (folder / f"{version}.json").write_text(json.dumps(record))
         held_out = pd.DataFrame({"customer_id": [], "as_of": [], "label": [], "model": []})
         held_out.to_parquet(folder / f"{version}.parquet")
@@ -113,7 +115,7 @@ class Small:
 
     def score(self, first: dt.date, last: dt.date) -> None:
         for day in days_between(first, last):
-            by = Forecaster.in_force(self.tables, self.tracking, ASKED, day)
+            by = Forecaster.in_force(self.tables, ASKED, day)
             frame = self.features(day)
             scored = frame[["customer_id", "as_of"]].assign(
                 churn_probability=forecast(ASKED, frame, by), model_version=by.version
@@ -136,7 +138,7 @@ class Small:
         return np.array([f"c{p:03}" not in came for p in range(PEOPLE)])
 
     def measured(self, day: dt.date) -> tuple[list[dict[str, object]], str | None]:
-        return measure(self.tables, self.tracking, ASKED, day)
+        return measure(self.tables, ASKED, day)
 
 
 @pytest.fixture
@@ -172,7 +174,7 @@ def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small
     assert [(row["decision"], row["model_version"]) for row in rows][2:] == [("roll back", "good")]
     assert (rows[-1]["trigger"], rows[-1]["reason"]) == ("manual", known[KNOWN_ON])
     with Warehouse.of(tmp_path).open() as tables:  # what was measured says the same after the roll back
-        measure(tables, small.tracking, ASKED, KNOWN_ON)
+        measure(tables, ASKED, KNOWN_ON)
     assert content_hash(file) == before
 
 

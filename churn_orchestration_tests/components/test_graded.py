@@ -15,8 +15,9 @@ from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model.graded import grade, table_of_grades, told, ungraded
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.proof import pipeline_of
+from churn_orchestration.day_files import content_hash
 from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables, content_hash
+from churn_orchestration.warehouse import Tables
 from churn_orchestration_tests.daily_parts import make_parts
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))

@@ -18,6 +18,7 @@ from churn_orchestration.report.freshness import Missing, causes
 from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
+from churn_orchestration.warehouse import Tables, door
 from churn_orchestration_tests.conftest import JAN, Shop, commanded
 
 MEASURES = ("at_risk", "churn_rate", "movers", "retention")
@@ -93,6 +94,25 @@ def test_a_refused_day_is_told_once_at_its_root_with_what_mends_it(troubled: Sho
         "or let the day count as closed, and run:",
         "churn --business shop waive --table bronze.orders --day 2024-01-07 --reason WHY",
     ]
+
+
+def test_a_damaged_file_is_named_with_what_recomputes_it(troubled: Shop) -> None:
+    with door(troubled.business.state) as db:
+        path = Tables(db, troubled.business.state).day_file("predictions.churn_90d", dt.date(2024, 1, 6))
+    assert path
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    try:
+        told, lines = facts(troubled), said(troubled)
+    finally:
+        path.write_bytes(content)
+    [damaged] = told["damaged"]
+    assert (damaged["table"], damaged["day"]) == ("predictions.churn_90d", dt.date(2024, 1, 6))
+    assert "1 damaged file" in lines[0]
+    at = next(
+        n for n, line in enumerate(lines) if line.startswith("damaged: predictions.churn_90d 2024-01-06")
+    )
+    assert any(line.endswith("shop run") for line in lines[at:])
 
 
 def test_the_facts_name_every_refusal_and_its_one_cause(troubled: Shop) -> None:

@@ -19,13 +19,14 @@ from churn_orchestration.churn.features.catalogue import worded
 from churn_orchestration.churn.signals import SIGNALS
 from churn_orchestration.cli import main
 from churn_orchestration.components.churn_model.drift_page import SAMPLED, SHOWN
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.promotion import record_of
+from churn_orchestration.day_files import content_hash
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.watching import watched as told
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import content_hash, door
+from churn_orchestration.warehouse import door
 from churn_orchestration_tests.bad_champion import force_upside_down
 from churn_orchestration_tests.conftest import IN_PROCESS, Listener, metadata
 from churn_orchestration_tests.daemon import Daemon
@@ -263,7 +264,7 @@ def test_the_rise_of_a_mover_is_told_by_what_changed_with_the_customer_since(wat
     assert len(movers) == 100
     assert {changed for *_, changed in movers} == {False}
     record = record_of(watched.state, "churn_90d", movers[0][4])
-    model = Tracking(state=str(watched.state)).load("churn_90d", record["mlflow_version"])
+    model = ModelFiles(watched.state, "churn_90d", record["model_version"]).model()
     names, days = list(model.feature_names_in_), (LAST - dt.timedelta(days=7), LAST)
     with door(watched.state) as db:
         gold = db.execute("from gold.customer_features where as_of in (?, ?)", days).df()

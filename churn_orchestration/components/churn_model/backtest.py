@@ -11,6 +11,7 @@ from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import STATIC, labelled
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.prediction import Forecaster, catalogue_words, score, write
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables
@@ -64,7 +65,7 @@ def backtest(
         raise BusinessError(
             f"{asked.name}: the {len(frame)} customers of {as_of} all had the same outcome: no grade"
         )
-    model = tracking.load(asked.name, record["mlflow_version"])
+    model = ModelFiles(tables.state, asked.name, record["model_version"]).model()
     by = Forecaster.of(tables, asked, record, model)
     table = f"predictions.{asked.name}"
     stored = as_of not in tables.stored(table)

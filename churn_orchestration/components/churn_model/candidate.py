@@ -12,8 +12,9 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.settings import Economics
 from churn_orchestration.components.churn_model import card
 from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.model_files import HELD_OUT, RECORD, ModelFiles
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import swap_in
+from churn_orchestration.warehouse import swap_in, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +61,8 @@ def searched(
         return {"capacity": None, "skipped": none}
     settings = [asked.learner, asked.test_as_ofs, question.horizon, budget]
     place = state / "searches" / asked.name / digest(sha256, settings, snapshots.code_hash())
-    path = state / "models" / asked.name / f"{champion['model_version']}.json" if champion else place
-    before = json.loads(path.read_text()).get("search", {}).get("capacity") if path.is_file() else None
+    record = ModelFiles(state, asked.name, champion["model_version"]).shown() if champion else {}
+    before = record.get("search", {}).get("capacity")
     warm = learners.Capacity(*before) if before else None
     try:
         return search.search(place, rows, asked.learner, budget, warm, tell)
@@ -78,19 +79,20 @@ def keep(held_out: "pd.DataFrame", path: Path) -> None:
 
 
 def trained(
+    files: ModelFiles,
     tracking: Tracking,
     asked: "AskedQuestion",
     frame: "pd.DataFrame",
     manifest: dict[str, Any],
-    version: str,
     search: dict[str, Any],
-) -> tuple[dict[str, Any], "pd.DataFrame"]:
-    """A new model's record, and what it forecast of rows whose outcome it had not seen."""
+) -> None:
+    """Write the files of a new model: what scores, what it forecast of rows unseen, and, last, its record."""
     from churn_orchestration.churn import evaluation as evaluations
     from churn_orchestration.churn import learners
     from churn_orchestration.churn.contributions import influences
 
-    question, capacity = asked.question, search["capacity"] and learners.Capacity(*search["capacity"])
+    question, version = asked.question, files.version
+    capacity = search["capacity"] and learners.Capacity(*search["capacity"])
     columns = evaluations.feature_columns(frame, question)
     try:
         evaluation = evaluations.evaluate(frame, question, asked.learner, asked.test_as_ofs, capacity)
@@ -129,9 +131,14 @@ def trained(
             mlflow.log_text(card.page(told), "model_card.html")
             example = frame[columns].head(5).astype(float)
             record["mlflow_version"] = tracking.register(asked.name, model, example, version)
-    if evaluation is None:
-        return record, frame[[question.entity, "as_of", "label"]].head(0)
-    return record, with_value(asked, evaluation, frame)
+    files.keep(model)
+    unseen = (
+        with_value(asked, evaluation, frame)
+        if evaluation
+        else frame[[question.entity, "as_of", "label"]].head(0)
+    )
+    keep(unseen, files.path(HELD_OUT))
+    write_text(files.path(RECORD), json.dumps(record, indent=1))
 
 
 def with_value(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -1,7 +1,6 @@
 """The model card: what a model is for, how good it is and where it is not, in Markdown and as a page."""
 
 import datetime as dt
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.labels import STATIC
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.promotion import report_table
 from churn_orchestration.pictures.canvas import titled
 
@@ -43,15 +43,14 @@ def write(asked: "AskedQuestion", state: Path, version: str | None, folder: Path
         raise BusinessError(
             f'{asked.name}: "{version}" begins {len(found)} model versions; `churn models` lists them'
         )
-    record = json.loads((records / f"{found[0]}.json").read_text())
+    files = ModelFiles(state, asked.name, found[0])
+    record = files.shown()
     if "search" not in record:
         raise BusinessError(f"{asked.name}: {found[0]} was trained before there were cards: train again")
     if record["evaluation"]["report"]:  # the rule of contact may have changed since: predictions follow it
-        import pandas as pd
-
         from churn_orchestration.churn import contact
 
-        held_out = pd.read_parquet(records / f"{found[0]}.parquet")
+        held_out = files.held_out()
         entity, economics = asked.question.entity, asked.economics
         record["contact"] = contact.told(asked.contact, held_out, entity, economics)
     text = markdown(asked, record)

@@ -23,7 +23,6 @@ from churn_orchestration.components.churn_model.reference import (
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
 from churn_orchestration.resources import Warehouse
-from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         code_version=digest(asked),
         **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
-    def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking) -> Iterator[Any]:
+    def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = wanted(context)
             tables.look_back_as(table_of_drift(asked), asked.gold)
@@ -182,14 +181,14 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                     version = champion["model_version"]
                     if version not in references:
                         context.log.info(f"{asked.name}: replays the days before {champion['cutoff']}")
-                        references[version] = Reference.of(tables, tracking, asked, version)
+                        references[version] = Reference.of(tables, asked, version)
                     reference = references[version]
                 rows[day] = measure(tables, asked, day, reference)
             newest = max(rows, default=None)
             yield _checked(tables, asked, key, newest)
             about = {day: told(tables, asked, day) for day in rows}
             if newest and about[newest]["alarms"]:
-                path = page(tables, tracking, asked, newest)
+                path = page(tables, asked, newest)
                 about[newest] |= {
                     "drift_page": dg.MetadataValue.url(pages.address(path)),
                     "drift_page_file": dg.MetadataValue.path(path),
@@ -241,9 +240,9 @@ def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]
     return {"alarms": len(found), "harmful": sum(alarm["verdict"] == HARMFUL for alarm in found)}
 
 
-def page(tables: Tables, tracking: Tracking, asked: "AskedQuestion", day: dt.date) -> Path:
+def page(tables: Tables, asked: "AskedQuestion", day: dt.date) -> Path:
     """Evidently's page of a day. Raises BusinessError where nothing was compared on it."""
-    return drift_page.draw(tables, tracking, asked, day, table_of_drift(asked))
+    return drift_page.draw(tables, asked, day, table_of_drift(asked))
 
 
 def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:

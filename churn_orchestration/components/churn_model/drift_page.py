@@ -11,7 +11,6 @@ from churn_orchestration.business import BusinessError, digest
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.reference import SCORE, Reference, sample, snapshot_file
 from churn_orchestration.evidently_page import page
-from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, literal, write_text
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ SAMPLED = 5_000  # rows of the day, and of the snapshot
 SHOWN = 12  # features: each takes about 0.3 s and 60 kB
 
 
-def draw(tables: Tables, tracking: Tracking, asked: "AskedQuestion", day: dt.date, table: str) -> Path:
+def draw(tables: Tables, asked: "AskedQuestion", day: dt.date, table: str) -> Path:
     """The page of a day, made where it is not there: of the features that are furthest off.
 
     ``table``: the one of drift, whose first features of a day tell most. The page is named after what it is
@@ -45,7 +44,7 @@ def draw(tables: Tables, tracking: Tracking, asked: "AskedQuestion", day: dt.dat
     name = f"{asked.name}_drift-{day}-{digest(gold.name, version, found)}.html"
     path = pages.folder(tables.state) / name
     if not path.exists():
-        reference = Reference.of(tables, tracking, asked, version)
+        reference = Reference.of(tables, asked, version)
         people = f"({population(asked.question, f'(from {literal(gold)})', day)})"
         trained = literal(snapshot_file(tables, asked, reference.record))
         now, before = (_some(tables, asked, reference, rows) for rows in (people, trained))

@@ -19,7 +19,6 @@ from churn_orchestration.components.churn_model.prediction import Forecaster, fo
 from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
 from churn_orchestration.components.shown import look
 from churn_orchestration.resources import Warehouse
-from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
 
 if TYPE_CHECKING:
@@ -79,9 +78,7 @@ def ended_on(tables: Tables, asked: "AskedQuestion", day: dt.date) -> FirstWeek 
     return FirstWeek(version, row["model_version"] if row else None, week)
 
 
-def compare(
-    tables: Tables, tracking: Tracking, asked: "AskedQuestion", week: FirstWeek, day: dt.date
-) -> "Versus | str":
+def compare(tables: Tables, asked: "AskedQuestion", week: FirstWeek, day: dt.date) -> "Versus | str":
     """The model before against the champion, on its first week's forecasts; or why that cannot be told."""
     import pandas as pd
 
@@ -93,7 +90,7 @@ def compare(
         rows = _rows(tables, asked, as_of, day)
         if rows is None:
             return f"the features of {as_of} are not kept"
-        former = Forecaster.named(tables, tracking, asked, week.before, as_of)
+        former = Forecaster.named(tables, asked, week.before, as_of)
         read = former.model.feature_names_in_ if former.model is not None else ()
         if gone := sorted(set(read) - set(rows.columns)):
             return f"{former.version} reads features that are gone: {', '.join(gone[:3])}"
@@ -123,12 +120,10 @@ def _rows(tables: Tables, asked: "AskedQuestion", as_of: dt.date, day: dt.date) 
     ).df()
 
 
-def measure(
-    tables: Tables, tracking: Tracking, asked: "AskedQuestion", day: dt.date
-) -> tuple[list[dict[str, Any]], str | None]:
+def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> tuple[list[dict[str, Any]], str | None]:
     """Store the comparison of the first week known on ``day``, if any; its rows, and what they say."""
     week = ended_on(tables, asked, day)
-    found = compare(tables, tracking, asked, week, day) if week else None
+    found = compare(tables, asked, week, day) if week else None
     rows = list[dict[str, Any]]()
     if week and found and not isinstance(found, str):
         of = {
@@ -185,16 +180,14 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
         code_version=digest(asked),
         **daily(business, key, {"parquet", "scikitlearn"}, described(COLUMNS)),
     )
-    def first_week(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
-    ) -> Iterator[Any]:
+    def first_week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = wanted(context)
             tables.look_back_as(table_of_first_week(asked), asked.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
                 tables.drop_day(table_of_first_week(asked), day)
-            found = {day: measure(tables, tracking, asked, day) for day in days if day not in refused}
+            found = {day: measure(tables, asked, day) for day in days if day not in refused}
             told = {day: words for day, (_, words) in found.items() if words}
             yield dg.AssetCheckResult(
                 asset_key=key,

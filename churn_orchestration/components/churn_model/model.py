@@ -1,7 +1,6 @@
 """Candidates of a question: trained on a snapshot, graded on rows unseen, refitted on all, decided upon."""
 
 import datetime as dt
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,13 @@ from churn_orchestration.churn import decisions
 from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.churn_model import candidate, card
 from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.model_files import HELD_OUT, REMADE, ModelFiles
 from churn_orchestration.components.churn_model.promotion import columns, decided, report_table
 from churn_orchestration.components.days import shown_pictures, wanted
 from churn_orchestration.components.shown import about, look
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, Tables, write_text
+from churn_orchestration.warehouse import POOL, Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,13 +64,12 @@ def train(
     settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]
     settings += [dict(asked.floors), dict(asked.ceilings)]
     version = digest(manifest["sha256"], settings, snapshots.code_hash())
-    path = tables.state / "models" / asked.name / f"{version}.json"
-    if path.exists():
-        record = json.loads(path.read_text())
-    else:
-        record, held_out = candidate.trained(tracking, asked, frame, manifest, version, search)
-        candidate.keep(held_out, path.with_suffix(".parquet"))
-        write_text(path, json.dumps(record, indent=1))
+    files = ModelFiles(tables.state, asked.name, version)
+    if not files.are_there():
+        candidate.trained(files, tracking, asked, frame, manifest, search)
+        if files.sealed() not in ({}, files.hashes()):
+            files.identify(REMADE)
+    record = files.shown()
     decision, evidence = decisions.Decision(record["decision"], record["reason"]), record["evaluation"]
     done = True
     if trigger == decisions.BACKTEST:
@@ -86,7 +85,7 @@ def train(
     elif champion and decision.decision == decisions.PROMOTE and champion["cutoff"] > record["cutoff"]:
         decision = decisions.outlived(champion["model_version"], champion["cutoff"])
     elif champion and decision.decision == decisions.PROMOTE:
-        against = versus(tables.state, tracking, asked, frame, record, champion)
+        against = versus(tables.state, asked, frame, record, champion)
         decision = decisions.between(against, champion["model_version"])
         evidence = evidence | {"against_champion": against and against.told()}
     elif champion is None and trigger == decisions.MANUAL and not _asked_before(tables.state, asked):
@@ -106,7 +105,6 @@ def _asked_before(state: Path, asked: "AskedQuestion") -> bool:
 
 def versus(
     state: Path,
-    tracking: Tracking,
     asked: "AskedQuestion",
     frame: "pd.DataFrame",
     record: dict[str, Any],
@@ -123,9 +121,9 @@ def versus(
     from churn_orchestration.churn.versus import Versus
 
     question = asked.question
-    keys, folder = [question.entity, "as_of"], state / "models" / asked.name
-    held = pd.read_parquet(folder / f"{record['model_version']}.parquet")
-    model = tracking.load(asked.name, champion["mlflow_version"])
+    keys, former = [question.entity, "as_of"], ModelFiles(state, asked.name, champion["model_version"])
+    held = pd.read_parquet(ModelFiles(state, asked.name, record["model_version"]).path(HELD_OUT))
+    model = former.model()
     later = held[held["as_of"] >= pd.Timestamp(champion["cutoff"])]
     both_outcomes = later["label"].nunique() == 2
     if question.kind != STATIC and both_outcomes and set(model.feature_names_in_) <= set(frame.columns):
@@ -134,10 +132,9 @@ def versus(
         days = sorted({str(day.date()) for day in rows["as_of"]})
         how = f"the champion itself on days after its cut-off ({', '.join(days)})"
         return Versus.of(rows["label"], rows["model"], scored, rows[question.entity], how, asked.economics)
-    graded = folder / f"{champion['model_version']}.parquet"
-    if not graded.exists():
+    if not former.path(HELD_OUT).is_file():
         return None
-    both = held.merge(pd.read_parquet(graded), on=keys, suffixes=("", "_champion"))
+    both = held.merge(former.held_out(), on=keys, suffixes=("", "_champion"))
     if both["label"].nunique() < 2:
         return None
     how = "the champion's recipe on the days on which both were graded"

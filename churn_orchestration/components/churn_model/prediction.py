@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,7 +14,8 @@ from churn_orchestration.churn.business import churned_at
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.labels import population
 from churn_orchestration.churn.settings import CAPACITY, PROFIT
-from churn_orchestration.components.churn_model.promotion import record_of
+from churn_orchestration.components.churn_model.model_files import ModelFiles
+from churn_orchestration.components.churn_model.promotion import mirror
 from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.resources import Warehouse
@@ -51,19 +51,16 @@ class Forecaster:
         return NORMAL if self.model is not None else LOW
 
     @classmethod
-    def in_force(
-        cls, tables: Tables, tracking: Tracking, asked: "AskedQuestion", as_of: dt.date
-    ) -> "Forecaster":
+    def in_force(cls, tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "Forecaster":
         """The champion by the ledger as of the day; before any, what does without a model."""
         champion = ledger.champion(tables.state, asked.name, as_of, asked.question.meaning)
         version = champion["model_version"] if champion else None
-        return cls.named(tables, tracking, asked, version, as_of)
+        return cls.named(tables, asked, version, as_of)
 
     @classmethod
     def named(
         cls,
         tables: Tables,
-        tracking: Tracking,
         asked: "AskedQuestion",
         version: str | None,
         as_of: dt.date,
@@ -73,8 +70,8 @@ class Forecaster:
             least = asked.economics.cut if asked.contact.by == PROFIT else None
             by, rate = _untrained(tables, asked, as_of)
             return cls(by, base_rate=rate, least=least)
-        record = record_of(tables.state, asked.name, version)
-        return cls.of(tables, asked, record, loaded(tracking, asked.name, record["mlflow_version"]))
+        files = ModelFiles(tables.state, asked.name, version)
+        return cls.of(tables, asked, files.record(), files.model())
 
     @classmethod
     def of(
@@ -87,11 +84,9 @@ class Forecaster:
 
 def _least(tables: Tables, asked: "AskedQuestion", version: str) -> float | None:
     """The probability from which on a customer is contacted, chosen as the record of the model tells."""
-    import pandas as pd
-
     from churn_orchestration.churn import contact
 
-    held_out = pd.read_parquet(tables.state / "models" / asked.name / f"{version}.parquet")
+    held_out = ModelFiles(tables.state, asked.name, version).held_out()
     if asked.contact.by in (PROFIT, CAPACITY):
         return contact.threshold(asked.contact, held_out, asked.economics)
     if held_out.empty:
@@ -113,12 +108,6 @@ def _contacted(
         return None
     scored = pd.DataFrame({"model": probability, "recent_value": frame[asked.value].to_numpy(float)})
     return contact.contacted(asked.contact, scored, by.least, asked.economics)
-
-
-@cache
-def loaded(tracking: Tracking, question: str, number: str) -> "LogOddsBlend":
-    """A registered model, read once a process."""
-    return tracking.load(question, number)
 
 
 def _untrained(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> tuple[str, float | None]:
@@ -216,7 +205,7 @@ def _why(
 
 
 def score_days(
-    tables: Tables, tracking: Tracking, asked: "AskedQuestion", days: list[dt.date]
+    tables: Tables, asked: "AskedQuestion", days: list[dt.date]
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the predictions of each day whose features stand; rows by day, and the refused days."""
     faults = tables.faults(asked.gold, min(days), max(days)) if days else {}
@@ -233,7 +222,7 @@ def score_days(
             population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
             + f" order by {asked.question.entity}"
         ).df()
-        scored = score(asked, frame, words, Forecaster.in_force(tables, tracking, asked, day))
+        scored = score(asked, frame, words, Forecaster.in_force(tables, asked, day))
         rows[day] = write(tables, asked, day, scored, backtest=False)
     return rows, refused
 
@@ -312,6 +301,12 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             dg.AssetCheckSpec(
                 "somebody_is_scored", asset=key, description="The population of the day is not empty."
             ),
+            dg.AssetCheckSpec(
+                "alias_is_the_champion",
+                asset=key,
+                description="MLflow's alias names the champion of the ledger; where it does not, it is put "
+                "back. What scores goes by the ledger.",
+            ),
         ],
         code_version=digest(asked),
         **daily(business, key, {"parquet", "scikitlearn"}, _columns(asked)),
@@ -320,7 +315,15 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
         context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
     ) -> Iterator[Any]:
         with warehouse.open() as tables:
-            rows, refused = score_days(tables, tracking, asked, wanted(context))
+            rows, refused = score_days(tables, asked, wanted(context))
+            moved = mirror(tables, tracking, asked)
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="alias_is_the_champion",
+                passed=moved is None,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=moved,
+            )
             empty = [str(day) for day, count in rows.items() if not count]
             why = "no data in the observation window of" if asked.silence else "nobody is left to score on"
             yield dg.AssetCheckResult(

@@ -1,7 +1,7 @@
 """What was decided on a question's models: kept in the ledger, mirrored in MLflow, shown at the door."""
 
 import datetime as dt
-import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,36 @@ import dagster as dg
 from churn_orchestration import ledger
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn import decisions
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
+LOG = logging.getLogger(__name__)
+
 
 def record_of(state: Path, question: str, version: str) -> dict[str, Any]:
     """The record of a model version."""
-    record: dict[str, Any] = json.loads((state / "models" / question / f"{version}.json").read_text())
-    return record
+    return ModelFiles(state, question, version).record()
+
+
+def mirror(tables: Tables, tracking: Tracking, asked: "AskedQuestion") -> str | None:
+    """Let MLflow's alias name the champion of the ledger again; what was wrong with it, if anything."""
+    champion = ledger.champion(tables.state, asked.name, dt.date.max, asked.question.meaning)
+    version: str | None = champion["model_version"] if champion else None
+    named = tracking.aliased(asked.name)
+    if named == version:
+        return None
+    there = tracking.crown(asked.name, version)
+    if named is None and not there:
+        return None
+    told = f"MLflow's alias champion of {asked.name} named {named or 'no model'}, and the ledger says"
+    if version is None:
+        return f"{told} that no model is champion: it was taken away"
+    put = "was put back" if there else "was taken away, for MLflow has lost that model; scoring has it"
+    return f"{told} {version}: it {put}"
 
 
 def decided(
@@ -33,15 +52,18 @@ def decided(
     **facts: Any,
 ) -> dict[str, Any]:
     """Write a decision on a model into the ledger and let MLflow and the door say the same; its row."""
+    if told := mirror(tables, tracking, asked):
+        LOG.warning(told)
+    files = ModelFiles(tables.state, asked.name, record["model_version"])
     facts |= {
         "model_version": record["model_version"], "cutoff": record["cutoff"],
         "mlflow_version": record["mlflow_version"], "meaning": asked.question.meaning,
+        "files_sha256": files.sealed() or files.hashes(),
     }  # fmt: skip
     row = ledger.append(
         tables.state, asked.name, decision.decision, decision.reason, facts.pop("trigger"), evidence, **facts
     )
-    newest = ledger.champion(tables.state, asked.name, dt.date.max, asked.question.meaning)
-    tracking.crown(asked.name, newest["mlflow_version"] if newest else None)
+    mirror(tables, tracking, asked)
     publish_models(tables, asked.name)
     return row
 
@@ -110,8 +132,7 @@ def publish_models(tables: Tables, question: str) -> None:
     for row in ledger.read(tables.state):
         if row["subject"] != question:
             continue
-        path = tables.state / "models" / question / f"{row['model_version']}.json"
-        record = json.loads(path.read_text()) if path.exists() else {}
+        record = ModelFiles(tables.state, question, row["model_version"]).shown()
         report = record.get("evaluation", {}).get("report", {}).get("model", {})
         metrics = {name: found["value"] for name, found in report.items() if isinstance(found, dict)}
         rows.append(
@@ -158,7 +179,7 @@ def columns() -> list[dg.TableColumn]:
         "model_version": ("text", "hash of snapshot, settings and code: the same triple, the same version"),
         "cutoff": ("date", "what was knowable at the end of this day trained it"),
         "learner": ("text", "what is served"),
-        "decision": ("text", "promote, keep (the champion stays), refuse, roll back or backtest"),
+        "decision": ("text", "promote, keep (the champion stays), refuse, roll back, backtest or identify"),
         "reason": ("text", "why, with paired differences and their 95 % intervals"),
         "trigger": ("text", "initial, manual, scheduled, drift, performance or backtest"),
         "asked_by": ("text", "who or what asked for it"),

@@ -10,10 +10,17 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.derived import CALENDAR
 from churn_orchestration.churn.labels import population
-from churn_orchestration.components.churn_model.promotion import record_of
+from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.feature_history import features_of
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import PARQUET, Tables, file_literal, literal, literal_parquet, swap_in
+from churn_orchestration.warehouse import (
+    PARQUET,
+    Tables,
+    file_literal,
+    literal,
+    literal_parquet,
+    swap_in,
+    whole,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +48,7 @@ def snapshot_file(tables: Tables, asked: "AskedQuestion", record: Mapping[str, A
             f"{asked.name}: {path}, which trained {record['model_version']}, is gone; put it back "
             f"from a copy, or `churn train --cutoff {record['cutoff']}` again"
         )
-    return path
+    return whole(f"snapshots.{asked.name}", record["cutoff"], path)
 
 
 def sample(tables: Tables, entity: str, columns: Sequence[str], rows: str, most: int) -> "pd.DataFrame":
@@ -72,7 +79,7 @@ class Reference:
         self.bins = [each for each in bins if each.feature in self.usual]
 
     @classmethod
-    def of(cls, tables: Tables, tracking: Tracking, asked: "AskedQuestion", version: str) -> "Reference":
+    def of(cls, tables: Tables, asked: "AskedQuestion", version: str) -> "Reference":
         """From its file, made where it is not there: it follows from the snapshot and days before its end.
 
         Raises
@@ -81,8 +88,8 @@ class Reference:
         """
         from churn_orchestration.churn.drift import Bins
 
-        record = record_of(tables.state, asked.name, version)
-        model = tracking.load(asked.name, record["mlflow_version"])
+        files = ModelFiles(tables.state, asked.name, version)
+        record, model = files.record(), files.model()
         path = tables.state / "models" / asked.name / f"{version}.drift"
         if not path.exists():
             _Counting(tables, asked, record, model).write(path)

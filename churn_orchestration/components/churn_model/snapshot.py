@@ -20,8 +20,9 @@ from churn_orchestration.components.feature_table import feature_declaration
 from churn_orchestration.components.landed_at_once import known_from
 from churn_orchestration.components.proof import require_proved
 from churn_orchestration.components.shown import about, feature_columns, keys, look
+from churn_orchestration.day_files import content_hash, damage
 from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import PARQUET, POOL, Tables, content_hash, literal, swap_in, write_text
+from churn_orchestration.warehouse import PARQUET, POOL, Tables, literal, recomputes, swap_in, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,10 +126,11 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
         raise BusinessError(f"{folder.name}: there is no snapshot of cut-off {cutoff}: materialize it first")
     manifest = json.loads((folder / f"{cutoff}.json").read_text())
     path = folder / manifest["file"]
-    if (found := content_hash(path)) != manifest["sha256"]:
+    wrong = damage(path)
+    if wrong or content_hash(path) != manifest["sha256"]:
         raise BusinessError(
-            f"{path} was changed after it was written (SHA-256 {found[:12]}, not "
-            f"{manifest['sha256'][:12]}): materialize its snapshot again"
+            f"snapshots.{folder.name} {cutoff}: {wrong or f'{path} is not what its manifest says'}: "
+            f"`{recomputes(f'snapshots.{folder.name}', cutoff)}` takes it again"
         )
     return pd.read_parquet(path), manifest
 

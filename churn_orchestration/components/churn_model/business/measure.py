@@ -20,7 +20,6 @@ from churn_orchestration.components.days import (
 )
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.resources import Warehouse
-from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import MEASURED_ON, PARQUET_LAYERS, Tables, literal
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ class OnDay:
     """A day that is measured, and what it is measured with."""
 
     tables: Tables
-    tracking: Tracking
     day: dt.date
 
     def file(self, table: str) -> str:
@@ -133,11 +131,9 @@ class Measure(ABC):
             code_version=declaration,
             **daily(self.business, key, {"parquet"}, [*named, *described({**self.columns, **_DAY})]),
         )
-        def measured(
-            context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
-        ) -> Iterator[Any]:
+        def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
-                days = [OnDay(tables, tracking, day) for day in wanted(context)]
+                days = [OnDay(tables, day) for day in wanted(context)]
                 tables.look_back_as(self.table, self.asked.gold)
                 refused = self.refused(tables, [on.day for on in days])
                 for day in refused:

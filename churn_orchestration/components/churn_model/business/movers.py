@@ -11,8 +11,8 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.components.churn_model.business.measure import Measure, OnDay
 from churn_orchestration.components.churn_model.measures import Rows
-from churn_orchestration.components.churn_model.prediction import catalogue_words, loaded
-from churn_orchestration.components.churn_model.promotion import record_of
+from churn_orchestration.components.churn_model.model_files import ModelFiles
+from churn_orchestration.components.churn_model.prediction import catalogue_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,8 +77,7 @@ class Movers(Measure):
         from churn_orchestration.churn.contributions import contributions
         from churn_orchestration.churn.reasons import reasons
 
-        record = record_of(on.tables.state, self.asked.name, top["model_version"].iloc[0])
-        model = loaded(on.tracking, self.asked.name, record["mlflow_version"])
+        model = ModelFiles(on.tables.state, self.asked.name, top["model_version"].iloc[0]).model()
         now, before = (self._features(top, each, list(model.feature_names_in_)) for each in (on, then))
         moved = contributions(model, now)[0] - contributions(model, before)[0]
         return reasons(moved, now, catalogue_words(on.tables, self.asked))
