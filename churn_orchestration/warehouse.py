@@ -20,7 +20,7 @@ from churn_orchestration.day_files import NAMED, content_hash, damage
 
 POOL = "warehouse"
 MEASURED_LAYERS = ("monitoring", "measures")
-PARQUET_LAYERS = ("gold", "predictions", *MEASURED_LAYERS)
+PARQUET_LAYERS = ("gold", "predictions", "restated", *MEASURED_LAYERS)
 LAYERS = ("raw", "bronze", "quarantine", "silver", "models", *PARQUET_LAYERS)
 MEASURED_ON = "measured_on"
 """The day of a row of MEASURED_LAYERS: what it says is as knowable at its end. Its as_of is no later."""
@@ -48,6 +48,7 @@ create table if not exists meta.lineage (table_name varchar, upstream varchar);
 create table if not exists meta.waivers (table_name varchar, day date, reason varchar);
 create table if not exists meta.files (
     table_name varchar, day date, file varchar, primary key (table_name, day));
+create table if not exists meta.meanings (question varchar primary key, meaning varchar);
 create table if not exists meta.checkpoints (
     days_table varchar, kind varchar, relation varchar, through date, known_by date, declaration varchar);
 """
@@ -356,10 +357,14 @@ class Tables:
         )
 
     def withdraw(self, table: str, day: dt.date) -> None:
-        """Take that day of all that descends from a table out of the Parquet layers: its ground is gone."""
+        """Take that day of all that descends from a table out of the Parquet layers: its ground is gone.
+
+        Forecasts that were issued, and their grades, stay in their files, and do not count as stored.
+        """
         for (descendant,) in self.rows(_DESCENDANTS, [table]):
             if descendant.split(".")[0] in PARQUET_LAYERS:
-                self.drop_day(descendant, day)
+                if not re.fullmatch(_STAYS, descendant):
+                    self.drop_day(descendant, day)
                 self.db.execute("delete from meta.days where table_name = ? and day = ?", [descendant, day])
 
     def descends(self, table: str, upstream: Iterable[str]) -> None:
@@ -394,13 +399,23 @@ class Tables:
         Parquet file is gone or damaged is not there. A day that was
         dropped, or waived, is not missed; one before ``look_back_days`` is, only ``whatever_its_age``, stale.
         """
-        found = self.rows(_STALE, [table, list(upstream), whatever_its_age, sorted(days), declaration])
-        missing = {
-            day
-            for day, file in self.rows("select day, file from meta.files where table_name = ?", [table])
-            if damage(self.state / file)
-        }
-        return [day for day, is_stale in found if is_stale or day in missing]
+        return list(self.why_stale(table, declaration, upstream, days, whatever_its_age))
+
+    def why_stale(
+        self,
+        table: str,
+        declaration: str,
+        upstream: Sequence[str],
+        days: Iterable[dt.date],
+        whatever_its_age: bool = False,
+    ) -> dict[dt.date, str]:
+        """The days of ``stale``, oldest first, each with the reason."""
+        asked = [table, list(upstream), whatever_its_age, sorted(days), declaration]
+        found = dict(self.rows(_STALE, asked))
+        files = self.rows("select day, file from meta.files where table_name = ?", [table])
+        broken = {day for day, file in files if day in found and damage(self.state / file)}
+        told = {day: "its file is gone or damaged" if day in broken else why for day, why in found.items()}
+        return {day: why for day, why in told.items() if why}
 
     def first_day(self, table: str) -> dt.date | None:
         """The first day of a table, stored or refused."""
@@ -534,6 +549,9 @@ def _files_shown(door: Path) -> dict[str, list[str]]:
         return dict(db.execute(f"select table_name, files from {SHOWN}").fetchall())
 
 
+_STAYS = r"predictions\..*|monitoring\..*_graded"
+"""The tables of which a day, once it was issued, is never taken back."""
+
 _SMALL_TABLES = """
 select schema_name || '.' || table_name from duckdb_tables()
 where database_name = 'warehouse' and (schema_name in ('gold', 'models') or (schema_name = 'meta' and
@@ -556,15 +574,16 @@ reads as (
   select day, max(version) as version from meta.days as u join asked on list_contains(upstream, u.table_name)
   group by 1),
 wanted as (select unnest(?::date[]) as day)
-select w.day, coalesce(
-  case
-    when t.status = 'dropped' then false
-    when v.day is null and (t.day is null or t.status = 'refused' or t.declaration <> ?) then true
-  end,
-  (w.day > (select max(day) from mine) - (from policy)) is distinct from false
-  and exists (from reads as u where u.version > t.made
-    and (u.day = w.day or (u.day < w.day
-      and (select table_name {_READS_EARLIER} from asked)))))
+select w.day, case
+  when t.status = 'dropped' then null
+  when v.day is null and t.day is null then 'is not there yet'
+  when v.day is null and t.status = 'refused' then 'was refused'
+  when v.day is null and t.declaration <> ? then 'its declaration changed'
+  when (w.day > (select max(day) from mine) - (from policy)) is distinct from false
+    and exists (from reads as u where u.version > t.made
+      and (u.day = w.day or (u.day < w.day
+        and (select table_name {_READS_EARLIER} from asked)))) then 'what it is made of changed'
+  end
 from wanted as w left join mine as t using (day)
 left join (from meta.waivers semi join asked using (table_name)) as v using (day)
 order by 1"""

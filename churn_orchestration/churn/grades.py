@@ -20,33 +20,37 @@ def first_grades(question: Question, forecasts: str, as_of: dt.date, day: dt.dat
     Returns
     -------
     one row per entity: entity, as_of, KEPT, ``label`` (null: had left before the outcome window began),
-    ``was`` (null), ``restated`` (false), ``measured_on`` (``day``)
+    ``was`` (null), ``restated`` (false), ``regraded`` (0), ``measured_on`` (``day``)
     """
     entity = question.entity
     made = f"select * from {forecasts} where not backtest"
     truth = outcomes(question, f"select {entity}, as_of from ({made})", as_of, day)
     return (
         f"select {entity}, as_of, {', '.join(KEPT)}, label, null::boolean as was, false as restated, "
-        f"{date(day)} as measured_on from ({made}) left join (select {entity}, label from ({truth})) "
+        f"0::bigint as regraded, {date(day)} as measured_on "
+        f"from ({made}) left join (select {entity}, label from ({truth})) "
         f"using ({entity})"
     )
 
 
-def restatements(question: Question, forecasts: str, as_of: dt.date, day: dt.date, grades: str) -> str:
-    """SQL: the grades of ``as_of`` that differ from the last ones before; ``was`` is what they said.
+def changes(question: Question, forecasts: str, as_of: dt.date, day: dt.date, grades: str) -> str:
+    """SQL: the grades of ``as_of`` that are new, or differ from the last one; ``was`` is what that said.
 
-    ``grades``: a table or a select in brackets, as of `last_grades`. Columns as of `first_grades`.
+    ``grades``: a table or a select in brackets, as of `last_grades`. Columns as of `first_grades`. Where the
+    last one was measured on ``day`` itself, ``regraded`` counts on.
     """
     anew, entity = first_grades(question, forecasts, as_of, day), question.entity
     return (
-        f"select n.* replace (g.label as was, true as restated) from ({anew}) as n "
-        f"join {grades} as g using ({entity}) where n.label is distinct from g.label"
+        "select n.* replace (g.label as was, g.as_of is not null as restated, "
+        f"if(g.measured_on = {date(day)}, g.regraded + 1, 0)::bigint as regraded) from ({anew}) as n "
+        f"left join {grades} as g using ({entity}) where g.as_of is null or n.label is distinct from g.label"
     )
 
 
 def last_grades(question: Question, grades: str, as_of: dt.date) -> str:
     """SQL: of each entity of ``as_of``, the grade that was measured last."""
-    newest = f"row_number() over (partition by {question.entity} order by measured_on desc) = 1"
+    order = "measured_on desc, regraded desc nulls last"
+    newest = f"row_number() over (partition by {question.entity} order by {order}) = 1"
     return f"select * from {grades} where as_of = {date(as_of)} qualify {newest}"
 
 

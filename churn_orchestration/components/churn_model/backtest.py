@@ -11,6 +11,7 @@ from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import STATIC, labelled
 from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
+from churn_orchestration.components.churn_model.issued import is_issued
 from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.prediction import Forecaster, catalogue_words, score, write
 from churn_orchestration.tracking import Tracking
@@ -67,8 +68,7 @@ def backtest(
         )
     model = ModelFiles(tables.state, asked.name, record["model_version"]).model()
     by = Forecaster.of(tables, asked, record, model)
-    table = f"predictions.{asked.name}"
-    stored = as_of not in tables.stored(table)
+    stored = not is_issued(tables, asked, as_of)
     if stored:
         write(tables, asked, as_of, score(asked, frame, catalogue_words(tables, asked), by), backtest=True)
         tables.publish()

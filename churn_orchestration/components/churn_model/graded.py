@@ -12,8 +12,9 @@ from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import grades
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.components.churn_model.measures import described, read_files
-from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
+from churn_orchestration.components.days import accepted_spec, daily, due, settle
 from churn_orchestration.components.shown import keys, look
+from churn_orchestration.day_files import damage
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import MEASURED_ON, Tables, literal, within
 
@@ -35,6 +36,10 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "was": ("boolean", "of a restatement: what the last grade before said"),
         "restated": ("boolean", "true: what came in late, or was corrected, changed a grade"),
+        "regraded": (
+            "bigint",
+            "0, or how often measured_on had changed the grade before, since a day up to it landed again",
+        ),
         MEASURED_ON: ("date", "the day at whose end this was known"),
     }
 )
@@ -49,21 +54,33 @@ def table_of_grades(asked: "AskedQuestion") -> str:
 def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """Store the grades of ``day``: of forecasts not graded before whose outcome is known, and restatements.
 
-    Only what days up to ``day`` have stored is read, so a day graded again gives the same rows.
+    Only what days up to ``day`` have stored is read, so a day graded again gives the same rows. Where what is
+    known by ``day`` has changed since, for a day up to it landed again, its grades stay and are restated.
     """
-    question, horizon = asked.question, asked.question.horizon
+    question, horizon, table = asked.question, asked.question.horizon, table_of_grades(asked)
     forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
-    before = list(tables.day_files(table_of_grades(asked), day - DAY).values())
+    before = list(tables.day_files(table, day - DAY).values())
     done = _days_in(tables, before)
     waiting = [file for as_of, file in forecasts.items() if as_of not in done]
-    due = _days_in(tables, waiting, "where not backtest")
-    parts = [grades.first_grades(question, read_files([forecasts[as_of]]), as_of, day) for as_of in due]
+    looked_at = _days_in(tables, waiting, "where not backtest")
+    parts = list[str]()
+    if stored := _stored(tables, table, day):
+        parts = [f"from {literal(stored)}"]
+        looked_at |= _days_in(tables, [stored]) & set(forecasts)
     if done:
         changed = [changed_on for (changed_on,) in tables.rows(grades.changed_days(question, day))]
-        for as_of in grades.touched(question, done & set(forecasts), changed):
-            last = f"({last_known(tables, asked, as_of, day - DAY)})"
-            parts.append(grades.restatements(question, read_files([forecasts[as_of]]), as_of, day, last))
-    return tables.put_day(table_of_grades(asked), day, _typed(tables, asked, parts))
+        looked_at |= set(grades.touched(question, done & set(forecasts), changed))
+    for as_of in sorted(looked_at):
+        made, last = read_files([forecasts[as_of]]), f"({last_known(tables, asked, as_of, day)})"
+        parts.append(grades.changes(question, made, as_of, day, last))
+    return tables.put_day(table, day, _typed(tables, asked, parts))
+
+
+def _stored(tables: Tables, table: str, day: dt.date) -> Path | None:
+    """The grades that a day has, which stay; none where their file is gone or damaged, and is made again."""
+    found = tables.rows("select file from meta.files where table_name = ? and day = ?", [table, day])
+    whole = [path for (file,) in found if not damage(path := tables.state / file)]
+    return whole[0] if whole else None
 
 
 def _days_in(tables: Tables, files: list[Path], condition: str = "") -> set[dt.date]:
@@ -81,7 +98,8 @@ def _typed(tables: Tables, asked: "AskedQuestion", parts: list[str]) -> str:
         f"null::{'varchar' if type_ == 'text' else type_} as {name}" for name, (type_, _) in COLUMNS.items()
     )
     empty = f"select null::{kind} as {entity}, null::date as as_of, {typed} limit 0"
-    return f"{' union all by name '.join(f'({part})' for part in [empty, *parts])} order by as_of, {entity}"
+    together = " union all by name ".join(f"({part})" for part in [empty, *parts])
+    return f"{together} order by as_of, {entity}, regraded"
 
 
 def watched(asked: "AskedQuestion") -> str:
@@ -124,11 +142,10 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
         with warehouse.open() as tables:
             tables.look_back_as(table_of_grades(asked), asked.gold)
             rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
-            for day in wanted(context):
+            for day in due(context, tables, key):
                 first = max(business.start, horizon.outcome(horizon.newest_as_of(day))[0])
                 if fault := tables.not_standing(outcome, first, day):
                     refused[day] = fault
-                    tables.drop_day(table_of_grades(asked), day)
                     continue
                 rows[day] = grade(tables, asked, day)
                 if lost := ungraded(tables, asked, day):
@@ -172,7 +189,17 @@ def grades_of(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.
 
 def last_known(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> str:
     """SQL: of each entity of ``as_of``, the grade as known at the end of ``until``."""
-    return grades.last_grades(asked.question, read_files(grades_of(tables, asked, as_of, until)), as_of)
+    return grades.last_grades(asked.question, _read(tables, asked, as_of, until), as_of)
+
+
+def _read(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> str:
+    """SQL, in brackets: the grades that may be of ``as_of``, those of before there was ``regraded`` too."""
+    if files := grades_of(tables, asked, as_of, until):
+        listed = ", ".join(map(literal, files))
+        parts = [f"from read_parquet([{listed}], union_by_name = true)"]
+    else:
+        parts = []
+    return f"({_typed(tables, asked, parts)})"
 
 
 def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from churn_orchestration import ledger, pictures
-from churn_orchestration.business import Business, digest
+from churn_orchestration.business import Business
 from churn_orchestration.churn import decisions
 from churn_orchestration.churn.business import churned_at
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.labels import population
 from churn_orchestration.churn.settings import CAPACITY, PROFIT
+from churn_orchestration.components.churn_model.issued import issue, restated_since, set_apart_former
 from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.promotion import mirror
-from churn_orchestration.components.days import accepted_spec, daily, settle, wanted
+from churn_orchestration.components.days import accepted_spec, daily, due, settle
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 NORMAL, LOW = "normal", "low"
+SHOWN = 3  # days that were scored again, in words
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,6 @@ def score_days(
     refused = {
         day: reason for day in days if (reason := faults.get(day) or _unanswerable(tables, asked, day))
     }
-    for day in refused:
-        tables.drop_day(f"predictions.{asked.name}", day)
     standing = [day for day in days if day not in refused]
     words = catalogue_words(tables, asked) if standing else None  # made with the first gold day
     rows = {}
@@ -251,7 +251,7 @@ select {entity}::{kind} as {entity}, as_of::date as as_of, churn_probability::do
   recent_value::double as recent_value, contact::boolean as contact, confidence::varchar as confidence,
   {backtest} as backtest
 from _scored order by {entity}"""
-    rows = tables.replace_days(f"predictions.{asked.name}", [day], select)[day]
+    rows = issue(tables, asked, day, select, backtest=backtest)
     tables.db.unregister("_scored")
     return rows
 
@@ -302,20 +302,38 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 "somebody_is_scored", asset=key, description="The population of the day is not empty."
             ),
             dg.AssetCheckSpec(
+                "as_issued",
+                asset=key,
+                description="What was scored again is what was issued; where it is not, it is kept apart, in "
+                f"restated.{asked.name}, and the ledger says so.",
+            ),
+            dg.AssetCheckSpec(
                 "alias_is_the_champion",
                 asset=key,
                 description="MLflow's alias names the champion of the ledger; where it does not, it is put "
                 "back. What scores goes by the ledger.",
             ),
         ],
-        code_version=digest(asked),
+        code_version=asked.scoring,
         **daily(business, key, {"parquet", "scikitlearn"}, _columns(asked)),
     )
     def predictions(
         context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
     ) -> Iterator[Any]:
         with warehouse.open() as tables:
-            rows, refused = score_days(tables, asked, wanted(context))
+            if former := set_apart_former(tables, asked):
+                context.log.warning(former)
+            line = len(ledger.read(tables.state))
+            rows, refused = score_days(tables, asked, due(context, tables, key))
+            again = restated_since(tables, asked, line)
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="as_issued",
+                passed=not again,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(f"{row['cutoff']}: {row['reason']}" for row in again[:SHOWN]) or None,
+                metadata={"scored_again": {row["cutoff"]: row["decision"] for row in again}},
+            )
             moved = mirror(tables, tracking, asked)
             yield dg.AssetCheckResult(
                 asset_key=key,
@@ -335,7 +353,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             )
             about = {day: _version(tables, asked, day) | _shape(tables, asked.name, day) for day in rows}
             drawn = {"picture_scores_by_band": _scores_by_band(tables, asked.name, max(rows))} if rows else {}
-            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about, drawn)
+            yield from settle(context, tables, key, asked.scoring, rows, refused, upstream, about, drawn)
 
     return predictions
 

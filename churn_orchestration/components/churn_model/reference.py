@@ -12,6 +12,7 @@ from churn_orchestration.churn.features.derived import CALENDAR
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.feature_history import features_of
+from churn_orchestration.day_files import NAMED, content_hash, damage
 from churn_orchestration.warehouse import (
     PARQUET,
     Tables,
@@ -91,9 +92,10 @@ class Reference:
         files = ModelFiles(tables.state, asked.name, version)
         record, model = files.record(), files.model()
         path = tables.state / "models" / asked.name / f"{version}.drift"
-        if not path.exists():
-            _Counting(tables, asked, record, model).write(path)
-        file = literal_parquet(path)
+        if path.exists():  # as it was named before its name held the hash of its content
+            path.rename(_named(path, path))
+        kept = [file for file in path.parent.glob(f"{version}-*.drift") if not damage(file)]
+        file = literal_parquet(kept[0] if kept else _Counting(tables, asked, record, model).write(path))
         bins = [
             Bins(str(feature), tuple(cuts), bool(few))
             for feature, cuts, few in tables.rows(
@@ -103,6 +105,11 @@ class Reference:
         rows = tables.db.execute(f"from {file} order by feature, kind, day, bin").df()
         kinds = {kind: as_counts(part, bins) for kind, part in rows.groupby("kind")}
         return cls(version, model, record, bins, kinds[SNAPSHOT], kinds.get(REPLAY, {}))
+
+
+def _named(path: Path, content: Path) -> Path:
+    """A path whose name ends in the beginning of the hash of a content."""
+    return path.with_stem(f"{path.stem}-{content_hash(content)[:NAMED]}")
 
 
 class _Counting:
@@ -115,8 +122,8 @@ class _Counting:
         calendar = {f.name for f in catalogue(asked.question.features) if f.family == CALENDAR}
         self.features = [name for name in record["features"] if name not in calendar]
 
-    def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+    def write(self, path: Path) -> Path:
+        """Write the file, whole or not at all, near ``path``, and name it after its content; its path."""
         from churn_orchestration.churn import drift
 
         tables, question, file = (
@@ -145,7 +152,9 @@ class _Counting:
         ordered = "from _counts order by feature, kind, day, bin"
         tables.db.execute(f"copy ({ordered}) to {literal(beside)} ({PARQUET})")
         tables.db.execute("drop table _counts; drop table if exists _people")
-        swap_in(beside, path)
+        named = _named(path, beside)
+        swap_in(beside, named)
+        return named
 
     @contextmanager
     def _scores(self, rows: str) -> Iterator[None]:
