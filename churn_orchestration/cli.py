@@ -255,18 +255,24 @@ def run(
 ) -> tuple[Any, ...]:
     """Land files and refresh every daily table, the initial load included.
 
-    Incremental: from the first day that is missing, or whose ground or declaration changed. With --full: all
-    days, or those from --from on.
+    Incremental: of each table, the days that are missing, or whose ground or declaration changed; it says
+    which and why before it starts. With --from, every table of those days; with --full, all days, or those
+    from --from on, whatever is there.
     """
     from churn_orchestration import report
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
         end = work.last_day(_day(last) if last else None)
-        begin = _day(first) if first else work.business.start if full else work.first_stale_day(end)
-        if begin is None:
+        if first or full:
+            begin = _day(first) if first else work.business.start
+            return report.refreshed(work.business, work.refresh(begin, end, full=full))
+        plan = work.plan(end)
+        if plan.first is None:
             return report.up_to_date(work.business, end)
-        return report.refreshed(work.business, work.refresh(begin, end, full=full))
+        for line in plan.lines():
+            say(f"  to do: {line}")
+        return report.refreshed(work.business, work.refresh(plan.first, end, plan=plan))
 
 
 @main.command()
@@ -293,7 +299,10 @@ def train(context: click.Context, cutoff: dt.datetime | None) -> tuple[Any, ...]
 @_json
 @click.pass_context
 def score(context: click.Context, first: dt.datetime | None, last: dt.datetime | None) -> tuple[Any, ...]:
-    """Score days again by the model in force on each."""
+    """Score days again by the model in force on each.
+
+    What was issued for a day before the last stays; what differs from it is kept in restated.<question>.
+    """
     from churn_orchestration import report
     from churn_orchestration.runs import at_work
     from churn_orchestration.warehouse import PARQUET_LAYERS

@@ -55,11 +55,11 @@ def demo_world(business: Business, customers: int) -> "World":
 
 
 def _refresh(work: Work, last: dt.date) -> None:
-    first = work.first_stale_day(last)
-    if first is None:
+    plan = work.plan(last)
+    if plan.first is None:
         say("     is there already")
         return
-    done = work.refresh(first, last)
+    done = work.refresh(plan.first, last, plan=plan)
     if done.refused:
         raise BusinessError(f"the demo's own files were refused: {done.refused}")
 

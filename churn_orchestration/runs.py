@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -34,11 +35,12 @@ from churn_orchestration.components.churn_model import asked_questions
 from churn_orchestration.components.churn_model.model import newest_day
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.churn_model.snapshot import as_ofs
-from churn_orchestration.components.days import ACCEPTED, REFUSED, range_tags, table_of
+from churn_orchestration.components.days import ACCEPTED, REFUSED, STALE_TAG, range_tags, table_of
 from churn_orchestration.components.proof import POINT_IN_TIME
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.definitions import component_tree, definitions_of
 from churn_orchestration.landing import LONG_SILENCE, Files
+from churn_orchestration.planning import Plan
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.terminal import say
 from churn_orchestration.tracking import Tracking
@@ -250,33 +252,34 @@ class Work:
         with self.warehouse.open() as tables:
             return min(newest_day(tables, asked) for asked in self.questions().values())
 
-    def first_stale_day(self, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> dt.date | None:
-        """The first day up to ``last`` that a table of the layers lacks, or has from another declaration."""
-        graph = self.definitions.resolve_asset_graph()
-        days = list(days_between(self.business.start, last))
-        stale = []
+    def plan(self, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> Plan:
+        """What is to be computed for all tables of the layers to be up to date on all days up to ``last``."""
         with self.warehouse.open() as tables:
-            for key in graph.toposorted_asset_keys:
-                node = graph.get(key)
-                if node.group_name in layers:
-                    upstream = [
-                        table_of(parent)
-                        for parent in node.parent_keys
-                        if graph.get(parent).group_name in DAILY_LAYERS
-                    ]
-                    stale += tables.stale(table_of(key), node.code_version or "", upstream, days)[:1]
-        return min(stale, default=None)
+            days = list(days_between(self.business.start, last))
+            return Plan.of(self.definitions.resolve_asset_graph(), tables, days, layers)
 
     def refresh(
-        self, first: dt.date, last: dt.date, layers: Sequence[str] = DAILY_LAYERS, *, full: bool = False
+        self,
+        first: dt.date,
+        last: dt.date,
+        layers: Sequence[str] = DAILY_LAYERS,
+        *,
+        full: bool = False,
+        plan: Plan | None = None,
     ) -> Refreshed:
-        """Run the job ``refresh``, or ``refresh_fully``, over days from ``first`` to ``last``, in one run."""
+        """Run the job ``refresh``, or ``refresh_fully``, over days from ``first`` to ``last``, in one run.
+
+        With a ``plan``, its tables alone, and of each the stale days alone.
+        """
         if first > last:
             raise BusinessError(f"the first day asked for, {first}, lies after the last, {last}")
         self.require_day(first, self.business.start)
         self.require_day(last, self.business.start)
         selection = [key for key, group in self._groups() if group in layers]
-        result = self._execute(REFRESH_FULLY if full else REFRESH, first, last, selection)
+        tags = {}
+        if plan is not None:
+            selection, tags = [key for key in selection if key in plan.keys], {STALE_TAG: "true"}
+        result = self._execute(REFRESH_FULLY if full else REFRESH, first, last, selection, tags)
         refused: dict[str, dict[str, str]] = {}
         notes: dict[str, str] = {}
         failed = False
@@ -331,10 +334,15 @@ class Work:
         return [(key, graph.get(key).group_name) for key in graph.toposorted_asset_keys]
 
     def _execute(
-        self, job: str, first: dt.date, last: dt.date, selection: list[dg.AssetKey]
+        self,
+        job: str,
+        first: dt.date,
+        last: dt.date,
+        selection: list[dg.AssetKey],
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> dg.ExecuteInProcessResult:
         # A daemon that runs meanwhile takes up no run of this process: whoever gave the command does.
-        tags = range_tags(first, last) | {CLI_TAG: "true", "dagster/max_retries": "0"}
+        tags = range_tags(first, last) | {CLI_TAG: "true", "dagster/max_retries": "0"} | dict(more)
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             tags=tags,

@@ -235,7 +235,7 @@ class Shop:
     def first_stale(self, last: int) -> dt.date | None:
         """The first day of January 2024 that would be made anew."""
         with at_work(self.business) as work:
-            return work.first_stale_day(JAN[last], self.layers)
+            return work.plan(JAN[last], self.layers).first
 
 
 def commanded(*arguments: str, expect: int = 0) -> Result:

@@ -11,6 +11,8 @@ from churn_orchestration.components.shown import about, freshness
 from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
 
 ACCEPTED, REFUSED = "accepted", "refused"
+STALE_TAG = "churn/stale"
+"""The tag of a run that computes of each table only the days that are stale; see ``due``."""
 FULL_TAG = "churn/full"
 """The tag of a run that makes every table of its days anew, whatever is there."""
 DAY_TAG = "dagster/partition"
@@ -59,6 +61,16 @@ def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 def wanted(context: dg.AssetExecutionContext) -> list[dt.date]:
     """The days that the run asks for."""
     return sorted(dt.date.fromisoformat(key) for key in context.partition_keys)
+
+
+def due(context: dg.AssetExecutionContext, tables: Tables, key: dg.AssetKey) -> list[dt.date]:
+    """The days of a table that the run computes: all of its days; with STALE_TAG, the stale ones."""
+    days = wanted(context)
+    if STALE_TAG not in context.run.tags:
+        return days
+    declared = context.assets_def
+    upstream = [table_of(parent) for parent in declared.asset_deps[key]]
+    return tables.stale(table_of(key), declared.code_versions_by_key[key] or "", upstream, days)
 
 
 def table_of(key: dg.AssetKey) -> str:
@@ -126,7 +138,8 @@ def settle(
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
 
-    ``unchanged`` are days that stand as they are and were not made again: they are reported, not recorded.
+    ``unchanged`` are days that stand as they are and were not made again, as are those of the run that were
+    not ``due``: they are reported, not recorded.
     ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept for ever.
     ``checks`` are the table's others that can fail for a refused day.
 
@@ -144,7 +157,7 @@ def settle(
     if refused or key.path[0] in PARQUET_LAYERS or not tables.rows(_LATER):
         tables.publish()
     still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
-    kept = tables.rows_of(table, unchanged)
+    kept = tables.rows_of(table, {*unchanged, *wanted(context)} - {*rows, *refused})
     for day, count in (good | kept).items():
         report_day(context, key, day, count, (metadata or {}).get(day, {}))
     if good:

@@ -18,6 +18,7 @@ from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.days import (
     accepted_spec,
     daily,
+    due,
     hang,
     report_day,
     require_initial_load,
@@ -284,8 +285,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
         )
         def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-            days = wanted(context)
             with warehouse.open(business.landing_place) as tables:
+                days = self._due(context, tables, raw)
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 landed = self._land(tables, business, contract, days)
                 drawn = {
@@ -328,8 +329,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             pool=POOL,
         )
         def bronze_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-            days = wanted(context)
             with warehouse.open() as tables:
+                days = self._due(context, tables, bronze, quarantine)
                 judgement = judge(tables, self, contract, days)
                 # Nothing of a refused day is quarantined: its rows wait in raw.
                 empty = dict.fromkeys(judgement.refused, 0)
@@ -362,6 +363,12 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 yield dg.MaterializeResult(asset_key=quarantine)
 
         return dg.Definitions(assets=[raw_asset, bronze_asset])
+
+    def _due(self, context: dg.AssetExecutionContext, tables: Tables, *keys: dg.AssetKey) -> list[dt.date]:
+        """The days that a run lands, or judges; one that bronze refused is landed again: it may be mended."""
+        refused = tables.refused(f"bronze.{self.name}", dt.date.max)
+        days = {day for key in keys for day in due(context, tables, key)}
+        return sorted(days | {day for day in wanted(context) if day in refused}) or wanted(context)[-1:]
 
     def _land(
         self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]

@@ -19,10 +19,10 @@ from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
     daily,
+    due,
     require_initial_load,
     settle,
     table_of,
-    wanted,
 )
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import look, selected
@@ -193,9 +193,8 @@ def _asset(
         **daily(business, key, {"sql", "duckdb"}, columns, declared_in=str(table.path)),
     )
     def sql_table(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-        days = wanted(context)
         with warehouse.open() as tables:
-            name = table_of(key)
+            name, days = table_of(key), due(context, tables, key)
             require_initial_load(tables, name, business, days)
             refused: dict[dt.date, str] = blocked(tables, reads, days)
             good = [day for day in days if day not in refused]

@@ -2,8 +2,11 @@
 
 import datetime as dt
 
+import dagster as dg
 import pytest
 
+from churn_orchestration.planning import Plan
+from churn_orchestration.runs import at_work
 from churn_orchestration_tests.conftest import JAN, Shop, metadata
 
 GOLD = "gold.customer_features"
@@ -117,3 +120,64 @@ def other_rows(shop: Shop, day: int) -> None:
     """The file of a day has changed, and the source, which has no key, has taken it in anew."""
     shop.land_orders(day, f"o{day},ann,{JAN[day]} 10:00,80.50")
     assert shop.refresh(day, layers=("raw", "bronze", "quarantine", "silver")).succeeded
+
+
+def planned(shop: Shop, last: int) -> Plan:
+    with at_work(shop.business) as work:
+        return work.plan(JAN[last])
+
+
+def run(shop: Shop, last: int) -> None:
+    """As `churn run` does it."""
+    with at_work(shop.business) as work:
+        plan = work.plan(JAN[last])
+        assert plan.first
+        assert work.refresh(plan.first, JAN[last], plan=plan).succeeded
+
+
+def test_a_run_computes_the_days_whose_ground_or_declaration_changed_and_no_others(shop: Shop) -> None:
+    shop.land_quiet_days(1, 7)
+    run(shop, 6)
+    tables = ("raw.orders", "bronze.orders", "silver.orders", GOLD, "predictions.churn_90d")
+    before = {table: made(shop, table) for table in tables}
+    shop.change("churn_90d/defs.yaml", "  value:", "  vouched: {orders_days_since_last: a reason}\n  value:")
+    assert planned(shop, 6).first is None, "how a model is trained changes no day"
+    shop.change("churn_90d/defs.yaml", "  value:", "  bands: {edges: [0.1, 0.2, 0.3]}\n  value:")
+    stale = planned(shop, 7).stale
+    assert stale["raw.orders"] == stale["bronze.orders"] == {JAN[7]: "is not there yet"}
+    assert stale["predictions.churn_90d"] == {
+        JAN[5]: "its declaration changed", JAN[6]: "its declaration changed", JAN[7]: "is not there yet",
+    }  # fmt: skip
+    run(shop, 7)
+    anew = {table: made_anew(before[table], made(shop, table)) for table in tables}
+    assert anew == dict.fromkeys(tables, [7]) | {"predictions.churn_90d": [5, 6, 7]}
+    assert planned(shop, 7).first is None
+
+
+def test_a_day_that_was_refused_is_landed_again_and_the_good_days_are_not(features_shop: Shop) -> None:
+    features_shop.land_quiet_days(1, 7)
+    features_shop.land_orders(6)
+    features_shop.land("orders_2024-01-06.csv", "order_id,amount_usd\no6,6.50\n")
+    assert not features_shop.refresh(5, 7).refused.get("raw.orders")
+    before = made(features_shop, "raw.orders")
+    features_shop.land_quiet_days(6, 6)
+    with at_work(features_shop.business) as work:
+        plan = work.plan(JAN[7], features_shop.layers)
+        assert plan.stale["raw.orders"] == {JAN[6]: "its file was refused, and may be mended"}
+        assert work.refresh(JAN[6], JAN[7], features_shop.layers, plan=plan).succeeded
+    assert made_anew(before, made(features_shop, "raw.orders")) == [6]
+    assert features_shop.first_stale(7) is None
+
+
+def test_a_plan_says_which_days_of_which_table_and_why() -> None:
+    none, changed = "is not there yet", "its declaration changed"
+    plan = Plan(
+        {"raw.o": {JAN[7]: none}, "bronze.o": {JAN[7]: none}, "gold.f": {JAN[5]: changed, JAN[6]: changed}},
+        frozenset({dg.AssetKey(["gold", "f"]), dg.AssetKey(["predictions", "q"])}),
+    )
+    assert plan.lines() == [
+        "raw.o, bronze.o: 2024-01-07: is not there yet",
+        "gold.f: 2 days, 2024-01-05 to 2024-01-06: its declaration changed",
+        "and what changes by that of predictions.q",
+    ]
+    assert plan.first == JAN[5]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from churn_orchestration import ledger, pages, pictures
-from churn_orchestration.business import Business, digest
+from churn_orchestration.business import Business
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model import drift_page
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
@@ -20,7 +20,7 @@ from churn_orchestration.components.churn_model.reference import (
     sample,
     snapshot_file,
 )
-from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
+from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.shown import look
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
@@ -161,12 +161,12 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
             accepted_spec(key),
             dg.AssetCheckSpec("no_harmful_drift", asset=key, description="No drift that moves the scores."),
         ],
-        code_version=digest(asked),
+        code_version=asked.scoring,
         **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
     def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
-            days = wanted(context)
+            days = due(context, tables, key)
             tables.look_back_as(table_of_drift(asked), asked.gold)
             refused = blocked(tables, upstream, days)
             references = dict[str, Reference]()
@@ -194,7 +194,7 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                     "drift_page_file": dg.MetadataValue.path(path),
                 }
             drawn = {"picture_drift": picture(tables, asked, newest)} if newest else {}
-            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about, drawn)
+            yield from settle(context, tables, key, asked.scoring, rows, refused, upstream, about, drawn)
 
     return drifts
 

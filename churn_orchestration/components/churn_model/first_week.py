@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from churn_orchestration import ledger
-from churn_orchestration.business import Business, digest
+from churn_orchestration.business import Business
 from churn_orchestration.churn.answerable import MIN_ENTITIES
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model.graded import last_known, table_of_grades
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
-from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
+from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.shown import look
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
@@ -177,12 +177,12 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 STANDS, asset=key, description="The champion's first week was not worse than without it."
             ),
         ],
-        code_version=digest(asked),
+        code_version=asked.scoring,
         **daily(business, key, {"parquet", "scikitlearn"}, described(COLUMNS)),
     )
     def first_week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
-            days = wanted(context)
+            days = due(context, tables, key)
             tables.look_back_as(table_of_first_week(asked), asked.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
@@ -198,6 +198,6 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             )
             counts = {day: len(rows) for day, (rows, _) in found.items()}
             about = {day: {"first_week": words} for day, words in told.items()}
-            yield from settle(context, tables, key, digest(asked), counts, refused, upstream, about)
+            yield from settle(context, tables, key, asked.scoring, counts, refused, upstream, about)
 
     return first_week

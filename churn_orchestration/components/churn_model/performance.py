@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from churn_orchestration import pictures
-from churn_orchestration.business import Business, digest
+from churn_orchestration.business import Business
 from churn_orchestration.churn.answerable import MIN_ENTITIES
 from churn_orchestration.components.churn_model.graded import last_known, table_of_grades
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
-from churn_orchestration.components.days import accepted_spec, blocked, daily, settle, wanted
+from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.shown import look
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import MEASURED_ON, Tables, literal
@@ -164,12 +164,12 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
         "forecasts only. What was expected is graded so by what came.\n\n"
         f"{asked.sentence()}{look(business, key)}",
         check_specs=[accepted_spec(key)],
-        code_version=digest(asked),
+        code_version=asked.scoring,
         **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
     def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
-            days = wanted(context)
+            days = due(context, tables, key)
             tables.look_back_as(table_of_performance(asked), asked.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
@@ -177,7 +177,7 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
             rows = {day: measure(tables, asked, day) for day in days if day not in refused}
             about = {day: told(tables, asked, day) for day in rows}
             drawn = {"picture_performance": picture(tables, asked, max(rows))} if rows else {}
-            yield from settle(context, tables, key, digest(asked), rows, refused, upstream, about, drawn)
+            yield from settle(context, tables, key, asked.scoring, rows, refused, upstream, about, drawn)
 
     return performance
 

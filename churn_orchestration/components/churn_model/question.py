@@ -2,15 +2,20 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
+from churn_orchestration.business import digest
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.decisions import BASE_RATE, OUT_OF_FOLD, RULES
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.labels import ALL, INACTIVITY, STATIC, Question
 from churn_orchestration.churn.settings import Budget, ContactRule, Economics
+
+_OF_TRAINING = (
+    "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings", "vouched",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class AskedQuestion:
     def name(self) -> str:
         """The question's name."""
         return self.question.name
+
+    @property
+    def scoring(self) -> str:
+        """Hash of what forecasts, and what is measured of them, depend on; how models are trained is not."""
+        return digest(*(getattr(self, f.name) for f in fields(self) if f.name not in _OF_TRAINING))
 
     @property
     def silence(self) -> str | None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
-from churn_orchestration.business import Business, digest
+from churn_orchestration.business import Business
 from churn_orchestration.components.churn_model.measures import Columns, Rows, described, put_rows, read_files
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
     blocked_since,
     daily,
+    due,
     settle,
-    wanted,
 )
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.resources import Warehouse
@@ -116,7 +116,7 @@ class Measure(ABC):
 
     def asset(self) -> dg.AssetsDefinition:
         """The asset measures/<question>_<name>, one partition a day."""
-        key, declaration = dg.AssetKey(self.table.split(".")), digest(self.asked)
+        key, declaration = dg.AssetKey(self.table.split(".")), self.asked.scoring
         upstream, mapping = self.upstream, self.days_read()
         sums = [dg.AssetCheckSpec("adds_up", asset=key, description=self.adds_up)] if self.adds_up else []
         named = keys(self.asked.question.entity) if self.of_entities else []
@@ -133,7 +133,7 @@ class Measure(ABC):
         )
         def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
-                days = [OnDay(tables, day) for day in wanted(context)]
+                days = [OnDay(tables, day) for day in due(context, tables, key)]
                 tables.look_back_as(self.table, self.asked.gold)
                 refused = self.refused(tables, [on.day for on in days])
                 for day in refused:
