@@ -31,6 +31,14 @@ def content(state: Path) -> dict[str, object]:
     return tables | {str(path.relative_to(state)): path.read_bytes() for path in files}
 
 
+def imported_by(*arguments: str) -> set[str]:
+    """The packages that a command imports."""
+    command = [sys.executable, "-X", "importtime", *CLI[1:], *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    times = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return {line.split("|")[-1].strip().split(".")[0] for line in times}
+
+
 @pytest.fixture(scope="module")
 def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The landing files of a small simulated company, and its business folder on the demo's YAML."""
@@ -55,6 +63,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 RUN = ("run", "--to", "2023-07-13")
+IMPORTED = "imported"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,7 @@ def undisturbed(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHURN_DATA", str(data))
-        churn("--business", str(landed), *RUN)
+        (data / IMPORTED).write_text("\n".join(sorted(imported_by("--business", str(landed), *RUN))))
     return data
 
 
@@ -171,13 +180,16 @@ def test_who_only_reads_does_not_wait_for_dagster(
     landed: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("CHURN_DATA", str(undisturbed))
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", *CLI[1:], "--business", str(landed), command],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    imported = imported_by("--business", str(landed), command)
     assert "click" in imported
     assert not imported & {"dagster", "pandas", "sqlglot", "matplotlib"}
+
+
+def test_a_day_that_the_rules_score_imports_no_learner_tracker_or_checker(undisturbed: Path) -> None:
+    imported = set((undisturbed / IMPORTED).read_text().split())
+    assert {"dagster", "duckdb", "pandas"} <= imported
+    heavy = {"sklearn", "lightgbm", "xgboost", "mlflow", "great_expectations", "evidently"}
+    assert not imported & heavy
 
 
 def test_loading_the_definitions_imports_no_learner_tracker_or_checker() -> None:

@@ -15,8 +15,8 @@ from churn_orchestration.churn.learners import (
     HopelessLabel,
     LogOddsBlend,
     fit,
-    rules_probability,
 )
+from churn_orchestration.churn.rules import rules_probability
 
 Snapshots = tuple[pd.DataFrame, pd.Series, pd.Series]
 

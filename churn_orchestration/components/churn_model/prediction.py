@@ -170,14 +170,14 @@ def forecast(asked: "AskedQuestion", frame: "pd.DataFrame", by: Forecaster) -> "
     """Probabilities of feature rows, in their order: of the model, of the rules, or the known churn rate."""
     import numpy as np
 
-    from churn_orchestration.churn import learners
+    from churn_orchestration.churn.rules import rules_probability
 
     if by.model is not None:
         return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
     if by.version == BASE_RATE:
         return np.full(len(frame), by.base_rate, float)
     silence, gap = (frame[name] for name in _used_by_rules(asked))
-    return learners.rules_probability(silence, gap, asked.question.horizon.horizon_days).to_numpy()
+    return rules_probability(silence, gap, asked.question.horizon.horizon_days).to_numpy()
 
 
 def _used_by_rules(asked: "AskedQuestion") -> list[str]:
@@ -193,10 +193,11 @@ def _why(
     import pandas as pd
     from scipy.special import logit
 
-    from churn_orchestration.churn.contributions import contributions
     from churn_orchestration.churn.reasons import reasons
 
     if by.model is not None:
+        from churn_orchestration.churn.contributions import contributions  # imports every learner
+
         features = frame[list(by.model.feature_names_in_)].astype(float)
         return reasons(contributions(by.model, features)[0], frame, words)
     if by.version == BASE_RATE:
