@@ -43,13 +43,14 @@ def decide(
     floors: Mapping[str, float] | None = None,
     ceilings: Mapping[str, float] | None = None,
     more_as_ofs: int = 0,
+    too_good: str = "",
 ) -> Decision:
     """Promote a candidate whose log loss on rows that it has not seen is below that of its peers.
 
     Its peers are the rules, where there are rules, and a constant. The upper end of the 95 % interval of the
     paired difference decides: a lead that could be chance is none. Besides, it must reach the ``floors`` and
     stay below the ``ceilings``, given by metric. ``more_as_ofs``: so many the history would allow, where they
-    may mend a refusal; 0: no more.
+    may mend a refusal; 0: no more. ``too_good``: why a person must look first; empty: nobody need.
     """
     if evaluation is None:
         told = "no later as_of with a matured label to test on: "
@@ -67,6 +68,8 @@ def decide(
         for name, bound in (bounds or {}).items():
             if not sign * (report[name]["value"] - bound) >= 0:
                 faults.append(f"{name} {report[name]['value']:.4f} is {word} {bound}")
+    if too_good:
+        faults.append(too_good)
     if faults:
         fewest = min((len(fold.train) for fold in evaluation.folds), default=0)
         if more_as_ofs and 0 < fewest <= FEW_AS_OFS:

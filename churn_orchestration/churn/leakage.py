@@ -5,9 +5,11 @@ into an earlier row afterwards, or a label that is made of a feature; these leav
 Imports the learners' libraries, so import this module inside the function that trains.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,74 +18,75 @@ from scipy.stats import poisson, rankdata
 from sklearn.tree import DecisionTreeClassifier
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.splits import entity_folds, folds
+from churn_orchestration.churn.features.origin import Origin
+from churn_orchestration.churn.halves import auc, halves, numbers
 
 SEED = 20_111_209
-MOST_ROWS = 20_000  # an AUC of 0.95 is known to 0.003 on them
 LEAVES, LEAF_SHARE = 6, 0.02
 
 # Between what clean and what planted features reach: `python -m benchmarks.gates`.
 ANSWER_AUC = 0.95
 STRONG_AUC, GAIN = 0.88, 0.04
-SURE_SHARE, SURE_CHANCE = 0.1, 1e-6
+SURE_SHARE, SURE_CHANCE, WEAK_CHANCE = 0.1, 1e-6, 1e-4
 TWIN = 0.95
 SUSPECT_AUC, SUSPECT_SHARE, MOST_SUSPECTS = 0.80, 0.34, 12
-RESIDUES = (2, 3, 5, 7, 10)
+RECENCY, TERM = "recency", "a minimum term"
+_SPAN = re.compile("tenure|span|lifetime|duration")
+_LANDED = "it only counts and dates events that had landed by then, so nobody wrote it afterwards"
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A feature that knows too much: the evidence, and what most likely made it so."""
+    """A feature that knows too much: the evidence, and what most likely made it so.
+
+    ``blocking``: nothing is trained on it; else the evidence is weak, and it is a warning. ``innocent``: what
+    it is where it is no leak, if anything likely is.
+    """
 
     feature: str
     evidence: str
     cause: str
+    blocking: bool = True
+    innocent: str = ""
 
     def __str__(self) -> str:
-        return f"{self.feature} {self.evidence}: most likely {self.cause}"
+        return f"{self.feature} {self.evidence}: {self.cause}"
 
 
 def find(
-    snapshot: pd.DataFrame, entity: str, features: list[str], horizon: Horizon, families: Mapping[str, str]
+    snapshot: pd.DataFrame,
+    entity: str,
+    features: list[str],
+    horizon: Horizon,
+    origins: Mapping[str, Origin],
+    vouched: Collection[str] = (),
 ) -> list[Leak]:
     """Leaks among the features of a snapshot, the strongest first; each feature alone, on later rows.
 
     Every feature alone is a small tree, fitted on purged earlier as_ofs and judged on the newest (one as_of
-    only: fitted on some entities and judged on others). Three signs, each against what all *other* families
-    of features say of the same rows, for much is known of a good customer and no leak:
+    only: fitted on some entities and judged on others). Three signs, each against what all *other* features
+    say of the same rows, for much is known of a good customer and no leak. Others share neither the family
+    nor a column with it: what is written into a column shows in every feature that reads it.
 
     * it ranks nearly without fault: AUC of ANSWER_AUC or more
     * it says what nothing else says: with it the AUC rises by GAIN, and alone it has STRONG_AUC
     * it is sure where nothing else is: in a leaf, less than SURE_SHARE of the exceptions that the others
-      expect, beyond chance
+      expect, beyond chance; a warning where chance is not below SURE_CHANCE
+
+    An ordered quantity at one end of whose range nobody churns, and that says little elsewhere, may be a
+    minimum term. It is a warning, as any sure leaf is, of a feature that only counts and dates events whose
+    landing proves that they had arrived by as_of: nobody wrote them afterwards.
 
     Parameters
     ----------
     snapshot : n rows with the columns ``entity``, as_of, label and the features, of any type
-    families : the family of each feature; one that is named nowhere is a family of its own
+    origins : where each feature comes from; one that is named nowhere is a family of its own
+    vouched : of the features, those that may know much: none of them is judged, and all others may know it
     """
-    rows = snapshot.assign(as_of=pd.to_datetime(snapshot["as_of"]).dt.date)
-    parts = folds(sorted(rows["as_of"].unique()), horizon, most=1)
-    later_day = (
-        bool(parts) and parts[0].test not in parts[0].train
-    )  # of a static question the day itself trains
-    if later_day and rows.loc[rows["as_of"] == parts[0].test, "label"].nunique() == 2:
-        earlier, later = rows[rows["as_of"].isin(parts[0].train)], rows[rows["as_of"] == parts[0].test]
-    else:
-        held_out = entity_folds(rows[entity]) < 2
-        earlier, later = rows[~held_out], rows[held_out]
-    earlier, later = (_bounded(part, entity) for part in (earlier, later))
+    earlier, later = halves(snapshot, entity, horizon)
     if earlier["label"].nunique() < 2 or later["label"].nunique() < 2:
         return []
-    return _Probe(earlier, later, features, families).leaks()
-
-
-def _bounded(rows: pd.DataFrame, entity: str) -> pd.DataFrame:
-    """At most MOST_ROWS of the rows, whole entities by hash."""
-    if len(rows) <= MOST_ROWS:
-        return rows
-    chosen = pd.util.hash_array(rows[entity].astype(str).to_numpy(object)) % 10_000
-    return rows[chosen < 10_000 * MOST_ROWS / len(rows)]
+    return _Probe(earlier, later, features, origins, vouched).leaks()
 
 
 @dataclass(frozen=True)
@@ -95,102 +98,174 @@ class _Alone:
     forecast: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Range:
+    """A range of a feature with few exceptions, in words; the chance of as few by what the others know."""
+
+    words: str
+    rows: int
+    chance: float
+
+    @property
+    def is_sure(self) -> bool:
+        return self.chance < WEAK_CHANCE
+
+    @property
+    def is_certain(self) -> bool:
+        return self.chance < SURE_CHANCE
+
+
 class _Probe:
     def __init__(
         self,
         earlier: pd.DataFrame,
         later: pd.DataFrame,
         features: list[str],
-        families: Mapping[str, str],
+        origins: Mapping[str, Origin],
+        vouched: Collection[str],
     ) -> None:
         self.label, self.outcome = earlier["label"].to_numpy(bool), later["label"].to_numpy(bool)
-        both = pd.concat([earlier, later], ignore_index=True)
-        columns = dict(_columns(both, features, self.label))
-        table, at = pd.DataFrame(columns), len(earlier)
-        self.features = [name for name in table if name in features]
-        self.earlier, self.later, self.families = table.iloc[:at], table.iloc[at:], families
+        self.ordered = {name for name in features if _is_ordered(later[name])}
+        self.earlier, self.later = numbers(earlier, later, features)
+        self.features = [name for name in self.earlier if name in features]
+        self.vouched = set(vouched)
+        self.origins = {name: origins.get(name, Origin(name)) for name in self.earlier}
 
     def leaks(self) -> list[Leak]:
-        found = {}
-        for name in self._suspects():
-            if leak := self._judged(name):
-                found[name] = leak
-        return [found[name] for name in sorted(found, key=lambda name: -self.alone[name].auc)]
+        found = [leak for name in self._suspects() if (leak := self._judged(name))]
+        found.sort(key=lambda leak: (not leak.blocking, -self.alone[leak.feature].auc))
+        named: dict[Collection[str], Leak] = {}  # one is enough to name a column
+        for leak in found:
+            named.setdefault(self.origins[leak.feature].columns or leak.feature, leak)
+        return list(named.values())
 
     @cached_property
     def alone(self) -> dict[str, _Alone]:
-        return {
-            name: self._tree(name) for name in self.earlier if self.earlier[name].nunique(dropna=False) > 1
-        }
+        judged = (name for name in self.earlier if name.partition(" modulo ")[0] not in self.vouched)
+        return {name: self._tree(name) for name in judged if self.earlier[name].nunique(dropna=False) > 1}
 
     def _tree(self, name: str) -> _Alone:
         least = max(5, int(LEAF_SHARE * len(self.earlier)))
         tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=least, random_state=SEED)
         tree.fit(self.earlier[[name]], self.label)
         forecast = tree.predict_proba(self.later[[name]])[:, 1]
-        return _Alone(_auc(self.outcome, forecast), tree.apply(self.later[[name]]), forecast)
+        return _Alone(auc(self.outcome, forecast), tree.apply(self.later[[name]]), forecast)
 
     def _suspects(self) -> list[str]:
         """Features that rank well, or have a leaf with few exceptions: the only ones worth a closer look."""
         base = self.outcome.mean()
 
-        def sure(alone: _Alone) -> float:
-            shares = [
-                min((~hit).sum() / ((1 - base) * len(hit)), hit.sum() / (base * len(hit)))
-                for leaf in np.unique(alone.leaf)
-                if len(hit := self.outcome[alone.leaf == leaf]) >= LEAF_SHARE * len(self.outcome)
-            ]
-            return min(shares, default=1.0)
+        def fewest(alone: _Alone) -> Iterator[tuple[float, float]]:
+            """Of every leaf, the share of exceptions of those that the churn rate expects, and its chance."""
+            for leaf in np.unique(alone.leaf):
+                hit = self.outcome[alone.leaf == leaf]
+                if len(hit) >= LEAF_SHARE * len(self.outcome):
+                    for exceptions, expected in ((~hit).sum(), 1 - base), (hit.sum(), base):
+                        least = expected * len(hit)
+                        yield exceptions / least, float(poisson.logcdf(exceptions, least))
 
-        worth = {name: (alone.auc, -sure(alone)) for name, alone in self.alone.items()}
-        suspects = [n for n, (auc, rest) in worth.items() if auc >= SUSPECT_AUC or -rest < SUSPECT_SHARE]
-        best: dict[str, str] = {}  # one of a family speaks for it
-        for name in sorted(suspects, key=lambda name: worth[name], reverse=True):
-            best.setdefault(self.families.get(name, name), name)
-        by_rank = sorted(best.values(), key=lambda name: -worth[name][0])[:MOST_SUSPECTS]
-        by_sureness = sorted(best.values(), key=lambda name: -worth[name][1])[:MOST_SUSPECTS]
-        return list(dict.fromkeys([*by_rank, *by_sureness]))
+        def first(worth: Mapping[str, Any]) -> list[str]:
+            best: dict[Collection[str], str] = {}  # one speaks for all that read its columns, or its family
+            for name in sorted(worth, key=lambda name: worth[name]):
+                best.setdefault(self.origins[name].columns or self.origins[name].family, name)
+            return list(best.values())[:MOST_SUSPECTS]
+
+        leaves = {name: list(fewest(alone)) for name, alone in self.alone.items()}
+        sure = {name: min(found) for name, found in leaves.items() if found and min(found)[0] < SUSPECT_SHARE}
+        unlikely = {name: min(chance for _, chance in leaves[name]) for name in sure}
+        rank = {name: -alone.auc for name, alone in self.alone.items() if alone.auc >= SUSPECT_AUC}
+        return list(dict.fromkeys([*first(rank), *first(sure), *first(unlikely)]))
 
     def _judged(self, name: str) -> Leak | None:
-        alone = self.alone[name]
-        if alone.auc >= ANSWER_AUC:
-            return Leak(
-                name, f"alone ranks the outcome with AUC {alone.auc:.3f} on rows unseen", _answer(name)
-            )
-        kept = self._others(name)
+        alone, kept, landed = self.alone[name].auc, self._others(name), self.origins[name].landed
         others = self._forecast(kept)
-        if alone.auc >= STRONG_AUC:
-            gain = _auc(self.outcome, self._forecast([*kept, name])) - _auc(self.outcome, others)
-            if gain >= GAIN:
-                told = f"(AUC {alone.auc:.3f} alone) adds {gain:.3f} to the AUC of all other features"
-                return Leak(name, told, "it was written, or written over, after the outcome")
-        for leaf in np.unique(alone.leaf):
-            at = alone.leaf == leaf
-            hits, rows = self.outcome[at].sum(), at.sum()
-            for exceptions, expected, what in (
-                (rows - hits, (1 - others[at]).sum(), "stay"),
-                (hits, others[at].sum(), "churn"),
-            ):
-                few = exceptions < SURE_SHARE * expected
-                if few and poisson.cdf(exceptions, expected) < SURE_CHANCE:
-                    low, high = self.later.loc[at, name].min(), self.later.loc[at, name].max()
-                    told = (
-                        f"from {low:.6g} to {high:.6g} has {exceptions} of {rows} customers that {what}, "
-                        f"where all other features together expect {expected:.0f}"
-                    )
-                    return Leak(name, told, "a mark that was set when the outcome was known")
-        return None
+        gain = 0.0
+        if STRONG_AUC <= alone < ANSWER_AUC:
+            gain = auc(self.outcome, self._forecast([*kept, name])) - auc(self.outcome, others)
+        sure = self._sure_leaf(name, others)
+        if alone < ANSWER_AUC and gain < GAIN and not sure:
+            return None
+        if (landed or gain < GAIN) and (free := self._free_end(name, others)):
+            why = f"; {_LANDED}" if landed else ", or it was written when the outcome was known"
+            cause = f"nobody there can or does leave ({TERM}?){why}"
+            return Leak(name, free.words, cause, free.is_certain and not landed, TERM)
+        if alone >= ANSWER_AUC:
+            evidence = f"alone ranks the outcome with AUC {alone:.3f} on rows unseen"
+            return Leak(name, evidence, f"most likely {self._disguise(name) or _answer(name)}")
+        if gain >= GAIN:
+            evidence = f"(AUC {alone:.3f} alone) adds {gain:.3f} to the AUC of all other features"
+            after = "it was written, or written over, after the outcome"
+            return Leak(name, evidence, f"most likely {self._disguise(name) or after}")
+        assert sure is not None
+        if landed:
+            return Leak(name, sure.words, f"a habit or a rule of the business; {_LANDED}", blocking=False)
+        mark = "a mark that was set when the outcome was known"
+        return Leak(name, sure.words, f"most likely {self._disguise(name) or mark}", sure.is_certain)
+
+    def _sure_leaf(self, name: str, others: np.ndarray) -> _Range | None:
+        """The leaf with hardly an exception where the others expect some, the least likely by chance."""
+        leaf, found = self.alone[name].leaf, list[_Range]()
+        for at in (leaf == one for one in np.unique(leaf)):
+            churned = self.outcome[at].sum(), others[at].sum()
+            stayed = at.sum() - churned[0], (1 - others[at]).sum()
+            found += [self._range(name, at, *stayed, "stay"), self._range(name, at, *churned, "churn")]
+        return min((one for one in found if one.is_sure), key=lambda one: one.chance, default=None)
+
+    def _free_end(self, name: str, others: np.ndarray) -> _Range | None:
+        """The end of an ordered quantity's range where nobody churns, the widest; None: there is none.
+
+        Nor is there one where the rest is as sure: a minimum term says who cannot leave, not who does.
+        """
+        found, alone = list[_Range](), self.alone[name]
+        values = self.later[name].to_numpy(float)
+        for leaf in np.unique(alone.leaf) if name in self.ordered else ():
+            inside = values[(alone.leaf == leaf) & ~np.isnan(values)]
+            for end in (values <= inside.max(), values >= inside.min()) if len(inside) else ():
+                rest = ~end
+                stay, leave = (~self.outcome[rest]).sum(), self.outcome[rest].sum()
+                is_open = leave and stay > SURE_SHARE * (1 - others[rest]).sum()
+                if is_open and auc(self.outcome[rest], alone.forecast[rest]) < STRONG_AUC:
+                    found.append(self._range(name, end, self.outcome[end].sum(), others[end].sum(), "churn"))
+        return max((one for one in found if one.is_sure), key=lambda one: one.rows, default=None)
+
+    def _range(self, name: str, at: np.ndarray, exceptions: int, expected: float, what: str) -> _Range:
+        low, high = self.later.loc[at, name].min(), self.later.loc[at, name].max()
+        words = (
+            f"from {low:.6g} to {high:.6g} has {exceptions} of {at.sum()} customers that {what}, "
+            f"where all other features together expect {expected:.0f}"
+        )
+        few = exceptions < SURE_SHARE * expected
+        return _Range(words, int(at.sum()), float(poisson.cdf(exceptions, expected)) if few else 1.0)
+
+    def _disguise(self, name: str) -> str:
+        """What it is, where it is silence under whatever name, in words; empty: nothing says so."""
+        made = "if the label is made of that silence, ask of a later outcome"
+        if self.origins[name].family == RECENCY:
+            return "the label is made of it, the silence up to as_of: ask of a later outcome"
+        values = self.later[name]
+        for other in self.features:
+            if self.origins[other].family == RECENCY:
+                both = values.notna() & self.later[other].notna()
+                if _agree(rankdata(values[both]), self.later.loc[both, other].to_numpy()) >= TWIN:
+                    return f"recency in disguise, for it ranks as {other} does: {made}"
+        if _SPAN.search(name):
+            return (
+                "recency in disguise: a span that ends with the last event, of customers who began together, "
+                f"is the time since then less the silence; {made}"
+            )
+        return ""
 
     def _others(self, name: str) -> list[str]:
-        """The features of all other families, without those that rank as the feature does."""
-        family, rank = self.families.get(name, name), rankdata(self.alone[name].forecast)
-        return [
-            other
-            for other in self.features
-            if self.families.get(other, other) != family
-            and other != name
-            and not (other in self.alone and _agree(rank, self.alone[other].forecast) >= TWIN)
-        ]
+        """The features of other families and columns that do not rank as it does, and all vouched ones."""
+        mine, rank = self.origins[name], rankdata(self.alone[name].forecast)
+
+        def is_other(other: str) -> bool:
+            theirs = self.origins[other]
+            if theirs.family == mine.family or theirs.columns & mine.columns or other == name:
+                return False
+            return not (other in self.alone and _agree(rank, self.alone[other].forecast) >= TWIN)
+
+        return [other for other in self.features if other in self.vouched or is_other(other)]
 
     def _forecast(self, kept: list[str]) -> np.ndarray:
         """What a small model of some features forecasts of the later rows."""
@@ -205,6 +280,12 @@ class _Probe:
         return np.asarray(model.predict_proba(self.later[kept].to_numpy(float)))[:, 1]
 
 
+def _is_ordered(values: pd.Series) -> bool:
+    """Whether it is a quantity with a range: a number of more than two values."""
+    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return is_number and values.nunique() > 2
+
+
 def _answer(name: str) -> str:
     return f"the label is made of it, or it of the label: take {name} out, or ask of a later outcome"
 
@@ -213,42 +294,3 @@ def _agree(rank: np.ndarray, forecast: np.ndarray) -> float:
     if np.ptp(forecast) == 0 or np.ptp(rank) == 0:
         return 0.0
     return float(abs(np.corrcoef(rank, rankdata(forecast))[0, 1]))
-
-
-def _auc(outcome: np.ndarray, forecast: np.ndarray) -> float:
-    """Area under the ROC curve, ties at one half. Source: Mann, Whitney 1947."""
-    hits, others = outcome.sum(), (~outcome).sum()
-    return float((rankdata(forecast)[outcome].sum() - hits * (hits + 1) / 2) / (hits * others))
-
-
-def _columns(both: pd.DataFrame, features: list[str], label: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Every feature as numbers, and of an id the residues, in which an outcome may hide."""
-    for name in features:
-        values = both[name]
-        if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-            numbers = values.astype("Float64").to_numpy(float, na_value=np.nan)
-            yield name, numbers
-            if _is_id(numbers):
-                yield from _residues(name, numbers)
-        elif pd.api.types.is_datetime64_any_dtype(values):
-            yield name, values.astype("int64").where(values.notna()).to_numpy(float)
-        else:
-            yield name, _by_rate(values, label)
-
-
-def _by_rate(values: pd.Series, label: np.ndarray) -> np.ndarray:
-    """Each category as its churn rate among the earlier rows, null a category too; unseen: NaN."""
-    keys = values.astype("string").fillna("null")
-    rates = pd.Series(label, dtype=float).groupby(keys.iloc[: len(label)].to_numpy()).mean()
-    return keys.map(rates).to_numpy(float)
-
-
-def _is_id(numbers: np.ndarray) -> bool:
-    known = numbers[~np.isnan(numbers)]
-    return bool(len(known)) and bool((known % 1 == 0).all()) and len(np.unique(known)) > len(known) / 2
-
-
-def _residues(name: str, numbers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    for modulus in RESIDUES:
-        if not np.isnan(numbers).all():
-            yield f"{name} modulo {modulus}", numbers % modulus

@@ -150,7 +150,8 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
     """A model's metrics on later days beside the baselines, with the decision."""
     evaluation = record["evaluation"]
     told = [
-        f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})"
+        f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})",
+        *(f"warning: {warning}" for warning in record.get("warnings", [])),
     ]
     if copied := record.get("copies"):
         told.append(f"{copied}.")

@@ -11,6 +11,7 @@ import pytest
 
 from churn_orchestration.churn import leakage
 from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.features.origin import Origin
 from churn_orchestration.simulator import World, simulate
 
 HORIZON = Horizon(60)
@@ -133,7 +134,9 @@ def test_the_tenure_of_those_who_began_together_against_a_label_of_recency(shop:
     columns = ["span_180d", "mean_amount", "money", "orders_90d", "frequency"]
     honest = together[["customer_id", "as_of", "label", *columns]].reset_index(drop=True)
     same_instant = honest.assign(label=together["recency"].to_numpy() > 30)
-    assert leakage.find(same_instant, "customer_id", columns, HORIZON, {})[0].feature == "span_180d"
+    [span, *_] = leakage.find(same_instant, "customer_id", columns, HORIZON, {})
+    assert span.feature == "span_180d"
+    assert "recency in disguise" in span.cause
     assert leakage.find(honest, "customer_id", columns, HORIZON, {}) == []
 
 
@@ -148,3 +151,81 @@ def test_a_static_question_is_probed_on_customers_that_did_not_fit_the_tree(shop
     day = day.assign(account=day.index.to_numpy() * 2 + day["label"])
     leaks = leakage.find(day, "customer_id", [*FEATURES, "account"], Horizon(0), {})
     assert "account modulo 2" in [leak.feature for leak in leaks]
+
+
+def test_a_span_that_ranks_as_the_silence_does_is_recency_in_disguise(shop: pd.DataFrame) -> None:
+    together = shop[shop["span_180d"] + shop["recency"] > 165].reset_index(drop=True)
+    same_instant = together.assign(label=together["recency"] > 30, since=together["span_180d"])
+    origins = {"recency": Origin("recency"), "since": Origin("own")}
+    leaks = leakage.find(same_instant, "customer_id", ["recency", "since", "money"], HORIZON, origins)
+    causes = {leak.feature: leak.cause for leak in leaks}
+    assert causes["since"].startswith("most likely recency in disguise, for it ranks as recency does")
+    assert causes["recency"].startswith("most likely the label is made of it, the silence")
+
+
+FEES = ["fee_sum", "fee_mean", "fee_max_90d", "amount_sum"]
+OF_FEES = {name: Origin(family, frozenset({"orders.fee"})) for name, family in zip(
+    FEES, ("value", "size", "size", "value"), strict=True)} | {
+    "amount_sum": Origin("value", frozenset({"orders.amount"}))}  # fmt: skip
+
+
+def fees(shop: pd.DataFrame, paid: pd.Series) -> list[leakage.Leak]:
+    """Leaks among the features of a shop and those of a fee, which were paid by some."""
+    fee = paid * 25.0
+    frame = shop.assign(fee_sum=fee, fee_mean=fee.where(fee > 0), fee_max_90d=fee, amount_sum=shop["money"])
+    return leakage.find(frame, "customer_id", [*FEATURES, *FEES], HORIZON, OF_FEES)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_measure_written_over_is_named_whatever_family_its_features_are_of(
+    shop: pd.DataFrame, share: float
+) -> None:
+    [leak] = fees(shop, shop["label"] & (shop["chance"] < share))
+    assert leak.feature in FEES[:3]
+    assert leak.blocking
+    other = shop.sample(frac=1, random_state=7).reset_index(drop=True)
+    assert fees(shop, other["label"] & (shop["chance"] < share)) == []
+
+
+def test_a_mark_in_a_weak_feature_is_not_hidden_by_a_strong_one_of_its_column(shop: pd.DataFrame) -> None:
+    marked = shop.assign(least=shop["mean_amount"].mask(shop["label"] & (shop["chance"] < 0.3), -1.0))
+    strong = shop["recency"] + 90 * shop["chance"]  # ranks better than the mark, and is no leak
+    column = frozenset({"orders.amount"})
+    origins = {"least": Origin("size", column), "best": Origin("value", column)}
+    leaks = leakage.find(
+        marked.assign(best=strong), "customer_id", [*FEATURES, "least", "best"], HORIZON, origins
+    )
+    assert [leak.feature for leak in leaks] == ["least"]
+
+
+def locked(shop: pd.DataFrame) -> pd.DataFrame:
+    """A shop where nobody leaves before the third order."""
+    return shop.assign(label=shop["label"] & (shop["frequency"] > 2))
+
+
+def test_a_minimum_term_of_landed_events_is_a_warning_and_no_leak(shop: pd.DataFrame) -> None:
+    origins = {"frequency": Origin("frequency", landed=True)}
+    [leak] = leakage.find(locked(shop), "customer_id", FEATURES, HORIZON, origins)
+    assert (leak.feature, leak.blocking) == ("frequency", False)
+    assert "from 1 to 2 has 0 of" in leak.evidence
+    assert "a minimum term?" in leak.cause
+    assert "had landed by then" in leak.cause
+
+
+def test_a_minimum_term_in_an_attribute_blocks_in_milder_words(shop: pd.DataFrame) -> None:
+    [leak] = leakage.find(locked(shop), "customer_id", FEATURES, HORIZON, {})
+    assert (leak.feature, leak.blocking, leak.innocent) == ("frequency", True, "a minimum term")
+    assert leak.cause.startswith("nobody there can or does leave (a minimum term?)")
+
+
+def test_a_mark_of_those_who_left_is_no_minimum_term(shop: pd.DataFrame) -> None:
+    calls = (shop["label"] & (shop["chance"] < 0.3)) * (1 + shop["frequency"] % 3)
+    [leak] = leakage.find(shop.assign(calls=calls), "customer_id", [*FEATURES, "calls"], HORIZON, {})
+    assert (leak.feature, leak.blocking, leak.innocent) == ("calls", True, "")
+
+
+def test_what_is_vouched_for_is_not_judged_and_explains_its_likes(shop: pd.DataFrame) -> None:
+    alike = locked(shop).assign(paid=shop["frequency"] * 10.0)
+    names = [*FEATURES, "paid"]
+    assert leakage.find(alike, "customer_id", names, HORIZON, {}) != []
+    assert leakage.find(alike, "customer_id", names, HORIZON, {}, ["frequency"]) == []

@@ -35,7 +35,7 @@ from churn_orchestration.components.feature_table import build_days, feature_dec
 from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.day_files import content_hash
 from churn_orchestration.pictures.canvas import titled
-from churn_orchestration.report import rolled
+from churn_orchestration.report import model_text, rolled
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
@@ -760,6 +760,33 @@ def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(s
     vouched = replace(ASKED, vouched={"orders_amount_sum_30d": "the bank tells us on the day"})
     with shop.open() as tables:
         models.train(tables, shop.tracking, vouched, CUTOFF, CUTOFF, "manual", "a test")
+
+
+def test_weak_signs_of_a_leak_warn_and_block_nothing() -> None:
+    found = snapshots.Leaks(warnings=("orders_count_all from 1 to 2 has 0 of 70 customers that churn",))
+    check = snapshots.no_leak(ASKED, CUTOFF, found)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == found.warnings[0]
+    assert snapshots.no_leak(ASKED, CUTOFF, snapshots.Leaks()).passed
+
+
+def test_a_minimum_term_is_refused_with_the_line_to_paste_before_anything_else() -> None:
+    found = snapshots.Leaks(("plan_months_left from 1 to 9 ...",), (), {"plan_months_left": "a minimum term"})
+    vouched = replace(ASKED, vouched={"orders_count_30d": "counted at the till"})
+    check = snapshots.no_leak(vouched, CUTOFF, found)
+    assert check.severity == dg.AssetCheckSeverity.ERROR
+    assert check.description is not None
+    line = "`vouched: {orders_count_30d: counted at the till, plan_months_left: a minimum term}`"
+    assert "a feature may know the outcome" in check.description
+    assert check.description.index(line) < check.description.index("take it out")
+
+
+def test_a_training_tells_its_warnings_in_the_terminal_and_on_the_card(trained_shop: Shop) -> None:
+    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    record |= {"warnings": ["orders_count_all from 1 to 2: a minimum term?"]}
+    told = model_text(ASKED.name, record, "promote", "it is better")
+    assert "warning: orders_count_all from 1 to 2: a minimum term?" in told
+    assert "- Warning: orders_count_all from 1 to 2: a minimum term?." in card.markdown(ASKED, record)
 
 
 # ---------------- predictions

@@ -1,6 +1,7 @@
 """One churn question, from snapshots and models to predictions and measures, from one block of YAML."""
 
 import difflib
+from collections.abc import Sequence
 from typing import Literal
 
 import dagster as dg
@@ -10,6 +11,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.calendar import Horizon, usual_as_ofs
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
+from churn_orchestration.churn.features.origin import landed_by_day
 from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.user_sql import columns_of, parsed
@@ -26,6 +28,9 @@ from churn_orchestration.components.churn_model.snapshot import snapshot_asset
 from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.components.model_specs import ContactSpec, EconomicsSpec, SearchSpec
 from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.source_table import SourceTable
+from churn_orchestration.components.sql_tables import sql_tables_of
+from churn_orchestration.landing import Files
 
 _NAME = r"^[a-z][a-z0-9_]*$"
 _NEEDED = ("activity", "horizon_days")
@@ -121,6 +126,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     vouched: dict[str, str] = Field(
         {}, description="features that look like a leak and are none: feature, and why it is known by as_of"
     )
+    vouched_model: str = Field(
+        "", description="why a model that looks too good is right; it is not promoted without a reason"
+    )
     value: str = Field(
         description="the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d"
     )
@@ -160,9 +168,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             raise BusinessError(
                 f'{place}: {self.name}: no feature table "{self.features}" (there are: {", ".join(tables)})'
             )
-        table = tables[self.features]
+        table, landed = tables[self.features], _landed(context.component_tree, business)
         pipeline = table.pipeline(context.component_tree, business)
-        asked = self.asked(table, pipeline, str(place), business.settings.timezone)
+        asked = self.asked(table, pipeline, str(place), business.settings.timezone, landed)
         assets = [
             snapshot_asset(business, asked),
             model_asset(business, asked),
@@ -178,7 +186,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             ]
         return dg.Definitions(assets=assets)
 
-    def asked(self, table: FeatureTable, pipeline: Pipeline, place: str, timezone: str) -> AskedQuestion:
+    def asked(
+        self, table: FeatureTable, pipeline: Pipeline, place: str, timezone: str, landed: Sequence[str] = ()
+    ) -> AskedQuestion:
         """The question in the words of ``churn.labels``. Raises BusinessError for an unknown name."""
         declared = table.declared(timezone)
         sources = {source.name: source for source in declared.sources}
@@ -233,6 +243,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.floors,
             self.ceilings,
             self.vouched,
+            self.vouched_model,
+            tuple(landed),
             pipeline=pipeline,
         )
 
@@ -240,14 +252,22 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
 def asked_questions(tree: dg.ComponentTree, business: Business) -> dict[str, AskedQuestion]:
     """The churn questions of a business by name."""
     features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
-    found = {}
+    found, landed = {}, _landed(tree, business)
     for question in tree.get_all_components(of_type=ChurnModel):
         table = features[question.features]
         pipeline = table.pipeline(tree, business)
         found[question.name] = question.asked(
-            table, pipeline, str(business.folder), business.settings.timezone
+            table, pipeline, str(business.folder), business.settings.timezone, landed
         )
     return found
+
+
+def _landed(tree: dg.ComponentTree, business: Business) -> list[str]:
+    """The tables whose rows came in files by day, as far as the declarations say."""
+    sources = tree.get_all_components(of_type=SourceTable)
+    bronze = [f"bronze.{source.name}" for source in sources if Files(source.files or "").is_daily]
+    silver = {name: table.upstream for name, table in sql_tables_of(business).items()}
+    return sorted(landed_by_day(bronze, silver))
 
 
 def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:

@@ -85,8 +85,12 @@ def trained(
     frame: "pd.DataFrame",
     manifest: dict[str, Any],
     search: dict[str, Any],
+    warnings: list[str],
 ) -> None:
-    """Write the files of a new model: what scores, what it forecast of rows unseen, and, last, its record."""
+    """Write the files of a new model: what scores, what it forecast of rows unseen, and, last, its record.
+
+    ``warnings``: what its features may know too much of.
+    """
     from churn_orchestration.churn import evaluation as evaluations
     from churn_orchestration.churn import learners
     from churn_orchestration.churn.contributions import influences
@@ -101,14 +105,15 @@ def trained(
         raise BusinessError(
             f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
         ) from None
-    decision = decisions.decide(evaluation, asked.floors, asked.ceilings, manifest.get("more_as_ofs", 0))
+    more, too_good = manifest.get("more_as_ofs", 0), _too_good(asked, evaluation, frame)
+    decision = decisions.decide(evaluation, asked.floors, asked.ceilings, more, too_good)
     record = {
         "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
         "mlflow_version": tracking.find(asked.name, version), "snapshot_sha256": manifest["sha256"],
         "rows": len(frame), "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
         "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
         "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
-        "decision": decision.decision, "reason": decision.reason,
+        "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
         "profit": {}, "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
         "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
@@ -148,6 +153,25 @@ def with_value(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.Data
     keys = [asked.question.entity, "as_of"]
     values = frame[keys].assign(as_of=pd.to_datetime(frame["as_of"]), recent_value=frame[asked.value])
     return evaluation.held_out.merge(values, on=keys, how="left", validate="one_to_one")
+
+
+def _too_good(asked: "AskedQuestion", evaluation: "Evaluation | None", frame: "pd.DataFrame") -> str:
+    """Why a person must look before the model scores; empty: nobody need, or somebody did."""
+    if evaluation is None or asked.vouched_model:
+        return ""
+    from churn_orchestration.churn import too_good
+
+    question = asked.question
+    excess = too_good.excess(evaluation.report["model"], evaluation.held_out["model"], question.kind)
+    if not excess:
+        return ""
+    names = [feature.name for feature in catalogue(question.features)]
+    reached = evaluation.report["model"]["auc"]["value"]
+    answer = too_good.answering(frame, question.entity, names, question.horizon, reached)
+    remedy = (
+        f"take out what knows the outcome; or, if all is right, say why in `vouched_model` of {asked.name}"
+    )
+    return f"{excess}: {answer}; {remedy}"
 
 
 def _acted_on(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame") -> dict[str, Any]:

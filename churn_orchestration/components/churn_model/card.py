@@ -103,6 +103,7 @@ def markdown(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
         pictures.influences(record["influences"], asked.titles),
         "## What was checked",
         _controls(evaluation["controls"]),
+        _list(f"Warning: {warning}." for warning in record.get("warnings", [])),
         "## Limits",
         _list(_limits(record)),
         "## How to see it again",

@@ -58,15 +58,15 @@ def train(
     folder = tables.state / "snapshots" / asked.name
     frame, manifest = snapshots.load(folder, cutoff)
     frame = snapshots.distinct(asked, frame)
-    snapshots.refuse(folder, asked, frame, manifest)
+    warnings = snapshots.refuse(folder, asked, frame, manifest)
     champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
     search = candidate.searched(tables.state, asked, frame, manifest["sha256"], champion, tell)
     settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]
-    settings += [dict(asked.floors), dict(asked.ceilings)]
+    settings += [dict(asked.floors), dict(asked.ceilings), asked.vouched_model, warnings]
     version = digest(manifest["sha256"], settings, snapshots.code_hash())
     files = ModelFiles(tables.state, asked.name, version)
     if not files.are_there():
-        candidate.trained(files, tracking, asked, frame, manifest, search)
+        candidate.trained(files, tracking, asked, frame, manifest, search, warnings)
         if files.sealed() not in ({}, files.hashes()):
             files.identify(REMADE)
     record = files.shown()

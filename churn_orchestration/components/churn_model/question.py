@@ -33,6 +33,8 @@ class AskedQuestion:
     budget : of a search for better settings than the fixed ones; None: there is none
     floors, ceilings : by metric, what a candidate must reach, or stay below, to be promoted
     vouched : features that may know much of the outcome, each with the reason why that is right
+    vouched_model : why a model may be better than any clean one; empty: nobody says so
+    landed : the tables, layer.table, whose rows came in files by day
     """
 
     question: Question
@@ -52,6 +54,8 @@ class AskedQuestion:
     floors: Mapping[str, float] = field(default_factory=dict)
     ceilings: Mapping[str, float] = field(default_factory=dict)
     vouched: Mapping[str, str] = field(default_factory=dict)
+    vouched_model: str = ""
+    landed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

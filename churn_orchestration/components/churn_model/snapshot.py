@@ -3,16 +3,19 @@
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import yaml
 
 from churn_orchestration import ledger, pictures
 from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
 from churn_orchestration.churn import answerable, copies
 from churn_orchestration.churn.decisions import NO_MODEL, NOT_TRAINED
 from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.origin import origins
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.feature_history import features_of
@@ -140,24 +143,61 @@ def distinct(asked: "AskedQuestion", frame: "pd.DataFrame") -> "pd.DataFrame":
     return copies.distinct(frame, [feature.name for feature in catalogue(asked.question.features)])
 
 
-def leaks(folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class Leaks:
+    """What the features of a snapshot know too much of: what blocks a training, what is a warning, in words.
+
+    ``innocent``: of the features that block it, those that likely are no leak, and what they are.
+    """
+
+    blocking: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    innocent: Mapping[str, str] = field(default_factory=dict)
+
+    def refusal(self, asked: "AskedQuestion", cutoff: dt.date | str) -> str:
+        """Why the training is refused, with the likeliest remedy first."""
+        knows = "may know" if len(self.innocent) == len(self.blocking) else "knows"
+        why = "; ".join(self.blocking)
+        told = f"refuses to train at cut-off {cutoff}, for a feature {knows} the outcome: {why}"
+        if not self.innocent:
+            remedy = f"if it is truly known by as_of, say why in `vouched` of {asked.name}"
+            return f"{told}. Take it out of the features; or, {remedy}"
+        line = yaml.safe_dump(
+            {**asked.vouched, **self.innocent}, default_flow_style=True, sort_keys=False, width=10_000
+        )
+        return (
+            f"{told}. If it is what it looks like, paste `vouched: {line.strip()}` into {asked.name}; if it "
+            "was written afterwards, take it out of the features"
+        )
+
+
+def leaks(folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]) -> Leaks:
     """What is wrong with training on a snapshot: each feature that knows too much, with evidence and cause.
 
-    Looked for once: what was found stands beside the snapshot. Features of ``vouched`` are left out.
+    Sought once: what came of it is kept with the snapshot. Features of ``vouched`` are not judged.
     """
-    names = [feature.name for feature in catalogue(asked.question.features)]
-    looked = digest(manifest["sha256"], code_hash(), sorted(asked.vouched))
+    looked = digest(manifest["sha256"], code_hash(), sorted(asked.vouched), asked.landed)
     path = folder / f"{manifest['cutoff']}.leaks"
-    if path.exists() and (before := json.loads(path.read_text()))["looked"] == looked:
-        return list(before["leaks"])
+    if path.exists() and (before := json.loads(path.read_text())).pop("looked") == looked:
+        return Leaks(**before)
     from churn_orchestration.churn import leakage
 
-    families = {feature.name: feature.family for feature in catalogue(asked.question.features)}
-    sought = [name for name in names if name not in asked.vouched]
     question = asked.question
-    found = [str(leak) for leak in leakage.find(frame, question.entity, sought, question.horizon, families)]
-    write_text(path, json.dumps({"looked": looked, "leaks": found}, indent=1))
-    return found
+    found = leakage.find(
+        frame,
+        question.entity,
+        [feature.name for feature in catalogue(question.features)],
+        question.horizon,
+        origins(question.features, asked.landed),
+        asked.vouched,
+    )
+    told = Leaks(
+        tuple(str(leak) for leak in found if leak.blocking),
+        tuple(str(leak) for leak in found if not leak.blocking),
+        {leak.feature: leak.innocent for leak in found if leak.blocking and leak.innocent},
+    )
+    write_text(path, json.dumps({"looked": looked, **asdict(told)}, indent=1))
+    return told
 
 
 def hopeless(asked: "AskedQuestion", frame: "pd.DataFrame") -> list[str]:
@@ -166,8 +206,10 @@ def hopeless(asked: "AskedQuestion", frame: "pd.DataFrame") -> list[str]:
     return answerable.hopeless(frame, asked.question.entity, names, asked.test_as_ofs)
 
 
-def refuse(folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]) -> None:
-    """Refuse to train where nothing can be learned, or a feature knows the outcome.
+def refuse(
+    folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]
+) -> list[str]:
+    """Refuse to train where nothing can be learned, or a feature knows the outcome; warnings if it may be.
 
     Raises
     ------
@@ -175,19 +217,15 @@ def refuse(folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest
     """
     if reasons := hopeless(asked, frame):
         raise BusinessError(f"{asked.name}: {_hopeless(manifest['cutoff'], reasons)}")
-    if found := leaks(folder, asked, frame, manifest):
-        raise BusinessError(f"{asked.name}: {_leaking(asked, manifest['cutoff'], found)}")
+    found = leaks(folder, asked, frame, manifest)
+    if found.blocking:
+        raise BusinessError(f"{asked.name}: {found.refusal(asked, manifest['cutoff'])}")
+    return list(found.warnings)
 
 
 def _hopeless(cutoff: dt.date | str, reasons: list[str]) -> str:
     told = f"refuses to train at cut-off {cutoff}: {'; '.join(reasons)}"
     return f"{told}. `churn question` shows how the label moves with its definition"
-
-
-def _leaking(asked: "AskedQuestion", cutoff: dt.date | str, found: list[str]) -> str:
-    told = f"refuses to train at cut-off {cutoff}, for a feature knows the outcome: {'; '.join(found)}"
-    remedy = f"if it is truly known by as_of, say why in `vouched` of {asked.name}"
-    return f"{told}. Take it out of the features; or, {remedy}"
 
 
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
@@ -214,6 +252,22 @@ def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict
             )
             differing[str(day)] = count
     return differing
+
+
+def no_leak(asked: "AskedQuestion", cutoff: dt.date, found: Leaks) -> dg.AssetCheckResult:
+    """The check of a snapshot, for the UI: an error blocks the training, a warning does not."""
+    told = found.refusal(asked, cutoff) if found.blocking else "; ".join(found.warnings)
+    return dg.AssetCheckResult(
+        check_name="no_leak",
+        passed=not told,
+        severity=dg.AssetCheckSeverity.ERROR if found.blocking else dg.AssetCheckSeverity.WARN,
+        description=told or None,
+        metadata={
+            "leaks": list(found.blocking),
+            "warnings": list(found.warnings),
+            "vouched": dict(asked.vouched),
+        },
+    )
 
 
 def _columns(question: Question) -> list[dg.TableColumn]:
@@ -311,8 +365,8 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             folder = tables.state / "snapshots" / question.name
             frame = distinct(asked, load(folder, cutoff)[0])
             reasons = hopeless(asked, frame)
-            found = [] if reasons else leaks(folder, asked, frame, manifest)
-            if told := reasons or [f"a feature knows the outcome: {leak}" for leak in found]:
+            found = Leaks() if reasons else leaks(folder, asked, frame, manifest)
+            if told := reasons or [f"a feature knows the outcome: {leak}" for leak in found.blocking]:
                 _refused(tables, asked, cutoff, "; ".join(told), context.run.tags)
             tables.publish()
         copied = copies.copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity)
@@ -332,12 +386,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
                     passed=not any(differing.values()),
                     metadata={"as_ofs_compared": len(differing), "differing_rows": differing},
                 ),
-                dg.AssetCheckResult(
-                    check_name="no_leak",
-                    passed=not found,
-                    description=_leaking(asked, cutoff, found) if found else None,
-                    metadata={"leaks": found, "vouched": dict(asked.vouched)},
-                ),
+                no_leak(asked, cutoff, found),
                 dg.AssetCheckResult(
                     check_name="answerable",
                     passed=not reasons,

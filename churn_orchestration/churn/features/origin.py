@@ -1,0 +1,98 @@
+"""Where the features of a table come from: which columns they read, and whether landing proves their rows."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import sqlglot
+from sqlglot import exp
+
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet, UserTable
+from churn_orchestration.churn.user_sql import columns_of
+
+_PART = re.compile(r'_([sau])(\d+)\."?(\w+)')  # of a merged row, see `rings`
+_TIME = {"day", "known_on", "_partition"}
+_Table: TypeAlias = EventSource | AttributeTable | UserTable
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one feature comes from.
+
+    Parameters
+    ----------
+    family : of features that say nearly the same
+    columns : that it reads, as layer.table.column; none where it only counts and dates events
+    landed : it only counts and dates events, and landing proves that these had arrived by as_of
+    """
+
+    family: str
+    columns: frozenset[str] = frozenset()
+    landed: bool = False
+
+
+def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Origin]:
+    """The origin of every feature of the catalogue; ``landed``: the tables whose rows came in files by day.
+
+    >>> from churn_orchestration.churn.features.declared import Measure
+    >>> fee = Measure("fee", "exit_fee")
+    >>> orders = EventSource("orders", "silver.orders", "customer_id", "order", measures=(fee,))
+    >>> found = origins(FeatureSet("customer_id", (orders,), (30,), ()), ["silver.orders"])
+    >>> found["orders_fee_max_all"]
+    Origin(family='size', columns=frozenset({'silver.orders.exit_fee'}), landed=False)
+    >>> found["orders_count_30d"]
+    Origin(family='frequency', columns=frozenset(), landed=True)
+    """
+    found: dict[str, Origin] = {}
+    tables: dict[str, Sequence[_Table]] = {
+        "s": declared.sources, "a": declared.attributes, "u": declared.own,
+    }  # fmt: skip
+    proved = {source.name for source in declared.sources if source.table in landed}
+    for feature in catalogue(declared):
+        named = [(tables[row][int(number)], part) for row, number, part in _PART.findall(feature.sql)]
+        columns = frozenset[str]().union(*(_columns(table, part) for table, part in named))
+        if not named:  # among peers a feature is made of finished ones
+            read = set(re.findall(r"\w+", feature.sql)) & found.keys()
+            columns = columns.union(*(found[name].columns for name in read))
+        found[feature.name] = Origin(feature.family, columns, not columns and feature.source in proved)
+    return found
+
+
+def _columns(table: _Table, part: str) -> frozenset[str]:
+    """The columns behind a part of a merged row; none of what counts and dates events."""
+    if isinstance(table, UserTable):
+        tree = sqlglot.parse_one(table.select, read="duckdb")
+        assert isinstance(tree, exp.Query)  # as `own_features` has checked
+        made = [projection for projection in tree.selects if projection.alias_or_name == part]
+        read = {name for projection in made for name in columns_of(projection)} - {*_TIME, table.entity}
+        return frozenset(f"{upstream}.{name}" for upstream in table.reads for name in read)
+    sql = _measured(table, part)
+    names = columns_of(sqlglot.parse_one(sql, read="duckdb")) if sql else []
+    return frozenset(f"{table.table}.{name}" for name in names)
+
+
+def _measured(table: EventSource | AttributeTable, part: str) -> str | None:
+    """The SQL of the measure, category or flag that a part is made of; None of the rhythm of the events."""
+    if isinstance(table, EventSource):
+        named = {m.name: m.column for m in table.measures} | {c.name: c.column for c in table.categories}
+        named |= {flag.name: flag.condition for flag in table.flags}
+        fitting = [name for name in named if part.startswith(f"{name}_")]
+        return named[max(fitting, key=len)] if fitting else None
+    kind, number = part[1], int(re.findall(r"\d+", part)[0])
+    if kind == "m":
+        return table.measures[number].column
+    return table.categories[number].column if kind == "c" else table.flags[number].condition
+
+
+def landed_by_day(bronze: Collection[str], silver: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """Of silver, the tables that read nothing but ``bronze``, the tables that land by day; and those.
+
+    >>> sorted(landed_by_day(["bronze.orders"], {"silver.a": ["bronze.orders"], "silver.b": ["silver.c"]}))
+    ['bronze.orders', 'silver.a']
+    """
+    found = set(bronze)
+    while more := {name for name, read in silver.items() if name not in found and set(read) <= found}:
+        found |= more
+    return frozenset(found)
