@@ -24,6 +24,7 @@ DEMO = PACKAGE / "defs"
 SETTINGS = "business.yaml"
 FOLDER_NOTE = "business.path"  # in a business's state: the folder that made it
 MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1_000_000, 50_000, 50  # of a file of YAML or SQL
+PII_KEY = "CHURN_PII_KEY"  # the environment variable with the key of hashed columns
 NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
 
@@ -175,7 +176,14 @@ class Business:
             yield from (path for path in found - own if path.name[0] != ".")
 
     def filled(self, text: str, setting: str, remedy: str) -> str:
-        """A setting with the environment variables that it names. Raises BusinessError: one is not set."""
+        """A setting with the environment variables that it names.
+
+        Raises
+        ------
+        BusinessError : one is not set, or is the key of hashes, which would leave by an address or a message
+        """
+        if f"${{{PII_KEY}}}" in text:
+            raise BusinessError(f"{self.folder / SETTINGS}: {setting}: no setting may hold {PII_KEY}")
         try:
             return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text)
         except KeyError as error:

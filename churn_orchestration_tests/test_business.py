@@ -100,6 +100,14 @@ def test_an_unset_variable_of_the_landing_folder_is_named_with_the_remedy(tmp_pa
 
 
 @pytest.mark.usefixtures("churn_data")
+def test_the_key_of_hashes_leaves_by_no_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHURN_PII_KEY", "pa55word")
+    (tmp_path / "business.yaml").write_text(GOOD.replace("files", "a/${CHURN_PII_KEY}"))
+    with pytest.raises(BusinessError, match="business.yaml: landing: no setting may hold CHURN_PII_KEY"):
+        Business(tmp_path).landing  # noqa: B018
+
+
+@pytest.mark.usefixtures("churn_data")
 def test_the_landing_folder_is_relative_to_the_business_and_may_name_variables(tmp_path, monkeypatch):
     (tmp_path / "business.yaml").write_text(GOOD)
     assert Business(tmp_path).landing == tmp_path / "files"

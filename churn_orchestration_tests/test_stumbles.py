@@ -342,6 +342,8 @@ COMPONENT = "churn_orchestration.components.SourceTable"
         ("raw/defs.yaml", "attributes:", "template_vars_module: os\nattributes:",
          "raw/defs.yaml:2: template_vars_module: no such setting; a component has a type and attributes"),
         ("raw/defs.yaml", f"type: {COMPONENT}", "type: [a]", "raw/defs.yaml:1: wanted a component, `type:`"),
+        ("raw/defs.yaml", 'files: "orders_{day}.csv"', "query: {url_variable: CHURN_PII_KEY, sql: select 1}",
+         "url_variable: CHURN_PII_KEY is the key of hashes, and no address"),
         ("raw/defs.yaml", KEY, "  key: &k [*k]", "raw/defs.yaml:11: *k names no anchor"),
         ("raw/defs.yaml", KEY, f"  key: {'[' * 60}{']' * 60}", "raw/defs.yaml:11: more than"),
         ("raw/defs.yaml", KEY, f"# {MEGABYTE}\n{KEY}", f"raw/defs.yaml {LARGE}"),

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from churn_orchestration.business import BusinessError
+from churn_orchestration.business import PII_KEY, BusinessError
 from churn_orchestration.churn.contract import Contract
 from churn_orchestration.warehouse import Tables
 
-VARIABLE = "CHURN_PII_KEY"
 LEAST = 16  # characters: a shorter one is tried out together with the few million values that a column has
 
 
@@ -34,15 +33,15 @@ def pii_key(tables: Tables, contract: Contract, bronze: str) -> Iterator[None]:
 
 
 def _checked(tables: Tables, bronze: str) -> str:
-    key = os.environ.get(VARIABLE)
+    key = os.environ.get(PII_KEY)
     if not key:
-        raise BusinessError(f"a column is declared `pii: hash`: set {VARIABLE} to the secret key of the hash")
+        raise BusinessError(f"a column is declared `pii: hash`: set {PII_KEY} to the secret key of the hash")
     mark = hmac.new(key.encode(), b"fingerprint of a key", hashlib.sha256).hexdigest()
     tables.db.execute("create table if not exists meta.pii_key (fingerprint varchar)")
     kept = [fingerprint for (fingerprint,) in tables.rows("select fingerprint from meta.pii_key")]
     if kept and kept != [mark]:
         raise BusinessError(
-            f"{VARIABLE} is not the key of before: a person would have two hashes, and forecasts would not "
+            f"{PII_KEY} is not the key of before: a person would have two hashes, and forecasts would not "
             "meet their outcomes. Set the former one. For a new key, give the business a new `name` in "
             "business.yaml and `churn run`: its tables are made from the landing files under the new key; "
             f"{tables.state} stays as it is until you remove it"
@@ -51,7 +50,7 @@ def _checked(tables: Tables, bronze: str) -> str:
         hashed = tables.columns(bronze) and tables.rows(f"select 1 from {bronze} limit 1")
         if len(key) < LEAST and not hashed:  # an older release took any
             raise BusinessError(
-                f"{VARIABLE} has {len(key)} characters, wanted are at least {LEAST}: `openssl rand -hex 32` "
+                f"{PII_KEY} has {len(key)} characters, wanted are at least {LEAST}: `openssl rand -hex 32` "
                 "prints a good one; keep it as long as you keep the tables"
             )
         tables.db.execute("insert into meta.pii_key values (?)", [mark])

@@ -12,7 +12,7 @@ import duckdb
 from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration import pictures
-from churn_orchestration.business import Business, digest
+from churn_orchestration.business import PII_KEY, Business, digest
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.days import (
@@ -110,6 +110,13 @@ class QuerySpec(dg.Model, dg.Resolvable):
         description="environment variable with an SQLAlchemy URL or a DuckDB file's path"
     )
     sql: str = Field(description="one select; :first_day and :last_day are the landing days asked for")
+
+    @field_validator("url_variable")
+    @classmethod
+    def _no_secret_of_another_kind(cls, name: str) -> str:
+        if name == PII_KEY:
+            raise ValueError(f"{PII_KEY} is the key of hashes, and no address")
+        return name
 
 
 @dg.scaffold_with(
