@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from churn_orchestration.churn.shapes import shape
 from churn_orchestration.sniffing import (
     MOST_COLUMNS,
     UnreadableFileError,
@@ -83,7 +85,7 @@ def shape_of(
     if declared and not set(declared) & set(names):
         if is_text and (found := really(head)):
             raise UnreadableFileError(found)
-        shown = ", ".join(repr(name[:40])[1:-1] for name in names[:12])
+        shown = ", ".join(repr(name[:40])[1:-1] for name in _as_header(names)[:12])
         hint = f"; {guess(names, declared)}" if kind == "csv" else ""
         raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
     return Shape(kind, _named(names), nul and encoding != "utf-16", sheet)
@@ -116,10 +118,16 @@ def _names(
     return [name.strip() for name in first]
 
 
+def _as_header(names: list[str]) -> list[str]:
+    """Names as messages may show them: where one is a number, a day or a mail, all are values of a record."""
+    is_record = any(re.fullmatch(r"[-+.,:/ 0-9]*[0-9][-+.,:/ 0-9]*|.*@.*", name) for name in names)
+    return [shape(name) for name in names] if is_record else names
+
+
 def _refuse_names(names: list[str]) -> None:
     counts = Counter(name.lower() for name in names if name)
     if twice := next((name for name in names[::-1] if counts[name.lower()] > 1), None):
-        raise UnreadableFileError(f'the header names column "{twice}" twice')
+        raise UnreadableFileError(f'the header names column "{_as_header(names)[names.index(twice)]}" twice')
     if taken := next((name for name in names if name.lower() in RESERVED), None):
         raise UnreadableFileError(
             f'the column name "{taken}" is kept for the platform; rename it in the file'

@@ -9,9 +9,10 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 from churn_orchestration.business import Business
+from churn_orchestration.churn.shapes import DATA_FAULTS, told_by
 from churn_orchestration.terminal import say
 from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import WAREHOUSE, Tables, opened
+from churn_orchestration.warehouse import WAREHOUSE, Tables, WarehouseError, opened
 
 
 class Warehouse(DuckDBResource):
@@ -39,7 +40,10 @@ class Warehouse(DuckDBResource):
         """
         Path(self.state).mkdir(parents=True, exist_ok=True)
         with self._held(), self.get_connection() as connection, closing(connection):
-            yield opened(connection, Path(self.state), landing)
+            try:
+                yield opened(connection, Path(self.state), landing)
+            except DATA_FAULTS as error:  # it quotes the value, and Dagster's log keeps what is raised
+                raise WarehouseError(f"a value does not fit what is made of it: {told_by(error)}") from None
 
     @contextmanager
     def _held(self) -> Iterator[None]:

@@ -21,6 +21,8 @@ trusted goes to `quarantine.<source>` with its file, its line and the rule it br
 stands. For every day raw = bronze + quarantine + exact duplicates, or raw waits until its day is mended:
 nothing is lost without a word.
 
+What a row held is told by its shape, `A`, `a` and `9` for letters and digits; `raw.<source>` has it.
+
 A test tries each of these and writes this page (`make bad-input`). `-`: nothing of the file is stored.
 """
 TITLES = {

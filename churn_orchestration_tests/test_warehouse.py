@@ -1,9 +1,11 @@
 import datetime as dt
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import duckdb
@@ -371,3 +373,17 @@ def test_sql_on_the_warehouse_reaches_files_of_the_state_and_of_the_landing_alon
                 tables.rows(f"set {setting}")
     with Warehouse.of(state).open() as tables, pytest.raises(duckdb.PermissionException):
         tables.rows(f"from read_csv('{tmp_path}/land[[]1]/a.csv')")
+
+
+def test_a_value_that_does_not_fit_is_told_by_its_shape_and_never_quoted(tmp_path):
+    """Dagster keeps what is raised, with all that it comes from."""
+    with pytest.raises(WarehouseError) as told, Warehouse.of(tmp_path).open() as tables:
+        tables.rows("select strptime(t, '%Y') from (values ('ann@mail.org')) as v(t)")
+    assert "aaa@aaaa.aaa" in str(told.value)
+    assert "ann@mail.org" not in "".join(traceback.format_exception(told.value))
+    with pytest.raises(WarehouseError) as told, Warehouse.of(tmp_path).open() as tables:
+        tables.rows("select cast(t as int) from (values ('ann o''mail\nlee')) as v(t)")
+    assert not re.search("ann|mail|lee", str(told.value))
+    with pytest.raises(WarehouseError) as told, Warehouse.of(tmp_path).open() as tables:
+        tables.rows("select cast(t as tinyint) from (values (49171)) as v(t)")
+    assert "value 99999 can't be cast" in str(told.value)

@@ -1,15 +1,20 @@
-"""What a refused row had where its rule wanted something else, as SQL; nothing here decides."""
+"""What a refused row had where its rule wanted something else, as SQL: its shape, no value."""
 
 from churn_orchestration.churn.contract import PLACES, Column, Contract
+from churn_orchestration.churn.shapes import shape_sql
 
 RECORD, CELL = 200, 60  # characters shown; raw keeps them all
+_KIND = r"^[A-Za-z ]+( \(if [^)]*\))?(, only [^:]*)?: "
+"""Of what is wrong with a malformed record, what comes before the record."""
 
 
 def explained(contract: Contract) -> str:
     """The SQL expression of ``detail`` over a row of the tables ``raw`` and ``_judged``; null where the rule
     says it all.
     """
-    cases = [f"when _error is not null then {_bounded('_error', RECORD)}"]
+    kind = f"regexp_extract(_error, {_text(_KIND)})"
+    record = shape_sql(f"substr(_error, length({kind}) + 1)")
+    cases = [f"when _error is not null then {_bounded(f'{kind} || {record}', RECORD)}"]
     cases += [
         f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}"
         for c in contract.columns
@@ -29,7 +34,9 @@ def _mistyped(column: Column) -> str:
     wanted = column.type + (f" written {column.format}" if column.format else "")
     hints = []
     if column.type.startswith("decimal"):
-        number = f"replace({cell}, ',', '.')" if column.decimal == "," else cell
+        number = cell
+        if column.decimal == ",":
+            number = f"case when not contains({cell}, '.') then replace({cell}, ',', '.') end"
         fine = "': it has more decimals: declare `type: decimal(18, 8)` or `type: double`'"
         hints.append(f"when abs(try_cast({number} as double)) < 1e9 then {fine}")
     if column.type.startswith(("decimal", "double")) and column.decimal == ".":
@@ -45,7 +52,7 @@ def _mistyped(column: Column) -> str:
             f"when regexp_full_match({cell}, '[0-9./ :]+') then ': declare its `format` in its column'"
         )
     hint = f"case {' '.join(hints)} else '' end" if hints else "''"
-    return f"'\"' || {_bounded(cell, CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
+    return f"'\"' || {_bounded(shape_sql(cell), CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
 
 
 def _bounded(text: str, most: int) -> str:

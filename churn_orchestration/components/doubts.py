@@ -15,7 +15,7 @@ _AMOUNTS = ("decimal", "double")  # equal by chance, and no part of a key
 
 
 def mostly_refused(
-    tables: Tables, contract: Contract, quarantine: str, refused_by_day: Mapping[dt.date, int], valid: int
+    tables: Tables, quarantine: str, refused_by_day: Mapping[dt.date, int], valid: int
 ) -> str | None:
     """Where most rows were quarantined: by which rule, with an example."""
     refused = sum(refused_by_day.values())
@@ -26,10 +26,9 @@ def mostly_refused(
         f"arg_min(detail, (_file, _line)) from {quarantine} "
         f"where {within('_partition', refused_by_day)} group by 1 order by 2 desc, 1 limit 1"
     )
-    example = f" {detail}" if detail and not any(column.pii for column in contract.columns) else ""
     return (
         f"{refused:,} of {refused + valid:,} rows are quarantined, {rows:,} of them by {rule}, e.g. "
-        f"{file}:{line}{example}"
+        f"{file}:{line}{f' {detail}' if detail else ''}"
     )
 
 

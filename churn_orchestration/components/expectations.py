@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
@@ -84,7 +85,7 @@ def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list
         arguments = {name: value for name, value in expectation.items() if name != "type"}
         config = ExpectationConfiguration(type=expectation["type"], kwargs=arguments)
         try:
-            result = batch.validate(config.to_domain_obj())
+            result = batch.validate(config.to_domain_obj(), result_format="COMPLETE")
         except (ExpectationNotFoundError, pydantic.ValidationError) as error:
             told = str(error).strip().replace("\n", "; ")
             raise BusinessError(f"expectation {expectation['type']} {arguments}: {told}") from None
@@ -94,12 +95,20 @@ def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list
             if isinstance(e, dict) and e.get("raised_exception")
         ]
         if raised or (result.exception_info or {}).get("raised_exception") is True:
-            raise RuntimeError(f"{expectation['type']} could not be evaluated: {result.exception_info}")
+            # Its message may quote values.
+            raise RuntimeError(f"{expectation['type']} {arguments} could not be evaluated on this data")
         if not result.success:
-            seen = {
-                k: v
-                for k, v in result.result.items()
-                if k in ("unexpected_count", "partial_unexpected_list", "observed_value")
-            }
-            failures.append(f"{expectation['type']} {arguments}: {seen}")
+            failures.append(f"{expectation['type']} {arguments}: {_seen(frame, result.result)}")
     return failures
+
+
+def _seen(frame: "pd.DataFrame", result: dict[str, Any]) -> str:
+    """How many rows do not meet it and where the first is, or what was measured; no value of a row."""
+    if rows := result.get("unexpected_index_list"):
+        first = frame.loc[rows[0]]
+        place = f", e.g. {first['_file']}:{first['_line']}" if "_file" in first and "_line" in first else ""
+        return f"{len(rows):,} of {len(frame):,} rows{place}"
+    measured = result.get("observed_value")
+    if isinstance(measured, Number):
+        return f"it is {measured}"
+    return f"{result.get('unexpected_count') or 'some'} values, of {len(frame):,} rows"

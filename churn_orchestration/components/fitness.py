@@ -7,6 +7,7 @@ from itertools import chain
 
 from churn_orchestration.business import SETTINGS, BusinessError
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, Measure
+from churn_orchestration.churn.shapes import shape
 from churn_orchestration.components.doubts import widened
 from churn_orchestration.warehouse import Tables, literal, quoted, within
 
@@ -117,6 +118,6 @@ def _too_large(tables: Tables, source: EventSource, m: Measure, landed: str, pla
     for value, count in tables.rows(f"{largest} order by abs({m.column}) desc limit 1"):
         yield (
             f"{place(source.name, m.name)}: measure {m.name} of {source.name}: {count:,} amounts of "
-            f"{source.table}.{m.column} lie beyond 64 bits at {m.decimals} decimals, e.g. {value}: keep "
-            "fewer `decimals`, or leave such rows out by a rule"
+            f"{source.table}.{m.column} lie beyond 64 bits at {m.decimals} decimals, e.g. "
+            f"{shape(str(value))}: keep fewer `decimals`, or leave such rows out by a rule"
         )

@@ -9,6 +9,7 @@ import dagster as dg
 
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.refusals import explained
+from churn_orchestration.churn.shapes import shape_sql
 from churn_orchestration.components.days import blocked
 from churn_orchestration.components.doubts import DOUBTS, mostly_refused, shared_keys
 from churn_orchestration.components.pii_key import pii_key
@@ -103,7 +104,7 @@ def judge(
             tables.put_day(quarantine, day, _masked(contract, quarantine, day))
     judgement.quarantined = {day: n for day, n in judgement.quarantined.items() if day not in refused}
     judgement.doubts["mostly_valid"] = mostly_refused(
-        tables, contract, quarantine, judgement.quarantined, sum(judgement.rows.values())
+        tables, quarantine, judgement.quarantined, sum(judgement.rows.values())
     )
     for day in refused:
         judgement.rows.pop(day, None)
@@ -208,17 +209,17 @@ def _audit(tables: Tables, source: "SourceTable", judgement: Judgement, days: li
 def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
     """Quarantined rows as the door shows them: declared columns only, personal data hidden.
 
-    A malformed line may hold anything, so where a source has personal data, its lines are hidden too.
+    Of a row that could not be read, all values are masked to their shape: they may have slid, and a mail may
+    stand where an amount should.
     """
     personal = {column.source for column in contract.columns if column.pii}
-    columns = [
-        f"case when {quoted(_shown(name))} is not null then '***' end as {quoted(_shown(name))}"
-        if name in personal
-        else quoted(_shown(name))
-        for name in contract.sources
-    ]
-    detail = "case when detail is not null then '***' end as detail" if personal else "detail"
+    columns = []
+    for name in contract.sources:
+        cell = quoted(_shown(name))
+        value = f"case when {cell} is not null then '***' end" if name in personal else cell
+        unread = "rule = 'malformed' or starts_with(rule, 'type:') or starts_with(rule, 'required:')"
+        columns.append(f"case when {unread} then {shape_sql(cell)} else {value} end as {cell}")
     return (
-        f"select {', '.join(columns)}, rule, {detail}, known_on, _file, _line, _partition from {quarantine} "
+        f"select {', '.join(columns)}, rule, detail, known_on, _file, _line, _partition from {quarantine} "
         f"where _partition = {literal(day)} order by _file, _line"
     )

@@ -8,6 +8,7 @@ import duckdb
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.declared import FeatureSet, UserTable
+from churn_orchestration.churn.shapes import told_by
 from churn_orchestration.components.feature_specs import NAME
 from churn_orchestration.components.fitness import NUMBER
 from churn_orchestration.components.shown import selected
@@ -48,8 +49,7 @@ def require_own(tables: Tables, declared: FeatureSet, as_of: dt.date) -> None:
         try:
             columns = tables.rows(f"describe {own.at(as_of)}")
         except duckdb.Error as error:
-            told = str(error).split("\n\nLINE")[0].replace("\n", " ")
-            raise BusinessError(f"{own.file}: {told}") from None
+            raise BusinessError(f"{own.file}: {told_by(error)}") from None
         for name, kind, *_ in columns[1:]:
             if kind != "BOOLEAN" and not NUMBER.fullmatch(kind):
                 raise BusinessError(
@@ -57,8 +57,7 @@ def require_own(tables: Tables, declared: FeatureSet, as_of: dt.date) -> None:
                     f"say a condition, such as ({name} = 'gold') as {name}_is_gold"
                 )
         counted = f"select _entity, count(*) from ({own.at(as_of)}) group by 1"
-        for entity, count in tables.rows(f"{counted} having count(*) > 1 order by 1 limit 1"):
+        for _, count in tables.rows(f"{counted} having count(*) > 1 order by 1 limit 1"):
             raise BusinessError(
-                f"{own.file}: {count} rows of {own.entity} {entity} at {as_of}; wanted one: "
-                f"group by {own.entity}"
+                f"{own.file}: {count} rows of one {own.entity} at {as_of}; wanted one: group by {own.entity}"
             )

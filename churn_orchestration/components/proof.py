@@ -11,6 +11,7 @@ from churn_orchestration.churn.features.declared import FeatureSet
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, Proof, prove
 from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration.churn.shapes import told_by
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.components.sql_tables import SqlTable
 from churn_orchestration.warehouse import Tables
@@ -59,7 +60,7 @@ def proved(tables: Tables, pipeline: Pipeline, as_of: dt.date) -> Proof:
     try:
         return prove(tables.db, pipeline, as_of)
     except duckdb.Error as error:
-        told = str(error).split("\n\nLINE")[0].replace("\n", " ")
+        told = told_by(error)
         raise BusinessError(f"the point-in-time proof could not make the features: {told}") from None
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from sqlglot import exp
 
 from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn.shapes import DATA_FAULTS, told_by
 from churn_orchestration.churn.user_sql import tables_read_by
 from churn_orchestration.components.days import (
     accepted_spec,
@@ -202,9 +203,8 @@ def _asset(
             try:
                 rows = tables.replace_days(name, good, select) if good else {}
                 broken = faults(tables, name, spec, good) if good else {}
-            except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
-                told = str(error).split("\n\nLINE")[0].replace("\n", " ")
-                raise BusinessError(f"{table.path}: {told}") from None
+            except (duckdb.BinderException, duckdb.CatalogException, *DATA_FAULTS) as error:
+                raise BusinessError(f"{table.path}: {told_by(error)}") from None
             refused |= broken
             if refused and tables.columns(name):
                 tables.replace_days(name, refused, f"from {name} limit 0")

@@ -106,7 +106,7 @@ def test_what_the_proof_refuses_is_neither_trained_on_nor_looked_back_to(feature
     ("old", "new", "told"),
     [
         ("count(*) as large_7d", "'x' as large_7d", 'mine.sql: "large_7d" is varchar; a feature is a number'),
-        ("group by customer_id", "group by customer_id, day", "mine.sql: 6 rows of customer_id ann at"),
+        ("group by customer_id", "group by customer_id, day", "mine.sql: 6 rows of one customer_id at"),
         ("amount_usd > 7", "amonut_usd > 7", "mine.sql: Binder Error"),
         (
             "bool_or(amount_usd > 9)",

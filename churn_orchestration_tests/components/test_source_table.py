@@ -211,6 +211,24 @@ def test_nothing_personal_and_nothing_undeclared_leaves_through_published_quaran
     assert not [cell for cell in cells if "bob" in cell or "555" in cell]
 
 
+def test_values_that_slid_into_other_columns_are_shown_as_their_shape_and_are_in_no_message(shop):
+    """No column is declared personal: nobody thought that a mail could stand where an amount should."""
+    shop.land("orders_2024-01-05.csv", "order_id,customer_id,ordered_at,amount_usd\n"
+              "o1,Ann Lee,2024-01-05 10:00,ann@mail.org\no2,ann@mail.org,Ann Lee,1\n"
+              "o3,ann@mail.org\no4,bob,2024-01-05,-1\n")  # fmt: skip
+    _, judgement = shop.take_in(5)
+    with shop.tables() as tables:
+        tables.publish()
+    shown = "order_id, customer_id, amount_usd, rule, detail from quarantine.orders order by _line"
+    assert shop.published(f"select {shown}") == [
+        ("a9", "Aaa Aaa", "aaa@aaaa.aaa", "type:amount_usd", '"aaa@aaaa.aaa" is no decimal'),
+        ("a9", "aaa@aaaa.aaa", "9", "type:ordered_at", '"Aaa Aaa" is no timestamp'),
+        (None, None, None, "malformed", "missing columns: a9,aaa@aaaa.aaa"),
+        ("o4", "bob", "-1", "where:positive_amount", None),
+    ]
+    assert "orders_2024-01-05.csv:4 missing columns: a9,aaa@aaaa.aaa" in judgement.doubts["mostly_valid"]
+
+
 EXPECT = (
     "  where:",
     "  expectations:\n"
@@ -227,7 +245,8 @@ def test_a_day_whose_expectations_are_not_met_is_refused_and_the_days_beside_it_
     assert judgement.rows == {JAN[5]: 1, JAN[7]: 1}
     assert judgement.refused.keys() == {JAN[6]}
     assert "expect_column_values_to_be_between" in judgement.refused[JAN[6]]
-    assert "100.5" in judgement.refused[JAN[6]]
+    assert judgement.refused[JAN[6]].endswith("1 of 1 rows, e.g. orders_2024-01-06.csv:2")
+    assert "100.5" not in judgement.refused[JAN[6]]
     assert judgement.faults["expectations"] == judgement.refused
     assert shop.rows("select _partition from bronze.orders order by 1") == [(JAN[5],), (JAN[7],)]
 

@@ -245,21 +245,21 @@ class _Trial:
         return {name: n for name, n in zip(("*", *self.features), found, strict=True) if n}
 
     def example(self, feature: str) -> str:
-        """One entity of which a feature differs, with its values."""
+        """What became of a feature of one entity, which is not named: messages tell of no row."""
         a, b = f"a.{self.entity}", f"b.{self.entity}"
         if feature == "*":
-            [(one, was)] = self.rows(
-                f"select coalesce({a}, {b})::varchar, {a} is not null from kept.base as a "
+            [(was,)] = self.rows(
+                f"select {a} is not null from kept.base as a "
                 f"full join kept.changed as b on {a} = {b} where {a} is null or {b} is null "
-                "order by 1 limit 1"
+                f"order by coalesce({a}, {b}) limit 1"
             )
-            return f"e.g. {one} {'vanishes' if was else 'appears'}"
-        [(one, was, now)] = self.rows(
-            f"select {a}::varchar, a.{feature}::varchar, b.{feature}::varchar from kept.base as a "
+            return f"e.g. one {'vanishes' if was else 'appears'}"
+        [(was, now)] = self.rows(
+            f"select a.{feature}::varchar, b.{feature}::varchar from kept.base as a "
             f"join kept.changed as b on {a} = {b} where a.{feature} is distinct from b.{feature} "
-            "order by 1 limit 1"
+            f"order by {a} limit 1"
         )
-        return f"e.g. {one}: {was} became {now}"
+        return f"e.g. {was} became {now}"
 
     # ---------------- changing
 
