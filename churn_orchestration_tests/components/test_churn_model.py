@@ -29,7 +29,12 @@ from churn_orchestration.components.churn_model import model as models
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest, rolling
 from churn_orchestration.components.churn_model.model_files import ModelFiles
-from churn_orchestration.components.churn_model.prediction import Forecaster, prediction_asset, score_days
+from churn_orchestration.components.churn_model.prediction import (
+    Forecaster,
+    copied_message,
+    prediction_asset,
+    score_days,
+)
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
 from churn_orchestration.components.proof import pipeline_of
@@ -737,6 +742,10 @@ def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once
     once = shop.build()["rows"]
     twins = "select * replace ('x' || order_id as order_id, 'x' || customer_id as customer_id)"
     shop.orders(f"insert into silver.orders {twins} from silver.orders")
+    with shop.open() as tables:
+        assert copied_message(tables, ASKED, CUTOFF) == ""
+        build_days(tables, ASKED.gold, FEATURES, [CUTOFF])
+        assert "rows equal another in every column but customer_id" in copied_message(tables, ASKED, CUTOFF)
     record = shop.train()
     assert once <= record["rows"] < 1.2 * once  # of some, no value is theirs alone
     told = f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another in every column but customer_id"

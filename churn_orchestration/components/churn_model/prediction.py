@@ -12,6 +12,7 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn import decisions
 from churn_orchestration.churn.business import churned_at
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
+from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import population
 from churn_orchestration.churn.settings import CAPACITY, PROFIT
 from churn_orchestration.components.churn_model.issued import issue, restated_since, set_apart_former
@@ -314,6 +315,9 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 description="MLflow's alias names the champion of the ledger; where it does not, it is put "
                 "back. What scores goes by the ledger.",
             ),
+            dg.AssetCheckSpec(
+                "no_copies", asset=key, description="No customer is there twice, under another id."
+            ),
         ],
         code_version=asked.scoring,
         **daily(business, key, {"parquet", "scikitlearn"}, _columns(asked)),
@@ -352,11 +356,28 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 severity=dg.AssetCheckSeverity.WARN,
                 description=f"{why} {', '.join(empty)}" if empty else None,
             )
+            copied = copied_message(tables, asked, max(rows)) if rows else ""
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="no_copies",
+                passed=not copied,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=copied or None,
+            )
             about = {day: _version(tables, asked, day) | _shape(tables, asked.name, day) for day in rows}
             drawn = {"picture_scores_by_band": _scores_by_band(tables, asked.name, max(rows))} if rows else {}
             yield from settle(context, tables, key, asked.scoring, rows, refused, upstream, about, drawn)
 
     return predictions
+
+
+def copied_message(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str:
+    """What a person reads of customers whom a day has twice, under other ids; nothing where it has none."""
+    from churn_orchestration.churn.copies import copies_message, distinct
+
+    frame = tables.db.execute(f"from {literal(tables.day_file(asked.gold, day))}").df().assign(label=False)
+    names = [feature.name for feature in catalogue(asked.question.features)]
+    return copies_message(len(frame) - len(distinct(frame, names)), len(frame), asked.question.entity)
 
 
 def _shape(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
