@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from churn_orchestration.business import BusinessError
 from churn_orchestration.churn import answerable, calendar
 from churn_orchestration.churn.copies import copies_message
 from churn_orchestration.churn.decisions import ENTITY_FOLDS
@@ -25,6 +26,11 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         return _static(tables, asked)
     question, last = asked.question, newest_day(tables, asked)
     [(first,)] = tables.rows(f"select min(day) from {question.base.table} where known_on <= date '{last}'")
+    if first is None:
+        raise BusinessError(
+            f"{asked.name}: {question.base.table} has no row that is known by {last}: is there any, and what "
+            "went to quarantine (`churn status`)?"
+        )
     as_ofs = calendar.as_of_grid(last, question.horizon, first, asked.min_history_days, MOST_AS_OFS)
     facts: dict[str, Any] = {"question": asked.name, "asks": asked.sentence(), "data_until": last}
     if not as_ofs:

@@ -396,6 +396,8 @@ def test_those_whose_risk_rose_most_within_a_week_are_told_by_falling_rise(
     on = OnDay(tables, day)
     assert measure.told(on) == {"movers": 100, "largest_rise": round(-wanted[0][0], 4)}
     assert f"{wanted[0][1]} rose most" in (measure.picture(on) or "")
+    scored(tables, day, 6, people[5:], model_version="'base_rate'")
+    assert made(measure, tables, day) == [], "a churn rate rises for all alike"
 
 
 def test_without_forecasts_of_the_day_a_week_before_there_is_no_mover(

@@ -290,7 +290,7 @@ def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something
     given = yaml.safe_load(FEATURES)["attributes"]
     with pytest.raises(ValueError, match="give `sources` .events., `attributes`, or both"):
         FeatureTable(**given | {"attributes": []})
-    with pytest.raises(ValueError, match="give measures, categories or flags"):
+    with pytest.raises(ValueError, match="give measures, categories, flags or dates"):
         FeatureTable(**given | {"attributes": [{"name": "customers", "table": "bronze.customers"}]})
     mute = {"name": "customers", "table": "bronze.customers", "categories": [{"name": "c", "column": "c"}]}
     with pytest.raises(ValueError, match="category c: give its `values`"):

@@ -179,7 +179,10 @@ def columns() -> list[dg.TableColumn]:
         "model_version": ("text", "hash of snapshot, settings and code: the same triple, the same version"),
         "cutoff": ("date", "what was knowable at the end of this day trained it"),
         "learner": ("text", "what is served"),
-        "decision": ("text", "promote, keep (the champion stays), refuse, roll back, backtest or identify"),
+        "decision": (
+            "text",
+            "promote, keep (the champion stays), refuse, not trained, roll back, backtest or identify",
+        ),
         "reason": ("text", "why, with paired differences and their 95 % intervals"),
         "trigger": ("text", "initial, manual, scheduled, drift, performance or backtest"),
         "asked_by": ("text", "who or what asked for it"),

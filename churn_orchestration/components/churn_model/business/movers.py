@@ -61,14 +61,19 @@ class Movers(Measure):
         return dg.TimeWindowPartitionMapping(start_offset=-WEEK, allow_nonexistent_upstream_partitions=True)
 
     def rows(self, on: OnDay) -> Rows:
-        """Those in whom the probability rose most; none where the day a week before does not stand."""
+        """Those in whom the probability rose most.
+
+        None where the day a week before does not stand, or all have the churn rate, which rises for all.
+        """
         then = replace(on, day=on.day - DAY * WEEK)
         if any(on.tables.not_standing(table, then.day, then.day) for table in self.upstream):
             return []
         entity, forecasts = self.asked.question.entity, f"predictions.{self.asked.name}"
         rising = risen(entity, on.file(forecasts), then.file(forecasts), MOST)
         top = on.tables.db.execute(rising).df()
-        if len(top) and top["model_version"].iloc[0] not in (RULES, BASE_RATE):
+        if len(top) and top["model_version"].iloc[0] == BASE_RATE:
+            return []
+        if len(top) and top["model_version"].iloc[0] != RULES:
             top["reasons"] = self._why(top, on, then)
         return top
 
