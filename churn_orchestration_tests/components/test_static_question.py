@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,13 @@ def test_a_column_of_that_name_in_another_table_is_no_answer() -> None:
     given = yaml.safe_load(FEATURES)["attributes"]
     given["attributes"][0] |= {"table": "bronze.survey", "flags": {"gone_before": "churned = 'Yes'"}}
     assert question().asked(*described(given), "churn/defs.yaml", "UTC").untrained == "base_rate"
+
+
+def test_two_loads_of_one_declaration_score_alike_so_that_no_day_is_made_twice() -> None:
+    given = yaml.safe_load(FEATURES)["attributes"]
+    first, again = (question().asked(*described(given), "churn/defs.yaml", "UTC") for _ in range(2))
+    assert first.scoring == again.scoring
+    assert first.scoring != replace(first, value="customers_contract_month").scoring
 
 
 def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something() -> None:

@@ -86,7 +86,7 @@ class AskedQuestion:
     @cached_property
     def value_unit(self) -> str:
         """The unit of what an entity is worth, such as usd; empty where none is declared."""
-        return next(f.unit for f in catalogue(self.question.features) if f.name == self.value)
+        return next((f.unit for f in catalogue(self.question.features) if f.name == self.value), "")
 
     @property
     def grading(self) -> str:
