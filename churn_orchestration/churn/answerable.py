@@ -68,8 +68,9 @@ class Outcomes:
     """SQL of what became of everybody at every as_of: entity, as_of, ``silence`` and ``wait``, in days.
 
     It asks whom training asks, by what was known on as_of. ``silence``: since the last event of the activity;
-    null: never. ``wait``: from the end of the question's gap until the next one, or until the relation ended;
-    null: not by the last day. ``table``: where the rows of ``sql`` are kept, if they are.
+    null: never, or no activity is read. ``wait``: from the end of the question's gap until the next one, or
+    until the relation ended; null: not by the last day. ``table``: where the rows of ``sql`` are kept, if
+    they are.
     """
 
     question: Question
@@ -83,14 +84,15 @@ class Outcomes:
 
     def _at(self, as_of: dt.date) -> str:
         question, entity = self.question, self.question.entity
-        assert question.activity is not None
-        silence, gap = f"{question.activity.name}_days_since_last", question.horizon.gap_days
+        silence, gap = "null", question.horizon.gap_days
+        if question.activity:
+            silence = f"p.{question.activity.name}_days_since_last"
         everybody = replace(question, observation_days=ALL)
         people = population(everybody, f"({features_at(question.bare, as_of)})", as_of)
         people, events = watched(question, people, as_of, self.last)
         first, _ = question.horizon.outcome(as_of)
         return f"""
-select p.{entity}, date '{as_of}' as as_of, p.{silence} as silence, e.day - date '{as_of}' - {gap} as wait
+select p.{entity}, date '{as_of}' as as_of, {silence} as silence, e.day - date '{as_of}' - {gap} as wait
 from ({people}) as p
 left join (select {entity}, min(day) as day from ({events}) where day >= date '{first}' group by 1) as e
   using ({entity})"""

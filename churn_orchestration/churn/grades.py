@@ -60,7 +60,11 @@ def changed_days(question: Question, day: dt.date) -> str:
         assert question.activity is not None
         return f"select distinct day from {question.activity.days_table} where known_on = {date(day)}"
     assert question.terminal is not None
-    table, key = question.terminal.table, question.terminal.key
+    sources = [question.terminal, *([question.start] if question.start else [])]
+    return " union ".join(_changed(source.table, source.key, day) for source in sources)
+
+
+def _changed(table: str, key: tuple[str, ...], day: dt.date) -> str:
     came = f"(from {table} where known_on = {date(day)})"
     if not key:
         return f"select distinct day from {came}"

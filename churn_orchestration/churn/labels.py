@@ -3,7 +3,7 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.calendar import DAY, Horizon
 from churn_orchestration.churn.features.declared import ALL, EventSource, FeatureSet
 from churn_orchestration.churn.features.seen import latest, visible, visible_parts
 
@@ -38,10 +38,12 @@ class Question:
     kind : ``inactivity``: no event of ``activity`` in the outcome window; ``event``: one of ``terminal``;
         ``static``: ``label`` says so on the day itself
     features : the feature table that describes an entity
-    activity : the event source whose events count as being active; None: static, where nothing happens
+    activity : the event source whose events count as being active; None: no log of activity is read
     horizon : how far it looks ahead; 0 days: static
     observation_days : inactivity only: the population has an event in this window, or ever (``all``)
     terminal : event only: the source of the events that end a relation
+    start : event only: those that begin it, again too. None: it has begun for whoever has features, and once
+        ended it does not begin again
     label : static only: who has churned
 
     Raises
@@ -57,6 +59,7 @@ class Question:
     observation_days: int | str = ALL
     terminal: EventSource | None = None
     label: Label | None = None
+    start: EventSource | None = None
 
     def __post_init__(self) -> None:
         if self.kind != STATIC and self.horizon.horizon_days < 1:
@@ -72,7 +75,8 @@ class Question:
     @property
     def meaning(self) -> str:
         """All that decides whom it asks of what, as text: a model answers the question it was trained on."""
-        happens = [s and (s.table, s.entity, s.key) for s in (self.activity, self.terminal)]
+        sources = [self.activity, self.terminal, *([self.start] if self.start else [])]
+        happens = [s and (s.table, s.entity, s.key) for s in sources]
         return repr((self.kind, self.entity, happens, self.horizon, self.observation_days, self.label))
 
     @property
@@ -82,8 +86,8 @@ class Question:
 
     @property
     def outcome_tables(self) -> list[str]:
-        """The tables that say who has left, and that no feature need read."""
-        return [source.table for source in (self.terminal, self.label) if source]
+        """The tables that say who is there and who has left, and that no feature need read."""
+        return [source.table for source in (self.start, self.terminal, self.label) if source]
 
     @property
     def bare(self) -> FeatureSet:
@@ -93,8 +97,8 @@ class Question:
 
     @property
     def base(self) -> EventSource | Label:
-        """Where its entities come from, and its first day: the activity, or the label where there is none."""
-        found = self.activity or self.label
+        """Where its entities come from, and its first day."""
+        found = self.start or self.activity or self.label
         assert found is not None
         return found
 
@@ -103,7 +107,7 @@ def population(question: Question, features: str, as_of: dt.date) -> str:
     """SQL: the feature rows of those the question is asked of at ``as_of``.
 
     ``inactivity``: at least one event of the activity in the observation window. ``event``: started, and no
-    terminal event visible yet. ``static``: not known to have churned. ``features`` is a table name or a
+    terminal event visible since. ``static``: not known to have churned. ``features`` is a table name or a
     select in brackets.
     """
     if question.kind == INACTIVITY:
@@ -112,12 +116,29 @@ def population(question: Question, features: str, as_of: dt.date) -> str:
         seen = f"{last} is not null" if window == ALL else f"{last} < {window}"
         return f"select * from {features} where {seen}"
     if question.kind == EVENT:
-        assert question.terminal is not None
-        gone = visible(question.terminal, as_of, f"{question.terminal.entity} as {question.entity}")
-    else:
-        assert question.label is not None
-        gone = f"select {question.entity} from ({question.label.at(as_of, question.entity)}) where label"
+        return f"select f.* from {features} as f {_who_is_there(question, as_of, as_of)}"
+    assert question.label is not None
+    gone = f"select {question.entity} from ({question.label.at(as_of, question.entity)}) where label"
     return f"select f.* from {features} as f anti join ({gone}) using ({question.entity})"
+
+
+def _who_is_there(question: Question, day: dt.date, known_by: dt.date) -> str:
+    """SQL, a join: keeps whom the relation binds at the end of ``day``, as known at the end of ``known_by``.
+
+    Who begins and ends on one day has ended.
+    """
+    assert question.terminal is not None
+    entity, until = question.entity, f"day <= date '{day}'"
+    ends = visible(question.terminal, known_by, f"{question.terminal.entity} as {entity}, day")
+    if question.start is None:
+        return f"anti join (select {entity} from ({ends}) where {until}) using ({entity})"
+    starts = visible(question.start, known_by, f"{question.start.entity} as {entity}, day")
+    last = " union all ".join(
+        f"select {entity}, day, {ended} as ended from ({events}) where {until}"
+        for events, ended in ((starts, "false"), (ends, "true"))
+    )
+    there = "group by 1 having not arg_max(ended, (day, ended))"
+    return f"semi join (select {entity} from ({last}) {there}) using ({entity})"
 
 
 def labelled(question: Question, features: str, as_of: dt.date, known_by: dt.date) -> str:
@@ -176,6 +197,5 @@ def watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) 
         events = visible(question.terminal, known_by, f"{question.terminal.entity} as {entity}, day")
         # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
         first, _ = question.horizon.outcome(as_of)
-        gone = f"select {entity} from ({events}) where day < date '{first}'"
-        people = f"from ({people}) anti join ({gone}) using ({entity})"
+        people = f"from ({people}) {_who_is_there(question, first - DAY, known_by)}"
     return people, events

@@ -19,6 +19,8 @@ ENDS = EventSource("end", "silver.ends", "subscriber", "cancellation", ("end_id"
 FEATURES = FeatureSet("customer_id", (ORDERS, VISITS), (7,), (7,))
 SILENT = Question("q", "inactivity", FEATURES, ORDERS, Horizon(10))
 CANCELS = Question("q", "event", FEATURES, ORDERS, Horizon(10), terminal=ENDS)
+STARTS = EventSource("start", "silver.orders", "customer_id", "start", ("order_id",))
+CURRENT = replace(CANCELS, activity=None, start=STARTS)
 SAID = Label("silver.ends", "subscriber", "nullif(end_id, 'unknown') = 'gone'")
 STATIC = Question("q", "static", FEATURES, None, Horizon(0), label=SAID)
 
@@ -252,3 +254,30 @@ def test_a_static_label_is_known_on_its_day() -> None:
 def test_the_known_churn_rate_is_that_of_those_whose_label_is_known() -> None:
     assert ask(SAID.rate_at(jan(20)), FOUR, ends=SAID_OF_THREE) == [{"rate": 0.5}]
     assert ask(SAID.rate_at(jan(4)), FOUR, ends=SAID_OF_THREE) == [{"rate": None}]
+
+
+def test_with_a_start_only_those_are_asked_about_who_began_and_have_not_ended_since() -> None:
+    starts = [event("ann", 5), event("bob", 5), event("cem", 5), event("cem", 15), event("dot", 9)]
+    ends = (event("bob", 8), event("cem", 8), event("dot", 9), event("eve", 3))
+    visits = tuple(event(who, 1) for who in ("eve", "fay"))
+    assert asked_of(CURRENT, starts, ends=ends, visits=visits) == {"ann", "cem"}
+    assert asked_of(CANCELS, starts, ends=ends, visits=visits) == {"ann", "fay"}
+
+
+def test_who_comes_back_is_asked_about_again_and_can_leave_again() -> None:
+    starts = [event("ann", 5), event("bob", 5), event("bob", 12), event("cem", 5), event("cem", 22)]
+    ends = (event("bob", 8), event("bob", 25), event("cem", 8))
+    assert labels(CURRENT, starts, ends=ends) == {"ann": False, "bob": True}
+    assert labels(CURRENT, starts, as_of=22, ends=ends) == {"ann": False, "bob": True, "cem": False}
+
+
+def test_in_the_gap_who_ends_and_does_not_come_back_can_neither_leave_nor_stay() -> None:
+    gap = replace(CURRENT, horizon=Horizon(10, gap_days=3))
+    starts = [event("ann", 5), event("bob", 5), event("cem", 5), event("cem", 23)]
+    ends = (event("bob", 21), event("cem", 22), event("cem", 30))
+    assert labels(gap, starts, ends=ends) == {"ann": False, "cem": True}
+
+
+def test_what_begins_a_relation_is_part_of_the_meaning_and_of_the_tables_of_a_question() -> None:
+    assert CURRENT.meaning != replace(CURRENT, start=None).meaning
+    assert CURRENT.outcome_tables == ["silver.orders", "silver.ends"]

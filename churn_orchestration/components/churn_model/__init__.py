@@ -47,6 +47,16 @@ class EndSpec(dg.Model, dg.Resolvable):
     noun: str = Field("cancellation", description="what such an event is called")
     key: list[str] = Field([], description="columns that identify an event, where it may be corrected")
 
+    def source(self, name: str, entity: str) -> EventSource:
+        """In the words of ``churn.features``; ``entity``: its column, where no other is named."""
+        return EventSource(name, self.table, self.entity or entity, self.noun, tuple(self.key))
+
+
+class StartSpec(EndSpec):
+    """The events that begin a relation, or begin it again: only who is bound on the day is asked about."""
+
+    noun: str = Field("start", description="what such an event is called")
+
 
 class LabelSpec(dg.Model, dg.Resolvable):
     """Who has churned, where a table says so."""
@@ -104,6 +114,10 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     settle_days: int = Field(0, ge=0, description="days that late rows get before a silence is called churn")
     observation_days: int | Literal["all"] = Field("all", description="inactivity: active within, at as_of")
     end: EndSpec | None = Field(None, description="event: the table of ending events")
+    start: StartSpec | None = Field(
+        None,
+        description="event: the table of beginnings: only who is bound is asked about",
+    )
     label: LabelSpec | None = Field(None, description="static: the condition that says who has churned")
     snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
     learner: Literal["blend", "stack", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
@@ -137,6 +151,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     def _consistent(self) -> "ChurnModel":
         if (self.kind == EVENT) != (self.end is not None):
             raise ValueError(f"{self.name}: `end` goes with kind: event, and only with it")
+        if self.start and self.kind != EVENT:
+            raise ValueError(f"{self.name}: `start` goes with kind: event, and only with it")
         if (self.kind == STATIC) != (self.label is not None):
             raise ValueError(f"{self.name}: `label` goes with kind: static, and only with it")
         if self.kind == STATIC and (given := [name for name in _OF_TIME if name in self.model_fields_set]):
@@ -144,7 +160,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                 f"{self.name}: `{given[0]}` has no meaning with kind: static, whose outcome is known on the "
                 "day itself; take it out"
             )
-        if self.kind != STATIC and (absent := [name for name in _NEEDED if getattr(self, name) is None]):
+        needed = [name for name in _NEEDED if not (name == "activity" and self.start)]
+        if self.kind != STATIC and (absent := [name for name in needed if getattr(self, name) is None]):
             raise ValueError(f"{self.name}: kind: {self.kind} needs `{absent[0]}`")
         if self.label:
             parsed(self.label.condition, f"{self.name}: label")
@@ -192,7 +209,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         """The question in the words of ``churn.labels``. Raises BusinessError for an unknown name."""
         declared = table.declared(timezone)
         sources = {source.name: source for source in declared.sources}
-        if self.kind != STATIC and self.activity not in sources:
+        if self.activity is not None and self.activity not in sources:
             raise BusinessError(
                 f'{place}: {self.name}: activity "{self.activity}" is no source of {table.name}, which has '
                 f"{', '.join(sources)}"
@@ -211,9 +228,6 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                     f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
                 )
         usual = [self.value, f"{self.activity}_days_since_last", f"{self.activity}_days_since_first"]
-        end = None
-        if spec := self.end:
-            end = EventSource("end", spec.table, spec.entity or declared.entity, spec.noun, tuple(spec.key))
         horizon = Horizon(self.horizon_days or 0, self.gap_days, self.settle_days)
         question = Question(
             self.name,
@@ -222,8 +236,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             sources[self.activity] if self.activity else None,
             horizon,
             self.observation_days,
-            end,
+            self.end.source("end", declared.entity) if self.end else None,
             label,
+            self.start.source("start", declared.entity) if self.start else None,
         )
         return AskedQuestion(
             question,

@@ -100,6 +100,8 @@ class AskedQuestion:
         """What a candidate has to beat to be promoted."""
         if self.question.kind == STATIC:
             return f"It beats a constant, {OUT_OF_FOLD}."
+        if self.question.activity is None:
+            return "It beats a constant on later days."
         return "It beats the rules and a constant on later days."
 
     @property
@@ -107,6 +109,8 @@ class AskedQuestion:
         """What is wrong where a snapshot has no row, before its as_ofs."""
         if label := self.question.label:
             return f"nobody in {self.gold} has a label ({label.table}: {label.condition}) at"
+        if start := self.question.start:
+            return f"nobody in {self.gold} had a {start.noun} ({start.table}) without a later end at"
         return f"nobody was active in the observation window ({self.question.observation_days} days) of"
 
     def as_of_grid(self, cutoff: dt.date, first_day: dt.date) -> list[dt.date]:
@@ -130,7 +134,8 @@ class AskedQuestion:
         noun = question.activity.noun if question.activity else ""
         gap = f" after a gap of {horizon.gap_days} days" if horizon.gap_days else ""
         if question.kind == "event" and question.terminal:
-            return f"Churn: any {question.terminal.noun} in the next {horizon.horizon_days} days{gap}."
+            begun = f", among those with a {question.start.noun} and none since" if question.start else ""
+            return f"Churn: any {question.terminal.noun} in the next {horizon.horizon_days} days{gap}{begun}."
         among = f"any {noun} in the last {question.observation_days} days"
         if question.observation_days == ALL:
             among = f"any {noun} so far"

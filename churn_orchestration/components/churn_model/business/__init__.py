@@ -13,8 +13,10 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 
 
 def measure_assets(business: Business, asked: AskedQuestion) -> list[dg.AssetsDefinition]:
-    """The assets measures/<question>_*; of a static question those that need no later outcome or activity."""
+    """The assets measures/<question>_*; without a later outcome, or an activity, those that need none."""
     kinds: list[type[Measure]] = [AtRisk, Movers]
     if asked.question.kind != STATIC:
-        kinds += [ChurnRate, Retention]
+        kinds.append(ChurnRate)
+    if asked.question.activity:
+        kinds.append(Retention)
     return [kind(business, asked).asset() for kind in kinds]
