@@ -8,6 +8,8 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice, takewhile
+from typing import Final, Literal, TypeAlias
 
 DAY = dt.timedelta(days=1)
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -84,10 +86,36 @@ def months_back(day: dt.date, months: int) -> dt.date:
     return dt.date(year, month0 + 1, min(day.day, calendar.monthrange(year, month0 + 1)[1]))
 
 
+MONTH: Final = "month"
+Every: TypeAlias = Literal["month", "month_end"] | int
+"""How as_ofs follow each other: by calendar months, as last days of months, or by so many days."""
+
+
+def back_from(day: dt.date, every: Every) -> Iterator[dt.date]:
+    """The as_ofs up to ``day``, the newest first, without end.
+
+    >>> [str(day) for day in islice(back_from(dt.date(2024, 3, 30), "month_end"), 2)]
+    ['2024-02-29', '2024-01-31']
+    """
+    if isinstance(every, int):
+        if every < 1:
+            raise ValueError(f"an as_of every {every} days: at least 1")
+        return (day - DAY * (every * n) for n in count())
+    if every == MONTH:
+        return (months_back(day, n) for n in count())
+    first_of_month = (day + DAY).replace(day=1)
+    return (months_back(first_of_month, n) - DAY for n in count())
+
+
 def as_of_grid(
-    cutoff: dt.date, horizon: Horizon, first_day: dt.date, min_history_days: int, most: int
+    cutoff: dt.date,
+    horizon: Horizon,
+    first_day: dt.date,
+    min_history_days: int,
+    most: int,
+    every: Every = MONTH,
 ) -> list[dt.date]:
-    """The as_ofs of a training snapshot, oldest first: the newest matured one, then back by calendar months.
+    """The as_ofs of a training snapshot, oldest first: the newest matured one, and back from it.
 
     Parameters
     ----------
@@ -95,6 +123,7 @@ def as_of_grid(
     horizon : of the question
     first_day : first day with data; an as_of needs ``min_history_days`` of data, > 0, its own day included
     most : the largest number of as_ofs, > 0
+    every : how they follow each other
 
     Returns
     -------
@@ -105,32 +134,35 @@ def as_of_grid(
     """
     if min(min_history_days, most) < 1:
         raise ValueError(f"{most} as_ofs with {min_history_days} days of data: at least 1 of each")
-    newest = horizon.newest_as_of(cutoff)
+    newest_first = back_from(horizon.newest_as_of(cutoff), every)
     oldest_allowed = first_day + DAY * (min_history_days - 1)
-    grid = (months_back(newest, months) for months in range(most))
-    return sorted(as_of for as_of in grid if as_of >= oldest_allowed)
+    return sorted(takewhile(lambda as_of: as_of >= oldest_allowed, islice(newest_first, most)))
 
 
-def usual_as_ofs(horizon: Horizon) -> int:
+def usual_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
     """How many as_ofs are trained on where nobody says: the newest has three whose outcome it knows.
 
     >>> [usual_as_ofs(Horizon(days)) for days in (30, 90, 180, 365)]
     [6, 6, 9, 16]
+    >>> usual_as_ofs(Horizon(90), every=7)
+    16
     """
-    return max(6, 3 + _months(horizon))
+    return max(6, 3 + _steps(horizon, every))
 
 
-def enough_as_ofs(horizon: Horizon) -> int:
+def enough_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
     """How many as_ofs let each of three test days learn from several others.
 
     >>> [enough_as_ofs(Horizon(days)) for days in (90, 180, 365)]
     [12, 12, 19]
     """
-    return max(12, 6 + _months(horizon))
+    return max(12, 6 + _steps(horizon, every))
 
 
-def _months(horizon: Horizon) -> int:
-    return math.ceil((horizon.gap_days + horizon.horizon_days + horizon.settle_days) / 30)
+def _steps(horizon: Horizon, every: Every) -> int:
+    """From how many as_ofs ago the outcome is known."""
+    days = every if isinstance(every, int) else 30
+    return math.ceil((horizon.gap_days + horizon.horizon_days + horizon.settle_days) / days)
 
 
 def purged(train: Iterable[dt.date], test: dt.date, horizon: Horizon) -> list[dt.date]:

@@ -178,7 +178,7 @@ class _Pass:
             for source in self.declared.sources
         ]
         found += [
-            f"select _entity, count(*) from {_SCRATCH}._attributes{number} group by 1"
+            f"select _entity, count(*) as _rows from {_SCRATCH}._attributes{number} group by 1"
             for number in range(len(self.declared.attributes))
         ]
         return (

@@ -31,7 +31,8 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
             f"{asked.name}: {question.base.table} has no row that is known by {last}: is there any, and what "
             "went to quarantine (`churn status`)?"
         )
-    as_ofs = calendar.as_of_grid(last, question.horizon, first, asked.min_history_days, MOST_AS_OFS)
+    history = asked.min_history_days
+    as_ofs = calendar.as_of_grid(last, question.horizon, first, history, MOST_AS_OFS, asked.every)
     facts: dict[str, Any] = {"question": asked.name, "asks": asked.sentence(), "data_until": last}
     if not as_ofs:
         told = f"no outcome is known yet: data go from {first} to {last}, and the first as_of needs "

@@ -2,6 +2,7 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from churn_orchestration.churn.calendar import (
     ClosedDays,
     Horizon,
     as_of_grid,
+    back_from,
     days_between,
     months_back,
     purged,
@@ -48,6 +50,7 @@ def test_settling_delays_the_label_and_not_the_outcome() -> None:
         (lambda: months_back(dt.date(2024, 1, 31), -1), "-1 months back"),
         (lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 28, 0), "0 as_ofs"),
         (lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 0, 6), "0 days of data"),
+        (lambda: back_from(dt.date(2024, 6, 30), 0), "an as_of every 0 days"),
         (lambda: FeatureSet("id", (), windows=(0,)), "a window of 0 days"),
         (lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(0)), "horizon_days is 0"),
         (lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(1), 0), "observation_days"),
@@ -91,6 +94,23 @@ def test_months_back_keeps_the_day_of_the_month_where_there_is_one(
 def test_the_grid_goes_back_from_the_newest_and_does_not_drift_over_short_months() -> None:
     grid = as_of_grid(dt.date(2024, 6, 29), Horizon(90), dt.date(2020, 1, 1), 28, most=4)
     assert grid == [dt.date(2023, 12, 31), dt.date(2024, 1, 31), dt.date(2024, 2, 29), dt.date(2024, 3, 31)]
+
+
+@pytest.mark.parametrize(
+    ("every", "grid"),
+    [
+        (7, [dt.date(2024, 3, 17), dt.date(2024, 3, 24), dt.date(2024, 3, 31)]),
+        ("month_end", [dt.date(2024, 1, 31), dt.date(2024, 2, 29), dt.date(2024, 3, 31)]),
+    ],
+)
+def test_as_ofs_may_follow_each_other_by_days_or_lie_on_month_ends(every: Any, grid: list[dt.date]) -> None:
+    found = as_of_grid(dt.date(2024, 6, 29), Horizon(90), dt.date(2020, 1, 1), 28, 3, every)
+    assert found == grid
+
+
+def test_the_newest_month_end_of_a_grid_has_matured() -> None:
+    early = as_of_grid(dt.date(2024, 6, 28), Horizon(90), dt.date(2020, 1, 1), 28, 1, "month_end")
+    assert early == [dt.date(2024, 2, 29)], "2024-03-31 has matured on 2024-06-29"
 
 
 @pytest.mark.parametrize(("first_day", "count"), [(dt.date(2024, 3, 4), 1), (dt.date(2024, 3, 5), 0)])

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import dagster as dg
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.churn.calendar import Horizon, usual_as_ofs
+from churn_orchestration.churn.calendar import Every, Horizon, usual_as_ofs
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.origin import landed_by_day
@@ -72,10 +72,19 @@ class SnapshotSpec(dg.Model, dg.Resolvable):
     as_ofs: int | None = Field(
         None,
         ge=1,
-        description="how many, one calendar month apart, the newest matured one last; default: 6, or 3 more "
-        "than the horizon has months",
+        description="how many, the newest matured one last; default: 6, or 3 more than go into the horizon",
+    )
+    every: Literal["month", "month_end"] | int = Field(
+        "month", description="a calendar month apart, on last days of months, or so many days apart"
     )
     min_history_days: int = Field(28, ge=1, description="days of data that an as_of needs")
+
+    @field_validator("every")
+    @classmethod
+    def _at_least_a_day(cls, every: Every) -> Every:
+        if isinstance(every, int) and every < 1:
+            raise ValueError(f"snapshots: every {every} days: at least 1")
+        return every
 
 
 class BandSpec(dg.Model, dg.Resolvable):
@@ -244,7 +253,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             question,
             f"gold.{table.name}",
             # Today is the only day whose label is known today.
-            (self.snapshots.as_ofs or usual_as_ofs(horizon)) if label is None else 1,
+            (self.snapshots.as_ofs or usual_as_ofs(horizon, self.snapshots.every)) if label is None else 1,
             self.snapshots.min_history_days if label is None else 1,
             self.learner,
             self.test_as_ofs,
@@ -260,6 +269,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.vouched,
             self.vouched_model,
             tuple(landed),
+            self.snapshots.every,
             pipeline=pipeline,
         )
 

@@ -26,7 +26,7 @@ class AskedQuestion:
     Parameters
     ----------
     pipeline : the way from bronze to the features, for the point-in-time proof
-    most_as_ofs, min_history_days : of the training snapshots
+    most_as_ofs, min_history_days, every : of the training snapshots
     learner : served; ``test_as_ofs``: how many later as_ofs it is graded on
     edges, relative_bands : lower ends of the bands above low, as probabilities or multiples of the base rate
     value : the feature that says what a customer was worth of late
@@ -57,6 +57,7 @@ class AskedQuestion:
     vouched: Mapping[str, str] = field(default_factory=dict)
     vouched_model: str = ""
     landed: tuple[str, ...] = ()
+    every: calendar.Every = calendar.MONTH
 
     @property
     def name(self) -> str:
@@ -116,14 +117,15 @@ class AskedQuestion:
     def as_of_grid(self, cutoff: dt.date, first_day: dt.date) -> list[dt.date]:
         """The as_ofs of the snapshot of a cut-off."""
         return calendar.as_of_grid(
-            cutoff, self.question.horizon, first_day, self.min_history_days, self.most_as_ofs
+            cutoff, self.question.horizon, first_day, self.min_history_days, self.most_as_ofs, self.every
         )
 
     def more_as_ofs(self, cutoff: dt.date, first_day: dt.date) -> int:
         """How many as_ofs the history allows where the snapshot has fewer than are enough; 0: no more."""
         horizon = self.question.horizon
-        enough = calendar.enough_as_ofs(horizon) if self.question.kind != STATIC else 1
-        possible = calendar.as_of_grid(cutoff, horizon, first_day, self.min_history_days, enough)
+        enough = calendar.enough_as_ofs(horizon, self.every) if self.question.kind != STATIC else 1
+        least = self.min_history_days
+        possible = calendar.as_of_grid(cutoff, horizon, first_day, least, enough, self.every)
         return len(possible) if len(possible) > self.most_as_ofs else 0
 
     def sentence(self) -> str:
