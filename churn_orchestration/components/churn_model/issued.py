@@ -55,7 +55,7 @@ def is_issued(tables: Tables, asked: "AskedQuestion", day: dt.date) -> bool:
     return bool(damage(path) or tables.rows(f"select bool_or(not backtest) from {literal(path)}")[0][0])
 
 
-def restated_since(tables: Tables, asked: "AskedQuestion", line: int) -> list[dict[str, Any]]:
+def scored_again_since(tables: Tables, asked: "AskedQuestion", line: int) -> list[dict[str, Any]]:
     """The lines of the ledger on forecasts of a question after its first ``line`` ones."""
     return [row for row in ledger.read(tables.state)[line:] if row["subject"] == table_of_forecasts(asked)]
 

@@ -15,7 +15,7 @@ from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import population
 from churn_orchestration.churn.settings import CAPACITY, PROFIT
-from churn_orchestration.components.churn_model.issued import issue, restated_since, set_apart_former
+from churn_orchestration.components.churn_model.issued import issue, scored_again_since, set_apart_former
 from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.promotion import mirror
 from churn_orchestration.components.days import accepted_spec, daily, due, settle
@@ -306,8 +306,8 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             dg.AssetCheckSpec(
                 "as_issued",
                 asset=key,
-                description="What was scored again is what was issued; where it is not, it is kept apart, in "
-                f"restated.{asked.name}, and the ledger says so.",
+                description="What was scored again after a later day is what was issued; where it is not, it "
+                f"is kept apart, in restated.{asked.name}, and the ledger says so.",
             ),
             dg.AssetCheckSpec(
                 "alias_is_the_champion",
@@ -330,13 +330,15 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 context.log.warning(former)
             line = len(ledger.read(tables.state))
             rows, refused = score_days(tables, asked, due(context, tables, key))
-            again = restated_since(tables, asked, line)
+            again = scored_again_since(tables, asked, line)
+            restated = [row for row in again if row["decision"] == decisions.RESTATE]
+            told = [f"{row['cutoff']}: {row['reason']}" for row in restated[:SHOWN]]
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name="as_issued",
-                passed=not again,
+                passed=not restated,
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(f"{row['cutoff']}: {row['reason']}" for row in again[:SHOWN]) or None,
+                description="; ".join(told) or None,
                 metadata={"scored_again": {row["cutoff"]: row["decision"] for row in again}},
             )
             moved = mirror(tables, tracking, asked)
