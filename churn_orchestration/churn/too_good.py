@@ -44,12 +44,21 @@ def excess(report: Mapping[str, Any], probability: ArrayLike, kind: str) -> str:
     if found["low"] > MOST_AUC[kind]:
         words = f"AUC {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
         return f"too good to be true: {words}, and no honest model of kind {kind} is sure of {MOST_AUC[kind]}"
-    sure = np.asarray(probability, float)
-    explained = float((entr(sure) + entr(1 - sure)).mean())
-    if loss["high"] < LEAST_LOSS * explained:
+    cost = explained(probability)
+    if loss["high"] < LEAST_LOSS * cost:
         words = f"log loss {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]"
-        return f"too good to be true: {words}, where right probabilities such as its own cost {explained:.4f}"
+        return f"too good to be true: {words}, where right probabilities such as its own cost {cost:.4f}"
     return ""
+
+
+def explained(probability: ArrayLike) -> float:
+    """The log loss to be expected of probabilities that are right: their mean entropy, in nats.
+
+    >>> round(explained([0.5, 1.0]), 4)
+    0.3466
+    """
+    sure = np.asarray(probability, float)
+    return float((entr(sure) + entr(1 - sure)).mean())
 
 
 def answering(
@@ -108,7 +117,8 @@ def _combined(before: pd.DataFrame, rows: pd.DataFrame, names: tuple[str, ...]) 
         return rows[list(names)].to_numpy(float)
     x, y = (before[name].to_numpy(float) for name in names)
     known = ~(np.isnan(x) | np.isnan(y))
-    slope = np.cov(x[known], y[known])[0, 1] / (np.var(x[known]) or 1.0) if known.sum() > 1 else 0.0
+    spread = np.cov(x[known], y[known]) if known.sum() > 1 else np.zeros((2, 2))
+    slope = spread[0, 1] / (spread[0, 0] or 1.0)
     a, b = (rows[name].to_numpy(float) for name in names)
     return np.column_stack([a, b, b - a, b - slope * a])
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from churn_orchestration.churn.bands import band
-from churn_orchestration.churn.decisions import PROMOTE, REFUSE, decide
+from churn_orchestration.churn.decisions import PROMOTE, REFUSE, Decision, decide
 from churn_orchestration.churn.evaluation import Evaluation
 from churn_orchestration.churn.splits import Fold
 
@@ -33,6 +33,12 @@ def test_a_lead_that_could_be_chance_or_is_none_is_refused_by_the_peer(
     decided = decide(against(**sure | {loser: difference}))
     assert decided.decision == REFUSE
     assert f"not below that of the {loser}" in decided.reason
+
+
+def test_a_candidate_that_is_too_good_waits_for_a_person() -> None:
+    better = against(constant=(-0.6, -0.7, -0.5))
+    assert decide(better).decision == PROMOTE
+    assert decide(better, too_good="a and b answer") == Decision(REFUSE, "a and b answer")
 
 
 def test_a_lead_that_is_no_number_is_refused() -> None:
