@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-drift-speed bench-retraining bench-one-day gates clean
+.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -47,6 +47,9 @@ bench-drift: $(READY)  ## docs/drift.md: how rarely drift is told on quiet days,
 
 bench-one-day: $(READY)  ## one more day of a small shop beside the start-up that it needs, in processor time
 	$(BIN)/python -m benchmarks.one_day $(ARGS)
+
+bench-landed: $(READY)  ## docs/landed.md: how rarely a change in what lands is a false alarm
+	$(BIN)/python -m benchmarks.landed $(ARGS)
 
 bench-drift-speed: $(READY)  ## the drift of a day beside Evidently, a million rows x 100 features
 	$(BIN)/python -m benchmarks.drift_speed $(ARGS)

@@ -14,12 +14,13 @@ import dagster as dg
 
 from churn_orchestration import ledger
 from churn_orchestration.business import SETTINGS, Business, BusinessError, digest
+from churn_orchestration.changed import Event, open_events
 from churn_orchestration.churn import decisions, signals
 from churn_orchestration.churn.labels import STATIC
 from churn_orchestration.components.days import DAY_TAG, LAST_DAY_TAG, REFUSED, table_of
 from churn_orchestration.masking import masked
 from churn_orchestration.sensors import champion_known
-from churn_orchestration.warehouse import write_text
+from churn_orchestration.warehouse import DOOR, Tables, door, write_text
 
 if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
@@ -62,8 +63,8 @@ def alert_sensor(business: Business, questions: Iterable["AskedQuestion"]) -> dg
         name="alerts",
         minimum_interval_seconds=60,
         description="Once switched on, tells those that `alerts` of business.yaml names of failed runs and "
-        "checks, harmful drift, worse performance, stale predictions, promotions and roll backs; of each "
-        "once. What was told is kept in alerts.jsonl.",
+        "checks, changes in what landed, harmful drift, worse performance, stale predictions, promotions and "
+        "roll backs; of each once. What was told is kept in alerts.jsonl.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if not business.settings.alerts:
@@ -106,6 +107,7 @@ class Looked:
             for record in instance.fetch_run_status_changes(after, MOST, ascending=True).records:
                 runs[kind.value] = record.storage_id
                 found += ended(instance, record.event_log_entry.run_id, kind)
+        found += map(changed, changes_open(business))
         rows = ledger.read(business.state)
         found += chain.from_iterable(map(decided, rows[self.line :]))
         for asked in questions:
@@ -154,6 +156,28 @@ def _refused(check: dg.AssetCheckEvaluation) -> list[str]:
     return sorted(days)
 
 
+def changes_open(business: Business) -> list[Event]:
+    """The changes in what landed that nobody has accepted."""
+    if not (business.state / DOOR).is_file():
+        return []
+    with door(business.state) as db:
+        return open_events(Tables(db, business.state))
+
+
+def changed(event: Event) -> Alert:
+    """A change in what landed, once for all that changed from one day on."""
+    keys = {
+        f"changed {table} {column} {event.since}" for table in event.tables for column in event.columns[table]
+    }
+    return Alert(
+        frozenset(keys),
+        f"{event.since}: {', '.join(event.tables)} changed",
+        f"{event.says()}.",
+        "ask where the files come from; mend them and `churn run`, or say that it is right: `churn accept`.",
+        f"assets/{next(iter(event.tables)).replace('.', '/')}?partition={event.since}",
+    )
+
+
 def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
     """A promotion, or a roll back. What a person wrote as their reason stays in the ledger."""
     question, version, decision = row["subject"], row.get("model_version"), row["decision"]
@@ -175,11 +199,13 @@ def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
 def watched(asked: "AskedQuestion", known: signals.Champion) -> Iterator[Alert]:
     """What monitoring says against a champion on its newest day."""
     of, strongest = f"{asked.name} {known.version}", list(known.drifted.values())[:3]
+    of_changes = [cause for feature, cause in known.follows.items() if feature in known.drifted]
+    follow = f" {len(of_changes)} of {len(known.drifted)} follow from {of_changes[0]}." if of_changes else ""
     if known.drifted:
         yield Alert(
-            frozenset(f"drift {of} {feature}" for feature in known.drifted),
+            frozenset(f"drift {of} {known.follows.get(feature, feature)}" for feature in known.drifted),
             f"{asked.name}: harmful drift",
-            f"On {known.day}, beyond the usual and moving the scores: {'; '.join(strongest)}.",
+            f"On {known.day}, beyond the usual and moving the scores: {'; '.join(strongest)}.{follow}",
             f"ask what changed in the source of {next(iter(known.drifted))}. {TO_WATCH}",
             f"assets/monitoring/{asked.name}_drift?partition={known.day}",
         )

@@ -578,6 +578,29 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
 
 
 @main.command()
+@click.option("--table", required=True, help="The table that changed, such as bronze.orders.")
+@click.option("--day", type=DAY, required=True, help="What changed in it up to this day.")
+@click.option("--reason", required=True, help="Why what changed is right; kept in the ledger.")
+@_json
+@click.pass_context
+def accept(context: click.Context, table: str, day: dt.datetime, reason: str) -> tuple[Any, ...]:
+    """Say that what has changed in a table is right, by a recorded decision."""
+    from churn_orchestration import ledger
+    from churn_orchestration.changed import accept
+    from churn_orchestration.runs import at_work
+
+    with at_work(_business(context)) as work:
+        evidence = {"table": table, "day": str(_day(day))}
+        with work.warehouse.open() as tables:
+            with tables.transaction():
+                evidence["changed"] = accept(tables, table, _day(day), reason)
+                state, cutoff = work.business.state, str(_day(day))
+                row = ledger.append(state, table, "accept", reason, "churn accept", evidence, cutoff=cutoff)
+            tables.publish()
+    return row, f"accepted: {table}: {evidence['changed']}. `churn run` takes days in that were held for it."
+
+
+@main.command()
 @click.option("--port", default=3000, show_default=True)
 @click.pass_context
 def ui(context: click.Context, port: int) -> None:

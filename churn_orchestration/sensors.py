@@ -200,6 +200,7 @@ def _said(
         "foreseen": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{of}'") if of else {},
         "expected": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{day}'"),
         "drifted": {alarm["feature"]: sentence(alarm) for alarm in alarms},
+        "follows": {a["feature"]: a["follows"] for a in alarms if isinstance(a.get("follows"), str)},
         "before": outdone[0]["before"] if outdone else None,
         "outdone": first_week_words(outdone) if outdone else None,
     }

@@ -46,6 +46,10 @@ create table if not exists meta.manifest (
     known_on date, header varchar[]);
 create table if not exists meta.lineage (table_name varchar, upstream varchar);
 create table if not exists meta.waivers (table_name varchar, day date, reason varchar);
+create table if not exists meta.changes (
+    table_name varchar, day date, column_name varchar, since date, factor double, says varchar, held boolean);
+create table if not exists meta.accepted (
+    table_name varchar, column_name varchar, since date, reason varchar);
 create table if not exists meta.files (
     table_name varchar, day date, file varchar, primary key (table_name, day));
 create table if not exists meta.meanings (question varchar primary key, meaning varchar);
@@ -555,7 +559,8 @@ _STAYS = r"predictions\..*|monitoring\..*_graded"
 _SMALL_TABLES = """
 select schema_name || '.' || table_name from duckdb_tables()
 where database_name = 'warehouse' and (schema_name in ('gold', 'models') or (schema_name = 'meta' and
-  table_name in ('days', 'files', 'lineage', 'waivers', 'policies', 'manifest'))) order by 1"""
+  table_name in ('days', 'files', 'lineage', 'waivers', 'policies', 'manifest', 'changes', 'accepted')))
+order by 1"""
 
 _DESCENDANTS = """
 with recursive below as (

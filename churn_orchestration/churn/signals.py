@@ -38,6 +38,7 @@ class Champion:
     foreseen : by metric, what was expected of those forecasts
     expected : by metric, what is expected of the forecasts of ``day``
     drifted : by feature, the harmful alarms of ``day`` in words, the strongest first
+    follows : by feature, the open change in what landed that its alarm follows from
     before, outdone : where its first week was worse than without it: what was in force before, and by how
         much that would have been better, in words
     """
@@ -57,6 +58,7 @@ class Champion:
     foreseen: Mapping[str, Interval] = field(default_factory=dict)
     expected: Mapping[str, Interval] = field(default_factory=dict)
     drifted: Mapping[str, str] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
     before: str | None = None
     outdone: str | None = None
 

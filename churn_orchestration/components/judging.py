@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from churn_orchestration.changed import HELD
 from churn_orchestration.churn import contract as contracts
+from churn_orchestration.churn.calendar import ClosedDays
 from churn_orchestration.churn.refusals import explained
 from churn_orchestration.churn.shapes import shape_sql
 from churn_orchestration.components.days import blocked
 from churn_orchestration.components.doubts import DOUBTS, mostly_refused, shared_keys
 from churn_orchestration.components.pii_key import pii_key
+from churn_orchestration.components.usual import changes_of
 from churn_orchestration.landing import Files
 from churn_orchestration.warehouse import Tables, literal, quoted, within
 
 if TYPE_CHECKING:
     from churn_orchestration.components.source_table import SourceTable
 
+NEVER_CLOSED = ClosedDays.parse(())
 _PLATFORM = ("_file", "_line", "_error", "_partition")
 
 
@@ -34,6 +38,8 @@ class Judgement:
     faults: dict[str, dict[dt.date, str]]
     new_columns: list[str]
     doubts: dict[str, str | None] = dataclasses.field(default_factory=lambda: dict.fromkeys(DOUBTS))
+    unusual: dict[dt.date, str] = dataclasses.field(default_factory=dict)
+    held: dict[dt.date, str] = dataclasses.field(default_factory=dict)
 
     def metadata(self) -> dict[dt.date, dict[str, Any]]:
         """Per day, for the UI."""
@@ -70,12 +76,28 @@ class Judgement:
                 severity=dg.AssetCheckSeverity.ERROR if nothing else dg.AssetCheckSeverity.WARN,
                 description=doubt,
             )
+        told = {**self.unusual, **self.held}
+        yield dg.AssetCheckResult(
+            asset_key=bronze,
+            check_name="as_usual",
+            passed=not told,
+            severity=dg.AssetCheckSeverity.ERROR if self.held else dg.AssetCheckSeverity.WARN,
+            description="; ".join(f"{day}: {told[day]}" for day in sorted(told)) or None,
+            metadata={"changed_days": len(told), "held_days": len(self.held)},
+        )
 
 
 def judge(
-    tables: Tables, source: "SourceTable", contract: contracts.Contract, days: list[dt.date]
+    tables: Tables,
+    source: "SourceTable",
+    contract: contracts.Contract,
+    days: list[dt.date],
+    closed: ClosedDays = NEVER_CLOSED,
 ) -> Judgement:
-    """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass."""
+    """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass.
+
+    ``closed``: days on which nothing lands.
+    """
     raw, bronze, quarantine = (f"{layer}.{source.name}" for layer in ("raw", "bronze", "quarantine"))
     refused = blocked(tables, [raw], days)
     schema, new_columns = _schema_faults(tables, source, [day for day in days if day not in refused])
@@ -94,6 +116,11 @@ def judge(
             )
         _audit(tables, source, judgement, good)
         judgement.doubts["unique_key"] = shared_keys(tables, contract, "_judged")
+        sound = [day for day in good if day not in judgement.refused]
+        judgement.unusual, judgement.held = changes_of(
+            tables, source, contract, sound, judgement.refused, closed
+        )
+        judgement.refused |= {day: f"{HELD}{said}" for day, said in judgement.held.items()}
     for layer in (bronze, quarantine):
         if refused and tables.columns(layer):
             tables.replace_days(layer, refused, f"from {layer} limit 0")

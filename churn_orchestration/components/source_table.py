@@ -156,6 +156,11 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     )
     missing_file: Literal["warn", "fail"] = Field("warn", description="what a day without its file means")
     expectations: list[dict[str, Any]] = Field([], description="Great Expectations: type and its arguments")
+    watch: dict[str, Literal["block", "ignore"]] = Field(
+        {},
+        description="of a column, or of `rows`: `block` holds a day on which it changed, `ignore` does not "
+        "watch it; what is not named is watched, and a change is a warning",
+    )
 
     @field_validator("files")
     @classmethod
@@ -202,11 +207,12 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             _require_columns(
                 f"{self.name}: rule {name}", columns_of(parsed(condition, f"{self.name}: rule {name}")), names
             )
+        kept = [column.name for column in self.columns if column.pii != "drop"]
+        _require_columns(f"{self.name}: watch", [name for name in self.watch if name != "rows"], kept)
         for expectation in self.expectations:
             if "type" not in expectation:
                 raise ValueError(f"{self.name}: an expectation without `type`: {expectation}")
             used = [expectation["column"]] if "column" in expectation else []
-            kept = [column.name for column in self.columns if column.pii != "drop"]
             _require_columns(f"{self.name}: {expectation['type']}", used, kept)
         return self
 
@@ -338,7 +344,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         def bronze_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
                 days = self._due(context, tables, bronze, quarantine)
-                judgement = judge(tables, self, contract, days)
+                judgement = judge(tables, self, contract, days, business.closed)
                 # Nothing of a refused day is quarantined: its rows wait in raw.
                 empty = dict.fromkeys(judgement.refused, 0)
                 tables.record(f"quarantine.{self.name}", "stored", empty | judgement.quarantined, judged_by)
@@ -449,4 +455,5 @@ _CHECKS = {
     "schema": "Every declared column came; new columns are named.",
     "expectations": "The declared Great Expectations hold.",
     **DOUBTS,
+    "as_usual": "Rows and columns are as they were in the eight weeks before.",
 }

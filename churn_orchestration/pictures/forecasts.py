@@ -106,7 +106,7 @@ def drift(
         else f"{question} {day}: no drift beyond the usual"
     )
     shares = [found["value"] / found["usual_up_to"] for found in features][::-1]
-    colors = {"harmful": RED, "harmless": ORANGE, "steady": BLUE}
+    colors = {"harmful": RED, "open": RED, "harmless": ORANGE, "steady": BLUE}
 
     def paint(axes: "Axes") -> None:
         axes.barh(

@@ -18,11 +18,14 @@ def new_files(
     """
     end, after_end, new = business.settings.end_date, 0, {}
     takes_in, histories = [], False
+    missing: dict[str, list[dt.date]] = {}
     for source, pattern in sources.items():
         try:
             there = pending(tables, business, source, Files(pattern))
         except BusinessError as error:  # no landing folder: told, with all the rest of the status
             return {"new_files": {}, "fault": str(error)}
+        if days := missing_days(tables, business, source, Files(pattern)):
+            missing[source] = days
         can_come = [(file, day) for file, day in there if not (end and day and day > end)]
         after_end += len(there) - len(can_come)
         if can_come:
@@ -43,7 +46,17 @@ def new_files(
         last = max(day for _, day in takes_in)
         again = all(again for again, _ in takes_in)
         run = command(business, f"run --from {last} --to {last}" if again else f"run --to {last}")
-    return {"new_files": new, "after_end_date": after_end, "run": run, "again": again}
+    return {"new_files": new, "after_end_date": after_end, "run": run, "again": again, "missing": missing}
+
+
+def missing_days(tables: Tables, business: Business, source: str, files: Files) -> list[dt.date]:
+    """Days after the initial load that are there without a file of theirs, and are not closed."""
+    if not files.is_daily:
+        return []
+    taken = tables.rows("select distinct file from meta.manifest where source = ?", [source])
+    landed = {files.day_of(file) for (file,) in taken}
+    days = tables.stored(f"raw.{source}") - {business.start}
+    return sorted(day for day in days if day not in landed and day not in business.closed)
 
 
 def range_that_takes_in(

@@ -8,6 +8,7 @@ from typing import Any
 
 from churn_orchestration import ledger
 from churn_orchestration.business import Business
+from churn_orchestration.changed import HELD, Event, open_events
 from churn_orchestration.churn.decisions import REFUSE
 from churn_orchestration.declared import declared
 from churn_orchestration.report import Told, sources
@@ -35,6 +36,7 @@ def standing(business: Business) -> Told:
             name: _model(tables, name, found, now.meanings.get(name), broken) for name in _asked(tables)
         }
         landing = new_files(tables, business, found, now.files)
+        changed = [_changed(business, event) for event in open_events(tables)]
     newest = max((state["newest"] for state in found.values() if state["newest"]), default=None)
     facts = {
         "business": business.name,
@@ -54,6 +56,8 @@ def standing(business: Business) -> Told:
         "champions": {name: model["champion"] for name, model in models.items()},
         "models": models,
         "landing": landing,
+        "changed": changed,
+        "missing_files": landing.pop("missing", {}),
     }
     return facts, status_text(business, facts)
 
@@ -74,9 +78,24 @@ def _causes(
             "edit": f"mend the file, or the declaration of {root.table.split('.')[1]}",
             "run": command(business, f"run --to {max(filter(None, [newest, root.day]))}"),
             "waive": command(business, f"waive --table {root.table} --day {root.day} --reason WHY"),
+            "accept": command(business, f"accept --table {root.table} --day {root.day} --reason WHY")
+            if root.reason and root.reason.startswith(HELD)
+            else None,
         }
         for root, waiting in roots.items()
     ]
+
+
+def _changed(business: Business, event: Event) -> dict[str, Any]:
+    """An open change, with the commands that accept it."""
+    accepts = [f"accept --table {table} --day {event.since} --reason WHY" for table in event.tables]
+    return {
+        "since": event.since,
+        "last": event.last,
+        "tables": event.tables,
+        "held": event.held,
+        "accept": [command(business, each) for each in accepts],
+    }
 
 
 def _waived(tables: Tables) -> list[dict[str, Any]]:

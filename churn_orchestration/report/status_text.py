@@ -17,6 +17,8 @@ def status_text(business: Business, facts: dict[str, Any]) -> str:
     for section in (
         _refused(facts["causes"]),
         _damaged(facts["damaged"]),
+        _changed(facts["changed"]),
+        _missing(facts["missing_files"]),
         _behind(business, facts),
         _waived(facts["waived"]),
         _quarantine(facts["quarantine"]),
@@ -49,6 +51,8 @@ def headline(facts: dict[str, Any]) -> str:
     for source, found in facts["quarantine"].items():
         if (found["all"]["share"] or 0) > 0.5:
             told.append(f"most rows of {source} are quarantined")
+    if facts["changed"]:
+        told.append(f"{counted(len(facts['changed']), 'change')} in what landed")
     if facts["waived"]:
         told.append(f"{counted(len(facts['waived']), 'day')} waived")
     if not facts["fresh"] and upto:
@@ -99,6 +103,9 @@ def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
         yield f"    {cause['run']}"
         yield "  or let the day count as closed, and run:"
         yield f"    {cause['waive']}"
+        if cause["accept"]:
+            yield "  or say that what changed is right, and run:"
+            yield f"    {cause['accept']}"
     if len(causes) > SHOWN:
         yield f"and {len(causes) - SHOWN} more refused (--json tells all)"
 
@@ -110,6 +117,28 @@ def _damaged(damaged: list[dict[str, Any]]) -> Iterator[str]:
         more = f" (and {len(damaged) - SHOWN} more; --json has all)" if len(damaged) > SHOWN else ""
         yield f"  what is damaged is not shown; it is recomputed by{more}:"
         yield f"    {damaged[0]['run']}"
+
+
+def _changed(events: list[dict[str, Any]]) -> Iterator[str]:
+    for event in events[-SHOWN:]:
+        lasts = f", up to {event['last']}" if event["last"] > event["since"] else ""
+        held = f"; {_days(event['held'])} held back" if event["held"] else ""
+        yield f"changed: {event['since']}{lasts}{held}:"
+        for table, said in event["tables"].items():
+            yield f"  {table}: {said}"
+    if events:
+        yield "  ask where it comes from; mend the files and run again, or say that it is right:"
+        for accept in events[-1]["accept"]:
+            yield f"    {accept}"
+    if len(events) > SHOWN:
+        yield f"and {len(events) - SHOWN} earlier changes (--json tells all)"
+
+
+def _missing(files: dict[str, list[dt.date]]) -> Iterator[str]:
+    for source, days in files.items():
+        shown = ", ".join(map(str, days[-3:]))
+        more = f", and {len(days) - 3} before" if len(days) > 3 else ""
+        yield f"no file: {source}: {shown}{more}; nothing of those days counts"
 
 
 def _days(days: list[dt.date]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.components.churn_model.drift import sentence
+from churn_orchestration.components.churn_model.drift import sentences
 from churn_orchestration.components.churn_model.first_week import sentence as first_week
 from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.warehouse import door, refuse_damaged
@@ -101,10 +101,12 @@ def _drift(query: Query, question: str) -> dict[str, Any]:
     )
     alarms = [row for row in rows if row["alarm"]]
     wanted = ("feature", "measure", "value", "usual_up_to", "effect", "verdict")
+    for row in alarms:  # of a day before there was this column, there is none
+        row["follows"] = row.get("follows") if isinstance(row.get("follows"), str) else None
     return {
         "day": _day(rows[0]["measured_on"]) if rows else None,
         "features": len(rows),
-        "alarms": [{name: row[name] for name in wanted} for row in alarms],
+        "alarms": [{name: row[name] for name in (*wanted, "follows")} for row in alarms],
     }
 
 
@@ -137,7 +139,9 @@ def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
     alarms = drift["alarms"]
     told = f"{len(alarms) or 'no'} alarm{'s' * (len(alarms) != 1)} among {drift['features']} features"
     parts.append(f"drift on {drift['day']}: {told}")
-    return parts + [f"  {alarm['verdict']}: {sentence(alarm)}" for alarm in alarms[:MOST_ALARMS]]
+    by_verdict = {each["verdict"]: [a for a in alarms if a["verdict"] == each["verdict"]] for each in alarms}
+    said = [f"  {verdict}: {words}" for verdict, of in by_verdict.items() for words in sentences(of)]
+    return parts + said[:MOST_ALARMS]
 
 
 def _cells(metric: Mapping[str, float]) -> list[str]:

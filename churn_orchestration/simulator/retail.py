@@ -239,7 +239,7 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     for name, select in _SELECTS.items():
         db.execute(f"create table {name} as {select.format(**said)}")
     for name in tables(world):
-        landed = _landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
+        landed = landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
         last = f"file_day <= date '{world.last_day}'"
         kept = f"select * from ({landed}) where {last}"
         if world.faults.missing:
@@ -260,7 +260,7 @@ def mean_amounts(db: duckdb.DuckDBPyConnection, world: World, customers: range, 
     return found
 
 
-def _landed_orders(world: World) -> str:
+def landed_orders(world: World) -> str:
     """SQL: the rows of the orders files as text, with the day of their file, faults included."""
     faults, seed, first = world.faults, world.seed, world.first_day
     late = f"uniform({seed}, hash(order_id), 'late') < {faults.late}"
@@ -277,13 +277,20 @@ def _landed_orders(world: World) -> str:
             other = f"round({name} * {faults.in_currency.rate}, 2)::decimal(12, 2)::varchar"
             amounts[name] = f"case when {changed} then {other} else {as_ever} end"
     recorded = "".join(
-        f" and day not between date '{outage.first}' and date '{outage.last}'" for outage in faults.outages
+        f" and not (day between date '{outage.first}' and date '{outage.last or world.last_day}' "
+        f"and uniform({seed}, hash(order_id), 'lost') < {outage.share})"
+        for outage in faults.outages
     )
+    codes = {"channel": "channel", "status": "status"}
+    for code in faults.recoded:
+        changed = f"file_day >= date '{code.first}' and {code.column} = '{code.value}'"
+        codes[code.column] = f"case when {changed} then '{code.to}' else {codes[code.column]} end"
+    named = {**codes, **amounts}
     # A row whose later day would lie beyond the period comes on its own day.
     in_time = f"day + {days_late} <= date '{world.last_day}'"
     known_on = f"case when {late} and {in_time} then day + {days_late} else day end"
     good = f"""select order_id, customer_id, strftime(ordered_at, '%Y-%m-%d %H:%M:%S') as ordered_at,
-      channel, status, {", ".join(f"{sql} as {name}" for name, sql in amounts.items())}, file_day, '' as fault
+      {", ".join(f"{sql} as {name}" for name, sql in named.items())}, file_day, '' as fault
     from (select *, {known_on} as file_day from orders where true{recorded})"""
     rows = [f"select * from ({good})"]
     if faults.duplicate:
@@ -296,6 +303,11 @@ def _landed_orders(world: World) -> str:
         f"date '{again.sent_on}' as file_day, 'resent' as fault) from ({good}) "
         f"where ordered_at::date = date '{again.day}' and file_day < date '{again.sent_on}'"
         for again in faults.resent
+    ]
+    rows += [
+        f"select * replace (date '{again.sent_on}' as file_day, 'copied' as fault) from ({good}) "
+        f"where file_day = date '{again.day}'"
+        for again in faults.copied
     ]
     for number, (kind, (column, text)) in enumerate(MALFORMED.items() if faults.malformed else ()):
         rows.append(

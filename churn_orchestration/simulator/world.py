@@ -171,10 +171,24 @@ class Resent(_Section):
 
 
 class Outage(_Section):
-    """Days, both included, whose orders were never recorded."""
+    """Days, both included, of whose orders a share was never recorded; null: it never ends."""
 
     first: dt.date
-    last: dt.date
+    last: dt.date | None = None
+    share: float = Field(1.0, gt=0, le=1)
+
+
+class Recoded(_Section):
+    """A value of a column of the orders that is written another way from a day on."""
+
+    first: dt.date
+    column: Literal["channel", "status"]
+    value: str
+    to: str
+
+
+class Copied(Resent):
+    """A file of orders that comes once more, as it was, as a part of that of a later day."""
 
 
 class Faults(_Section):
@@ -183,7 +197,7 @@ class Faults(_Section):
     ``late``: come 1 to ``most_days_late`` days after their own day; ``duplicate``: written twice in a file;
     ``malformed``: extra rows that no contract takes; ``future_dated``: extra rows of a day to come;
     ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in another unit;
-    ``resent``: days that come once more, corrected.
+    ``resent``: days that come once more, corrected; ``copied``: as they were; ``recoded``: another code.
 
     Of both businesses: ``personal_in_text``, the share of messages or reviews with an e-mail address in them.
     Of a help desk alone: ``leaky_tag``: tickets of companies that will leave are tagged CHURN_RISK.
@@ -200,6 +214,8 @@ class Faults(_Section):
     in_currency: Currency | None = None
     resent: tuple[Resent, ...] = ()
     outages: tuple[Outage, ...] = ()
+    recoded: tuple[Recoded, ...] = ()
+    copied: tuple[Copied, ...] = ()
     personal_in_text: float = Field(0, ge=0, le=1)
     leaky_tag: bool = False
 
@@ -251,7 +267,7 @@ class World(_Section):
         if self.cancels and (of_shops or any(change.amount for change in self.changes)):
             told = "outreach, new_channel_from, mail and changes of amount"
             raise ValueError(f"{told}: a help desk has none of them")
-        for again in self.faults.resent:
+        for again in (*self.faults.resent, *self.faults.copied):
             if again.sent_on <= again.day:
                 raise ValueError(f"faults: resent: {again.sent_on} is not after {again.day}")
         for campaign in self.outreach:

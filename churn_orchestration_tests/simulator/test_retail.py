@@ -287,6 +287,26 @@ def test_a_day_that_comes_again_is_corrected_and_amounts_change_currency(tmp_pat
         World.read("calm", faults={"resent": [{"day": "2023-02-06", "sent_on": "2023-02-03"}]})
 
 
+def test_a_category_has_another_code_a_load_comes_twice_and_a_share_of_rows_is_lost() -> None:
+    faults = {
+        "recoded": [{"first": "2023-03-01", "column": "channel", "value": "web", "to": "online"}],
+        "copied": [{"day": "2023-02-03", "sent_on": "2023-02-04"}],
+        "outages": [{"first": "2023-03-20", "share": 0.5}],
+    }
+    with furnished(World.read("calm", customers=3000, days=90, faults=faults)) as db:
+        landed = db.execute("select order_id, channel, file_day from landed_orders").df()
+        true = db.execute("select order_id, day from orders").df()
+    landed["file_day"], true["day"] = landed["file_day"].dt.date, true["day"].dt.date
+    before, after = landed["file_day"] < dt.date(2023, 3, 1), landed["channel"].isin(["web", "online"])
+    assert set(landed["channel"][before & after]) == {"web"}
+    assert set(landed["channel"][~before & after]) == {"online"}
+    of_day = {day: list(rows["order_id"]) for day, rows in landed.groupby("file_day")}
+    third, fourth = of_day[dt.date(2023, 2, 3)], of_day[dt.date(2023, 2, 4)]
+    assert set(third) < set(fourth)
+    lost = dt.date(2023, 3, 20)
+    assert (landed["file_day"] >= lost).sum() / (true["day"] >= lost).sum() == pytest.approx(0.5, abs=0.08)
+
+
 def test_the_bars_are_written_into_the_truth(calm: tuple[Path, World], tmp_path: Path) -> None:
     _, world = calm
     (tmp_path / "truth").mkdir()

@@ -133,11 +133,14 @@ def test_the_change_is_alarmed_within_a_week_and_nothing_before(watched: Watched
     assert "harmful" in alarms[-1][1]
 
 
-def test_amounts_that_rose_are_alarmed_and_called_harmless_for_they_move_no_score(watched: Watched) -> None:
+def test_amounts_that_rose_follow_from_a_change_that_nobody_accepted_and_are_not_called_harmless(
+    watched: Watched,
+) -> None:
     told = watched.rows(
-        "select distinct verdict from monitoring.churn_90d_drift where alarm and feature like '%amount_mean%'"
+        "select distinct verdict, follows from monitoring.churn_90d_drift "
+        "where alarm and feature like '%amount_mean%'"
     )
-    assert told == [("harmless",)]
+    assert told == [("open", f"bronze.orders {CHANGE}")]
 
 
 def test_a_day_before_the_champion_has_no_drift_and_each_day_after_has_all_features(watched: Watched) -> None:

@@ -1,7 +1,7 @@
 """Drift of a day: features and forecasts against the training snapshot of the champion, outcomes beside."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from churn_orchestration import ledger, pages, pictures
 from churn_orchestration.business import Business
 from churn_orchestration.churn.labels import population
 from churn_orchestration.components.churn_model import drift_page
+from churn_orchestration.components.churn_model.causes import causes
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.churn_model.reference import (
     SCORE,
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
     from churn_orchestration.components.churn_model.question import AskedQuestion
 
 EXPLAINED = 2_000  # rows of which it is known what each feature adds to a score
-HARMFUL, HARMLESS, STEADY = "harmful", "harmless", "steady"
+HARMFUL, OPEN, HARMLESS, STEADY = "harmful", "open", "harmless", "steady"
 COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "feature": ("text", "which one"),
         "model_version": ("text", "the champion, whose training snapshot it is compared with"),
         "verdict": (
             "text",
-            "steady: no alarm; harmless: an alarm, and scores move by less than 0.05 log odds; harmful: more",
+            "steady: no alarm; harmless: an alarm, and scores move by less than 0.05 log odds; harmful: "
+            "more; open: less, but it follows from a change in what landed that nobody has accepted",
         ),
         "alarm": ("boolean", "further off than was ever usual, and than of late"),
         "measure": ("text", "psi; js, Jensen-Shannon in nats, of features with few values"),
@@ -49,6 +51,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "missing_before": ("double", "the same of the training snapshot"),
         "beyond": ("double", "share of rows below or above all that the model was trained on"),
         "new_values": ("double", "share of rows with a value among few that the model was never trained on"),
+        "follows": ("text", "the open change in what landed that an alarm follows from: table and first day"),
         MEASURED_ON: ("date", "the day that is compared"),
     }
 )
@@ -69,9 +72,11 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date, reference: Ref
         judged, new = _judged(tables, asked, day, reference)
         moved = any(each.alarmed for each in judged)
         effects = _effects(tables, asked, reference) if moved else {}
+        follows = causes(tables, asked, day) if moved else {}
         for each in judged:
             effect = effects[each.feature] if each.alarmed else None
-            rows.append(_row(each, effect, reference.version, new[each.feature], day))
+            cause = follows.get(each.feature) if each.alarmed else None
+            rows.append(_row(each, effect, cause, reference.version, new[each.feature], day))
         tables.db.execute("drop table _people")
     order = "alarm desc, abs(effect) desc nulls last, value / usual_up_to desc, feature"
     return put_rows(tables, table_of_drift(asked), day, rows, COLUMNS, order)
@@ -116,15 +121,19 @@ def _effects(tables: Tables, asked: "AskedQuestion", reference: Reference) -> di
     return {SCORE: float(moved.sum())} | {str(name): float(size) for name, size in moved.items()}
 
 
-def _row(each: "Drift", effect: float | None, version: str, new: float, day: dt.date) -> dict[str, Any]:
+def _row(
+    each: "Drift", effect: float | None, cause: str | None, version: str, new: float, day: dt.date
+) -> dict[str, Any]:
     from churn_orchestration.churn.drift import HARM
 
-    verdict = STEADY if effect is None else HARMFUL if abs(effect) >= HARM else HARMLESS
+    small = OPEN if cause else HARMLESS
+    verdict = STEADY if effect is None else HARMFUL if abs(effect) >= HARM else small
     return {
         "feature": each.feature, "model_version": version, "verdict": verdict, "alarm": each.alarmed,
         "measure": each.measure, "value": each.value, "usual_up_to": each.limit, "recent": each.recent,
         "effect": effect, "missing": each.missing, "missing_before": each.missing_before,
-        "beyond": each.beyond, "new_values": new, MEASURED_ON: day,
+        "beyond": each.beyond, "new_values": new, "follows": cause,
+        MEASURED_ON: day,
     }  # fmt: skip
 
 
@@ -202,12 +211,7 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
 def alarms(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[str, Any]]:
     """The alarms of a day, the one that moves the scores most first."""
     file = literal(tables.day_file(table_of_drift(asked), day))
-    found: list[dict[str, Any]] = (
-        tables.db.execute(f"from {file} where alarm order by abs(effect) desc, feature")
-        .df()
-        .to_dict("records")
-    )
-    return found
+    return tables.records(f"from {file} where alarm order by abs(effect) desc, feature")
 
 
 def sentence(alarm: Mapping[str, Any]) -> str:
@@ -218,18 +222,32 @@ def sentence(alarm: Mapping[str, Any]) -> str:
     )
 
 
+def sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Alarms in words; those that follow from one change in what landed are one, where the first is."""
+    by_cause: dict[str, list[Mapping[str, Any]]] = {}
+    for alarm in found:
+        by_cause.setdefault(alarm.get("follows") or alarm["feature"], []).append(alarm)
+    return [
+        f"{len(each)} features follow from the change of {cause}, such as "
+        f"{', '.join(alarm['feature'] for alarm in each[1:3])} and {sentence(each[0])}"
+        if len(each) > 1
+        else sentence(each[0])
+        for cause, each in by_cause.items()
+    ]
+
+
 def _checked(
     tables: Tables, asked: "AskedQuestion", key: dg.AssetKey, day: dt.date | None
 ) -> dg.AssetCheckResult:
     """The check of the newest day of a run."""
     found = alarms(tables, asked, day) if day else []
-    harmful = [alarm for alarm in found if alarm["verdict"] == HARMFUL]
+    harmful = [alarm for alarm in found if alarm["verdict"] in (HARMFUL, OPEN)]
     return dg.AssetCheckResult(
         asset_key=key,
         check_name="no_harmful_drift",
         passed=not harmful,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{day}: {'; '.join(map(sentence, harmful[:3]))}" if harmful else None,
+        description=f"{day}: {'; '.join(sentences(harmful)[:3])}" if harmful else None,
         metadata={"alarms": len(found), "harmful": [alarm["feature"] for alarm in harmful], "day": str(day)},
     )
 
