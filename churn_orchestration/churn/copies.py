@@ -1,6 +1,6 @@
 """Rows that are another's copy under another id: by their content, counted once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,21 +10,24 @@ MANY_VALUES = 100
 FEW = 0.01  # of the rows: as many as chance may make equal (22 of 7,043 customers of a telecom)
 
 
-def distinct(snapshot: "pd.DataFrame", features: Sequence[str]) -> "pd.DataFrame":
+def distinct(snapshot: "pd.DataFrame", topics: Mapping[str, str], least: int) -> "pd.DataFrame":
     """The rows of a snapshot without those that are another's copy; all of them where that is few.
 
-    A copy has the as_of, the label and every feature of an earlier row, and of a feature with MANY_VALUES
-    values or more a value that no other row has: where features are coarse, many a customer equals another.
+    A copy has the as_of, the label and every feature of an earlier row, and of features of ``least`` topics
+    a value that no other row has, where the feature has MANY_VALUES values or more: where features are
+    coarse, many a customer equals another, and who buys once on one day equals another of that day.
 
     Parameters
     ----------
-    snapshot : rows with as_of, label and ``features``
+    snapshot : rows with as_of, label and the features
+    topics : of each feature, what it is about; features of one topic are no witnesses for each other
 
     >>> import pandas as pd
     >>> people = pd.DataFrame({"as_of": "2024-01-01", "label": False, "spend": range(100), "plan": "a"})
-    >>> len(distinct(pd.concat([people, people.head(30)]), ["spend", "plan"]))
-    100
-    >>> len(distinct(people.assign(spend=people["spend"] % 5), ["spend", "plan"]))
+    >>> twice, topics = pd.concat([people, people.head(30)]), {"spend": "money", "plan": "plan"}
+    >>> [len(distinct(twice, topics, least)) for least in (1, 2)]
+    [100, 130]
+    >>> len(distinct(people.assign(spend=people["spend"] % 5), topics, 1))
     100
     """
     import numpy as np
@@ -33,15 +36,16 @@ def distinct(snapshot: "pd.DataFrame", features: Sequence[str]) -> "pd.DataFrame
     copy = np.zeros(len(snapshot), bool)
     for places in snapshot.groupby("as_of").indices.values():
         rows = snapshot.iloc[places]
-        content = pd.util.hash_pandas_object(rows[["label", *features]], index=False)
+        content = pd.util.hash_pandas_object(rows[["label", *topics]], index=False)
         alike = content.map(content.value_counts())
-        only_theirs = np.zeros(len(rows), bool)
+        only_theirs = dict.fromkeys(topics.values(), np.zeros(len(rows), bool))
         if (alike > 1).any():
-            for name in features:
+            for name, topic in topics.items():
                 counts = rows[name].value_counts()
                 if len(counts) >= MANY_VALUES:
-                    only_theirs |= (rows[name].map(counts) == alike).to_numpy()
-        copy[places] = only_theirs & content.duplicated().to_numpy()
+                    only_theirs[topic] = only_theirs[topic] | (rows[name].map(counts) == alike).to_numpy()
+        witnesses = np.sum(list(only_theirs.values()), axis=0)
+        copy[places] = (witnesses >= least) & content.duplicated().to_numpy()
     return snapshot[~copy] if copy.mean() >= FEW else snapshot
 
 

@@ -8,14 +8,8 @@ import pandas as pd
 
 from churn_orchestration.churn.features.catalogue import LOWERS, RAISES, worded
 from churn_orchestration.churn.features.declared import ALL
+from churn_orchestration.churn.features.feature import ACTIVITY, topic_of
 
-ACTIVITY = "activity"
-TOPICS = {
-    "recency": ACTIVITY, "rhythm": ACTIVITY, "frequency": ACTIVITY, "trend": ACTIVITY, "velocity": ACTIVITY,
-    "momentum": ACTIVITY, "lifecycle": ACTIVITY, "rfm": ACTIVITY, "value": "money", "size": "money",
-    "slope": "money", "variety": "kind", "quality": "kind",
-}  # fmt: skip
-"""Families that a person takes for one matter, by source; any other family is a topic of its own."""
 SENSE = {"recency": 1, "frequency": -1, "trend": -1, "velocity": -1, "momentum": -1, "value": -1}
 """Whether a high value raises the risk (1) or lowers it (-1) by common sense; of others it may do either."""
 LONG = 1.5  # usual gaps; a silence that is longer is worth the word "none"
@@ -79,7 +73,7 @@ class _Table:
         self.above = {name: _above_median(values) for name, values in self.values.items()}
         self.words = words = catalogue.loc[contributions.columns]
         sources, families = words["source"].astype(str), words["family"].astype(str)
-        topics = pd.Index(sources + "/" + families.map(lambda family: TOPICS.get(family, family)))
+        topics = pd.Index([topic_of(*about) for about in zip(sources, families, strict=True)])
         silences = pd.Index(sources + "/" + ACTIVITY)
         self.names = topics.union(silences, sort=False).unique()
         self.topics, self.silences = self.names.get_indexer(topics), self.names.get_indexer(silences)

@@ -9,6 +9,7 @@ from churn_orchestration.churn.evaluation import evaluate
 from churn_orchestration_tests.churn.test_evaluation import STATIC
 
 FEATURES = ["spend", "visits", "age"]
+TOPICS = {name: name for name in FEATURES}
 
 
 def noise(customers: int = 160, times: int = 5) -> pd.DataFrame:
@@ -24,7 +25,7 @@ def noise(customers: int = 160, times: int = 5) -> pd.DataFrame:
 
 def test_copies_under_new_ids_are_graded_on_each_other_unless_each_counts_once() -> None:
     copied, auc = noise(), {}
-    for name, frame in (("copied", copied), ("once", distinct(copied, FEATURES))):
+    for name, frame in (("copied", copied), ("once", distinct(copied, TOPICS, 1))):
         found = evaluate(frame, STATIC, "xgboost", 3, learners.Capacity(60, 5, leaves=8, rate=0.2))
         assert found is not None
         auc[name] = found.report["model"]["auc"]
@@ -34,29 +35,39 @@ def test_copies_under_new_ids_are_graded_on_each_other_unless_each_counts_once()
 
 def test_the_first_of_each_set_of_copies_stays_and_another_outcome_or_day_makes_another_row() -> None:
     copied = noise(times=2)
-    assert distinct(copied, FEATURES)["customer_id"].tolist() == [f"c{number}" for number in range(160)]
+    assert distinct(copied, TOPICS, 1)["customer_id"].tolist() == [f"c{number}" for number in range(160)]
     second = copied.index >= 160
-    assert len(distinct(copied.assign(label=copied["label"] ^ second), FEATURES)) == 320
+    assert len(distinct(copied.assign(label=copied["label"] ^ second), TOPICS, 1)) == 320
     later = copied["as_of"].where(~second, pd.Timestamp(2024, 2, 1))
-    assert len(distinct(copied.assign(as_of=later), FEATURES)) == 320
+    assert len(distinct(copied.assign(as_of=later), TOPICS, 1)) == 320
 
 
 def test_customers_who_are_alike_because_features_are_coarse_are_no_copies() -> None:
     frame = noise(customers=400, times=1)
     frame[FEATURES] = frame[FEATURES].round(0)
     assert frame.duplicated([*FEATURES, "label"]).mean() > 0.5
-    assert len(distinct(frame, FEATURES)) == 400
+    assert len(distinct(frame, TOPICS, 1)) == 400
     silent = frame.index < 100
     frame["spend"] = np.where(silent, np.nan, np.arange(400))
     frame.loc[silent, ["visits", "age"]] = np.nan  # nothing is known of a quarter of them
-    assert len(distinct(frame, FEATURES)) == 400
+    assert len(distinct(frame, TOPICS, 1)) == 400
 
 
 def test_one_row_in_a_hundred_may_equal_another_by_chance() -> None:
     frame = noise(customers=400, times=1)
     few = pd.concat([frame, frame.head(4)], ignore_index=True)
-    assert len(distinct(few, FEATURES)) == 404
-    assert len(distinct(pd.concat([few, frame.iloc[4:10]]), FEATURES)) == 400
+    assert len(distinct(few, TOPICS, 1)) == 404
+    assert len(distinct(pd.concat([few, frame.iloc[4:10]]), TOPICS, 1)) == 400
+
+
+def test_who_came_once_on_one_day_equals_another_of_that_day_and_is_no_copy() -> None:
+    frame = noise(customers=400, times=1)
+    frame["first"], frame["last"] = np.arange(400) // 2, np.arange(400) // 2 + 7
+    frame[["visits", "age"]] = 1.0
+    topics = {"first": "orders/activity", "last": "orders/activity", "spend": "orders/money"}
+    alike = frame.assign(spend=9.5, label=False)
+    assert len(distinct(alike, topics, 2)) == 400
+    assert len(distinct(alike.assign(spend=frame["first"] * 1.5), topics, 2)) == 200, "nor do amounts differ"
 
 
 def test_copies_are_told_by_their_number_and_the_key() -> None:

@@ -747,7 +747,7 @@ def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once
         build_days(tables, ASKED.gold, FEATURES, [CUTOFF])
         assert "rows equal another in every column but customer_id" in copied_message(tables, ASKED, CUTOFF)
     record = shop.train()
-    assert once <= record["rows"] < 1.2 * once  # of some, no value is theirs alone
+    assert once <= record["rows"] < 1.4 * once  # of others, no two topics have a value of theirs alone
     told = f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another in every column but customer_id"
     assert told in record["copies"]
     assert told in " ".join(card.markdown(ASKED, record).split())

@@ -2,6 +2,22 @@
 
 from dataclasses import dataclass, field
 
+ACTIVITY = "activity"
+_TOPICS = {
+    "recency": ACTIVITY, "rhythm": ACTIVITY, "frequency": ACTIVITY, "trend": ACTIVITY, "velocity": ACTIVITY,
+    "momentum": ACTIVITY, "lifecycle": ACTIVITY, "rfm": ACTIVITY, "value": "money", "size": "money",
+    "slope": "money", "variety": "kind", "quality": "kind",
+}  # fmt: skip
+
+
+def topic_of(source: str, family: str) -> str:
+    """The matter that a person takes several families of a source for; any other family is one of its own.
+
+    >>> topic_of("orders", "rhythm"), topic_of("orders", "tenure")
+    ('orders/activity', 'orders/tenure')
+    """
+    return f"{source}/{_TOPICS.get(family, family)}"
+
 
 class _Any:
     """Any value, however it is to be formatted."""

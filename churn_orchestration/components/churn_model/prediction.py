@@ -12,7 +12,6 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn import decisions
 from churn_orchestration.churn.business import churned_at
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
-from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.labels import population
 from churn_orchestration.churn.settings import CAPACITY, PROFIT
 from churn_orchestration.components.churn_model.issued import issue, scored_again_since, set_apart_former
@@ -375,11 +374,11 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
 
 def copied_message(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str:
     """What a person reads of customers whom a day has twice, under other ids; nothing where it has none."""
-    from churn_orchestration.churn.copies import copies_message, distinct
+    from churn_orchestration.churn.copies import copies_message
+    from churn_orchestration.components.churn_model.snapshot import distinct
 
     frame = tables.db.execute(f"from {literal(tables.day_file(asked.gold, day))}").df().assign(label=False)
-    names = [feature.name for feature in catalogue(asked.question.features)]
-    return copies_message(len(frame) - len(distinct(frame, names)), len(frame), asked.question.entity)
+    return copies_message(len(frame) - len(distinct(asked, frame)), len(frame), asked.question.entity)
 
 
 def _shape(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from churn_orchestration.business import PACKAGE, Business, BusinessError, diges
 from churn_orchestration.churn import answerable, copies
 from churn_orchestration.churn.decisions import NO_MODEL, NOT_TRAINED
 from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.feature import topic_of
 from churn_orchestration.churn.features.origin import origins
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
 from churn_orchestration.components.days import shown_pictures, table_of, wanted
@@ -140,7 +141,11 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
 
 def distinct(asked: "AskedQuestion", frame: "pd.DataFrame") -> "pd.DataFrame":
     """The rows of a snapshot that train and are graded: copies of an entity under new ids count once."""
-    return copies.distinct(frame, [feature.name for feature in catalogue(asked.question.features)])
+    features = catalogue(asked.question.features)
+    # Of who came once, the first day is the last one: they are no witnesses for each other.
+    topics = {f.name: topic_of(f.source, "recency" if f.family == "tenure" else f.family) for f in features}
+    least = 1 if asked.question.kind == STATIC else 2  # of events, one day may make all others equal
+    return copies.distinct(frame, topics, least)
 
 
 @dataclass(frozen=True)
