@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
     Cohort,
+    Date,
     EventSource,
     FeatureSet,
     Flag,
@@ -120,3 +122,14 @@ def test_the_pass_leaves_nothing_behind(tables: Tables, tmp_path: Path) -> None:
         assert tables.rows(f"select count(*) from {features(JAN[9])}") == [(4,)]  # those with a plan
     assert not (tmp_path / "history").exists()
     assert tables.rows("select table_name from duckdb_tables() where temporary") == []
+
+
+def test_attributes_alone_have_a_history_too_and_a_date_is_counted_from_at_each_as_of(
+    tables: Tables, tmp_path: Path
+) -> None:
+    alone = FeatureSet("customer_id", (), attributes=(replace(PLANS, dates=(Date("begun", "day"),)),))
+    with features_of(tables, alone, AS_OFS, tmp_path / "history") as features:
+        since = [
+            tables.rows(f"select distinct plans_days_since_begun from {features(as_of)}") for as_of in AS_OFS
+        ]
+    assert since == [[], [(1,)], [(2,)], [(8,)], [(13,)]]
