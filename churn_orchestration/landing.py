@@ -19,6 +19,7 @@ import duckdb
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn import contract as contracts
 from churn_orchestration.churn.calendar import days_between
+from churn_orchestration.churn.shapes import DATA_FAULTS, without_values
 from churn_orchestration.churn.sql import close_off, connect
 from churn_orchestration.day_files import content_hash
 from churn_orchestration.masking import database_secrets, masked
@@ -595,7 +596,10 @@ def land_query(
     try:
         names, rows = _query(address, sql, {"first_day": first, "last_day": days[-1]})
     except Exception as error:  # whatever the driver raises: it is told with the source and the variable
-        told = masked(str(error).strip().splitlines()[0], *database_secrets(address))
+        told = str(error).strip().splitlines()[0]
+        if isinstance(error, DATA_FAULTS) or type(error).__name__ == "DataError":  # SQLAlchemy's name for it
+            told = without_values(error)
+        told = masked(told, *database_secrets(address))
         # From None: Dagster's log keeps what an error comes from.
         raise BusinessError(f"{name}: the query on {url_variable} failed: {told}") from None
     columns = ", ".join(f"{quoted(column)} varchar" for column in names)

@@ -658,6 +658,16 @@ def test_a_query_on_a_duckdb_file_reads_files_of_its_folder_alone(shop, tmp_path
         shop.take_in(6)
 
 
+def test_a_query_that_meets_a_value_it_cannot_read_tells_its_shape(shop, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOP_DB", str(tmp_path / "sold.duckdb"))
+    with duckdb.connect(str(tmp_path / "sold.duckdb")) as db:
+        db.execute("create table orders as select 'ann@mail.org' as order_id")
+    select = '  query: {url_variable: SHOP_DB, sql: "select order_id::int as order_id from orders"}\n'
+    shop.change("raw/defs.yaml", '  files: "orders_{day}.csv"\n', select)
+    with pytest.raises(BusinessError, match=r"failed: .*'aaa@aaaa.aaa' to INT32"):
+        shop.take_in(5)
+
+
 def test_a_query_without_its_address_names_the_variable(shop, monkeypatch):
     shop.change("raw/defs.yaml", *QUERY)
     monkeypatch.delenv("SHOP_DB", raising=False)

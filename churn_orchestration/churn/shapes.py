@@ -50,7 +50,12 @@ def told_by(error: duckdb.Error) -> str:
     told = str(error).split("\n\nLINE")[0].replace("\n", " ").strip()
     if not isinstance(error, DATA_FAULTS):
         return told
-    told = str(error).splitlines()[0]  # the others may quote it again, without quotes
+    return without_values(error)
+
+
+def without_values(error: Exception) -> str:
+    """The first line of a message, for others may quote a value again, without what it quotes."""
+    told = str(error).strip().splitlines()[0]
     told = re.sub(r"(?<=value )[^ ]+", lambda found: shape(found[0]), told)
     if not (opening := re.search(r"(?<= )['\"]", told)):
         return told
