@@ -610,5 +610,15 @@ def ui(context: click.Context, port: int) -> None:
     serve(_business(context), port)
 
 
+@main.command()
+@click.option("--port", default=5000, show_default=True)
+@click.pass_context
+def mlflow(context: click.Context, port: int) -> None:
+    """Open MLflow's UI on the trainings of the business, for this machine only; Ctrl-C stops it."""
+    from churn_orchestration.ui import serve_mlflow
+
+    serve_mlflow(_business(context), port)
+
+
 if __name__ == "__main__":
     main()

@@ -100,7 +100,7 @@ def training(
     """Whether a signal speaks for a training of the day."""
     signal = find(known)
     if signal is None:
-        return f"nothing on {known.day}", None
+        return f"nothing on {known.day}: {signals.calm(name, known)}", None
     cool_on, in_vain = known.cool_on(signal.trigger), known.in_vain.get(signal.trigger)
     if known.day < cool_on:
         vain = f", {in_vain} in vain for such a reason" if in_vain else ""
@@ -122,7 +122,10 @@ def training(
 def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
     """Whether the champion's first week was worse than without it."""
     if known.outdone is None:
-        return f"nothing on {known.day}", None
+        return (
+            f"nothing on {known.day}: no first week of {known.version} is known to be worse",
+            None,
+        )
     undo = Undoing(question=asked.name, version=known.version, to=str(known.before), reason=known.outdone)
     request = dg.RunRequest(
         run_key=f"{ROLL_BACK}:{asked.name}:{known.version}:{known.day}",  # where it failed, again tomorrow

@@ -68,6 +68,25 @@ class Tracking(dg.ConfigurableResource):
         with mlflow.start_run(made.info.run_id):
             yield made.info.run_id
 
+    def log_dataset(self, name: str, file: Path, sha256: str) -> None:
+        """Name what the run that is at work learns from; not a row of it is copied."""
+        import mlflow
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
+
+        source = LocalArtifactDatasetSource(str(file))
+        data = MetaDataset(source, name=name, digest=sha256[:12])  # type: ignore[abstract]
+        mlflow.log_input(data, context="training")
+
+    def log_child(self, run_id: str, name: str, metrics: dict[str, float]) -> None:
+        """A run of one forecaster below another run, graded on the same rows."""
+        client = self.client()
+        parent = client.get_run(run_id).info
+        child = client.create_run(parent.experiment_id, tags={"mlflow.parentRunId": run_id}, run_name=name)
+        for metric, value in metrics.items():
+            client.log_metric(child.info.run_id, metric, value)
+        client.set_terminated(child.info.run_id)
+
     def register(self, question: str, model: "LogOddsBlend", example: "pd.DataFrame", version: str) -> str:
         """Save the model with signature and example, without a pickle; its number in the registry."""
         import mlflow

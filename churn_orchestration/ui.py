@@ -51,13 +51,33 @@ def serve(business: Business, port: int) -> None:
         raise BusinessError("a process of the UI ended by itself: the lines above say why")
 
 
-def _refuse_taken(port: int) -> None:
+def serve_mlflow(business: Business, port: int) -> None:
+    """Become MLflow's UI on the business's store, for this machine and for pages of its own only."""
+    from churn_orchestration.tracking import Tracking
+
+    tracking = Tracking(state=str(business.state))
+    if not tracking.database.is_file():
+        raise BusinessError(f"{business.name}: nothing was trained yet: `churn train` first")
+    _refuse_taken(port, "mlflow")
+    own = f"{pages.HOST}:{port},localhost:{port}"
+    command = [
+        str(Path(sys.executable).parent / "mlflow"), "ui", "--backend-store-uri", tracking.uri,
+        "--host", pages.HOST, "--port", str(port), "--allowed-hosts", own, "--workers", "1",
+    ]  # fmt: skip
+    sys.stderr.write(f"{business.name}: http://{pages.HOST}:{port} (Ctrl-C stops it)\n")
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.execv(command[0], command)
+
+
+def _refuse_taken(port: int, command: str = "ui") -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((pages.HOST, port))
         except OSError:
-            raise BusinessError(f"port {port} is taken; choose another: churn ui --port {port + 1}") from None
+            raise BusinessError(
+                f"port {port} is taken; choose another: churn {command} --port {port + 1}"
+            ) from None
 
 
 def _commands(place: Path, port: int) -> list[list[str]]:

@@ -160,6 +160,35 @@ SIGNALS = {
 """Name -> what looks for it."""
 
 
+def calm(name: str, known: Champion) -> str:
+    """What a signal that does not speak measured, beside its limit."""
+    unknown = "no outcome of its forecasts is known yet"
+    if name == "drift":
+        return "no feature is beyond the usual and moves the scores"
+    if name == "performance":
+        both = [
+            metric for metric in ("auc", "log_loss") if metric in known.graded and metric in known.realised
+        ]
+        told = (f"{m} {_words(known.realised[m])}, trained {_words(known.graded[m])}" for m in both)
+        return f"{'; '.join(told)}: worse only where the intervals do not meet" if both else unknown
+    if name == "expectation":
+        promised, said = known.graded.get("auc"), known.expected.get("auc")
+        if not (promised and said):
+            return "nothing is expected of its forecasts yet"
+        return f"auc {_words(said)}, trained {_words(promised)}: worse only where the intervals do not meet"
+    if name == "calibration":
+        came, said = known.realised.get("calibration_error"), known.foreseen.get("calibration_error")
+        if not (came and said):
+            return unknown
+        return f"calibration error {_words(came)}, limit {said['value'] + CALIBRATION:.3f}"
+    if name == "age":
+        return f"trained {(known.day - known.trained_on).days} days ago, limit {OLD_DAYS}"
+    if name == "labels":
+        more, limit = known.unseen_as_ofs, MORE_LABELS * len(known.as_ofs)
+        return f"{more:.1f} months of new outcomes, limit {limit:.1f}"
+    return f"the {len(known.declared)} features are those that it reads"
+
+
 def worth(known: Champion) -> str | None:
     """What a training would learn from that the last one has not; None: nothing."""
     if sorted(known.declared) != sorted(known.features):

@@ -135,13 +135,14 @@ def settle(
     pictures: Mapping[str, str | None] | None = None,
     unchanged: Iterable[dt.date] = (),
     checks: Iterable[dg.AssetCheckResult] = (),
+    note: str = "",
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
 
     ``unchanged`` are days that stand as they are and were not made again, as are those of the run that were
     not ``due``: they are reported, not recorded.
     ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept for ever.
-    ``checks`` are the table's others that can fail for a refused day.
+    ``checks`` are the table's others that can fail for a refused day; ``note`` ends the line in the log.
 
     A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day
     refuses itself. Where not one day stands, the step fails.
@@ -176,6 +177,7 @@ def settle(
         },
         description="; ".join(f"{day}: {reason}" for day, reason in still_refused.items()) or None,
     )
+    context.log.info(f"{table}: {_done(good, len(kept), len(still_refused), note)}")
     fails = still_refused and not good and not kept
     for check in (*checks, accepted):
         yield _of_no_materialization(key, check) if fails else check
@@ -183,6 +185,22 @@ def settle(
         day, reason = next(iter(still_refused.items()))
         raise dg.Failure(f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False)
     yield dg.MaterializeResult(asset_key=key)
+
+
+def _done(rows: Mapping[dt.date, int], kept: int, refused: int, note: str) -> str:
+    """What a step did, in a line.
+
+    >>> _done({dt.date(2024, 1, 5): 1200, dt.date(2024, 1, 6): 3}, 1, 0, "2 files read")
+    '1,203 rows on 2 days; 1 day unchanged; 2 files read'
+    """
+    told = [f"{sum(rows.values()):,} rows on {_days(len(rows))}"]
+    told += [f"{_days(kept)} unchanged"] if kept else []
+    told += [f"{_days(refused)} refused"] if refused else []
+    return "; ".join([*told, note] if note else told)
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'}"
 
 
 def _of_no_materialization(key: dg.AssetKey, check: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:

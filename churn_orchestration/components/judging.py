@@ -48,6 +48,14 @@ class Judgement:
             for day in self.rows
         }
 
+    def told(self) -> str:
+        """How many rows were quarantined, by which rules most."""
+        rows = sum(self.quarantined.values())
+        if not rows:
+            return "no row quarantined"
+        rules = ", ".join(f"{rule} {count:,}" for rule, count in self.rules.items() if rule != "duplicate")
+        return f"{rows:,} rows quarantined ({rules})"
+
     def checks(self, bronze: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
         """One result per check that ran."""
         evidence: dict[str, dict[str, Any]] = {

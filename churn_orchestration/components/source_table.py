@@ -32,7 +32,7 @@ from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.landing import Files, Landed, land, land_query
 from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import POOL, Tables, literal
+from churn_orchestration.warehouse import POOL, Tables, literal, within
 
 _ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 _TYPE = re.compile(r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz")
@@ -310,6 +310,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 yield from settle(
                     context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn,
                     checks=[self._files_complete(raw, landed, business)],
+                    note=self._files_read(tables, days),
                 )  # fmt: skip
 
         refused = f"One row per refused record of {self.name}, as it came, with the rule that refused it."
@@ -372,6 +373,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                         )
                     },
                     checks=judgement.checks(bronze),
+                    note=judgement.told(),
                 )
                 yield dg.MaterializeResult(asset_key=quarantine)
 
@@ -382,6 +384,13 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         refused = tables.refused(f"bronze.{self.name}", dt.date.max)
         days = {day for key in keys for day in due(context, tables, key)}
         return sorted(days | {day for day in wanted(context) if day in refused}) or wanted(context)[-1:]
+
+    def _files_read(self, tables: Tables, days: list[dt.date]) -> str:
+        counted = (
+            f"select count(distinct file) from meta.manifest where source = ? and {within('partition', days)}"
+        )
+        [(files,)] = tables.rows(counted, [self.name])
+        return f"{files:,} file{'' if files == 1 else 's'} read" if self.files else ""
 
     def _land(
         self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]

@@ -1,11 +1,13 @@
 """Pictures for the UI: data in, one Markdown image out. No Dagster, no files; same data, same bytes."""
 
+from churn_orchestration.pictures.canvas import svg
 from churn_orchestration.pictures.forecasts import SCORE_BINS, drift, performance, scores_by_band
 from churn_orchestration.pictures.landed import quarantined_by_rule, rows_by_day
 from churn_orchestration.pictures.measures import at_risk, churn_rate, movers, retention
 from churn_orchestration.pictures.models import churn_by_as_of, influences, learning, quality, worth
 
 __all__ = [
+    "svg",
     "SCORE_BINS",
     "at_risk",
     "churn_by_as_of",

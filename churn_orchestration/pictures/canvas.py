@@ -40,6 +40,11 @@ def picture(alt: str, *panels: Panel, height: float = 2.7, left: float = 0.08) -
     return f"![{plain}](data:image/svg+xml;base64,{base64.b64encode(written.getvalue()).decode()})"
 
 
+def svg(markdown: str) -> str:
+    """The picture that Markdown holds, as SVG; see ``picture``."""
+    return base64.b64decode(markdown.partition("base64,")[2].rstrip(")")).decode()
+
+
 def painted(panels: Sequence[Panel], height: float, left: float) -> "Figure":
     """Panels side by side; a title that is wider than its panel goes on in a second line."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

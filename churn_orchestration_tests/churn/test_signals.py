@@ -9,6 +9,7 @@ from churn_orchestration.churn.signals import SIGNALS, Champion, Interval, worth
 
 AS_OFS = [dt.date(2024, month, 28) for month in range(1, 7)]
 DAY = dt.date(2024, 10, 20)
+LIMIT = ": worse only where the intervals do not meet"
 
 
 def interval(value: float, half: float = 0.02) -> Interval:
@@ -32,6 +33,16 @@ def told(known: Champion) -> dict[str, str]:
 
 def test_of_a_champion_that_does_as_it_promised_nothing_is_said() -> None:
     assert told(STEADY) == {}
+    assert {name: signals.calm(name, STEADY) for name in SIGNALS} == {
+        "drift": "no feature is beyond the usual and moves the scores",
+        "performance": "auc 0.790 [0.770, 0.810], trained 0.800 [0.780, 0.820]; "
+        "log_loss 0.460 [0.440, 0.480], trained 0.450 [0.430, 0.470]" + LIMIT,
+        "expectation": "auc 0.800 [0.780, 0.820], trained 0.800 [0.780, 0.820]" + LIMIT,
+        "calibration": "calibration error 0.025 [0.015, 0.035], limit 0.040",
+        "age": "trained 24 days ago, limit 90",
+        "labels": "0.8 months of new outcomes, limit 3.0",
+        "schema": "the 2 features are those that it reads",
+    }
 
 
 @pytest.mark.parametrize(

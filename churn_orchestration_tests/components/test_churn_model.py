@@ -445,6 +445,26 @@ def test_the_model_is_kept_without_a_pickle_and_with_signature_and_example(train
     assert all("signature:" in text and "saved_input_example_info" in text for text in described)
 
 
+def test_a_run_in_mlflow_names_its_snapshot_its_forecasters_and_its_pictures(
+    trained: Shop,
+) -> None:
+    client = trained.tracking.client()
+    experiment = client.get_experiment_by_name("churn_60d")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    [run] = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
+    [data] = [given.dataset for given in run.inputs.dataset_inputs]
+    assert (data.name, data.digest) == ("snapshots.churn_60d", run.data.tags["snapshot_sha256"][:12])
+    assert run.data.params["cutoff"] == str(CUTOFF)
+    assert (run.data.params["horizon_days"], run.data.params["test_as_ofs"]) == ("60", "1")
+    below = {each.info.run_name: each.data for each in runs if each is not run}
+    assert {"rules", "constant"} <= below.keys()
+    assert below["rules"].metrics["log_loss"] == run.data.metrics["rules_log_loss"]
+    assert {data.tags["mlflow.parentRunId"] for data in below.values()} == {run.info.run_id}
+    pictures = [file.path for file in client.list_artifacts(run.info.run_id) if file.path.endswith(".svg")]
+    assert "calibration_and_gain.svg" in pictures
+
+
 def test_the_alias_champion_mirrors_the_ledger(trained_shop: Shop) -> None:
     decided = []
     for asked in (replace(ASKED, learner="logistic", most_as_ofs=1), replace(ASKED, learner="logistic")):

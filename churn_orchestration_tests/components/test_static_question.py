@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from churn_orchestration import ledger, report
+from churn_orchestration import ledger, pages, report
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.components.churn_model import ChurnModel
@@ -23,7 +23,7 @@ from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import Work, at_work
-from churn_orchestration_tests.conftest import IN_PROCESS, JAN, Shop
+from churn_orchestration_tests.conftest import IN_PROCESS, JAN, Shop, metadata
 
 pytestmark = IN_PROCESS
 
@@ -111,6 +111,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, pd
 def _record(shop: Shop) -> dict[str, Any]:
     [row] = ledger.read(shop.business.state)
     return record_of(shop.business.state, "churn", row["model_version"])
+
+
+def test_the_card_of_a_training_is_a_page_that_the_ui_links_to(trained: tuple[Shop, pd.DataFrame]) -> None:
+    shop, _ = trained
+    about = metadata(shop, "models/churn", JAN[6])
+    page = Path(str(about["model_card_file"].value))
+    assert page.parent == pages.folder(shop.business.state)
+    assert about["model_card"].value == pages.address(page)
+    assert "Model card: churn" in page.read_text()
 
 
 def test_what_needs_no_outcome_ahead_and_no_activity_is_measured(trained: tuple[Shop, pd.DataFrame]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from churn_orchestration import pictures
 from churn_orchestration.business import BusinessError, digest
 from churn_orchestration.churn import decisions
 from churn_orchestration.churn.copies import copies_message
@@ -123,12 +124,19 @@ def trained(
         record |= _acted_on(asked, evaluation, frame)
     if record["mlflow_version"] is None:
         tags = {"model_version": version, "cutoff": manifest["cutoff"], "snapshot_sha256": manifest["sha256"]}
-        with tracking.run(asked.name, f"{asked.name} {manifest['cutoff']}", tags):
+        with tracking.run(asked.name, f"{asked.name} {manifest['cutoff']}", tags) as run_id:
             import mlflow
 
-            mlflow.log_params({"learner": asked.learner, "rows": len(frame), "features": len(columns)})
+            mlflow.log_params(_parameters(asked, record))
+            snapshot = files.state / "snapshots" / asked.name / manifest["file"]
+            tracking.log_dataset(f"snapshots.{asked.name}", snapshot, manifest["sha256"])
+            for name, svg in _pictures(asked, record).items():
+                mlflow.log_text(svg, f"{name}.svg")
             if evaluation:
                 mlflow.log_metrics(flat_metrics(evaluation))
+                for name, report in evaluation.report.items():
+                    if name != "model":
+                        tracking.log_child(run_id, name, _values(report))
                 mlflow.log_metric("empc", record["profit"]["model"]["expected_maximum"])
             mlflow.log_dict(search, "search.json")
             told = card.markdown(asked, record)
@@ -144,6 +152,28 @@ def trained(
     )
     keep(unseen, files.path(HELD_OUT))
     write_text(files.path(RECORD), json.dumps(record, indent=1))
+
+
+def _parameters(asked: "AskedQuestion", record: dict[str, Any]) -> dict[str, Any]:
+    """What a training was given, and what a search chose of it."""
+    horizon = asked.question.horizon
+    return {
+        "learner": asked.learner, "rows": record["rows"], "features": len(record["features"]),
+        "cutoff": record["cutoff"], "as_ofs": ", ".join(record["as_ofs"]), "test_as_ofs": asked.test_as_ofs,
+        "horizon_days": horizon.horizon_days, "gap_days": horizon.gap_days,
+        "capacity": record["search"]["capacity"] or "fixed",
+    }  # fmt: skip
+
+
+def _pictures(asked: "AskedQuestion", record: dict[str, Any]) -> dict[str, str]:
+    """The pictures of a model as SVG, by name."""
+    drawn = {
+        "calibration_and_gain": pictures.quality(record),
+        "lift_and_profit": pictures.worth(record),
+        "learning_and_segments": pictures.learning(record, asked.titles),
+        "what_moves_it": pictures.influences(record["influences"], asked.titles),
+    }
+    return {name: pictures.svg(markdown) for name, markdown in drawn.items() if markdown}
 
 
 def with_value(asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -203,6 +233,10 @@ def profits(evaluation: "Evaluation", economics: Economics) -> dict[str, dict[st
             curve = profit.curve(held_out["label"], held_out[name], economics)
             found[name] = {"expected_maximum": best, "contacted": contacted, "curve": curve}
     return found
+
+
+def _values(report: dict[str, Any]) -> dict[str, float]:
+    return {metric: found["value"] for metric, found in report.items() if isinstance(found, dict)}
 
 
 def flat_metrics(evaluation: "Evaluation") -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import ledger, pictures
+from churn_orchestration import ledger, pages, pictures
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import decisions
 from churn_orchestration.churn.labels import STATIC
@@ -171,7 +171,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
         deps=[dg.AssetKey(["snapshots", asked.name])],
         description="One row per decision on a candidate. Each cut-off has one candidate: "
         f"{asked.grading}.\n\n{asked.sentence()} Served: {asked.learner}.{look(business, key)}\n"
-        f"```sh\nmlflow ui --backend-store-uri {Tracking(state=str(business.state)).uri}\n```",
+        "`churn mlflow` shows its runs.",
         check_specs=[dg.AssetCheckSpec("promoted", asset=key, description=asked.bar)],
         group_name="models",
         owners=business.settings.owners,
@@ -194,6 +194,11 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
             )
             [(decided,)] = tables.rows(f"select count(*) from models.{asked.name} where cutoff = ?", [cutoff])
             champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
+        page, _ = card.write(asked, business.state, record["model_version"], pages.folder(business.state))
+        context.log.info(
+            f"models.{asked.name} {record['model_version']}: {record['rows']:,} rows; {record['decision']}: "
+            f"{record['reason']}"
+        )
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(
             metadata={
@@ -204,7 +209,8 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 "done": record["done"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
                 "segments": dg.MetadataValue.md(card.segments_table(asked, record)),
-                "model_card": f"`churn card {record['model_version']}` writes it; its MLflow run holds it",
+                "model_card": dg.MetadataValue.url(pages.address(page)),
+                "model_card_file": dg.MetadataValue.path(page),
                 **shown_pictures(
                     {
                         "picture_calibration_and_gain": pictures.quality(record),

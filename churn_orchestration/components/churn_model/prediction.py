@@ -367,7 +367,11 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             )
             about = {day: _version(tables, asked, day) | _shape(tables, asked.name, day) for day in rows}
             drawn = {"picture_scores_by_band": _scores_by_band(tables, asked.name, max(rows))} if rows else {}
-            yield from settle(context, tables, key, asked.scoring, rows, refused, upstream, about, drawn)
+            by = sorted({str(told["model_version"]) for told in about.values()})
+            yield from settle(
+                context, tables, key, asked.scoring, rows, refused, upstream, about, drawn,
+                note=f"scored by {', '.join(by)}" if by else "",
+            )  # fmt: skip
 
     return predictions
 

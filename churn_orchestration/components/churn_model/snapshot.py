@@ -376,6 +376,9 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             tables.publish()
         copied = copies.copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity)
         newest = manifest["as_ofs"][-1]
+        context.log.info(
+            f"{table_of(key)} {cutoff}: {manifest['rows']:,} rows of {len(manifest['as_ofs'])} as_ofs"
+        )
         rows = {
             "dagster/partition_row_count": manifest["rows"],
             "population": newest["rows"],
