@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import ALL, EVENT, Question, population, watched
+from churn_orchestration.churn.sql import identifier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,7 @@ class Outcomes:
         return " union all ".join(map(self._at, self.as_ofs))
 
     def _at(self, as_of: dt.date) -> str:
-        question, entity = self.question, self.question.entity
+        question, entity = self.question, identifier(self.question.entity)
         silence, gap = "null", question.horizon.gap_days
         if question.activity:
             silence = f"p.{question.activity.name}_days_since_last"

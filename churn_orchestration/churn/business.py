@@ -8,6 +8,7 @@ from churn_orchestration.churn.features.declared import EventSource
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.features.seen import date, visible_parts
 from churn_orchestration.churn.labels import Question, labelled
+from churn_orchestration.churn.sql import identifier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,7 @@ def cohorts(activity: EventSource, entity: str, month_ends: Sequence[dt.date], k
     told = ", ".join(f"({date(day.replace(day=1))})" for day in month_ends)
     return f"""
 with seen as (
-  select distinct {entity} as entity, date_trunc('month', day)::date as month
+  select distinct {identifier(entity)} as entity, date_trunc('month', day)::date as month
   from {activity.days_table} where {visible_parts(known_by)} and events > 0),
 members as (select entity, min(month) as cohort from seen group by 1),
 sizes as (select cohort, count(*) as customers from members group by 1),
@@ -109,6 +110,7 @@ def risen(entity: str, now: str, before: str, most: int) -> str:
     entity, as_of, churn_probability, band, recent_value, reasons and model_version of the later day,
     churn_probability and band of the earlier one with ``_before``, rise, forecaster_changed
     """
+    entity = identifier(entity)
     return f"""
 select n.{entity}, n.as_of, n.churn_probability, b.churn_probability as churn_probability_before,
   n.churn_probability - b.churn_probability as rise, n.band, b.band as band_before, n.recent_value,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from churn_orchestration.churn.features.seen import date
 from churn_orchestration.churn.labels import EVENT, Question, outcomes
+from churn_orchestration.churn.sql import identifier, identifiers
 
 KEPT = ("churn_probability", "band", "model_version", "contact", "recent_value", "label_known_on")
 """What a grade keeps of its forecast."""
@@ -22,7 +23,7 @@ def first_grades(question: Question, forecasts: str, as_of: dt.date, day: dt.dat
     one row per entity: entity, as_of, KEPT, ``label`` (null: had left before the outcome window began),
     ``was`` (null), ``restated`` (false), ``regraded`` (0), ``measured_on`` (``day``)
     """
-    entity = question.entity
+    entity = identifier(question.entity)
     made = f"select * from {forecasts} where not backtest"
     truth = outcomes(question, f"select {entity}, as_of from ({made})", as_of, day)
     return (
@@ -39,7 +40,7 @@ def changes(question: Question, forecasts: str, as_of: dt.date, day: dt.date, gr
     ``grades``: a table or a select in brackets, as of `last_grades`. Columns as of `first_grades`. Where the
     last one was measured on ``day`` itself, ``regraded`` counts on.
     """
-    anew, entity = first_grades(question, forecasts, as_of, day), question.entity
+    anew, entity = first_grades(question, forecasts, as_of, day), identifier(question.entity)
     return (
         "select n.* replace (g.label as was, g.as_of is not null as restated, "
         f"if(g.measured_on = {date(day)}, g.regraded + 1, 0)::bigint as regraded) from ({anew}) as n "
@@ -50,7 +51,7 @@ def changes(question: Question, forecasts: str, as_of: dt.date, day: dt.date, gr
 def last_grades(question: Question, grades: str, as_of: dt.date) -> str:
     """SQL: of each entity of ``as_of``, the grade that was measured last."""
     order = "measured_on desc, regraded desc nulls last"
-    newest = f"row_number() over (partition by {question.entity} order by {order}) = 1"
+    newest = f"row_number() over (partition by {identifier(question.entity)} order by {order}) = 1"
     return f"select * from {grades} where as_of = {date(as_of)} qualify {newest}"
 
 
@@ -69,7 +70,7 @@ def _changed(table: str, key: tuple[str, ...], day: dt.date) -> str:
     if not key:
         return f"select distinct day from {came}"
     # A correction may have moved its event: the day it was on before has changed too.
-    return f"select distinct day from {table} semi join {came} using ({', '.join(key)})"
+    return f"select distinct day from {table} semi join {came} using ({identifiers(key)})"
 
 
 def touched(question: Question, as_ofs: Iterable[dt.date], days: Iterable[dt.date]) -> list[dt.date]:

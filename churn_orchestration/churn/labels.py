@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from churn_orchestration.churn.calendar import DAY, Horizon
 from churn_orchestration.churn.features.declared import ALL, EventSource, FeatureSet
 from churn_orchestration.churn.features.seen import latest, visible, visible_parts
+from churn_orchestration.churn.sql import identifier
 
 INACTIVITY, EVENT, STATIC = "inactivity", "event", "static"
 
@@ -21,7 +22,8 @@ class Label:
     def at(self, as_of: dt.date, entity: str) -> str:
         """SQL: each entity of the table, under the name ``entity``, with its label as known at ``as_of``."""
         row = latest(self.table, self.entity, [self.condition], as_of)
-        return f"select {self.entity} as {entity}, cast(({self.condition}) as boolean) as label from ({row})"
+        named = f"{identifier(self.entity)} as {identifier(entity)}"
+        return f"select {named}, cast(({self.condition}) as boolean) as label from ({row})"
 
     def rate_at(self, as_of: dt.date) -> str:
         """SQL: one number, the share that has churned of those whose label is known at ``as_of``."""
@@ -110,6 +112,7 @@ def population(question: Question, features: str, as_of: dt.date) -> str:
     terminal event visible since. ``static``: not known to have churned. ``features`` is a table name or a
     select in brackets.
     """
+    entity = identifier(question.entity)
     if question.kind == INACTIVITY:
         assert question.activity is not None
         last, window = f"{question.activity.name}_days_since_last", question.observation_days
@@ -118,8 +121,8 @@ def population(question: Question, features: str, as_of: dt.date) -> str:
     if question.kind == EVENT:
         return f"select f.* from {features} as f {_who_is_there(question, as_of, as_of)}"
     assert question.label is not None
-    gone = f"select {question.entity} from ({question.label.at(as_of, question.entity)}) where label"
-    return f"select f.* from {features} as f anti join ({gone}) using ({question.entity})"
+    gone = f"select {entity} from ({question.label.at(as_of, question.entity)}) where label"
+    return f"select f.* from {features} as f anti join ({gone}) using ({entity})"
 
 
 def _who_is_there(question: Question, day: dt.date, known_by: dt.date) -> str:
@@ -128,11 +131,11 @@ def _who_is_there(question: Question, day: dt.date, known_by: dt.date) -> str:
     Who begins and ends on one day has ended.
     """
     assert question.terminal is not None
-    entity, until = question.entity, f"day <= date '{day}'"
-    ends = visible(question.terminal, known_by, f"{question.terminal.entity} as {entity}, day")
+    entity, until = identifier(question.entity), f"day <= date '{day}'"
+    ends = visible(question.terminal, known_by, f"{identifier(question.terminal.entity)} as {entity}, day")
     if question.start is None:
         return f"anti join (select {entity} from ({ends}) where {until}) using ({entity})"
-    starts = visible(question.start, known_by, f"{question.start.entity} as {entity}, day")
+    starts = visible(question.start, known_by, f"{identifier(question.start.entity)} as {entity}, day")
     last = " union all ".join(
         f"select {entity}, day, {ended} as ended from ({events}) where {until}"
         for events, ended in ((starts, "false"), (ends, "true"))
@@ -168,9 +171,13 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
     known_on = question.horizon.label_known_on(as_of)
     if known_on > known_by:
         raise ValueError(f"the outcome of {as_of} is known on {known_on}, after {known_by}")
-    entity = question.entity
+    entity = identifier(question.entity)
     if question.label is not None:
-        outcome, label, asked = question.label.at(as_of, entity), "o.label", "where o.label is not null"
+        outcome, label, asked = (
+            question.label.at(as_of, question.entity),
+            "o.label",
+            "where o.label is not null",
+        )
     else:
         people, events = watched(question, people, as_of, known_by)
         first, last = question.horizon.outcome(as_of)
@@ -187,14 +194,16 @@ left join ({outcome}) as o using ({entity})
 
 def watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:
     """SQL: who of ``people`` is watched after ``as_of``, and entity and day of the events waited for."""
-    entity = question.entity
+    entity = identifier(question.entity)
     if question.kind == INACTIVITY:
         assert question.activity is not None
         active = f"{visible_parts(known_by)} and events > 0"
         events = f"select {entity}, day from {question.activity.days_table} where {active}"
     else:
         assert question.terminal is not None
-        events = visible(question.terminal, known_by, f"{question.terminal.entity} as {entity}, day")
+        events = visible(
+            question.terminal, known_by, f"{identifier(question.terminal.entity)} as {entity}, day"
+        )
         # Who had left before the outcome began, as is known by now, can neither leave nor stay in it.
         first, _ = question.horizon.outcome(as_of)
         people = f"from ({people}) {_who_is_there(question, first - DAY, known_by)}"

@@ -1,7 +1,10 @@
 """SQL as text, names and values quoted, and connections that install and load no extension."""
 
 import datetime as dt
+import re
 from collections.abc import Iterable
+from contextlib import closing
+from functools import cache
 from glob import escape
 from pathlib import Path
 
@@ -15,6 +18,32 @@ def quoted(name: str) -> str:
     ('"order"', '"5"" pipe"')
     """
     return '"' + name.replace('"', '""') + '"'
+
+
+def identifier(name: str) -> str:
+    """An SQL identifier, quoted where DuckDB would read the plain name as something else.
+
+    >>> identifier("amount_usd"), identifier("order"), identifier("net amount")
+    ('amount_usd', '"order"', '"net amount"')
+    """
+    is_plain = re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) and name.lower() not in _reserved()
+    return name if is_plain else quoted(name)
+
+
+def identifiers(names: Iterable[str]) -> str:
+    """Several of them, separated by commas."""
+    return ", ".join(map(identifier, names))
+
+
+@cache
+def _reserved() -> frozenset[str]:
+    """The words of SQL that name no column unless they are quoted."""
+    with closing(connect()) as db:
+        words = db.execute(
+            "select keyword_name from duckdb_keywords() "
+            "where keyword_category in ('reserved', 'type_function', 'column_name')"
+        ).fetchall()
+    return frozenset(word for (word,) in words)
 
 
 def literal(value: object) -> str:

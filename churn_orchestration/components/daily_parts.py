@@ -11,6 +11,7 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.features.parts import parts, touched, versions
 from churn_orchestration.churn.features.rings import Checkpoint, Checkpoints, merged_until, rhythm_until
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
@@ -82,7 +83,7 @@ def build(
             f"create or replace temp table _versions as {versions(source, entity, start, '_touched')}"
         )
         with tables.transaction():
-            same = f"d.{entity} = t._entity and d.day = t._day"
+            same = f"d.{identifier(entity)} = t._entity and d.day = t._day"
             tables.db.execute(f"delete from {table} as d using _touched as t where {same}")
             tables.db.execute(f"insert into {table} by name from _versions")
             forget_checkpoints(tables, source, min(days))

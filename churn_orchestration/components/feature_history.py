@@ -22,9 +22,11 @@ from churn_orchestration.churn.features.rings import (
     distinct_at,
     features_at,
     final,
+    history_at,
     with_peers,
 )
 from churn_orchestration.churn.features.seen import date
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.daily_parts import checkpoints
 from churn_orchestration.warehouse import Tables, file_literal, literal
 
@@ -151,6 +153,7 @@ class _Pass:
         self._make("_entities", self._entities())
         for number, source in enumerate(self.declared.sources):
             self._make(f"_other{number}", self._other(source))
+            self._make(f"_h{number}", " union all ".join(history_at(source, day) for day in self.as_ofs))
             for place, part in enumerate(_listed(source)):
                 windows = spans_of(self.declared, source)[part.name]
                 self._make(
@@ -173,8 +176,8 @@ class _Pass:
 
     def _entities(self) -> str:
         found = [
-            f"select {self.declared.entity} as _entity, count(*) as _rows from {source.days_table} "
-            f"where {self._known} group by 1"
+            f"select {identifier(self.declared.entity)} as _entity, count(*) as _rows "
+            f"from {source.days_table} where {self._known} group by 1"
             for source in self.declared.sources
         ]
         found += [
@@ -191,7 +194,7 @@ class _Pass:
         return f"""
 with late as (
   select _group, day, known_on, superseded_on from {source.days_table} as d
-  join {_SCRATCH}._entities as e on e._entity = d.{self.declared.entity}
+  join {_SCRATCH}._entities as e on e._entity = d.{identifier(self.declared.entity)}
   where {self._known} and known_on > day),
 other as (
   select distinct _group, as_of from late join {_SCRATCH}._as_ofs on day <= as_of and as_of < known_on
@@ -215,7 +218,7 @@ asof left join (select distinct _group, known_on from late) as l
                 continue  # a bound, with room for its rounding
             found = self.tables.rows(f"""
 select _group, _entity, total from {_SCRATCH}._entities join (
-  select {self.declared.entity} as _entity, sum(abs(cast({part.name} as hugeint))) as total
+  select {identifier(self.declared.entity)} as _entity, sum(abs(cast({part.name} as hugeint))) as total
   from {source.days_table} group by 1 having total >= {2**63}) using (_entity) order by 1""")
             if found and part.type != "HUGEINT":
                 [_, entity, total] = found[0]
@@ -261,6 +264,9 @@ select _group, _entity, total from {_SCRATCH}._entities join (
             made += [
                 f"_a{number} as (from {_SCRATCH}._attributes{number} where {near})"
                 for number in range(len(self.declared.attributes))
+            ]
+            made += [
+                f"_h{number} as (from {_SCRATCH}._h{number})" for number in range(len(self.declared.sources))
             ]
             made += [
                 f"_u{number} as (from {_SCRATCH}._own{number} where {near})"
@@ -331,7 +337,7 @@ select _group, _entity, total from {_SCRATCH}._entities join (
         )
         read = [f"{name} - {date(_EPOCH)} as {name}" for name in ("day", "known_on", "superseded_on")]
         read += [column for c in columns for column in c.inputs]
-        name = f"d.{self.declared.entity}"
+        name = f"d.{identifier(self.declared.entity)}"
         rows = _numbers(
             tables,
             f"select _group - {span.first} as _group, {', '.join(read)} from {_SCRATCH}._entities as e "

@@ -19,6 +19,7 @@ from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue, features_alone
 from churn_orchestration.churn.features.parts import parts
 from churn_orchestration.churn.features.perturbation import Pipeline
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.churn.user_sql import parsed
 from churn_orchestration.components.daily_parts import days_asset
 from churn_orchestration.components.days import (
@@ -289,7 +290,7 @@ def build_days(
     rows: dict[dt.date, int] = {}
     with features_of(tables, declared, days, tables.state / "gold" / f".{table}") as features:
         for as_of in days:
-            select = f"from {features(as_of)} order by {declared.entity}"
+            select = f"from {features(as_of)} order by {identifier(declared.entity)}"
             rows |= tables.replace_days(table, [as_of], select)
     return rows
 

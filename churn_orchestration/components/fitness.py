@@ -8,6 +8,7 @@ from itertools import chain
 from churn_orchestration.business import SETTINGS, BusinessError
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, Measure
 from churn_orchestration.churn.shapes import shape
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.doubts import widened
 from churn_orchestration.warehouse import Tables, literal, quoted, within
 
@@ -85,7 +86,7 @@ def _too_early(
 def _too_many(tables: Tables, source: EventSource, landed: str, place: Place) -> Iterator[str]:
     for category in source.categories:
         if not category.closed:
-            [(values,)] = tables.rows(f"select approx_count_distinct({category.column}) {landed}")
+            [(values,)] = tables.rows(f"select approx_count_distinct({identifier(category.column)}) {landed}")
             if values > MOST_VALUES:
                 yield (
                     f"{place(source.name, category.name)}: category {category.name} of {source.name} has "
@@ -114,8 +115,9 @@ def _shared_keys(tables: Tables, source: EventSource, landed: str, place: Place)
 
 def _too_large(tables: Tables, source: EventSource, m: Measure, landed: str, place: Place) -> Iterator[str]:
     most = (2**63 - 1) // 10**m.decimals
-    largest = f"select {m.column}, count(*) over () {landed} and abs({m.column}) > {most}"
-    for value, count in tables.rows(f"{largest} order by abs({m.column}) desc limit 1"):
+    column = identifier(m.column)
+    largest = f"select {column}, count(*) over () {landed} and abs({column}) > {most}"
+    for value, count in tables.rows(f"{largest} order by abs({column}) desc limit 1"):
         yield (
             f"{place(source.name, m.name)}: measure {m.name} of {source.name}: {count:,} amounts of "
             f"{source.table}.{m.column} lie beyond 64 bits at {m.decimals} decimals, e.g. "

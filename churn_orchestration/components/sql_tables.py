@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from churn_orchestration.components.sql_contracts import (
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import within
 
+NAME = r"^[a-z][a-z0-9_]*$"
 PARTITION = "_partition"
 
 
@@ -95,6 +97,8 @@ class SqlTable:
     @classmethod
     def read(cls, path: Path) -> "SqlTable":
         """Read and check a .sql file. Raises BusinessError with file, line and remedy."""
+        if not re.fullmatch(NAME, path.stem):
+            raise BusinessError(f"{path}: the file names its table: name it with a-z, 0-9 and _")
         select = Select.read(path)
         carried = select.tree.named_selects
         if PARTITION not in carried and "*" not in carried:

@@ -3,6 +3,8 @@
 import datetime as dt
 from dataclasses import dataclass
 
+from churn_orchestration.churn.sql import identifier, identifiers
+
 ALL = "all"
 
 
@@ -54,7 +56,7 @@ class Category(_Shared):
         is quicker; what is none of them counts as one value more
     share_windows : the windows over which shares are taken, in days; all windows and all time if None
     concentration : whether, over those windows, the top share, the Herfindahl index and the entropy of the
-        shares are features; values that are not declared count as one
+        declared values are features, and the share of rows that have none of them
     """
 
     name: str
@@ -173,9 +175,9 @@ class UserTable:
 
     def at(self, as_of: dt.date) -> str:
         """SQL: one row per entity at ``as_of``, as ``_entity`` and the columns."""
-        names = ", ".join(name for name, _ in self.columns)
+        names = identifiers(name for name, _ in self.columns)
         select = self.select.replace("$as_of", f"date '{as_of.isoformat()}'")
-        return f"select {self.entity} as _entity, {names} from (\n{select}\n)"
+        return f"select {identifier(self.entity)} as _entity, {names} from (\n{select}\n)"
 
 
 @dataclass(frozen=True)

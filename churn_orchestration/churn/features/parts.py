@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from churn_orchestration.churn.features.declared import EventSource, Measure, label_of
 from churn_orchestration.churn.features.seen import date, read_from, text
+from churn_orchestration.churn.sql import identifier, identifiers
 
 OPEN = dt.date(9999, 12, 31)
 """``superseded_on`` of a version that stands."""
@@ -66,7 +67,7 @@ def _of_measures(source: EventSource) -> Iterator[Part]:
     for m in source.measures:
         exact, unit = scaled(m), f"{m.unit or m.column} x {10**m.decimals}"
         squares = f"coalesce(sum(cast({exact} as hugeint) * {exact}), 0)"
-        yield Part(f"{m.name}_filled", f"count({m.column})", f"{source.noun}s with {m.column}")
+        yield Part(f"{m.name}_filled", f"count({identifier(m.column)})", f"{source.noun}s with {m.column}")
         yield Part(f"{m.name}_sum", f"coalesce(sum({exact}), 0)", f"sum of {m.column}, {unit}")
         yield Part(
             f"{m.name}_squares", squares, f"sum of squares of {m.column}, ({unit}) squared", type="HUGEINT"
@@ -77,7 +78,7 @@ def _of_measures(source: EventSource) -> Iterator[Part]:
 
 def _of_categories(source: EventSource) -> Iterator[Part]:
     for category in source.categories:
-        name, column = category.name, category.column
+        name, column = category.name, identifier(category.column)
         for value in category.values:
             hit = f"count(*) filter ({column} = {text(value)})"
             yield Part(f"{name}_is_{label_of(value)}", hit, f"{source.noun}s with {column} = {value}")
@@ -100,7 +101,7 @@ def _of_flags(source: EventSource) -> Iterator[Part]:
 
 def scaled(m: Measure) -> str:
     """SQL: a measure as an exact 64-bit integer, in units of its last kept decimal."""
-    exact = f"cast({m.column} as decimal(38, {m.decimals}))"
+    exact = f"cast({identifier(m.column)} as decimal(38, {m.decimals}))"
     return f"cast({exact} * {10**m.decimals} as bigint)"
 
 
@@ -112,14 +113,15 @@ def touched(source: EventSource, entity: str, days: Iterable[dt.date]) -> str:
     """
     landed = f"_partition in ({', '.join(date(day) for day in sorted(days))})"
     found = [
-        f"select {source.entity} as _entity, day as _day from {source.table} where {landed}",
-        f"select {entity}, day from {source.days_table} where {landed}",
+        f"select {identifier(source.entity)} as _entity, day as _day from {source.table} where {landed}",
+        f"select {identifier(entity)}, day from {source.days_table} where {landed}",
     ]
     if source.key:
-        again = f"select {', '.join(source.key)} from {source.table} where {landed}"
-        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in source.key)
+        again = f"select {identifiers(source.key)} from {source.table} where {landed}"
+        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in map(identifier, source.key))
         found.append(
-            f"select e.{source.entity}, e.day from {source.table} as e semi join ({again}) as k on {same}"
+            f"select e.{identifier(source.entity)}, e.day from {source.table} as e "
+            f"semi join ({again}) as k on {same}"
         )
     return f"select * from ({' union '.join(found)}) where _entity is not null and _day is not null"
 
@@ -155,7 +157,7 @@ _gone as (
   select _entity, _day, _point as known_on, {gone}
   from _points anti join (select _entity, _day, known_on as _point from _changed)
     using (_entity, _day, _point))
-select _entity as {entity}, _day as day, known_on,
+select _entity as {identifier(entity)}, _day as day, known_on,
   lead(known_on, 1, {date(OPEN)}) over (partition by _entity, _day order by known_on) as superseded_on,
   greatest(known_on, {date(start)}) as _partition, {", ".join(part.name for part in parts(source))}
 from (from _plain union all by name from _changed union all by name from _gone)
@@ -166,16 +168,16 @@ def _intervals(source: EventSource, only: str | None) -> str:
     """SQL: the events with ``_entity``, ``_day`` and the day ``_until`` which each version of them stood."""
     chosen = "where _entity is not null and _day is not null"
     pairs = f"semi join {only} using (_entity, _day)" if only else ""
-    named = f"select *, {source.entity} as _entity, day as _day"
+    named = f"select *, {identifier(source.entity)} as _entity, day as _day"
     if not source.key:
         return f"select * from ({named}, {date(OPEN)} as _until from {source.table}) {pairs} {chosen}"
     events = source.table
     if only:
-        keys = f"select {', '.join(source.key)} from ({named} from {source.table}) {pairs}"
-        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in source.key)
+        keys = f"select {identifiers(source.key)} from ({named} from {source.table}) {pairs}"
+        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in map(identifier, source.key))
         events = f"(select e.* from {source.table} as e semi join ({keys}) as k on {same})"
     # Of two versions that became known on one day the last in this order counts, as in `visible`.
-    later = [f"{sql} desc nulls first" for sql in (source.entity, "day", *read_from(source))]
+    later = [f"{sql} desc nulls first" for sql in (identifier(source.entity), "day", *read_from(source))]
     order = ", ".join(["known_on", "_partition", *later])
-    until = f"lead(known_on, 1, {date(OPEN)}) over (partition by {', '.join(source.key)} order by {order})"
+    until = f"lead(known_on, 1, {date(OPEN)}) over (partition by {identifiers(source.key)} order by {order})"
     return f"select * from ({named}, {until} as _until from {events}) {pairs} {chosen} and _until > known_on"

@@ -7,11 +7,12 @@ removed, altered and added, and everything is made again. What differs reads the
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from churn_orchestration.churn.features.seen import date
+from churn_orchestration.churn.sql import identifier
 
 TIME = ("day", "known_on", "_partition")
 _PLACE = ("_file", "_line")
@@ -122,13 +123,19 @@ def prove(
     [(home,)] = db.execute("select current_database()").fetchall()
     db.execute(f"attach ':memory:' as {_PROOF}")
     try:
-        trial = _Trial(db, pipeline, as_of, home)
+        trial = _Trial(db, replace(pipeline, grounds=tuple(map(_named, pipeline.grounds))), as_of, home)
         trial.copy(most_entities, most_rows)
         db.execute(f"use {_PROOF}")
         return trial.run()
     finally:
         db.execute(f"use {home}")
         db.execute(f"detach {_PROOF}")
+
+
+def _named(ground: Ground) -> Ground:
+    """The same with its columns as identifiers of SQL, as all that is written about it names them."""
+    entity = identifier(ground.entity) if ground.entity else None
+    return Ground(ground.table, tuple(map(identifier, ground.key)), entity)
 
 
 class _Trial:
@@ -165,9 +172,8 @@ class _Trial:
                 rows += f" semi join {chosen} as c on t.{ground.entity} = c.entity"
             rows = self.thinned(rows, ground, most_rows)
             self.db.execute(f"create table {_PROOF}.kept.g{number} as {rows} order by all")
-            self.columns[ground.table] = dict(
-                self.rows(f"select column_name, column_type from (describe {_PROOF}.kept.g{number})")
-            )
+            described = self.rows(f"select column_name, column_type from (describe {_PROOF}.kept.g{number})")
+            self.columns[ground.table] = {identifier(name): kind for name, kind in described}
 
     def thinned(self, rows: str, ground: Ground, most: int) -> str:
         """SQL: about ``most`` of the rows, always the same; those of a key stay together."""
@@ -175,7 +181,7 @@ class _Trial:
         if there <= most:
             return rows
         columns = ground.key or tuple(
-            name for (name,) in self.rows(f"select column_name from (describe {rows})")
+            identifier(name) for (name,) in self.rows(f"select column_name from (describe {rows})")
         )
         return f"from ({rows}) where hash({', '.join(columns)}) % {-(-there // most)} = 0"
 
@@ -192,7 +198,7 @@ class _Trial:
         self.reset()
         self.make("base")
         self.entity, *self.features = [
-            name for (name,) in self.rows("select column_name from (describe kept.base)")
+            identifier(name) for (name,) in self.rows("select column_name from (describe kept.base)")
         ]
         leaks: list[Leak] = []
         for rules in (("removed",), tuple(rule for rule in RULES if rule != "removed")):

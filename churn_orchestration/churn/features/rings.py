@@ -14,6 +14,7 @@ from churn_orchestration.churn.features.declared import ALL, AttributeTable, Eve
 from churn_orchestration.churn.features.parts import HIGH, LOW, SUM, VALUES, Part, ends, parts, scaled
 from churn_orchestration.churn.features.peers import among_peers, edges_of, fitted_on, slim
 from churn_orchestration.churn.features.seen import date, latest, read_from, text, visible_parts
+from churn_orchestration.churn.sql import identifier
 
 RHYTHM = ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")
 """Of a merged row: days since the last and first active day; number, sum and squares of the gaps between."""
@@ -57,7 +58,7 @@ def features_at(
         ctes.append(f"_a{number} as ({attributes_at(attributes, as_of)})")
     ctes += [f"_u{number} as ({own.at(as_of)})" for number, own in enumerate(declared.own)]
     alone = f"with {', '.join(ctes)}\n{final(declared, date(as_of), '_entity')}"
-    return f"{with_peers(declared, alone, as_of)}\norder by {declared.entity}"
+    return f"{with_peers(declared, alone, as_of)}\norder by {identifier(declared.entity)}"
 
 
 def with_peers(declared: FeatureSet, alone: str, as_of: dt.date) -> str:
@@ -70,6 +71,7 @@ def final(declared: FeatureSet, as_of: str, shared: str) -> str:
     """SQL: the features alone from the merged rows ``_s0``, ..., attributes ``_a0``, ..., own ``_u0``, ...
 
     ``shared`` are the columns by which those hang together; ``as_of`` is a literal or a column of theirs.
+    ``_h0``, ... have by ``_day`` how many days the data of a source had by then, ``_history``.
     """
     rows = [f"_s{n}" for n in range(len(declared.sources))]
     rows += [f"_a{n}" for n in range(len(declared.attributes))]
@@ -79,7 +81,11 @@ def final(declared: FeatureSet, as_of: str, shared: str) -> str:
         entities = "(" + " union ".join(f"select {shared} from {row}" for row in rows) + ")"
         joins = " ".join(f"left join {row} using ({shared})" for row in rows)
     joins += "".join(f" left join _u{number} using ({shared})" for number in range(len(declared.own)))
-    return f"select _entity as {declared.entity}, {as_of} as as_of,\n  {columns}\nfrom {entities} {joins}"
+    joins += "".join(
+        f" left join _h{number} on _h{number}._day = {as_of}" for number in range(len(declared.sources))
+    )
+    entity = identifier(declared.entity)
+    return f"select _entity as {entity}, {as_of} as as_of,\n  {columns}\nfrom {entities} {joins}"
 
 
 def _source_ctes(
@@ -95,7 +101,11 @@ def _source_ctes(
     yield f"""{name}_rings as materialized (
 select _entity, cast({ring} as tinyint) as _ring, count(*) as _active, {merged}
 from {name}_days group by _entity, _ring)"""
-    yield f"{name}_lives as ({_lives(source, f'{name}_rhythm', as_of, bool(checkpoints))})"
+    yield f"{name}_lives as materialized ({_lives(source, f'{name}_rhythm', as_of, bool(checkpoints))})"
+    yield (
+        f"_h{name.removeprefix('_s')} as "
+        f"(select {date(as_of)} as _day, max(_oldest) + 1 as _history from {name}_lives)"
+    )
     joined = " ".join(
         f"left join (from {name}_rings where _ring = {number}) as r{number} using (_entity)"
         for number in range(len(rings) + 1)
@@ -133,16 +143,17 @@ def _days_seen(
     With a checkpoint: the days after it, all days of entities for which it is void, and, as ``name``_before,
     what it holds of the others.
     """
-    read = f"select *, {declared.entity} as _entity, {date(as_of)} - day as _age from {source.days_table}"
+    entity = identifier(declared.entity)
+    read = f"select *, {entity} as _entity, {date(as_of)} - day as _age from {source.days_table}"
     found = f"{read} where {visible_parts(as_of)} and events > 0"
     if not checkpoint:
         yield f"{name} as not materialized ({found})"
         return
     through = date(checkpoint.through)
     yield f"""{name}_void as (
-select distinct {declared.entity} as _entity from {source.days_table}
+select distinct {entity} as _entity from {source.days_table}
 where day <= {through} and known_on > {date(checkpoint.known_by)} and known_on <= {date(as_of)})"""
-    kept = f"select * rename ({declared.entity} as _entity) from {checkpoint.table}"
+    kept = f"select * rename ({entity} as _entity) from {checkpoint.table}"
     yield f"{name}_before as (from ({kept}) anti join {name}_void using (_entity))"
     yield f"""{name} as not materialized (
 {found} and day > {through}
@@ -221,6 +232,12 @@ from (select _entity, _value, min(_age) as _age from ({rows}) group by all)
 group by _entity"""
 
 
+def history_at(source: EventSource, as_of: dt.date) -> str:
+    """SQL: one row, how many days lie between the first event of anybody and ``as_of``, both included."""
+    days = f"{source.days_table} where {visible_parts(as_of)} and events > 0"
+    return f"select {date(as_of)} as _day, {date(as_of)} - min(day) + 1 as _history from {days}"
+
+
 def distinct_at(
     declared: FeatureSet, source: EventSource, part: Part, windows: Sequence[str], as_of: dt.date
 ) -> str:
@@ -238,7 +255,7 @@ def merged_until(declared: FeatureSet, source: EventSource, through: dt.date, kn
         for part in parts(source)
     )
     return f"""
-select {declared.entity}, count(*) as _active, {merged}
+select {identifier(declared.entity)}, count(*) as _active, {merged}
 from {source.days_table} where {visible_parts(known_by)} and events > 0 and day <= {date(through)}
 group by 1 order by 1"""
 
@@ -248,9 +265,10 @@ def rhythm_until(declared: FeatureSet, source: EventSource, through: dt.date, kn
     far = {"first": "min", "last": "max"}
     held = "".join(f", arg_{far[end]}({part}, day) as {name}" for name, (part, end) in ends(source).items())
     kept = "".join(f", {name}" for name in ends(source))
+    entity = identifier(declared.entity)
     return f"""
-select {declared.entity}, _active, _first_day, _last_day, {_squares("_days")} as _gap_squares{kept}
-from (select {declared.entity}, count(*) as _active, min(day) as _first_day, max(day) as _last_day,
+select {entity}, _active, _first_day, _last_day, {_squares("_days")} as _gap_squares{kept}
+from (select {entity}, count(*) as _active, min(day) as _first_day, max(day) as _last_day,
     list_sort(list(cast(day - date '1970-01-01' as double))) as _days{held}
   from {source.days_table}
   where {visible_parts(known_by)} and events > 0 and day <= {date(through)} group by 1)
@@ -267,16 +285,16 @@ def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
     columns = {f"_m{number}": known(scaled(m), m.column) for number, m in enumerate(table.measures)}
     for number, category in enumerate(table.categories):
         for position, value in enumerate(category.values):
-            holds = f"cast(({category.column} = {text(value)}) as bigint)"
+            holds = f"cast(({identifier(category.column)} = {text(value)}) as bigint)"
             columns[f"_c{number}_{position}"] = known(holds, category.column)
     for number, flag in enumerate(table.flags):
         columns[f"_f{number}"] = known(f"cast(({flag.condition}) as bigint)", flag.condition)
     for number, of in enumerate(table.dates):
-        since = f"date_diff('day', cast({of.column} as date), {date(as_of)})"
+        since = f"date_diff('day', cast({identifier(of.column)} as date), {date(as_of)})"
         columns[f"_d{number}"] = known(since, of.column)
     listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
     return f"""
-select {table.entity} as _entity, {listed}
+select {identifier(table.entity)} as _entity, {listed}
 from ({latest(table.table, table.entity, read_from(table), as_of, table.by_day)})"""
 
 

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource
+from churn_orchestration.churn.sql import identifier, identifiers
 
 
 def date(day: dt.date) -> str:
@@ -19,8 +20,8 @@ def text(value: str) -> str:
 def read_from(source: EventSource | AttributeTable) -> list[str]:
     """Every expression that the features of a table read from one of its rows."""
     return [
-        *(m.column for m in source.measures),
-        *(c.column for c in source.categories),
+        *(identifier(m.column) for m in source.measures),
+        *(identifier(c.column) for c in source.categories),
         *(flag.condition for flag in source.flags),
         *(date.column for date in (source.dates if isinstance(source, AttributeTable) else ())),
     ]
@@ -34,12 +35,14 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     and day <= date '2024-01-31' and customer_id is not null"
     """
     until = date(as_of)
-    seen = f"day <= {until} and {source.entity} is not null"
+    seen = f"day <= {until} and {identifier(source.entity)} is not null"
     if not source.key:
         return f"select {columns} from {source.table} where known_on <= {until} and {seen}"
     # The version is chosen before anything else is asked of it: a correction may move or void its event.
-    order = ", ".join(["known_on desc", "_partition desc", source.entity, "day", *read_from(source)])
-    version = f"row_number() over (partition by {', '.join(source.key)} order by {order}) = 1"
+    order = ", ".join(
+        ["known_on desc", "_partition desc", identifier(source.entity), "day", *read_from(source)]
+    )
+    version = f"row_number() over (partition by {identifiers(source.key)} order by {order}) = 1"
     return (
         f"select {columns} from (select * from {source.table} where known_on <= {until} qualify {version}) "
         f"where {seen}"
@@ -58,7 +61,7 @@ def latest(table: str, entity: str, used: Iterable[str], as_of: dt.date, by_day:
     ``by_day``: the row of the latest day instead, of those known by then. ``used`` are the expressions that
     are read from that row: of two rows equally late they decide, so that the order of storage never does.
     """
-    until = date(as_of)
+    until, entity = date(as_of), identifier(entity)
     clocks = ["day desc", "known_on desc"] if by_day else ["known_on desc", "day desc"]
     order = ", ".join([*clocks, "_partition desc", *(f"({sql})" for sql in used)])
     return (

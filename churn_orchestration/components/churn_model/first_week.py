@@ -13,6 +13,7 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.answerable import MIN_ENTITIES
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.labels import population
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.churn_model.graded import last_known, table_of_grades
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
@@ -110,7 +111,7 @@ def compare(tables: Tables, asked: "AskedQuestion", week: FirstWeek, day: dt.dat
 
 def _rows(tables: Tables, asked: "AskedQuestion", as_of: dt.date, day: dt.date) -> "pd.DataFrame | None":
     """Forecast, outcome as known by ``day`` and features of each entity; None: the features are not kept."""
-    file, entity = tables.day_file(asked.gold, as_of), asked.question.entity
+    file, entity = tables.day_file(asked.gold, as_of), identifier(asked.question.entity)
     if file is None:
         return None
     told = f"select {entity}, label, churn_probability from ({last_known(tables, asked, as_of, day)})"

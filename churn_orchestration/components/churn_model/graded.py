@@ -11,6 +11,7 @@ import dagster as dg
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn import grades
 from churn_orchestration.churn.calendar import DAY
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.churn_model.measures import described, read_files
 from churn_orchestration.components.days import accepted_spec, daily, due, settle
 from churn_orchestration.components.shown import keys, look
@@ -92,7 +93,7 @@ def _days_in(tables: Tables, files: list[Path], condition: str = "") -> set[dt.d
 
 def _typed(tables: Tables, asked: "AskedQuestion", parts: list[str]) -> str:
     """The grades in one order; an empty day keeps the types."""
-    entity, base = asked.question.entity, asked.question.base
+    entity, base = identifier(asked.question.entity), asked.question.base
     kind = tables.columns(base.table)[base.entity]
     typed = ", ".join(
         f"null::{'varchar' if type_ == 'text' else type_} as {name}" for name, (type_, _) in COLUMNS.items()
@@ -161,7 +162,7 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
 
 def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """How many forecasts have no first grade by ``day``, or several; of the as_ofs due or graded on it."""
-    entity, horizon = asked.question.entity, asked.question.horizon
+    entity, horizon = identifier(asked.question.entity), asked.question.horizon
     forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
     stored = tables.day_files(table_of_grades(asked), day)
     today = _days_in(tables, [stored.pop(day)], "where not restated")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from churn_orchestration import ledger
 from churn_orchestration.business import digest
 from churn_orchestration.churn.decisions import RENAME, RESTATE, SUPERSEDE
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.churn_model.graded import table_of_grades
 from churn_orchestration.day_files import damage
 from churn_orchestration.warehouse import Tables, literal
@@ -62,7 +63,10 @@ def scored_again_since(tables: Tables, asked: "AskedQuestion", line: int) -> lis
 
 def _compare(tables: Tables, asked: "AskedQuestion", day: dt.date) -> None:
     """Keep apart what was scored again, or what it replaces, where they differ."""
-    table, everything = table_of_forecasts(asked), f"from {AGAIN} order by {asked.question.entity}"
+    table, everything = (
+        table_of_forecasts(asked),
+        f"from {AGAIN} order by {identifier(asked.question.entity)}",
+    )
     [(name,)] = tables.rows("select file from meta.files where table_name = ? and day = ?", [table, day])
     if wrong := damage(tables.state / name):
         tables.put_day(table, day, everything)
@@ -129,7 +133,7 @@ def _keep_apart(
         if tables.rows(f"select 1 from {literal(file)} where sequence = {sequence} limit 1"):
             return
         added = f"from {literal(file)} union all by name {added}"
-    tables.put_day(table, day, f"from ({added}) order by sequence, {asked.question.entity}")
+    tables.put_day(table, day, f"from ({added}) order by sequence, {identifier(asked.question.entity)}")
 
 
 def set_apart_former(tables: Tables, asked: "AskedQuestion") -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.warehouse import Tables, file_literal
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def put_rows(tables: Tables, table: str, day: dt.date, rows: Rows, columns: Colu
 
     tables.db.register("_measured", pd.DataFrame(rows, columns=list(columns)))
     typed = ", ".join(
-        f"{name}::{'varchar' if kind == 'text' else kind} as {name}" for name, (kind, _) in columns.items()
+        f"{identifier(name)}::{'varchar' if kind == 'text' else kind} as {identifier(name)}"
+        for name, (kind, _) in columns.items()
     )
     count = tables.put_day(table, day, f"select {typed} from _measured order by {order}")
     tables.db.unregister("_measured")

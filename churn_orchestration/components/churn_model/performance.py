@@ -10,6 +10,7 @@ import dagster as dg
 from churn_orchestration import pictures
 from churn_orchestration.business import Business
 from churn_orchestration.churn.answerable import MIN_ENTITIES
+from churn_orchestration.churn.sql import identifier, identifiers
 from churn_orchestration.components.churn_model.graded import last_known, table_of_grades
 from churn_orchestration.components.churn_model.measures import described, put_rows, read_files
 from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
@@ -117,7 +118,7 @@ def realised(
 
 def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """Store what is known of the forecasts' quality at the end of ``day``; its rows."""
-    entity, file = asked.question.entity, literal(tables.day_file(table_of_grades(asked), day))
+    entity, file = identifier(asked.question.entity), literal(tables.day_file(table_of_grades(asked), day))
     scored = tables.db.execute(
         "select churn_probability, model_version "
         f"from {literal(tables.day_file(f'predictions.{asked.name}', day))} "
@@ -147,7 +148,7 @@ def _segmented(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "pd.Da
     file = tables.day_file(asked.gold, as_of)
     if file is None or not asked.segments:
         return None
-    names = ", ".join([asked.question.entity, *asked.segments])
+    names = identifiers([asked.question.entity, *asked.segments])
     return tables.db.execute(f"select {names} from {literal(file)}").df()
 
 

@@ -14,6 +14,7 @@ from churn_orchestration.churn.business import churned_at
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
 from churn_orchestration.churn.labels import population
 from churn_orchestration.churn.settings import CAPACITY, PROFIT
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.churn_model.issued import issue, scored_again_since, set_apart_former
 from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.churn_model.promotion import mirror
@@ -221,7 +222,7 @@ def score_days(
     for day in standing:
         frame = tables.db.execute(
             population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
-            + f" order by {asked.question.entity}"
+            + f" order by {identifier(asked.question.entity)}"
         ).df()
         scored = score(asked, frame, words, Forecaster.in_force(tables, asked, day))
         rows[day] = write(tables, asked, day, scored, backtest=False)
@@ -242,7 +243,7 @@ def write(
     tables: Tables, asked: "AskedQuestion", day: dt.date, scored: "pd.DataFrame", *, backtest: bool
 ) -> int:
     """Store the predictions of one day, one row per entity in its order; an empty day keeps the types."""
-    entity, base = asked.question.entity, asked.question.base
+    entity, base = identifier(asked.question.entity), asked.question.base
     kind = tables.columns(base.table)[base.entity]
     tables.db.register("_scored", scored)
     select = f"""

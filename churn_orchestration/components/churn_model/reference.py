@@ -10,6 +10,7 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.derived import CALENDAR
 from churn_orchestration.churn.labels import population
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.churn_model.model_files import ModelFiles
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.day_files import NAMED, content_hash, damage
@@ -55,7 +56,7 @@ def snapshot_file(tables: Tables, asked: "AskedQuestion", record: Mapping[str, A
 def sample(tables: Tables, entity: str, columns: Sequence[str], rows: str, most: int) -> "pd.DataFrame":
     """At most so many rows of a relation, by chance that is the same each time."""
     names = ", ".join(columns)
-    hashed = f"select *, hash({entity}, as_of) as _order from {rows}"
+    hashed = f"select *, hash({identifier(entity)}, as_of) as _order from {rows}"
     return tables.db.execute(f"select as_of, {names} from ({hashed}) order by _order limit {most}").df()
 
 
@@ -199,7 +200,9 @@ def bins_of(tables: Tables, features: Sequence[str], rows: str, key: str) -> lis
         ends = [f"min({name})::double, max({name})::double, approx_count_distinct({name})" for name in some]
         spans = tables.rows(f"select {', '.join(ends)} from {rows}")[0]
         inner = [f"quantile_disc({name}::double, {tenths})" for name in some]
-        sampled = tables.rows(f"select {', '.join(inner)} from {rows} where hash({key}) % {share} = 0")[0]
+        sampled = tables.rows(
+            f"select {', '.join(inner)} from {rows} where hash({identifier(key)}) % {share} = 0"
+        )[0]
         for place, name in enumerate(some):
             low, high, distinct = spans[3 * place : 3 * place + 3]
             if low is None or low == high:

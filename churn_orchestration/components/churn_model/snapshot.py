@@ -18,6 +18,7 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.feature import topic_of
 from churn_orchestration.churn.features.origin import origins
 from churn_orchestration.churn.labels import INACTIVITY, STATIC, Question, labelled, population
+from churn_orchestration.churn.sql import identifier, identifiers
 from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.components.feature_table import feature_declaration
@@ -57,11 +58,11 @@ def build(tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt
     folder.mkdir(parents=True, exist_ok=True)
     with features_of(tables, question.features, grid, folder / f".{cutoff}") as features:
         stacked = " union all ".join(
-            f"(select {', '.join(columns)} from (select *, date '{cutoff}' as cutoff "
+            f"(select {identifiers(columns)} from (select *, date '{cutoff}' as cutoff "
             f"from ({labelled(question, features(as_of), as_of, cutoff)})))"
             for as_of in grid
         )
-        everything = f"{stacked} order by as_of, {question.entity}"
+        everything = f"{stacked} order by as_of, {identifier(question.entity)}"
         [(rows,)] = tables.rows(f"copy ({everything}) to {literal(beside)} ({PARQUET})")
     if not rows:
         beside.unlink()
@@ -236,7 +237,9 @@ def _hopeless(cutoff: dt.date | str, reasons: list[str]) -> str:
 def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict[str, Any]) -> dict[str, int]:
     """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in both."""
     path = tables.state / "snapshots" / question.name / manifest["file"]
-    names = ", ".join([question.entity, "as_of", *(feature.name for feature in catalogue(question.features))])
+    names = identifiers(
+        [question.entity, "as_of", *(feature.name for feature in catalogue(question.features))]
+    )
     days = [dt.date.fromisoformat(entry["as_of"]) for entry in manifest["as_ofs"]]
     declaration, read = feature_declaration(question.features), question.features.tables
     stale = tables.stale(gold, declaration, read, days, whatever_its_age=True)
@@ -250,7 +253,7 @@ def differing_rows(tables: Tables, question: Question, gold: str, manifest: dict
                 rows = f"({population(question, rows, day)})"
             scored = f"select {names} from {rows}"
             if question.kind != INACTIVITY:  # nor need all who are scored be trained on: see `labelled`
-                scored += f" semi join ({trained}) using ({question.entity})"
+                scored += f" semi join ({trained}) using ({identifier(question.entity)})"
             [(count,)] = tables.rows(
                 f"select count(*) from ((({trained}) except all ({scored})) "
                 f"union all (({scored}) except all ({trained})))"

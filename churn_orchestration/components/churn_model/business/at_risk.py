@@ -5,6 +5,7 @@ from typing import Any
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.business import SUMS, at_stake
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.churn_model.business.measure import Measure, OnDay
 
 
@@ -41,7 +42,7 @@ class AtRisk(Measure):
 
     def rows(self, on: OnDay) -> list[dict[str, Any]]:
         """Of all, of each band and of each segment."""
-        entity, segments = self.asked.question.entity, self.asked.segments
+        entity, segments = identifier(self.asked.question.entity), self.asked.segments
         features = f"select {', '.join([entity, *segments])} from {on.file(self.asked.gold)}"
         scored = on.tables.db.execute(
             f"from (from {on.file(self._predictions)} where not backtest) left join ({features}) "

@@ -9,6 +9,7 @@ from churn_orchestration import pictures
 from churn_orchestration.churn.business import risen
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.decisions import BASE_RATE, RULES
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.churn_model.business.measure import Measure, OnDay
 from churn_orchestration.components.churn_model.measures import Rows
 from churn_orchestration.components.churn_model.model_files import ModelFiles
@@ -49,7 +50,7 @@ class Movers(Measure):
     @property
     def order(self) -> str:
         """The largest rise first."""
-        return f"rise desc, {self.asked.question.entity}"
+        return f"rise desc, {identifier(self.asked.question.entity)}"
 
     @property
     def upstream(self) -> list[str]:
@@ -91,7 +92,7 @@ class Movers(Measure):
         """The feature rows of a day, in the order of ``top``."""
         entity, db = self.asked.question.entity, on.tables.db
         db.register("_movers", top[[entity]].reset_index(names="_place"))
-        rows = f"_movers left join {on.file(self.asked.gold)} using ({entity})"
+        rows = f"_movers left join {on.file(self.asked.gold)} using ({identifier(entity)})"
         found = db.execute(f"select {', '.join(names)} from {rows} order by _place").df()
         db.unregister("_movers")
         return found.astype(float)
@@ -104,7 +105,7 @@ class Movers(Measure):
     def picture(self, on: OnDay) -> str | None:
         """Those in whom it rose most, from then to now, each with its first reason."""
         rows = on.tables.records(
-            f"select {self.asked.question.entity} as who, churn_probability_before as before, "
+            f"select {identifier(self.asked.question.entity)} as who, churn_probability_before as before, "
             "churn_probability as now, reasons[1] as reason, forecaster_changed "
             f"from {on.file(self.table)} order by {self.order} limit {SHOWN}"
         )
