@@ -139,16 +139,26 @@ def last_known(orders: list[Order]) -> list[Order]:
 def oracle(orders: list[Order], visits: list[Visit], as_of: dt.date = AS_OF) -> dict[str, dict[str, Any]]:
     orders, visits = last_known(seen(orders, as_of)), seen(visits, as_of)
     customers = {row.customer_id for row in orders} | {row.visitor for row in visits}
+    ordered, visited = (
+        _history([row.customer_id for row in orders], orders, as_of),
+        _history([row.visitor for row in visits], visits, as_of),
+    )
     return {
         customer: {"as_of": as_of}
-        | dict(_order_features([row for row in orders if row.customer_id == customer], as_of))
-        | dict(_visit_features([row for row in visits if row.visitor == customer], as_of))
+        | dict(_order_features([row for row in orders if row.customer_id == customer], as_of, ordered))
+        | dict(_visit_features([row for row in visits if row.visitor == customer], as_of, visited))
         for customer in customers
         if customer is not None
     }
 
 
-def _order_features(rows: list[Order], as_of: dt.date) -> Iterator[tuple[str, Any]]:
+def _history(who: list[str | None], rows: list[Any], as_of: dt.date) -> int:
+    """How many days of data anybody's rows make; 0 without one."""
+    days = [row.day for customer, row in zip(who, rows, strict=True) if customer is not None]
+    return (as_of - min(days)).days + 1 if days else 0
+
+
+def _order_features(rows: list[Order], as_of: dt.date, history: int) -> Iterator[tuple[str, Any]]:
     yield from _rhythm("orders", rows, as_of)
     for suffix, inside in _windows(rows, as_of):
         yield f"orders_count_{suffix}", len(inside)
@@ -166,10 +176,10 @@ def _order_features(rows: list[Order], as_of: dt.date) -> Iterator[tuple[str, An
         yield f"orders_refund_share_{suffix}", _share(refunds)
         big = [row.items is not None and row.items >= 3 and row.amount_usd is not None for row in inside]
         yield f"orders_big_share_{suffix}", _share(big)
-    yield from _trends("orders", rows, as_of, {"amount": "amount_usd", "items": "items"})
+    yield from _trends("orders", rows, as_of, history, {"amount": "amount_usd", "items": "items"})
 
 
-def _visit_features(rows: list[Visit], as_of: dt.date) -> Iterator[tuple[str, Any]]:
+def _visit_features(rows: list[Visit], as_of: dt.date, history: int) -> Iterator[tuple[str, Any]]:
     yield from _rhythm("visits", rows, as_of)
     for suffix, inside in _windows(rows, as_of):
         yield f"visits_count_{suffix}", len(inside)
@@ -179,7 +189,7 @@ def _visit_features(rows: list[Visit], as_of: dt.date) -> Iterator[tuple[str, An
         yield f"visits_page_distinct_{suffix}", len(set(pages) - {None})
         yield f"visits_page_page_1_share_{suffix}", _share([page == "page 1" for page in pages])
         yield f"visits_device_distinct_{suffix}", len({row.device for row in inside} - {None})
-    yield from _trends("visits", rows, as_of, {"minutes": "minutes"})
+    yield from _trends("visits", rows, as_of, history, {"minutes": "minutes"})
 
 
 def _windows(rows: list[Any], as_of: dt.date) -> Iterator[tuple[str, list[Any]]]:
@@ -221,9 +231,14 @@ def _share(hits: list[bool]) -> float | None:
 
 
 def _trends(
-    source: str, rows: list[Any], as_of: dt.date, measures: dict[str, str]
+    source: str, rows: list[Any], as_of: dt.date, history: int, measures: dict[str, str]
 ) -> Iterator[tuple[str, Any]]:
     for trend in TRENDS:
+        if history < 2 * trend:
+            yield from dict.fromkeys(
+                f"{source}_{words}_trend_{trend}d" for words in ("count", *(f"{m}_sum" for m in measures))
+            ).items()
+            continue
         middle, first = as_of - dt.timedelta(days=trend), as_of - dt.timedelta(days=2 * trend)
         now = [row for row in rows if middle < row.day]
         before = [row for row in rows if first < row.day <= middle]

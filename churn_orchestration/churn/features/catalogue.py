@@ -12,7 +12,7 @@ from churn_orchestration.churn.features.declared import (
     label_of,
 )
 from churn_orchestration.churn.features.derived import concentration, dynamics, of_the_day, ratios, thirds
-from churn_orchestration.churn.features.feature import Feature
+from churn_orchestration.churn.features.feature import Feature, where_covered
 from churn_orchestration.churn.features.parts import EVENTS, parts
 from churn_orchestration.churn.features.peers import peer_features
 
@@ -184,10 +184,11 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
         )
     for words, change, what, part, sql in parts:
         yield Feature(
-            f"{name}_{words}_trend_{window}d", sql, name, "trend",
+            f"{name}_{words}_trend_{window}d", where_covered(row, 2 * window, sql), name, "trend",
             f"({part} - {part} before) / ({part} + {part} before), windows of {window} days", "-1 to 1",
             f"{change} in the last {window} days than in the {window} before",
-            f"no {what} in {2 * window} days", "nothing in either window", f"{window}d",
+            f"no {what} to compare over {2 * window} days",
+            f"nothing in either window, or the data begin less than {2 * window} days before", f"{window}d",
             f"as much {what} in the last {window} days as in the {window} before",
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from churn_orchestration.churn.features.declared import ALL, Category, EventSource, FeatureSet, label_of
-from churn_orchestration.churn.features.feature import Feature
+from churn_orchestration.churn.features.feature import Feature, where_covered
 
 
 def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
@@ -15,28 +15,35 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
         for window in declared.velocity:
             now, middle, old = (f"coalesce({row}.{part}_{times * window}, 0)" for times in (1, 2, 3))
             per_day = f"{window * scale}::double"
+            velocity = f"cast(2 * {now} - {middle} as double) / {per_day}"
+            unknown = [
+                (f"no {told} to compare over {days} days", f"the data begin less than {days} days before")
+                for days in (2 * window, 3 * window)
+            ]
             yield Feature(
-                f"{name}_{words}_velocity_{window}d", f"cast(2 * {now} - {middle} as double) / {per_day}",
+                f"{name}_{words}_velocity_{window}d", where_covered(row, 2 * window, velocity),
                 name, "velocity", f"({told} - {told} before) / {window}, windows of {window} days",
-                f"{unit} a day", f"{told} change by {{value:+.2f}} a day from {window} days to the next", "",
-                window=f"{window}d",
+                f"{unit} a day", f"{told} change by {{value:+.2f}} a day from {window} days to the next",
+                *unknown[0], window=f"{window}d",
             )  # fmt: skip
+            change = f"cast(3 * {now} - 3 * {middle} + {old} as double) / {per_day}"
             yield Feature(
-                f"{name}_{words}_acceleration_{window}d",
-                f"cast(3 * {now} - 3 * {middle} + {old} as double) / {per_day}", name, "velocity",
+                f"{name}_{words}_acceleration_{window}d", where_covered(row, 3 * window, change), name,
+                "velocity",
                 f"velocity - velocity before, windows of {window} days", f"{unit} a day",
-                f"the change of {told} itself changes by {{value:+.2f}} a day over {window} days", "",
-                window=f"{window}d",
+                f"the change of {told} itself changes by {{value:+.2f}} a day over {window} days",
+                *unknown[1], window=f"{window}d",
             )  # fmt: skip
         for window in declared.momentum:
             rate = f"cast(coalesce({row}.{part}_{window}, 0) as double) / {window}"
             life = f"cast({row}.{part}_{ALL} as double) / ({row}._oldest + 1)"
             nothing = f"no {told} so far"
+            usual = where_covered(row, window, f"{rate} / nullif({life}, 0)")
             yield Feature(
-                f"{name}_{words}_momentum_{window}d", f"{rate} / nullif({life}, 0)", name, "momentum",
+                f"{name}_{words}_momentum_{window}d", usual, name, "momentum",
                 f"{told} a day in {window} days / {told} a day since the first {source.noun}", "ratio",
-                f"{told} of {window} days at {{value:.1f}} times the usual rate", nothing, nothing,
-                f"{window}d",
+                f"{told} of {window} days at {{value:.1f}} times the usual rate", nothing,
+                f"{nothing}, or the data begin less than {window} days before", f"{window}d",
             )  # fmt: skip
     if declared.velocity or declared.momentum:
         n, total, squares = (f"{row}.{part}" for part in ("_gaps", "_gap_sum", "_gap_squares"))
@@ -78,30 +85,42 @@ def concentration(declared: FeatureSet, source: EventSource, row: str) -> Iterat
 def _concentrated(source: EventSource, category: Category, row: str, window: str) -> Iterator[Feature]:
     n = f"{row}.events_{window}"
     hits = [f"{row}.{category.name}_is_{label_of(value)}_{window}" for value in category.values]
-    others = f"({n} - {' - '.join(hits)})"
-    shares = [f"(cast({hit} as double) / nullif({n}, 0))" for hit in (*hits, others)]
+    declared = f"({' + '.join(hits)})"
+    of_all, of_declared = (
+        [f"(cast({hit} as double) / nullif({whole}, 0))" for hit in hits] for whole in (n, declared)
+    )
     when = "so far" if window == ALL else f"in the last {window} days"
-    nothing = f"no {source.noun} {when}"
+    named = category.name.replace("_", " ")
+    nothing, none = f"no {source.noun} {when}", f"no {source.noun} with a declared {named} {when}"
     spread = f"{source.noun}s over {category.name} {when}"
-    surprise = [f"coalesce({share} * ln(nullif({share}, 0)), 0)" for share in shares]
-    for words, sql, formula, unit, phrase in (
+    surprise = [f"coalesce({share} * ln(nullif({share}, 0)), 0)" for share in of_declared]
+    known = f"of {category.column}, among the declared ones"
+    for words, sql, formula, unit, phrase, null in (
         (
-            "top_share", f"greatest({', '.join(shares)})", "largest share of a value", "share",
-            f"{{value:.0%}} of {spread} are of one",
+            "top_share", f"nullif(greatest({', '.join(of_all)}), 0)",
+            f"largest share of a declared value of {category.column}", "share",
+            f"{{value:.0%}} of {spread} are of one", none,
         ),
         (
-            "hhi", " + ".join(f"{share} * {share}" for share in shares), "sum of squared shares",
-            "1: all of one", f"concentration of {spread} {{value:.2f}} (1: all of one)",
+            "hhi", " + ".join(f"{share} * {share}" for share in of_declared),
+            f"sum of squared shares {known}", "1: all of one",
+            f"concentration of {spread} {{value:.2f}} (1: all of one)", none,
         ),
         (
-            "entropy", f"case when {n} > 0 then -({' + '.join(surprise)}) end", "-sum of share x ln(share)",
-            "nats; 0: all of one", f"variety of {spread} {{value:.2f}} (0: all of one)",
+            "entropy", f"case when {declared} > 0 then -({' + '.join(surprise)}) end",
+            f"-sum of share x ln(share) {known}", "nats; 0: all of one",
+            f"variety of {spread} {{value:.2f}} (0: all of one)", none,
+        ),
+        (
+            "undeclared_share", f"cast({n} - {declared} as double) / nullif({n}, 0)",
+            f"share of rows with none of the declared values of {category.column}", "share",
+            f"{{value:.0%}} of {source.noun}s {when}: none of the declared {named}", nothing,
         ),
     ):  # fmt: skip
         suffix = ALL if window == ALL else f"{window}d"
         yield Feature(
-            f"{source.name}_{category.name}_{words}_{suffix}", sql, source.name, "variety",
-            f"{formula} of {category.column}", unit, phrase, nothing, nothing, suffix,
+            f"{source.name}_{category.name}_{words}_{suffix}", sql, source.name, "variety", formula, unit,
+            phrase, null, null, suffix,
         )  # fmt: skip
 
 

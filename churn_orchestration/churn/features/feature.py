@@ -60,3 +60,14 @@ class Feature:
     def type(self) -> str:
         """``bigint`` of what is counted, else ``double``."""
         return "double" if "double" in self.sql else "bigint"
+
+
+def where_covered(row: str, days: int, sql: str) -> str:
+    """SQL that is null where the data of a source, of whomever, begin less than so many days before as_of.
+
+    What lies before the data is not known, and no silence after which everybody would have begun.
+
+    >>> where_covered("_s0", 60, "_s0.events_30")
+    'case when _h0._history >= 60 then _s0.events_30 end'
+    """
+    return f"case when _h{row.removeprefix('_s')}._history >= {days} then {sql} end"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from churn_orchestration import ledger
 from churn_orchestration.business import digest
 from churn_orchestration.churn.decisions import RENAME, RESTATE, SUPERSEDE
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, identifiers
 from churn_orchestration.components.churn_model.graded import table_of_grades
 from churn_orchestration.day_files import damage
 from churn_orchestration.warehouse import Tables, literal
@@ -94,7 +94,7 @@ def _compare(tables: Tables, asked: "AskedQuestion", day: dt.date) -> None:
 def _differing(tables: Tables, before: str) -> int:
     """How many rows of a file and of what was scored again are not in both, by the columns of both."""
     had = {name for name, *_ in tables.rows(f"describe from {before}")}
-    both = ", ".join(name for name, *_ in tables.rows(f"describe {AGAIN}") if name in had)
+    both = identifiers(name for name, *_ in tables.rows(f"describe {AGAIN}") if name in had)
     old, new = f"select {both} from {before}", f"select {both} from {AGAIN}"
     [(count,)] = tables.rows(
         f"select greatest((select count(*) from (({old}) except all ({new}))), "

@@ -1,5 +1,6 @@
 """Dynamics, concentration, ratios, thirds, the calendar, against a slow oracle written from the catalogue."""
 
+import dataclasses
 import datetime as dt
 import math
 from collections.abc import Iterator
@@ -74,8 +75,8 @@ def engine(orders: list[Order], declared: FeatureSet = DECLARED) -> dict[str, di
         return {row[0]: dict(zip(names[2:], row[2:], strict=True)) for row in found.fetchall()}
 
 
-def oracle(rows: list[Order]) -> Iterator[tuple[str, Any]]:
-    """The features of one customer that ``derived`` makes."""
+def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
+    """The features of one customer that ``derived`` makes; ``history``: the days of anybody's data."""
     ages = [(AS_OF - row.day).days for row in rows]
     oldest = max(ages)
     summed = {"count": [Fraction(1)] * len(rows)}
@@ -84,12 +85,13 @@ def oracle(rows: list[Order]) -> Iterator[tuple[str, Any]]:
     for words, weights in summed.items():
         aged = list(zip(weights, ages, strict=True))
         n = [sum(w for w, age in aged if 10 * k <= age < 10 * (k + 1)) for k in range(3)]
-        yield f"orders_{words}_velocity_10d", float((n[0] - n[1]) / 10)
-        yield f"orders_{words}_acceleration_10d", float((n[0] - 2 * n[1] + n[2]) / 10)
+        yield f"orders_{words}_velocity_10d", float((n[0] - n[1]) / 10) if history >= 20 else None
+        change = float((n[0] - 2 * n[1] + n[2]) / 10)
+        yield f"orders_{words}_acceleration_10d", change if history >= 30 else None
         now, life = sum(w for w, age in aged if age < 30), sum(weights)
         yield (
             f"orders_{words}_momentum_30d",
-            float(Fraction(now, 30) / (life / (oldest + 1))) if life else None,
+            float(Fraction(now, 30) / (life / (oldest + 1))) if life and history >= 30 else None,
         )
     days = sorted({row.day for row in rows})
     gaps = [(b - a).days for a, b in zip(days, days[1:], strict=False)]
@@ -98,14 +100,13 @@ def oracle(rows: list[Order]) -> Iterator[tuple[str, Any]]:
     known = gaps and None not in means
     yield "orders_amount_slope_all", float((means[1] - means[0]) / sum(gaps)) if known else None
     inside = [row for row, age in zip(rows, ages, strict=True) if age < 30]
-    shares = [
-        Fraction(sum(kind(row.channel) for row in inside), len(inside))
-        for kind in (lambda c: c == "web", lambda c: c == "store", lambda c: c not in ("web", "store"))
-        if inside
-    ]
-    yield "orders_channel_top_share_30d", float(max(shares)) if inside else None
-    yield "orders_channel_hhi_30d", float(sum(share * share for share in shares)) if inside else None
-    yield "orders_channel_entropy_30d", -sum(s * math.log(s) for s in shares if s) if inside else None
+    counts = [sum(row.channel == value for row in inside) for value in ("web", "store")]
+    shares = [Fraction(count, sum(counts)) for count in counts if sum(counts)]
+    yield "orders_channel_top_share_30d", float(Fraction(max(counts), len(inside))) if shares else None
+    yield "orders_channel_hhi_30d", float(sum(share * share for share in shares)) if shares else None
+    yield "orders_channel_entropy_30d", -sum(s * math.log(s) for s in shares if s) if shares else None
+    apart = len(inside) - sum(counts)
+    yield "orders_channel_undeclared_share_30d", float(Fraction(apart, len(inside))) if inside else None
     for suffix, chosen in (("30d", inside), ("all", rows)):
         top = sum((Fraction(row.discount_usd or 0) for row in chosen), Fraction(0))
         bottom = sum((Fraction(row.amount_usd or 0) for row in chosen), Fraction(0))
@@ -146,9 +147,10 @@ _ORDERS = st.lists(
 @given(_ORDERS)
 def test_every_derived_feature_equals_the_slow_oracle(orders: list[Order]) -> None:
     found = engine(orders)
+    history = max(((AS_OF - row.day).days + 1 for row in orders), default=0)
     assert set(found) == {row.customer_id for row in orders}
     for who, features in found.items():
-        for name, wanted in oracle([row for row in orders if row.customer_id == who]):
+        for name, wanted in oracle([row for row in orders if row.customer_id == who], history):
             got = features[name]
             assert (got is None) == (wanted is None), (who, name, got, wanted)
             # Squared shares and logarithms are rounded term by term, so their sums differ in the last bits.
@@ -162,14 +164,41 @@ def test_every_derived_feature_equals_the_slow_oracle(orders: list[Order]) -> No
 
 def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_be_null() -> None:
     ann = Order("ann", ago(50), None, None, None)
-    features, wanted = engine([ann])["ann"], dict(oracle([ann]))
+    features, wanted = engine([ann])["ann"], dict(oracle([ann], 51))
     families = {"velocity", "momentum", "slope", "lifecycle", "calendar", "ratio"}
     derived = {f.name for f in catalogue(DECLARED) if f.family in families}
-    derived |= {f"orders_channel_{words}_30d" for words in ("top_share", "hhi", "entropy")}
+    derived |= {
+        f"orders_channel_{words}_30d" for words in ("top_share", "hhi", "entropy", "undeclared_share")
+    }
     assert set(wanted) == derived | {"orders_regularity_all"}
     never = {f.name for f in catalogue(DECLARED) if f.null_means == "never null"}
     assert all(features[name] is not None for name in never)
     assert features["orders_amount_slope_all"] is None
+
+
+def test_values_that_are_not_declared_are_no_value_of_their_own() -> None:
+    found = engine(
+        [Order("ann", ago(n), None, None, c) for n, c in enumerate(["web", "app", "fair", "phone"])]
+    )
+    assert {name: found["ann"][f"orders_channel_{name}_30d"] for name in
+            ("top_share", "hhi", "entropy", "undeclared_share")} == {
+        "top_share": 0.25, "hhi": 1, "entropy": 0, "undeclared_share": 0.75,
+    }  # fmt: skip
+    only = engine([Order("ann", ago(0), None, None, "app")])["ann"]
+    assert only["orders_channel_top_share_30d"] is only["orders_channel_entropy_30d"] is None
+
+
+def test_a_change_against_a_window_before_the_data_is_null_for_everybody() -> None:
+    declared = dataclasses.replace(DECLARED, trends=(10,), windows=(10,), velocity=(10,), momentum=(30,))
+    shares = ("orders_count_trend_10d", "orders_amount_sum_trend_10d", "orders_count_velocity_10d")
+    ann, others = Order("ann", ago(3), Decimal(5), None, "web"), ("acceleration_10d", "momentum_30d")
+    for begun, trend, accelerated in ((18, None, None), (19, 1, None), (28, 1, None), (29, 1, 0.1)):
+        bob = Order("bob", ago(begun), Decimal(5), None, "web")
+        found = engine([ann, bob], declared)["ann"]
+        assert [found[name] for name in shares[:2]] == [trend] * 2, begun
+        assert found[shares[2]] == (None if trend is None else 0.1), begun
+        assert found[f"orders_count_{others[0]}"] == accelerated, begun
+        assert (found[f"orders_count_{others[1]}"] is None) == (begun < 29), begun
 
 
 def test_what_happens_at_a_steady_rate_has_no_velocity_and_a_momentum_of_one() -> None:
