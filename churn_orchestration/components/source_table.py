@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from churn_orchestration import pictures
 from churn_orchestration.business import PII_KEY, Business, digest
 from churn_orchestration.churn import contract as contracts
+from churn_orchestration.churn.sql import connect
 from churn_orchestration.churn.user_sql import columns_of, parsed
 from churn_orchestration.components.days import (
     accepted_spec,
@@ -78,7 +79,7 @@ class ColumnSpec(dg.Model, dg.Resolvable):
         if form is None or form in contracts.EPOCHS:
             return form
         try:
-            with duckdb.connect() as db:
+            with connect() as db:
                 db.execute("select try_strptime('', ?)", [form])
         except duckdb.Error as error:
             told = str(error).partition(f"specifier {form}: ")[2]

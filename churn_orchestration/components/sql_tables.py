@@ -1,4 +1,4 @@
-"""Every .sql beside the YAML is a table of that layer: one select, upstreams read from it by sqlglot."""
+"""Every .sql beside the YAML is a table of that layer: one select, whose upstreams it names itself."""
 
 import datetime as dt
 import itertools

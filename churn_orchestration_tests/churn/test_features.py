@@ -437,8 +437,12 @@ def test_a_correction_that_takes_an_order_from_its_customer_leaves_it_to_nobody(
 
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:
     found = engine(
-        [order("1", "ann", 3, amount_usd=Decimal("-5")), order("2", "ann", 60, amount_usd=Decimal("15"))], []
-    )["ann"]
+        [
+            order("1", "ann", 3, amount_usd=Decimal("-5")), order("2", "ann", 60, amount_usd=Decimal("15")),
+            order("3", "bob", 119),  # the data cover both windows
+        ],
+        [],
+    )["ann"]  # fmt: skip
     assert (found["orders_amount_sum_90d"], found["orders_amount_min_90d"]) == (10.0, -5.0)
     assert found["orders_amount_sum_trend_60d"] == -1.0  # (-5 - 15) / (5 + 15)
     assert found["orders_refund_share_90d"] == 0.5
