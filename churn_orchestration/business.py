@@ -24,6 +24,7 @@ DEMO = PACKAGE / "defs"
 SETTINGS = "business.yaml"
 FOLDER_NOTE = "business.path"  # in a business's state: the folder that made it
 MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1_000_000, 50_000, 50  # of a file of YAML or SQL
+LOADED = ("defs.yaml", "defs.yml", "component.yaml")  # wherever Dagster's loader meets one
 PII_KEY = "CHURN_PII_KEY"  # the environment variable with the key of hashed columns
 NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
@@ -172,7 +173,7 @@ class Business:
         own = set(self.files())
         for folder, below, names in os.walk(self.folder, followlinks=True):
             below[:] = [name for name in below if name[0] != "." and name != "__pycache__"]
-            found = {Path(folder, name) for name in names if name.endswith((".py", ".yaml", ".yml"))}
+            found = {Path(folder, name) for name in names if name.endswith(".py") or name in LOADED}
             yield from (path for path in found - own if path.name[0] != ".")
 
     def filled(self, text: str, setting: str, remedy: str) -> str:

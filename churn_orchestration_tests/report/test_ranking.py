@@ -76,7 +76,7 @@ def test_no_spreadsheet_computes_an_id_and_no_terminal_obeys_one(listed: Busines
         db.execute("create table ids as select unnest(?) as customer_id", [given])
         db.execute(
             "create or replace view predictions.churn_90d as select customer_id, date '2024-01-05' as as_of, "
-            "-0.5 as churn_probability, 'low' as band, ['none'] as reasons, 'rules' as model_version, "
+            "0.5 as churn_probability, 'low' as band, ['none'] as reasons, 'rules' as model_version, "
             "-1.0 as recent_value, 1 as days_since_last, null::boolean as contact, false as backtest from ids"
         )
     for name in ("c.csv", "c.xlsx", "c.parquet"):
@@ -84,7 +84,7 @@ def test_no_spreadsheet_computes_an_id_and_no_terminal_obeys_one(listed: Busines
     with (tmp_path / "c.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["customer_id"] for row in rows) == sorted(wanted)
-    assert {(row["churn_probability"], row["recent_value"]) for row in rows} == {("-0.5", "-1.0")}
+    assert {(row["churn_probability"], row["recent_value"]) for row in rows} == {("0.5", "-1.0")}
     cells = [row[1] for row in load_workbook(tmp_path / "c.xlsx").active.iter_rows(min_row=2)]
     assert sorted(cell.value for cell in cells) == sorted(wanted)
     assert {cell.data_type for cell in cells} == {"s"}
