@@ -192,15 +192,17 @@ def _done(rows: Mapping[dt.date, int], kept: int, refused: int, note: str) -> st
 
     >>> _done({dt.date(2024, 1, 5): 1200, dt.date(2024, 1, 6): 3}, 1, 0, "2 files read")
     '1,203 rows on 2 days; 1 day unchanged; 2 files read'
+    >>> _done({dt.date(2024, 1, 5): 1}, 0, 2, "")
+    '1 row on 1 day; 2 days refused'
     """
-    told = [f"{sum(rows.values()):,} rows on {_days(len(rows))}"]
-    told += [f"{_days(kept)} unchanged"] if kept else []
-    told += [f"{_days(refused)} refused"] if refused else []
+    told = [f"{_counted(sum(rows.values()), 'row')} on {_counted(len(rows), 'day')}"]
+    told += [f"{_counted(kept, 'day')} unchanged"] if kept else []
+    told += [f"{_counted(refused, 'day')} refused"] if refused else []
     return "; ".join([*told, note] if note else told)
 
 
-def _days(count: int) -> str:
-    return f"{count} day{'' if count == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _of_no_materialization(key: dg.AssetKey, check: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
