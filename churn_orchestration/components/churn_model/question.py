@@ -15,7 +15,7 @@ from churn_orchestration.churn.settings import Budget, ContactRule, Economics
 
 _OF_TRAINING = (
     "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings", "vouched",
-    "vouched_model", "pipeline",
+    "vouched_model", "pipeline", "every",
 )  # fmt: skip
 
 
