@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-from dagster.components.core.component_tree import ComponentTree
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from churn_orchestration.business import PACKAGE, Business, digest, line_of
@@ -198,7 +197,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             declarations.Rfm(self.rfm.source, self.rfm.measure, self.rfm.window) if self.rfm else None,
         )
 
-    def pipeline(self, tree: ComponentTree, business: Business) -> Pipeline:
+    def pipeline(self, tree: dg.ComponentTree, business: Business) -> Pipeline:
         """The way from bronze to its features, for the point-in-time proof."""
         declared = self.declared(business.settings.timezone)
         sources = tree.get_all_components(of_type=SourceTable)

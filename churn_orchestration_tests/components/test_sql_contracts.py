@@ -3,7 +3,6 @@ import re
 
 import pytest
 from conftest import JAN, UP_TO_FEATURES
-from dagster.components.core.component_tree import ComponentTreeException
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.components.sql_contracts import SqlTableSpec, faults, unkeyed_message
@@ -133,7 +132,7 @@ def test_a_join_that_doubles_every_order_is_noted_where_no_key_is_declared(shop)
 )
 def test_a_contract_that_fits_no_table_is_refused_with_its_place(shop, tables, message):
     shop.write("silver/defs.yaml", SQL_TABLES.format(tables))
-    with pytest.raises(ComponentTreeException) as refusal:
+    with pytest.raises(Exception, match="silver") as refusal:
         definitions_of(shop.business)
     assert isinstance(refusal.value.__cause__, BusinessError)
     assert re.search(message, str(refusal.value.__cause__))

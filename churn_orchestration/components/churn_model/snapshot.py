@@ -361,7 +361,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
     def snapshot(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         cutoff, *others = wanted(context)
         if others:
-            yield from refuse_several(context, key, ("same_as_scored", "no_leak", "answerable"))
+            yield from refuse_several(context, key, ("same_as_scored", "no_leak", "answerable", "no_copies"))
             return
         with warehouse.open() as tables:
             try:
