@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.contract import Column, Contract, judged, kept
-from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
+from churn_orchestration.churn.features.declared import (
+    AttributeTable,
+    Category,
+    Date,
+    EventSource,
+    FeatureSet,
+    Measure,
+)
+from churn_orchestration.churn.features.origin import origins
 from churn_orchestration.churn.features.parts import touched, versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, prove
 from churn_orchestration.churn.features.rings import features_at
@@ -145,3 +153,17 @@ def answers(called: list[str]) -> list[tuple]:
         proof = prove(db, Pipeline(grounds, build, lambda day: features_at(declared, day)), as_of)
     assert (proof.faults, proof.moves) == ([], True)
     return found
+
+
+def test_what_a_feature_reads_is_named_whatever_its_column_is_called():
+    table = AttributeTable(
+        "a", "silver.a", "group", measures=(Measure("m", "order"),),
+        categories=(Category("c", "end", ("x",)),), dates=(Date("d", "at"),),
+    )  # fmt: skip
+    source = EventSource("s", "silver.s", "group", "order", measures=(Measure("m", "select"),))
+    found = origins(FeatureSet("group", (source,), (30,), (30,), (table,)))
+    features = ("a_m", "a_c_is_x", "a_days_since_d", "s_m_sum_30d")
+    assert {name: sorted(found[name].columns) for name in features} == {
+        "a_m": ["silver.a.order"], "a_c_is_x": ["silver.a.end"], "a_days_since_d": ["silver.a.at"],
+        "s_m_sum_30d": ["silver.s.select"],
+    }  # fmt: skip

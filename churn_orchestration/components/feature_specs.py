@@ -39,7 +39,8 @@ class CategorySpec(dg.Model, dg.Resolvable):
         None, description="events: windows over which shares are taken; all, and all time, if not given"
     )
     concentration: bool = Field(
-        False, description="events: top share, Herfindahl index and entropy over the values"
+        False,
+        description="events: top share, Herfindahl index and entropy over `values`, and the share of others",
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet, UserTable
+from churn_orchestration.churn.sql import identifier
 from churn_orchestration.churn.user_sql import columns_of
 
 _PART = re.compile(r'_([sau])(\d+)\."?(\w+)')  # of a merged row, see `rings`
@@ -76,14 +77,19 @@ def _columns(table: _Table, part: str) -> frozenset[str]:
 def _measured(table: EventSource | AttributeTable, part: str) -> str | None:
     """The SQL of the measure, category or flag that a part is made of; None of the rhythm of the events."""
     if isinstance(table, EventSource):
-        named = {m.name: m.column for m in table.measures} | {c.name: c.column for c in table.categories}
+        named = {m.name: identifier(m.column) for m in table.measures}
+        named |= {c.name: identifier(c.column) for c in table.categories}
         named |= {flag.name: flag.condition for flag in table.flags}
         fitting = [name for name in named if part.startswith(f"{name}_")]
         return named[max(fitting, key=len)] if fitting else None
     kind, number = part[1], int(re.findall(r"\d+", part)[0])
-    if kind == "m":
-        return table.measures[number].column
-    return table.categories[number].column if kind == "c" else table.flags[number].condition
+    if kind == "f":
+        return table.flags[number].condition
+    columns = {
+        "m": [m.column for m in table.measures], "c": [c.column for c in table.categories],
+        "d": [date.column for date in table.dates],
+    }  # fmt: skip
+    return identifier(columns[kind][number])
 
 
 def landed_by_day(bronze: Collection[str], silver: Mapping[str, Collection[str]]) -> frozenset[str]:

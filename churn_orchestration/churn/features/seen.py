@@ -23,7 +23,7 @@ def read_from(source: EventSource | AttributeTable) -> list[str]:
         *(identifier(m.column) for m in source.measures),
         *(identifier(c.column) for c in source.categories),
         *(flag.condition for flag in source.flags),
-        *(date.column for date in (source.dates if isinstance(source, AttributeTable) else ())),
+        *(identifier(date.column) for date in (source.dates if isinstance(source, AttributeTable) else ())),
     ]
 
 
