@@ -15,7 +15,7 @@ from churn_orchestration.churn.features.origin import origins
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order",
-    measures=(Measure("fee", "exit_fee"), Measure("fee_net", "exit_fee - tax", slope=True)),
+    measures=(Measure("fee", "exit_fee"), Measure("fee_net", "net_fee", slope=True)),
     categories=(Category("channel", "channel", ("web",), concentration=True),),
     flags=(Flag("late", "delay_days > 3"),),
     ratios=(Ratio("fee_share", "fee", "fee_net"),),
@@ -43,8 +43,9 @@ def columns(feature: str) -> list[str]:
 def test_every_feature_of_a_measure_reads_its_column() -> None:
     for name in ("fee_sum_30d", "fee_std_all", "fee_sum_trend_30d", "fee_sum_all_vs_cohort"):
         assert columns(f"orders_{name}") == ["silver.orders.exit_fee"]
-    for name in ("fee_net_max_30d", "fee_net_slope_all", "fee_share_all"):
-        assert columns(f"orders_{name}") == ["silver.orders.exit_fee", "silver.orders.tax"]
+    for name in ("fee_net_max_30d", "fee_net_slope_all"):
+        assert columns(f"orders_{name}") == ["silver.orders.net_fee"]
+    assert columns("orders_fee_share_all") == ["silver.orders.exit_fee", "silver.orders.net_fee"]
 
 
 def test_categories_flags_and_attributes_read_the_columns_that_they_name() -> None:
