@@ -197,7 +197,7 @@ def test_a_file_whose_rows_are_quarantined_is_no_success_without_a_word(shop: Sh
     shop.land_orders(5, "o1,ann,05.01.2024,1", "o2,ann,05.01.2024,1", "o3,bob,2024-01-05,2")
     done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-01-05"])
     wanted = (
-        '2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. orders_2024-01-05.csv:2 "05.01.2024"'
+        '2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. orders_2024-01-05.csv:2 "99.99.9999"'
     )
     assert wanted in " ".join(done.output.split())
     told = CliRunner().invoke(main, ["--business", str(shop.folder), "status"]).output
