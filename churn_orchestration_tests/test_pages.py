@@ -42,7 +42,7 @@ def test_a_page_drawn_twice_is_the_same_and_reaches_for_nothing_and_names_what_i
     done = subprocess.run([sys.executable, "-c", FRAMES], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "<title>a day</title>" in done.stdout
-    told = re.search(r"Shown are the (\d+) features .* so not drawn: ([\w, ]+)\.", done.stdout)
+    told = re.search(r"the (\d+) features that are furthest off\. .* so not drawn: ([\w, ]+)\.", done.stdout)
     assert told
     assert told.groups() == ("2", "gone, late")
     verdicts = re.findall(r'"column_name": "(\w+)".*?"data_drift": "([\w ]+)"', done.stdout)

@@ -246,6 +246,8 @@ class _Probe:
         for other in self.features:
             if self.origins[other].family == RECENCY:
                 both = values.notna() & self.later[other].notna()
+                if both.sum() <= values.notna().sum() / 2:  # of the few that have both, nothing follows
+                    continue
                 if _agree(rankdata(values[both]), self.later.loc[both, other].to_numpy()) >= TWIN:
                     return f"recency in disguise, for it ranks as {other} does: {made}"
         if _SPAN.search(name):

@@ -163,6 +163,13 @@ def test_a_span_that_ranks_as_the_silence_does_is_recency_in_disguise(shop: pd.D
     assert causes["recency"].startswith("most likely the label is made of it, the silence")
 
 
+def test_a_silence_that_nobody_has_together_with_a_feature_is_no_disguise_of_it(shop: pd.DataFrame) -> None:
+    never = shop.assign(tagged=shop["label"].astype(float), visits=np.nan)
+    origins = {"recency": Origin("recency"), "visits": Origin("recency"), "tagged": Origin("own")}
+    [leak] = leakage.find(never, "customer_id", ["recency", "visits", "tagged", "money"], HORIZON, origins)
+    assert leak.cause.startswith("most likely the label is made of it, or it of the label: take tagged out")
+
+
 FEES = ["fee_sum", "fee_mean", "fee_max_90d", "amount_sum"]
 OF_FEES = {name: Origin(family, frozenset({"orders.fee"})) for name, family in zip(
     FEES, ("value", "size", "size", "value"), strict=True)} | {

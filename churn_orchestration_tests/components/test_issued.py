@@ -15,6 +15,7 @@ from churn_orchestration.churn.labels import Horizon, Question
 from churn_orchestration.components.churn_model.graded import grade, last_known, table_of_grades, ungraded
 from churn_orchestration.components.churn_model.issued import issue, set_apart_former
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables, literal
 from churn_orchestration_tests.conftest import IN_PROCESS, JAN, Shop
@@ -28,6 +29,7 @@ FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
 ASKED = AskedQuestion(
     Question("q", "inactivity", FEATURES, ORDERS, Horizon(3)), "gold.f", 3, 28, "logistic", 1,
     (0.3, 0.5, 0.7), False, "v",
+    pipeline=pipeline_of(FEATURES, dt.date(2023, 11, 30), (), {}),
 )  # fmt: skip
 ONE, TWO, THREE = (dt.date(2024, 1, day) for day in (1, 2, 3))
 

@@ -22,6 +22,7 @@ from churn_orchestration.components.churn_model import promotion
 from churn_orchestration.components.churn_model.candidate import keep
 from churn_orchestration.components.churn_model.model_files import FIRST_USE, MODEL, RECORD, ModelFiles
 from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
 from churn_orchestration_tests.conftest import IN_PROCESS
@@ -33,6 +34,7 @@ FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
 ASKED = AskedQuestion(
     Question("q", "inactivity", FEATURES, ORDERS, Horizon(5)), "gold.f", 3, 28, "logistic", 1,
     (0.3, 0.5, 0.7), False, "orders_days_since_last",
+    pipeline=pipeline_of(FEATURES, dt.date(2023, 11, 30), (), {}),
 )  # fmt: skip
 CUTOFF = dt.date(2024, 1, 31)
 ROWS = pd.DataFrame({"silence": np.linspace(0, 1, 100)})

@@ -109,7 +109,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, pd
 
 
 def _record(shop: Shop) -> dict[str, Any]:
-    [row] = ledger.read(shop.business.state)
+    [row] = [row for row in ledger.read(shop.business.state) if row["subject"] == "churn"]
     return record_of(shop.business.state, "churn", row["model_version"])
 
 

@@ -84,6 +84,12 @@ def _values(rows: Any) -> str:
     return ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal in which no line is wrapped."""
+    monkeypatch.setenv("COLUMNS", "118")
+
+
 def lines(shop: Shop, entity: str, **options: Any) -> list[str]:
     text = explained(shop.business, entity, options.pop("day", None), **options)[1]
     return [line.strip() for line in text.splitlines() if line.strip()]
