@@ -29,6 +29,7 @@ ANSWER_AUC = 0.95
 STRONG_AUC, GAIN = 0.88, 0.04
 SURE_SHARE, SURE_CHANCE, WEAK_CHANCE = 0.1, 1e-6, 1e-4
 TWIN = 0.95
+PAIR = 0.8
 SUSPECT_AUC, SUSPECT_SHARE, MOST_SUSPECTS = 0.80, 0.34, 12
 RECENCY, TERM = "recency", "a minimum term"
 _SPAN = re.compile("tenure|span|lifetime|duration")
@@ -72,6 +73,8 @@ def find(
     * it says what nothing else says: with it the AUC rises by GAIN, and alone it has STRONG_AUC
     * it is sure where nothing else is: in a leaf, less than SURE_SHARE of the exceptions that the others
       expect, beyond chance; a warning where chance is not below SURE_CHANCE
+
+    And of all pairs the one that answers together, though neither does alone.
 
     An ordered quantity at one end of whose range nobody churns, and that says little elsewhere, may be a
     minimum term. It is a warning, as any sure leaf is, of a feature that only counts and dates events whose
@@ -137,7 +140,28 @@ class _Probe:
         named: dict[Collection[str], Leak] = {}  # one is enough to name a column
         for leak in found:
             named.setdefault(self.origins[leak.feature].columns or leak.feature, leak)
-        return list(named.values())
+        return [*named.values(), *self._answer_together({leak.feature for leak in found})]
+
+    def _answer_together(self, named: Collection[str]) -> list[Leak]:
+        """The pair that answers best together and not alone, if any does: as one that is the other xor label.
+
+        All pairs are tried at once: how far the product of their ranks goes with the outcome, as a
+        correlation. What two honest features say together stays far below PAIR.
+        """
+        names = [name for name in self.alone if name not in named]
+        if len(names) < 2:
+            return []
+        ranks = self.later[names].rank().to_numpy(float)
+        z = np.nan_to_num((ranks - np.nanmean(ranks, axis=0)) / np.maximum(np.nanstd(ranks, axis=0), 1e-9))
+        y, rows = (self.outcome - self.outcome.mean()) / self.outcome.std(), len(z)
+        spread = np.sqrt(np.maximum((z**2).T @ z**2 / rows - (z.T @ z / rows) ** 2, 1e-9))
+        going = np.triu(np.abs((z * y[:, None]).T @ z) / rows / spread, 1)
+        one, two = (names[place] for place in np.unravel_index(going.argmax(), going.shape))
+        if going.max() < PAIR:
+            return []
+        alone = f"alone AUC {self.alone[one].auc:.3f} and {self.alone[two].auc:.3f}"
+        evidence = f"answer together (r = {going.max():.3f}; {alone})"
+        return [Leak(f"{one} and {two}", evidence, "most likely one is made of the other and the outcome")]
 
     @cached_property
     def alone(self) -> dict[str, _Alone]:

@@ -170,6 +170,22 @@ def test_a_silence_that_nobody_has_together_with_a_feature_is_no_disguise_of_it(
     assert leak.cause.startswith("most likely the label is made of it, or it of the label: take tagged out")
 
 
+@pytest.mark.parametrize("wrong", [0.0, 0.05])
+def test_a_pair_that_answers_only_together_is_named_and_one_of_chance_is_not(
+    shop: pd.DataFrame, wrong: float
+) -> None:
+    coin = (shop["chance"] * 1e6).astype(int) % 2 == 0
+    other = (shop["chance"] * 1e9).astype(int) % 100 < 100 * wrong
+    planted = shop.assign(
+        coin=coin, both=coin ^ shop["label"] ^ other, chance_too=coin ^ (shop.index % 3 == 0)
+    )
+    features = [*FEATURES, "coin", "both", "chance_too"]
+    [leak] = leakage.find(planted, "customer_id", features, HORIZON, {})
+    assert (leak.feature, leak.blocking) == ("coin and both", True)
+    assert leakage.find(planted, "customer_id", features, HORIZON, {}, ["both"]) == []
+    assert leakage.find(planted, "customer_id", [*FEATURES, "coin", "chance_too"], HORIZON, {}) == []
+
+
 FEES = ["fee_sum", "fee_mean", "fee_max_90d", "amount_sum"]
 OF_FEES = {name: Origin(family, frozenset({"orders.fee"})) for name, family in zip(
     FEES, ("value", "size", "size", "value"), strict=True)} | {
