@@ -151,8 +151,8 @@ class _Probe:
         names = [name for name in self.alone if name not in named]
         if len(names) < 2:
             return []
-        ranks = self.later[names].rank().to_numpy(float)
-        z = np.nan_to_num((ranks - np.nanmean(ranks, axis=0)) / np.maximum(np.nanstd(ranks, axis=0), 1e-9))
+        ranks = self.later[names].rank()
+        z = ((ranks - ranks.mean()) / ranks.std().clip(lower=1e-9)).fillna(0.0).to_numpy(float)
         y, rows = (self.outcome - self.outcome.mean()) / self.outcome.std(), len(z)
         spread = np.sqrt(np.maximum((z**2).T @ z**2 / rows - (z.T @ z / rows) ** 2, 1e-9))
         going = np.triu(np.abs((z * y[:, None]).T @ z) / rows / spread, 1)

@@ -179,11 +179,13 @@ def test_a_pair_that_answers_only_together_is_named_and_one_of_chance_is_not(
     planted = shop.assign(
         coin=coin, both=coin ^ shop["label"] ^ other, chance_too=coin ^ (shop.index % 3 == 0)
     )
-    features = [*FEATURES, "coin", "both", "chance_too"]
+    newest = planted["as_of"] == planted["as_of"].max()
+    planted["gone"] = planted["money"].mask(newest)  # of nobody on the day that is judged
+    features = [*FEATURES, "coin", "both", "chance_too", "gone"]
     [leak] = leakage.find(planted, "customer_id", features, HORIZON, {})
     assert (leak.feature, leak.blocking) == ("coin and both", True)
     assert leakage.find(planted, "customer_id", features, HORIZON, {}, ["both"]) == []
-    assert leakage.find(planted, "customer_id", [*FEATURES, "coin", "chance_too"], HORIZON, {}) == []
+    assert leakage.find(planted, "customer_id", [*FEATURES, "coin", "chance_too", "gone"], HORIZON, {}) == []
 
 
 FEES = ["fee_sum", "fee_mean", "fee_max_90d", "amount_sum"]
