@@ -68,15 +68,19 @@ class _Table:
 
     def __init__(self, contributions: pd.DataFrame, features: pd.DataFrame, catalogue: pd.DataFrame) -> None:
         _refuse_misfits(contributions, features, catalogue)
-        self.push, self.catalogue = contributions.to_numpy(float), catalogue
+        self.push = contributions.to_numpy(float)
+        zero_phrases = catalogue["zero_phrase"] if "zero_phrase" in catalogue else [""] * len(catalogue)
+        phrases = zip(catalogue["phrase"], catalogue["null_phrase"], zero_phrases, strict=True)
+        self.phrases = dict(zip(catalogue.index, phrases, strict=True))
         self.values = {name: features[name].to_numpy(float) for name in catalogue.index if name in features}
         self.above = {name: _above_median(values) for name, values in self.values.items()}
-        self.words = words = catalogue.loc[contributions.columns]
+        words, self.features = catalogue.loc[contributions.columns], list(contributions.columns)
         sources, families = words["source"].astype(str), words["family"].astype(str)
         topics = pd.Index([topic_of(*about) for about in zip(sources, families, strict=True)])
         silences = pd.Index(sources + "/" + ACTIVITY)
         self.names = topics.union(silences, sort=False).unique()
         self.topics, self.silences = self.names.get_indexer(topics), self.names.get_indexer(silences)
+        self.members = [np.flatnonzero(self.topics == topic).tolist() for topic in range(len(self.names))]
         self.idle = np.column_stack(
             [self._idle(*about) for about in zip(sources, words["window"], strict=True)]
         )
@@ -108,11 +112,10 @@ class _Table:
         """The words of a topic in a row."""
         source, _, name = self.names[topic].partition("/")
         direction = np.sign(self.sums[row, topic])
-        members = np.flatnonzero((self.topics == topic) & ~self.idle[row])
         pattern, is_sensible = self._pattern(source, row, direction) if name == ACTIVITY else (None, False)
         if pattern and is_sensible:
             return pattern
-        feature = dict(zip(members, self.words.index[members], strict=True))
+        members, feature = [m for m in self.members[topic] if not self.idle[row, m]], self.features
         if held := [m for m in members if self.is_condition[m] and self._value(feature[m], row) == 1]:
             return self._worded(feature[held[0]], row)
         push, sense = self.push[row] * direction, self.sense[row] * direction
@@ -146,9 +149,8 @@ class _Table:
         return float(self.values[feature][row]) if feature in self.values else np.nan
 
     def _worded(self, feature: str, row: int) -> str:
-        about = self.catalogue.loc[feature]
-        zero_phrase = about.get("zero_phrase") or ""
-        return worded(self._value(feature, row), about["phrase"], about["null_phrase"], zero_phrase)
+        phrase, null_phrase, zero_phrase = self.phrases[feature]
+        return worded(self._value(feature, row), phrase, null_phrase, zero_phrase or "")
 
 
 def _above_median(values: np.ndarray) -> np.ndarray:
