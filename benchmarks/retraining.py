@@ -16,6 +16,7 @@ from functools import partial
 
 import pandas as pd
 
+from benchmarks.bad_champion import UPSIDE_DOWN, force_upside_down
 from benchmarks.results import ROOT
 from benchmarks.shops import arguments, tried
 from churn_orchestration import ledger, sensors
@@ -40,7 +41,6 @@ from churn_orchestration.components.churn_model.reference import Reference
 from churn_orchestration.components.feature_table import build_days
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.warehouse import Tables, literal
-from churn_orchestration_tests.bad_champion import UPSIDE_DOWN, force_upside_down
 
 BEGUN, WEEKS, HORIZON = dt.date(2024, 3, 29), 104, 90
 WEEK = dt.timedelta(weeks=1)

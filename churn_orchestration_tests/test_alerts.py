@@ -20,9 +20,11 @@ from churn_orchestration.alerts import Alert
 from churn_orchestration.business import BusinessError
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.runs import at_work
-from churn_orchestration_tests.churn.test_signals import STEADY, interval
-from churn_orchestration_tests.components.test_graded import SILENT, asking
-from churn_orchestration_tests.conftest import Listener, Shop, commanded
+from churn_orchestration_tests.support.champions import STEADY, interval
+from churn_orchestration_tests.support.in_process import commanded
+from churn_orchestration_tests.support.listener import Listener
+from churn_orchestration_tests.support.questions import SILENT, asking
+from churn_orchestration_tests.support.shop import Shop
 
 GONE_STALE = """{"__class__": "FreshnessStateChange",
     "key": {"__class__": "AssetKey", "path": ["predictions", "q"]},

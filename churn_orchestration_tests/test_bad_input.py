@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bad_input import CASES, FILE, MISTAKES, WHOLE, Case, Mistake
-from conftest import JAN, Shop
 
 from churn_orchestration.business import PACKAGE
 from churn_orchestration.cli import main
+from churn_orchestration_tests.support.bad_input import CASES, FILE, MISTAKES, WHOLE, Case, Mistake
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 DOC = PACKAGE.parent / "docs" / "bad-input.md"
 OPENING = """\

@@ -12,7 +12,8 @@ import pytest
 from churn_orchestration.business import PACKAGE
 from churn_orchestration.components.days import DAY_TAG
 from churn_orchestration.runs import at_work
-from churn_orchestration_tests.conftest import IN_PROCESS, JAN, UP_TO_FEATURES, Shop
+from churn_orchestration_tests.support.in_process import IN_PROCESS
+from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, Shop
 
 pytestmark = IN_PROCESS
 QUESTIONS = """{

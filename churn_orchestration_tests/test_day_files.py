@@ -1,7 +1,6 @@
 """A day's file is read while its content is what its name says; what is no probability never leaves."""
 
 import datetime as dt
-import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from churn_orchestration.day_files import damage
 from churn_orchestration.report.ranking import exported, top_customers
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables, WarehouseError, door
+from churn_orchestration_tests.support.files import flip_a_bit
 
 DAY, NEXT = dt.date(2024, 1, 5), dt.date(2024, 1, 6)
 
@@ -23,14 +23,6 @@ def forecasts(day: dt.date, *chances: str) -> str:
         f"reasons, 'rules' as model_version, 1 as days_since_last, 'low' as band, false as backtest "
         f"from (values {rows}) as t(customer_id, churn_probability)"
     )
-
-
-def flip_a_bit(path: Path) -> None:
-    """As a disk does it: neither size nor time says so."""
-    stat, content = path.stat(), bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))  # one process looks once at a file
 
 
 @pytest.fixture

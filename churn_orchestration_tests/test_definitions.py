@@ -13,7 +13,7 @@ from churn_orchestration.components import FeatureTable
 from churn_orchestration.components.days import range_tags
 from churn_orchestration.definitions import definitions_of, defs
 from churn_orchestration.runs import at_work
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 ROOT = PACKAGE.parent
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from churn_orchestration.business import PACKAGE
-from churn_orchestration_tests.conftest import IN_PROCESS, commanded
+from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
 
 EXAMPLES = PACKAGE.parent / "examples"
 pytestmark = [

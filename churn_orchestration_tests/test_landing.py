@@ -8,10 +8,10 @@ from typing import Any
 import duckdb
 import openpyxl
 import pytest
-from conftest import JAN, ORDERS_HEADER, Shop
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.landing import Files, pending
+from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, Shop
 
 HISTORY = '"orders_{day}.csv"', '"history.csv"'
 

@@ -21,8 +21,8 @@ from churn_orchestration.churn.features.parts import touched, versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, prove
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import Question, labelled
-from churn_orchestration_tests.conftest import examples
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.properties import examples
 
 SOURCE = """\
 type: churn_orchestration.components.SourceTable

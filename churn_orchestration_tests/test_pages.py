@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from churn_orchestration import pages
-from churn_orchestration_tests.conftest import Shop
+from churn_orchestration_tests.support.shop import Shop
 
 FRAMES = """
 import os, socket

@@ -9,7 +9,7 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.runs import questions_of
 from churn_orchestration.sensors import champion_known, training
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 
 def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str, trigger: str) -> None:

@@ -19,7 +19,7 @@ from churn_orchestration.cli import main
 from churn_orchestration.components.feature_table import FeatureTable
 from churn_orchestration.definitions import component_tree
 from churn_orchestration.runs import at_work
-from churn_orchestration_tests.conftest import JAN, ORDERS_HEADER, Shop
+from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, Shop
 
 ROOT = PACKAGE.parent
 

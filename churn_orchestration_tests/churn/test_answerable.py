@@ -12,7 +12,7 @@ from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import ALL, EVENT, INACTIVITY, Question, labelled
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
 
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 12, 31)
 AS_OFS = (dt.date(2024, 4, 1), dt.date(2024, 6, 1), dt.date(2024, 9, 1))

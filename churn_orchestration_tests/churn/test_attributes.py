@@ -21,7 +21,7 @@ from churn_orchestration.churn.features.declared import (
 )
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.reasons import reasons
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
 
 PLANS = AttributeTable(
     "plans", "silver.plans", "customer_id",

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from churn_orchestration.churn import learners
-from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.controls import (
     OverlapError,
     depends_on_company,
@@ -17,13 +16,7 @@ from churn_orchestration.churn.controls import (
 )
 from churn_orchestration.churn.decisions import decide
 from churn_orchestration.churn.evaluation import Evaluation
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.labels import Label, Question
-
-ORDERS = EventSource("orders", "silver.orders", "customer_id", "order")
-QUESTION = Question("q", "inactivity", FeatureSet("customer_id", (ORDERS,)), ORDERS, Horizon(30))
-LABEL = Label("bronze.customers", "customer_id", "churned = 'Yes'")
-STATIC = replace(QUESTION, kind="static", activity=None, horizon=Horizon(0), label=LABEL)
+from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
 
 def _tickets(rows: int = 1500) -> pd.DataFrame:

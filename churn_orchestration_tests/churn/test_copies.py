@@ -6,7 +6,7 @@ import pandas as pd
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.copies import copies_message, distinct
 from churn_orchestration.churn.evaluation import evaluate
-from churn_orchestration_tests.churn.test_evaluation import STATIC
+from churn_orchestration_tests.support.questions import STATIC
 
 FEATURES = ["spend", "visits", "age"]
 TOPICS = {name: name for name in FEATURES}

@@ -18,14 +18,9 @@ from churn_orchestration.churn.evaluation import (
     graded,
     scores,
 )
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.labels import Label, Question
 from churn_orchestration.churn.metrics import measure
+from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
-ORDERS = EventSource("orders", "silver.orders", "customer_id", "order")
-QUESTION = Question("q", "inactivity", FeatureSet("customer_id", (ORDERS,)), ORDERS, Horizon(30))
-LABEL = Label("bronze.customers", "customer_id", "churned = 'Yes'")
-STATIC = replace(QUESTION, kind="static", activity=None, horizon=Horizon(0), label=LABEL)
 MONTHS = [dt.date(2024, month, 1) for month in range(1, 7)]
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration_tests.conftest import examples
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.properties import examples
 
 AS_OF = dt.date(2024, 6, 30)
 WINDOWS, TRENDS = (7, 30, 90), (60,)

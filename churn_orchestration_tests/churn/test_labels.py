@@ -9,7 +9,7 @@ from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.labels import Label, Question, labelled, population
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",), (Measure("amount", "amount"),)

@@ -5,24 +5,10 @@ import pytest
 
 from churn_orchestration.churn import signals
 from churn_orchestration.churn.decisions import DRIFT, PERFORMANCE, SCHEDULED
-from churn_orchestration.churn.signals import SIGNALS, Champion, Interval, worth
+from churn_orchestration.churn.signals import SIGNALS, Champion, worth
+from churn_orchestration_tests.support.champions import AS_OFS, STEADY, interval
 
-AS_OFS = [dt.date(2024, month, 28) for month in range(1, 7)]
-DAY = dt.date(2024, 10, 20)
 LIMIT = ": worse only where the intervals do not meet"
-
-
-def interval(value: float, half: float = 0.02) -> Interval:
-    return {"value": value, "low": value - half, "high": value + half}
-
-
-STEADY = Champion(
-    DAY, "v1", dt.date(2024, 9, 26), dt.date(2024, 9, 26), AS_OFS, {},
-    ["a", "b"], ["a", "b"], dt.date(2024, 7, 22),
-    {"auc": interval(0.8), "log_loss": interval(0.45)}, dt.date(2024, 7, 22),
-    {"auc": interval(0.79), "log_loss": interval(0.46), "calibration_error": interval(0.025, 0.01)},
-    {"auc": interval(0.8), "calibration_error": interval(0.02, 0.01)}, {"auc": interval(0.8)},
-)  # fmt: skip
 
 
 def told(known: Champion) -> dict[str, str]:

@@ -26,7 +26,7 @@ from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.day_files import content_hash
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",), (Measure("amount", "usd", "usd"),)

@@ -7,7 +7,7 @@ from churn_orchestration.components.churn_model.causes import causes
 from churn_orchestration.components.churn_model.drift import sentences
 from churn_orchestration.components.churn_model.reference import SCORE
 from churn_orchestration.runs import questions_of
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 CAUSE = "bronze.orders 2024-01-08"
 

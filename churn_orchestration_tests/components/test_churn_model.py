@@ -45,7 +45,7 @@ from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import DOOR, Tables, door
-from churn_orchestration_tests.conftest import IN_PROCESS
+from churn_orchestration_tests.support.in_process import IN_PROCESS
 
 pytestmark = IN_PROCESS
 

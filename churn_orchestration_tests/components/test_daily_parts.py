@@ -17,7 +17,8 @@ from churn_orchestration.components.daily_parts import build, checkpoints, make_
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables
-from churn_orchestration_tests.conftest import JAN, examples
+from churn_orchestration_tests.support.properties import examples
+from churn_orchestration_tests.support.shop import JAN
 
 START = JAN[5]
 MEASURES = (Measure("amount", "amount_usd", "usd", 2),)

@@ -28,8 +28,9 @@ from churn_orchestration.components import feature_history
 from churn_orchestration.components.feature_history import features_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables
-from churn_orchestration_tests.conftest import JAN, examples
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.properties import examples
+from churn_orchestration_tests.support.shop import JAN
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",),

@@ -28,8 +28,8 @@ from churn_orchestration.resources import Warehouse
 from churn_orchestration.rollback import Undoing, roll_back_job
 from churn_orchestration.tracking import Tracking
 from churn_orchestration.warehouse import Tables, literal
-from churn_orchestration_tests.conftest import IN_PROCESS
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.in_process import IN_PROCESS
 
 pytestmark = IN_PROCESS
 

@@ -12,7 +12,7 @@ from churn_orchestration.churn.features.declared import Category, EventSource, M
 from churn_orchestration.components.fitness import Place, require_columns, require_rows
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables
-from churn_orchestration_tests.conftest import FEATURES, JAN
+from churn_orchestration_tests.support.shop import FEATURES, JAN
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", (), (Measure("amount", "amount_usd"),),

@@ -10,21 +10,15 @@ from pathlib import Path
 import pytest
 
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.labels import Question
 from churn_orchestration.components.churn_model.graded import grade, table_of_grades, told, ungraded
 from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.day_files import content_hash
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.questions import CANCELS, FEATURES, SILENT, asking
 
-ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
-ENDS = EventSource("end", "silver.ends", "customer_id", "cancellation", ("order_id",))
-FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
-SILENT = Question("q", "inactivity", FEATURES, ORDERS, Horizon(5))
-CANCELS = Question("q", "event", FEATURES, ORDERS, Horizon(5), terminal=ENDS)
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 1, 26)
 PEOPLE = ("ann", "bob", "cem", "dan", "eva", "fay", "gus", "hal", "ian", "joy", "kim", "leo")
 
@@ -37,13 +31,6 @@ class Event:
     who: str
     day: dt.date
     known_on: dt.date
-
-
-def asking(question: Question) -> AskedQuestion:
-    return AskedQuestion(
-        question, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "v",
-        pipeline=pipeline_of(question.features, dt.date(2024, 1, 1), (), {}),
-    )  # fmt: skip
 
 
 def happened(seed: int) -> list[Event]:

@@ -18,9 +18,10 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.warehouse import Tables, literal
-from churn_orchestration_tests.conftest import IN_PROCESS, JAN, Shop
-from churn_orchestration_tests.daily_parts import make_parts
-from churn_orchestration_tests.test_day_files import flip_a_bit
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.files import flip_a_bit
+from churn_orchestration_tests.support.in_process import IN_PROCESS
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 pytestmark = IN_PROCESS
 

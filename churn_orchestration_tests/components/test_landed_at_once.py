@@ -1,5 +1,4 @@
 import pytest
-from conftest import JAN, UP_TO_FEATURES
 
 from churn_orchestration.components.feature_specs import AttributeTableSpec
 from churn_orchestration.components.feature_table import FeatureTable
@@ -7,6 +6,7 @@ from churn_orchestration.components.landed_at_once import dated_back
 from churn_orchestration.components.source_table import SourceTable
 from churn_orchestration.components.sql_tables import sql_tables_of
 from churn_orchestration.definitions import component_tree
+from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES
 
 CUSTOMERS = """\
 ---

@@ -25,7 +25,7 @@ from churn_orchestration.components.churn_model.question import AskedQuestion
 from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.tracking import Tracking
-from churn_orchestration_tests.conftest import IN_PROCESS
+from churn_orchestration_tests.support.in_process import IN_PROCESS
 
 pytestmark = IN_PROCESS
 

@@ -7,7 +7,8 @@ from churn_orchestration.cli import main
 from churn_orchestration.components.churn_model import snapshot as snapshots
 from churn_orchestration.components.churn_model.backtest import backtest
 from churn_orchestration.runs import at_work
-from churn_orchestration_tests.conftest import JAN, Shop, commanded
+from churn_orchestration_tests.support.in_process import commanded
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 OWN = """\
 -- Refunds and the like. large_7d: orders above 7 of the last 7 days.

@@ -7,7 +7,7 @@ import pytest
 
 from churn_orchestration.planning import Plan
 from churn_orchestration.runs import at_work
-from churn_orchestration_tests.conftest import JAN, Shop, metadata
+from churn_orchestration_tests.support.shop import JAN, Shop, metadata
 
 GOLD = "gold.customer_features"
 FULL = "  refresh: {mode: full}\n  windows:"

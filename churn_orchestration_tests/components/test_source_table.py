@@ -2,7 +2,6 @@ import base64
 import hashlib
 
 import pytest
-from conftest import JAN, ORDERS_HEADER, UP_TO_FEATURES, Shop, metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from churn_orchestration.components.judging import judge
 from churn_orchestration.components.pii_key import pii_key
 from churn_orchestration.landing import Files, land
 from churn_orchestration.resources import Warehouse
+from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, UP_TO_FEATURES, Shop, metadata
 
 PII = (
     "    - {name: customer_id, type: id, required: true}\n",

@@ -2,12 +2,12 @@ import datetime as dt
 import re
 
 import pytest
-from conftest import JAN, UP_TO_FEATURES
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.components.sql_contracts import SqlTableSpec, faults, unkeyed_message
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.resources import Warehouse
+from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES
 
 ONE, TWO = (dt.date(2024, 1, day) for day in (1, 2))
 SQL_TABLES = "type: churn_orchestration.components.SqlTables\nattributes:\n  tables: {}\n"

@@ -1,9 +1,9 @@
 import pytest
-from conftest import JAN, SILVER_ORDERS, metadata
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.components.sql_tables import SqlTable, sql_tables_of
 from churn_orchestration.definitions import definitions_of
+from churn_orchestration_tests.support.shop import JAN, SILVER_ORDERS, metadata
 
 
 def read(folder, text):

@@ -23,7 +23,8 @@ from churn_orchestration.components.proof import pipeline_of
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import Work, at_work
-from churn_orchestration_tests.conftest import IN_PROCESS, JAN, Shop, metadata
+from churn_orchestration_tests.support.in_process import IN_PROCESS
+from churn_orchestration_tests.support.shop import JAN, Shop, metadata
 
 pytestmark = IN_PROCESS
 

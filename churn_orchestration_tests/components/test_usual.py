@@ -14,7 +14,8 @@ from churn_orchestration.components.usual import changes_of
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import at_work
 from churn_orchestration.warehouse import Tables
-from churn_orchestration_tests.conftest import ORDERS_HEADER, Shop, commanded
+from churn_orchestration_tests.support.in_process import commanded
+from churn_orchestration_tests.support.shop import ORDERS_HEADER, Shop
 
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 3, 3)
 NEVER = ClosedDays.parse(())

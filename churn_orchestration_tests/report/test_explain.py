@@ -10,7 +10,7 @@ from churn_orchestration.report.customer import changes, introduced
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.history import band_since, largest_move, sparkline
 from churn_orchestration.warehouse import quoted
-from churn_orchestration_tests.conftest import JAN, Shop
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 CATALOGUE = [
     # feature, source, family, unit, window, phrase, null_phrase, zero_phrase

@@ -19,7 +19,8 @@ from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
 from churn_orchestration.warehouse import Tables, door
-from churn_orchestration_tests.conftest import JAN, Shop, commanded
+from churn_orchestration_tests.support.in_process import commanded
+from churn_orchestration_tests.support.shop import JAN, Shop
 
 MEASURES = ("at_risk", "churn_rate", "movers", "retention")
 

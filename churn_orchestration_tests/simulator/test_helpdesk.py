@@ -11,7 +11,7 @@ import pytest
 from churn_orchestration.simulator import ScenarioError, World, simulate
 from churn_orchestration.simulator.helpdesk import TABLES
 from churn_orchestration.simulator.page import write_page
-from churn_orchestration_tests.simulator.test_retail import hashes
+from churn_orchestration_tests.support.files import hashes
 
 COLUMNS_OF_THE_PUBLIC_DATA = {
     "agents": "agent_id,agent_name,email,team,specialization,hire_date,avg_csat,tickets_resolved,status,"

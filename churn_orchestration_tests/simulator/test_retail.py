@@ -2,7 +2,6 @@
 
 import csv
 import datetime as dt
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +20,9 @@ from churn_orchestration.simulator import (
 )
 from churn_orchestration.simulator.lives import BLOCK
 from churn_orchestration.simulator.retail import COLUMNS, MALFORMED, TABLES
+from churn_orchestration_tests.support.files import hashes
 
 DAY = dt.timedelta(days=1)
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def rows(folder: Path, table: str) -> Iterator[tuple[dt.date, list[str]]]:

@@ -15,7 +15,7 @@ from churn_orchestration.churn.metrics import evaluate
 from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, forecasts, furnished, simulate
 from churn_orchestration.warehouse import door
-from churn_orchestration_tests.conftest import IN_PROCESS, commanded
+from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
 
 pytestmark = [pytest.mark.usefixtures("churn_data"), *IN_PROCESS]
 AS_OF = "2024-09-17"

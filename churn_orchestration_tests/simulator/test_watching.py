@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
+from benchmarks.bad_champion import force_upside_down
 from churn_orchestration import ledger, pages
 from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY
@@ -30,10 +31,11 @@ from churn_orchestration.report.watching import watched as told
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
 from churn_orchestration.warehouse import door
-from churn_orchestration_tests.bad_champion import force_upside_down
-from churn_orchestration_tests.conftest import IN_PROCESS, Listener, metadata
-from churn_orchestration_tests.daemon import Daemon
-from churn_orchestration_tests.daemon import at_work as daemon_at_work
+from churn_orchestration_tests.support.daemon import Daemon
+from churn_orchestration_tests.support.daemon import at_work as daemon_at_work
+from churn_orchestration_tests.support.in_process import IN_PROCESS
+from churn_orchestration_tests.support.listener import Listener
+from churn_orchestration_tests.support.shop import metadata
 
 pytestmark = IN_PROCESS
 

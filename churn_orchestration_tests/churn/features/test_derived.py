@@ -23,8 +23,8 @@ from churn_orchestration.churn.features.declared import (
     Ratio,
 )
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration_tests.conftest import examples
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.properties import examples
 
 AS_OF = dt.date(2024, 6, 30)
 DECLARED = FeatureSet(

@@ -6,7 +6,7 @@ import duckdb
 
 from churn_orchestration.churn.features.declared import Cohort, EventSource, FeatureSet, Measure, Rfm
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration_tests.daily_parts import make_parts
+from churn_orchestration_tests.support.daily_parts import make_parts
 
 AS_OF = dt.date(2024, 6, 15)
 ORDERS = EventSource(

@@ -16,8 +16,8 @@ from churn_orchestration.churn.features.declared import (
 )
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, Proof, prove
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration_tests.daily_parts import make_parts
-from churn_orchestration_tests.planted_leaks import GROUNDS, PLANTED, Planted
+from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.planted_leaks import GROUNDS, PLANTED, Planted
 
 AS_OF = dt.date(2024, 6, 30)
 

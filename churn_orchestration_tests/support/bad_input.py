@@ -3,7 +3,7 @@
 import gzip
 from dataclasses import dataclass
 
-from conftest import ORDERS, ORDERS_HEADER
+from churn_orchestration_tests.support.shop import ORDERS, ORDERS_HEADER
 
 FILE, RAW, GOLD = "orders_2024-01-05.csv", "raw/defs.yaml", "gold/defs.yaml"
 GOOD = "o1,ann,2024-01-05 10:00,1.50\n"
