@@ -1,7 +1,8 @@
 """Run the README's marked command blocks in their order, as a reader would.
 
-A block under `<!-- ci: run -->` must succeed. One under `<!-- ci: serve URL -->` is started, must answer GET
-URL with 200, and must end when it is interrupted. Everything else in the README is for reading.
+A block under `<!-- ci: run -->` must succeed. One under `<!-- ci: serve URL -->` is started, must
+answer GET URL with 200, and must end when it is interrupted. Everything else in the README is for
+reading.
 """
 
 import os
@@ -57,7 +58,8 @@ def main() -> None:
     blocks = BLOCK.findall(text)
     if not blocks or len(blocks) != text.count("<!-- ci:"):
         sys.exit(
-            f"README.md: {text.count('<!-- ci:')} marks, {len(blocks)} blocks: a mark stands above its ```"
+            f"README.md: {text.count('<!-- ci:')} marks, {len(blocks)} blocks: a mark stands above "
+            "its ```"
         )
     for url, commands in blocks:
         print(f"--- README.md\n{commands.strip()}", flush=True)

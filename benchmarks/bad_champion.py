@@ -4,15 +4,15 @@ import datetime as dt
 import json
 import shutil
 
-from churn_orchestration import ledger
 from churn_orchestration.churn import learners
-from churn_orchestration.churn.decisions import Decision
-from churn_orchestration.components.churn_model import snapshot
-from churn_orchestration.components.churn_model.model_files import ModelFiles
-from churn_orchestration.components.churn_model.promotion import decided, record_of
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.churn.grading.gate import Decision
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.training import snapshot
+from churn_orchestration.components.question.training.promotion import decided, record_of
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.model_store import ModelFiles
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import Tables
 
 UPSIDE_DOWN = "upside_down"
 

@@ -1,8 +1,9 @@
 """How rarely and how soon drift is told: writes docs/drift.md. Run: python -m benchmarks.drift
 
-Each seed is another shop of `examples/shop`, with windows of 7, 30 and 90 days: a model is trained on its
-history, then each day after it is scored and judged by the functions of the assets. Beside the product's
-alarms stand those of others: PSI above 0.2, Kolmogorov-Smirnov with p < 0.05, on the same features and days.
+Each seed is another shop of `examples/shop`, with windows of 7, 30 and 90 days: a model is trained
+on its history, then each day after it is scored and judged by the functions of the assets. Beside
+the product's alarms stand those of others: PSI above 0.2, Kolmogorov-Smirnov with p < 0.05, on the
+same features and days.
 """
 
 import datetime as dt
@@ -10,26 +11,35 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from churn_orchestration.churn.protocol import BACKTEST
 from scipy.stats import ks_2samp
 
 from benchmarks.results import ROOT
 from benchmarks.shops import arguments, tried
 from churn_orchestration.business import Business
-from churn_orchestration.churn.decisions import BACKTEST
-from churn_orchestration.churn.labels import population
-from churn_orchestration.components.churn_model import drift
-from churn_orchestration.components.churn_model import model as models
-from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.measures import read_files
-from churn_orchestration.components.churn_model.prediction import Forecaster, catalogue_words, score, write
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.churn_model.reference import SCORE, Reference
-from churn_orchestration.components.feature_table import build_days
+from churn_orchestration.churn.question.labels import population
+from churn_orchestration.components.features.feature_table import build_days
+from churn_orchestration.components.question.day_rows import read_files
+from churn_orchestration.components.question.monitoring import drift
+from churn_orchestration.components.question.monitoring.reference import SCORE, Reference
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.scoring.prediction import (
+    Forecaster,
+    catalogue_words,
+    score,
+    write,
+)
+from churn_orchestration.components.question.training import model as models
+from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import at_work
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 CUTOFF, LAST = dt.date(2024, 6, 20), dt.date(2024, 8, 19)
-CHANGED = {"price_rise": dt.date(2024, 7, 1), "crisis": dt.date(2024, 8, 1), "harmless": dt.date(2024, 8, 1)}
+CHANGED = {
+    "price_rise": dt.date(2024, 7, 1),
+    "crisis": dt.date(2024, 8, 1),
+    "harmless": dt.date(2024, 8, 1),
+}
 HARMFUL = {"price_rise": ("orders_amount",), "crisis": ("deliveries_", "reviews_")}
 """What a change moves first: the amounts, or deliveries and what is said of them."""
 WITHIN, TOP, KS_EVERY, KS_ROWS = 7, 3, 10, 5_000
@@ -53,25 +63,36 @@ class Found:
         return [day for day in self.days if day < CHANGED.get(self.scenario, dt.date.max)]
 
     def seen_after(self) -> int | None:
-        """Days from the change to one whose first alarms name what it moved; None: never within WITHIN."""
+        """Days from the change to one whose first alarms name what it moved; None: never within
+        WITHIN.
+        """
         began = CHANGED[self.scenario]
         for day in self.days:
             named = self.alarms.get(day, [])[:TOP]
-            if 0 <= (day - began).days <= WITHIN and any(n.startswith(HARMFUL[self.scenario]) for n in named):
+            if 0 <= (day - began).days <= WITHIN and any(
+                n.startswith(HARMFUL[self.scenario]) for n in named
+            ):
                 return (day - began).days
         return None
 
 
 def watched(scenario: str, seed: int, shop: Business) -> Found:
-    """One shop: trained at the cut-off, then each day after it scored and judged by the assets' functions."""
+    """One shop: trained at the cut-off, then each day after it scored and judged by the assets'
+    functions.
+    """
     days = [CUTOFF + dt.timedelta(days=number) for number in range(1, (LAST - CUTOFF).days + 1)]
     with at_work(shop) as work, work.warehouse.open() as tables:
         [asked] = work.questions().values()
         snapshots.build(tables, shop, asked, CUTOFF)
-        record = models.train(tables, work.tracking, asked, CUTOFF, CUTOFF, BACKTEST, "benchmarks.drift")
+        record = models.train(
+            tables, work.tracking, asked, CUTOFF, CUTOFF, BACKTEST, "benchmarks.drift"
+        )
         reference = Reference.of(tables, asked, record["model_version"])
         build_days(tables, asked.gold, asked.question.features, days)
-        by, words = Forecaster.of(tables, asked, record, reference.model), catalogue_words(tables, asked)
+        by, words = (
+            Forecaster.of(tables, asked, record, reference.model),
+            catalogue_words(tables, asked),
+        )
         for day in days:
             gold = literal(tables.day_file(asked.gold, day))
             frame = tables.db.execute(population(asked.question, f"(from {gold})", day)).df()
@@ -134,17 +155,29 @@ def table(found: list[Found]) -> str:
         ks = [share for each in of for day, share in each.ks.items() if day in each.quiet]
         seen = [each.seen_after() for each in of] if scenario in HARMFUL else []
         hits = [after for after in seen if after is not None]
-        of_days = [f"{hit} of {len(days)} ({hit / len(days):.1%})" for hit in (alarmed, harmful, psi)]
+        of_days = [
+            f"{hit} of {len(days)} ({hit / len(days):.1%})" for hit in (alarmed, harmful, psi)
+        ]
         told = f"{len(hits)} of {len(seen)}" if seen else "-"
         after = f"{min(hits)} to {max(hits)}" if hits else "-"
-        cells = [scenario, len(of), of[0].features, *of_days, f"{sum(ks) / len(ks):.0%}", told, after]
+        cells = [
+            scenario,
+            len(of),
+            of[0].features,
+            *of_days,
+            f"{sum(ks) / len(ks):.0%}",
+            told,
+            after,
+        ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """The command line."""
-    given = arguments(__doc__, "price_rise,calm,crisis,harmless", seeds=5, customers=5_000).parse_args()
+    given = arguments(
+        __doc__, "price_rise,calm,crisis,harmless", seeds=5, customers=5_000
+    ).parse_args()
     found = list(tried(watched, LAST, given))
     text = f"""# Drift: how rarely it is told, and how soon
 
@@ -155,7 +188,9 @@ changes. PSI and Kolmogorov-Smirnov are told as many use them, on the same featu
 
 """
     path = ROOT / "docs" / "drift.md"
-    _, heading, others = path.read_text(encoding="utf-8").partition("\n## ")  # sections of other benchmarks
+    _, heading, others = path.read_text(encoding="utf-8").partition(
+        "\n## "
+    )  # sections of other benchmarks
     path.write_text(text + table(found) + "\n" + heading + others, encoding="utf-8")
 
 

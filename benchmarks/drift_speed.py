@@ -1,7 +1,9 @@
-"""What the drift of one day costs beside Evidently's report on the same frame: time and memory, as ratios.
+"""What the drift of one day costs beside Evidently's report on the same frame: time and memory, as
+ratios.
 
-Run: python -m benchmarks.drift_speed --rows 1000000 --features 100. Each way in a process of its own; the
-frames lie in Parquet. Ours bins the training rows too, which in use is done once a champion.
+Run: python -m benchmarks.drift_speed --rows 1000000 --features 100. Each way in a process of its
+own; the frames lie in Parquet. Ours bins the training rows too, which in use is done once a
+champion.
 """
 
 import argparse
@@ -43,10 +45,10 @@ def write(path: Path, rows: int, features: int, shift: float) -> None:
 
 def ours(before: Path, now: Path, features: int) -> None:
     """Bins from the training rows, counts of both, distances; by the product's own functions."""
-    from churn_orchestration.churn import drift
-    from churn_orchestration.components.churn_model.reference import as_counts, bins_of
-    from churn_orchestration.resources import Warehouse
-    from churn_orchestration.warehouse import literal
+    from churn_orchestration.churn.watching import drift
+    from churn_orchestration.components.question.monitoring.reference import as_counts, bins_of
+    from churn_orchestration.storage.resources import Warehouse
+    from churn_orchestration.storage.warehouse import literal
 
     names = [f"feature_{number}" for number in range(features)]
     with Warehouse.of(now.parent / "state", memory_limit="700MB").open() as tables:
@@ -56,7 +58,9 @@ def ours(before: Path, now: Path, features: int) -> None:
             for path in (before, now)
         ]
     apart = {
-        each.feature: drift.distance(each, *(next(iter(found[each.feature].values())) for found in counts))
+        each.feature: drift.distance(
+            each, *(next(iter(found[each.feature].values())) for found in counts)
+        )
         for each in bins
     }
     assert max(apart, key=lambda name: apart[name]) == "feature_0", apart
@@ -81,7 +85,9 @@ WAYS: dict[str, Callable[[Path, Path, int], None]] = {"ours": ours, "evidently":
 
 def main() -> None:
     """Time both ways on the same files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, default=100)
     parser.add_argument("--ways", default="ours,evidently")
@@ -89,7 +95,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.within:
         began = time.perf_counter()
-        WAYS[given.ways](given.within / "before.parquet", given.within / "now.parquet", given.features)
+        WAYS[given.ways](
+            given.within / "before.parquet", given.within / "now.parquet", given.features
+        )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"{time.perf_counter() - began} {peak}")
         return
@@ -98,7 +106,15 @@ def main() -> None:
             write(Path(folder) / f"{name}.parquet", given.rows, given.features, shift)
         found = {}
         for way in given.ways.split(","):
-            command = [sys.executable, "-m", "benchmarks.drift_speed", "--ways", way, "--within", folder]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.drift_speed",
+                "--ways",
+                way,
+                "--within",
+                folder,
+            ]
             command += ["--features", str(given.features)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found[way] = seconds, peak = tuple(map(float, done.stdout.split()))

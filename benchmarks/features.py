@@ -1,7 +1,9 @@
-"""The feature engine measured: `python -m benchmarks.features`, against what the same work costs otherwise.
+"""The feature engine measured: `python -m benchmarks.features`, against what the same work costs
+otherwise.
 
-Each candidate runs in a process of its own, with two threads, on the same generated events; what counts are
-the ratios within one run. `--events 100000000 --only one,landing` measures the larger size.
+Each candidate runs in a process of its own, with two threads, on the same generated events; what
+counts are the ratios within one run. `--events 100000000 --only one,landing` measures the larger
+size.
 """
 
 import argparse
@@ -22,16 +24,22 @@ from typing import Any
 from churn_orchestration.business import Business
 from churn_orchestration.churn.calendar import DAY, months_back
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
+from churn_orchestration.churn.features.declared import (
+    Category,
+    EventSource,
+    FeatureSet,
+    Flag,
+    Measure,
+)
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, prove
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.components import feature_table
-from churn_orchestration.components.daily_parts import build, checkpoints, make_checkpoints
-from churn_orchestration.components.feature_history import write_history
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.components.features import feature_table
+from churn_orchestration.components.features.daily_parts import build, checkpoints, make_checkpoints
+from churn_orchestration.components.features.feature_history import write_history
 from churn_orchestration.runs import at_work
-from churn_orchestration.warehouse import PARQUET, Tables, literal
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import PARQUET, Tables, literal
 
 FIRST, DAYS = dt.date(2023, 1, 1), 730
 LAST = FIRST + DAY * (DAYS - 1)
@@ -96,7 +104,9 @@ DECLARED = FeatureSet("customer_id", (ORDERS,), (7, 30, 90, 180, 365), (30,))
 
 
 def generate(tables: Tables, events: int, entities: int, seed: int = 1) -> None:
-    """Events of two years: heavy-tailed activity, late starts, leavers, 2 % of them up to 30 days late."""
+    """Events of two years: heavy-tailed activity, late starts, leavers, 2 % of them up to 30 days
+    late.
+    """
     tables.db.execute(f"""create or replace temp table people as
       select i, 'C' || lpad(i::varchar, 7, '0') as customer_id, start,
         greatest(1, round(weight / sum(weight) over () * {events}))::bigint as events,
@@ -122,7 +132,9 @@ def generate(tables: Tables, events: int, entities: int, seed: int = 1) -> None:
 
 
 def limit(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
-    read = "max(customer_id), max(day), max(known_on), sum(amount_usd), max(channel), max(is_return)"
+    read = (
+        "max(customer_id), max(day), max(known_on), sum(amount_usd), max(channel), max(is_return)"
+    )
     return lambda: tables.rows(f"select count(*), {read} from silver.orders")
 
 
@@ -149,7 +161,12 @@ def naive_sql(as_of: dt.date) -> str:
             f"coalesce(sum(amount_usd::double) {kept}, 0) as orders_amount_sum_{name}",
             *(
                 f"{how}(amount_usd::double) {kept} as orders_amount_{word}_{name}"
-                for word, how in (("mean", "avg"), ("max", "max"), ("min", "min"), ("std", "stddev_samp"))
+                for word, how in (
+                    ("mean", "avg"),
+                    ("max", "max"),
+                    ("min", "min"),
+                    ("std", "stddev_samp"),
+                )
             ),
             f"count(distinct channel) {kept} as orders_channel_distinct_{name}",
             f"avg(is_return::int) {kept} as orders_is_return_share_{name}",
@@ -205,13 +222,18 @@ def polars(tables: Tables, given: argparse.Namespace) -> Callable[[], object]:
                 pl.col("is_return").filter(kept).mean().alias(f"orders_is_return_share_{name}"),
             ]
         recent = pl.col("channel").filter(pl.col("age") < 90)
-        found += [(recent == value).mean().alias(f"orders_channel_{value}_share_90d") for value in CHANNELS]
+        found += [
+            (recent == value).mean().alias(f"orders_channel_{value}_share_90d")
+            for value in CHANNELS
+        ]
         found += [
             pl.col("age").min().alias("orders_days_since_last"),
             pl.col("age").max().alias("orders_days_since_first"),
             pl.col("age").unique().sort().diff().std().alias("orders_gap_days_std_all"),
         ]
-        made = rows.group_by("customer_id").agg(found).sort("customer_id").collect(engine="streaming")
+        made = (
+            rows.group_by("customer_id").agg(found).sort("customer_id").collect(engine="streaming")
+        )
         made.write_parquet(Path(given.folder) / "polars.parquet", compression="zstd")
 
     return run
@@ -267,7 +289,10 @@ def days(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
     return lambda: write_history(tables, DECLARED, AS_OFS["days"], tables.state / "days")
 
 
-AS_OFS = {"months": [months_back(LAST, n) for n in range(24)], "days": [LAST - DAY * n for n in range(90)]}
+AS_OFS = {
+    "months": [months_back(LAST, n) for n in range(24)],
+    "days": [LAST - DAY * n for n in range(90)],
+}
 
 
 def naive_months(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
@@ -289,7 +314,9 @@ def write_days(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
 def _written(tables: Tables, history: str) -> Callable[[], object]:
     """Writing the finished history alone, as the warehouse stores its tables."""
     files, path = tables.state / history / "*.parquet", tables.state / f"{history}.parquet"
-    tables.db.execute(f"create or replace table meta.finished as from read_parquet({literal(files)})")
+    tables.db.execute(
+        f"create or replace table meta.finished as from read_parquet({literal(files)})"
+    )
     copy = f"copy meta.finished to {literal(path)} ({PARQUET})"
     return lambda: tables.db.execute(copy).fetchall()
 
@@ -300,10 +327,15 @@ def landing(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
 
 def proof(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
     def make(db: Any) -> None:
-        db.execute(f"create or replace table {ORDERS.days_table} as {versions(ORDERS, 'customer_id', FIRST)}")
+        db.execute(
+            f"create or replace table {ORDERS.days_table} as "
+            f"{versions(ORDERS, 'customer_id', FIRST)}"
+        )
 
     pipeline = Pipeline(
-        (Ground("silver.orders", (), "customer_id"),), make, lambda as_of: features_at(DECLARED, as_of)
+        (Ground("silver.orders", (), "customer_id"),),
+        make,
+        lambda as_of: features_at(DECLARED, as_of),
     )
 
     def run() -> None:
@@ -314,7 +346,9 @@ def proof(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
 
 
 def step(given: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of the asset's step through Dagster, of the same SQL bare, and of the step's proof."""
+    """Median seconds of the asset's step through Dagster, of the same SQL bare, and of the step's
+    proof.
+    """
     folder = Path(given.folder)
     for name, text in SHOP.items():
         path = folder / "shop" / name
@@ -328,8 +362,12 @@ def step(given: argparse.Namespace) -> dict[str, float]:
     bare, steps, proofs = list[float](), list[float](), list[float]()
     with Warehouse.of(folder).open() as tables:
         if not tables.columns("bronze.orders"):
-            tables.db.execute("create table bronze.orders as from silver.orders")  # where the proof begins
-        tables.record(ORDERS.days_table, "stored", {FIRST + DAY * n: 1 for n in range(DAYS)}, "benchmark")
+            tables.db.execute(
+                "create table bronze.orders as from silver.orders"
+            )  # where the proof begins
+        tables.record(
+            ORDERS.days_table, "stored", {FIRST + DAY * n: 1 for n in range(DAYS)}, "benchmark"
+        )
         for _ in range(3):
             bare.append(_seconds(ours(tables, given)))
 
@@ -401,7 +439,9 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, float]:
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
+        sys.exit(
+            f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}"
+        )
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     tell(f"{name}: {found['seconds']:.2f} s, {found['memory']:.2f} GB")
     return found
@@ -425,7 +465,9 @@ def _peak() -> float:
 
 
 def same_values(folder: Path) -> int:
-    """How many features of ours and naive were compared, all entities; a difference ends the benchmark."""
+    """How many features of ours and naive were compared, all entities; a difference ends the
+    benchmark.
+    """
     with Warehouse.of(folder).open() as tables:
         mine, other = (literal(tables.day_file(f"gold.{name}", LAST)) for name in ("ours", "naive"))
         there = {name for name, *_ in tables.rows(f"describe from read_parquet({other})")}
@@ -436,8 +478,8 @@ def same_values(folder: Path) -> int:
             for n in names
         )
         [[rows, *wrong]] = tables.rows(
-            f"select count(*), {counts} from read_parquet({mine}) as a full join read_parquet({other}) as b "
-            "using (customer_id)"
+            f"select count(*), {counts} from read_parquet({mine}) as a full join "
+            f"read_parquet({other}) as b using (customer_id)"
         )
     if bad := [name for name, count in zip(names, wrong, strict=True) if count]:
         sys.exit(f"ours and naive differ in {', '.join(bad)}")
@@ -468,10 +510,18 @@ def report(given: argparse.Namespace) -> None:
         ratio = mine["seconds"] / scan["seconds"]
         told = f"{mine['seconds']:.2f} s, {scan['seconds']:.2f} s"
         line("one as_of / scan limit", ratio, f"at most {most}", ratio <= most, told)
-        line("one as_of, peak memory, GB", mine["memory"], f"below {memory}", mine["memory"] < memory, "")
+        line(
+            "one as_of, peak memory, GB",
+            mine["memory"],
+            f"below {memory}",
+            mine["memory"] < memory,
+            "",
+        )
         for peer in given.peers.split(","):
             other = measure(peer, given)
-            least = {"naive": 5 if given.events <= 10_000_000 else 20, "polars": 5, "pandas": 7}[peer]
+            least = {"naive": 5 if given.events <= 10_000_000 else 20, "polars": 5, "pandas": 7}[
+                peer
+            ]
             ratio = other["seconds"] / mine["seconds"]
             told = f"{other['seconds']:.1f} s, {other['memory']:.1f} GB"
             line(f"{peer} / one as_of", ratio, f"at least {least}", ratio >= least, told)
@@ -494,27 +544,36 @@ def report(given: argparse.Namespace) -> None:
                 ratio = other["seconds"] / mine["seconds"]
                 told = f"{other['seconds']:.1f} s, {other['memory']:.1f} GB"
                 line("naive / 24 months", ratio, "at least 10", ratio >= 10, told)
-            line(f"{history}, peak memory, GB", mine["memory"], "below 1.5", mine["memory"] < 1.5, "")
+            line(
+                f"{history}, peak memory, GB", mine["memory"], "below 1.5", mine["memory"] < 1.5, ""
+            )
     if "landing" in sections:
         took = measure("landing", given)["seconds"]
         line("landing one day, s", took, "below 10", took < 10, "")
     if "proof" in sections:
         took = measure("proof", given)["seconds"]
         line("perturbation proof, s", took, "seconds", took < 10, "200 entities")
-    print(f"\n{given.events:,} events, {given.entities:,} entities, {len(catalogue(DECLARED))} features\n")
+    print(
+        f"\n{given.events:,} events, {given.entities:,} entities, {len(catalogue(DECLARED))} "
+        "features\n"
+    )
     print("| measure | found | bound | holds | took |\n|---|---|---|---|---|\n" + "\n".join(lines))
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--entities", type=int, default=200_000)
     parser.add_argument(
         "--folder", help="where the generated data lie, kept; a temporary folder if not given"
     )
     parser.add_argument("--only", default="one,step,months,days,landing,proof")
-    parser.add_argument("--peers", default="naive,pandas", help="of naive, polars (to be installed), pandas")
+    parser.add_argument(
+        "--peers", default="naive,pandas", help="of naive, polars (to be installed), pandas"
+    )
     parser.add_argument("--candidate", choices=[*CANDIDATES, "step"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.candidate:

@@ -2,12 +2,13 @@
 
 Run: CHURN_REAL_DATA=/folder/of/the/data python -m benchmarks.gates
 
-Leaks: on real snapshots and on those of simulated shops, which nobody has tampered with, every alarm is a
-false one; then each kind of leak is planted in the newest of some of them, a measure that is written over, a
-minimum term, and a pair that answers together, and beside it its innocent twin.
+Leaks: on real snapshots and on those of simulated shops, which nobody has tampered with, every
+alarm is a false one; then each kind of leak is planted in the newest of some of them, a measure
+that is written over, a minimum term, and a pair that answers together, and beside it its innocent
+twin.
 
-Equal models: two models of the same recipe, fitted on two halves of the customers, are champion and candidate
-on customers of a later day.
+Equal models: two models of the same recipe, fitted on two halves of the customers, are champion and
+candidate on customers of a later day.
 """
 
 import argparse
@@ -24,15 +25,17 @@ import pandas as pd
 
 from benchmarks.results import ROOT, churn
 from churn_orchestration.business import Business
-from churn_orchestration.churn import evaluation, leakage, learners, metrics, too_good
+from churn_orchestration.churn import learners
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.origin import Origin, origins
-from churn_orchestration.churn.halves import halves
-from churn_orchestration.churn.settings import Economics
+from churn_orchestration.churn.grading import evaluation, metrics
+from churn_orchestration.churn.grading.versus import Versus
+from churn_orchestration.churn.question import leakage, too_good
+from churn_orchestration.churn.question.halves import halves
+from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.churn.splits import folds
-from churn_orchestration.churn.versus import Versus
-from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
 
@@ -41,7 +44,15 @@ REAL = {
     "cdnow": ("1998-06-30", ["1997-12-31", "1998-03-31", "1998-06-30"]),
     "telco": ("2018-01-01", ["2018-01-01"]),
 }
-SCENARIOS = ("calm", "newsletter", "crisis", "price_rise", "new_customers", "harmless", "label_drift")
+SCENARIOS = (
+    "calm",
+    "newsletter",
+    "crisis",
+    "price_rise",
+    "new_customers",
+    "harmless",
+    "label_drift",
+)
 PLANTED_IN = ("online_retail", "telco", "calm", "crisis")
 LOAD, CUTOFFS = "2024-12-16", ["2024-12-16"]
 SEED = 20_111_209
@@ -55,13 +66,19 @@ PLANTS: dict[str, Plant] = {
     "a copy, 10 % wrong": lambda label, chance: label ^ (chance < 0.10),
     "U-shaped": lambda label, chance: np.where(label, np.where(chance < 0.5, -9, 9), 0) + chance,
     "constant in one class": lambda label, chance: np.where(label, 0.0, 0.1 + chance),
-    "a category of one class only": lambda label, chance: np.where(label & (chance < 0.4), "closed", "open"),
-    "a mark of a third of those who left": lambda label, chance: (label & (chance < 0.33)).astype(int),
+    "a category of one class only": lambda label, chance: np.where(
+        label & (chance < 0.4), "closed", "open"
+    ),
+    "a mark of a third of those who left": lambda label, chance: (label & (chance < 0.33)).astype(
+        int
+    ),
     "an id, odd for those who left": lambda label, _: np.arange(len(label)) * 2 + label,
 }
 
 
-def taken(business: str, last: str, cutoffs: list[str]) -> Iterator[tuple[str, AskedQuestion, pd.DataFrame]]:
+def taken(
+    business: str, last: str, cutoffs: list[str]
+) -> Iterator[tuple[str, AskedQuestion, pd.DataFrame]]:
     """The snapshots of a business at some cut-offs, made by the assets' functions."""
     churn("--business", business, "run", "--to", last)
     with at_work(Business(ROOT / business)) as work:
@@ -101,27 +118,34 @@ def alarms(
 def planted(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
     """Whether each kind of leak, and its honest twin, is named when it is planted."""
     rng, label = np.random.default_rng(SEED), frame["label"].astype(bool)
-    chance, other = rng.random(len(frame)), label.sample(frac=1, random_state=SEED).reset_index(drop=True)
+    chance, other = (
+        rng.random(len(frame)),
+        label.sample(frac=1, random_state=SEED).reset_index(drop=True),
+    )
 
     def is_named(values: pd.Series | np.ndarray) -> bool:
         found = alarms(asked, frame.assign(planted=values), {"planted": Origin("planted")})
         return any("planted" in leak.feature for leak in found)
 
-    return {kind: (is_named(p(label, chance)), is_named(p(other, chance))) for kind, p in PLANTS.items()}
+    return {
+        kind: (is_named(p(label, chance)), is_named(p(other, chance))) for kind, p in PLANTS.items()
+    }
 
 
 def columns_and_terms(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
-    """Whether what is written over, and a minimum term, are judged as they must be, and their twins are.
+    """Whether what is written over, and a minimum term, are judged as they must be, and their twins
+    are.
 
-    Of a measure written over: whether a feature of its column blocks. Of a minimum term in which nobody
-    leaves: whether it is a warning where landing proves its events, and its twin, a mark of some who left,
-    in the same feature, blocks.
+    Of a measure written over: whether a feature of its column blocks. Of a minimum term in which
+    nobody leaves: whether it is a warning where landing proves its events, and its twin, a mark of
+    some who left, in the same feature, blocks.
     """
     rng, label = np.random.default_rng(SEED), frame["label"].astype(bool).to_numpy()
     chance, count = rng.random(len(frame)), rng.poisson(4, len(frame)) + 1
     column = frozenset({"orders.fee"})
     fees = {
-        name: Origin(f, column) for name, f in (("p_sum", "value"), ("p_mean", "size"), ("p_max", "size"))
+        name: Origin(f, column)
+        for name, f in (("p_sum", "value"), ("p_mean", "size"), ("p_max", "size"))
     }
 
     def levels(rows: pd.DataFrame, planted: Mapping[str, Origin]) -> set[bool]:
@@ -163,7 +187,9 @@ def columns_and_terms(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tu
 
 
 def pairs(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
-    """Whether two features that answer only together are named, each kind, and in no leak their twins."""
+    """Whether two features that answer only together are named, each kind, and in no leak their
+    twins.
+    """
     rng, label = np.random.default_rng(SEED), frame["label"].astype(bool).to_numpy()
     coin, size = rng.random(len(frame)) < 0.5, rng.normal(size=len(frame)) * 50
     question = asked.question
@@ -171,7 +197,9 @@ def pairs(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bo
 
     def is_named(a: np.ndarray, b: np.ndarray) -> bool:
         rows = frame.assign(p_a=a, p_b=b)
-        told = too_good.answering(rows, question.entity, [*names, "p_a", "p_b"], question.horizon, 1.0)
+        told = too_good.answering(
+            rows, question.entity, [*names, "p_a", "p_b"], question.horizon, 1.0
+        )
         return "p_a and p_b answer together" in told or "p_b and p_a answer together" in told
 
     other = rng.permutation(label)
@@ -182,7 +210,9 @@ def pairs(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bo
 
 
 def reached(asked: AskedQuestion, frame: pd.DataFrame) -> tuple[float, float, float]:
-    """AUC of the served recipe on rows unseen, its lower end, and log loss as a share of the expected one."""
+    """AUC of the served recipe on rows unseen, its lower end, and log loss as a share of the
+    expected one.
+    """
     question = asked.question
     earlier, later = halves(frame, question.entity, question.horizon)
     names = evaluation.feature_columns(frame, question)
@@ -193,7 +223,9 @@ def reached(asked: AskedQuestion, frame: pd.DataFrame) -> tuple[float, float, fl
     return found["auc"]["value"], found["auc"]["low"], loss
 
 
-def replays(asked: AskedQuestion, frame: pd.DataFrame, many: int, lead: float = 0.0) -> dict[str, int]:
+def replays(
+    asked: AskedQuestion, frame: pd.DataFrame, many: int, lead: float = 0.0
+) -> dict[str, int]:
     """How often a candidate of the same recipe is promoted over the champion, in so many replays.
 
     ``lead`` > 0: the candidate knows the outcome a little: so much of its log odds is added.
@@ -223,7 +255,9 @@ def replays(asked: AskedQuestion, frame: pd.DataFrame, many: int, lead: float = 
 
 def main() -> None:
     """Probe every snapshot, replay equal models, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--replays", type=int, default=200)
     given = parser.parse_args()
     lines, named, kept, false = [], dict[str, np.ndarray](), {}, 0
@@ -233,7 +267,8 @@ def main() -> None:
         kept[name] = (asked, frame)  # the newest
         base = frame["label"].mean()
         lines.append(
-            f"| {name} | {cutoff} | {len(frame):,} | {base:.1%} | {'; '.join(map(str, found)) or 'none'} |"
+            f"| {name} | {cutoff} | {len(frame):,} | {base:.1%} | "
+            f"{'; '.join(map(str, found)) or 'none'} |"
         )
         sys.stderr.write(f"  {lines[-1]}\n")
     for name in PLANTED_IN:
@@ -251,7 +286,8 @@ def main() -> None:
     text = [
         "# The gates before promotion, measured",
         "",
-        "Made by `CHURN_REAL_DATA=/folder python -m benchmarks.gates`; no number here is written by hand.",
+        "Made by `CHURN_REAL_DATA=/folder python -m benchmarks.gates`; no number here is written "
+        "by hand.",
         "",
         "## Leaks",
         "",
@@ -261,8 +297,9 @@ def main() -> None:
         "|---|---|---|---|---|",
         *lines,
         "",
-        f"Then each leak was planted in the newest snapshot of {', '.join(PLANTED_IN)}, and beside it "
-        "its twin, the same made of another row's outcome (of a minimum term, the same counts without one):",
+        f"Then each leak was planted in the newest snapshot of {', '.join(PLANTED_IN)}, and beside "
+        "it its twin, the same made of another row's outcome (of a minimum term, the same counts "
+        "without one):",
         "",
         "| planted | named | its twin named |",
         "|---|---|---|",
@@ -270,25 +307,27 @@ def main() -> None:
         "",
         "## Models that are too good",
         "",
-        "The highest that the served recipe reaches on clean snapshots, the newest of each, by kind; and the "
-        "bounds beyond which a model waits for a person: the lower end of its interval of AUC lies above the "
-        "bound, or the upper end of its log loss below it, as a share of what its own probabilities would "
-        "cost if they were right. Of a kind that is not listed no clean snapshot was measured: its bound is "
-        "that of the others.",
+        "The highest that the served recipe reaches on clean snapshots, the newest of each, by "
+        "kind; and the bounds beyond which a model waits for a person: the lower end of its "
+        "interval of AUC lies above the bound, or the upper end of its log loss below it, as a "
+        "share of what its own probabilities would cost if they were right. Of a kind that is not "
+        "listed no clean snapshot was measured: its bound is that of the others.",
         "",
-        "| kind | snapshots | highest AUC | its lower end | bound | lowest log loss, share | bound |",
+        "| kind | snapshots | highest AUC | its lower end | bound | lowest log loss, share | bound "
+        "|",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {kind} | {len(found)} | {max(found)[0]:.3f} ({max(found)[3]}) | {max(found)[1]:.3f} | "
-            f"{too_good.MOST_AUC[kind]} | {min(one[2] for one in found):.2f} | {too_good.LEAST_LOSS} |"
+            f"| {kind} | {len(found)} | {max(found)[0]:.3f} ({max(found)[3]}) | "
+            f"{max(found)[1]:.3f} | {too_good.MOST_AUC[kind]} | {min(one[2] for one in found):.2f} "
+            f"| {too_good.LEAST_LOSS} |"
             for kind, found in best.items()
         ),
         "",
         "## Equal models",
         "",
-        f"Of {equal['replays']} candidates that are as good as the champion, {equal['promoted']} were "
-        f"promoted. Of {better['replays']} that are better (half a unit of log odds in the right direction), "
-        f"{better['promoted']}.",
+        f"Of {equal['replays']} candidates that are as good as the champion, {equal['promoted']} "
+        f"were promoted. Of {better['replays']} that are better (half a unit of log odds in the "
+        f"right direction), {better['promoted']}.",
     ]
     (ROOT / "docs" / "gates.md").write_text("\n".join(text) + "\n")
 

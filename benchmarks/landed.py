@@ -1,8 +1,9 @@
-"""How rarely a change in what lands is a false alarm, and how soon a fault is said: writes docs/landed.md.
+"""How rarely a change in what lands is a false alarm, and how soon a fault is said: writes
+docs/landed.md.
 
-Run: python -m benchmarks.landed. Each seed is another simulated shop. Its tables go to bronze as its files
-would, without the files, and its days are judged by the function of the assets: those of all tables over a
-calm year; then the orders of two weeks with each fault.
+Run: python -m benchmarks.landed. Each seed is another simulated shop. Its tables go to bronze as
+its files would, without the files, and its days are judged by the function of the assets: those of
+all tables over a calm year; then the orders of two weeks with each fault.
 """
 
 import datetime as dt
@@ -15,19 +16,19 @@ from pathlib import Path
 from statistics import median
 
 import duckdb
+from churn_orchestration.components.tree import component_tree
 
 from benchmarks.results import ROOT
 from benchmarks.shops import arguments
 from churn_orchestration.business import Business
-from churn_orchestration.changed import Event, open_events
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
-from churn_orchestration.components.source_table import SourceTable
-from churn_orchestration.components.usual import changes_of
-from churn_orchestration.definitions import component_tree
+from churn_orchestration.components.source.source_table import SourceTable
+from churn_orchestration.components.source.usual import changes_of
 from churn_orchestration.simulator import World
 from churn_orchestration.simulator.produce import furnished
 from churn_orchestration.simulator.retail import landed_orders
-from churn_orchestration.warehouse import Tables, Warehouse
+from churn_orchestration.storage.open_changes import Event, open_events
+from churn_orchestration.storage.warehouse import Tables, Warehouse
 
 CALM, FIRST, LAST = "calm", dt.date(2024, 1, 1), dt.date(2024, 12, 31)
 FAULT, DAYS = dt.date(2024, 7, 1), 14
@@ -37,7 +38,9 @@ STORED_AS = {"id": "text", "integer": "bigint", "decimal": "decimal(18, 4)"}
 
 @dataclass(frozen=True)
 class Found:
-    """What was said of a shop: its scenario, customers and orders a day; the events; seconds a day."""
+    """What was said of a shop: its scenario, customers and orders a day; the events; seconds a
+    day.
+    """
 
     scenario: str
     customers: int
@@ -57,7 +60,9 @@ def tried(seed: int, customers: int, scenarios: list[str]) -> Iterator[Found]:
     days = (LAST - World.read(CALM).first_day).days + 1
     with (
         tempfile.TemporaryDirectory() as name,
-        furnished(World.read(CALM, customers=customers, seed=seed, days=days), scratch_in=Path(name)) as db,
+        furnished(
+            World.read(CALM, customers=customers, seed=seed, days=days), scratch_in=Path(name)
+        ) as db,
         Warehouse.of(Path(name) / "state").open() as tables,
     ):
         for source in sources:
@@ -85,7 +90,9 @@ def tried(seed: int, customers: int, scenarios: list[str]) -> Iterator[Found]:
             yield found
 
 
-def _land(db: duckdb.DuckDBPyConnection, tables: Tables, source: SourceTable, rows: str, folder: str) -> None:
+def _land(
+    db: duckdb.DuckDBPyConnection, tables: Tables, source: SourceTable, rows: str, folder: str
+) -> None:
     """The bronze table of a source, each row landed on the day of its file."""
     kept = [column for column in source.columns if column.pii != "drop"]
     typed = [f"cast({c.name} as {STORED_AS.get(c.type, c.type)}) as {c.name}" for c in kept]
@@ -109,7 +116,15 @@ def calm_table(found: list[Found]) -> str:
         orders, seconds = median(each.orders for each in of), median(each.seconds for each in of)
         a_month = f"{len(days) / len(of) / 12:.2f}"
         rows.append(
-            [f"{customers:,}", f"{orders:.0f}", len(of), len(days), a_month, christmas, f"{seconds:.2f}"]
+            [
+                f"{customers:,}",
+                f"{orders:.0f}",
+                len(of),
+                len(days),
+                a_month,
+                christmas,
+                f"{seconds:.2f}",
+            ]
         )
     return _table(heads, rows)
 

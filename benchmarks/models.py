@@ -1,10 +1,11 @@
-"""The served model beside its peers, on every month-end whose outcome is known: writes docs/models.md.
+"""The served model beside its peers, on every month-end whose outcome is known: writes
+docs/models.md.
 
 Run: CHURN_REAL_DATA=/folder/of/the/data python -m benchmarks.models
 
-Every day's training rows are the snapshot of that day as cut-off, so nothing that was known later trains;
-every peer is fitted on the same rows, or, Pareto/NBD, on the purchases up to the end of the day. FLAML gets
-the CPU seconds that the served model took. One thread each.
+Every day's training rows are the snapshot of that day as cut-off, so nothing that was known later
+trains; every peer is fitted on the same rows, or, Pareto/NBD, on the purchases up to the end of the
+day. FLAML gets the CPU seconds that the served model took. One thread each.
 """
 
 import argparse
@@ -28,15 +29,16 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from benchmarks.results import ROOT, churn
 from churn_orchestration.business import Business
-from churn_orchestration.churn import learners, metrics
+from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import month_ends
-from churn_orchestration.churn.evaluation import feature_columns
-from churn_orchestration.churn.labels import Question, labelled
-from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.feature_history import features_at
+from churn_orchestration.churn.grading import metrics
+from churn_orchestration.churn.grading.evaluation import feature_columns
+from churn_orchestration.churn.question.labels import Question, labelled
+from churn_orchestration.components.features.feature_history import features_at
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import at_work
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 SEED = 20_111_209
 FITTED_CUSTOMERS = 4_000  # of Pareto/NBD; all are scored
@@ -51,7 +53,9 @@ QUESTIONS: dict[str, tuple[str, str, int | str, str]] = {
 
 @dataclass(frozen=True)
 class Day:
-    """One month-end: rows that were known by its end, the rows of the day, and purchase counts by its end."""
+    """One month-end: rows that were known by its end, the rows of the day, and purchase counts by
+    its end.
+    """
 
     as_of: dt.date
     train: pd.DataFrame
@@ -81,7 +85,9 @@ def days(example: str, last: str, observed: int | str, first: str) -> Iterator[D
             yield _day(tables, work.business, asked, as_of, dt.date.fromisoformat(last))
 
 
-def _day(tables: Tables, business: Business, asked: AskedQuestion, as_of: dt.date, last: dt.date) -> Day:
+def _day(
+    tables: Tables, business: Business, asked: AskedQuestion, as_of: dt.date, last: dt.date
+) -> Day:
     question = asked.question
     snapshots.build(tables, business, asked, as_of)
     train, _ = snapshots.load(tables.state / "snapshots" / asked.name, as_of)
@@ -101,7 +107,9 @@ def served(learner: str) -> Callable[[Day, float], np.ndarray]:
 
     def forecast(day: Day, _: float) -> np.ndarray:
         train = day.train
-        model = learners.fit(learner, train[day.features], train["label"], train[day.question.entity])
+        model = learners.fit(
+            learner, train[day.features], train["label"], train[day.question.entity]
+        )
         return model.predict_proba(day.test[day.features])[:, 1]
 
     return forecast
@@ -112,7 +120,9 @@ def plain_average(day: Day, _: float) -> np.ndarray:
     train = day.train
     ids, label = train[day.question.entity].to_numpy(), train["label"].to_numpy(bool)
     capacity = learners.Capacity.of(len(train), learners.scarce_entities(label, ids))
-    pair = [member for member in learners.LEARNERS["blend"](capacity).members if member[0] != "xgboost"]
+    pair = [
+        member for member in learners.LEARNERS["blend"](capacity).members if member[0] != "xgboost"
+    ]
     model = learners.LogOddsBlend(pair).fit(train[day.features], label)
     return model.predict_proba(day.test[day.features])[:, 1]
 
@@ -122,9 +132,14 @@ def logistic_rfm(day: Day, _: float) -> np.ndarray:
     assert day.question.activity
     name = day.question.activity.name
     columns = [f"{name}_days_since_last", f"{name}_active_days_365d", f"{name}_amount_sum_365d"]
-    columns = [column if column in day.train else column.replace("365d", "180d") for column in columns]
+    columns = [
+        column if column in day.train else column.replace("365d", "180d") for column in columns
+    ]
     model = make_pipeline(
-        FunctionTransformer(learners.signed_log1p), SimpleImputer(), StandardScaler(), LogisticRegression()
+        FunctionTransformer(learners.signed_log1p),
+        SimpleImputer(),
+        StandardScaler(),
+        LogisticRegression(),
     ).fit(day.train[columns].astype(float), day.train["label"])
     return np.asarray(model.predict_proba(day.test[columns].astype(float))[:, 1])
 
@@ -136,10 +151,11 @@ def recency_rank(day: Day, _: float) -> np.ndarray:
 
 
 def pareto_nbd(day: Day, _: float) -> np.ndarray:
-    """P(no purchase within the horizon) by Pareto/NBD (Schmittlein, Morrison, Colombo 1987), of lifetimes.
+    """P(no purchase within the horizon) by Pareto/NBD (Schmittlein, Morrison, Colombo 1987), of
+    lifetimes.
 
-    The probability of the history and of a silence after it, over that of the history. Fitted on a sample of
-    all who ever bought: those active of late alone would be a chosen few.
+    The probability of the history and of a silence after it, over that of the history. Fitted on a
+    sample of all who ever bought: those active of late alone would be a chosen few.
     """
     from lifetimes import ParetoNBDFitter
 
@@ -170,11 +186,14 @@ def flaml(day: Day, seconds: float) -> np.ndarray:
 
 def with_a_third_of_pareto_nbd(day: Day, _: float) -> np.ndarray:
     """The plain average and Pareto/NBD, two to one in log odds."""
-    return np.asarray(expit(2 / 3 * logit(plain_average(day, 0)) + 1 / 3 * logit(pareto_nbd(day, 0))))
+    return np.asarray(
+        expit(2 / 3 * logit(plain_average(day, 0)) + 1 / 3 * logit(pareto_nbd(day, 0)))
+    )
 
 
 def knowing_the_base_rate(day: Day, _: float) -> np.ndarray:
-    """The plain average, shifted in log odds so that its mean is the churn rate that the day will have had.
+    """The plain average, shifted in log odds so that its mean is the churn rate that the day will
+    have had.
 
     No forecast: it reads the outcome. It bounds what any forecast of the base rate can add.
     """
@@ -215,7 +234,9 @@ def compared(name: str) -> str:
     table = pd.DataFrame(rows)
     mean = table.groupby("peer", sort=False)[["seconds", *SHOWN]].mean()
     lead = mean["log_loss"] - mean.loc[PLAIN, "log_loss"]
-    span = f"{table['as_of'].min()} to {table['as_of'].max()}, {table['as_of'].nunique()} month-ends"
+    span = (
+        f"{table['as_of'].min()} to {table['as_of'].max()}, {table['as_of'].nunique()} month-ends"
+    )
     heads = [*SHOWN.values(), "log loss against the plain average", "CPU seconds"]
     lines = [f"## {name}", "", f"Mean over {span}.", "", f"| | {' | '.join(heads)} |"]
     lines.append("|" + "---|" * (len(heads) + 1))
@@ -244,12 +265,12 @@ def main() -> None:
         parts = [compared(name) for name in wanted]
     head = (
         "# The served model and its peers\n\n"
-        "Made by `CHURN_REAL_DATA=/folder make bench-models`; no number here is written by hand. Every "
-        "month-end whose outcome is known is forecast by what was known at its end; see "
+        "Made by `CHURN_REAL_DATA=/folder make bench-models`; no number here is written by hand. "
+        "Every month-end whose outcome is known is forecast by what was known at its end; see "
         "`benchmarks/models.py`. "
         "The settings are those of the examples' YAML, the same on every day.\n\n"
-        "The row that is told the day's churn rate is no forecast: it reads the outcome, and bounds what "
-        "forecasting the drift of the base rate could add to the plain average."
+        "The row that is told the day's churn rate is no forecast: it reads the outcome, and "
+        "bounds what forecasting the drift of the base rate could add to the plain average."
     )
     text = "\n\n".join([head, *parts]) + "\n"
     print(text)

@@ -1,10 +1,11 @@
 """What retraining is worth, and how far a forecast knows itself: writes docs/retraining.md.
 
-Run: python -m benchmarks.retraining. Each kind of shift is a scenario of `examples/shop`, with short windows:
-a model is trained on what was known on BEGUN, then two years are gone through week by week. The champion of
-the week scores it, and what was forecast is graded once its outcome is known, by the functions of the assets
-and sensors. All policies train by the same recipe, so that of a day all have the same candidate. Weeks do not
-end on the day on which the outcome of a week before is known, so a bad champion is gone through by days.
+Run: python -m benchmarks.retraining. Each kind of shift is a scenario of `examples/shop`, with
+short windows: a model is trained on what was known on BEGUN, then two years are gone through week
+by week. The champion of the week scores it, and what was forecast is graded once its outcome is
+known, by the functions of the assets and sensors. All policies train by the same recipe, so that of
+a day all have the same candidate. Weeks do not end on the day on which the outcome of a week before
+is known, so a bad champion is gone through by days.
 """
 
 import datetime as dt
@@ -19,28 +20,36 @@ import pandas as pd
 from benchmarks.bad_champion import UPSIDE_DOWN, force_upside_down
 from benchmarks.results import ROOT
 from benchmarks.shops import arguments, tried
-from churn_orchestration import ledger, sensors
+from churn_orchestration.automation import sensors
 from churn_orchestration.business import Business
-from churn_orchestration.churn import decisions, metrics
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.labels import labelled, population
-from churn_orchestration.churn.settings import Economics
-from churn_orchestration.churn.signals import SIGNALS, Champion
-from churn_orchestration.components.churn_model import drift, first_week, graded, performance, promotion
-from churn_orchestration.components.churn_model import model as models
-from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.measures import read_files
-from churn_orchestration.components.churn_model.prediction import (
+from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.grading import metrics
+from churn_orchestration.churn.question.labels import labelled, population
+from churn_orchestration.churn.question.settings import Economics
+from churn_orchestration.churn.watching.signals import SIGNALS, Champion
+from churn_orchestration.components.features.feature_table import build_days
+from churn_orchestration.components.question.day_rows import read_files
+from churn_orchestration.components.question.monitoring import (
+    drift,
+    first_week,
+    graded,
+    performance,
+)
+from churn_orchestration.components.question.monitoring.reference import Reference
+from churn_orchestration.components.question.scoring.prediction import (
     Forecaster,
     catalogue_words,
     forecast,
     score,
     write,
 )
-from churn_orchestration.components.churn_model.reference import Reference
-from churn_orchestration.components.feature_table import build_days
+from churn_orchestration.components.question.training import model as models
+from churn_orchestration.components.question.training import promotion
+from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import Work, at_work
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.warehouse import Tables, literal
 
 BEGUN, WEEKS, HORIZON = dt.date(2024, 3, 29), 104, 90
 WEEK = dt.timedelta(weeks=1)
@@ -56,8 +65,12 @@ POLICIES = {
     BAD: "",
 }
 FORCED = LOOKS[30]
-"""On this day a model that learned the wrong way round is put in force; its first week is scored by days."""
-FIRST_DAYS = [day + DAY * number for day in (BEGUN, FORCED) for number in range(1, first_week.DAYS + 2)]
+"""On this day a model that learned the wrong way round is put in force; its first week is scored by
+days.
+"""
+FIRST_DAYS = [
+    day + DAY * number for day in (BEGUN, FORCED) for number in range(1, first_week.DAYS + 2)
+]
 SHIFTS = ("price_rise", "crisis", "label_drift", "new_customers")
 
 
@@ -95,14 +108,18 @@ once its outcome is known. That of the first model, of {begun} on, is judged too
 
 @dataclass
 class Policy:
-    """One way to retrain: day, decision and reason of each training, and what its champions forecast."""
+    """One way to retrain: day, decision and reason of each training, and what its champions
+    forecast.
+    """
 
     trained: list[tuple[dt.date, str, str]] = field(default_factory=list)
     forecast: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 class Shop:
-    """One shop, landed and with its features built for every week; policies are tried on it in turn."""
+    """One shop, landed and with its features built for every week; policies are tried on it in
+    turn.
+    """
 
     def __init__(self, work: Work, tables: Tables, tell: Callable[[str], None]) -> None:
         self.work, self.tables, self.tell = work, tables, tell
@@ -132,12 +149,16 @@ class Shop:
                 self.watch(day)
                 self.retrain(policy, day)
             elif name in (MONTHLY, UNASKED) and before.month != day.month:
-                self.train(policy, day, decisions.SCHEDULED, "a month is over", force=name == UNASKED)
+                self.train(
+                    policy, day, decisions.SCHEDULED, "a month is over", force=name == UNASKED
+                )
         policy.forecast = pd.concat(parts)
         return policy
 
     def rolled_back(self) -> list[tuple[str, dt.date]]:
-        """Which champions are rolled back on which day, where one is put in force that never should be."""
+        """Which champions are rolled back on which day, where one is put in force that never should
+        be.
+        """
         self._begun()
         found, looks = [], [self.asked.question.horizon.label_known_on(day) for day in FIRST_DAYS]
         days = sorted({*FIRST_DAYS, *looks})
@@ -201,7 +222,9 @@ class Shop:
                 self.train(policy, day, request.tags[decisions.TRIGGER_TAG], said)
                 return
 
-    def train(self, policy: Policy, day: dt.date, trigger: str, why: str, *, force: bool = False) -> None:
+    def train(
+        self, policy: Policy, day: dt.date, trigger: str, why: str, *, force: bool = False
+    ) -> None:
         """Train and let the gate decide; ``force``: put it in force whatever the gate says."""
         tables, asked, tracking = self.tables, self.asked, self.work.tracking
         if not (tables.state / "snapshots" / asked.name / f"{day}.json").exists():
@@ -236,7 +259,8 @@ class Shop:
 class Tried:
     """What was found of one shop.
 
-    ``performance``: of the sensors; ``known_on``: when the first week of the model that was forced is known.
+    ``performance``: of the sensors; ``known_on``: when the first week of the model that was forced
+    is known.
     """
 
     name: str
@@ -267,7 +291,9 @@ def gone_through(policies: list[str], scenario: str, seed: int, shop: Business) 
             else:
                 found.policies[policy] = one.tried(policy)
             if policy == SENSORS:
-                files = read_files(tables.day_files(performance.table_of_performance(asked), LAST).values())
+                files = read_files(
+                    tables.day_files(performance.table_of_performance(asked), LAST).values()
+                )
                 found.performance = tables.db.execute(f"from {files} where feature is null").df()
         return found
 
@@ -277,14 +303,20 @@ def _tell(text: str) -> None:
 
 
 def earned(shops: list[Tried], policy: str, other: str | None = None) -> dict[str, float]:
-    """Profit a customer and week, in customers' values, of a policy; or by how much it is above another's."""
+    """Profit a customer and week, in customers' values, of a policy; or by how much it is above
+    another's.
+    """
     rows = pd.concat([_forecast(shop, policy, other) for shop in shops])
     profit = metrics.profit(shops[0].economics)
     if other is None:
         of = rows["label"], rows["churn_probability"], rows["customer"]
         return metrics.evaluate(*of, metrics={"profit": profit})["profit"]
     return metrics.paired_difference(
-        rows["label"], rows["churn_probability"], rows["churn_probability_other"], rows["customer"], profit
+        rows["label"],
+        rows["churn_probability"],
+        rows["churn_probability_other"],
+        rows["customer"],
+        profit,
     )
 
 
@@ -299,12 +331,19 @@ def _forecast(shop: Tried, policy: str, other: str | None) -> pd.DataFrame:
 
 def worth(found: list[Tried]) -> str:
     """What each policy did in each shop and in all of them, and what it earned."""
-    lines = ["| shop | policy | trainings | put in force | profit | above monthly |", "|---" * 6 + "|"]
+    lines = [
+        "| shop | policy | trainings | put in force | profit | above monthly |",
+        "|---" * 6 + "|",
+    ]
     groups = {shop.name: [shop] for shop in found}
-    for told, shops in (groups | {f"all {len(found)}": found} if len(found) > 1 else groups).items():
+    for told, shops in (
+        groups | {f"all {len(found)}": found} if len(found) > 1 else groups
+    ).items():
         for name in shops[0].policies:
             of = [shop.policies[name].trained for shop in shops]
-            promoted = sum(decision == decisions.PROMOTE for trained in of for _, decision, _ in trained)
+            promoted = sum(
+                decision == decisions.PROMOTE for trained in of for _, decision, _ in trained
+            )
             more = _cell(earned(shops, name, MONTHLY), "+") if name != MONTHLY else ""
             shown = [told, name, sum(map(len, of)), promoted, _cell(earned(shops, name)), more]
             lines.append(f"| {' | '.join(map(str, shown))} |")
@@ -321,7 +360,9 @@ def self_knowledge(found: list[Tried]) -> str:
         rows = rows.sort_values("measured_on").assign(expected=rows["kind"] == performance.EXPECTED)
         keys = ["as_of", "metric"]
         pairs = rows[rows["expected"]].merge(
-            rows[~rows["expected"]].drop_duplicates(keys, keep="last"), on=keys, suffixes=("", "_came")
+            rows[~rows["expected"]].drop_duplicates(keys, keep="last"),
+            on=keys,
+            suffixes=("", "_came"),
         )
         cells = [shop.name, str(pairs["as_of"].nunique())]
         for metric in ("auc", "base_rate"):
@@ -340,10 +381,18 @@ def self_knowledge(found: list[Tried]) -> str:
 
 def undone(found: list[Tried]) -> str:
     """What became of the champions that were forced, and of those before them."""
-    heads = ["shop", "put in force on", "its first week is known on", "rolled back on", "others rolled back"]
+    heads = [
+        "shop",
+        "put in force on",
+        "its first week is known on",
+        "rolled back on",
+        "others rolled back",
+    ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for shop in found:
-        told = [str(day) for version, day in shop.rolled_back if version == UPSIDE_DOWN] or ["never"]
+        told = [str(day) for version, day in shop.rolled_back if version == UPSIDE_DOWN] or [
+            "never"
+        ]
         others = sum(version != UPSIDE_DOWN for version, _ in shop.rolled_back)
         cells = [shop.name, FORCED, shop.known_on, ", ".join(told), others]
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -370,7 +419,9 @@ def main() -> None:
     }  # fmt: skip
     if policies != [BAD]:
         told = "; ".join(POLICIES[name] for name in policies if name != BAD)
-        two_years = TEXT.format(**of, worth=worth(found), itself=self_knowledge(found), policies=told)
+        two_years = TEXT.format(
+            **of, worth=worth(found), itself=self_knowledge(found), policies=told
+        )
     if BAD in policies:
         heading, first_weeks = "", UNDONE.format(**of, undone=undone(found))
     path.write_text(two_years + heading + first_weeks, encoding="utf-8")

@@ -1,7 +1,9 @@
-"""A model beside the best possible forecast in every scenario of a shop: `python -m benchmarks.scenarios`.
+"""A model beside the best possible forecast in every scenario of a shop: `python -m
+benchmarks.scenarios`.
 
-Each scenario is simulated, taken through the whole graph of `examples/shop`, and looked back on: a model is
-trained at the end of AS_OF on what had matured by then, and graded on the horizon after it.
+Each scenario is simulated, taken through the whole graph of `examples/shop`, and looked back on: a
+model is trained at the end of AS_OF on what had matured by then, and graded on the horizon after
+it.
 """
 
 import argparse
@@ -12,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.results import METRICS, cell, churn
-from churn_orchestration.churn.metrics import evaluate
+from churn_orchestration.churn.grading.metrics import evaluate
 from churn_orchestration.simulator import World, forecasts, simulate
-from churn_orchestration.warehouse import door
+from churn_orchestration.storage.warehouse import door
 
 AS_OF, HORIZON = dt.date(2024, 9, 17), 90
 SCENARIOS = "calm,newsletter,crisis,price_rise,new_customers,harmless,label_drift,outreach"
@@ -26,12 +28,16 @@ def graded(scenario: str, customers: int, folder: Path) -> dict[str, str]:
     """What model and best possible forecast come to in a scenario, on the same rows."""
     world = World.read(scenario, customers=customers)
     simulate(world, folder / "world")
-    os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = str(folder / "world/landing"), str(folder / "data")
+    os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = (
+        str(folder / "world/landing"),
+        str(folder / "data"),
+    )
     churn("--business", "examples/shop", "run", "--to", LOAD)
     churn("--business", "examples/shop", "backtest", "--as-of", str(AS_OF))
     with door(folder / "data" / "shop") as db:
         scored = db.execute(
-            f"select customer_id, churn_probability from predictions.churn_90d where as_of = '{AS_OF}'"
+            "select customer_id, churn_probability from predictions.churn_90d where as_of = "
+            f"'{AS_OF}'"
         ).df()
     rows = scored.merge(forecasts(world, AS_OF, HORIZON))
     if len(rows) != len(scored):
@@ -46,7 +52,9 @@ def graded(scenario: str, customers: int, folder: Path) -> dict[str, str]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--scenarios", default=SCENARIOS)
     parser.add_argument("--customers", type=int, default=6000)
     given = parser.parse_args()

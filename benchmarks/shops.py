@@ -1,4 +1,6 @@
-"""Shops of `examples/shop` to watch: each a seed of a scenario, in a folder and a process of its own."""
+"""Shops of `examples/shop` to watch: each a seed of a scenario, in a folder and a process of its
+own.
+"""
 
 import argparse
 import datetime as dt
@@ -20,9 +22,13 @@ from churn_orchestration.simulator import World, simulate
 Found = TypeVar("Found")
 
 
-def arguments(about: str | None, scenarios: str, seeds: int, customers: int) -> argparse.ArgumentParser:
+def arguments(
+    about: str | None, scenarios: str, seeds: int, customers: int
+) -> argparse.ArgumentParser:
     """The command line of a benchmark over shops, with what is not said."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--scenarios", default=scenarios)
     parser.add_argument("--seeds", type=int, default=seeds, help="shops of each scenario")
     parser.add_argument("--customers", type=int, default=customers)
@@ -33,23 +39,34 @@ def arguments(about: str | None, scenarios: str, seeds: int, customers: int) -> 
 def tried(
     find: Callable[[str, int, Business], Found], last: dt.date, given: argparse.Namespace
 ) -> Iterator[Found]:
-    """What is found of each shop, landed up to a day; ``find`` is given its scenario, its seed and itself."""
+    """What is found of each shop, landed up to a day; ``find`` is given its scenario, its seed and
+    itself.
+    """
     one = partial(_tried, find, last, given.customers)
     seeds, scenarios = range(1, given.seeds + 1), given.scenarios.split(",")
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(given.processes, spawned, max_tasks_per_child=1) as pool:
-        yield from pool.map(one, scenarios * len(seeds), [seed for seed in seeds for _ in scenarios])
+        yield from pool.map(
+            one, scenarios * len(seeds), [seed for seed in seeds for _ in scenarios]
+        )
 
 
 def _tried(
-    find: Callable[[str, int, Business], Found], last: dt.date, customers: int, scenario: str, seed: int
+    find: Callable[[str, int, Business], Found],
+    last: dt.date,
+    customers: int,
+    scenario: str,
+    seed: int,
 ) -> Found:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         days = (last - World.read(scenario).first_day).days + 1
         world = World.read(scenario, customers=customers, seed=seed, days=days)
         simulate(world, folder / "world", processes=1)
-        os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = f"{folder}/world/landing", f"{folder}/data"
+        os.environ["CHURN_SHOP"], os.environ["CHURN_DATA"] = (
+            f"{folder}/world/landing",
+            f"{folder}/data",
+        )
         shop = business(folder, last)
         churn("--business", str(shop.folder), "run", "--to", str(last))
         return find(scenario, seed, shop)

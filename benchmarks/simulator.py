@@ -29,10 +29,14 @@ def main() -> None:
         rows = simulate(world, Path(folder), given.processes, tell)
         took = time.perf_counter() - begun
     own, others = (
-        resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        resource.getrusage(who).ru_maxrss / 2**20
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     print(f"{rows['orders']:,} orders, {sum(rows.values()):,} rows in all: {took:.1f} s, ", end="")
-    print(f"at most {own + given.processes * others:.1f} GB ({own:.1f} + {given.processes} x {others:.1f})")
+    print(
+        f"at most {own + given.processes * others:.1f} GB ({own:.1f} + {given.processes} x "
+        f"{others:.1f})"
+    )
 
 
 if __name__ == "__main__":

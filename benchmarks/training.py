@@ -1,4 +1,5 @@
-"""What the product adds to a bare LightGBM on a large snapshot: time and memory, as ratios in the same run.
+"""What the product adds to a bare LightGBM on a large snapshot: time and memory, as ratios in the
+same run.
 
 Run: python -m benchmarks.training --rows 1000000 --features 80
 """
@@ -19,7 +20,9 @@ SEED, ROUNDS = 20_111_209, 3
 
 
 def frame(rows: int, features: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """A snapshot: numbers of which a tenth are missing, a label that a few of them move, entity ids."""
+    """A snapshot: numbers of which a tenth are missing, a label that a few of them move, entity
+    ids.
+    """
     rng = np.random.default_rng(SEED)
     table = rng.standard_normal((rows, features))
     odds = table[:, :5].sum(axis=1) - 1
@@ -43,7 +46,10 @@ def ours(table: pd.DataFrame, label: np.ndarray, entity: np.ndarray) -> None:
     learners.fit("lightgbm", table, pd.Series(label), pd.Series(entity))
 
 
-WAYS: dict[str, Callable[[pd.DataFrame, np.ndarray, np.ndarray], None]] = {"bare": bare, "ours": ours}
+WAYS: dict[str, Callable[[pd.DataFrame, np.ndarray, np.ndarray], None]] = {
+    "bare": bare,
+    "ours": ours,
+}
 
 
 def main() -> None:
@@ -66,15 +72,19 @@ def main() -> None:
     for _ in range(ROUNDS):
         for way in WAYS:
             command = [sys.executable, "-m", "benchmarks.training", "--way", way, *size]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            said = subprocess.run(
+                command, capture_output=True, text=True, check=True
+            ).stdout.split()
             found[way].append((float(said[0]), float(said[1])))
             print(way, *said, flush=True)
-    seconds, peaks = ({way: np.median(np.array(found[way])[:, at]) for way in WAYS} for at in (0, 1))
+    seconds, peaks = (
+        {way: np.median(np.array(found[way])[:, at]) for way in WAYS} for at in (0, 1)
+    )
     of_frame = given.rows * given.features * 8
     print(
-        f"{given.rows:,} rows x {given.features} features: {seconds['ours'] / seconds['bare']:.2f} of the "
-        f"time of the bare call (median of {ROUNDS}), peak {peaks['ours'] / of_frame:.2f} x the frame "
-        f"(bare call {peaks['bare'] / of_frame:.2f})"
+        f"{given.rows:,} rows x {given.features} features: {seconds['ours'] / seconds['bare']:.2f} "
+        f"of the time of the bare call (median of {ROUNDS}), peak {peaks['ours'] / of_frame:.2f} x "
+        f"the frame (bare call {peaks['bare'] / of_frame:.2f})"
     )
 
 

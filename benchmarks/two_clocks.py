@@ -1,8 +1,9 @@
 """What late rows do to a number: `python -m benchmarks.two_clocks`.
 
-A simulated company whose orders become known up to 30 days late, landed day by day. First: the features of a
-training snapshot, made in one pass at the end, against those that were made on each day, row by row. Then the
-AUC that a join by event time alone reports, against what its model gets in use, where late rows are unknown.
+A simulated company whose orders become known up to 30 days late, landed day by day. First: the
+features of a training snapshot, made in one pass at the end, against those that were made on each
+day, row by row. Then the AUC that a join by event time alone reports, against what its model gets
+in use, where late rows are unknown.
 """
 
 import datetime as dt
@@ -17,18 +18,23 @@ from churn_orchestration.churn.calendar import DAY, Horizon, months_back
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.labels import INACTIVITY, Question, labelled
 from churn_orchestration.churn.learners import fit
-from churn_orchestration.components.daily_parts import build
-from churn_orchestration.components.feature_history import features_of
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.churn.question.labels import INACTIVITY, Question, labelled
+from churn_orchestration.components.features.daily_parts import build
+from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.simulator import World, furnished
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables, literal
 
 FIRST, DAYS, START = dt.date(2023, 1, 1), 600, dt.date(2024, 3, 1)
 LAST = FIRST + DAY * (DAYS - 1)
 ORDERS = EventSource(
-    "orders", "silver.orders", "customer_id", "order", ("order_id",), (Measure("amount", "amount_usd"),)
+    "orders",
+    "silver.orders",
+    "customer_id",
+    "order",
+    ("order_id",),
+    (Measure("amount", "amount_usd"),),
 )
 FEATURES = FeatureSet("customer_id", (ORDERS,))
 QUESTION = Question("churn", INACTIVITY, FEATURES, ORDERS, Horizon(30, settle_days=30), 90)
@@ -53,16 +59,22 @@ def replay(tables: Tables, folder: Path) -> tuple[int, int, int]:
     scored = [START + DAY * n for n in range(0, (LAST - START).days - 60, 15)]
     tables.db.execute("create or replace table silver.orders as from all_orders limit 0")
     for day in (START + DAY * n for n in range((LAST - START).days + 1)):
-        tables.db.execute(f"insert into silver.orders from all_orders where _partition = {literal(day)}")
+        tables.db.execute(
+            f"insert into silver.orders from all_orders where _partition = {literal(day)}"
+        )
         build(tables, FEATURES, ORDERS, START, [day])
         if day in scored:
-            tables.db.execute(f"create or replace table gold.d{day:%Y%m%d} as {features_at(FEATURES, day)}")
+            tables.db.execute(
+                f"create or replace table gold.d{day:%Y%m%d} as {features_at(FEATURES, day)}"
+            )
     rows = differing = 0
     with features_of(tables, FEATURES, scored, folder / "history") as features:
         for day in scored:
             then, now = f"(from gold.d{day:%Y%m%d})", features(day)
             rows += tables.rows(f"select count(*) from {then}")[0][0]
-            both = f"(from {now} except all from {then}) union all (from {then} except all from {now})"
+            both = (
+                f"(from {now} except all from {then}) union all (from {then} except all from {now})"
+            )
             differing += tables.rows(f"select count(*) from ({both})")[0][0]
     return len(scored), rows, differing
 
@@ -77,7 +89,10 @@ def frames(tables: Tables, as_ofs: list[dt.date], features: FeatureSet) -> pd.Da
 
 def main() -> None:
     """Print both comparisons, for several shares of late rows."""
-    print("| late rows | days replayed | rows | that differ | AUC by event time alone | in use | honest |")
+    print(
+        "| late rows | days replayed | rows | that differ | AUC by event time alone | in use | "
+        "honest |"
+    )
     print("|---|---|---|---|---|---|---|")
     for share in (0.0, 0.05, 0.25):
         with tempfile.TemporaryDirectory() as folder, Warehouse.of(Path(folder)).open() as tables:
@@ -96,12 +111,19 @@ def main() -> None:
             tables.db.execute(f"create or replace table {ORDERS.days_table} as {made}")
             all_known, all_seen = (frames(tables, as_ofs, FEATURES) for as_ofs in (train, [test]))
             columns = [name for name in known if name.startswith("orders_")]
-            honest = fit("logistic", known[columns].astype(float), known["label"], known["customer_id"])
+            honest = fit(
+                "logistic", known[columns].astype(float), known["label"], known["customer_id"]
+            )
             fooled = fit(
-                "logistic", all_known[columns].astype(float), all_known["label"], all_known["customer_id"]
+                "logistic",
+                all_known[columns].astype(float),
+                all_known["label"],
+                all_known["customer_id"],
             )
             auc = [
-                roc_auc_score(frame["label"], model.predict_proba(frame[columns].astype(float))[:, 1])
+                roc_auc_score(
+                    frame["label"], model.predict_proba(frame[columns].astype(float))[:, 1]
+                )
                 for model, frame in ((fooled, all_seen), (fooled, seen), (honest, seen))
             ]
         told = " | ".join(f"{value:.3f}" for value in auc)

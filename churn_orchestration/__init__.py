@@ -1,4 +1,6 @@
-"""Churn prediction as a lineage graph: YAML and SQL choose, Dagster wires, pure functions compute."""
+"""Churn prediction as a lineage graph: YAML and SQL choose, Dagster wires, pure functions
+compute.
+"""
 
 import os
 

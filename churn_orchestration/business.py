@@ -26,11 +26,15 @@ FOLDER_NOTE = "business.path"  # in a business's state: the folder that made it
 MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1_000_000, 50_000, 50  # of a file of YAML or SQL
 LOADED = ("defs.yaml", "defs.yml", "component.yaml")  # wherever Dagster's loader meets one
 PII_KEY = "CHURN_PII_KEY"  # the environment variable with the key of hashed columns
-NOBODY_MEANS_BEFORE = dt.date(1900, 1, 1)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
+NOBODY_MEANS_BEFORE = dt.date(
+    1900, 1, 1
+)  # 0001-01-01 and 1899-12-30 stand for "no date" in many systems
 
 
 class BusinessError(Exception):
-    """A mistake in a business's files or in how it is used; its message names the place and the remedy."""
+    """A mistake in a business's files or in how it is used; its message names the place and the
+    remedy.
+    """
 
 
 class Settings(BaseModel):
@@ -38,10 +42,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="names the state folder; a-z, 0-9 and _")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="names the state folder; a-z, 0-9 and _"
+    )
     landing: str = Field(description="folder of the landing files; may name environment variables")
-    start_date: dt.date = Field(description="first partition: all that landed up to it is the initial load")
-    end_date: dt.date | None = Field(None, description="last partition, for a business whose data end")
+    start_date: dt.date = Field(
+        description="first partition: all that landed up to it is the initial load"
+    )
+    end_date: dt.date | None = Field(
+        None, description="last partition, for a business whose data end"
+    )
     history_from: dt.date | None = Field(
         None, description="first day with data; events before it are refused"
     )
@@ -49,12 +59,16 @@ class Settings(BaseModel):
     closed: list[str] = Field([], description="days on which nothing lands")
     owners: list[str] = Field([], description="team:name or an e-mail address, shown in the UI")
     look_back_days: int = Field(
-        7, gt=0, description="how long the daily schedule tries again what was refused or is missing"
+        7,
+        gt=0,
+        description="how long the daily schedule tries again what was refused or is missing",
     )
     alerts: list[str] = Field(
         [], description="whom to tell, as addresses of Apprise; may name environment variables"
     )
-    ui: str = Field("http://127.0.0.1:3000", description="where the Dagster UI is, for the links of alerts")
+    ui: str = Field(
+        "http://127.0.0.1:3000", description="where the Dagster UI is, for the links of alerts"
+    )
     memory_limit: str = Field("4GB", description="DuckDB's memory limit")
     threads: int = Field(2, gt=0, description="DuckDB's threads")
 
@@ -71,7 +85,9 @@ class Settings(BaseModel):
     @classmethod
     def _ui_is_an_address(cls, ui: str) -> str:
         if not re.fullmatch(r"https?://[\w.-]+(:\d+)?(/\S*)?", ui):
-            raise ValueError(f'"{ui}" is no address such as http://127.0.0.1:3000 or https://churn.example')
+            raise ValueError(
+                f'"{ui}" is no address such as http://127.0.0.1:3000 or https://churn.example'
+            )
         return ui
 
     @field_validator("closed")
@@ -85,7 +101,9 @@ class Settings(BaseModel):
         if self.end_date and self.end_date < self.start_date:
             raise ValueError(f"end_date {self.end_date} lies before start_date {self.start_date}")
         if self.history_from and self.history_from > self.start_date:
-            raise ValueError(f"history_from {self.history_from} lies after start_date {self.start_date}")
+            raise ValueError(
+                f"history_from {self.history_from} lies after start_date {self.start_date}"
+            )
         return self
 
 
@@ -107,7 +125,9 @@ class Business:
         for folder in (path, *path.parents):
             if (folder / SETTINGS).is_file():
                 return cls(folder)
-        raise BusinessError(f"{path} lies in no business: none of its parent folders has a {SETTINGS}")
+        raise BusinessError(
+            f"{path} lies in no business: none of its parent folders has a {SETTINGS}"
+        )
 
     @property
     def name(self) -> str:
@@ -118,15 +138,17 @@ class Business:
         return data_folder() / self.name
 
     def refuse_namesake(self) -> None:
-        """Raise BusinessError where another folder's business has this name: both would share tables."""
+        """Raise BusinessError where another folder's business has this name: both would share
+        tables.
+        """
         note = self.state / FOLDER_NOTE
         before = Path(note.read_text(encoding="utf-8")) if note.exists() else self.folder
         if before == self.folder or not (before / SETTINGS).is_file():
             return  # a folder that moved keeps its tables
         if read_settings(before / SETTINGS).name == self.name:
             raise BusinessError(
-                f"{self.folder / SETTINGS}: another business is called {self.name}, that of {before}: give "
-                "this one a name of its own"
+                f"{self.folder / SETTINGS}: another business is called {self.name}, that of "
+                f"{before}: give this one a name of its own"
             )
 
     @property
@@ -139,7 +161,9 @@ class Business:
 
     @property
     def earliest_event(self) -> dt.date:
-        """No event lies before it: history_from where it is declared, else a day that no file means."""
+        """No event lies before it: history_from where it is declared, else a day that no file
+        means.
+        """
         return self.settings.history_from or NOBODY_MEANS_BEFORE
 
     @cached_property
@@ -147,10 +171,18 @@ class Business:
         return ClosedDays.parse(self.settings.closed)
 
     def files(self) -> Iterator[Path]:
-        """Its YAML and SQL, in folders that it shares by a link too; not what has landed or is hidden."""
+        """Its YAML and SQL, in folders that it shares by a link too; not what has landed or is
+        hidden.
+        """
         for folder, below, names in os.walk(self.folder, followlinks=True):
-            below[:] = [name for name in below if name[0] != "." and Path(folder, name) != self.landing_place]
-            yield from (Path(folder, name) for name in names if name.endswith((".yaml", ".yml", ".sql")))
+            below[:] = [
+                name
+                for name in below
+                if name[0] != "." and Path(folder, name) != self.landing_place
+            ]
+            yield from (
+                Path(folder, name) for name in names if name.endswith((".yaml", ".yml", ".sql"))
+            )
 
     @property
     def landing_place(self) -> Path | None:
@@ -162,14 +194,18 @@ class Business:
 
     @cached_property
     def landing(self) -> Path:
-        """The landing folder, environment variables filled in, relative to the business's folder."""
+        """The landing folder, environment variables filled in, relative to the business's
+        folder.
+        """
         os.environ.setdefault("CHURN_DATA", str(data_folder()))
         remedy = "set it to the folder that holds the landing files (see the README)"
         text = self.filled(self.settings.landing, "landing", remedy)
         return (self.folder / text).resolve()
 
     def foreign_files(self) -> Iterator[Path]:
-        """What Dagster's loader would take in, too: Python in any folder of it, and YAML that has landed."""
+        """What Dagster's loader would take in, too: Python in any folder of it, and YAML that has
+        landed.
+        """
         own = set(self.files())
         for folder, below, names in os.walk(self.folder, followlinks=True):
             below[:] = [name for name in below if name[0] != "." and name != "__pycache__"]
@@ -181,15 +217,19 @@ class Business:
 
         Raises
         ------
-        BusinessError : one is not set, or is the key of hashes, which would leave by an address or a message
+        BusinessError : one is not set, or is the key of hashes, which would leave by an address or
+            a message
         """
         if f"${{{PII_KEY}}}" in text:
-            raise BusinessError(f"{self.folder / SETTINGS}: {setting}: no setting may hold {PII_KEY}")
+            raise BusinessError(
+                f"{self.folder / SETTINGS}: {setting}: no setting may hold {PII_KEY}"
+            )
         try:
             return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text)
         except KeyError as error:
             raise BusinessError(
-                f"{self.folder / SETTINGS}: {setting}: the environment variable {error} is not set; {remedy}"
+                f"{self.folder / SETTINGS}: {setting}: the environment variable {error} is not "
+                f"set; {remedy}"
             ) from None
 
     @cached_property
@@ -214,7 +254,9 @@ class Business:
 
 
 def data_folder() -> Path:
-    """Where all state goes: $CHURN_DATA, else data/ of the checkout, else data/ of the working directory."""
+    """Where all state goes: $CHURN_DATA, else data/ of the checkout, else data/ of the working
+    directory.
+    """
     if named := os.environ.get("CHURN_DATA"):
         return Path(named).expanduser().resolve()
     checkout = PACKAGE.parent
@@ -224,7 +266,9 @@ def data_folder() -> Path:
 def read_settings(path: Path) -> Settings:
     """Read and validate a business.yaml. Raises BusinessError naming file, line and remedy."""
     if not path.is_file():
-        raise BusinessError(f"{path.parent} is no business: it has no {SETTINGS} (see examples/ for one)")
+        raise BusinessError(
+            f"{path.parent} is no business: it has no {SETTINGS} (see examples/ for one)"
+        )
     nodes = yaml_documents(path)
     given = dict(nodes[0].value) if nodes and isinstance(nodes[0], yaml.MappingNode) else None
     if given is None:
@@ -239,7 +283,9 @@ def read_settings(path: Path) -> Settings:
 
 
 def yaml_documents(path: Path) -> list[yaml.Node]:
-    """The documents of a YAML file as nodes, which know their lines. Raises BusinessError with the place."""
+    """The documents of a YAML file as nodes, which know their lines. Raises BusinessError with the
+    place.
+    """
     try:
         text = bounded_text(path)
         _refuse_unbounded(path, text)
@@ -248,32 +294,42 @@ def yaml_documents(path: Path) -> list[yaml.Node]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise BusinessError(
-            f"{path}:{line}: not valid YAML: {error.problem or error.context}; is the indent right, and "
-            "every bracket and quote closed?"
+            f"{path}:{line}: not valid YAML: {error.problem or error.context}; is the indent "
+            "right, and every bracket and quote closed?"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BusinessError(f"{path}: not valid YAML in UTF-8: {str(error).splitlines()[0]}") from None
+        raise BusinessError(
+            f"{path}: not valid YAML in UTF-8: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def bounded_text(path: Path) -> str:
-    """What a file of a business says. Raises BusinessError for one that is none, or larger than any."""
+    """What a file of a business says. Raises BusinessError for one that is none, or larger than
+    any.
+    """
     if not path.is_file():
         raise BusinessError(f"{path} is no file, or a link to none: take it away")
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise BusinessError(f"{path} is larger than {MOST_BYTES:,} bytes; data belong into `landing`")
+        raise BusinessError(
+            f"{path} is larger than {MOST_BYTES:,} bytes; data belong into `landing`"
+        )
     return content.decode()
 
 
 def _refuse_unbounded(path: Path, text: str) -> None:
-    """An alias stands for all that its anchor holds, so a few lines can stand for billions of values."""
+    """An alias stands for all that its anchor holds, so a few lines can stand for billions of
+    values.
+    """
     held, within, values = dict[str, int](), list[tuple[str | None, int]](), 0
     for event in yaml.parse(text):
         place = f"{path}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in held:
-                raise BusinessError(f"{place}: *{event.anchor} names no anchor that ended before it")
+                raise BusinessError(
+                    f"{place}: *{event.anchor} names no anchor that ended before it"
+                )
             values += held[event.anchor]
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = within.pop()
@@ -286,13 +342,15 @@ def _refuse_unbounded(path: Path, text: str) -> None:
                 held[event.anchor] = 1
         if values > MOST_VALUES or len(within) > MOST_DEPTH:
             raise BusinessError(
-                f"{place}: more than {MOST_VALUES:,} values, aliases written out, or nested deeper than "
-                f"{MOST_DEPTH}: no business needs that; is this the right file?"
+                f"{place}: more than {MOST_VALUES:,} values, aliases written out, or nested deeper "
+                f"than {MOST_DEPTH}: no business needs that; is this the right file?"
             )
 
 
 def line_of(path: Path, *names: str) -> str:
-    """``file:line`` of the block that is called ``names[-1]``, in that called ``names[-2]``, and so on."""
+    """``file:line`` of the block that is called ``names[-1]``, in that called ``names[-2]``, and so
+    on.
+    """
     found: list[yaml.Node] = yaml_documents(path)
     line = 1
     for name in names:

@@ -19,7 +19,8 @@ from churn_orchestration.terminal import say, visible
 if TYPE_CHECKING:
     from churn_orchestration.business import Business
 
-# Imports are in the commands that need them: Dagster takes seconds, and --help must not wait for it.
+# Imports are in the commands that need them: Dagster takes seconds, and --help must not wait for
+# it.
 
 
 class Day(click.DateTime):
@@ -64,7 +65,9 @@ _RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def _of_the_machine(error: Exception) -> str | None:
-    """What to tell of a full disk, a missing right or a lock, whoever met it; None for anything else."""
+    """What to tell of a full disk, a missing right or a lock, whoever met it; None for anything
+    else.
+    """
     told, code = str(error).strip(), getattr(error, "errno", None)
     if any(full in told for full in _FULL):
         line = next(line for line in told.splitlines() if any(full in line for full in _FULL))
@@ -72,8 +75,9 @@ def _of_the_machine(error: Exception) -> str | None:
     if "Could not set lock on file" in told:
         holder = re.search(r"\(PID \d+\)", told)
         return (
-            f"warehouse.duckdb is open in another program {holder[0] if holder else ''}: wait for the run of "
-            "the UI, or close what else reads it (published.duckdb beside it never blocks)"
+            f"warehouse.duckdb is open in another program {holder[0] if holder else ''}: wait for "
+            "the run of the UI, or close what else reads it (published.duckdb beside it never "
+            "blocks)"
         )
     if code in _RIGHTS or any(os.strerror(number) in told for number in _RIGHTS):
         return f"cannot write there: {told}; CHURN_DATA names another folder for all that is made"
@@ -81,11 +85,13 @@ def _of_the_machine(error: Exception) -> str | None:
 
 
 def _expected(error: BaseException) -> str | None:
-    """What to tell of a user's mistake, taken out of what Dagster's loader made of it; None: our fault."""
+    """What to tell of a user's mistake, taken out of what Dagster's loader made of it; None: our
+    fault.
+    """
     from pydantic import ValidationError
 
     from churn_orchestration.business import BusinessError
-    from churn_orchestration.warehouse import WarehouseError
+    from churn_orchestration.storage.warehouse import WarehouseError
 
     if isinstance(error, WarehouseError):
         return str(error)
@@ -108,7 +114,7 @@ def _expected(error: BaseException) -> str | None:
 
 def _told_faults(faults: list[Any], chain: list[str], folder: Path | None) -> list[str]:
     """A line for each fault; of the ways in which a list may be written, the one that was meant."""
-    from churn_orchestration.business_files import shown
+    from churn_orchestration.components.faulty_files import shown
 
     meant = [fault for fault in faults if ".str at " not in ".".join(map(str, fault["loc"]))]
     return [shown(fault, chain, folder) for fault in meant or faults]
@@ -128,7 +134,9 @@ def _json(command: Callable[..., Any]) -> Callable[..., Any]:
     return told
 
 
-@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--business",
     type=click.Path(path_type=Path, file_okay=False),
@@ -151,7 +159,8 @@ def main(context: click.Context, business: Path | None) -> None:
 
     \b
 
-    A business is a folder of YAML and SQL. All it makes lies in $CHURN_DATA/<its name> (default: data/).
+    A business is a folder of YAML and SQL. All it makes lies in $CHURN_DATA/<its name> (default:
+    data/).
     """
     from churn_orchestration.business import DEMO
 
@@ -190,9 +199,14 @@ def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
 @click.option("--customers", type=int, help="How many; default: as the scenario says (5000).")
 @click.option("--days", type=int, help="How long; default: as the scenario says (730).")
 @click.option("--seed", type=int, help="Another seed is another business of the same kind.")
-@click.option("--processes", default=2, show_default=True, help="The files are the same, however many.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
+    "--processes", default=2, show_default=True, help="The files are the same, however many."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to write to.",
 )
 @click.option(
     "--bars",
@@ -201,7 +215,9 @@ def demo(context: click.Context, customers: int) -> tuple[Any, ...]:
     help="Write OUT/truth/bars_DAY_Nd.parquet too: how well DAY can be forecast.",
 )
 @click.option("--horizon-days", default=90, show_default=True, help="N, of the bars.")
-@click.option("--page", is_flag=True, help="Write OUT/look.html too: pictures of it, and rows of its files.")
+@click.option(
+    "--page", is_flag=True, help="Write OUT/look.html too: pictures of it, and rows of its files."
+)
 @_json
 def simulate(
     scenario: str,
@@ -214,15 +230,17 @@ def simulate(
 ) -> tuple[Any, ...]:
     """Write the landing files of a simulated business to OUT/landing, and its truth to OUT/truth.
 
-    SCENARIO is one of those that come with the package, which docs/simulator.md lists, or a YAML file of your
-    own.
+    SCENARIO is one of those that come with the package, which docs/simulator.md lists, or a YAML
+    file of your own.
     """
     from churn_orchestration.business import BusinessError
     from churn_orchestration.simulator import ScenarioError, World, write_bars
     from churn_orchestration.simulator import simulate as simulated
 
     try:
-        world = World.read(scenario, **{name: value for name, value in given.items() if value is not None})
+        world = World.read(
+            scenario, **{name: value for name, value in given.items() if value is not None}
+        )
         for day in bars:
             world.refuse_beyond(_day(day), horizon_days)
         counts = simulated(world, out, processes, _progress)
@@ -245,8 +263,12 @@ def simulate(
 
 
 @main.command()
-@click.option("--from", "first", type=DAY, help="First day; default: the first day that is not there yet.")
-@click.option("--to", "last", type=DAY, help="Last day; default: end_date, else the day of the newest file.")
+@click.option(
+    "--from", "first", type=DAY, help="First day; default: the first day that is not there yet."
+)
+@click.option(
+    "--to", "last", type=DAY, help="Last day; default: end_date, else the day of the newest file."
+)
 @click.option("--full", is_flag=True, help="Make the features of days that are there anew too.")
 @_json
 @click.pass_context
@@ -255,9 +277,9 @@ def run(
 ) -> tuple[Any, ...]:
     """Land files and refresh every daily table, the initial load included.
 
-    Incremental: of each table, the days that are missing, or whose ground or declaration changed; it says
-    which and why before it starts. With --from, every table of those days; with --full, all days, or those
-    from --from on, whatever is there.
+    Incremental: of each table, the days that are missing, or whose ground or declaration changed;
+    it says which and why before it starts. With --from, every table of those days; with --full, all
+    days, or those from --from on, whatever is there.
     """
     from churn_orchestration import report
     from churn_orchestration.runs import at_work
@@ -284,7 +306,9 @@ def run(
 @_json
 @click.pass_context
 def train(context: click.Context, cutoff: dt.datetime | None) -> tuple[Any, ...]:
-    """Take the training snapshot of a cut-off, train every question on it, and decide on promotion."""
+    """Take the training snapshot of a cut-off, train every question on it, and decide on
+    promotion.
+    """
     from churn_orchestration import report
     from churn_orchestration.runs import at_work
 
@@ -298,14 +322,17 @@ def train(context: click.Context, cutoff: dt.datetime | None) -> tuple[Any, ...]
 @click.option("--to", "last", type=DAY, help="Last day to score; default: the newest day.")
 @_json
 @click.pass_context
-def score(context: click.Context, first: dt.datetime | None, last: dt.datetime | None) -> tuple[Any, ...]:
+def score(
+    context: click.Context, first: dt.datetime | None, last: dt.datetime | None
+) -> tuple[Any, ...]:
     """Score days again by the model in force on each.
 
-    What was issued for a day before the last stays; what differs from it is kept in restated.<question>.
+    What was issued for a day before the last stays; what differs from it is kept in
+    restated.<question>.
     """
     from churn_orchestration import report
     from churn_orchestration.runs import at_work
-    from churn_orchestration.warehouse import PARQUET_LAYERS
+    from churn_orchestration.storage.warehouse import PARQUET_LAYERS
 
     with at_work(_business(context)) as work:
         end = _day(last) if last else work.newest_day()
@@ -318,7 +345,9 @@ def score(context: click.Context, first: dt.datetime | None, last: dt.datetime |
 @_json
 @click.pass_context
 def question(context: click.Context, question: str | None) -> tuple[Any, ...]:
-    """Say whether a churn question can be answered, and how its label would move with its definition."""
+    """Say whether a churn question can be answered, and how its label would move with its
+    definition.
+    """
     from churn_orchestration.report.question import weighed
     from churn_orchestration.runs import at_work
 
@@ -331,19 +360,23 @@ def question(context: click.Context, question: str | None) -> tuple[Any, ...]:
 @_json
 @click.pass_context
 def models(context: click.Context, question: str | None) -> tuple[Any, ...]:
-    """List every decision on a model from the ledger, whose seal is checked: what scores, why, since when."""
+    """List every decision on a model from the ledger, whose seal is checked: what scores, why,
+    since when.
+    """
     from churn_orchestration.report.models import listed
 
     return listed(_business(context), question)
 
 
 @main.command()
-@click.option("--try", "trial", is_flag=True, help="Tell everybody that `alerts` names that this is a trial.")
+@click.option(
+    "--try", "trial", is_flag=True, help="Tell everybody that `alerts` names that this is a trial."
+)
 @_json
 @click.pass_context
 def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
     """List what people were told by the sensor `alerts`; or try whether they can be told."""
-    from churn_orchestration.alerts import FILE, read, try_out
+    from churn_orchestration.automation.alerts import FILE, read, try_out
 
     business = _business(context)
     if trial:
@@ -358,18 +391,21 @@ def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
 @click.argument("version", required=False)
 @click.option("--question", help="Default: the only one.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="A folder; default: beside the tables."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder; default: beside the tables.",
 )
 @_json
 @click.pass_context
 def card(
     context: click.Context, version: str | None, question: str | None, out: Path | None
 ) -> tuple[Any, ...]:
-    """Write the model card, as a page and as Markdown: what a model is for, how good it is, and where not.
+    """Write the model card, as a page and as Markdown: what a model is for, how good it is, and
+    where not.
 
     VERSION is one of `churn models`, or its beginning; default: the champion.
     """
-    from churn_orchestration.components.churn_model.card import write
+    from churn_orchestration.components.question.training.card import write
     from churn_orchestration.runs import questions_of
 
     business = _business(context)
@@ -390,16 +426,20 @@ def rollback(
 ) -> tuple[Any, ...]:
     """Put a model that was champion before in force again, from the newest day on.
 
-    VERSION is one of `churn models`, its beginning, or `rules`; default: what scored before the champion.
+    VERSION is one of `churn models`, its beginning, or `rules`; default: what scored before the
+    champion.
     """
-    from churn_orchestration.components.churn_model.promotion import roll_back
+    from churn_orchestration.components.question.training.promotion import roll_back
     from churn_orchestration.report.text import command
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
         asked, day = _asked(work.questions(), question), work.newest_day()
         if not yes:
-            _ask(f"{asked.name}: {version or 'what scored before the champion'} scores from {day} on?")
+            _ask(
+                f"{asked.name}: {version or 'what scored before the champion'} scores from {day} "
+                "on?"
+            )
         with work.warehouse.open() as tables:
             row = roll_back(tables, work.tracking, asked, version, day, reason, "churn rollback")
     again = command(work.business, "score")
@@ -409,19 +449,24 @@ def rollback(
 
 @main.command()
 @click.option("--as-of", type=DAY, help="Train at this cut-off, score this day.")
-@click.option("--since", type=DAY, help="Look back from every month-end since, whose outcome is known.")
+@click.option(
+    "--since", type=DAY, help="Look back from every month-end since, whose outcome is known."
+)
 @click.option("--question", help="Default: the only one.")
 @_json
 @click.pass_context
 def backtest(
-    context: click.Context, as_of: dt.datetime | None, since: dt.datetime | None, question: str | None
+    context: click.Context,
+    as_of: dt.datetime | None,
+    since: dt.datetime | None,
+    question: str | None,
 ) -> tuple[Any, ...]:
     """Look back: train at a day, score that day, grade on the data that matured since.
 
     Wanted: --as-of, one day; or --since, all month-ends from a day on.
     """
     from churn_orchestration import report
-    from churn_orchestration.components.churn_model import backtest as look_back
+    from churn_orchestration.components.question.training import backtest as look_back
     from churn_orchestration.runs import at_work
 
     day = as_of or since
@@ -439,7 +484,9 @@ def backtest(
 
 
 def _ask(what: str) -> None:
-    """Ask back before what changes who scores; where nobody can answer, name the option that says yes."""
+    """Ask back before what changes who scores; where nobody can answer, name the option that says
+    yes.
+    """
     from churn_orchestration.business import BusinessError
 
     if not sys.stdin.isatty():
@@ -479,11 +526,15 @@ def explain(
 
 
 @main.command()
-@click.option("--check", is_flag=True, help="Exit with 1 where a day is refused and nobody has waived it.")
+@click.option(
+    "--check", is_flag=True, help="Exit with 1 where a day is refused and nobody has waived it."
+)
 @_json
 @click.pass_context
 def status(context: click.Context, check: bool) -> tuple[Any, ...]:
-    """Say whether all is well, what was refused and how to mend it, which model scores and what waits."""
+    """Say whether all is well, what was refused and how to mend it, which model scores and what
+    waits.
+    """
     from churn_orchestration.report.status import standing
 
     facts, text = standing(_business(context))
@@ -508,7 +559,7 @@ def watch(context: click.Context, question: str | None) -> tuple[Any, ...]:
 @click.pass_context
 def drift(context: click.Context, day: dt.datetime | None, question: str | None) -> tuple[Any, ...]:
     """Draw the drift of a day: Evidently's page of the features that are furthest off."""
-    from churn_orchestration.components.churn_model.drift import page
+    from churn_orchestration.components.question.monitoring.drift import page
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
@@ -524,7 +575,9 @@ def drift(context: click.Context, day: dt.datetime | None, question: str | None)
 @click.option("--question", help="Default: the only one.")
 @_json
 @click.pass_context
-def top(context: click.Context, rows: int, day: dt.datetime | None, question: str | None) -> tuple[Any, ...]:
+def top(
+    context: click.Context, rows: int, day: dt.datetime | None, question: str | None
+) -> tuple[Any, ...]:
     """Print the first of the list of a day, with reasons: those with the most at stake."""
     from churn_orchestration.report.ranking import listed
 
@@ -534,7 +587,10 @@ def top(context: click.Context, rows: int, day: dt.datetime | None, question: st
 @main.command()
 @click.option("--day", type=DAY, help="Default: the last scored day.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".csv, .xlsx or .parquet"
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help=".csv, .xlsx or .parquet",
 )
 @click.option("--question", help="Default: the only one.")
 @_json
@@ -551,13 +607,15 @@ def export(
 @main.command()
 @click.option("--table", required=True, help="The refused table, such as bronze.orders.")
 @click.option("--day", type=DAY, required=True)
-@click.option("--reason", required=True, help="Why the day may count as closed; kept in the ledger.")
+@click.option(
+    "--reason", required=True, help="Why the day may count as closed; kept in the ledger."
+)
 @_json
 @click.pass_context
 def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> tuple[Any, ...]:
     """Let a refused day count as closed, by a recorded decision."""
-    from churn_orchestration import ledger
     from churn_orchestration.runs import at_work
+    from churn_orchestration.storage import ledger
 
     with at_work(_business(context)) as work:
         evidence = {"table": table, "day": str(_day(day))}
@@ -574,7 +632,11 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
                     cutoff=str(_day(day)),
                 )
             tables.publish()
-    return row, f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for it."
+    return (
+        row,
+        f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for "
+        "it.",
+    )
 
 
 @main.command()
@@ -585,9 +647,9 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
 @click.pass_context
 def accept(context: click.Context, table: str, day: dt.datetime, reason: str) -> tuple[Any, ...]:
     """Say that what has changed in a table is right, by a recorded decision."""
-    from churn_orchestration import ledger
-    from churn_orchestration.changed import accept
     from churn_orchestration.runs import at_work
+    from churn_orchestration.storage import ledger
+    from churn_orchestration.storage.open_changes import accept
 
     with at_work(_business(context)) as work:
         evidence = {"table": table, "day": str(_day(day))}
@@ -595,9 +657,15 @@ def accept(context: click.Context, table: str, day: dt.datetime, reason: str) ->
             with tables.transaction():
                 evidence["changed"] = accept(tables, table, _day(day), reason)
                 state, cutoff = work.business.state, str(_day(day))
-                row = ledger.append(state, table, "accept", reason, "churn accept", evidence, cutoff=cutoff)
+                row = ledger.append(
+                    state, table, "accept", reason, "churn accept", evidence, cutoff=cutoff
+                )
             tables.publish()
-    return row, f"accepted: {table}: {evidence['changed']}. `churn run` takes days in that were held for it."
+    return (
+        row,
+        f"accepted: {table}: {evidence['changed']}. `churn run` takes days in that were held for "
+        "it.",
+    )
 
 
 @main.command()

@@ -1,4 +1,6 @@
-"""Everything Dagster loads: the components of one business, its resources, jobs, schedule and sensors."""
+"""Everything Dagster loads: the components of one business, its resources, jobs, schedule and
+sensors.
+"""
 
 import sys
 import warnings
@@ -7,15 +9,15 @@ from types import ModuleType
 
 import dagster as dg
 
-from churn_orchestration.alerts import alert_sensor
-from churn_orchestration.automation import automation
+from churn_orchestration.automation.alerts import alert_sensor
+from churn_orchestration.automation.jobs import automation
+from churn_orchestration.automation.rollback import roll_back_job
+from churn_orchestration.automation.sensors import sensors
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.business_files import refuse_faulty_files
-from churn_orchestration.components.churn_model import asked_questions
-from churn_orchestration.components.source_table import SourceTable
-from churn_orchestration.resources import resources
-from churn_orchestration.rollback import roll_back_job
-from churn_orchestration.sensors import sensors
+from churn_orchestration.components.faulty_files import refuse_faulty_files
+from churn_orchestration.components.question import asked_questions
+from churn_orchestration.components.source.source_table import SourceTable
+from churn_orchestration.storage.resources import resources
 
 
 @dg.definitions
@@ -25,7 +27,9 @@ def defs() -> dg.Definitions:
 
 
 def definitions_of(business: Business, loaded: dg.ComponentTree | None = None) -> dg.Definitions:
-    """The definitions of a business, wherever its folder lies; ``loaded``: its components, if they are."""
+    """The definitions of a business, wherever its folder lies; ``loaded``: its components, if they
+    are.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", dg.BetaWarning
@@ -51,7 +55,9 @@ def _refuse_unknown_upstreams(found: dg.Definitions) -> None:
         for upstream in (dep.asset_key for dep in spec.deps):
             if upstream not in specs:
                 place = spec.metadata.get("declared_in", ".".join(key.path))
-                known = ", ".join(sorted(".".join(k.path) for k in specs if k.path[0] == upstream.path[0]))
+                known = ", ".join(
+                    sorted(".".join(k.path) for k in specs if k.path[0] == upstream.path[0])
+                )
                 raise BusinessError(
                     f"{place} reads {'.'.join(upstream.path)}, which nothing makes; "
                     f"in {upstream.path[0]} there are: {known or 'no tables'}"
@@ -62,7 +68,9 @@ def component_tree(business: Business) -> dg.ComponentTree:
     """The components under a business's folder; the folder need not be part of a Python package."""
     refuse_faulty_files(business)
     name = f"churn_business_{business.name}"
-    module = ModuleType(name, f"The business folder {business.folder}, as a module for Dagster's loader.")
+    module = ModuleType(
+        name, f"The business folder {business.folder}, as a module for Dagster's loader."
+    )
     module.__path__ = [str(business.folder)]
     module.__file__ = str(Path(business.folder) / "__init__.py")
     sys.modules[name] = module

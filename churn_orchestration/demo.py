@@ -8,15 +8,17 @@ from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.report.ranking import top_customers, top_text
 from churn_orchestration.report.text import command
 from churn_orchestration.runs import Work, at_work
+from churn_orchestration.storage.warehouse import DOOR
 from churn_orchestration.terminal import say
-from churn_orchestration.warehouse import DOOR
 
 if TYPE_CHECKING:
     from churn_orchestration.simulator import World
 
 
 def run_demo(business: Business, customers: int) -> report.Told:
-    """Simulate, land, refresh the initial load, train on it, refresh the days after it, and tell."""
+    """Simulate, land, refresh the initial load, train on it, refresh the days after it, and
+    tell.
+    """
     if business.folder != DEMO.resolve():
         raise BusinessError("the demo is a business of its own: call it without --business")
     with at_work(business) as work:
@@ -40,7 +42,9 @@ def _land(business: Business, customers: int) -> None:
     from churn_orchestration.simulator import ScenarioError, simulate
 
     try:
-        simulate(demo_world(business, customers), business.state, tell=lambda line: say(f"     {line}"))
+        simulate(
+            demo_world(business, customers), business.state, tell=lambda line: say(f"     {line}")
+        )
     except ScenarioError as error:
         raise BusinessError(str(error)) from None
 
@@ -51,7 +55,9 @@ def demo_world(business: Business, customers: int) -> "World":
 
     days = ((business.settings.end_date or business.start) - business.history_from).days + 1
     usual = Faults(late=0.02, duplicate=0.005, malformed=0.003)
-    return World.read("calm", customers=customers, days=days, first_day=business.history_from, faults=usual)
+    return World.read(
+        "calm", customers=customers, days=days, first_day=business.history_from, faults=usual
+    )
 
 
 def _refresh(work: Work, last: dt.date) -> None:
@@ -74,4 +80,6 @@ def _next(business: Business, top: list[dict[str, Any]]) -> str:
         str(business.state / DOOR): "every table, read-only, for SQL",
     }
     wide = max(map(len, look)) + 2
-    return "\n".join(["Where to look next:", *(f"  {what:{wide}}{why}" for what, why in look.items())])
+    return "\n".join(
+        ["Where to look next:", *(f"  {what:{wide}}{why}" for what, why in look.items())]
+    )

@@ -1,4 +1,6 @@
-"""One process at work on a business: its lock, its Dagster home, and the jobs it runs in process."""
+"""One process at work on a business: its lock, its Dagster home, and the jobs it runs in
+process.
+"""
 
 import atexit
 import datetime as dt
@@ -19,8 +21,7 @@ from typing import Any
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from churn_orchestration import declared
-from churn_orchestration.automation import (
+from churn_orchestration.automation.jobs import (
     DAILY_LAYERS,
     PROGRESS,
     REFRESH,
@@ -28,23 +29,25 @@ from churn_orchestration.automation import (
     SNAPSHOT_LAYERS,
     TRAIN,
 )
+from churn_orchestration.automation.planning import Plan
 from churn_orchestration.business import FOLDER_NOTE, PACKAGE, SETTINGS, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY, days_between
-from churn_orchestration.churn.decisions import CLI_TAG
-from churn_orchestration.components.churn_model import asked_questions
-from churn_orchestration.components.churn_model.model import newest_day
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.churn_model.snapshot import as_ofs
+from churn_orchestration.churn.protocol import CLI_TAG
+from churn_orchestration.components import declared
 from churn_orchestration.components.days import ACCEPTED, REFUSED, STALE_TAG, range_tags, table_of
-from churn_orchestration.components.proof import POINT_IN_TIME
-from churn_orchestration.components.source_table import SourceTable
-from churn_orchestration.definitions import component_tree, definitions_of
-from churn_orchestration.landing import LONG_SILENCE, Files
-from churn_orchestration.planning import Plan
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.components.features.proof import POINT_IN_TIME
+from churn_orchestration.components.question import asked_questions
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.training.model import newest_day
+from churn_orchestration.components.question.training.snapshot import as_ofs
+from churn_orchestration.components.source.source_table import SourceTable
+from churn_orchestration.components.tree import component_tree
+from churn_orchestration.definitions import definitions_of
+from churn_orchestration.landing.land import LONG_SILENCE, Files
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import POOL, write_text
 from churn_orchestration.terminal import say
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import POOL, write_text
 
 LOCATION = "churn_orchestration"  # as workspace.yaml calls it
 
@@ -63,7 +66,9 @@ def dagster_home(business: Business) -> Path:
 
 @cache
 def _without_pattern(home: Path) -> Path:
-    """Another way to a folder whose path is a pattern to Dagster, which looks for dagster.yaml by glob."""
+    """Another way to a folder whose path is a pattern to Dagster, which looks for dagster.yaml by
+    glob.
+    """
     if glob.escape(str(home)) == str(home):
         return home
     place = Path(tempfile.mkdtemp(prefix="churn-"))
@@ -97,7 +102,8 @@ def at_work(business: Business) -> Iterator["Work"]:
 
 
 def _be_the_location(instance: dg.DagsterInstance) -> None:
-    """Let the runs of this process belong to the code location, as the UI's own do: it lists no others.
+    """Let the runs of this process belong to the code location, as the UI's own do: it lists no
+    others.
 
     Dagster's way to execute in process takes no origin, and ``origin`` is one as Dagster stores it.
     """
@@ -121,9 +127,15 @@ def _be_the_location(instance: dg.DagsterInstance) -> None:
 
 
 def free_dead_slots(instance: dg.DagsterInstance) -> None:
-    """Give back what a killed process still holds; called under the lock, so no run of ours is alive."""
+    """Give back what a killed process still holds; called under the lock, so no run of ours is
+    alive.
+    """
     storage = instance.event_log_storage
-    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+    unfinished = [
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.NOT_STARTED,
+    ]
     for run in instance.get_runs(dg.RunsFilter(tags={CLI_TAG: "true"}, statuses=unfinished)):
         instance.report_run_failed(run, "its process ended before it did")
         storage.free_concurrency_slots_for_run(run.run_id)
@@ -144,7 +156,9 @@ def questions_of(business: Business) -> dict[str, AskedQuestion]:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh did: the days asked for, the refused ones by table with the reason, what was noted."""
+    """What a refresh did: the days asked for, the refused ones by table with the reason, what was
+    noted.
+    """
 
     first: dt.date
     last: dt.date
@@ -161,7 +175,9 @@ class Work:
 
     @cached_property
     def definitions(self) -> dg.Definitions:
-        """All that Dagster loads of the business; what it declares is kept for those who do not load it."""
+        """All that Dagster loads of the business; what it declares is kept for those who do not
+        load it.
+        """
         definitions = definitions_of(self.business, self.tree)
         declared.keep(self.business, self.tree)
         return definitions
@@ -183,12 +199,13 @@ class Work:
         return Tracking(state=str(self.business.state))
 
     def last_day(self, asked: dt.date | None) -> dt.date:
-        """The day up to which to refresh: ``asked``, else end_date, else the newest file's day that is over.
+        """The day up to which to refresh: ``asked``, else end_date, else the newest file's day that
+        is over.
 
         Raises
         ------
-        BusinessError : no day of the business, one beyond all that has landed, or one that is not over; a
-            silence before the newest file that nobody asked to run over
+        BusinessError : no day of the business, one beyond all that has landed, or one that is not
+            over; a silence before the newest file that nobody asked to run over
         """
         files = self._landed_by_day()
         landed, end = max(files or {}, default=None), self.business.settings.end_date
@@ -198,18 +215,22 @@ class Work:
         day = asked or end or self._newest_over(files or {})
         if day is None:
             raise BusinessError(
-                f"{name}: give --to, or end_date in {settings}: a source whose file names have no {{day}} "
-                "does not say which day is its last"
+                f"{name}: give --to, or end_date in {settings}: a source whose file names have no "
+                f"{{day}} does not say which day is its last"
             )
         self.require_day(day, self.business.start)
-        if landed and any(later not in self.business.closed for later in days_between(landed + DAY, day)):
+        if landed and any(
+            later not in self.business.closed for later in days_between(landed + DAY, day)
+        ):
             raise BusinessError(
-                f"{name}: no file in {self.business.landing} is of a day after {landed}: use --to {landed}, "
-                f"or name the days on which nothing lands in `closed` of {settings}"
+                f"{name}: no file in {self.business.landing} is of a day after {landed}: use --to "
+                f"{landed}, or name the days on which nothing lands in `closed` of {settings}"
             )
         over = self._last_over()
         if over is None or day > over:
-            remedy = f"use --to {over}" if over else f"start_date in {settings} is {self.business.start}"
+            remedy = (
+                f"use --to {over}" if over else f"start_date in {settings} is {self.business.start}"
+            )
             raise BusinessError(
                 f"{name}: {day} is not over yet ({self.business.settings.timezone}): {remedy}"
             )
@@ -221,22 +242,31 @@ class Work:
         found = [Files(source.files or "") for source in sources]
         if not all(files.is_daily for files in found):
             return None
-        return {day: path.name for files in found for path, day in files.find(self.business.landing) if day}
+        return {
+            day: path.name
+            for files in found
+            for path, day in files.find(self.business.landing)
+            if day
+        }
 
     def _refuse_silence(self, files: dict[dt.date, str]) -> None:
-        """One wrong year in a file's name must not make years of empty days, on which all would churn."""
+        """One wrong year in a file's name must not make years of empty days, on which all would
+        churn.
+        """
         start, closed = self.business.start, self.business.closed
         for before, day in pairwise(sorted({start, *(day for day in files if day > start)})):
             silent = sum(between not in closed for between in days_between(before + DAY, day - DAY))
             if silent > LONG_SILENCE:
                 raise BusinessError(
-                    f"{self.business.name}: no file is of the {silent} days before {files[day]}: mend its "
-                    f"name, or use --to {before}; if nothing came on those days, use --to {day}, or name "
-                    f"them in `closed` of {self.business.folder / SETTINGS}"
+                    f"{self.business.name}: no file is of the {silent} days before {files[day]}: "
+                    f"mend its name, or use --to {before}; if nothing came on those days, use --to "
+                    f"{day}, or name them in `closed` of {self.business.folder / SETTINGS}"
                 )
 
     def _last_over(self) -> dt.date | None:
-        """The newest of Dagster's partitions: a day that is not over is none, and no UI could show it."""
+        """The newest of Dagster's partitions: a day that is not over is none, and no UI could show
+        it.
+        """
         key = self.business.days.get_last_partition_key()
         return dt.date.fromisoformat(key) if key else None
 
@@ -253,7 +283,9 @@ class Work:
             return min(newest_day(tables, asked) for asked in self.questions().values())
 
     def plan(self, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> Plan:
-        """What is to be computed for all tables of the layers to be up to date on all days up to ``last``."""
+        """What is to be computed for all tables of the layers to be up to date on all days up to
+        ``last``.
+        """
         with self.warehouse.open() as tables:
             days = list(days_between(self.business.start, last))
             return Plan.of(self.definitions.resolve_asset_graph(), tables, days, layers)
@@ -267,7 +299,8 @@ class Work:
         full: bool = False,
         plan: Plan | None = None,
     ) -> Refreshed:
-        """Run the job ``refresh``, or ``refresh_fully``, over days from ``first`` to ``last``, in one run.
+        """Run the job ``refresh``, or ``refresh_fully``, over days from ``first`` to ``last``, in
+        one run.
 
         With a ``plan``, its tables alone, and of each the stale days alone.
         """
@@ -290,7 +323,9 @@ class Work:
             if evaluation.check_name == ACCEPTED:
                 days: Any = evaluation.metadata[REFUSED].value
                 refused[table] = dict(days)
-            elif evaluation.check_name != POINT_IN_TIME:  # what that finds is the reason of a refusal
+            elif (
+                evaluation.check_name != POINT_IN_TIME
+            ):  # what that finds is the reason of a refusal
                 told = evaluation.description or evaluation.check_name
                 if evaluation.severity == dg.AssetCheckSeverity.ERROR:
                     failed = True
@@ -306,7 +341,9 @@ class Work:
         BusinessError : there is no snapshot, or the run failed
         """
         self.require_day(cutoff, self.business.history_from)
-        with self.warehouse.open() as tables:  # a cut-off whose run fails is shown as failed for ever
+        with (
+            self.warehouse.open() as tables
+        ):  # a cut-off whose run fails is shown as failed for ever
             for asked in self.questions().values():
                 as_ofs(tables, self.business, asked, cutoff)
         selection = [key for key, group in self._groups() if group in SNAPSHOT_LAYERS]
@@ -341,7 +378,8 @@ class Work:
         selection: list[dg.AssetKey],
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> dg.ExecuteInProcessResult:
-        # A daemon that runs meanwhile takes up no run of this process: whoever gave the command does.
+        # A daemon that runs meanwhile takes up no run of this process: whoever gave the command
+        # does.
         tags = range_tags(first, last) | {CLI_TAG: "true", "dagster/max_retries": "0"} | dict(more)
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -365,8 +403,9 @@ class Work:
         if day < first or (end and day > end):
             span = f"{first} to {end}" if end else f"{first} on"
             raise BusinessError(
-                f"{self.business.name}: {day} is none of its days ({span}); start_date, end_date and, for "
-                f"cut-offs, history_from in {self.business.folder / SETTINGS} say which they are"
+                f"{self.business.name}: {day} is none of its days ({span}); start_date, end_date "
+                f"and, for cut-offs, history_from in {self.business.folder / SETTINGS} say which "
+                "they are"
             )
 
 
@@ -376,7 +415,10 @@ def _failed_steps(result: dg.ExecuteInProcessResult) -> list[dg.DagsterEvent]:
 
 def _interrupted(event: dg.DagsterEvent) -> bool:
     error = event.step_failure_data.error
-    return error is not None and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+    return error is not None and error.cls_name in (
+        "DagsterExecutionInterruptedError",
+        "KeyboardInterrupt",
+    )
 
 
 def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
@@ -387,7 +429,9 @@ def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
 
 
 def _message(event: dg.DagsterEvent) -> str:
-    """What went wrong in a step, without the names of Python's classes where the mistake is a user's."""
+    """What went wrong in a step, without the names of Python's classes where the mistake is a
+    user's.
+    """
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
@@ -413,7 +457,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
         if not _by_check(event)
     ]
     told += [
-        f"{evaluation.asset_key.to_user_string()}: {evaluation.description or evaluation.check_name}"
+        f"{evaluation.asset_key.to_user_string()}: "
+        f"{evaluation.description or evaluation.check_name}"
         for evaluation in result.get_asset_check_evaluations()
         if evaluation.blocking
         and not evaluation.passed

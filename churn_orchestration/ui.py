@@ -1,4 +1,6 @@
-"""The Dagster UI of a business: a code server, a daemon and a guarded webserver, as processes of this one."""
+"""The Dagster UI of a business: a code server, a daemon and a guarded webserver, as processes of
+this one.
+"""
 
 import os
 import signal
@@ -14,8 +16,8 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from churn_orchestration import pages
 from churn_orchestration.business import Business, BusinessError, data_folder
+from churn_orchestration.pictures import pages
 from churn_orchestration.runs import LOCATION, dagster_home
 from churn_orchestration.terminal import say
 
@@ -52,8 +54,10 @@ def serve(business: Business, port: int) -> None:
 
 
 def serve_mlflow(business: Business, port: int) -> None:
-    """Become MLflow's UI on the business's store, for this machine and for pages of its own only."""
-    from churn_orchestration.tracking import Tracking
+    """Become MLflow's UI on the business's store, for this machine and for pages of its own
+    only.
+    """
+    from churn_orchestration.storage.tracking import Tracking
 
     tracking = Tracking(state=str(business.state))
     if not tracking.database.is_file():
@@ -66,7 +70,10 @@ def serve_mlflow(business: Business, port: int) -> None:
     ]  # fmt: skip
     sys.stderr.write(f"{business.name}: http://{pages.HOST}:{port} (Ctrl-C stops it)\n")
     # Without its queues of jobs, seven processes that nothing here would use.
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.environ |= {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     os.execv(command[0], command)
 
 
@@ -87,9 +94,16 @@ def _commands(place: Path, port: int) -> list[list[str]]:
     location = {"grpc_server": {"socket": str(place / SOCKET), "location_name": LOCATION}}
     workspace.write_text(yaml.safe_dump({"load_from": [location]}), encoding="utf-8")
     code = ["--socket", str(place / SOCKET), "--location-name", LOCATION, "--log-level", "warning"]
-    web = ["churn_orchestration.webserver", "--host", pages.HOST, "--port", str(port)]
+    web = ["churn_orchestration.service.webserver", "--host", pages.HOST, "--port", str(port)]
     return [
-        [str(tools / "dagster"), "code-server", "start", "-m", "churn_orchestration.definitions", *code],
+        [
+            str(tools / "dagster"),
+            "code-server",
+            "start",
+            "-m",
+            "churn_orchestration.definitions",
+            *code,
+        ],
         [str(tools / "dagster-daemon"), "run", "-w", str(workspace)],
         [sys.executable, "-m", *web, "-w", str(workspace)],
     ]

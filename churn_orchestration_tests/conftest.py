@@ -13,11 +13,15 @@ from churn_orchestration_tests.support.listener import Listener
 from churn_orchestration_tests.support.shop import UP_TO_FEATURES, Shop
 
 MEMORY, ROOM = Path("/dev/shm"), 6e9
-"""Temporary folders are kept here if so many bytes are free: Dagster waits for a disk at each event."""
+"""Temporary folders are kept here if so many bytes are free: Dagster waits for a disk at each
+event.
+"""
 APART = ("test_examples.py", "test_scenarios.py", "test_search.py")
 """Modules whose tests take long and share nothing: begun early, each wherever a process is free."""
 LONG = ("test_watching.py", "test_refreshing.py", "test_source_table.py", "test_forecast.py")
-"""Modules that take minutes in one process: begun first, or the other would wait for them at the end."""
+"""Modules that take minutes in one process: begun first, or the other would wait for them at the
+end.
+"""
 
 
 def _is_of(nodeid: str, modules: tuple[str, ...]) -> bool:
@@ -31,7 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Keep a module in one process, whose tests share what they set up; those apart may go anywhere."""
+    """Keep a module in one process, whose tests share what they set up; those apart may go
+    anywhere.
+    """
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -41,7 +47,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Temporary folders in memory; warnings of libraries that we cannot mend, as all others are errors."""
+    """Temporary folders in memory; warnings of libraries that we cannot mend, as all others are
+    errors.
+    """
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     # Dagster 1.13 reads YAML through pydantic's old names.
@@ -80,6 +88,8 @@ def shop(tmp_path: Path, churn_data: Path) -> Shop:
 
 @pytest.fixture
 def features_shop(shop: Shop) -> Shop:
-    """The same, for tests of its tables up to the features: what lies after them takes most of the time."""
+    """The same, for tests of its tables up to the features: what lies after them takes most of the
+    time.
+    """
     shop.layers = UP_TO_FEATURES
     return shop

@@ -15,11 +15,13 @@ from aiosmtpd.controller import Controller
 from apprise.plugins.slack import NotifySlack
 from click.testing import CliRunner
 
-from churn_orchestration import alerts, cli, ledger
-from churn_orchestration.alerts import Alert
+from churn_orchestration import cli
+from churn_orchestration.automation import alerts
+from churn_orchestration.automation.alerts import Alert
 from churn_orchestration.business import BusinessError
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.runs import at_work
+from churn_orchestration.storage import ledger
 from churn_orchestration_tests.support.champions import STEADY, interval
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.listener import Listener
@@ -59,10 +61,14 @@ def telling(shop: Shop, *addresses: str) -> None:
 
 
 def an_alert(key: str = "k", title: str = "predictions are stale") -> Alert:
-    return Alert(frozenset({key}), title, "The newest are of 2024-01-05.", "see `churn status`.", "assets/x")
+    return Alert(
+        frozenset({key}), title, "The newest are of 2024-01-05.", "see `churn status`.", "assets/x"
+    )
 
 
-def tick(shop: Shop, instance: dg.DagsterInstance, cursor: str | None) -> tuple[str | None, str | None]:
+def tick(
+    shop: Shop, instance: dg.DagsterInstance, cursor: str | None
+) -> tuple[str | None, str | None]:
     """One tick of the sensor: what it says, and its cursor."""
     definitions = definitions_of(shop.business)
     with dg.build_sensor_context(instance, cursor, definitions=definitions) as context:
@@ -70,7 +76,9 @@ def tick(shop: Shop, instance: dg.DagsterInstance, cursor: str | None) -> tuple[
     return found.skip_message, found.cursor
 
 
-def test_a_refused_day_is_told_once_and_without_anybodys_data(shop: Shop, listener: Listener) -> None:
+def test_a_refused_day_is_told_once_and_without_anybodys_data(
+    shop: Shop, listener: Listener
+) -> None:
     telling(shop, f"json://{listener.address}/hook")
     shop.land_quiet_days(1, 5)
     with at_work(shop.business) as work:
@@ -159,10 +167,14 @@ def test_promotions_and_roll_backs_are_told_with_why_but_not_with_what_a_person_
     assert SOMEBODY not in json.dumps(listener.posts)
 
 
-def test_drift_and_performance_are_told_once_a_champion_and_again_where_another_feature_drifts() -> None:
+def test_drift_and_performance_are_told_once_a_champion_and_again_where_another_feature_drifts() -> (
+    None
+):
     asked = asking(SILENT)
     assert list(alerts.watched(asked, STEADY)) == []
-    drifted = replace(STEADY, drifted={"a": "a: PSI 0.3, usual up to 0.1"}, realised={"auc": interval(0.7)})
+    drifted = replace(
+        STEADY, drifted={"a": "a: PSI 0.3, usual up to 0.1"}, realised={"auc": interval(0.7)}
+    )
     drift, worse = alerts.watched(asked, drifted)
     assert drift.keys == {"drift q v1 a"}
     assert "a: PSI 0.3, usual up to 0.1" in drift.told
@@ -170,7 +182,9 @@ def test_drift_and_performance_are_told_once_a_champion_and_again_where_another_
     assert "auc of 2024-07-22 came to 0.700" in worse.told
     later = replace(drifted, day=drifted.day + dt.timedelta(days=1))
     assert [alert.keys for alert in alerts.watched(asked, later)] == [drift.keys, worse.keys]
-    more, _ = alerts.watched(asked, replace(later, drifted=dict(drifted.drifted) | {"b": "b: PSI 0.2"}))
+    more, _ = alerts.watched(
+        asked, replace(later, drifted=dict(drifted.drifted) | {"b": "b: PSI 0.2"})
+    )
     assert not more.keys <= drift.keys
 
 
@@ -189,7 +203,10 @@ def test_stale_predictions_are_told_when_dagster_finds_them_so() -> None:
 
 def test_an_alert_comes_as_a_mail(shop: Shop) -> None:
     with mailbox() as (port, mails):
-        telling(shop, f"mailto://127.0.0.1:{port}?from=churn@example.org&to=you@example.org&mode=insecure")
+        telling(
+            shop,
+            f"mailto://127.0.0.1:{port}?from=churn@example.org&to=you@example.org&mode=insecure",
+        )
         assert alerts.tell(shop.business, [an_alert()]) == ["predictions are stale"]
     mail = message_from_bytes(mails[0], policy=policy.default)
     assert (mail["subject"], mail["to"]) == ("[shop] predictions are stale", "you@example.org")
@@ -237,10 +254,15 @@ def test_where_one_cannot_be_told_the_others_are_and_nobody_is_told_twice(
     ("address", "said"),
     [
         ("nonsense://x", "alerts: entry 1 is no address that Apprise knows"),
-        ("${CHURN_NOBODY_SET_THIS}", "alerts: the environment variable 'CHURN_NOBODY_SET_THIS' is not set"),
+        (
+            "${CHURN_NOBODY_SET_THIS}",
+            "alerts: the environment variable 'CHURN_NOBODY_SET_THIS' is not set",
+        ),
     ],
 )
-def test_an_address_that_cannot_be_used_is_refused_in_words(shop: Shop, address: str, said: str) -> None:
+def test_an_address_that_cannot_be_used_is_refused_in_words(
+    shop: Shop, address: str, said: str
+) -> None:
     telling(shop, address)
     with pytest.raises(BusinessError, match=said.replace("$", "\\$")):
         alerts.tell(shop.business, [an_alert()])
@@ -253,7 +275,12 @@ def test_no_secret_of_an_address_is_printed_or_stored(
         return commanded("--business", str(shop.folder), "alerts", *arguments, expect=expect).output
 
     settings = (shop.folder / "business.yaml").read_text()
-    telling(shop, f"json://ann:pa55word@{listener.address}/T0KEN", "discord://T0KEN", "mailto://:pa55word@")
+    telling(
+        shop,
+        f"json://ann:pa55word@{listener.address}/T0KEN",
+        "discord://T0KEN",
+        "mailto://:pa55word@",
+    )
     said = churn("--try", expect=1)
     assert "alerts: entry 2 is no address that Apprise knows" in said
     shop.write("business.yaml", settings)
@@ -296,6 +323,8 @@ def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Li
     assert churn("--try").startswith("told json://... ")
     alerts.tell(shop.business, [an_alert()])
     assert listener.titles == ["[shop] a trial", "[shop] predictions are stale"]
-    assert churn().startswith("predictions are stale\n  The newest are of 2024-01-05.\n  told json://")
+    assert churn().startswith(
+        "predictions are stale\n  The newest are of 2024-01-05.\n  told json://"
+    )
     listener.status = 500
     assert "alerts: could not tell json://" in churn("--try")

@@ -28,7 +28,9 @@ A test tries each of these and writes this page (`make bad-input`). `-`: nothing
 TITLES = {
     "files": "Files", "rows": "Rows", "time": "Time", "names": "Names of columns", "yaml": "YAML and SQL",
 }  # fmt: skip
-HEAD = "| bad input | what happens | what is told | records | raw | bronze | quarantine | duplicates |"
+HEAD = (
+    "| bad input | what happens | what is told | records | raw | bronze | quarantine | duplicates |"
+)
 
 
 @dataclass
@@ -105,7 +107,9 @@ def take_in(shop: Shop, case: Case) -> Seen:
 def code(text: str) -> str:
     """A text as code in a table's cell; of a long one its beginning and its end."""
     short = (
-        (text if len(text) < 240 else f"{text[:140]} … {text[-90:]}").replace("|", "\\|").replace("\n", "↵")
+        (text if len(text) < 240 else f"{text[:140]} … {text[-90:]}")
+        .replace("|", "\\|")
+        .replace("\n", "↵")
     )
     return f"`` {short} ``" if "`" in short else f"`{short}`"
 
@@ -128,20 +132,25 @@ def test_a_bad_file_is_refused_quarantined_or_read_right_and_every_record_is_cou
     raw, bronze, quarantine, duplicates = found.stored
     if not found.refused:
         assert raw == bronze + quarantine + duplicates
-        waiting = int(next((n.split(" holds ")[1].split()[0] for n in found.notes if " holds " in n), 0))
+        waiting = int(
+            next((n.split(" holds ")[1].split()[0] for n in found.notes if " holds " in n), 0)
+        )
         assert raw + waiting == case.records
         assert bool(found.quarantined) == (quarantine > 0)
     if case.reads:
         column, values = case.reads
         assert [
-            str(v) for (v,) in shop.rows(f"select {column} from bronze.orders order by _partition, _line")
+            str(v)
+            for (v,) in shop.rows(f"select {column} from bronze.orders order by _partition, _line")
         ] == list(values)
     seen[case.name] = table_row(case, found)
 
 
 @pytest.fixture(scope="module")
 def whole_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A $CHURN_DATA with a good file, whose Dagster home the mistakes share: making one takes a second."""
+    """A $CHURN_DATA with a good file, whose Dagster home the mistakes share: making one takes a
+    second.
+    """
     folder = tmp_path_factory.mktemp("data")
     (folder / "landing").mkdir()
     (folder / "landing" / FILE).write_text(WHOLE)
@@ -157,7 +166,9 @@ def home(whole_day: Path, monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None: 
 
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
-def test_a_mistake_in_yaml_is_told_by_file_and_line_without_a_traceback(shop, capsys, mistake: Mistake):
+def test_a_mistake_in_yaml_is_told_by_file_and_line_without_a_traceback(
+    shop, capsys, mistake: Mistake
+):
     name, old, new = mistake.change
     shop.change(name, old, new) if old else shop.write(name, new)
     told = failing_run(shop, capsys)
@@ -199,4 +210,6 @@ def test_the_page_says_what_was_seen():
         pytest.skip("the page is compared where the whole file of tests runs, and passes")
     if os.environ.get("WRITE_BAD_INPUT"):
         DOC.write_text(page(), encoding="utf-8")
-    assert DOC.read_text(encoding="utf-8") == page(), "docs/bad-input.md is stale: `make bad-input` writes it"
+    assert DOC.read_text(encoding="utf-8") == page(), (
+        "docs/bad-input.md is stale: `make bad-input` writes it"
+    )

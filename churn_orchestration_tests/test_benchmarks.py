@@ -3,20 +3,34 @@
 from argparse import Namespace
 from pathlib import Path
 
-from benchmarks.features import AS_OFS, DECLARED, generate, landing, months, naive, ours, parts, same_values
+from benchmarks.features import (
+    AS_OFS,
+    DECLARED,
+    generate,
+    landing,
+    months,
+    naive,
+    ours,
+    parts,
+    same_values,
+)
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.storage.resources import Warehouse
 
 
 def test_ours_and_naive_sql_give_the_same_features_of_the_same_events(tmp_path: Path) -> None:
     with Warehouse.of(tmp_path).open() as tables:
         generate(tables, events=20_000, entities=500)
-        [(events, late)] = tables.rows("select count(*), count(*) filter (known_on > day) from silver.orders")
+        [(events, late)] = tables.rows(
+            "select count(*), count(*) filter (known_on > day) from silver.orders"
+        )
         assert 15_000 < events < 25_000
         assert 0.01 < late / events < 0.03
         for candidate in (parts, ours, naive, landing, months):
             candidate(tables, Namespace(folder=tmp_path))()
-        [(as_ofs,)] = tables.rows(f"select count(distinct as_of) from '{tmp_path}/months/*.parquet'")
+        [(as_ofs,)] = tables.rows(
+            f"select count(distinct as_of) from '{tmp_path}/months/*.parquet'"
+        )
     assert as_ofs == len(AS_OFS["months"])
     assert (
         same_values(tmp_path) == len(catalogue(DECLARED)) - 2

@@ -21,7 +21,10 @@ def refused(folder, text):
         ("timezone: Mars/Olympus", 'timezone: "Mars/Olympus" is not an IANA time zone'),
         ("threads: 0", "threads: Input should be greater than 0"),
         ("closed: [caturday]", 'closed: "caturday" is no weekday'),
-        ("closed: [2024-02-10..2024-02-01]", 'closed: "2024-02-10..2024-02-01" ends before it begins'),
+        (
+            "closed: [2024-02-10..2024-02-01]",
+            'closed: "2024-02-10..2024-02-01" ends before it begins',
+        ),
         ("end_date: soon", "end_date: Input should be a valid date"),
     ],
 )
@@ -32,7 +35,9 @@ def test_a_bad_setting_is_told_with_file_line_and_remedy(tmp_path, line, told):
 
 def test_a_misspelt_setting_is_told_with_the_known_ones(tmp_path):
     message = refused(tmp_path, GOOD + "time_zone: UTC\n")
-    assert f"{tmp_path}/business.yaml:4: time_zone: no such setting (known: name, landing, " in message
+    assert (
+        f"{tmp_path}/business.yaml:4: time_zone: no such setting (known: name, landing, " in message
+    )
 
 
 def test_every_fault_of_the_settings_is_told_at_once(tmp_path):
@@ -103,12 +108,16 @@ def test_an_unset_variable_of_the_landing_folder_is_named_with_the_remedy(tmp_pa
 def test_the_key_of_hashes_leaves_by_no_setting(tmp_path, monkeypatch):
     monkeypatch.setenv("CHURN_PII_KEY", "pa55word")
     (tmp_path / "business.yaml").write_text(GOOD.replace("files", "a/${CHURN_PII_KEY}"))
-    with pytest.raises(BusinessError, match="business.yaml: landing: no setting may hold CHURN_PII_KEY"):
+    with pytest.raises(
+        BusinessError, match="business.yaml: landing: no setting may hold CHURN_PII_KEY"
+    ):
         Business(tmp_path).landing  # noqa: B018
 
 
 @pytest.mark.usefixtures("churn_data")
-def test_the_landing_folder_is_relative_to_the_business_and_may_name_variables(tmp_path, monkeypatch):
+def test_the_landing_folder_is_relative_to_the_business_and_may_name_variables(
+    tmp_path, monkeypatch
+):
     (tmp_path / "business.yaml").write_text(GOOD)
     assert Business(tmp_path).landing == tmp_path / "files"
     monkeypatch.setenv("SHOP_FILES", "/somewhere")
@@ -134,7 +143,9 @@ def test_closed_days_are_weekdays_days_and_ranges_with_both_ends(tmp_path):
 
 
 def test_partitions_run_from_the_initial_load_to_the_last_day(tmp_path):
-    (tmp_path / "business.yaml").write_text(GOOD + "history_from: 2024-01-03\nend_date: 2024-01-07\n")
+    (tmp_path / "business.yaml").write_text(
+        GOOD + "history_from: 2024-01-03\nend_date: 2024-01-07\n"
+    )
     business = Business(tmp_path)
     assert list(business.days.get_partition_keys()) == ["2024-01-05", "2024-01-06", "2024-01-07"]
     assert business.cutoffs.get_partition_keys()[0] == "2024-01-03"

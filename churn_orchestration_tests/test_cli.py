@@ -27,7 +27,11 @@ def content(state: Path) -> dict[str, object]:
         tables: dict[str, object] = {
             name: db.execute(f"from {name} order by all").fetchall() for name in TABLES
         }
-    files = [path for layer in ("gold", "predictions") for path in sorted((state / layer).rglob("*.parquet"))]
+    files = [
+        path
+        for layer in ("gold", "predictions")
+        for path in sorted((state / layer).rglob("*.parquet"))
+    ]
     return tables | {str(path.relative_to(state)): path.read_bytes() for path in files}
 
 
@@ -41,7 +45,9 @@ def imported_by(*arguments: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The landing files of a small simulated company, and its business folder on the demo's YAML."""
+    """The landing files of a small simulated company, and its business folder on the demo's
+    YAML.
+    """
     folder = tmp_path_factory.mktemp("a shop with spaces")
     churn("simulate", "calm", "--customers", "300", "--days", "200", "--out", str(folder))
     from churn_orchestration.business import DEMO
@@ -72,7 +78,9 @@ def undisturbed(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHURN_DATA", str(data))
-        (data / IMPORTED).write_text("\n".join(sorted(imported_by("--business", str(landed), *RUN))))
+        (data / IMPORTED).write_text(
+            "\n".join(sorted(imported_by("--business", str(landed), *RUN)))
+        )
     return data
 
 
@@ -95,7 +103,9 @@ def test_a_run_that_was_stopped_is_taken_up_again_and_ends_with_the_same_tables(
 ) -> None:
     monkeypatch.setenv("CHURN_DATA", str(tmp_path))
     command = [*CLI, "--business", str(landed), *RUN]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as victim:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as victim:
         assert victim.stderr is not None
         for line in victim.stderr:
             if after in line:
@@ -105,7 +115,9 @@ def test_a_run_that_was_stopped_is_taken_up_again_and_ends_with_the_same_tables(
     assert victim.returncode == code
     assert "Traceback" not in rest
 
-    churn("--business", str(landed), *RUN)  # a slot or a lock that is still held would hang until the timeout
+    churn(
+        "--business", str(landed), *RUN
+    )  # a slot or a lock that is still held would hang until the timeout
     assert content(tmp_path / "shop") == content(undisturbed / "shop")
 
 
@@ -130,7 +142,9 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
     business = ["--business", str(landed)]
     ran = json.loads(churn(*business, "run", "--to", "2023-07-12", "--json").stdout)
     assert ran["succeeded"]
-    assert ran["rows"]["raw.orders"] >= ran["rows"]["bronze.orders"] + ran["rows"]["quarantine.orders"]
+    assert (
+        ran["rows"]["raw.orders"] >= ran["rows"]["bronze.orders"] + ran["rows"]["quarantine.orders"]
+    )
 
     out = tmp_path / "customers.csv"
     exported = json.loads(
@@ -167,7 +181,11 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
     ],
 )
 def test_a_mistake_is_met_with_one_line_that_names_the_remedy(
-    landed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str
+    landed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    told: str,
 ) -> None:
     monkeypatch.setenv("CHURN_DATA", str(tmp_path))
     error = churn("--business", str(landed), *arguments, expect=1).stderr
@@ -185,7 +203,9 @@ def test_who_only_reads_does_not_wait_for_dagster(
     assert not imported & {"dagster", "pandas", "sqlglot", "matplotlib"}
 
 
-def test_a_day_that_the_rules_score_imports_no_learner_tracker_or_checker(undisturbed: Path) -> None:
+def test_a_day_that_the_rules_score_imports_no_learner_tracker_or_checker(
+    undisturbed: Path,
+) -> None:
     imported = set((undisturbed / IMPORTED).read_text().split())
     assert {"dagster", "duckdb", "pandas"} <= imported
     heavy = {"sklearn", "lightgbm", "xgboost", "mlflow", "great_expectations", "evidently"}

@@ -1,4 +1,6 @@
-"""A day's file is read while its content is what its name says; what is no probability never leaves."""
+"""A day's file is read while its content is what its name says; what is no probability never
+leaves.
+"""
 
 import datetime as dt
 from pathlib import Path
@@ -6,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.day_files import damage
 from churn_orchestration.report.ranking import exported, top_customers
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables, WarehouseError, door
+from churn_orchestration.storage.day_files import damage
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables, WarehouseError, door
 from churn_orchestration_tests.support.files import flip_a_bit
 
 DAY, NEXT = dt.date(2024, 1, 5), dt.date(2024, 1, 6)
@@ -19,9 +21,9 @@ def forecasts(day: dt.date, *chances: str) -> str:
     """A day's predictions of a few customers."""
     rows = ", ".join(f"('c{n}', {chance}::double)" for n, chance in enumerate(chances))
     return (
-        f"select customer_id, date '{day}' as as_of, churn_probability, 10.0 as recent_value, ['why'] as "
-        f"reasons, 'rules' as model_version, 1 as days_since_last, 'low' as band, false as backtest "
-        f"from (values {rows}) as t(customer_id, churn_probability)"
+        f"select customer_id, date '{day}' as as_of, churn_probability, 10.0 as recent_value, "
+        "['why'] as reasons, 'rules' as model_version, 1 as days_since_last, 'low' as band, false "
+        f"as backtest from (values {rows}) as t(customer_id, churn_probability)"
     )
 
 
@@ -71,13 +73,18 @@ def test_a_damaged_day_is_read_by_nobody_and_named_with_the_command_that_recompu
         with pytest.raises(WarehouseError, match=told):
             tables.day_files("predictions.q", NEXT)
         assert tables.day_file("predictions.q", NEXT)
-    for read in (lambda: top_customers(business, DAY), lambda: exported(business, DAY, Path("x.csv"), None)):
+    for read in (
+        lambda: top_customers(business, DAY),
+        lambda: exported(business, DAY, Path("x.csv"), None),
+    ):
         with pytest.raises(WarehouseError, match=told):
             read()
     assert not Path("x.csv").exists()
 
 
-def test_a_damaged_day_is_stale_not_shown_and_whole_again_once_it_is_recomputed(business: Business) -> None:
+def test_a_damaged_day_is_stale_not_shown_and_whole_again_once_it_is_recomputed(
+    business: Business,
+) -> None:
     with Warehouse.of(business.state).open() as tables:
         path = damaged_file(tables)
         assert tables.stale("predictions.q", "declared", [], [DAY, NEXT]) == [DAY]
@@ -95,7 +102,9 @@ def test_a_damaged_day_is_stale_not_shown_and_whole_again_once_it_is_recomputed(
 def test_what_is_no_probability_is_not_published(business: Business, chance: str) -> None:
     with Warehouse.of(business.state).open() as tables:
         tables.put_day("predictions.q", NEXT, forecasts(NEXT, "0.5", chance))
-        with pytest.raises(WarehouseError, match=r"predictions\.q 2024-01-06: 1 rows have a churn_p"):
+        with pytest.raises(
+            WarehouseError, match=r"predictions\.q 2024-01-06: 1 rows have a churn_p"
+        ):
             tables.publish()
     with door(business.state) as db:
         assert db.execute("select max(churn_probability) from predictions.q").fetchall() == [(0.5,)]
@@ -108,6 +117,8 @@ def test_what_is_no_probability_is_not_exported_from_a_door_of_an_earlier_versio
         tables.put_day("predictions.q", NEXT, forecasts(NEXT, "0.5", "2e267"))
         monkeypatch.setattr(Tables, "_refuse_no_probabilities", lambda *_: None)
         tables.publish()
-    with pytest.raises((WarehouseError, BusinessError), match="1 rows have a churn_probability that is none"):
+    with pytest.raises(
+        (WarehouseError, BusinessError), match="1 rows have a churn_probability that is none"
+    ):
         exported(business, NEXT, tmp_path / "x.csv", None)
     assert not (tmp_path / "x.csv").exists()

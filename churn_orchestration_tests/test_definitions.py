@@ -42,7 +42,9 @@ def test_the_location_loads_as_the_server_loads_it() -> None:
 
 
 def test_nothing_private_of_dagster_is_imported() -> None:
-    private = re.compile(r"^\s*(?:from|import) dagster(?:_\w+)?\.(?:_|components\.core)", re.MULTILINE)
+    private = re.compile(
+        r"^\s*(?:from|import) dagster(?:_\w+)?\.(?:_|components\.core)", re.MULTILINE
+    )
     assert private.search("    from dagster._core.storage.tags import PARTITION_NAME_TAG")
     files = [path for folder in ("churn_orchestration", "churn_orchestration_tests", "benchmarks")
              for path in (ROOT / folder).rglob("*.py")]  # fmt: skip
@@ -50,11 +52,15 @@ def test_nothing_private_of_dagster_is_imported() -> None:
 
 
 @pytest.mark.usefixtures("churn_data")
-@pytest.mark.parametrize("left_out", [[], ["churn_90d/defs.yaml"], ["churn_90d/defs.yaml", "gold/defs.yaml"]])
+@pytest.mark.parametrize(
+    "left_out", [[], ["churn_90d/defs.yaml"], ["churn_90d/defs.yaml", "gold/defs.yaml"]]
+)
 def test_a_job_has_the_days_of_its_tables(shop: Shop, left_out: list[str]) -> None:
     for name in left_out:
         (shop.folder / name).unlink()
-    jobs = {job.name: job.partitions_def for job in definitions_of(shop.business).resolve_all_job_defs()}
+    jobs = {
+        job.name: job.partitions_def for job in definitions_of(shop.business).resolve_all_job_defs()
+    }
     assert jobs["refresh"] == jobs["refresh_fully"] == shop.business.days
     assert jobs["train"] == (None if left_out else shop.business.cutoffs)
 
@@ -90,10 +96,14 @@ def test_the_examples_load_from_their_own_folders(
         monkeypatch.setenv(place, "/nowhere")
     loaded = definitions_of(Business(ROOT / "examples" / name))
     dg.Definitions.validate_loadable(loaded)
-    assert dg.AssetKey(["predictions", question]) in loaded.resolve_asset_graph().get_all_asset_keys()
+    assert (
+        dg.AssetKey(["predictions", question]) in loaded.resolve_asset_graph().get_all_asset_keys()
+    )
 
 
-def test_the_schedule_follows_the_partitions_and_their_time_zone(tmp_path: Path, churn_data: Path) -> None:
+def test_the_schedule_follows_the_partitions_and_their_time_zone(
+    tmp_path: Path, churn_data: Path
+) -> None:
     shop = Shop(tmp_path / "shop", churn_data / "landing")
     shop.change("business.yaml", "name: shop", "name: shop\ntimezone: Asia/Tokyo")
     daily = definitions_of(shop.business).resolve_schedule_def("daily")
@@ -101,7 +111,9 @@ def test_the_schedule_follows_the_partitions_and_their_time_zone(tmp_path: Path,
 
 
 def asked_at_two(loaded: dg.RepositoryDefinition, day: int) -> tuple[str, str] | str | None:
-    """What the schedule asks for at 02:00 of a day of January 2024, first and last day; or why nothing."""
+    """What the schedule asks for at 02:00 of a day of January 2024, first and last day; or why
+    nothing.
+    """
     at = dt.datetime(2024, 1, day, 2, tzinfo=dt.UTC)
     with (
         dg.DagsterInstance.ephemeral() as instance,
@@ -116,12 +128,17 @@ def asked_at_two(loaded: dg.RepositoryDefinition, day: int) -> tuple[str, str] |
     return (request.partition_key,) * 2 if request.partition_key else tuple(span)  # type: ignore[return-value]
 
 
-def test_the_schedule_asks_for_the_days_that_are_lacking_in_order(tmp_path: Path, churn_data: Path) -> None:
+def test_the_schedule_asks_for_the_days_that_are_lacking_in_order(
+    tmp_path: Path, churn_data: Path
+) -> None:
     shop = Shop(tmp_path / "shop", churn_data / "landing")
     shop.change("business.yaml", "name: shop", "name: shop\nlook_back_days: 4")
     loaded = definitions_of(shop.business).get_repository_def()
     assert asked_at_two(loaded, 5) == "2024-01-05, the first day, has not ended"
-    assert asked_at_two(loaded, 8) == ("2024-01-05", "2024-01-07")  # the initial load and what followed
+    assert asked_at_two(loaded, 8) == (
+        "2024-01-05",
+        "2024-01-07",
+    )  # the initial load and what followed
     shop.land_quiet_days(1, 6)
     shop.refresh(5, 6)
     assert asked_at_two(loaded, 7) == "2024-01-06 is there"
@@ -130,30 +147,46 @@ def test_the_schedule_asks_for_the_days_that_are_lacking_in_order(tmp_path: Path
     shop.land("orders_2024-01-07.csv", "no,such\ncolumns,here\n")
     shop.land_quiet_days(8, 8)
     shop.refresh(7, 8)
-    assert asked_at_two(loaded, 10) == ("2024-01-07", "2024-01-09")  # what was refused is tried again
+    assert asked_at_two(loaded, 10) == (
+        "2024-01-07",
+        "2024-01-09",
+    )  # what was refused is tried again
     assert asked_at_two(loaded, 12) == ("2024-01-08", "2024-01-11")  # of the last four days alone
 
 
 def test_a_mistyped_cut_off_starts_no_run_that_would_be_shown_as_failed(shop: Shop) -> None:
     with at_work(shop.business) as work:
-        with pytest.raises(BusinessError, match="is not there yet; `churn run --to 2024-01-19` first"):
+        with pytest.raises(
+            BusinessError, match="is not there yet; `churn run --to 2024-01-19` first"
+        ):
             work.train(JAN[19])
         assert work.instance.get_runs() == []
     (shop.folder / "churn_90d/defs.yaml").unlink()
-    with at_work(shop.business) as work, pytest.raises(BusinessError, match="shop asks no question: declare"):
+    with (
+        at_work(shop.business) as work,
+        pytest.raises(BusinessError, match="shop asks no question: declare"),
+    ):
         work.train(JAN[5])
 
 
-def test_a_run_for_several_cut_offs_trains_at_none_and_no_day_is_shown_as_failed(shop: Shop) -> None:
+def test_a_run_for_several_cut_offs_trains_at_none_and_no_day_is_shown_as_failed(
+    shop: Shop,
+) -> None:
     with at_work(shop.business) as work:
         job = work.definitions.resolve_job_def("train")
         done = job.execute_in_process(instance=work.instance, tags=range_tags(JAN[6], JAN[8]))
         assert done.success
         assert done.get_asset_materialization_events() == []
-    told = {(evaluation.passed, evaluation.description) for evaluation in done.get_asset_check_evaluations()}
+    told = {
+        (evaluation.passed, evaluation.description)
+        for evaluation in done.get_asset_check_evaluations()
+    }
     [(passed, description)] = told
     assert not passed
-    assert "a run trains at one cut-off, and this one is for all from 2024-01-06 to 2024-01-08" in description
+    assert (
+        "a run trains at one cut-off, and this one is for all from 2024-01-06 to 2024-01-08"
+        in description
+    )
 
 
 def test_a_full_refresh_makes_days_anew_that_an_incremental_one_leaves(
@@ -167,14 +200,18 @@ def test_a_full_refresh_makes_days_anew_that_an_incremental_one_leaves(
         with at_work(shop.business) as work:
             work.refresh(JAN[5], JAN[6], full=full)
             key = dg.AssetCheckKey(dg.AssetKey(["gold", "customer_features"]), "accepted")
-            [record] = work.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+            [record] = work.instance.event_log_storage.get_asset_check_execution_history(
+                key, limit=1
+            )
         told = record.event.dagster_event.asset_check_evaluation_data.metadata["unchanged_days"]
         return int(told.value)
 
     assert [unchanged(False), unchanged(True)] == [2, 0]
 
 
-def asked_on_new_files(loaded: dg.Definitions, cursor: str | None) -> tuple[list[str | None], str | None]:
+def asked_on_new_files(
+    loaded: dg.Definitions, cursor: str | None
+) -> tuple[list[str | None], str | None]:
     """The days that the sensor asks for, and its cursor afterwards; where there are none, why."""
     with (
         dg.DagsterInstance.ephemeral() as instance,
@@ -192,16 +229,24 @@ def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> N
     found = definitions_of(shop.business)
 
     def nothing_after(day: str) -> tuple[list[str | None], str]:
-        return [], f"{shop.landing} has no file of a day after {day}, the newest one taken in or asked for"
+        return (
+            [],
+            f"{shop.landing} has no file of a day after {day}, the newest one taken in or asked "
+            "for",
+        )
 
     # The history before the initial load's day is its own.
     assert asked_on_new_files(found, None) == (["2024-01-05", "2024-01-06", "2024-01-07"], None)
     assert asked_on_new_files(found, "2024-01-07") == nothing_after("2024-01-07")
     shop.land_quiet_days(8, 8)
     assert asked_on_new_files(found, "2024-01-07") == (["2024-01-08"], None)
-    shop.land_quiet_days(21, 21)  # after end_date: no partition asks for it, and it hides no later one
+    shop.land_quiet_days(
+        21, 21
+    )  # after end_date: no partition asks for it, and it hides no later one
     assert asked_on_new_files(found, "2024-01-08") == nothing_after("2024-01-08")
-    shop.land_orders(4, "late,ann,2024-01-04 10:00,1.00")  # changed and late: the next day takes it in
+    shop.land_orders(
+        4, "late,ann,2024-01-04 10:00,1.00"
+    )  # changed and late: the next day takes it in
     assert asked_on_new_files(found, "2024-01-08") == nothing_after("2024-01-08")
 
 
@@ -250,16 +295,22 @@ def test_a_flag_whose_name_is_no_name_is_refused_at_load() -> None:
         "noun": "order",
         "flags": {"Big Order": "amount > 9"},
     }
-    with pytest.raises(ValidationError, match='flag "Big Order": wanted a-z, 0-9 and _, e.g. big_order'):
+    with pytest.raises(
+        ValidationError, match='flag "Big Order": wanted a-z, 0-9 and _, e.g. big_order'
+    ):
         FeatureTable(name="features", entity="customer_id", sources=[orders])
 
 
 @pytest.mark.usefixtures("churn_data")
 def test_two_businesses_live_side_by_side(tmp_path: Path) -> None:
     one = Shop(tmp_path / "one", tmp_path / "one_landing")
-    one.change("business.yaml", "landing: ${CHURN_DATA}/landing", f"landing: {tmp_path / 'one_landing'}")
+    one.change(
+        "business.yaml", "landing: ${CHURN_DATA}/landing", f"landing: {tmp_path / 'one_landing'}"
+    )
     two = Shop(tmp_path / "two", tmp_path / "two_landing")
-    two.change("business.yaml", "landing: ${CHURN_DATA}/landing", f"landing: {tmp_path / 'two_landing'}")
+    two.change(
+        "business.yaml", "landing: ${CHURN_DATA}/landing", f"landing: {tmp_path / 'two_landing'}"
+    )
     two.change("business.yaml", "name: shop", "name: second_shop")
     one.land_quiet_days(1, 5)
     two.land_quiet_days(1, 3)
@@ -294,11 +345,17 @@ def test_a_column_tells_its_unit_from_the_contract_on(demo: dg.Definitions) -> N
     assert columns["channel"].description == "web, app or store"  # by the contract
 
 
-def test_a_business_whose_data_go_on_wants_each_day_by_morning(tmp_path: Path, churn_data: Path) -> None:
+def test_a_business_whose_data_go_on_wants_each_day_by_morning(
+    tmp_path: Path, churn_data: Path
+) -> None:
     shop = Shop(tmp_path / "shop", churn_data / "landing")
-    assert {spec.freshness_policy for spec in _specs(definitions_of(shop.business)).values()} == {None}
+    assert {spec.freshness_policy for spec in _specs(definitions_of(shop.business)).values()} == {
+        None
+    }
     shop.change("business.yaml", "end_date: 2024-01-20", "timezone: Asia/Tokyo")
-    policies = {name: spec.freshness_policy for name, spec in _specs(definitions_of(shop.business)).items()}
+    policies = {
+        name: spec.freshness_policy for name, spec in _specs(definitions_of(shop.business)).items()
+    }
     assert {name for name, policy in policies.items() if policy is None} == {
         "snapshots.churn_90d", "models.churn_90d",
     }  # fmt: skip

@@ -31,13 +31,19 @@ def look_back(name: str, last: str, as_of: str) -> tuple[dict[str, int], dict[st
 
 def test_online_retail_adds_up_and_ranks_customers_as_well_as_its_peers(churn_data: Path) -> None:
     rows, graded = look_back("online_retail", "2011-12-09", "2011-09-09")
-    assert (rows["raw.lines"], rows["bronze.lines"], rows["quarantine.lines"]) == (541_909, 397_884, 144_025)
+    assert (rows["raw.lines"], rows["bronze.lines"], rows["quarantine.lines"]) == (
+        541_909,
+        397_884,
+        144_025,
+    )
     assert graded["entities"] == 2_787
     assert graded["base_rate"] == pytest.approx(0.3825, abs=0.0005)
     model = graded["report"]["model"]
     assert model["auc"]["value"] >= 0.740
     assert model["log_loss"]["value"] <= 0.585
-    with duckdb.connect(str(churn_data / "online_retail" / "published.duckdb"), read_only=True) as door:
+    with duckdb.connect(
+        str(churn_data / "online_retail" / "published.duckdb"), read_only=True
+    ) as door:
         [(customers,)] = door.execute(
             "select count(*) from gold.customer_features where as_of = date '2011-12-09'"
         ).fetchall()

@@ -1,11 +1,14 @@
-"""docs/features.md lists the features of the demo as its YAML declares them; `make features` writes it."""
+"""docs/features.md lists the features of the demo as its YAML declares them; `make features` writes
+it.
+"""
 
 import os
 
+from churn_orchestration.components.tree import component_tree
+
 from churn_orchestration.business import DEMO, PACKAGE, Business
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.components.feature_table import FeatureTable
-from churn_orchestration.definitions import component_tree
+from churn_orchestration.components.features.feature_table import FeatureTable
 
 PAGE = PACKAGE.parent / "docs" / "features.md"
 OPENING = """\

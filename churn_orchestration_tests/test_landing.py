@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.landing import Files, pending
+from churn_orchestration.landing.land import Files, pending
 from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, Shop
 
 HISTORY = '"orders_{day}.csv"', '"history.csv"'
@@ -24,7 +24,11 @@ def test_the_initial_load_keeps_the_day_in_each_files_name(shop):
     shop.land_quiet_days(3, 6)
     landed, _ = shop.take_in(5)
     assert landed.rows == {JAN[5]: 3}
-    assert landed_rows(shop) == [("o3", JAN[5], JAN[3]), ("o4", JAN[5], JAN[4]), ("o5", JAN[5], JAN[5])]
+    assert landed_rows(shop) == [
+        ("o3", JAN[5], JAN[3]),
+        ("o4", JAN[5], JAN[4]),
+        ("o5", JAN[5], JAN[5]),
+    ]
 
 
 def test_a_late_file_is_known_from_the_day_that_takes_it_in(shop):
@@ -38,7 +42,9 @@ def test_a_late_file_is_known_from_the_day_that_takes_it_in(shop):
 
 
 def test_a_late_file_is_never_dated_back_when_the_initial_load_is_refreshed_again(shop):
-    """It was not there when the days since were scored: no as_of before the newest landed day may see it."""
+    """It was not there when the days since were scored: no as_of before the newest landed day may
+    see it.
+    """
     shop.land_quiet_days(5, 7)
     for day in (5, 6, 7):
         shop.take_in(day)
@@ -54,7 +60,12 @@ def test_the_manifest_keeps_each_file_with_its_hash_and_day(shop):
     shop.take_in(5)
     manifest = "select source, file, sha256, partition, known_on, header from meta.manifest"
     [(source, file, sha, partition, known_on, header)] = shop.rows(manifest)
-    assert (source, file, partition, known_on) == ("orders", "orders_2024-01-05.csv", JAN[5], JAN[5])
+    assert (source, file, partition, known_on) == (
+        "orders",
+        "orders_2024-01-05.csv",
+        JAN[5],
+        JAN[5],
+    )
     assert header == ["order_id", "customer_id", "ordered_at", "amount_usd"]
     assert sha == hashlib.sha256(ORDERS_HEADER.encode()).hexdigest()
 
@@ -174,22 +185,34 @@ def test_ragged_rows_are_kept_with_the_number_of_their_line(shop):
         (5, "missing columns: a"),
         (7, "missing columns: a"),
     ]
-    assert shop.rows("select _line, order_id from bronze.orders order by _line") == [(3, "o1"), (6, "o2")]
+    assert shop.rows("select _line, order_id from bronze.orders order by _line") == [
+        (3, "o1"),
+        (6, "o2"),
+    ]
 
 
 def test_windows_line_ends_blank_lines_and_a_byte_order_mark_change_no_value(shop):
     lines = ["o1,ann,2024-01-05 10:00,1.5", "", "bad", "o2,ann,2024-01-05 10:00,2.5", ""]
     shop.land(
-        "orders_2024-01-05.csv", b"\xef\xbb\xbf" + "\r\n".join([ORDERS_HEADER.strip(), *lines]).encode()
+        "orders_2024-01-05.csv",
+        b"\xef\xbb\xbf" + "\r\n".join([ORDERS_HEADER.strip(), *lines]).encode(),
     )
     _, judgement = shop.take_in(5)
-    assert (judgement.rows, judgement.quarantined, judgement.refused) == ({JAN[5]: 2}, {JAN[5]: 1}, {})
+    assert (judgement.rows, judgement.quarantined, judgement.refused) == (
+        {JAN[5]: 2},
+        {JAN[5]: 1},
+        {},
+    )
     assert [row[0] for row in landed_rows(shop, "amount_usd") if row[0]] == ["1.5", "2.5"]
 
 
 def test_one_cell_of_another_encoding_refuses_its_row_and_no_other(shop):
     rows = "".join(f"o{n},ann,2024-01-05 10:00,1\n" for n in range(1000)).encode()
-    content = ORDERS_HEADER.encode() + rows + b"o_x,Ren\xe9,2024-01-05 10:00,1\no_y,ann,2024-01-05 10:00,1\n"
+    content = (
+        ORDERS_HEADER.encode()
+        + rows
+        + b"o_x,Ren\xe9,2024-01-05 10:00,1\no_y,ann,2024-01-05 10:00,1\n"
+    )
     shop.land("orders_2024-01-05.csv", content)
     _, judgement = shop.take_in(5)
     assert (judgement.rows, judgement.quarantined) == ({JAN[5]: 1001}, {JAN[5]: 1})
@@ -210,7 +233,9 @@ def test_an_empty_file_refuses_its_day_by_name_and_a_header_alone_does_not(shop)
 def test_a_damaged_gzip_refuses_its_day_and_leaves_the_days_beside_it(shop):
     shop.change("raw/defs.yaml", "orders_{day}.csv", "orders_{day}.csv.gz")
     whole = gzip.compress((ORDERS_HEADER + "o1,ann,2024-01-05 10:00,1\n").encode())
-    rows = "".join(f"o{n},c{n * 7919 % 10007},2024-01-06 10:00,{n * 31 % 977}\n" for n in range(20000))
+    rows = "".join(
+        f"o{n},c{n * 7919 % 10007},2024-01-06 10:00,{n * 31 % 977}\n" for n in range(20000)
+    )
     shop.land("orders_2024-01-05.csv.gz", whole)
     shop.land("orders_2024-01-06.csv.gz", gzip.compress((ORDERS_HEADER + rows).encode())[:-20000])
     shop.land("orders_2024-01-07.csv.gz", b"no gzip at all")
@@ -234,15 +259,23 @@ def test_a_web_page_in_the_place_of_a_file_refuses_its_day_and_widens_no_table(s
 
 @pytest.mark.parametrize("ending", ["CSV", "xls", "jsonl.gz"])
 def test_a_file_of_an_ending_that_is_not_read_is_refused_by_its_name(shop, ending):
-    """Upper-case endings and gzipped JSON may also be read; never taken for a CSV without a header."""
+    """Upper-case endings and gzipped JSON may also be read; never taken for a CSV without a
+    header.
+    """
     shop.change("raw/defs.yaml", "orders_{day}.csv", f"orders_{{day}}.{ending}")
     rows = (ORDERS_HEADER + "o1,ann,2024-01-05 10:00,1\n").encode()
-    record = b'{"order_id": 1, "customer_id": 2, "ordered_at": "2024-01-05 10:00", "amount_usd": 1}\n'
-    content = {"CSV": rows, "xls": b"PK\x03\x04 a workbook\n", "jsonl.gz": gzip.compress(record)}[ending]
+    record = (
+        b'{"order_id": 1, "customer_id": 2, "ordered_at": "2024-01-05 10:00", "amount_usd": 1}\n'
+    )
+    content = {"CSV": rows, "xls": b"PK\x03\x04 a workbook\n", "jsonl.gz": gzip.compress(record)}[
+        ending
+    ]
     shop.land(f"orders_2024-01-05.{ending}", content)
     landed, judgement = shop.take_in(5)
     told = landed.refused.get(JAN[5], "")
-    assert judgement.rows == {JAN[5]: 1} or (f"orders_2024-01-05.{ending}" in told and "ending" in told)
+    assert judgement.rows == {JAN[5]: 1} or (
+        f"orders_2024-01-05.{ending}" in told and "ending" in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,7 +284,8 @@ def test_a_file_of_an_ending_that_is_not_read_is_refused_by_its_name(shop, endin
 def test_a_column_of_the_file_may_have_any_name(shop, name):
     """Undeclared columns are the sender's; path and filename are common in exports of web logs."""
     shop.land(
-        "orders_2024-01-05.csv", f"{ORDERS_HEADER.strip()},{name}\no1,ann,2024-01-05 10:00,1,extra\nbad\n"
+        "orders_2024-01-05.csv",
+        f"{ORDERS_HEADER.strip()},{name}\no1,ann,2024-01-05 10:00,1,extra\nbad\n",
     )
     landed, judgement = shop.take_in(5)
     clash = f'"{name}"' in landed.refused.get(JAN[5], "") and "column" in landed.refused[JAN[5]]
@@ -261,9 +295,7 @@ def test_a_column_of_the_file_may_have_any_name(shop, name):
 
 def test_json_lines_are_read_with_their_line_numbers_and_a_broken_file_is_refused(shop):
     shop.change("raw/defs.yaml", "orders_{day}.csv", "orders_{day}.jsonl")
-    good = (
-        '{"order_id": 17850.0, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}\n'
-    )
+    good = '{"order_id": 17850.0, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}\n'
     shop.land("orders_2024-01-05.jsonl", good + good.replace("1.5", "NaN").replace("NaN", '"NaN"'))
     shop.land("orders_2024-01-06.jsonl", '{"order_id": 1\n')
     landed, judgement = shop.take_in(5, 6)
@@ -275,14 +307,20 @@ def test_json_lines_are_read_with_their_line_numbers_and_a_broken_file_is_refuse
 
 def test_json_lines_without_a_declared_column_refuse_the_day_by_name(shop):
     shop.change("raw/defs.yaml", "orders_{day}.csv", "orders_{day}.jsonl")
-    shop.land("orders_2024-01-05.jsonl", '{"order_id": 1, "client": "ann", "ordered_at": "2024-01-05"}\n')
+    shop.land(
+        "orders_2024-01-05.jsonl", '{"order_id": 1, "client": "ann", "ordered_at": "2024-01-05"}\n'
+    )
     _, judgement = shop.take_in(5)
-    assert 'orders_2024-01-05.jsonl has no column "customer_id"' in judgement.refused.get(JAN[5], "")
+    assert 'orders_2024-01-05.jsonl has no column "customer_id"' in judgement.refused.get(
+        JAN[5], ""
+    )
 
 
 def test_json_of_one_object_a_line_is_read_whatever_it_is_called_and_an_array_is_told(shop):
     shop.change("raw/defs.yaml", "orders_{day}.csv", "orders_{day}.json")
-    good = '{"order_id": 1, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}'
+    good = (
+        '{"order_id": 1, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}'
+    )
     shop.land("orders_2024-01-05.json", good + "\n")
     shop.land("orders_2024-01-06.json", f"[{good}]")
     landed, _ = shop.take_in(5, 6)
@@ -340,12 +378,14 @@ def test_a_workbook_of_several_sheets_and_a_broken_one_are_refused_with_the_reme
 
 def write_parquet(shop: Shop, day: int, select: str) -> None:
     with duckdb.connect() as db:
-        db.execute(f"copy ({select}) to '{shop.landing}/orders_{JAN[day]}.parquet' (format parquet)")
+        db.execute(
+            f"copy ({select}) to '{shop.landing}/orders_{JAN[day]}.parquet' (format parquet)"
+        )
 
 
 TYPED = (
-    "select {} as order_id, 17850.0::double as customer_id, timestamp '2024-01-05 10:00' as ordered_at, "
-    "{} as amount_usd"
+    "select {} as order_id, 17850.0::double as customer_id, timestamp '2024-01-05 10:00' as "
+    "ordered_at, {} as amount_usd"
 )
 
 
@@ -385,7 +425,9 @@ def test_a_history_file_is_split_by_the_day_of_its_events(shop):
     shop.land("history.csv", ORDERS_HEADER + "\n".join([*rows, "o_x,ann,nonsense,1", "bad"]) + "\n")
     landed, judgement = shop.take_in(5, 6)
     assert landed.rows == {JAN[5]: 4, JAN[6]: 1}
-    assert shop.rows("select order_id, day, known_on, _partition from bronze.orders order by day") == [
+    assert shop.rows(
+        "select order_id, day, known_on, _partition from bronze.orders order by day"
+    ) == [
         ("o2", JAN[2], JAN[2], JAN[5]),
         ("o5", JAN[5], JAN[5], JAN[5]),
         ("o6", JAN[6], JAN[6], JAN[6]),
@@ -394,16 +436,24 @@ def test_a_history_file_is_split_by_the_day_of_its_events(shop):
 
 
 def test_a_key_on_two_days_of_a_history_is_a_conflict_with_the_remedy_and_no_correction(shop):
-    """Receipts numbered from 1 every year: the older of two would vanish from a customer's history."""
+    """Receipts numbered from 1 every year: the older of two would vanish from a customer's
+    history.
+    """
     shop.change("raw/defs.yaml", *HISTORY)
-    rows = ("7,ann,2024-01-02,10", "7,bob,2024-01-04,20", "8,ann,2024-01-03,40", "7,ann,2024-01-04,80")
+    rows = (
+        "7,ann,2024-01-02,10",
+        "7,bob,2024-01-04,20",
+        "8,ann,2024-01-03,40",
+        "7,ann,2024-01-04,80",
+    )
     shop.land("history.csv", ORDERS_HEADER + "\n".join(rows) + "\n")
     _, judgement = shop.take_in(5)
     assert shop.rows("select order_id, amount_usd from bronze.orders") == [("8", 40)]
     assert judgement.rules == {"conflicting_key": 3}
     assert judgement.doubts["unique_key"] == (
-        "3 rows are quarantined by conflicting_key, e.g. history.csv:2: is order_id really the key? Another "
-        "row of their landing has it too; unique would be `key: [order_id, customer_id, ordered_at]`"
+        "3 rows are quarantined by conflicting_key, e.g. history.csv:2: is order_id really the "
+        "key? Another row of their landing has it too; unique would be `key: [order_id, "
+        "customer_id, ordered_at]`"
     )
 
 
@@ -434,12 +484,15 @@ def test_a_file_without_days_in_its_name_or_its_rows_is_the_initial_load(shop):
     shop.change("raw/defs.yaml", *HISTORY)
     shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
     shop.land(
-        "history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,ann,2024-01-07,2\no3,ann,2024-01-07,-1\n"
+        "history.csv",
+        ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,ann,2024-01-07,2\no3,ann,2024-01-07,-1\n",
     )
     landed, judgement = shop.take_in(5, 6, 7)
     assert landed.rows == {JAN[5]: 3, JAN[6]: 0, JAN[7]: 0}
     assert (judgement.rows[JAN[5]], judgement.quarantined[JAN[5]]) == (2, 1)
-    assert shop.rows("select order_id, day, known_on, _partition from bronze.orders order by order_id") == [
+    assert shop.rows(
+        "select order_id, day, known_on, _partition from bronze.orders order by order_id"
+    ) == [
         ("o1", JAN[5], JAN[5], JAN[5]),
         ("o2", JAN[5], JAN[5], JAN[5]),
     ]
@@ -457,8 +510,12 @@ def test_rows_that_an_initial_load_without_days_gains_later_are_not_lost_but_ref
     assert (landed.refused, judgement.rows) == ({}, {JAN[5]: 2})
 
 
-@pytest.mark.parametrize("now", ["o1,ann,2023-05-01,9\no2,bob,2023-05-01,2\n", "o1,ann,2023-05-01,1\n"])
-def test_an_initial_load_without_days_that_is_overwritten_is_refused_with_an_honest_remedy(shop, now):
+@pytest.mark.parametrize(
+    "now", ["o1,ann,2023-05-01,9\no2,bob,2023-05-01,2\n", "o1,ann,2023-05-01,1\n"]
+)
+def test_an_initial_load_without_days_that_is_overwritten_is_refused_with_an_honest_remedy(
+    shop, now
+):
     shop.change("raw/defs.yaml", *HISTORY)
     shop.change("raw/defs.yaml", "  event_time: ordered_at\n", "")
     shop.land("history.csv", ORDERS_HEADER + "o1,ann,2023-05-01,1\no2,bob,2023-05-01,2\n")
@@ -467,11 +524,13 @@ def test_an_initial_load_without_days_that_is_overwritten_is_refused_with_an_hon
     for day in (6, 6, 7):
         landed, _ = shop.take_in(day)
         assert landed.refused[JAN[day]] == (
-            "history.csv changed after 2024-01-05 took it in, and its rows have no day: what changed cannot "
-            'be told from what was. Name the day in the file (`files: "history_{day}.csv"`): what was taken '
-            "in stays, and what a file brings is known from its day on. Only if what 2024-01-05 took in was "
-            "wrong, take it in again (--from 2024-01-05): all that the file says then counts as known on "
-            "2024-01-05"
+            "history.csv changed after 2024-01-05 took it in, and its rows have no day: what "
+            "changed cannot "
+            'be told from what was. Name the day in the file (`files: "history_{day}.csv"`): what '
+            "was taken "
+            "in stays, and what a file brings is known from its day on. Only if what 2024-01-05 "
+            "took in was wrong, take it in again (--from 2024-01-05): all that the file says then "
+            "counts as known on 2024-01-05"
         )
 
 
@@ -498,7 +557,9 @@ def test_a_history_written_anew_with_the_same_rows_is_the_same_history(shop):
     file = shop.land("history.csv", ORDERS_HEADER + "o1,ann,2024-01-05,1\no2,bob,,2\nbad\n")
     shop.take_in(5)
     file.unlink()
-    again = "customer_id,order_id,ordered_at,amount_usd,exported\nbob,o2,,2,x\nann,o1,2024-01-05,1,x\n"
+    again = (
+        "customer_id,order_id,ordered_at,amount_usd,exported\nbob,o2,,2,x\nann,o1,2024-01-05,1,x\n"
+    )
     shop.land("history_2.csv.gz", gzip.compress(again.encode()))
     landed, _ = shop.take_in(6)
     assert (landed.rows, landed.refused) == ({JAN[6]: 0}, {})
@@ -513,8 +574,8 @@ def test_a_history_whose_rows_of_a_day_taken_in_before_changed_is_refused_by_tha
     for _ in range(2):
         landed, _ = shop.take_in(6)
         assert landed.refused[JAN[6]] == (
-            "the history's rows of 2024-01-05 are not those that were taken in: corrections need daily "
-            "files, or that day refreshed again (--from 2024-01-05), as if known on their day"
+            "the history's rows of 2024-01-05 are not those that were taken in: corrections need "
+            "daily files, or that day refreshed again (--from 2024-01-05), as if known on their day"
         )
     shop.land("history.csv", ORDERS_HEADER + old + new)
     assert shop.take_in(6)[0].refused == {}
@@ -540,7 +601,8 @@ def test_a_query_without_an_event_time_is_refused_with_the_remedy(shop, monkeypa
 
 def test_days_without_a_file_are_counted_except_the_closed_ones(shop):
     shop.write(
-        "business.yaml", (shop.folder / "business.yaml").read_text() + "closed: [sunday, 2024-01-04]\n"
+        "business.yaml",
+        (shop.folder / "business.yaml").read_text() + "closed: [sunday, 2024-01-04]\n",
     )
     for day in (2, 5, 8):
         shop.land_quiet_days(day, day)
@@ -570,7 +632,9 @@ def test_an_initial_load_that_finds_no_file_at_all_is_no_success(shop):
 
 def test_a_landing_folder_that_is_not_there_is_named(shop):
     shop.landing.rmdir()
-    with pytest.raises(BusinessError, match=r"the landing folder .*/landing does not exist: check `landing`"):
+    with pytest.raises(
+        BusinessError, match=r"the landing folder .*/landing does not exist: check `landing`"
+    ):
         shop.take_in(5)
 
 
@@ -613,7 +677,9 @@ def test_a_query_lands_the_days_of_its_events_the_initial_load_from_the_first_da
     landed, _ = sold.take_in(5)
     assert landed.rows == {JAN[5]: 2}
     sold.take_in(6)
-    assert sold.rows("select order_id, day, known_on, _partition from bronze.orders order by day") == [
+    assert sold.rows(
+        "select order_id, day, known_on, _partition from bronze.orders order by day"
+    ) == [
         ("1", JAN[2], JAN[2], JAN[5]),
         ("2", JAN[5], JAN[5], JAN[5]),
         ("3", JAN[6], JAN[6], JAN[6]),
@@ -662,7 +728,9 @@ def test_a_query_that_meets_a_value_it_cannot_read_tells_its_shape(shop, tmp_pat
     monkeypatch.setenv("SHOP_DB", str(tmp_path / "sold.duckdb"))
     with duckdb.connect(str(tmp_path / "sold.duckdb")) as db:
         db.execute("create table orders as select 'ann@mail.org' as order_id")
-    select = '  query: {url_variable: SHOP_DB, sql: "select order_id::int as order_id from orders"}\n'
+    select = (
+        '  query: {url_variable: SHOP_DB, sql: "select order_id::int as order_id from orders"}\n'
+    )
     shop.change("raw/defs.yaml", '  files: "orders_{day}.csv"\n', select)
     with pytest.raises(BusinessError, match=r"failed: .*'aaa@aaaa.aaa' to INT32"):
         shop.take_in(5)
@@ -677,9 +745,15 @@ def test_a_query_without_its_address_names_the_variable(shop, monkeypatch):
 
 @pytest.mark.parametrize(
     "address",
-    ["sqlite:////nowhere/x.db", "/nowhere/x.duckdb?password=pa55word", "no://ann:pa55word@db/x?k=pa55word"],
+    [
+        "sqlite:////nowhere/x.db",
+        "/nowhere/x.duckdb?password=pa55word",
+        "no://ann:pa55word@db/x?k=pa55word",
+    ],
 )
-def test_a_database_that_cannot_be_reached_is_told_with_source_and_variable(shop, monkeypatch, address):
+def test_a_database_that_cannot_be_reached_is_told_with_source_and_variable(
+    shop, monkeypatch, address
+):
     shop.change("raw/defs.yaml", *QUERY)
     monkeypatch.setenv("SHOP_DB", address)
     with pytest.raises(BusinessError, match=r"orders: .*SHOP_DB") as refusal:
@@ -689,12 +763,20 @@ def test_a_database_that_cannot_be_reached_is_told_with_source_and_variable(shop
 
 
 def test_a_landing_of_more_than_one_row_group_is_seen_by_every_query(shop):
-    """DuckDB 2.0 lost sight of 122,880 rows and more in a table that the same transaction had made empty."""
-    content = "".join(f"o{n},ann,2024-01-05 10:00,1\n" if n % 50_000 else "bad\n" for n in range(130_000))
+    """DuckDB 2.0 lost sight of 122,880 rows and more in a table that the same transaction had made
+    empty.
+    """
+    content = "".join(
+        f"o{n},ann,2024-01-05 10:00,1\n" if n % 50_000 else "bad\n" for n in range(130_000)
+    )
     shop.land("orders_2024-01-05.csv", ORDERS_HEADER + content)
     landed, judgement = shop.take_in(5)
     assert landed.rows == {JAN[5]: 130_000}
-    assert (judgement.rows, judgement.quarantined, judgement.refused) == ({JAN[5]: 129_997}, {JAN[5]: 3}, {})
+    assert (judgement.rows, judgement.quarantined, judgement.refused) == (
+        {JAN[5]: 129_997},
+        {JAN[5]: 3},
+        {},
+    )
     astray = "select count(*) from bronze.orders where order_id <> 'o' || (_line - 2)"
     assert shop.rows(astray) == [(0,)]
 
@@ -757,7 +839,9 @@ def test_a_link_to_nothing_and_a_folder_are_no_files_and_refuse_the_day_they_are
     (shop.landing / "orders_old.csv").mkdir()
     landed, _ = shop.take_in(5, 6, 7)
     assert landed.refused.keys() == {JAN[6], JAN[7]}
-    assert landed.refused[JAN[6]].startswith("orders_2024-01-06.csv: it is no file, and one is wanted")
+    assert landed.refused[JAN[6]].startswith(
+        "orders_2024-01-06.csv: it is no file, and one is wanted"
+    )
     assert (landed.missing, landed.strays) == ([JAN[6], JAN[7]], [])
 
 
@@ -766,7 +850,9 @@ def test_a_history_that_grew_rows_of_a_day_taken_in_before_is_refused_by_that_da
     rows = [f"o{day},ann,2024-01-0{day} 10:00,1" for day in (3, 5, 6)]
     shop.land("history.csv", ORDERS_HEADER + "\n".join(rows[:2]) + "\n")
     assert shop.take_in(5)[0].rows == {JAN[5]: 2}
-    shop.land("history.csv", ORDERS_HEADER + "\n".join([*rows, "late,bob,2024-01-04 10:00,1"]) + "\n")
+    shop.land(
+        "history.csv", ORDERS_HEADER + "\n".join([*rows, "late,bob,2024-01-04 10:00,1"]) + "\n"
+    )
     landed, _ = shop.take_in(6)
     assert "the history has 3 rows of 2024-01-05, and 2 were taken in" in landed.refused[JAN[6]]
 
@@ -830,13 +916,20 @@ def test_a_link_that_leads_out_of_the_landing_folder_is_refused_by_name(shop, tm
 
 
 def test_rows_of_a_file_without_an_id_are_named_by_their_line_and_equal_rows_are_two(shop):
-    shop.change("raw/defs.yaml", "{name: order_id, type: id,", "{name: order_id, from: _line, type: id,")
+    shop.change(
+        "raw/defs.yaml", "{name: order_id, type: id,", "{name: order_id, from: _line, type: id,"
+    )
     day = f"{JAN[5]} 10:00"
     shop.land(
-        "orders_2024-01-05.csv", f"customer_id,ordered_at,amount_usd\nann,{day},1\nann,{day},1\n,{day},1\n"
+        "orders_2024-01-05.csv",
+        f"customer_id,ordered_at,amount_usd\nann,{day},1\nann,{day},1\n,{day},1\n",
     )
     _, judgement = shop.take_in(5)
-    assert (judgement.rows, judgement.quarantined, judgement.refused) == ({JAN[5]: 2}, {JAN[5]: 1}, {})
+    assert (judgement.rows, judgement.quarantined, judgement.refused) == (
+        {JAN[5]: 2},
+        {JAN[5]: 1},
+        {},
+    )
     assert shop.rows("select order_id, customer_id from bronze.orders order by 1") == [
         ("2", "ann"),
         ("3", "ann"),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from churn_orchestration import ledger
 from churn_orchestration.business import BusinessError
+from churn_orchestration.storage import ledger
 
 
 def decide(
@@ -27,7 +27,9 @@ def decide(
     return ledger.append(state, question, decision, "because", trigger, evidence, **facts)
 
 
-def roll_back(state: Path, version: str, cutoff: str, decided_on: str, **facts: Any) -> dict[str, Any]:
+def roll_back(
+    state: Path, version: str, cutoff: str, decided_on: str, **facts: Any
+) -> dict[str, Any]:
     facts |= {"model_version": version, "cutoff": cutoff, "decided_on": decided_on}
     return ledger.append(state, "q", "roll back", "it went wrong", "churn rollback", {}, **facts)
 
@@ -81,19 +83,39 @@ def test_the_same_decision_is_there_once_and_is_given_back(tmp_path: Path) -> No
         {"decision": "refuse"}, {"version": "b"}, {"cutoff": "2024-02-29"}, {"question": "p"}, {"auc": 0.7},
     ],
 )  # fmt: skip
-def test_a_decision_that_differs_in_anything_is_another(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_a_decision_that_differs_in_anything_is_another(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
     one = {"decision": "promote", "version": "a", "cutoff": "2024-01-31", "auc": 0.75}
     decide(tmp_path, **one)
     decide(tmp_path, **one | other)
     assert len(ledger.read(tmp_path)) == 2
 
 
-def test_the_champion_of_a_day_is_the_last_promoted_with_a_cut_off_not_after_it(tmp_path: Path) -> None:
+def test_the_champion_of_a_day_is_the_last_promoted_with_a_cut_off_not_after_it(
+    tmp_path: Path,
+) -> None:
     decide(tmp_path, "promote", "jan", "2024-01-31")
     decide(tmp_path, "promote", "mar", "2024-03-31")
     decide(tmp_path, "promote", "feb", "2024-02-29")
-    days = ("2024-01-30", "2024-01-31", "2024-02-28", "2024-02-29", "2024-03-30", "2024-03-31", "2030-01-01")
-    assert [in_force(tmp_path, day) for day in days] == [None, "jan", "jan", "feb", "feb", "mar", "mar"]
+    days = (
+        "2024-01-30",
+        "2024-01-31",
+        "2024-02-28",
+        "2024-02-29",
+        "2024-03-30",
+        "2024-03-31",
+        "2030-01-01",
+    )
+    assert [in_force(tmp_path, day) for day in days] == [
+        None,
+        "jan",
+        "jan",
+        "feb",
+        "feb",
+        "mar",
+        "mar",
+    ]
 
 
 def test_refusals_and_backtests_are_never_champion(tmp_path: Path) -> None:
@@ -105,7 +127,10 @@ def test_refusals_and_backtests_are_never_champion(tmp_path: Path) -> None:
 
 def test_a_question_has_its_own_champion(tmp_path: Path) -> None:
     decide(tmp_path, "promote", "a", "2024-01-31", question="p")
-    assert (in_force(tmp_path, "2024-04-30", "p"), in_force(tmp_path, "2024-04-30", "q")) == ("a", None)
+    assert (in_force(tmp_path, "2024-04-30", "p"), in_force(tmp_path, "2024-04-30", "q")) == (
+        "a",
+        None,
+    )
 
 
 def test_of_two_promotions_at_one_cut_off_the_later_one_counts(tmp_path: Path) -> None:
@@ -148,7 +173,9 @@ def test_an_edited_line_is_found_and_named(tmp_path: Path) -> None:
         decide(tmp_path, "refuse", version, "2024-01-31", auc=0.75)
     path = tmp_path / ledger.FILE
     path.write_text(path.read_text().replace('"auc": 0.75', '"auc": 0.95', 1))
-    with pytest.raises(BusinessError, match=r"line 1 \(refuse of q, cut-off 2024-01-31\) was changed"):
+    with pytest.raises(
+        BusinessError, match=r"line 1 \(refuse of q, cut-off 2024-01-31\) was changed"
+    ):
         ledger.read(tmp_path)
 
 
@@ -178,7 +205,9 @@ def test_a_line_that_is_no_decision_at_all_is_named(tmp_path: Path) -> None:
         in_force(tmp_path, "2024-02-01")
 
 
-def test_a_roll_back_puts_the_model_before_in_force_from_the_day_it_was_decided(tmp_path: Path) -> None:
+def test_a_roll_back_puts_the_model_before_in_force_from_the_day_it_was_decided(
+    tmp_path: Path,
+) -> None:
     decide(tmp_path, "promote", "a", "2024-01-31")
     decide(tmp_path, "promote", "b", "2024-02-29")
     roll_back(tmp_path, "a", "2024-01-31", decided_on="2024-03-10")
@@ -197,7 +226,9 @@ def test_after_a_roll_back_to_no_model_none_scores_until_another_promotion(
     assert [in_force(tmp_path, day) for day in days] == ["a", None, None, "b"]
 
 
-def test_what_is_rolled_back_to_is_what_was_in_force_before_the_champion_ever_was(tmp_path: Path) -> None:
+def test_what_is_rolled_back_to_is_what_was_in_force_before_the_champion_ever_was(
+    tmp_path: Path,
+) -> None:
     def before() -> str | None:
         champion = ledger.champion(tmp_path, "q", dt.date.max, "90 days")
         found = champion and ledger.before(tmp_path, "q", "90 days", champion["model_version"])
@@ -213,7 +244,9 @@ def test_what_is_rolled_back_to_is_what_was_in_force_before_the_champion_ever_wa
     assert before() is None
 
 
-def test_a_roll_back_from_a_model_counts_until_the_model_is_put_in_force_again(tmp_path: Path) -> None:
+def test_a_roll_back_from_a_model_counts_until_the_model_is_put_in_force_again(
+    tmp_path: Path,
+) -> None:
     def rolled_back() -> int | None:
         found = ledger.rolled_back_from(tmp_path, "q", "90 days", "b")
         return found and found["sequence"]
@@ -229,8 +262,13 @@ def test_a_roll_back_from_a_model_counts_until_the_model_is_put_in_force_again(t
 
 def test_two_processes_appending_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", _APPEND, str(tmp_path)]
-    others = [subprocess.Popen([*command, who, "15"], stderr=subprocess.PIPE) for who in ("left", "right")]
-    assert [(other.communicate()[1].decode(), other.returncode) for other in others] == [("", 0), ("", 0)]
+    others = [
+        subprocess.Popen([*command, who, "15"], stderr=subprocess.PIPE) for who in ("left", "right")
+    ]
+    assert [(other.communicate()[1].decode(), other.returncode) for other in others] == [
+        ("", 0),
+        ("", 0),
+    ]
     rows = ledger.read(tmp_path)
     assert [row["sequence"] for row in rows] == list(range(1, 46))
     wanted = {f"{who}{number}" for who in ("left", "right", "shared") for number in range(15)}
@@ -251,13 +289,22 @@ def test_a_promotion_decided_after_later_days_had_landed_is_champion_of_none_of_
     tmp_path: Path,
 ) -> None:
     facts = {"model_version": "a", "cutoff": "2024-01-31", "mlflow_version": "1"}
-    ledger.append(tmp_path, "q", "promote", "because", "train", {}, decided_on="2024-02-10", **facts)
+    ledger.append(
+        tmp_path, "q", "promote", "because", "train", {}, decided_on="2024-02-10", **facts
+    )
     assert in_force(tmp_path, "2024-02-09") is None
     assert in_force(tmp_path, "2024-02-10") == "a"
 
 
-def test_the_same_model_promoted_for_a_changed_question_is_a_decision_of_its_own(tmp_path: Path) -> None:
-    facts = {"model_version": "a", "cutoff": "2024-01-31", "decided_on": "2024-01-31", "mlflow_version": "1"}
+def test_the_same_model_promoted_for_a_changed_question_is_a_decision_of_its_own(
+    tmp_path: Path,
+) -> None:
+    facts = {
+        "model_version": "a",
+        "cutoff": "2024-01-31",
+        "decided_on": "2024-01-31",
+        "mlflow_version": "1",
+    }
     for meaning in ("of 90 days", "of 60 days", "of 60 days"):
         ledger.append(tmp_path, "q", "promote", "because", "train", {}, **facts, meaning=meaning)
     assert [row["meaning"] for row in ledger.read(tmp_path)] == ["of 90 days", "of 60 days"]

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.contract import Column, Contract, judged, kept
 from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
@@ -20,7 +19,8 @@ from churn_orchestration.churn.features.origin import origins
 from churn_orchestration.churn.features.parts import touched, versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, prove
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.labels import Question, labelled
+from churn_orchestration.churn.question.labels import Question, labelled
+from churn_orchestration.churn.rows.contract import Column, Contract, judged, kept
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.properties import examples
 
@@ -94,7 +94,9 @@ def test_reserved_words_are_names_like_others_from_the_source_to_the_door(shop):
 def names(most: int) -> st.SearchStrategy[list[str]]:
     """Names that differ in more than case: words of SQL, and whatever letters there are."""
     with duckdb.connect() as db:
-        words = [word for (word,) in db.execute("select keyword_name from duckdb_keywords()").fetchall()]
+        words = [
+            word for (word,) in db.execute("select keyword_name from duckdb_keywords()").fetchall()
+        ]
     ours = ("day", "known_on", "_partition", "_file", "_line")
     odd = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=8)
     name = st.one_of(st.sampled_from(words), odd).filter(

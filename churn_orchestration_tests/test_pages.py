@@ -16,7 +16,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from churn_orchestration import pages
+from churn_orchestration.pictures import pages
 from churn_orchestration_tests.support.shop import Shop
 
 FRAMES = """
@@ -38,11 +38,17 @@ print(one)
 """
 
 
-def test_a_page_drawn_twice_is_the_same_and_reaches_for_nothing_and_names_what_it_cannot_draw() -> None:
-    done = subprocess.run([sys.executable, "-c", FRAMES], capture_output=True, text=True, check=True)
+def test_a_page_drawn_twice_is_the_same_and_reaches_for_nothing_and_names_what_it_cannot_draw() -> (
+    None
+):
+    done = subprocess.run(
+        [sys.executable, "-c", FRAMES], capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""
     assert "<title>a day</title>" in done.stdout
-    told = re.search(r"the (\d+) features that are furthest off\. .* so not drawn: ([\w, ]+)\.", done.stdout)
+    told = re.search(
+        r"the (\d+) features that are furthest off\. .* so not drawn: ([\w, ]+)\.", done.stdout
+    )
     assert told
     assert told.groups() == ("2", "gone, late")
     verdicts = re.findall(r'"column_name": "(\w+)".*?"data_drift": "([\w ]+)"', done.stdout)
@@ -51,7 +57,9 @@ def test_a_page_drawn_twice_is_the_same_and_reaches_for_nothing_and_names_what_i
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The addresses of `churn ui` on a shop and of a page that it serves, for as long as it runs."""
+    """The addresses of `churn ui` on a shop and of a page that it serves, for as long as it
+    runs.
+    """
     data = tmp_path_factory.mktemp("ui")
     shop = Shop(data / "folder", data / "landing")
     page = pages.folder(data / "shop") / "a.html"
@@ -60,7 +68,14 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     (page.parent / "out.yaml").symlink_to(shop.folder / "business.yaml")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    command = [sys.executable, "-m", "churn_orchestration.cli", "--business", str(shop.folder), "ui"]
+    command = [
+        sys.executable,
+        "-m",
+        "churn_orchestration.cli",
+        "--business",
+        str(shop.folder),
+        "ui",
+    ]
     with subprocess.Popen(
         [*command, "--port", address.rpartition(":")[2]],
         env=os.environ | {"CHURN_DATA": str(data)}, start_new_session=True, stderr=subprocess.DEVNULL,
@@ -87,7 +102,9 @@ CHANGE = '{"query": "mutation { setNuxSeen }"}'
 
 def status(address: str, body: str | None = None, **headers: str) -> int | None:
     """How a request is answered, a POST where it has a body; None where nobody answers."""
-    sent = {"Content-Type": "application/json"} | {name.title(): value for name, value in headers.items()}
+    sent = {"Content-Type": "application/json"} | {
+        name.title(): value for name, value in headers.items()
+    }
     request = urllib.request.Request(address, body.encode() if body else None, sent)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -98,13 +115,22 @@ def status(address: str, body: str | None = None, **headers: str) -> int | None:
         return None
 
 
-def test_the_ui_does_what_its_own_page_asks_and_nothing_that_another_page_asks(ui: tuple[str, str]) -> None:
+def test_the_ui_does_what_its_own_page_asks_and_nothing_that_another_page_asks(
+    ui: tuple[str, str],
+) -> None:
     graphql = f"{ui[0]}/graphql"
     assert status(graphql, CHANGE, origin=ui[0]) == 200
     assert status(graphql, CHANGE) == 200  # a program of this machine's, not a browser
-    for foreign in ("http://evil.example", "null", "http://127.0.0.1:1", ui[0].replace("http", "https")):
+    for foreign in (
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        ui[0].replace("http", "https"),
+    ):
         assert status(graphql, CHANGE, origin=foreign) == 403, foreign
-        assert status(f"{ui[0]}/report_asset_materialization/raw/orders", "{}", origin=foreign) == 403
+        assert (
+            status(f"{ui[0]}/report_asset_materialization/raw/orders", "{}", origin=foreign) == 403
+        )
     by_get = urllib.parse.quote("mutation { setNuxSeen }")
     assert status(f"{graphql}?query={by_get}") == 403  # what <img src=...> of any page sends
     assert status(graphql, accept="text/html") == 200  # the page to write queries on

@@ -15,9 +15,18 @@ from churn_orchestration.pictures import canvas
 DAY = dt.date(2024, 3, 1)
 TWO_YEARS = {day: 50 + day.day for day in days_between(dt.date(2022, 3, 2), DAY)}
 RULES = [(day, f"type:column_{n}", n + 1) for day in TWO_YEARS for n in range(9)]
-AS_OFS = [{"as_of": f"2024-0{n}-17", "rows": 2_000 + n, "churn_rate": 0.4 + n / 100} for n in range(1, 7)]
+AS_OFS = [
+    {"as_of": f"2024-0{n}-17", "rows": 2_000 + n, "churn_rate": 0.4 + n / 100} for n in range(1, 7)
+]
 BINS = [
-    {"rows": 10, "churned": n, "mean_probability": n / 10, "churn_rate": n / 10, "low": n / 20, "high": 0.95}
+    {
+        "rows": 10,
+        "churned": n,
+        "mean_probability": n / 10,
+        "churn_rate": n / 10,
+        "low": n / 20,
+        "high": 0.95,
+    }
     for n in range(10)
 ]
 GAIN = [n / 20 for n in range(21)]
@@ -26,7 +35,10 @@ RECORD = {
     "evaluation": {
         "tests": [{"test": "2024-03-01", "train": []}],
         "learning": [
-            {"entities": count, "log_loss": {"low": 0.5, "value": 0.7 - count / 10_000, "high": 0.8}}
+            {
+                "entities": count,
+                "log_loss": {"low": 0.5, "value": 0.7 - count / 10_000, "high": 0.8},
+            }
             for count in (200, 400, 1_000)
         ],
     },
@@ -37,7 +49,8 @@ RECORD = {
     "segments": [{"feature": "plan", "segment": f"p{n}", "skill": n / 10 - 0.1} for n in range(14)],
 }
 FAMILIES = [
-    {"family": f"family {n}", "feature": f"orders_{n}", "mean_abs_log_odds": 1 / n} for n in range(1, 9)
+    {"family": f"family {n}", "feature": f"orders_{n}", "mean_abs_log_odds": 1 / n}
+    for n in range(1, 9)
 ]
 SCORES = dict.fromkeys(range(pictures.SCORE_BINS), 75)
 BANDS = {
@@ -47,7 +60,13 @@ BANDS = {
     "critical": (900, 0.7, 1.0),
 }
 RATES = [
-    {"as_of": day, "is_expected": is_expected, "churn_rate": 0.3 + is_expected / 10, "low": 0.2, "high": 0.5}
+    {
+        "as_of": day,
+        "is_expected": is_expected,
+        "churn_rate": 0.3 + is_expected / 10,
+        "low": 0.2,
+        "high": 0.5,
+    }
     for day in days_between(dt.date(2023, 6, 1), DAY)
     for is_expected in (False, True)
     if is_expected or day < dt.date(2023, 12, 1)
@@ -78,7 +97,11 @@ MOVERS = [
     for n in range(12)
 ]
 
-TITLES = {"plan": "plan …", "orders_1": "… orders so far", "fee": "fee of … usd in the last 90 days"}
+TITLES = {
+    "plan": "plan …",
+    "orders_1": "… orders so far",
+    "fee": "fee of … usd in the last 90 days",
+}
 COURSE = [
     {
         "as_of": dt.datetime(2024, 1, day, tzinfo=dt.UTC),
@@ -116,7 +139,9 @@ DRAWN: dict[str, Callable[[], str | None]] = {
 
 def svg(markdown: str | None) -> str:
     """The text of the picture in a piece of Markdown."""
-    found = re.fullmatch(r"!\[[^\]]{10,}\]\(data:image/svg\+xml;base64,([\w+/=]+)\)", markdown or "")
+    found = re.fullmatch(
+        r"!\[[^\]]{10,}\]\(data:image/svg\+xml;base64,([\w+/=]+)\)", markdown or ""
+    )
     assert found, markdown
     return base64.b64decode(found[1]).decode()
 
@@ -155,8 +180,12 @@ def test_every_colour_holds_its_contrast_on_either_theme(background: str) -> Non
 
 
 def test_the_words_say_what_was_found() -> None:
-    assert "raw.orders: 48,055 rows, 51 of them on 2024-03-01; 1 day refused" in words(DRAWN["rows"]())
-    assert "orders: 32,895 rows quarantined, most by type:column_8 (20 %)" in words(DRAWN["quarantine"]())
+    assert "raw.orders: 48,055 rows, 51 of them on 2024-03-01; 1 day refused" in words(
+        DRAWN["rows"]()
+    )
+    assert "orders: 32,895 rows quarantined, most by type:column_8 (20 %)" in words(
+        DRAWN["quarantine"]()
+    )
     assert "46.0 % churned, as_of 2024-06-17" in words(DRAWN["churn"]())
     assert "The riskiest 20 % hold 20 % of churners" in words(DRAWN["quality"]())
     assert "The riskiest 10 % churn 1.00 times as often" in words(DRAWN["worth"]())
@@ -211,8 +240,12 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
         lambda: pictures.rows_by_day("raw.orders", {DAY: 0}, [DAY]),
         lambda: pictures.rows_by_day("raw.orders", {dt.date(1990, 1, 1): 3, DAY: 4}),
         lambda: pictures.quarantined_by_rule("orders", [(DAY, "where:$cost] (of $ 5)", 1)]),
-        lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 1, "churn_rate": 1.0}]),
-        lambda: pictures.churn_by_as_of("q", [{"as_of": "2024-03-01", "rows": 9, "churn_rate": 0.0}]),
+        lambda: pictures.churn_by_as_of(
+            "q", [{"as_of": "2024-03-01", "rows": 1, "churn_rate": 1.0}]
+        ),
+        lambda: pictures.churn_by_as_of(
+            "q", [{"as_of": "2024-03-01", "rows": 9, "churn_rate": 0.0}]
+        ),
         lambda: pictures.worth(RECORD | {"profit": {"model": {"curve": [0.0] + 20 * [-0.1]}}}),
         lambda: pictures.learning(
             RECORD | {"segments": [{"feature": "a", "segment": "b", "skill": 0.0}]}, TITLES
@@ -224,7 +257,9 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
         lambda: pictures.scores_by_band("q", DAY, 0.2, {8: 5}, {"low": (5, 0.2, 0.2)}),
         lambda: pictures.churn_rate("q", RATES[:1]),
         lambda: pictures.churn_rate("q", RATES[-1:]),
-        lambda: pictures.churn_rate("q", [RATES[0] | {"churn_rate": 0.0, "low": None, "high": None}]),
+        lambda: pictures.churn_rate(
+            "q", [RATES[0] | {"churn_rate": 0.0, "low": None, "high": None}]
+        ),
         lambda: pictures.at_risk(
             "q", DAY, [AT_RISK[0], AT_RISK[1] | {"value": 0.0, "value_at_risk": 0.0}], {}, ""
         ),
@@ -245,7 +280,9 @@ def test_the_newest_bar_is_a_whole_one_and_no_row_is_lost() -> None:
 
 
 def test_a_dollar_in_a_name_is_a_dollar() -> None:
-    assert "where:cost_$_or_$" in svg(pictures.quarantined_by_rule("orders", [(DAY, "where:cost_$_or_$", 1)]))
+    assert "where:cost_$_or_$" in svg(
+        pictures.quarantined_by_rule("orders", [(DAY, "where:cost_$_or_$", 1)])
+    )
 
 
 def test_a_title_that_is_wider_than_its_panel_goes_on_in_a_second_line_and_meets_no_other() -> None:

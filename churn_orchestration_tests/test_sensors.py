@@ -2,13 +2,14 @@
 
 import json
 
-from churn_orchestration import ledger
-from churn_orchestration.churn import signals
-from churn_orchestration.churn.decisions import RULES, TRIGGER_TAG
+from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG
+
+from churn_orchestration.automation.sensors import champion_known, training
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.components.churn_model.question import AskedQuestion
+from churn_orchestration.churn.watching import signals
+from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.runs import questions_of
-from churn_orchestration.sensors import champion_known, training
+from churn_orchestration.storage import ledger
 from churn_orchestration_tests.support.shop import JAN, Shop
 
 
@@ -39,7 +40,9 @@ def test_a_business_too_small_to_be_measured_grows_old_all_the_same(shop: Shop) 
     assert request
 
 
-def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time(shop: Shop) -> None:
+def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time(
+    shop: Shop,
+) -> None:
     for day in range(1, 7):
         who = range(200) if day == 1 else range(100)  # half of them are never seen again
         shop.land_orders(day, *(f"o{day}_{n},c{n},{JAN[day]} 10:00,9.50" for n in who))
@@ -61,4 +64,7 @@ def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time
     assert (known.in_vain["scheduled"], str(known.cool_on("scheduled"))) == (1, "2024-01-17")
     said, request = training("labels", signals.labels, asked, known)
     assert request is None
-    assert "trained on 2023-12-20, 1 in vain for such a reason, and cools down until 2024-01-17" in said
+    assert (
+        "trained on 2023-12-20, 1 in vain for such a reason, and cools down until 2024-01-17"
+        in said
+    )

@@ -1,4 +1,6 @@
-"""What a newcomer stumbles over: each is met with one line that names the remedy, and nothing is broken."""
+"""What a newcomer stumbles over: each is met with one line that names the remedy, and nothing is
+broken.
+"""
 
 import datetime as dt
 import os
@@ -11,13 +13,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from churn_orchestration.components.tree import component_tree
 from click.testing import CliRunner
 
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.cli import main
-from churn_orchestration.components.feature_table import FeatureTable
-from churn_orchestration.definitions import component_tree
+from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, Shop
 
@@ -40,18 +42,25 @@ def _own_environment(churn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_without_business_yaml_says_where_one_is_shown(tmp_path: Path) -> None:
-    assert "is no business: it has no business.yaml (see examples/ for one)" in stumble(tmp_path, "status")
-
-
-def test_a_missing_folder_of_real_data_is_named_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CHURN_REAL_DATA", raising=False)
-    told = stumble(ROOT / "examples/cdnow", "run")
-    assert (
-        "examples/cdnow/business.yaml: landing: the environment variable 'CHURN_REAL_DATA' is not set" in told
+    assert "is no business: it has no business.yaml (see examples/ for one)" in stumble(
+        tmp_path, "status"
     )
 
 
-def test_a_wrong_folder_of_real_data_is_named_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_of_real_data_is_named_with_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CHURN_REAL_DATA", raising=False)
+    told = stumble(ROOT / "examples/cdnow", "run")
+    assert (
+        "examples/cdnow/business.yaml: landing: the environment variable 'CHURN_REAL_DATA' is not "
+        "set" in told
+    )
+
+
+def test_a_wrong_folder_of_real_data_is_named_with_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CHURN_REAL_DATA", "/nowhere")
     told = stumble(ROOT / "examples/cdnow", "run")
     assert "the landing folder /nowhere/cdnow does not exist" in told
@@ -87,12 +96,15 @@ def test_one_wrong_year_in_a_files_name_does_not_make_years_of_empty_days(shop: 
     wrong = shop.land("orders_2042-01-07.csv", "order_id\n")
     told = stumble(shop.folder, "run")
     assert (
-        "no file is of the 6574 days before orders_2042-01-07.csv: mend its name, or use --to 2024-01-07"
-        in told
+        "no file is of the 6574 days before orders_2042-01-07.csv: mend its name, or use --to "
+        "2024-01-07" in told
     )
-    wrong.rename(shop.landing / "orders_2024-02-09.csv")  # 32 days are in between, one more than is common
-    assert "if nothing came on those days, use --to 2024-02-09, or name them in `closed`" in stumble(
-        shop.folder, "run"
+    wrong.rename(
+        shop.landing / "orders_2024-02-09.csv"
+    )  # 32 days are in between, one more than is common
+    assert (
+        "if nothing came on those days, use --to 2024-02-09, or name them in `closed`"
+        in stumble(shop.folder, "run")
     )
     with at_work(shop.business) as work:
         assert work.last_day(dt.date(2024, 2, 9)) == dt.date(2024, 2, 9)
@@ -114,12 +126,16 @@ def test_a_day_that_is_not_over_is_not_made(shop: Shop, capsys: pytest.CaptureFi
             capsys.readouterr().err
             == f"  left for later: orders_{over + DAY}.csv, whose day is not over yet\n"
         )
-        with pytest.raises(BusinessError, match=rf"{over + DAY} is not over yet \(UTC\): use --to {over}"):
+        with pytest.raises(
+            BusinessError, match=rf"{over + DAY} is not over yet \(UTC\): use --to {over}"
+        ):
             work.last_day(over + DAY)
 
 
 def test_a_business_whose_first_day_is_to_come_says_so(shop: Shop) -> None:
-    shop.change("business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2999-01-05")
+    shop.change(
+        "business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2999-01-05"
+    )
     shop.land("orders_2999-01-05.csv", ORDERS_HEADER)
     told = stumble(shop.folder, "run")
     assert "2999-01-05 is not over yet (UTC): start_date in" in told
@@ -132,10 +148,16 @@ def test_a_history_without_an_end_asks_for_the_last_day(shop: Shop) -> None:
     assert "give --to, or end_date in" in stumble(shop.folder, "run")
 
 
-def test_without_a_declared_beginning_old_events_count_and_impossible_ones_do_not(shop: Shop) -> None:
+def test_without_a_declared_beginning_old_events_count_and_impossible_ones_do_not(
+    shop: Shop,
+) -> None:
     shop.change("business.yaml", "history_from: 2024-01-01\n", "")
     shop.land_orders(
-        5, "o1,ann,1997-01-01,1", "o2,ann,1900-01-01,1", "o3,bob,0001-01-01,1", "o4,bob,1899-12-30,1"
+        5,
+        "o1,ann,1997-01-01,1",
+        "o2,ann,1900-01-01,1",
+        "o3,bob,0001-01-01,1",
+        "o4,bob,1899-12-30,1",
     )
     shop.take_in(5)
     assert shop.rows("select order_id from bronze.orders order by 1") == [("o1",), ("o2",)]
@@ -144,7 +166,9 @@ def test_without_a_declared_beginning_old_events_count_and_impossible_ones_do_no
 
 
 def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
-    shop.change("business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2024-03-01")
+    shop.change(
+        "business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2024-03-01"
+    )
     shop.change("raw/defs.yaml", "orders_{day}.csv", "orders*.csv")
     shop.land_quiet_days(1, 7)
     done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-03-01"])
@@ -157,7 +181,10 @@ def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
     ("layers", "told"),
     [
         (("raw",), "raw.orders: the initial load, partition 2024-01-05, comes first: `churn run`"),
-        (("silver",), "silver.orders: the initial load, partition 2024-01-05, comes first: `churn run`"),
+        (
+            ("silver",),
+            "silver.orders: the initial load, partition 2024-01-05, comes first: `churn run`",
+        ),
         (("gold",), "is not there yet"),
         (("predictions",), "is not there yet"),
     ],
@@ -179,7 +206,10 @@ def test_a_start_date_that_moved_is_refused_before_history_is_taken_in_twice(sho
     shop.refresh(5)
     shop.change("business.yaml", "start_date: 2024-01-05", "start_date: 2024-01-10")
     told = stumble(shop.folder, "run", "--to", "2024-01-10")
-    assert "raw.orders begins with the initial load of 2024-01-05, and start_date is 2024-01-10 now" in told
+    assert (
+        "raw.orders begins with the initial load of 2024-01-05, and start_date is 2024-01-10 now"
+        in told
+    )
     assert shop.rows("select count(*) from raw.orders") == [(5,)]
 
 
@@ -188,17 +218,22 @@ def test_two_folders_of_one_name_do_not_share_their_tables(shop: Shop, tmp_path:
     stumbled = shutil.copytree(shop.folder, tmp_path / "copy")
     shop.refresh(5)
     for command in ("run", "status"):
-        assert f"another business is called shop, that of {shop.folder}" in stumble(stumbled, command)
+        assert f"another business is called shop, that of {shop.folder}" in stumble(
+            stumbled, command
+        )
     shop.folder.rename(tmp_path / "moved")  # a folder that moved keeps its tables
-    assert CliRunner().invoke(main, ["--business", str(stumbled), "run", "--to", "2024-01-05"]).exit_code == 0
+    assert (
+        CliRunner()
+        .invoke(main, ["--business", str(stumbled), "run", "--to", "2024-01-05"])
+        .exit_code
+        == 0
+    )
 
 
 def test_a_file_whose_rows_are_quarantined_is_no_success_without_a_word(shop: Shop) -> None:
     shop.land_orders(5, "o1,ann,05.01.2024,1", "o2,ann,05.01.2024,1", "o3,bob,2024-01-05,2")
     done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-01-05"])
-    wanted = (
-        '2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. orders_2024-01-05.csv:2 "99.99.9999"'
-    )
+    wanted = '2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. orders_2024-01-05.csv:2 "99.99.9999"'
     assert wanted in " ".join(done.output.split())
     told = CliRunner().invoke(main, ["--business", str(shop.folder), "status"]).output
     assert "most rows of orders are quarantined" in " ".join(told.split())
@@ -223,7 +258,9 @@ def test_a_port_that_is_taken_is_named_with_another(shop: Shop) -> None:
     assert told == f"churn: port {port} is taken; choose another: churn ui --port {port + 1}"
 
 
-def test_status_and_export_work_while_another_program_holds_the_warehouse(shop: Shop, tmp_path: Path) -> None:
+def test_status_and_export_work_while_another_program_holds_the_warehouse(
+    shop: Shop, tmp_path: Path
+) -> None:
     shop.land_quiet_days(1, 5)
     shop.refresh(5)
     with duckdb.connect(str(shop.business.state / "warehouse.duckdb")):
@@ -238,7 +275,10 @@ def test_a_place_that_cannot_be_written_is_named_with_the_setting(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    for place in (tmp_path / "file" / "data", Path("/sys/churn")):  # not even root may write the second
+    for place in (
+        tmp_path / "file" / "data",
+        Path("/sys/churn"),
+    ):  # not even root may write the second
         monkeypatch.setenv("CHURN_DATA", str(place))
         told = stumble(shop.folder, "run")
         assert told.startswith("churn: cannot write there: ")
@@ -304,7 +344,9 @@ def test_a_python_that_is_too_old_is_named_with_its_version_and_the_remedy(tmp_p
     )
 
 
-def test_a_second_make_does_not_touch_the_environment_that_the_first_one_fills(tmp_path: Path) -> None:
+def test_a_second_make_does_not_touch_the_environment_that_the_first_one_fills(
+    tmp_path: Path,
+) -> None:
     (tmp_path / ".venv.making").mkdir()
     assert "another make is filling .venv: wait for it" in make(tmp_path)
     assert not (tmp_path / ".venv").exists()
@@ -338,9 +380,11 @@ COMPONENT = "churn_orchestration.components.SourceTable"
         ("raw/defs.yaml", "name: orders", "name: \"{{ env('HOME') }}\"", ":3: `{{` opens a template"),
         ("raw/defs.yaml", KEY, '  key: ["\\x7b% raw %}"]', ":11: `{%` opens a template"),
         ("raw/defs.yaml", COMPONENT, "dagster.DefsFolderComponent",
-         "raw/defs.yaml:1: type: no component dagster.DefsFolderComponent; there are: churn_orchestration"),
+         "raw/defs.yaml:1: type: no component dagster.DefsFolderComponent; there are: "
+         "churn_orchestration"),
         ("raw/defs.yaml", "attributes:", "template_vars_module: os\nattributes:",
-         "raw/defs.yaml:2: template_vars_module: no such setting; a component has a type and attributes"),
+         "raw/defs.yaml:2: template_vars_module: no such setting; a component has a type and "
+         "attributes"),
         ("raw/defs.yaml", f"type: {COMPONENT}", "type: [a]", "raw/defs.yaml:1: wanted a component, `type:`"),
         ("raw/defs.yaml", 'files: "orders_{day}.csv"', "query: {url_variable: CHURN_PII_KEY, sql: select 1}",
          "url_variable: CHURN_PII_KEY is the key of hashes, and no address"),
@@ -351,13 +395,17 @@ COMPONENT = "churn_orchestration.components.SourceTable"
         ("silver/orders.sql", "-- One row", f"-- {MEGABYTE}\n-- One row", f"silver/orders.sql {LARGE}"),
     ],
 )  # fmt: skip
-def test_yaml_is_data_of_a_bounded_size(shop: Shop, name: str, old: str, new: str, told: str) -> None:
+def test_yaml_is_data_of_a_bounded_size(
+    shop: Shop, name: str, old: str, new: str, told: str
+) -> None:
     shop.change(name, old, new)
     assert told in stumble(shop.folder, "run")
 
 
 @pytest.mark.parametrize("name", ["business.yaml", "raw/defs.yaml"])
-def test_aliases_that_stand_for_billions_of_values_are_refused_at_once(shop: Shop, name: str) -> None:
+def test_aliases_that_stand_for_billions_of_values_are_refused_at_once(
+    shop: Shop, name: str
+) -> None:
     nine = {n: ", ".join([f"*a{n - 1}"] * 9) for n in range(1, 12)}
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{held}]\n" for n, held in nine.items())
     shop.write(name, (shop.folder / name).read_text() + bomb)
@@ -366,7 +414,9 @@ def test_aliases_that_stand_for_billions_of_values_are_refused_at_once(shop: Sho
 
 
 def test_an_anchor_may_be_used_again(shop: Shop) -> None:
-    shop.change("gold/defs.yaml", "windows: [3, 7]\n  trends: [3]", "windows: &w [3, 7]\n  trends: *w")
+    shop.change(
+        "gold/defs.yaml", "windows: [3, 7]\n  trends: [3]", "windows: &w [3, 7]\n  trends: *w"
+    )
     table = component_tree(shop.business).get_all_components(of_type=FeatureTable)[0]
     assert (table.windows, table.trends) == ([3, 7], [3, 7])
 
@@ -378,15 +428,17 @@ def test_what_dagster_would_run_is_named_and_not_run(
     shop.change("business.yaml", "${CHURN_DATA}/landing", "files")
     shop.write(name, "print('it ran')")
     said = stumble(shop.folder, "run")
-    assert said.startswith(f"churn: {shop.folder / name}: a business is YAML and SQL, and Dagster would load")
+    assert said.startswith(
+        f"churn: {shop.folder / name}: a business is YAML and SQL, and Dagster would load"
+    )
     assert "it ran" not in "".join(capfd.readouterr())
 
 
 def test_a_comment_in_a_condition_says_what_it_hides(shop: Shop) -> None:
     shop.change("raw/defs.yaml", "amount_usd > 0", "amount_usd > 0 -- no refunds")
     assert stumble(shop.folder, "run").endswith(
-        "raw/defs.yaml:1: orders: rule positive_amount: not valid SQL: amount_usd > 0 -- no refunds (its "
-        "comment hides what comes after it; comments of YAML begin with #)"
+        "raw/defs.yaml:1: orders: rule positive_amount: not valid SQL: amount_usd > 0 -- no "
+        "refunds (its comment hides what comes after it; comments of YAML begin with #)"
     )
 
 

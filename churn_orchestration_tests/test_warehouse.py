@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables, WarehouseError, door
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables, WarehouseError, door
 
 ONE, TWO, THREE = (dt.date(2024, 1, day) for day in (1, 2, 3))
 
@@ -26,7 +26,8 @@ def tables(tmp_path):
 def values(*rows: tuple, columns: str = "x, _partition") -> str:
     """A select of a few rows; a date is written as a date."""
     listed = ", ".join(
-        "(" + ", ".join(repr(c) if isinstance(c, int) else f"{c}" for c in row) + ")" for row in rows
+        "(" + ", ".join(repr(c) if isinstance(c, int) else f"{c}" for c in row) + ")"
+        for row in rows
     )
     return f"select * from (values {listed}) as t({columns})"
 
@@ -36,9 +37,14 @@ def day(date: dt.date) -> str:
 
 
 def test_replacing_a_day_takes_its_rows_out_and_leaves_the_others(tables):
-    first = tables.replace_days("silver.t", [ONE, TWO], values((1, day(ONE)), (2, day(TWO)), (3, day(TWO))))
+    first = tables.replace_days(
+        "silver.t", [ONE, TWO], values((1, day(ONE)), (2, day(TWO)), (3, day(TWO)))
+    )
     assert first == {ONE: 1, TWO: 2}
-    assert tables.replace_days("silver.t", [TWO, THREE], values((4, day(TWO)))) == {TWO: 1, THREE: 0}
+    assert tables.replace_days("silver.t", [TWO, THREE], values((4, day(TWO)))) == {
+        TWO: 1,
+        THREE: 0,
+    }
     assert tables.rows("select x from silver.t order by x") == [(1,), (4,)]
 
 
@@ -58,7 +64,9 @@ def test_a_row_of_no_day_is_refused_with_the_table_named(tables):
 
 def test_a_new_column_is_null_on_earlier_days_and_a_column_that_is_gone_on_later_ones(tables):
     tables.replace_days("silver.t", [ONE], values((1, day(ONE))))
-    tables.replace_days("silver.t", [TWO], values((2, "'new'", day(TWO)), columns="x, y, _partition"))
+    tables.replace_days(
+        "silver.t", [TWO], values((2, "'new'", day(TWO)), columns="x, y, _partition")
+    )
     tables.replace_days("silver.t", [THREE], values(("'y'", day(THREE)), columns="y, _partition"))
     assert tables.rows("select x, y from silver.t order by _partition") == [
         (1, None),
@@ -81,13 +89,21 @@ def test_a_column_of_another_type_is_refused_with_table_column_and_both_types(ta
     assert list(tables.columns("silver.t")) == ["x", "_partition"]
 
 
-def test_a_table_of_more_than_one_row_group_is_whole_in_the_transaction_that_makes_it_and_after(tables):
-    """DuckDB 2.0: an empty CTAS filled in its own transaction answered no grouped or computed query."""
+def test_a_table_of_more_than_one_row_group_is_whole_in_the_transaction_that_makes_it_and_after(
+    tables,
+):
+    """DuckDB 2.0: an empty CTAS filled in its own transaction answered no grouped or computed
+    query.
+    """
     many = f"select i as x, {day(ONE)} as _partition from range(130000) as r(i) order by i"
     with tables.transaction():
         tables.replace_days("silver.t", [ONE], many)
-        assert tables.rows("select _partition, count(*) from silver.t group by all") == [(ONE, 130000)]
-    assert tables.rows(f"select count(*) from silver.t where _partition + 0 = {day(ONE)}") == [(130000,)]
+        assert tables.rows("select _partition, count(*) from silver.t group by all") == [
+            (ONE, 130000)
+        ]
+    assert tables.rows(f"select count(*) from silver.t where _partition + 0 = {day(ONE)}") == [
+        (130000,)
+    ]
     tables.replace_days("silver.t", [ONE], many)
     assert tables.rows("select count(*) from silver.t") == [(130000,)]
 
@@ -123,7 +139,10 @@ def test_a_new_parquet_column_is_null_on_earlier_days(tables):
     tables.replace_days("gold.t", [TWO], values((2, "'new'", day(TWO)), columns="x, y, as_of"))
     tables.publish()
     with door(tables.state) as db:
-        assert db.execute("select x, y from gold.t order by x").fetchall() == [(1, None), (2, "new")]
+        assert db.execute("select x, y from gold.t order by x").fetchall() == [
+            (1, None),
+            (2, "new"),
+        ]
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_day_whole(tables):
@@ -188,7 +207,9 @@ def test_a_killed_writer_leaves_every_table_whole_and_the_next_one_goes_on(tmp_p
         [(version, rows)] = tables.rows("select version, count(*) from silver.t group by all")
         assert rows == 1000 + version * 37
     with door(tmp_path) as db:
-        [(version, rows)] = db.execute("select version, count(*) from gold.t group by all").fetchall()
+        [(version, rows)] = db.execute(
+            "select version, count(*) from gold.t group by all"
+        ).fetchall()
         assert rows == 1000 + version * 37
     with writing(tmp_path, 1) as child:
         child.communicate()
@@ -197,7 +218,9 @@ def test_a_killed_writer_leaves_every_table_whole_and_the_next_one_goes_on(tmp_p
 
 def test_the_door_of_a_business_without_any_run_says_what_to_do(tmp_path):
     with (
-        pytest.raises(WarehouseError, match=r"nothing is published in .* yet: `churn run --to DAY` first"),
+        pytest.raises(
+            WarehouseError, match=r"nothing is published in .* yet: `churn run --to DAY` first"
+        ),
         door(tmp_path),
     ):
         pass
@@ -221,9 +244,9 @@ def test_a_table_whose_last_day_was_dropped_is_gone_from_the_door_and_the_others
     tables.drop_day("gold.t", ONE)
     tables.publish()
     with door(tables.state) as db:
-        assert db.execute("select view_name from duckdb_views() where schema_name = 'gold'").fetchall() == [
-            ("u",)
-        ]
+        assert db.execute(
+            "select view_name from duckdb_views() where schema_name = 'gold'"
+        ).fetchall() == [("u",)]
         assert db.execute("from gold.u").fetchall() == [(1, ONE)]
 
 
@@ -233,7 +256,9 @@ def test_nobody_can_write_through_the_door(tables):
         db.execute("create table meta.mine (x int)")
 
 
-def noted(tables: Tables, table: str, *days: dt.date, by: str = "v1", refused: str | None = None) -> None:
+def noted(
+    tables: Tables, table: str, *days: dt.date, by: str = "v1", refused: str | None = None
+) -> None:
     tables.record(table, "refused" if refused else "stored", dict.fromkeys(days, 1), by, refused)
 
 
@@ -241,7 +266,10 @@ def test_a_table_stands_where_every_day_is_stored_or_waived(tables):
     noted(tables, "silver.t", ONE)
     noted(tables, "silver.t", TWO, refused="no column x")
     assert tables.not_standing("silver.t", ONE, ONE) is None
-    assert tables.not_standing("silver.t", ONE, THREE) == "silver.t 2024-01-02 is refused (no column x)"
+    assert (
+        tables.not_standing("silver.t", ONE, THREE)
+        == "silver.t 2024-01-02 is refused (no column x)"
+    )
     assert tables.not_standing("silver.t", THREE, THREE) == "silver.t 2024-01-03 is not there yet"
     assert tables.refused("silver.t", ONE) == {}
     assert tables.refused("silver.t", THREE) == {TWO: "no column x"}
@@ -253,7 +281,9 @@ def test_a_table_stands_where_every_day_is_stored_or_waived(tables):
 def test_only_a_refused_day_can_be_waived_and_only_once(tables):
     noted(tables, "silver.t", ONE)
     noted(tables, "silver.t", TWO, refused="no column x")
-    with pytest.raises(WarehouseError, match="silver.t 2024-01-01 is not refused: there is nothing to waive"):
+    with pytest.raises(
+        WarehouseError, match="silver.t 2024-01-01 is not refused: there is nothing to waive"
+    ):
         tables.waive("silver.t", ONE, "why not")
     tables.waive("silver.t", TWO, "lost")
     with pytest.raises(WarehouseError, match="nothing to waive"):
@@ -313,7 +343,8 @@ def test_a_gold_day_does_not_stand_once_an_earlier_day_that_it_read_is_made_anew
     assert tables.not_standing("gold.f", TWO, TWO) is None
     tables.record("silver.t", "stored", {ONE: 1}, "d")
     assert (
-        tables.not_standing("gold.f", TWO, TWO) == "gold.f 2024-01-02 was made before silver.t was made anew"
+        tables.not_standing("gold.f", TWO, TWO)
+        == "gold.f 2024-01-02 was made before silver.t was made anew"
     )
 
 
@@ -321,7 +352,9 @@ def test_a_warehouse_of_an_earlier_version_is_told_with_the_way_out(tmp_path):
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as db:
         db.execute("create schema meta; create table meta.days (table_name varchar, day date)")
     with (
-        pytest.raises(WarehouseError, match=r"warehouse.duckdb was made by an earlier version.*remove"),
+        pytest.raises(
+            WarehouseError, match=r"warehouse.duckdb was made by an earlier version.*remove"
+        ),
         Warehouse.of(tmp_path).open(),
     ):
         pass

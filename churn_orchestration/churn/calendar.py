@@ -1,4 +1,5 @@
-"""Every interval of the platform, and nothing else: as_of, windows, outcome, maturity, the as_of grid.
+"""Every interval of the platform, and nothing else: as_of, windows, outcome, maturity, the as_of
+grid.
 
 All intervals are whole days and inclusive at both ends. See "Time" in the README for the words.
 """
@@ -41,7 +42,9 @@ class Horizon:
     def __post_init__(self) -> None:
         for name in ("horizon_days", "gap_days", "settle_days"):
             if (days := getattr(self, name)) < 0:
-                raise ValueError(f"{name} is {days}: an outcome window lies after its as_of, so at least 0")
+                raise ValueError(
+                    f"{name} is {days}: an outcome window lies after its as_of, so at least 0"
+                )
 
     def outcome(self, as_of: dt.date) -> tuple[dt.date, dt.date]:
         """First and last day of the outcome window of ``as_of``.
@@ -121,7 +124,8 @@ def as_of_grid(
     ----------
     cutoff : what is knowable at the end of this day
     horizon : of the question
-    first_day : first day with data; an as_of needs ``min_history_days`` of data, > 0, its own day included
+    first_day : first day with data; an as_of needs ``min_history_days`` of data, > 0, its own day
+        included
     most : the largest number of as_ofs, > 0
     every : how they follow each other
 
@@ -140,7 +144,8 @@ def as_of_grid(
 
 
 def usual_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
-    """How many as_ofs are trained on where nobody says: the newest has three whose outcome it knows.
+    """How many as_ofs are trained on where nobody says: the newest has three whose outcome it
+    knows.
 
     >>> [usual_as_ofs(Horizon(days)) for days in (30, 90, 180, 365)]
     [6, 6, 9, 16]
@@ -203,7 +208,10 @@ class ClosedDays:
                 continue
             first, dots, last = text.partition("..")
             try:
-                span = (dt.date.fromisoformat(first), dt.date.fromisoformat(last if dots else first))
+                span = (
+                    dt.date.fromisoformat(first),
+                    dt.date.fromisoformat(last if dots else first),
+                )
             except ValueError as error:
                 raise ValueError(
                     f'"{word}" is no weekday ({", ".join(WEEKDAYS)}), no YYYY-MM-DD '
@@ -215,4 +223,6 @@ class ClosedDays:
         return cls(frozenset(weekdays), tuple(ranges))
 
     def __contains__(self, day: dt.date) -> bool:
-        return day.weekday() in self.weekdays or any(first <= day <= last for first, last in self.ranges)
+        return day.weekday() in self.weekdays or any(
+            first <= day <= last for first, last in self.ranges
+        )

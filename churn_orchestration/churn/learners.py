@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
-from churn_orchestration.churn.answerable import MIN_ENTITIES
+from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.splits import entity_folds
 
 SEED = 20_111_209
@@ -53,8 +53,10 @@ class Capacity(NamedTuple):
 
     Parameters
     ----------
-    trees, leaf_rows, leaves : number of trees, fewest training rows in a leaf, most leaves of a tree
-    rate, columns, l2 : of the boosted trees: learning rate, share of the features a tree sees, penalty
+    trees, leaf_rows, leaves : number of trees, fewest training rows in a leaf, most leaves of a
+        tree
+    rate, columns, l2 : of the boosted trees: learning rate, share of the features a tree sees,
+        penalty
     c : of the logistic member: inverse of its penalty
     """
 
@@ -73,7 +75,8 @@ class Capacity(NamedTuple):
         >>> [Capacity.of(rows, scarce)[:2] for rows, scarce in ((12_000, 2_000), (300, 60))]
         [(300, 200), (100, 100)]
         """
-        # 300 trees with leaves of 30 rows, fitted to 100 customers, were 0.05 log loss worse than this.
+        # 300 trees with leaves of 30 rows, fitted to 100 customers, were 0.05 log loss worse than
+        # this.
         return cls(int(np.clip(scarce_entities // 5, 100, 300)), min(200, rows // 3))
 
 
@@ -119,21 +122,30 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
         self.intercept = intercept
 
     def fit(self, features: pd.DataFrame, label: pd.Series) -> Self:
-        """Fit every member on all rows (n x f numbers, NaN = never or undefined; n labels of two classes)."""
+        """Fit every member on all rows (n x f numbers, NaN = never or undefined; n labels of two
+        classes).
+        """
         table = checked_table(self, features, reset=True)
         self.classes_, codes = np.unique(np.asarray(label), return_inverse=True)
         if len(self.classes_) != 2:
             raise HopelessLabel(
                 f"a label needs two classes, got {len(self.classes_)}: {self.classes_.tolist()}"
             )
-        weights = np.ones(len(self.members)) if self.weights is None else np.asarray(self.weights, float)
+        weights = (
+            np.ones(len(self.members)) if self.weights is None else np.asarray(self.weights, float)
+        )
         if len(weights) != len(self.members) or not (weights > 0).all():
-            raise ValueError(f"want {len(self.members)} weights > 0, one a member, got {self.weights}")
+            raise ValueError(
+                f"want {len(self.members)} weights > 0, one a member, got {self.weights}"
+            )
         self.weights_ = weights / weights.sum()
-        # One thread a member, and BLAS within it too: a second costs bit-equality, and time where it is busy.
+        # One thread a member, and BLAS within it too: a second costs bit-equality, and time where
+        # it is busy.
         with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as threads:
             fitted = threads.map(lambda named: clone(named[1]).fit(table, codes), self.members)
-            self.members_ = {name: member for (name, _), member in zip(self.members, fitted, strict=True)}
+            self.members_ = {
+                name: member for (name, _), member in zip(self.members, fitted, strict=True)
+            }
         return self
 
     def decision_function(self, features: pd.DataFrame) -> np.ndarray:
@@ -165,12 +177,16 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
 def checked_table(model: LogOddsBlend, features: pd.DataFrame, *, reset: bool) -> pd.DataFrame:
     """The features as float64: names as fitted (or remembered, on reset), no value infinite."""
     if not isinstance(features, pd.DataFrame):
-        raise TypeError(f"want a DataFrame whose columns are the features, got {type(features).__name__}")
+        raise TypeError(
+            f"want a DataFrame whose columns are the features, got {type(features).__name__}"
+        )
     validate_data(model, features, skip_check_array=True, reset=reset)
     table = features.astype(float)
     infinite = np.isinf(table.to_numpy()).any(axis=0)
     if infinite.any():
-        raise ValueError(f"infinite values in {table.columns[infinite].tolist()}; NaN means undefined")
+        raise ValueError(
+            f"infinite values in {table.columns[infinite].tolist()}; NaN means undefined"
+        )
     return table
 
 
@@ -243,8 +259,8 @@ def _alone(name: str, build: Callable[[Capacity], Member]) -> Callable[[Capacity
 
 
 def _blend(capacity: Capacity) -> LogOddsBlend:
-    # Half linear, half trees: like equal weights on nine test days (to 0.0003 log loss), and 0.001 to
-    # 0.003 better with 100 to 300 customers, where the two tree members overfit alike.
+    # Half linear, half trees: like equal weights on nine test days (to 0.0003 log loss), and 0.001
+    # to 0.003 better with 100 to 300 customers, where the two tree members overfit alike.
     trees = [("lightgbm", _lightgbm(capacity)), ("xgboost", _xgboost(capacity))]
     return LogOddsBlend([("logistic", _logistic(capacity)), *trees], weights=(2, 1, 1))
 
@@ -280,7 +296,8 @@ def fit(
     features : n x f numbers; columns are feature names, NaN = never or undefined
     label : n bools or 0/1, True = churned; matched to the rows by position
     entity : n ids; one entity may have a row at several as_ofs
-    capacity : how much the members may learn, as a search has found; None: by the size of the evidence
+    capacity : how much the members may learn, as a search has found; None: by the size of the
+        evidence
 
     Raises
     ------
@@ -290,11 +307,14 @@ def fit(
     if name not in LEARNERS:
         raise ValueError(f"unknown learner {name!r}; want one of {', '.join(LEARNERS)}")
     if not len(features) == len(label) == len(entity):
-        raise ValueError(f"lengths differ: {len(features)} rows, {len(label)} labels, {len(entity)} entities")
+        raise ValueError(
+            f"lengths differ: {len(features)} rows, {len(label)} labels, {len(entity)} entities"
+        )
     churned = pd.Series(np.asarray(label))
     if not churned.isin([0, 1]).all():
         raise ValueError(
-            f"labels want 0/1 or bools without nulls, got {churned[~churned.isin([0, 1])].iloc[0]!r}"
+            "labels want 0/1 or bools without nulls, got "
+            f"{churned[~churned.isin([0, 1])].iloc[0]!r}"
         )
     outcome, ids = churned.to_numpy(bool), np.asarray(entity)
     by_size = Capacity.of(len(features), scarce_entities(outcome, ids))
@@ -307,7 +327,8 @@ def fit(
 def _stacked(
     model: LogOddsBlend, features: pd.DataFrame, churned: np.ndarray, ids: np.ndarray
 ) -> LogOddsBlend:
-    """The model with the weights >= 0, slope and intercept that fit its members' out-of-fold log odds best.
+    """The model with the weights >= 0, slope and intercept that fit its members' out-of-fold log
+    odds best.
 
     Folds are of entities: a member has never seen the customer whose outcome weighs it.
     """
@@ -315,13 +336,17 @@ def _stacked(
     odds = np.empty((len(model.members), len(features)))
     for number in np.unique(fold):
         seen, unseen = features[fold != number], features[fold == number]
-        odds[:, fold == number] = clone(model).fit(seen, churned[fold != number]).member_log_odds(unseen)
+        odds[:, fold == number] = (
+            clone(model).fit(seen, churned[fold != number]).member_log_odds(unseen)
+        )
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         total = parameters[:-1] @ odds + parameters[-1]
         error = expit(total) - churned
         gradient = np.append(odds @ error, error.sum())
-        return float(np.logaddexp(0, np.where(churned, -total, total)).mean()), gradient / len(churned)
+        return float(np.logaddexp(0, np.where(churned, -total, total)).mean()), gradient / len(
+            churned
+        )
 
     begin = np.append(np.full(len(odds), 1 / len(odds)), 0.0)
     bounds = [(0, None)] * len(odds) + [(None, None)]
@@ -345,5 +370,7 @@ def scarce_entities(churned: np.ndarray, entity: np.ndarray) -> int:
 
 
 def linear_terms(member: Pipeline, table: pd.DataFrame) -> np.ndarray:
-    """Coefficient x (transformed value - training mean), for the features and then their indicators."""
+    """Coefficient x (transformed value - training mean), for the features and then their
+    indicators.
+    """
     return np.ascontiguousarray(member[:-1].transform(table) * member[-1].coef_[0])

@@ -9,16 +9,18 @@ if TYPE_CHECKING:
 def rules_probability(
     days_since_last: "pd.Series", mean_gap_days: "pd.Series", horizon_days: float
 ) -> "pd.Series":
-    """Probability of silence for another horizon, from recency and the usual gap alone; nothing is fitted.
+    """Probability of silence for another horizon, from recency and the usual gap alone; nothing is
+    fitted.
 
-    p = (r + g) / (r + g + h): a gap that has lasted r days outlasts r + h if gaps are Lomax distributed
-    with shape 1 and median g, i.e. exponential with rates that vary between entities.
+    p = (r + g) / (r + g + h): a gap that has lasted r days outlasts r + h if gaps are Lomax
+    distributed with shape 1 and median g, i.e. exponential with rates that vary between entities.
     Source: Lomax 1954, JASA 49, as conditional survival.
 
     Parameters
     ----------
     days_since_last : r, days, >= 0; null = no event yet, read as a silence of one horizon
-    mean_gap_days : g, days, >= 0, same index; null = fewer than two active days, read as one horizon
+    mean_gap_days : g, days, >= 0, same index; null = fewer than two active days, read as one
+        horizon
     horizon_days : h, days, > 0
 
     Raises

@@ -1,4 +1,6 @@
-"""How rows are split into those that train and those that are graded: by as_of, purged; or by entity."""
+"""How rows are split into those that train and those that are graded: by as_of, purged; or by
+entity.
+"""
 
 import datetime as dt
 import hashlib
@@ -8,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn.calendar import Horizon, purged
-from churn_orchestration.churn.decisions import ENTITY_FOLDS
+from churn_orchestration.churn.protocol import ENTITY_FOLDS
 
 FOLD_SEED = 20_111_209
 
@@ -22,18 +24,22 @@ class Fold:
 
 
 def folds(as_ofs: list[dt.date], horizon: Horizon, most: int) -> list[Fold]:
-    """The newest ``most`` test as_ofs that have at least one purged as_of to train on, newest first.
+    """The newest ``most`` test as_ofs that have at least one purged as_of to train on, newest
+    first.
 
     >>> grid = [dt.date(2024, month, 1) for month in (1, 2, 3, 4, 5)]
     >>> [(fold.test.month, [day.month for day in fold.train]) for fold in folds(grid, Horizon(60), most=2)]
     [(5, [1, 2, 3]), (4, [1, 2])]
     """
-    candidates = (Fold(test, tuple(purged(as_ofs, test, horizon))) for test in sorted(as_ofs, reverse=True))
+    candidates = (
+        Fold(test, tuple(purged(as_ofs, test, horizon))) for test in sorted(as_ofs, reverse=True)
+    )
     return [fold for fold in candidates if fold.train][:most]
 
 
 def entity_folds(entity: pd.Series) -> np.ndarray:
-    """The fold of each row, 0 to ENTITY_FOLDS - 1: a seeded hash of its entity's text, so always the same.
+    """The fold of each row, 0 to ENTITY_FOLDS - 1: a seeded hash of its entity's text, so always
+    the same.
 
     >>> entity_folds(pd.Series(["ann", "bob", "ann", 7])).tolist()
     [4, 2, 4, 4]

@@ -59,10 +59,14 @@ def literal(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def connect(database: str | Path = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    database: str | Path = ":memory:", *, read_only: bool = False
+) -> duckdb.DuckDBPyConnection:
     """A connection to a database; what a query lacks is never fetched from the internet."""
     connection = duckdb.connect(str(database), read_only=read_only)
-    connection.execute("set autoinstall_known_extensions = false; set autoload_known_extensions = false")
+    connection.execute(
+        "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
+    )
     return connection
 
 
@@ -74,7 +78,9 @@ def close_off(
     Its settings are locked, but for those of ``changing``.
     """
     # Files are named in SQL by patterns, so a folder with a bracket has two spellings.
-    spellings = dict.fromkeys(text for folder in folders for text in (str(folder), escape(str(folder))))
+    spellings = dict.fromkeys(
+        text for folder in folders for text in (str(folder), escape(str(folder)))
+    )
     connection.execute(f"set allowed_directories = [{', '.join(map(literal, spellings))}]")
     connection.execute(f"set allowed_configs = [{', '.join(map(literal, changing))}]")
     connection.execute("set enable_external_access = false; set lock_configuration = true")

@@ -1,4 +1,6 @@
-"""What every daily asset shares: which days a run asks for, which stand, and which are refused and why."""
+"""What every daily asset shares: which days a run asks for, which stand, and which are refused and
+why.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +10,7 @@ import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.components.shown import about, freshness
-from churn_orchestration.warehouse import PARQUET_LAYERS, POOL, Tables
+from churn_orchestration.storage.warehouse import PARQUET_LAYERS, POOL, Tables
 
 ACCEPTED, REFUSED = "accepted", "refused"
 STALE_TAG = "churn/stale"
@@ -16,7 +18,10 @@ STALE_TAG = "churn/stale"
 FULL_TAG = "churn/full"
 """The tag of a run that makes every table of its days anew, whatever is there."""
 DAY_TAG = "dagster/partition"
-FIRST_DAY_TAG, LAST_DAY_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+FIRST_DAY_TAG, LAST_DAY_TAG = (
+    "dagster/asset_partition_range_start",
+    "dagster/asset_partition_range_end",
+)
 
 
 def range_tags(first: dt.date, last: dt.date) -> dict[str, str]:
@@ -25,7 +30,11 @@ def range_tags(first: dt.date, last: dt.date) -> dict[str, str]:
 
 
 def shown_in(
-    business: Business, key: dg.AssetKey, kinds: set[str], columns: Iterable[dg.TableColumn], **metadata: str
+    business: Business,
+    key: dg.AssetKey,
+    kinds: set[str],
+    columns: Iterable[dg.TableColumn],
+    **metadata: str,
 ) -> dict[str, Any]:
     """How the UI shows a daily table: group, owners, kinds, partitions, columns, freshness."""
     return {
@@ -39,7 +48,11 @@ def shown_in(
 
 
 def daily(
-    business: Business, key: dg.AssetKey, kinds: set[str], columns: Iterable[dg.TableColumn], **metadata: str
+    business: Business,
+    key: dg.AssetKey,
+    kinds: set[str],
+    columns: Iterable[dg.TableColumn],
+    **metadata: str,
 ) -> dict[str, Any]:
     """The options of a daily asset: one run for a range of days, one writer at a time."""
     return shown_in(business, key, kinds, columns, **metadata) | {
@@ -64,7 +77,9 @@ def wanted(context: dg.AssetExecutionContext) -> list[dt.date]:
 
 
 def due(context: dg.AssetExecutionContext, tables: Tables, key: dg.AssetKey) -> list[dt.date]:
-    """The days of a table that the run computes: all of its days; with STALE_TAG, the stale ones."""
+    """The days of a table that the run computes: all of its days; with STALE_TAG, the stale
+    ones.
+    """
     days = wanted(context)
     if STALE_TAG not in context.run.tags:
         return days
@@ -78,16 +93,20 @@ def table_of(key: dg.AssetKey) -> str:
     return ".".join(key.path)
 
 
-def require_initial_load(tables: Tables, table: str, business: Business, days: list[dt.date]) -> None:
-    """A later day without the initial load would take all of history in as if it had come on that day.
+def require_initial_load(
+    tables: Tables, table: str, business: Business, days: list[dt.date]
+) -> None:
+    """A later day without the initial load would take all of history in as if it had come on that
+    day.
 
     Nor may the initial load move: what an earlier one took in would be taken in a second time.
     """
     first = tables.first_day(table)
     if first and first != business.start:
         raise dg.Failure(
-            f"{table} begins with the initial load of {first}, and start_date is {business.start} now: put "
-            f"{first} back and let end_date move on, or remove {business.state} to begin anew",
+            f"{table} begins with the initial load of {first}, and start_date is {business.start} "
+            f"now: put {first} back and let end_date move on, or remove {business.state} to begin "
+            "anew",
             allow_retries=False,
         )
     started = business.start in tables.stored(table) or tables.is_waived(table, business.start)
@@ -109,7 +128,9 @@ def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt
 def blocked_since(
     tables: Tables, upstream: Iterable[str], start: dt.date, days: list[dt.date]
 ) -> dict[dt.date, str]:
-    """Those of ``days`` that would read over a day since ``start`` which does not stand, with the reason."""
+    """Those of ``days`` that would read over a day since ``start`` which does not stand, with the
+    reason.
+    """
     found: dict[dt.date, str] = {}
     for table in upstream if days else ():
         if fault := tables.fault(table, start, max(days)):
@@ -120,7 +141,9 @@ def blocked_since(
 
 
 _LATER = f"from meta.days where split_part(table_name, '.', 1) in {PARQUET_LAYERS} limit 1"
-"""Whether the business has tables that come later in a run, and publish what came before them too."""
+"""Whether the business has tables that come later in a run, and publish what came before them
+too.
+"""
 
 
 def settle(
@@ -137,15 +160,17 @@ def settle(
     checks: Iterable[dg.AssetCheckResult] = (),
     note: str = "",
 ) -> Iterator[Any]:
-    """Record the days of a table and report them: rows of each day, and a check that names the refused ones.
+    """Record the days of a table and report them: rows of each day, and a check that names the
+    refused ones.
 
-    ``unchanged`` are days that stand as they are and were not made again, as are those of the run that were
-    not ``due``: they are reported, not recorded.
-    ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept for ever.
-    ``checks`` are the table's others that can fail for a refused day; ``note`` ends the line in the log.
+    ``unchanged`` are days that stand as they are and were not made again, as are those of the run
+    that were not ``due``: they are reported, not recorded.
+    ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept
+    for ever. ``checks`` are the table's others that can fail for a refused day; ``note`` ends the
+    line in the log.
 
-    A run over many days keeps its good ones, so the check is no blocking one: what reads a refused day
-    refuses itself. Where not one day stands, the step fails.
+    A run over many days keeps its good ones, so the check is no blocking one: what reads a refused
+    day refuses itself. Where not one day stands, the step fails.
     """
     table = table_of(key)
     good = {day: count for day, count in rows.items() if day not in refused}
@@ -157,7 +182,9 @@ def settle(
             tables.withdraw(table, day)
     if refused or key.path[0] in PARQUET_LAYERS or not tables.rows(_LATER):
         tables.publish()
-    still_refused = {day: reason for day, reason in refused.items() if not tables.is_waived(table, day)}
+    still_refused = {
+        day: reason for day, reason in refused.items() if not tables.is_waived(table, day)
+    }
     kept = tables.rows_of(table, {*unchanged, *wanted(context)} - {*rows, *refused})
     for day, count in (good | kept).items():
         report_day(context, key, day, count, (metadata or {}).get(day, {}))
@@ -183,7 +210,9 @@ def settle(
         yield _of_no_materialization(key, check) if fails else check
     if fails:
         day, reason = next(iter(still_refused.items()))
-        raise dg.Failure(f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False)
+        raise dg.Failure(
+            f"{table} {day} refused: {reason}", {REFUSED: str(day)}, allow_retries=False
+        )
     yield dg.MaterializeResult(asset_key=key)
 
 
@@ -208,8 +237,9 @@ def _counted(number: int, noun: str) -> str:
 def _of_no_materialization(key: dg.AssetKey, check: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     """A check of a step that fails, so that the UI shows it.
 
-    Dagster relates a check to the newest materialization of the run's own day, and calls it "Not Evaluated"
-    where the table's newest is of another day. One that names none is shown if it came later than that.
+    Dagster relates a check to the newest materialization of the run's own day, and calls it "Not
+    Evaluated" where the table's newest is of another day. One that names none is shown if it came
+    later than that.
     """
     return dg.AssetCheckEvaluation(
         key, str(check.check_name), check.passed, check.metadata,
@@ -218,7 +248,11 @@ def _of_no_materialization(key: dg.AssetKey, check: dg.AssetCheckResult) -> dg.A
 
 
 def report_day(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, day: dt.date, rows: int, more: Mapping[str, Any]
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    day: dt.date,
+    rows: int,
+    more: Mapping[str, Any],
 ) -> None:
     """The numbers of one day, from which the UI draws its plots."""
     about = {"dagster/partition_row_count": rows, **more}
@@ -226,7 +260,10 @@ def report_day(
 
 
 def hang(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, day: dt.date, pictures: Mapping[str, str | None]
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    day: dt.date,
+    pictures: Mapping[str, str | None],
 ) -> None:
     """Show pictures with one day of a table."""
     if drawn := shown_pictures(pictures):

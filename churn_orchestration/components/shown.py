@@ -10,20 +10,25 @@ import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.churn.features.feature import Feature
-from churn_orchestration.warehouse import DOOR
+from churn_orchestration.storage.warehouse import DOOR
 
 IN_WAREHOUSE = ("raw", "bronze", "silver")  # the door shows all others
 ALL_TIME = "as of the day"
 PLATFORM = {
     "day": ("date", "calendar day of the event, in the business's time zone"),
-    "known_on": ("date", "the day on which the row reached us: that of the refresh that took its file in"),
+    "known_on": (
+        "date",
+        "the day on which the row reached us: that of the refresh that took its file in",
+    ),
     "_partition": ("date", "the partition that landed the row"),
     "_file": ("text", "the landing file it came in, below the landing folder"),
     "_line": ("bigint", "its line in that file"),
 }
 
 
-def about(business: Business, key: dg.AssetKey, columns: Iterable[dg.TableColumn]) -> dict[str, Any]:
+def about(
+    business: Business, key: dg.AssetKey, columns: Iterable[dg.TableColumn]
+) -> dict[str, Any]:
     """The metadata of a table's definition."""
     ends = business.settings.end_date
     return {
@@ -33,7 +38,9 @@ def about(business: Business, key: dg.AssetKey, columns: Iterable[dg.TableColumn
 
 
 def look(business: Business, key: dg.AssetKey) -> str:
-    """SQL to paste, the end of a description: in the table of metadata a long path hides its neighbours."""
+    """SQL to paste, the end of a description: in the table of metadata a long path hides its
+    neighbours.
+    """
     layer, table = key.path
     file, when = business.state / DOOR, ""
     if layer in IN_WAREHOUSE:
@@ -43,7 +50,9 @@ def look(business: Business, key: dg.AssetKey) -> str:
 
 
 def freshness(business: Business) -> dg.FreshnessPolicy | None:
-    """A day is there by 06:00 of the next; where the data have ended, none: it would be red for ever."""
+    """A day is there by 06:00 of the next; where the data have ended, none: it would be red for
+    ever.
+    """
     if business.settings.end_date:
         return None
     return dg.FreshnessPolicy.cron("0 6 * * *", dt.timedelta(hours=6), business.settings.timezone)
@@ -80,7 +89,8 @@ def selected(
     upstream: Mapping[str, dg.TableColumn],
     types: Mapping[str, str] = MappingProxyType({}),
 ) -> list[dg.TableColumn]:
-    """The columns of a select, worded by its comment (``-- amount_usd: US dollars.``), else as upstream.
+    """The columns of a select, worded by its comment (``-- amount_usd: US dollars.``), else as
+    upstream.
 
     The type of a computed column is known once the table is made: ``types``.
     """
@@ -88,7 +98,9 @@ def selected(
     known = {name: platform(name)[0] for name in PLATFORM} | dict(upstream)
     computed = dg.TableColumn("", "computed")
     return [
-        dg.TableColumn(name, types.get(name, found.type).lower(), told.get(name) or found.description)
+        dg.TableColumn(
+            name, types.get(name, found.type).lower(), told.get(name) or found.description
+        )
         for name in names
         for found in [known.get(name, computed)]
     ]

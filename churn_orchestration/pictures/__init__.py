@@ -1,4 +1,6 @@
-"""Pictures for the UI: data in, one Markdown image out. No Dagster, no files; same data, same bytes."""
+"""Pictures for the UI: data in, one Markdown image out. No Dagster, no files; same data, same
+bytes.
+"""
 
 from churn_orchestration.pictures.canvas import svg
 from churn_orchestration.pictures.forecasts import SCORE_BINS, drift, performance, scores_by_band

@@ -1,4 +1,6 @@
-"""What all pictures share: colours, style, labels, and the way into Markdown; same data, same bytes."""
+"""What all pictures share: colours, style, labels, and the way into Markdown; same data, same
+bytes.
+"""
 
 import base64
 import datetime as dt
@@ -29,13 +31,17 @@ Panel: TypeAlias = "Callable[[Axes], None]"
 
 
 def picture(alt: str, *panels: Panel, height: float = 2.7, left: float = 0.08) -> str:
-    """Panels side by side as one SVG, written into Markdown; text stays text, so it is small and sharp."""
+    """Panels side by side as one SVG, written into Markdown; text stays text, so it is small and
+    sharp.
+    """
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
         figure = painted(panels, height, left)
         written = io.BytesIO()
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            written, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     plain = alt.translate(str.maketrans("[]\n", "() "))
     return f"![{plain}](data:image/svg+xml;base64,{base64.b64encode(written.getvalue()).decode()})"
 
@@ -52,7 +58,9 @@ def painted(panels: Sequence[Panel], height: float, left: float) -> "Figure":
 
     figure = Figure(figsize=(WIDTH, height))
     canvas = FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=left, right=0.97, bottom=0.5 / height, top=1 - 0.42 / height, wspace=0.25)
+    figure.subplots_adjust(
+        left=left, right=0.97, bottom=0.5 / height, top=1 - 0.42 / height, wspace=0.25
+    )
     lines = 1
     for axes, paint in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         paint(axes)
@@ -69,7 +77,8 @@ def painted(panels: Sequence[Panel], height: float, left: float) -> "Figure":
 def titled(titles: Mapping[str, str], feature: str, segment: str = "…", width: int = 44) -> str:
     """A feature in words, a segment of it in place of its value; in lines that fit beside an axis.
 
-    ``titles``: the words of each feature, with "…" for a value; one that is no more in it keeps its name.
+    ``titles``: the words of each feature, with "…" for a value; one that is no more in it keeps its
+    name.
     """
     title = titles.get(feature, feature)
     if segment != "…":
@@ -78,7 +87,12 @@ def titled(titles: Mapping[str, str], feature: str, segment: str = "…", width:
 
 
 def write(
-    axes: "Axes", text: str, at: tuple[float, float], by: tuple[float, float], color: str, side: str = "left"
+    axes: "Axes",
+    text: str,
+    at: tuple[float, float],
+    by: tuple[float, float],
+    color: str,
+    side: str = "left",
 ) -> None:
     """A label beside a point of the data, ``by`` points away from it."""
     away = (-by[0] if side == "right" else by[0], by[1])
@@ -86,11 +100,20 @@ def write(
 
 
 def dots(
-    axes: "Axes", x: Sequence[float], rate: Sequence[float], low: Iterable[float], high: Iterable[float]
+    axes: "Axes",
+    x: Sequence[float],
+    rate: Sequence[float],
+    low: Iterable[float],
+    high: Iterable[float],
 ) -> None:
     """Rates in percent, each on the bar of its interval."""
     axes.vlines(
-        x, [100 * end for end in low], [100 * end for end in high], color=BLUE, alpha=0.55, linewidth=5
+        x,
+        [100 * end for end in low],
+        [100 * end for end in high],
+        color=BLUE,
+        alpha=0.55,
+        linewidth=5,
     )
     axes.plot(x, [100 * value for value in rate], "o", color=BLUE, markersize=5)
 

@@ -27,9 +27,14 @@ BandSpan: TypeAlias = tuple[int, float, float]
 
 
 def scores_by_band(
-    question: str, day: dt.date, mean: float | None, counts: Mapping[int, int], bands: Mapping[str, BandSpan]
+    question: str,
+    day: dt.date,
+    mean: float | None,
+    counts: Mapping[int, int],
+    bands: Mapping[str, BandSpan],
 ) -> str | None:
-    """How the forecasts of a day spread, and how many lie in each band. None where nobody was scored.
+    """How the forecasts of a day spread, and how many lie in each band. None where nobody was
+    scored.
 
     Parameters
     ----------
@@ -58,7 +63,8 @@ def scores_by_band(
 
 
 def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | None:
-    """AUC and churn rate by as_of: as expected from the forecasts, and as it came. None where there is none.
+    """AUC and churn rate by as_of: as expected from the forecasts, and as it came. None where there
+    is none.
 
     ``course``: of each ``as_of`` and ``metric``, ``is_expected``, ``value``, ``low`` and ``high``.
     """
@@ -74,10 +80,14 @@ def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | Non
     def line(metric: str, scale: float, title: str) -> Panel:
         def paint(axes: "Axes") -> None:
             for is_expected, color, name in ((True, INK, "expected"), (False, BLUE, "as it came")):
-                points = [p for p in course if p["metric"] == metric and p["is_expected"] == is_expected]
+                points = [
+                    p for p in course if p["metric"] == metric and p["is_expected"] == is_expected
+                ]
                 if points:
                     days = [number_of(p["as_of"].date()) for p in points]
-                    low, value, high = ([scale * p[end] for p in points] for end in ("low", "value", "high"))
+                    low, value, high = (
+                        [scale * p[end] for p in points] for end in ("low", "value", "high")
+                    )
                     axes.fill_between(days, low, high, color=color, alpha=0.2, linewidth=0)
                     axes.plot(days, value, color=color, linestyle=DASHED if is_expected else "-")
                     write(axes, name, (days[-1], value[-1]), (0, 8), color, "right")
@@ -93,7 +103,8 @@ def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | Non
 def drift(
     question: str, day: dt.date, features: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
 ) -> str | None:
-    """How far features are from those trained on, in shares of what is usual; the furthest is first.
+    """How far features are from those trained on, in shares of what is usual; the furthest is
+    first.
 
     ``titles``: the features in words, by name.
     """
@@ -110,7 +121,10 @@ def drift(
 
     def paint(axes: "Axes") -> None:
         axes.barh(
-            range(len(shares)), shares, height=0.62, color=[colors[f["verdict"]] for f in features[::-1]]
+            range(len(shares)),
+            shares,
+            height=0.62,
+            color=[colors[f["verdict"]] for f in features[::-1]],
         )
         axes.axvline(1, color=INK, linewidth=1, linestyle=DASHED)
         for place, found in enumerate(features[::-1]):
@@ -118,7 +132,9 @@ def drift(
             if found["alarm"]:
                 words += f", {found['verdict']}: scores {found['effect']:+.2f} log odds"
             write(axes, words, (shares[place], place), (5, -3), INK)
-        axes.set_yticks(range(len(shares)), [titled(titles, found["feature"]) for found in features[::-1]])
+        axes.set_yticks(
+            range(len(shares)), [titled(titles, found["feature"]) for found in features[::-1]]
+        )
         axes.set(title=told, xlim=(0, 1.8 * max(1, *shares)))
         axes.set_xlabel("distance from the training snapshot, in shares of what is usual (dashed)")
 

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 MOST_RULES, OTHER = 5, "other rules"
 
 
-def rows_by_day(table: str, rows: Mapping[dt.date, int], refused: Sequence[dt.date] = ()) -> str | None:
-    """Rows of a table by the day on which they landed; refused days are marked. None where nothing landed."""
+def rows_by_day(
+    table: str, rows: Mapping[dt.date, int], refused: Sequence[dt.date] = ()
+) -> str | None:
+    """Rows of a table by the day on which they landed; refused days are marked. None where nothing
+    landed.
+    """
     if not rows:
         return None
     edges, totals, width = in_bins(rows, min(rows), max([*rows, *refused]))
@@ -50,7 +54,9 @@ def rows_by_day(table: str, rows: Mapping[dt.date, int], refused: Sequence[dt.da
 
 
 def quarantined_by_rule(source: str, counts: Sequence[tuple[dt.date, str, int]]) -> str | None:
-    """Quarantined rows by day, a strip a rule, on one scale. None where nothing was ever quarantined."""
+    """Quarantined rows by day, a strip a rule, on one scale. None where nothing was ever
+    quarantined.
+    """
     totals: dict[str, int] = {}
     for _, rule, rows in counts:
         totals[rule] = totals.get(rule, 0) + rows
@@ -63,7 +69,9 @@ def quarantined_by_rule(source: str, counts: Sequence[tuple[dt.date, str, int]])
         of = by_rule[rule if rule in by_rule else OTHER]
         of[day] = of.get(day, 0) + rows
     first, last = min(day for day, *_ in counts), max(day for day, *_ in counts)
-    binned = {strip: in_bins(by_day, first, last, MOST_BARS // 2) for strip, by_day in by_rule.items()}
+    binned = {
+        strip: in_bins(by_day, first, last, MOST_BARS // 2) for strip, by_day in by_rule.items()
+    }
     most = max(max(heights) for _, heights, _ in binned.values())
     total, leading = sum(totals.values()), ranked[0]
     told = f"{source}: {total:,} rows quarantined, most by {leading} ({100 * totals[leading] / total:.0f} %)"

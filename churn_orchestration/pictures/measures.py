@@ -26,14 +26,18 @@ MOST_SEGMENTS, MOST_COHORTS, MOST_LETTERS = 8, 12, 46
 
 
 def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None:
-    """Churn rates as they came, by month, and of late beside what was expected. None where there is none.
+    """Churn rates as they came, by month, and of late beside what was expected. None where there is
+    none.
 
-    ``course``: oldest first, as_of, is_expected, churn_rate, low and high (None: there is no interval)
+    ``course``: oldest first, as_of, is_expected, churn_rate, low and high (None: there is no
+    interval)
     """
     if not course:
         return None
     came = [point for point in course if not point["is_expected"]]
-    by_month = list({point["as_of"].replace(day=1): point for point in came}.values())[-MOST_MONTHS:]
+    by_month = list({point["as_of"].replace(day=1): point for point in came}.values())[
+        -MOST_MONTHS:
+    ]
     last = {point["is_expected"]: point for point in course}
     since = min(point["as_of"] for point in last.values()) - dt.timedelta(days=RECENT_DAYS)
     since = max(since, next((point["as_of"] for point in course if point["is_expected"]), since))
@@ -78,11 +82,17 @@ def _columns(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
 
 
 def at_risk(
-    question: str, day: dt.date, rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], unit: str
+    question: str,
+    day: dt.date,
+    rows: Sequence[Mapping[str, Any]],
+    titles: Mapping[str, str],
+    unit: str,
 ) -> str | None:
-    """Value at risk of a day by band, and of the segments in which most is at risk. None without customers.
+    """Value at risk of a day by band, and of the segments in which most is at risk. None without
+    customers.
 
-    ``rows``: as of the table: feature, segment, band, customers, expected_churners, value, value_at_risk
+    ``rows``: as of the table: feature, segment, band, customers, expected_churners, value,
+    value_at_risk
     titles : the features in words, by name; unit : of the value, such as usd
     """
     [whole] = (row for row in rows if row["feature"] is None and row["band"] is None)
@@ -90,8 +100,13 @@ def at_risk(
         return None
     by_band = {row["band"]: row for row in rows if row["band"]}
     segments = sorted((row for row in rows if row["feature"]), key=lambda row: row["value_at_risk"])
-    shown = [(titled(titles, row["feature"], row["segment"]), row, BLUE) for row in segments[-MOST_SEGMENTS:]]
-    shown += [(name, by_band[name], color) for name, color in BAND_COLORS.items() if name in by_band]
+    shown = [
+        (titled(titles, row["feature"], row["segment"]), row, BLUE)
+        for row in segments[-MOST_SEGMENTS:]
+    ]
+    shown += [
+        (name, by_band[name], color) for name, color in BAND_COLORS.items() if name in by_band
+    ]
     of = f" {unit}" if unit else ""
     told = f"{question} {day}: {whole['value_at_risk']:,.0f} of {whole['value']:,.0f}{of} at risk"
     people = f"{whole['expected_churners']:,.0f} of {whole['customers']:,} expected to churn"
@@ -99,14 +114,17 @@ def at_risk(
     def paint(axes: "Axes") -> None:
         places, colors = range(len(shown)), [color for *_, color in shown]
         for name, alpha in (("value", 0.25), ("value_at_risk", 1.0)):
-            axes.barh(places, [row[name] for _, row, _ in shown], color=colors, height=0.62, alpha=alpha)
+            axes.barh(
+                places, [row[name] for _, row, _ in shown], color=colors, height=0.62, alpha=alpha
+            )
         for place, (_, row, _) in enumerate(shown):
             words = f"{row['value_at_risk']:,.0f} of {row['value']:,.0f}{of}, {row['customers']:,} customers"
             write(axes, words, (row["value"], place), (5, -3), INK)
         axes.set_yticks(places, [words for words, *_ in shown])
         axes.set(title=told, xlim=(0, 1.9 * max(row["value"] for _, row, _ in shown) or 1))
         axes.set_xlabel(
-            f"recent value{unit and ', '}{unit}; solid: at risk, the sum of probability x recent value"
+            f"recent value{unit and ', '}{unit}; solid: at risk, the sum of probability x recent "
+            "value"
         )
         axes.xaxis.set_major_formatter("{x:,.0f}")
 
@@ -114,7 +132,8 @@ def at_risk(
 
 
 def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> str | None:
-    """Active customers by cohort and month: the newest cohorts, and all together. None where there is none.
+    """Active customers by cohort and month: the newest cohorts, and all together. None where there
+    is none.
 
     ``cells``: cohort (the first day of a month), age in months, customers and active
     """
@@ -142,7 +161,10 @@ def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> s
                 shades[shown.index(cell["cohort"])][cell["age"] - 1] = (BLUE, share / (top or 1))
         extent = (0.5, MOST_COHORTS + 0.5, len(shown) - 0.5, -0.5)
         axes.imshow(
-            [to_rgba_array(row) for row in shades], aspect="auto", interpolation="none", extent=extent
+            [to_rgba_array(row) for row in shades],
+            aspect="auto",
+            interpolation="none",
+            extent=extent,
         )
         axes.set_yticks(range(len(shown)), [f"{cohort:%Y-%m}" for cohort in shown])
         axes.set(title=f"Active by cohort, strongest blue: {top:.0f} %")
@@ -163,9 +185,11 @@ def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> s
 
 
 def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Churn probabilities of those in whom they rose most, a week before and now. None where in nobody.
+    """Churn probabilities of those in whom they rose most, a week before and now. None where in
+    nobody.
 
-    ``rows``: who, before, now, reason (None: there is none) and forecaster_changed, the largest rise first
+    ``rows``: who, before, now, reason (None: there is none) and forecaster_changed, the largest
+    rise first
     """
     if not rows:
         return None
@@ -185,7 +209,9 @@ def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> st
             write(axes, words, (now, place), (7, -3), INK)
         axes.set_yticks(range(len(rows)), [str(row["who"]) for row in rows])
         axes.set(title=told, xlim=(0, 170), xticks=range(0, 101, 20))
-        axes.set_xlabel("churn probability, %: grey a week before, red now; beside it what moved it most")
+        axes.set_xlabel(
+            "churn probability, %: grey a week before, red now; beside it what moved it most"
+        )
         axes.invert_yaxis()
 
     return picture(told, paint, height=1.1 + 0.25 * len(rows), left=0.14)

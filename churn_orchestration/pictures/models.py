@@ -25,13 +25,14 @@ SHARES = range(0, 101, 5)  # of the gain curve, see churn.curves
 
 
 def churn_by_as_of(question: str, as_ofs: Sequence[Mapping[str, Any]]) -> str | None:
-    """The churn rate of each as_of of a snapshot with its 95 % interval, and how many it was measured on.
+    """The churn rate of each as_of of a snapshot with its 95 % interval, and how many it was
+    measured on.
 
     ``as_ofs``: of each ``as_of``, ``rows`` and ``churn_rate``. None where there is none.
     """
     if not as_ofs:
         return None
-    from churn_orchestration.churn.curves import rate_interval
+    from churn_orchestration.churn.grading.curves import rate_interval
 
     names, rows = [str(entry["as_of"]) for entry in as_ofs], [entry["rows"] for entry in as_ofs]
     rates, places = [entry["churn_rate"] for entry in as_ofs], range(len(as_ofs))
@@ -56,18 +57,25 @@ def churn_by_as_of(question: str, as_ofs: Sequence[Mapping[str, Any]]) -> str | 
 
 
 def quality(record: Mapping[str, Any]) -> str | None:
-    """Calibration and gain of a model on held-out rows, from its record. None where nothing graded it."""
+    """Calibration and gain of a model on held-out rows, from its record. None where nothing graded
+    it.
+    """
     if not record["curves"]:
         return None
     bins, gains = record["curves"]["calibration"], record["curves"]["gain"]
     held_out = f"{sum(found['rows'] for found in bins):,} held-out rows"
     caveat = record["evaluation"].get("caveat")
-    asked = f"Churned as forecast? {held_out}" if not caveat else f"{held_out}, not out of time: as forecast?"
+    asked = (
+        f"Churned as forecast? {held_out}"
+        if not caveat
+        else f"{held_out}, not out of time: as forecast?"
+    )
     found = f"The riskiest 20 % hold {100 * gains['model'][SHARES.index(20)]:.0f} % of churners"
 
     def calibration(axes: "Axes") -> None:
         forecast, rate, low, high = (
-            [found[name] for found in bins] for name in ("mean_probability", "churn_rate", "low", "high")
+            [found[name] for found in bins]
+            for name in ("mean_probability", "churn_rate", "low", "high")
         )
         top = 105 * max(*high, *forecast)
         axes.plot([0, top], [0, top], color=INK, linewidth=1, linestyle=DASHED)
@@ -89,29 +97,45 @@ def quality(record: Mapping[str, Any]) -> str | None:
 
     tests = ", ".join(fold["test"] for fold in record["evaluation"]["tests"])
     return picture(
-        f"Calibration and gain on {held_out} ({caveat or tests}): {found}", calibration, gain, height=3.6
+        f"Calibration and gain on {held_out} ({caveat or tests}): {found}",
+        calibration,
+        gain,
+        height=3.6,
     )
 
 
 def worth(record: Mapping[str, Any]) -> str | None:
-    """Lift and profit of contacting the riskiest, from a model's record. None where nothing graded it."""
+    """Lift and profit of contacting the riskiest, from a model's record. None where nothing graded
+    it.
+    """
     if not record["curves"]:
         return None
     gains, earned = record["curves"]["gain"], record["profit"]
     lifts = {
-        name: [g / (s / 100) for g, s in zip(gain, SHARES, strict=True) if s] for name, gain in gains.items()
+        name: [g / (s / 100) for g, s in zip(gain, SHARES, strict=True) if s]
+        for name, gain in gains.items()
     }
     best = max(earned["model"]["curve"])
     share = SHARES[earned["model"]["curve"].index(best)]
-    told = f"Contacting the riskiest {share} % earns most" if share else "Contacting nobody loses least"
+    told = (
+        f"Contacting the riskiest {share} % earns most"
+        if share
+        else "Contacting nobody loses least"
+    )
 
     def lift(axes: "Axes") -> None:
         axes.axhline(1, color=INK, linewidth=1, linestyle=DASHED)
         for name, color in (("rules", ORANGE), ("model", BLUE)):
             if name in lifts:
                 axes.plot(SHARES[1:], lifts[name], color=color)
-        axes.set(title=f"The riskiest 10 % churn {lifts['model'][1]:.2f} times as often", xlim=(0, 100))
-        axes.set(xlabel="customers, riskiest first, %", ylabel="churn rate over that of all", ylim=(0, None))
+        axes.set(
+            title=f"The riskiest 10 % churn {lifts['model'][1]:.2f} times as often", xlim=(0, 100)
+        )
+        axes.set(
+            xlabel="customers, riskiest first, %",
+            ylabel="churn rate over that of all",
+            ylim=(0, None),
+        )
 
     def profit(axes: "Axes") -> None:
         axes.axhline(0, color=INK, linewidth=1, linestyle=DASHED)
@@ -121,7 +145,9 @@ def worth(record: Mapping[str, Any]) -> str | None:
                 write(axes, name, (62, height * best), (0, 0), color)
         axes.plot([share], [best], "o", color=BLUE)
         axes.set(title=told, xlim=(0, 100))
-        axes.set(xlabel="customers contacted, riskiest first, %", ylabel="profit, of a customer's value")
+        axes.set(
+            xlabel="customers contacted, riskiest first, %", ylabel="profit, of a customer's value"
+        )
 
     return picture(f"Lift and profit: {told}, {best:.3f} a customer", lift, profit, height=3.6)
 
@@ -132,7 +158,9 @@ def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None
     ``titles``: the features in words, by name.
     """
     curve = record["evaluation"].get("learning", [])
-    segments = [found for found in record.get("segments", []) if "skill" in found][:MOST_SEGMENTS][::-1]
+    segments = [found for found in record.get("segments", []) if "skill" in found][:MOST_SEGMENTS][
+        ::-1
+    ]
     if len(curve) < 2 or not segments:
         return None
     few, all_ = ((point["entities"], point["log_loss"]["value"]) for point in (curve[0], curve[-1]))
@@ -141,7 +169,9 @@ def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None
 
     def losses(axes: "Axes") -> None:
         known = [point["entities"] for point in curve]
-        low, value, high = ([point["log_loss"][end] for point in curve] for end in ("low", "value", "high"))
+        low, value, high = (
+            [point["log_loss"][end] for point in curve] for end in ("low", "value", "high")
+        )
         axes.vlines(known, low, high, color=BLUE, alpha=0.55, linewidth=5)
         axes.plot(known, value, "o-", color=BLUE, markersize=5)
         axes.set(title="Would more customers help?", xlim=(0, 1.05 * known[-1]))
@@ -149,12 +179,19 @@ def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None
 
     def skill(axes: "Axes") -> None:
         sizes = [100 * found["skill"] for found in segments]
-        axes.barh(range(len(sizes)), sizes, color=[RED if size < 0 else BLUE for size in sizes], height=0.62)
+        axes.barh(
+            range(len(sizes)),
+            sizes,
+            color=[RED if size < 0 else BLUE for size in sizes],
+            height=0.62,
+        )
         for place, found in enumerate(segments):
             words = titled(titles, found["feature"], found["segment"])
             write(axes, words, (max(sizes[place], 0), place), (5, -3), INK)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set(title="Least is known of these", yticks=[], xlim=(min(0, *sizes), 4.2 * max(1, *sizes)))
+        axes.set(
+            title="Least is known of these", yticks=[], xlim=(min(0, *sizes), 4.2 * max(1, *sizes))
+        )
         axes.set_xlabel("log loss taken off the segment's own rate, %")
 
     least = titled(titles, worst["feature"], worst["segment"])
@@ -181,6 +218,8 @@ def influences(families: Sequence[Mapping[str, Any]], titles: Mapping[str, str])
             write(axes, words, (sizes[place], place), (5, -3), INK)
         axes.set_yticks(range(len(shown)), [entry["family"].replace("_", " ") for entry in shown])
         axes.set(title=told, xlim=(0, 1.8 * sizes[-1] or 1))
-        axes.set_xlabel("mean absolute contribution of the family, log odds; with it its strongest feature")
+        axes.set_xlabel(
+            "mean absolute contribution of the family, log odds; with it its strongest feature"
+        )
 
     return picture(told, paint, height=1.1 + 0.3 * len(shown), left=0.12)

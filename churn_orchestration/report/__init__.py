@@ -1,4 +1,6 @@
-"""What the command line tells: facts for machines, the same in a few lines for people; read from the door."""
+"""What the command line tells: facts for machines, the same in a few lines for people; read from
+the door.
+"""
 
 import datetime as dt
 import json
@@ -8,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from churn_orchestration.business import Business
-from churn_orchestration.declared import declared
-from churn_orchestration.report.freshness import by_layer, states
+from churn_orchestration.components.declared import declared
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.text import command, grid, plain
-from churn_orchestration.warehouse import DOOR, Tables, door
+from churn_orchestration.storage.freshness import by_layer, states
+from churn_orchestration.storage.warehouse import DOOR, Tables, door
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,7 +52,9 @@ where raw.table_name like 'raw.%' and raw.status = 'stored' group by 1"""
 
 
 def sources(db: "duckdb.DuckDBPyConnection") -> dict[str, list[int]]:
-    """Where the raw rows of each source went: bronze, quarantine, exact duplicates, waiting in raw."""
+    """Where the raw rows of each source went: bronze, quarantine, exact duplicates, waiting in
+    raw.
+    """
     return {source: rest for source, *rest in db.execute(_SOURCES).fetchall()}
 
 
@@ -79,7 +83,10 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
         "refused": done.refused, "notes": done.notes, "rows": rows,
     }  # fmt: skip
     span = f"{done.first} to {done.last}"
-    lines = [f"{business.name}: {f'not every day of {span} stands' if done.refused else f'refreshed {span}'}"]
+    lines = [
+        f"{business.name}: "
+        f"{f'not every day of {span} stands' if done.refused else f'refreshed {span}'}"
+    ]
     lines += [f"note: {table}: {note}" for table, note in done.notes.items()]
     for table, days in done.refused.items():
         for reason in dict.fromkeys(days.values()):
@@ -90,22 +97,26 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
         table, day = next((table, min(days)) for table, days in done.refused.items())
         waive = command(business, f"waive --table {table} --day {day} --reason WHY")
         lines.append(
-            "Mend the file, or its declaration in the YAML, and run again; or let the day count as closed: "
-            + waive
+            "Mend the file, or its declaration in the YAML, and run again; or let the day count as "
+            "closed: " + waive
         )
     text = "\n".join(lines) + ("\n" + layers_text(business) if rows else "")
     return facts, text, done.succeeded and not done.refused
 
 
 def up_to_date(business: Business, last: dt.date) -> Told:
-    """Nothing was left to do; done only if no file waits for a day that is there to be made again."""
+    """Nothing was left to do; done only if no file waits for a day that is there to be made
+    again.
+    """
     rows = rows_by_layer(business)
     with door(business.state) as db:
         tables = Tables(db, business.state)
         landing = new_files(tables, business, states(tables), declared(business).files)
     files = [file for those in landing["new_files"].values() for file in those]
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    waits = f", but not what is in {', '.join(files[:3])}{more} now; to take that in: {landing['run']}"
+    waits = (
+        f", but not what is in {', '.join(files[:3])}{more} now; to take that in: {landing['run']}"
+    )
     facts = {
         "business": business.name,
         "to": last,
@@ -120,11 +131,12 @@ def up_to_date(business: Business, last: dt.date) -> Told:
 
 
 def trained(business: Business, became: Mapping[str, Mapping[str, Any]], cutoff: dt.date) -> Told:
-    """Models of a cut-off, how they did on later days, and what was decided; ``became``: see ``Work.train``.
+    """Models of a cut-off, how they did on later days, and what was decided; ``became``: see
+    ``Work.train``.
 
     Done, unless a model is there already and was rolled back: then nothing changed.
     """
-    from churn_orchestration.components.churn_model.promotion import record_of
+    from churn_orchestration.components.question.training.promotion import record_of
 
     facts, parts = [], []
     for question, now in became.items():
@@ -139,10 +151,12 @@ def trained(business: Business, became: Mapping[str, Mapping[str, Any]], cutoff:
 
 def _without_value(business: Business, question: str, cutoff: dt.date) -> list[str]:
     """Which features have no value on any as_of of a snapshot, since they became known later."""
-    from churn_orchestration.components.landed_at_once import known_late_message
+    from churn_orchestration.components.source.landed_at_once import known_late_message
 
     manifest = json.loads((business.state / "snapshots" / question / f"{cutoff}.json").read_text())
-    since = {name: dt.date.fromisoformat(day) for name, day in manifest.get("without_value", {}).items()}
+    since = {
+        name: dt.date.fromisoformat(day) for name, day in manifest.get("without_value", {}).items()
+    }
     return [f"  {known_late_message(since)}"] if since else []
 
 
@@ -150,7 +164,8 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
     """A model's metrics on later days beside the baselines, with the decision."""
     evaluation = record["evaluation"]
     told = [
-        f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} ({reason})",
+        f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} "
+        f"({reason})",
         *(f"warning: {warning}" for warning in record.get("warnings", [])),
     ]
     if copied := record.get("copies"):
@@ -163,12 +178,15 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
 
 
 def metrics_table(title: str, graded: dict[str, Any]) -> Table:
-    """Metrics of every forecaster, one column each, with 95 % intervals for the model and the rules."""
+    """Metrics of every forecaster, one column each, with 95 % intervals for the model and the
+    rules.
+    """
     base, model = graded["model"]["base_rate"], graded["model"]
     shown = {"recency": "recency rank"}
     table = grid(
-        f"{title}\n{model['rows']:,} rows of {model['entities']:,} customers, base rate {base['value']:.1%} "
-        f"[{base['low']:.1%}, {base['high']:.1%}]; 95 % intervals, clustered by customer",
+        f"{title}\n{model['rows']:,} rows of {model['entities']:,} customers, base rate "
+        f"{base['value']:.1%} [{base['low']:.1%}, {base['high']:.1%}]; 95 % intervals, clustered "
+        "by customer",
         "",
         *(shown.get(name, name) for name in graded),
     )
@@ -187,16 +205,30 @@ def metrics_table(title: str, graded: dict[str, Any]) -> Table:
 def backtested(facts: dict[str, Any]) -> str:
     """A look back in words."""
     title = (
-        f"{facts['question']}: trained at the end of {facts['as_of']} on as_ofs {facts['trained_on'][0]} to "
-        f"{facts['trained_on'][-1]}, graded on data until {facts['graded_on_data_until']}"
+        f"{facts['question']}: trained at the end of {facts['as_of']} on as_ofs "
+        f"{facts['trained_on'][0]} to {facts['trained_on'][-1]}, graded on data until "
+        f"{facts['graded_on_data_until']}"
     )
-    kept = "" if facts["stored"] else "\nA forecast of that day stands already; it was left as it is."
+    kept = (
+        "" if facts["stored"] else "\nA forecast of that day stands already; it was left as it is."
+    )
     return plain(metrics_table(title, facts["report"])) + kept
 
 
 def rolled(question: str, looks: list[dict[str, Any]]) -> str:
-    """Looks back from many days in words: a line each, and the mean of those that could be graded."""
-    headings = ("as_of", "customers", "churned", "AUC", "log loss", "rules", "constant", "model - rules")
+    """Looks back from many days in words: a line each, and the mean of those that could be
+    graded.
+    """
+    headings = (
+        "as_of",
+        "customers",
+        "churned",
+        "AUC",
+        "log loss",
+        "rules",
+        "constant",
+        "model - rules",
+    )
     table = grid(f"{question}: looked back from {len(looks)} month-ends", *headings)
     lines, refused = [], []
     for look in looks:
@@ -215,7 +247,8 @@ def rolled(question: str, looks: list[dict[str, Any]]) -> str:
         table.add_row(*counted, told, *_losses(losses))
     if lines:
         auc, *losses = (
-            None if None in column else sum(column) / len(column) for column in zip(*lines, strict=True)
+            None if None in column else sum(column) / len(column)
+            for column in zip(*lines, strict=True)
         )
         table.add_row("mean", "", "", f"{auc:.3f}", *_losses(losses))
     return plain(table, *refused)

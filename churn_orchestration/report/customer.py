@@ -5,17 +5,20 @@ from typing import Any
 
 from churn_orchestration.churn.features.catalogue import LOWERS, RAISES, worded
 from churn_orchestration.report.history import became
-from churn_orchestration.warehouse import Tables, literal, quoted
+from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 Words = dict[str, dict[str, Any]]
 LATELY = 90  # days; of the declared windows, the nearest to it tells what was of late
 CHANGES = 4
 
 
-def feature_row(tables: Tables, gold: str, key: str, entity: object, day: dt.date) -> dict[str, Any]:
+def feature_row(
+    tables: Tables, gold: str, key: str, entity: object, day: dt.date
+) -> dict[str, Any]:
     """The features of a customer on a day; empty where gold has none."""
     found = tables.db.execute(
-        f"select * exclude (as_of) from {gold} where as_of = {literal(day)} and {quoted(key)} = ?", [entity]
+        f"select * exclude (as_of) from {gold} where as_of = {literal(day)} and {quoted(key)} = ?",
+        [entity],
     )
     names = [column[0] for column in found.description]
     rows = found.fetchall()
@@ -37,13 +40,18 @@ def said(about: dict[str, Any], value: Any) -> str:
 
 
 def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str, Any]]:
-    """What each source knows of a customer: first and last activity, and what it did or is, in words.
+    """What each source knows of a customer: first and last activity, and what it did or is, in
+    words.
 
     A source without ``days_since_last`` is one of attributes: all that is not 0 is told.
     """
     told = []
     for source in dict.fromkeys(about["source"] for about in words.values()):
-        own = {name: about for name, about in words.items() if about["source"] == source and name in row}
+        own = {
+            name: about
+            for name, about in words.items()
+            if about["source"] == source and name in row
+        }
         days = {end: row.get(f"{source}_days_since_{end}") for end in ("first", "last")}
         shown = _worth_telling(source, own, row)
         told.append(
@@ -62,7 +70,9 @@ def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str
 
 
 def _worth_telling(source: str, own: Words, row: dict[str, Any]) -> list[str]:
-    """Of attributes, what is not 0. Of events, the counts and sums so far and lately; a 0 if it has words."""
+    """Of attributes, what is not 0. Of events, the counts and sums so far and lately; a 0 if it has
+    words.
+    """
     last = f"{source}_days_since_last"
     if last not in own:
         return [name for name in own if row[name]]
@@ -78,13 +88,20 @@ def _so_far_and_lately(own: Words) -> list[str]:
         for name, about in own.items()
         if about["family"] in ("frequency", "value") and "_active_days_" not in name
     ]
-    windows = {int(w.removesuffix("d")) for name in told if (w := own[name]["window"]).endswith("d")}
+    windows = {
+        int(w.removesuffix("d")) for name in told if (w := own[name]["window"]).endswith("d")
+    }
     near = min(windows, key=lambda days: (abs(days - LATELY), days), default=None)
-    return [name for window in ("all", f"{near}d") for name in told if own[name]["window"] == window]
+    return [
+        name for window in ("all", f"{near}d") for name in told if own[name]["window"] == window
+    ]
 
 
-def changes(words: Words, before: dict[str, Any], after: dict[str, Any], reasons: list[str]) -> list[str]:
-    """What changed in a customer between two days, in words: what the reasons name, then what changed most.
+def changes(
+    words: Words, before: dict[str, Any], after: dict[str, Any], reasons: list[str]
+) -> list[str]:
+    """What changed in a customer between two days, in words: what the reasons name, then what
+    changed most.
 
     One line a family of features, since the members of one say nearly the same.
     """

@@ -9,7 +9,7 @@ from churn_orchestration.report.customer import catalogue, changes, feature_row,
 from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
 from churn_orchestration.report.ranking import question_named, ranked
-from churn_orchestration.warehouse import Tables, door, quoted, refuse_damaged
+from churn_orchestration.storage.warehouse import Tables, door, quoted, refuse_damaged
 
 _NOW = (
     "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on", "days_since_last",
@@ -17,7 +17,9 @@ _NOW = (
 )  # fmt: skip
 
 
-def explained(business: Business, entity: str, day: dt.date | None, question: str | None = None) -> Told:
+def explained(
+    business: Business, entity: str, day: dt.date | None, question: str | None = None
+) -> Told:
     """One customer's risk: who it is, now, why, and over the scored days; as facts and as text."""
     with door(business.state) as db:
         tables = Tables(db, business.state)
@@ -61,8 +63,8 @@ def _key(tables: Tables, question: str) -> tuple[str, str]:
 def _gold(tables: Tables, question: str) -> str | None:
     """The feature table that a question reads; None where the door has none."""
     found = tables.rows(
-        "select upstream from meta.lineage join duckdb_views() on upstream = schema_name || '.' || view_name "
-        "where table_name = 'predictions.' || ? and schema_name = 'gold' order by 1",
+        "select upstream from meta.lineage join duckdb_views() on upstream = schema_name || '.' || "
+        "view_name where table_name = 'predictions.' || ? and schema_name = 'gold' order by 1",
         [question],
     )
     return found[0][0] if found else None
@@ -76,7 +78,9 @@ def _asked_row(
         return next((row for row in reversed(rows) if not row["backtest"]), rows[-1])
     if here := [row for row in rows if row["as_of"] == day]:
         return here[0]
-    scored = [d for (d,) in tables.rows(f"select distinct as_of from predictions.{question} order by 1")]
+    scored = [
+        d for (d,) in tables.rows(f"select distinct as_of from predictions.{question} order by 1")
+    ]
     if day in scored:
         raise BusinessError(
             f"{question}: {entity} was not in the population of {day}; it was scored from "
@@ -92,7 +96,9 @@ def _asked_row(
 
 
 def _place(tables: Tables, question: str, key: str, entity: object, day: dt.date) -> dict[str, Any]:
-    """The place of a customer in the list of a day, the length of the list, and what is at stake."""
+    """The place of a customer in the list of a day, the length of the list, and what is at
+    stake.
+    """
     [place] = tables.rows(
         f"select rank, population, at_stake from (select *, count(*) over () as population "
         f"from ({ranked(tables.db, question, day)})) where {quoted(key)} = ?",
@@ -118,23 +124,32 @@ def _pair(before: Row, after: Row) -> dict[str, Any]:
 
 
 def _largest_move(
-    tables: Tables, gold: str | None, key: str, entity: object, history: list[Any], words: dict[str, Any]
+    tables: Tables,
+    gold: str | None,
+    key: str,
+    entity: object,
+    history: list[Any],
+    words: dict[str, Any],
 ) -> dict[str, Any] | None:
     """The largest move by one forecaster, and what changed in the customer with it."""
     pair = largest_move(history)
     if pair is None:
         return None
-    before, after = (feature_row(tables, gold, key, entity, row["as_of"]) if gold else {} for row in pair)
+    before, after = (
+        feature_row(tables, gold, key, entity, row["as_of"]) if gold else {} for row in pair
+    )
     reasons = [*(pair[1]["reasons"] or []), *(pair[0]["reasons"] or [])]
     return _pair(*pair) | {"changes": changes(words, before, after, reasons)}
 
 
 def _scored_days(tables: Tables, question: str, history: list[dict[str, Any]]) -> dict[str, Any]:
-    """On how many of the days scored since its first one it was, and the first on which it was no more."""
+    """On how many of the days scored since its first one it was, and the first on which it was no
+    more.
+    """
     first, last = history[0]["as_of"], history[-1]["as_of"]
     [(days, left_on)] = tables.rows(
-        "select count(distinct as_of) filter (as_of between ? and ?), min(as_of) filter (as_of > ?) "
-        f"from predictions.{question} where backtest = ?",
+        "select count(distinct as_of) filter (as_of between ? and ?), min(as_of) filter (as_of > "
+        f"?) from predictions.{question} where backtest = ?",
         [first, last, last, history[0]["backtest"]],
     )
     return {"customer": len(history), "question": days, "left_on": left_on}
@@ -160,11 +175,15 @@ def _not_scored_ever(
     if known:
         [(entity_id, day)] = known
         words, row = catalogue(tables, gold), feature_row(tables, gold, key, entity_id, day)
-        last = [said(about, row[name]) for name, about in words.items() if name.endswith("_days_since_last")]
+        last = [
+            said(about, row[name])
+            for name, about in words.items()
+            if name.endswith("_days_since_last")
+        ]
         seen = f" (on {day}: {', '.join(last)})" if last else ""
         return (
-            f"{question}: {key} {entity_id} is known{seen}, but was in the population of no scored day; "
-            f"whom {question} asks about, its YAML says (kind, observation_days, end)"
+            f"{question}: {key} {entity_id} is known{seen}, but was in the population of no scored "
+            f"day; whom {question} asks about, its YAML says (kind, observation_days, end)"
         )
     nearest = _NEAREST.format(key=quoted(key), gold=gold)
     near = [name for (name,) in tables.rows(nearest, [entity, entity])]
@@ -173,7 +192,8 @@ def _not_scored_ever(
     return f"{question}: no {key} {entity} in {gold}, nor one that begins so"
 
 
-# Ids differ by a leading zero, by the .0 of a spreadsheet, by case and blanks; or one was cut short.
+# Ids differ by a leading zero, by the .0 of a spreadsheet, by case and blanks; or one was cut
+# short.
 _NEAREST = """
 with ids as (select distinct {key}::varchar as id from {gold}),
 plain as (select id, ltrim(regexp_replace(lower(trim(id)), '[.]0+$', ''), '0') as form from ids),

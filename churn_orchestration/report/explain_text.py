@@ -19,7 +19,8 @@ def explain_text(facts: dict[str, Any]) -> str:
         + (" (a look back)" if now["backtest"] else ""),
         *_who(facts["customer"], now["as_of"]),
         "",
-        f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; {_rank(now)}",
+        f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; "
+        f"{_rank(now)}",
         *(f"  {reason}" for reason in now["reasons"] or []),
         f"  scored by {now['model_version']}" + _known_on(now),
         "",
@@ -58,7 +59,9 @@ def _stake(now: dict[str, Any], unit: str) -> str:
 
 def _known_on(now: dict[str, Any]) -> str:
     known_on = now["label_known_on"]
-    ahead = known_on and known_on > now["as_of"]  # else the question is static: nothing is waited for
+    ahead = (
+        known_on and known_on > now["as_of"]
+    )  # else the question is static: nothing is waited for
     return f"; the outcome is known on {known_on}" if ahead else ""
 
 

@@ -1,4 +1,6 @@
-"""How one customer's risk moved over the scored days. Rows are dicts of a prediction, oldest first."""
+"""How one customer's risk moved over the scored days. Rows are dicts of a prediction, oldest
+first.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -17,7 +19,11 @@ def sparkline(probabilities: Sequence[float], widest: int = WIDEST) -> str:
     ('▁▅█', '▁█')
     """
     stretches = min(len(probabilities), widest)
-    edges = [round(n * len(probabilities) / stretches) for n in range(stretches + 1)] if stretches else [0]
+    edges = (
+        [round(n * len(probabilities) / stretches) for n in range(stretches + 1)]
+        if stretches
+        else [0]
+    )
     means = [sum(probabilities[a:b]) / (b - a) for a, b in pairwise(edges)]
     return "".join(BLOCKS[min(int(mean * len(BLOCKS)), len(BLOCKS) - 1)] for mean in means)
 
@@ -33,12 +39,16 @@ def band_since(rows: Sequence[Row]) -> Row:
 
 
 def forecaster_changes(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """The pairs of scored days between which another forecaster took over: that alone moves the number."""
+    """The pairs of scored days between which another forecaster took over: that alone moves the
+    number.
+    """
     return [(a, b) for a, b in pairwise(rows) if a["model_version"] != b["model_version"]]
 
 
 def largest_move(rows: Sequence[Row]) -> tuple[Row, Row] | None:
-    """The pair of scored days of one forecaster between which the risk moved most; None: it never moved."""
+    """The pair of scored days of one forecaster between which the risk moved most; None: it never
+    moved.
+    """
     pairs = [(a, b) for a, b in pairwise(rows) if a["model_version"] == b["model_version"]]
     most = max(pairs, key=_moved, default=None)
     return most if most and _moved(most) > 0 else None

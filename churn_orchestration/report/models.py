@@ -3,16 +3,18 @@
 import datetime as dt
 from typing import Any
 
-from churn_orchestration import ledger
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.runs import questions_of
+from churn_orchestration.storage import ledger
 
 SHOWN = ("auc", "log_loss")
 
 
 def listed(business: Business, question: str | None) -> tuple[dict[str, Any], str]:
-    """Every decision on the models of a question, or of all, oldest first, with the champion of each."""
+    """Every decision on the models of a question, or of all, oldest first, with the champion of
+    each.
+    """
     asked = questions_of(business)
     if question is not None and question not in asked:
         raise BusinessError(f'there is no question "{question}"; wanted: one of {", ".join(asked)}')
@@ -26,9 +28,21 @@ def listed(business: Business, question: str | None) -> tuple[dict[str, Any], st
         decided = [row for row in rows if row["subject"] == name]
         if not decided:
             train = command(business, "train")
-            parts.append(f"{name}: no decision yet, {asked[name].untrained} score; `{train}` makes a model")
+            parts.append(
+                f"{name}: no decision yet, {asked[name].untrained} score; `{train}` makes a model"
+            )
             continue
-        headings = ("#", "decided on", "cut-off", "decision", "model", "AUC", "log loss", "why trained", "by")
+        headings = (
+            "#",
+            "decided on",
+            "cut-off",
+            "decision",
+            "model",
+            "AUC",
+            "log loss",
+            "why trained",
+            "by",
+        )
         table = grid(f"{name}: {_by(champion, asked[name].untrained)}", *headings)
         for row in decided:
             table.add_row(*_cells(row, champion))

@@ -4,15 +4,16 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.landing import Files, pending
+from churn_orchestration.landing.land import Files, pending
 from churn_orchestration.report.text import command
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.storage.warehouse import Tables
 
 
 def new_files(
     tables: Tables, business: Business, found: dict[str, dict[str, Any]], sources: dict[str, str]
 ) -> dict[str, Any]:
-    """Files that no day has taken in yet, by source, and the command that does; ``sources``: their files.
+    """Files that no day has taken in yet, by source, and the command that does; ``sources``: their
+    files.
 
     ``again``: by making a day again that is there, which no run does by itself.
     """
@@ -46,7 +47,13 @@ def new_files(
         last = max(day for _, day in takes_in)
         again = all(again for again, _ in takes_in)
         run = command(business, f"run --from {last} --to {last}" if again else f"run --to {last}")
-    return {"new_files": new, "after_end_date": after_end, "run": run, "again": again, "missing": missing}
+    return {
+        "new_files": new,
+        "after_end_date": after_end,
+        "run": run,
+        "again": again,
+        "missing": missing,
+    }
 
 
 def missing_days(tables: Tables, business: Business, source: str, files: Files) -> list[dt.date]:

@@ -1,18 +1,21 @@
-"""Is the question answerable: who and how many, how the label moves with its definition, what is advised."""
+"""Is the question answerable: who and how many, how the label moves with its definition, what is
+advised.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.churn import answerable, calendar
-from churn_orchestration.churn.copies import copies_message
-from churn_orchestration.churn.decisions import ENTITY_FOLDS
+from churn_orchestration.churn import calendar
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.labels import EVENT, STATIC, labelled
-from churn_orchestration.components.churn_model.model import newest_day
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.churn_model.snapshot import distinct
+from churn_orchestration.churn.protocol import ENTITY_FOLDS
+from churn_orchestration.churn.question import answerable
+from churn_orchestration.churn.question.copies import copies_message
+from churn_orchestration.churn.question.labels import EVENT, STATIC, labelled
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.training.model import newest_day
+from churn_orchestration.components.question.training.snapshot import distinct
 from churn_orchestration.report.text import grid, plain
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,19 +28,27 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     if asked.question.kind == STATIC:
         return _static(tables, asked)
     question, last = asked.question, newest_day(tables, asked)
-    [(first,)] = tables.rows(f"select min(day) from {question.base.table} where known_on <= date '{last}'")
+    [(first,)] = tables.rows(
+        f"select min(day) from {question.base.table} where known_on <= date '{last}'"
+    )
     if first is None:
         raise BusinessError(
-            f"{asked.name}: {question.base.table} has no row that is known by {last}: is there any, and what "
-            "went to quarantine (`churn status`)?"
+            f"{asked.name}: {question.base.table} has no row that is known by {last}: is there "
+            "any, and what went to quarantine (`churn status`)?"
         )
     history = asked.min_history_days
     as_ofs = calendar.as_of_grid(last, question.horizon, first, history, MOST_AS_OFS, asked.every)
     facts: dict[str, Any] = {"question": asked.name, "asks": asked.sentence(), "data_until": last}
     if not as_ofs:
-        told = f"no outcome is known yet: data go from {first} to {last}, and the first as_of needs "
-        told += f"{asked.min_history_days} days before it and {question.horizon.horizon_days} after it"
-        return facts | {"hopeless": [told]}, plain(f"{asked.name}: {asked.sentence()}", f"hopeless: {told}")
+        told = (
+            f"no outcome is known yet: data go from {first} to {last}, and the first as_of needs "
+        )
+        told += (
+            f"{asked.min_history_days} days before it and {question.horizon.horizon_days} after it"
+        )
+        return facts | {"hopeless": [told]}, plain(
+            f"{asked.name}: {asked.sentence()}", f"hopeless: {told}"
+        )
     outcomes = answerable.Outcomes(question, tuple(as_ofs), last, "outcomes")
     tables.db.execute(f"create or replace temp table outcomes as {outcomes.sql()}")
     window = question.observation_days
@@ -46,7 +57,9 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     by_as_of = tables.db.execute(outcomes.by_as_of(window)).df()
     by_horizon = tables.db.execute(outcomes.by_horizon(window, horizons)).df()
     windows: list[int | str] = [*answerable.WINDOWS, "all"]
-    by_window = None if question.kind == EVENT else tables.db.execute(outcomes.by_window(windows)).df()
+    by_window = (
+        None if question.kind == EVENT else tables.db.execute(outcomes.by_window(windows)).df()
+    )
     graded = by_as_of.tail(asked.test_as_ofs)
     churned = int(graded["churned"].sum())
     least = answerable.detectable_auc(churned, int(graded["entities"].sum()) - churned)
@@ -59,7 +72,10 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     months = grid("by as_of, as the question is asked", "as_of", "asked of", "churned", "base rate")
     for row in facts["as_ofs"]:
         months.add_row(
-            str(row["as_of"])[:10], f"{row['entities']:,}", f"{row['churned']:,}", _share(row["base_rate"])
+            str(row["as_of"])[:10],
+            f"{row['entities']:,}",
+            f"{row['churned']:,}",
+            _share(row["base_rate"]),
         )
     tried = grid(
         "by horizon, mean over the as_ofs for which it has passed",
@@ -77,10 +93,13 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         seen.add_row(days, f"{row['entities']:,}", _share(row["base_rate"]))
     tables_shown = [months, tried] if by_window is None else [months, tried, seen]
     verdict = (
-        f"{len(as_ofs)} as_ofs have matured. On the newest {len(graded)} an AUC of {least:.3f} or more can "
+        f"{len(as_ofs)} as_ofs have matured. On the newest {len(graded)} an AUC of {least:.3f} or "
+        "more can "
         "be told from chance. " + _advice(by_horizon, own, question.kind)
     )
-    return facts, plain(f"{asked.name}: {asked.sentence()}", *tables_shown, "* as it is asked now", verdict)
+    return facts, plain(
+        f"{asked.name}: {asked.sentence()}", *tables_shown, "* as it is asked now", verdict
+    )
 
 
 def _advice(by_horizon: "pd.DataFrame", own: int, kind: str) -> str:
@@ -96,7 +115,9 @@ def _advice(by_horizon: "pd.DataFrame", own: int, kind: str) -> str:
     if back != back:  # null: its horizon and the days to come back have passed of no as_of
         return f"Whether those called churned come back is not known yet. Advised: {shortest}."
     if back <= answerable.FEW_COME_BACK:
-        return f"Few of the silent come back ({back:.0%}): the label means what it says; {shortest}."
+        return (
+            f"Few of the silent come back ({back:.0%}): the label means what it says; {shortest}."
+        )
     return f"Of those called churned {_share(back)} come back. Advised: {shortest}."
 
 
@@ -114,10 +135,10 @@ def _static(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         "churned": churned, "copies": len(everybody) - entities, "detectable_auc": least,
     }  # fmt: skip
     told = (
-        f"{copied}{'. ' if copied else ''}Of {entities:,} the label is known, {churned:,} have churned "
-        f"({_share(churned / max(1, entities))}). Out of fold ({ENTITY_FOLDS} folds) an AUC of {least:.3f} "
-        "or more can be told from chance. The outcome is known on the day itself: "
-        "nothing can say how well it is known before."
+        f"{copied}{'. ' if copied else ''}Of {entities:,} the label is known, {churned:,} have "
+        f"churned ({_share(churned / max(1, entities))}). Out of fold ({ENTITY_FOLDS} folds) an "
+        f"AUC of {least:.3f} or more can be told from chance. The outcome is known on the day "
+        "itself: nothing can say how well it is known before."
     )
     return facts, plain(f"{asked.name}: {asked.sentence()}", told)
 

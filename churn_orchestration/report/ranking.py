@@ -1,4 +1,6 @@
-"""The list of a day: who comes first, shown in the terminal or written to a file for people or machines."""
+"""The list of a day: who comes first, shown in the terminal or written to a file for people or
+machines.
+"""
 
 import csv
 import datetime as dt
@@ -10,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from churn_orchestration import ledger
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.churn.decisions import BASE_RATE, RULES
+from churn_orchestration.churn.protocol import BASE_RATE, RULES
 from churn_orchestration.report.text import command, plain
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.warehouse import (
+    door,
+    literal,
+    quoted,
+    refuse_damaged,
+    refuse_no_probabilities,
+)
 from churn_orchestration.terminal import visible
-from churn_orchestration.warehouse import door, literal, quoted, refuse_damaged, refuse_no_probabilities
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,9 +31,19 @@ if TYPE_CHECKING:
 Told = tuple[Any, ...]
 
 _FORMULA = re.compile(r"(^|;\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where a spreadsheet begins to compute, full-width signs too; in many countries a `;` begins a cell."""
+"""Where a spreadsheet begins to compute, full-width signs too; in many countries a `;` begins a
+cell.
+"""
 AT_STAKE = "churn_probability * recent_value"
-_FIRST = ("churn_probability", "band", "at_stake", "recent_value", "days_since_last", "contact", "reasons")
+_FIRST = (
+    "churn_probability",
+    "band",
+    "at_stake",
+    "recent_value",
+    "days_since_last",
+    "contact",
+    "reasons",
+)
 
 
 def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
@@ -37,7 +55,8 @@ def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
 
 
 def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
-    """The question called ``name``; None: the only one. Raises BusinessError where that is not clear.
+    """The question called ``name``; None: the only one. Raises BusinessError where that is not
+    clear.
 
     Its predictions can be read: raises WarehouseError where a file of them is gone or damaged.
     """
@@ -54,9 +73,11 @@ def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
 
 
 def ranked(db: "duckdb.DuckDBPyConnection", question: str, day: dt.date) -> str:
-    """SQL at the door: the forecasts of a day with ``at_stake`` and ``rank``, the most at stake first.
+    """SQL at the door: the forecasts of a day with ``at_stake`` and ``rank``, the most at stake
+    first.
 
-    ``at_stake``: probability of churn x recent value. Those without a value come last, the riskiest first.
+    ``at_stake``: probability of churn x recent value. Those without a value come last, the riskiest
+    first.
     """
     of_day = f"(from predictions.{question} where as_of = {literal(day)})"
     refuse_no_probabilities(db, f"predictions.{question}", of_day)
@@ -71,15 +92,23 @@ def ranked(db: "duckdb.DuckDBPyConnection", question: str, day: dt.date) -> str:
 def scored(
     db: "duckdb.DuckDBPyConnection", business: Business, question: str | None, day: dt.date | None
 ) -> tuple[str, dt.date]:
-    """The question and day that are meant (None: the only one, the last). Raises BusinessError: no such."""
+    """The question and day that are meant (None: the only one, the last). Raises BusinessError: no
+    such.
+    """
     name = question_named(db, question)
-    days = [d for (d,) in db.execute(f"select distinct as_of from predictions.{name} order by 1").fetchall()]
+    days = [
+        d
+        for (d,) in db.execute(
+            f"select distinct as_of from predictions.{name} order by 1"
+        ).fetchall()
+    ]
     day = day or max(days, default=None)
     if day is None:
         raise BusinessError(f"{name}: nobody is scored yet: {command(business, 'run')}")
     if day not in days:
         raise BusinessError(
-            f"{name}: {day} was not scored; scored: {', '.join(map(str, days[-5:])) or 'nothing yet'}"
+            f"{name}: {day} was not scored; scored: "
+            f"{', '.join(map(str, days[-5:])) or 'nothing yet'}"
         )
     return name, day
 
@@ -132,19 +161,23 @@ def _value(value: float | None) -> str:
 def exported(business: Business, day: dt.date | None, out: Path, question: str | None) -> Told:
     """Write the list of a day (None: the last scored one) to a file, the most at stake first.
 
-    ``.csv`` and ``.xlsx`` are for people: rounded numbers, reasons as one text, what a person acts on first;
-    the CSV begins with a byte-order mark, without which spreadsheets read UTF-8 wrongly, and a text that a
-    spreadsheet would compute begins with an apostrophe. ``.parquet`` is for machines: every column as it is
-    stored.
+    ``.csv`` and ``.xlsx`` are for people: rounded numbers, reasons as one text, what a person acts
+    on first; the CSV begins with a byte-order mark, without which spreadsheets read UTF-8 wrongly,
+    and a text that a spreadsheet would compute begins with an apostrophe. ``.parquet`` is for
+    machines: every column as it is stored.
     """
     if out.suffix not in _WRITERS:
         *others, last = _WRITERS
-        raise BusinessError(f"--out {out}: wanted a name that ends in {', '.join(others)} or {last}")
+        raise BusinessError(
+            f"--out {out}: wanted a name that ends in {', '.join(others)} or {last}"
+        )
     with door(business.state) as db:
         name, day = scored(db, business, question, day)
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = _WRITERS[out.suffix](db, ranked(db, name, day), out)
-        by = db.execute(f"select any_value(model_version) from predictions.{name} where as_of = ?", [day])
+        by = db.execute(
+            f"select any_value(model_version) from predictions.{name} where as_of = ?", [day]
+        )
         [(scored_by,)] = by.fetchall()
     facts = {"question": name, "day": day, "rows": rows, "out": str(out), "scored_by": scored_by}
     told = f"{rows:,} customers of {day} in {out}, the most at stake first"
@@ -158,14 +191,18 @@ def unranked_message(business: Business, question: str, scored_by: str | None) -
     refusal = ledger.newest_refusal(business.state, question)
     because = "no model is trained yet"
     if refusal:
-        because = f"the newest training, cut-off {refusal['cutoff']}, was refused: {refusal['reason']}"
+        because = (
+            f"the newest training, cut-off {refusal['cutoff']}, was refused: {refusal['reason']}"
+        )
     how = "scored by rules of silence alone"
     if scored_by == BASE_RATE:
         how = "not ranked by risk: all have the same churn probability, what one is worth alone decides"
     return f"; {how}, for no model is in force; {because}"
 
 
-def _for_people(db: "duckdb.DuckDBPyConnection", select: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def _for_people(
+    db: "duckdb.DuckDBPyConnection", select: str
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Header and rows of the list as a person reads them."""
     _, entity, *rest = [name for name, *_ in db.execute(f"describe {select}").fetchall()]
     others = [name for name in rest if name not in (*_FIRST, "backtest")]

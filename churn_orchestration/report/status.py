@@ -1,4 +1,5 @@
-"""`churn status`: is all well, what is fresh, what was refused and how to mend it, who scores, what waits.
+"""`churn status`: is all well, what is fresh, what was refused and how to mend it, who scores, what
+waits.
 
 Read at the door, so that it answers while a run is at work: it tells of the last publish.
 """
@@ -6,18 +7,18 @@ Read at the door, so that it answers while a run is at work: it tells of the las
 import datetime as dt
 from typing import Any
 
-from churn_orchestration import ledger
 from churn_orchestration.business import Business
-from churn_orchestration.changed import HELD, Event, open_events
-from churn_orchestration.churn.decisions import REFUSE
-from churn_orchestration.declared import declared
+from churn_orchestration.churn.protocol import REFUSE
+from churn_orchestration.components.declared import declared
 from churn_orchestration.report import Told, sources
-from churn_orchestration.report.freshness import Missing, ancestors, causes, missing, states
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.ranking import questions
 from churn_orchestration.report.status_text import status_text
 from churn_orchestration.report.text import command
-from churn_orchestration.warehouse import Tables, door, literal
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.freshness import Missing, ancestors, causes, missing, states
+from churn_orchestration.storage.open_changes import HELD, Event, open_events
+from churn_orchestration.storage.warehouse import Tables, door, literal
 
 
 def standing(business: Business) -> Told:
@@ -33,7 +34,8 @@ def standing(business: Business) -> Told:
         now = declared(business)
         broken = {(table, day) for table, day, _ in damaged}
         models = {
-            name: _model(tables, name, found, now.meanings.get(name), broken) for name in _asked(tables)
+            name: _model(tables, name, found, now.meanings.get(name), broken)
+            for name in _asked(tables)
         }
         landing = new_files(tables, business, found, now.files)
         changed = [_changed(business, event) for event in open_events(tables)]
@@ -78,7 +80,9 @@ def _causes(
             "edit": f"mend the file, or the declaration of {root.table.split('.')[1]}",
             "run": command(business, f"run --to {max(filter(None, [newest, root.day]))}"),
             "waive": command(business, f"waive --table {root.table} --day {root.day} --reason WHY"),
-            "accept": command(business, f"accept --table {root.table} --day {root.day} --reason WHY")
+            "accept": command(
+                business, f"accept --table {root.table} --day {root.day} --reason WHY"
+            )
             if root.reason and root.reason.startswith(HELD)
             else None,
         }
@@ -114,12 +118,16 @@ def _waived(tables: Tables) -> list[dict[str, Any]]:
 
 
 def _quarantine(tables: Tables) -> dict[str, dict[str, Any]]:
-    """Refused rows of each source: of its newest day and of all days, and the rules that refused most."""
+    """Refused rows of each source: of its newest day and of all days, and the rules that refused
+    most.
+    """
     found = {}
     for source, (valid, refused, duplicates, _) in sorted(sources(tables.db).items()):
         [(day, rows, raw)] = tables.rows(_NEWEST_QUARANTINE, [source, source]) or [(None, 0, 0)]
         rules: list[tuple[Any, ...]] = []
-        if tables.rows("from duckdb_views() where schema_name = 'quarantine' and view_name = ?", [source]):
+        if tables.rows(
+            "from duckdb_views() where schema_name = 'quarantine' and view_name = ?", [source]
+        ):
             rules = tables.rows(
                 f"select rule, count(*) from quarantine.{source} group by 1 order by 2 desc, 1"
             )
@@ -155,17 +163,24 @@ def _model(
     meaning: str | None,
     broken: set[tuple[str, dt.date]],
 ) -> dict[str, Any]:
-    """The champion of a question with its age and grade; without one, the newest candidate and its reason."""
+    """The champion of a question with its age and grade; without one, the newest candidate and its
+    reason.
+    """
     scored = found.get(f"predictions.{question}", {}).get("newest")
     by = (
         tables.rows(
-            f"select any_value(model_version) from predictions.{question} where as_of = {literal(scored)}"
+            f"select any_value(model_version) from predictions.{question} where as_of = "
+            f"{literal(scored)}"
         )
         if scored and (f"predictions.{question}", scored) not in broken
         else []
     )
     row = ledger.champion(tables.state, question, dt.date.max, meaning)
-    facts = {"champion": row and row["model_version"], "last_scored": scored, "scored_by": by and by[0][0]}
+    facts = {
+        "champion": row and row["model_version"],
+        "last_scored": scored,
+        "scored_by": by and by[0][0],
+    }
     if row:
         cutoff = dt.date.fromisoformat(row["cutoff"])
         peers = ["model", *row["evidence"].get("differences", {})]
@@ -174,11 +189,15 @@ def _model(
         return facts | {
             "cutoff": cutoff,
             "in_force_from": dt.date.fromisoformat(max(row["cutoff"], row["decided_on"])),
-            "score_again": scored if in_force and in_force["model_version"] != facts["scored_by"] else None,
+            "score_again": scored
+            if in_force and in_force["model_version"] != facts["scored_by"]
+            else None,
             "age_days": (scored - cutoff).days if scored else None,
             "graded": row["evidence"].get("caveat") or "on later days",
             "grade": {
-                peer: {m: graded[peer][m]["value"] for m in ("log_loss", "auc") if m in graded[peer]}
+                peer: {
+                    m: graded[peer][m]["value"] for m in ("log_loss", "auc") if m in graded[peer]
+                }
                 for peer in peers
                 if peer in graded
             },

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from churn_orchestration.business import Business
-from churn_orchestration.churn.decisions import BASE_RATE
+from churn_orchestration.churn.protocol import BASE_RATE
 from churn_orchestration.report.text import command, counted, grid, plain
 
 SHOWN = 8  # causes, waivers or rules told one by one, the rest as a number; --json has them all
 
 
 def status_text(business: Business, facts: dict[str, Any]) -> str:
-    """First whether all is well, then what is there, what is to be mended, who scores, and what waits."""
+    """First whether all is well, then what is there, what is to be mended, who scores, and what
+    waits.
+    """
     parts: list[Any] = [headline(facts), "", _tables(facts["tables"], facts["causes"])]
     for section in (
         _refused(facts["causes"]),
@@ -35,7 +37,9 @@ def headline(facts: dict[str, Any]) -> str:
     name, roots = facts["business"], facts["causes"]
     if facts["newest"] is None and not roots:
         return f"{name}: no day is there yet"
-    waiting = {day for cause in roots for day in cause["waiting"]} - {cause["day"] for cause in roots}
+    waiting = {day for cause in roots for day in cause["waiting"]} - {
+        cause["day"] for cause in roots
+    }
     told = []
     if roots:
         told.append(f"{counted(len({cause['day'] for cause in roots}), 'day')} refused")
@@ -97,7 +101,11 @@ def _why(name: str, state: dict[str, Any], refused: set[tuple[str, dt.date]]) ->
 def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
     for cause in causes[:SHOWN]:
         waiting = [day for day in cause["waiting"] if day != cause["day"]]
-        told = f"; {_days(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for it" if waiting else ""
+        told = (
+            f"; {_days(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for it"
+            if waiting
+            else ""
+        )
         yield f"refused: {cause['table']} {cause['day']}: {cause['reason']}{told}"
         yield f"  {cause['edit']}, then:"
         yield f"    {cause['run']}"
@@ -147,7 +155,11 @@ def _days(days: list[dt.date]) -> str:
 
 def _behind(business: Business, facts: dict[str, Any]) -> Iterator[str]:
     roots = {cause["table"] for cause in facts["causes"]}
-    behind = [s["fault"] for s in facts["tables"].values() if s["fault"] and s["fault"]["table"] not in roots]
+    behind = [
+        s["fault"]
+        for s in facts["tables"].values()
+        if s["fault"] and s["fault"]["table"] not in roots
+    ]
     if behind or facts["waits_for_a_run"]:
         yield "not up to date, and nothing is in the way of it; run:"
         yield f"    {command(business, 'run --to ' + str(facts['newest']))}"
@@ -155,7 +167,11 @@ def _behind(business: Business, facts: dict[str, Any]) -> Iterator[str]:
 
 def _waived(waived: list[dict[str, Any]]) -> Iterator[str]:
     for row in waived[:SHOWN]:
-        who = f" ({row['trigger']}, decision {row['sequence']} of the ledger)" if row["trigger"] else ""
+        who = (
+            f" ({row['trigger']}, decision {row['sequence']} of the ledger)"
+            if row["trigger"]
+            else ""
+        )
         yield f"waived: {row['table']} {row['day']}: {row['reason']}{who}"
     if len(waived) > SHOWN:
         yield f"and {len(waived) - SHOWN} more waived (--json tells all)"
@@ -177,7 +193,9 @@ def _share(found: dict[str, Any]) -> str:
     return f"{found['rows']:,} of {counted(found['of'], 'row')}{share}"
 
 
-def _models(business: Business, models: dict[str, dict[str, Any]], newest: dt.date | None) -> Iterator[str]:
+def _models(
+    business: Business, models: dict[str, dict[str, Any]], newest: dt.date | None
+) -> Iterator[str]:
     for question, model in models.items():
         if model["champion"] is None:
             yield from _no_model(business, question, model, newest)

@@ -1,4 +1,6 @@
-"""Plain text for people: tables and wrapped lines that fit the terminal, without colours or markup."""
+"""Plain text for people: tables and wrapped lines that fit the terminal, without colours or
+markup.
+"""
 
 import io
 import os
@@ -17,12 +19,16 @@ WIDEST, NARROWEST = 118, 60
 
 
 def width() -> int:
-    """Columns to write in: those of the terminal, at most 118; 118 where the output is no terminal."""
+    """Columns to write in: those of the terminal, at most 118; 118 where the output is no
+    terminal.
+    """
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))
 
 
 def plain(*parts: str | Table) -> str:
-    """Tables and lines one below the other. A long line goes on indented; a command stays on one line."""
+    """Tables and lines one below the other. A long line goes on indented; a command stays on one
+    line.
+    """
     out = io.StringIO()
     console = Console(
         file=out, width=width(), highlight=False, markup=False, emoji=False, color_system=None,
@@ -56,7 +62,9 @@ def grid(title: str, *columns: str) -> Table:
 
 
 def command(business: Business, arguments: str) -> str:
-    """The command line to type for a business, such as ``churn --business examples/cdnow run --to DAY``."""
+    """The command line to type for a business, such as ``churn --business examples/cdnow run --to
+    DAY``.
+    """
     if business.folder == DEMO.resolve():
         return f"{program()} {arguments}"
     here = Path.cwd()
@@ -66,7 +74,9 @@ def command(business: Business, arguments: str) -> str:
 
 
 def program() -> str:
-    """How `churn` is called from here: by its path, where it was called so and is not on the PATH."""
+    """How `churn` is called from here: by its path, where it was called so and is not on the
+    PATH.
+    """
     called = Path(sys.argv[0])
     if called.name != "churn" or shutil.which("churn"):
         return "churn"

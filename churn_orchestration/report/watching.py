@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.components.churn_model.drift import sentences
-from churn_orchestration.components.churn_model.first_week import sentence as first_week
+from churn_orchestration.components.question.monitoring.drift import sentences
+from churn_orchestration.components.question.monitoring.first_week import sentence as first_week
 from churn_orchestration.report.text import command, grid, plain
-from churn_orchestration.warehouse import door, refuse_damaged
+from churn_orchestration.storage.warehouse import door, refuse_damaged
 
 SHOWN = {
     "auc": "AUC",
@@ -21,7 +21,8 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 
 def watched(business: Business, question: str | None) -> tuple[dict[str, Any], str]:
-    """Of each question, or of one: newest outcomes beside what was expected, first week, alarms of the day.
+    """Of each question, or of one: newest outcomes beside what was expected, first week, alarms of
+    the day.
 
     Raises
     ------
@@ -33,20 +34,28 @@ def watched(business: Business, question: str | None) -> tuple[dict[str, Any], s
             found: list[dict[str, Any]] = db.execute(sql).df().to_dict("records")
             return found
 
-        views = query("select view_name as name from duckdb_views() where schema_name = 'monitoring'")
+        views = query(
+            "select view_name as name from duckdb_views() where schema_name = 'monitoring'"
+        )
         tables = {view["name"] for view in views}
         names = sorted(name.removesuffix("_drift") for name in tables if name.endswith("_drift"))
         if not names or question not in (None, *names):
             told = (
-                f'no "{question}" is watched, but {", ".join(names)}' if names else "nothing is watched yet"
+                f'no "{question}" is watched, but {", ".join(names)}'
+                if names
+                else "nothing is watched yet"
             )
-            raise BusinessError(f"{business.name}: {told}; to watch the days: {command(business, 'run')}")
+            raise BusinessError(
+                f"{business.name}: {told}; to watch the days: {command(business, 'run')}"
+            )
         shown = [name for name in names if question in (None, name)]
         of_each = ("performance", "first_week", "drift")
         refuse_damaged(db, *(f"monitoring.{name}_{what}" for name in shown for what in of_each))
         facts = {
             name: {
-                "performance": _performance(query, name) if f"{name}_performance" in tables else None,
+                "performance": _performance(query, name)
+                if f"{name}_performance" in tables
+                else None,
                 "first_week": _first_week(query, name) if f"{name}_first_week" in tables else None,
                 "drift": _drift(query, name),
             }
@@ -83,11 +92,17 @@ order by metric""")
 
 def _first_week(query: Query, question: str) -> dict[str, Any] | None:
     """What the newest comparison of a champion's first week says; None: there was none yet."""
-    rows = query(f"from monitoring.{question}_first_week qualify measured_on = max(measured_on) over ()")
+    rows = query(
+        f"from monitoring.{question}_first_week qualify measured_on = max(measured_on) over ()"
+    )
     if not rows:
         return None
     first = rows[0]
-    return {"day": _day(first["measured_on"]), "worse": bool(first["worse"]), "says": first_week(rows)}
+    return {
+        "day": _day(first["measured_on"]),
+        "worse": bool(first["worse"]),
+        "says": first_week(rows),
+    }
 
 
 _NUMBERS = ("value", "low", "high", "expected", "expected_low", "expected_high")
@@ -135,18 +150,29 @@ def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
     if week := found["first_week"]:
         parts.append(f"first week, on {week['day']}: {week['says']}")
     if not drift["features"]:
-        return [*parts, "drift: nothing to compare with: no model scored the newest day, or no replay"]
+        return [
+            *parts,
+            "drift: nothing to compare with: no model scored the newest day, or no replay",
+        ]
     alarms = drift["alarms"]
-    told = f"{len(alarms) or 'no'} alarm{'s' * (len(alarms) != 1)} among {drift['features']} features"
+    told = (
+        f"{len(alarms) or 'no'} alarm{'s' * (len(alarms) != 1)} among {drift['features']} features"
+    )
     parts.append(f"drift on {drift['day']}: {told}")
-    by_verdict = {each["verdict"]: [a for a in alarms if a["verdict"] == each["verdict"]] for each in alarms}
-    said = [f"  {verdict}: {words}" for verdict, of in by_verdict.items() for words in sentences(of)]
+    by_verdict = {
+        each["verdict"]: [a for a in alarms if a["verdict"] == each["verdict"]] for each in alarms
+    }
+    said = [
+        f"  {verdict}: {words}" for verdict, of in by_verdict.items() for words in sentences(of)
+    ]
     return parts + said[:MOST_ALARMS]
 
 
 def _cells(metric: Mapping[str, float]) -> list[str]:
     def number(name: str) -> str:
-        return "-" if metric[name] is None or metric[name] != metric[name] else f"{metric[name]:.3f}"
+        return (
+            "-" if metric[name] is None or metric[name] != metric[name] else f"{metric[name]:.3f}"
+        )
 
     def interval(prefix: str) -> str:
         low, high = number(f"{prefix}low"), number(f"{prefix}high")

@@ -1,4 +1,6 @@
-"""Simulated businesses whose truth is known: a latent world, its files with their faults, its bars."""
+"""Simulated businesses whose truth is known: a latent world, its files with their faults, its
+bars.
+"""
 
 from churn_orchestration.simulator.produce import (
     expected_spend,

@@ -1,11 +1,12 @@
 """How well a simulated world can be forecast at all: from what is visible, and from everything.
 
-A customer is a hidden Markov chain. Hidden: which rate, which frailty, and whether they are with the
-business, away, or gone. Seen: the sign-up, the segment, the events of each day and which of them went badly,
-from which satisfaction follows, and which mails were opened. The forward algorithm gives P(hidden | history).
-A horizon without an event is one more history, along which satisfaction only fades, so P(no event in it) is a
-sum of such chains: exact, because rates and frailties are few atoms. Where leaving is seen, futures are drawn
-instead. Source: Rabiner 1989, "A tutorial on hidden Markov models", III A.
+A customer is a hidden Markov chain. Hidden: which rate, which frailty, and whether they are with
+the business, away, or gone. Seen: the sign-up, the segment, the events of each day and which of
+them went badly, from which satisfaction follows, and which mails were opened. The forward algorithm
+gives P(hidden | history). A horizon without an event is one more history, along which satisfaction
+only fades, so P(no event in it) is a sum of such chains: exact, because rates and frailties are few
+atoms. Where leaving is seen, futures are drawn instead. Source: Rabiner 1989, "A tutorial on hidden
+Markov models", III A.
 """
 
 import copy
@@ -20,7 +21,9 @@ from churn_orchestration.simulator.world import World
 
 
 class _Chain:
-    """Weights (customer, rate, frailty) of being with the business, away and gone, moved on day by day."""
+    """Weights (customer, rate, frailty) of being with the business, away and gone, moved on day by
+    day.
+    """
 
     def __init__(self, world: World, signed_up: np.ndarray, segment: np.ndarray, days: int) -> None:
         kinds = list(world.segments.values())
@@ -91,7 +94,9 @@ class _Chain:
         return weights
 
     def quiet(self, first: int, days: int) -> np.ndarray:
-        """The probability that no event follows on ``days`` days from ``first``; it moves the chain there."""
+        """The probability that no event follows on ``days`` days from ``first``; it moves the chain
+        there.
+        """
         self.normalise()
         nothing = np.zeros(len(self.signed_up), dtype=np.int64)
         for day in range(first, first + days):
@@ -100,20 +105,25 @@ class _Chain:
 
 
 def best_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
-    """P(no event in the horizon | all that is visible at the end of ``as_of``): no model can do better.
+    """P(no event in the horizon | all that is visible at the end of ``as_of``): no model can do
+    better.
 
-    It knows the world's page, not which rate and frailty a customer has, nor who has left. The changes that
-    the world has in store are known to it too, as an announced price is; contacts to come are not.
+    It knows the world's page, not which rate and frailty a customer has, nor who has left. The
+    changes that the world has in store are known to it too, as an announced price is; contacts to
+    come are not.
 
     Returns
     -------
-    customer (number from 0), best_probability; one row a customer who has signed up by then, in order
+    customer (number from 0), best_probability; one row a customer who has signed up by then, in
+    order
     """
     last = world.ordinal(as_of)
     chain, known = _seen(world, lives, last, horizon_days)
     _look(chain, lives, known, last)
     numbers = lives.first + np.flatnonzero(known)
-    return pd.DataFrame({"customer": numbers, "best_probability": chain.quiet(last + 1, horizon_days)})
+    return pd.DataFrame(
+        {"customer": numbers, "best_probability": chain.quiet(last + 1, horizon_days)}
+    )
 
 
 def _look(chain: _Chain, lives: Lives, known: np.ndarray, last: int) -> None:
@@ -123,7 +133,9 @@ def _look(chain: _Chain, lives: Lives, known: np.ndarray, last: int) -> None:
     day, who, ill = lives.day[seen][order], lives.customer[seen][order], lives.bad[seen][order]
     place = np.cumsum(known) - 1
     edges = np.searchsorted(day, np.arange(last + 2))
-    told = chain.world.mail.tells & (lives.mails[:, 1] <= last - chain.world.mail.REPORTED_AFTER_DAYS)
+    told = chain.world.mail.tells & (
+        lives.mails[:, 1] <= last - chain.world.mail.REPORTED_AFTER_DAYS
+    )
     mails = lives.mails[told]
     mails = mails[np.argsort(mails[:, 1], kind="stable")]
     mailed = np.searchsorted(mails[:, 1], np.arange(last + 2))
@@ -147,7 +159,8 @@ def latent_oracle(world: World, lives: Lives, as_of: dt.date, horizon_days: int)
 
     Returns
     -------
-    customer (number from 0), oracle_probability; one row a customer who has signed up by then, in order
+    customer (number from 0), oracle_probability; one row a customer who has signed up by then, in
+    order
     """
     last = world.ordinal(as_of)
     who = np.flatnonzero(lives.signed_up <= last)
@@ -158,12 +171,13 @@ def latent_oracle(world: World, lives: Lives, as_of: dt.date, horizon_days: int)
 
 
 def outreach_effects(world: World, lives: Lives, horizon_days: int) -> pd.DataFrame:
-    """What every contact does: P(no event in the horizon | contacted) - P(the same | not), knowing all.
+    """What every contact does: P(no event in the horizon | contacted) - P(the same | not), knowing
+    all.
 
     Returns
     -------
-    customer (number from 0), day, campaign, treated, true_effect: one row a contact or control, by day; below
-    0 where a contact keeps. Contacts that come later are left out of both
+    customer (number from 0), day, campaign, treated, true_effect: one row a contact or control, by
+    day; below 0 where a contact keeps. Contacts that come later are left out of both
     """
     found = []
     for day, campaign in np.unique(lives.contacts[:, 1:3], axis=0).tolist():
@@ -187,7 +201,9 @@ def _knowing(
     horizon_days: int,
     contacts_until: int | None = None,
 ) -> _Chain:
-    """The chain of some customers of whom all is known at the end of a day, contacts until one before it."""
+    """The chain of some customers of whom all is known at the end of a day, contacts until one
+    before it.
+    """
     chain = _Chain(world, lives.signed_up[who], lives.segment[who], last + horizon_days + 1)
     place = np.full(lives.customers, -1)
     place[who] = np.arange(len(who))
@@ -200,7 +216,8 @@ def _knowing(
     own[np.arange(len(who)), lives.rate[who], lives.frailty[who]] = 1
     with_us = lives.state_at(last)[who]
     chain.with_us = own * with_us[:, None, None]
-    # Of one who is not with us it is hidden only whether they may come back, which they do by chance.
+    # Of one who is not with us it is hidden only whether they may come back, which they do by
+    # chance.
     gone = own * ~with_us[:, None, None]
     may = world.leaving.may_return
     absent = last - _left(lives, last)[who]
@@ -215,17 +232,20 @@ PATHS = 400
 """Futures drawn of each customer where what is to come moves who leaves."""
 
 
-def leaving_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
-    """P(leaves in the horizon) where leaving is seen: of the best forecast and of the latent oracle.
+def leaving_forecasts(
+    world: World, lives: Lives, as_of: dt.date, horizon_days: int
+) -> pd.DataFrame:
+    """P(leaves in the horizon) where leaving is seen: of the best forecast and of the latent
+    oracle.
 
-    What is to come sours or pleases on the way, so there is no closed form. Futures are drawn, of the rates
-    that the history leaves possible; whether one leaves on such a way is not drawn but summed over frailties:
-    1 - exp(-frailty x summed hazard). Seeded by the world.
+    What is to come sours or pleases on the way, so there is no closed form. Futures are drawn, of
+    the rates that the history leaves possible; whether one leaves on such a way is not drawn but
+    summed over frailties: 1 - exp(-frailty x summed hazard). Seeded by the world.
 
     Returns
     -------
-    customer (number from 0), best_probability, best_error (its standard error), oracle_probability, cancels:
-    one row a customer who has signed up and not left by then, in order
+    customer (number from 0), best_probability, best_error (its standard error), oracle_probability,
+    cancels: one row a customer who has signed up and not left by then, in order
     """
     last = world.ordinal(as_of)
     chain, known = _seen(world, lives, last, horizon_days)
@@ -240,7 +260,9 @@ def leaving_forecasts(world: World, lives: Lives, as_of: dt.date, horizon_days: 
     frailty = np.take_along_axis(chain.with_us[stays], drawn[:, :, None], axis=1)
     frailty /= frailty.sum(axis=2, keepdims=True)
     sour = chain.satisfaction[stays]
-    leaves = (frailty * -np.expm1(-_hazard(chain, stays, drawn, sour, last, horizon_days, rng))).sum(axis=2)
+    leaves = (
+        frailty * -np.expm1(-_hazard(chain, stays, drawn, sour, last, horizon_days, rng))
+    ).sum(axis=2)
     own = np.repeat(lives.rate[who[stays]][:, None], PATHS, axis=1)
     hazards = _hazard(chain, stays, own, sour, last, horizon_days, rng)
     truly = -np.expm1(-hazards[np.arange(len(own)), :, lives.frailty[who[stays]]])
@@ -264,7 +286,9 @@ def _hazard(
     days: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Summed hazards of drawn futures, (customer, path, frailty), of the places ``rate`` (customer, path)."""
+    """Summed hazards of drawn futures, (customer, path, frailty), of the places ``rate`` (customer,
+    path).
+    """
     world, segment = chain.world, chain.segment[stays]
     pace = chain.pace[segment[:, None], rate]
     sour = np.repeat(satisfaction[:, None], rate.shape[1], axis=1)
@@ -284,15 +308,17 @@ def _hazard(
 def expected_worth(
     world: World, lives: Lives, as_of: dt.date, horizon_days: int, worth: np.ndarray
 ) -> pd.DataFrame:
-    """What the events of the horizon are expected to be worth, by who knows all: over drawn futures.
+    """What the events of the horizon are expected to be worth, by who knows all: over drawn
+    futures.
 
-    ``worth``: of an event, (customer of the block, day of the horizon). What is drawn is how satisfaction
-    goes and who leaves and comes back; the events of those who are there are not counted but expected.
+    ``worth``: of an event, (customer of the block, day of the horizon). What is drawn is how
+    satisfaction goes and who leaves and comes back; the events of those who are there are not
+    counted but expected.
 
     Returns
     -------
-    customer (number from 0), expected, error (its standard error); one row a customer who has signed up by
-    then, in order
+    customer (number from 0), expected, error (its standard error); one row a customer who has
+    signed up by then, in order
     """
     last, leaving = world.ordinal(as_of), world.leaving
     who = np.flatnonzero(lives.signed_up <= last)
@@ -315,7 +341,9 @@ def expected_worth(
         sour += world.experience.help * (events - ill) - world.experience.hurt * ill
         settled = 1 + (day - chain.signed_up) / leaving.settling_days
         moved = chain.dear[chain.segment] * chain.price[day] + chain.contacted.on(day)
-        hazard = (frailty * np.exp(moved) / settled)[:, None] * np.exp(-leaving.dissatisfaction * sour)
+        hazard = (frailty * np.exp(moved) / settled)[:, None] * np.exp(
+            -leaving.dissatisfaction * sour
+        )
         leaves = here & (rng.random(shape) < -np.expm1(-hazard))
         returns = (state == AWAY) & (rng.random(shape) < 1 / leaving.away_days)
         state[leaves] = np.where(rng.random(int(leaves.sum())) < leaving.may_return, AWAY, GONE)
@@ -330,7 +358,9 @@ def expected_worth(
 
 
 def outcomes(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> pd.DataFrame:
-    """What came: customer and whether no event followed in the horizon, of all who had signed up."""
+    """What came: customer and whether no event followed in the horizon, of all who had signed
+    up.
+    """
     last = world.ordinal(as_of)
     known = lives.signed_up <= last
     after = (lives.day > last) & (lives.day <= last + horizon_days)
@@ -340,7 +370,9 @@ def outcomes(world: World, lives: Lives, as_of: dt.date, horizon_days: int) -> p
 
 def _seen(world: World, lives: Lives, last: int, horizon_days: int) -> tuple[_Chain, np.ndarray]:
     known = lives.signed_up <= last
-    return _Chain(world, lives.signed_up[known], lives.segment[known], last + horizon_days + 1), known
+    return _Chain(
+        world, lives.signed_up[known], lives.segment[known], last + horizon_days + 1
+    ), known
 
 
 def _satisfaction(world: World, lives: Lives, last: int) -> np.ndarray:

@@ -1,9 +1,11 @@
-"""A help desk made of the lives of its companies: who they are, their tickets, what was said, what they pay.
+"""A help desk made of the lives of its companies: who they are, their tickets, what was said, what
+they pay.
 
-An event of a life is a ticket; one that goes badly breaches its SLA; who leaves cancels. The files are
-exports of the whole history, with the columns of the `support_tickets` data set, so that one YAML reads both;
-those of invoices and cancellations come with them. As there, some columns tell what became of a row by the
-day of the export (`status` of a company, all of a ticket's closing), and `churn_risk_score` tells nothing.
+An event of a life is a ticket; one that goes badly breaches its SLA; who leaves cancels. The files
+are exports of the whole history, with the columns of the `support_tickets` data set, so that one
+YAML reads both; those of invoices and cancellations come with them. As there, some columns tell
+what became of a row by the day of the export (`status` of a company, all of a ticket's closing),
+and `churn_risk_score` tells nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +17,44 @@ from churn_orchestration.simulator.world import World
 
 ENTITY, ID, WHEN = "company_id", "COMP%05d", "created_at"
 
-_FIRST_NAMES = ["Ada", "Ben", "Carla", "Dan", "Elif", "Femi", "Greta", "Hugo", "Ines", "Jonas", "Kim", "Lena"]
-_LAST_NAMES = ["Abel", "Bauer", "Costa", "Diaz", "Ek", "Fontana", "Gruber", "Ito", "Jansen", "Kraus"]
-_TRADES = ["Foods", "Motors", "Clinic", "Books", "Studio", "Market", "Works", "Academy", "Garden", "Kitchen"]
+_FIRST_NAMES = [
+    "Ada",
+    "Ben",
+    "Carla",
+    "Dan",
+    "Elif",
+    "Femi",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kim",
+    "Lena",
+]
+_LAST_NAMES = [
+    "Abel",
+    "Bauer",
+    "Costa",
+    "Diaz",
+    "Ek",
+    "Fontana",
+    "Gruber",
+    "Ito",
+    "Jansen",
+    "Kraus",
+]
+_TRADES = [
+    "Foods",
+    "Motors",
+    "Clinic",
+    "Books",
+    "Studio",
+    "Market",
+    "Works",
+    "Academy",
+    "Garden",
+    "Kitchen",
+]
 _ROLES = ["OWNER", "MANAGER", "OPERATOR", "FINANCIAL", "IT_MANAGER"]
 
 _TOPICS = """
@@ -190,7 +227,8 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     """Make the tables of the help desk of ``people`` and ``happened``, see ``produce``."""
     db.execute("create table course (day integer, price double)")
     db.execute(
-        "insert into course select unnest(?), unnest(?)", [list(range(world.days)), world.prices().tolist()]
+        "insert into course select unnest(?), unnest(?)",
+        [list(range(world.days)), world.prices().tolist()],
     )
     said = {
         "id": ID, "first": world.first_day, "last": world.last_day, "days": world.days, "seed": world.seed,
@@ -205,7 +243,9 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
 def land(
     db: duckdb.DuckDBPyConnection, _: World, folder: Path, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[str, int]]:
-    """Write the exports, ``folder/<table>_en.csv``; rows by table. A file appears whole or not at all."""
+    """Write the exports, ``folder/<table>_en.csv``; rows by table. A file appears whole or not at
+    all.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for done, name in enumerate(TABLES, 1):
         columns = [column for column, *_ in db.execute(f"describe {name}").fetchall()]

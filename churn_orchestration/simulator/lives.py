@@ -1,4 +1,6 @@
-"""The lives of customers drawn day by day from a world: their events, and when and why they left."""
+"""The lives of customers drawn day by day from a world: their events, and when and why they
+left.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +9,9 @@ import numpy as np
 from churn_orchestration.simulator.world import World
 
 BLOCK = 10_000
-"""Customers that share a random stream: a block is the same whoever draws it, and however many do."""
+"""Customers that share a random stream: a block is the same whoever draws it, and however many
+do.
+"""
 CAUSES = ("by chance", "dissatisfied", "price")
 WITH_US, AWAY, GONE = 0, 1, 2
 
@@ -19,14 +23,15 @@ class Lives:
     Parameters
     ----------
     first : number of the first customer, from 0
-    signed_up : day of the sign-up, which is that of the first event; days since the first of the world
+    signed_up : day of the sign-up, which is that of the first event; days since the first of the
+        world
     segment, rate, frailty : places in the world's ``segments``, ``rates`` and ``frailties``
     customer : of an event: who, from 0 in the block
     day, second, bad : of an event: when, days and seconds of the day; whether it went badly
     contacts : (customer, day, campaign, 1 if contacted and 0 if control), by the day
     mails : (customer, day, 1 if opened, 1 if clicked)
-    absences : (customer, day of leaving, first day back or -1, place in CAUSES of what weighed most), by the
-        day of leaving
+    absences : (customer, day of leaving, first day back or -1, place in CAUSES of what weighed
+        most), by the day of leaving
     """
 
     first: int
@@ -64,7 +69,8 @@ def draw(world: World, block: int) -> Lives:
     """One block of customers, day by day."""
     count = min(BLOCK, world.customers - block * BLOCK)
     who, course, clock, touch, post = (
-        np.random.default_rng(stream) for stream in np.random.SeedSequence([world.seed, block]).spawn(5)
+        np.random.default_rng(stream)
+        for stream in np.random.SeedSequence([world.seed, block]).spawn(5)
     )
     signed_up = np.sort(who.choice(world.days, count, p=world.sign_up_weights()))
     shares = world.shares_of_segments().cumsum(axis=1)
@@ -87,20 +93,29 @@ def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> 
     """Whom a campaign drew, and whether they were contacted; nobody's life bears on it."""
     found = [np.empty((0, 4), dtype=np.int64)]
     for number, campaign in enumerate(world.outreach):
-        first, last = max(0, world.ordinal(campaign.first)), min(world.days - 1, world.ordinal(campaign.last))
+        first, last = (
+            max(0, world.ordinal(campaign.first)),
+            min(world.days - 1, world.ordinal(campaign.last)),
+        )
         for day in range(first, last + 1):
             known = int(np.searchsorted(signed_up, day - 30, side="right"))  # sign-ups are sorted
             drawn = np.flatnonzero(rng.random(known) < campaign.per_day)
             treated = rng.random(len(drawn)) >= campaign.control
             found.append(
-                np.column_stack([drawn, np.full(len(drawn), day), np.full(len(drawn), number), treated])
+                np.column_stack(
+                    [drawn, np.full(len(drawn), day), np.full(len(drawn), number), treated]
+                )
             )
     every = np.concatenate(found).astype(np.int64)
     return every[np.argsort(every[:, 1], kind="stable")]
 
 
-def _mails(world: World, signed_up: np.ndarray, absences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The newsletters, by customer and day, and what became of each; nobody's life bears on them."""
+def _mails(
+    world: World, signed_up: np.ndarray, absences: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The newsletters, by customer and day, and what became of each; nobody's life bears on
+    them.
+    """
     if world.cancels:
         return np.empty((0, 4), dtype=np.int32)
     every = world.mail.every_days
@@ -108,7 +123,8 @@ def _mails(world: World, signed_up: np.ndarray, absences: np.ndarray, rng: np.ra
     count = np.maximum(0, (world.days - 1 - first) // every + 1)
     begin, customer = np.cumsum(count) - count, np.repeat(np.arange(len(first)), count)
     day = first[customer] + every * (np.arange(len(customer)) - begin[customer])
-    # The mails of an absence, from the first one after the day of leaving to that before the first day back.
+    # The mails of an absence, from the first one after the day of leaving to that before the first
+    # day back.
     who, left, back, _ = absences.T
     low = np.clip((left - first[who]) // every + 1, 0, count[who])
     high = np.where(back < 0, count[who], np.clip(-((first[who] - back) // every), 0, count[who]))
@@ -126,7 +142,9 @@ class Contacted:
 
     def __init__(self, world: World, segment: np.ndarray) -> None:
         self.effects, self.segment = world.effects(), segment
-        self.lasting = np.array([campaign.lasting_days for campaign in world.outreach], dtype=np.int64)
+        self.lasting = np.array(
+            [campaign.lasting_days for campaign in world.outreach], dtype=np.int64
+        )
         self.until = np.full((len(segment), len(world.outreach)), -1)
 
     def contact(self, day: int, who: np.ndarray, campaign: np.ndarray) -> None:

@@ -36,13 +36,16 @@ th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e2
 
 
 def write_page(world: World, out: Path) -> Path:
-    """Write ``out/look.html`` about a finished simulation: pictures of its truth, rows of its files.
+    """Write ``out/look.html`` about a finished simulation: pictures of its truth, rows of its
+    files.
 
     The pictures are of what truly happened, before any fault of the files.
     """
     with connect() as db:
         who, when = BUSINESSES[world.business].ENTITY, BUSINESSES[world.business].WHEN
-        db.execute(f"create view people as select {who} as who, * from '{out}/truth/people.parquet'")
+        db.execute(
+            f"create view people as select {who} as who, * from '{out}/truth/people.parquet'"
+        )
         acts = f"select {who} as who, {when}::date as day, bad from '{out}/truth/events.parquet'"
         db.execute(f"create table acts as {acts}")
         db.execute("create table begun as select who, min(day) as begun from acts group by 1")
@@ -79,7 +82,9 @@ def _activity(axes: "Axes", db: Db, world: World) -> None:
         select date_trunc('week', day)::date as week, count(*) filter (not bad), count(*) filter (bad)
         from acts group by 1 having max(day) - min(day) = 6 order by 1""",
     )  # whole weeks
-    axes.stackplot(weeks, good, bad, colors=[BLUE, RED], labels=["went well", "went badly"], alpha=0.85)
+    axes.stackplot(
+        weeks, good, bad, colors=[BLUE, RED], labels=["went well", "went badly"], alpha=0.85
+    )
     axes.set(ylabel=f"{acts} a week", ylim=(0, None))
     axes.legend(frameon=False, loc="upper left")
 
@@ -118,7 +123,9 @@ def _survival(axes: "Axes", db: Db, world: World) -> None:
             from risk where at_risk >= 10 order by 1""",
         )
         axes.step([0, *ages], [1, *share], where="post", color=color, label=name)
-    axes.set(xlabel="days since the sign-up", ylabel="still there (last leaving counts)", ylim=(0, 1.02))
+    axes.set(
+        xlabel="days since the sign-up", ylabel="still there (last leaving counts)", ylim=(0, 1.02)
+    )
     axes.legend(frameon=False, ncols=2, loc="lower left")
 
 
@@ -156,16 +163,18 @@ def _unevenness(axes: "Axes", db: Db, world: World) -> None:
 
 def _tables(db: Db, world: World, landing: Path) -> Iterator[str]:
     files, columns = _TEXTS[world.business]
-    read = (
-        "read_csv('{}', union_by_name = true, all_varchar = true, null_padding = true, strict_mode = false)"
-    )
+    read = "read_csv('{}', union_by_name = true, all_varchar = true, null_padding = true, strict_mode = false)"
     every = read.format(landing / files)
     often = f"select {columns}, count(*) as times from {every} where {columns.split(', ')[-1]} is not null"
-    yield _table("What they write", db, f"{often} group by all order by times desc, {columns} limit 12")
+    yield _table(
+        "What they write", db, f"{often} group by all order by times desc, {columns} limit 12"
+    )
     for path in sorted(landing.iterdir()):
         # Of a table with a file a day, the fullest.
         files_of = (
-            sorted(path.glob("*.csv"), key=lambda file: file.stat().st_size) if path.is_dir() else [path]
+            sorted(path.glob("*.csv"), key=lambda file: file.stat().st_size)
+            if path.is_dir()
+            else [path]
         )
         yield _table(files_of[-1].name, db, f"from {read.format(files_of[-1])} limit 5")
 

@@ -42,13 +42,14 @@ create macro one_of(names, u) as names[1 + floor(u * len(names))::int];
 def simulate(
     world: World, out: Path, processes: int = 2, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, int]:
-    """Write ``out/landing`` (a shop: a file a table and day; a help desk: a file a table) and ``out/truth``.
+    """Write ``out/landing`` (a shop: a file a table and day; a help desk: a file a table) and
+    ``out/truth``.
 
-    The truth, which must never be landed: ``people.parquet`` (who, segment, the hidden rate and frailty, when
-    they last left, why, and came back), ``events.parquet`` (as they happened, and whether they went badly)
-    and ``world.json``, which is there once all is; of outreach, ``outreach.parquet``: what each contact did,
-    or would have done to a control, to the probability of no order in EFFECT_DAYS. One that was stopped is
-    made anew.
+    The truth, which must never be landed: ``people.parquet`` (who, segment, the hidden rate and
+    frailty, when they last left, why, and came back), ``events.parquet`` (as they happened, and
+    whether they went badly) and ``world.json``, which is there once all is; of outreach,
+    ``outreach.parquet``: what each contact did, or would have done to a control, to the probability
+    of no order in EFFECT_DAYS. One that was stopped is made anew.
 
     Returns
     -------
@@ -89,11 +90,12 @@ def furnished(
     tell: Callable[[str], None] = lambda _: None,
     scratch_in: Path | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """While the block lasts: a database with the tables of the business, see ``retail`` and ``helpdesk``.
+    """While the block lasts: a database with the tables of the business, see ``retail`` and
+    ``helpdesk``.
 
-    They are made of ``people`` (number, signed_up, segment, and the truth about them), ``happened`` (number,
-    day, second, bad), ``mailed`` (number, day, opened, clicked) and ``touched`` (number, day, campaign,
-    treated, true_effect).
+    They are made of ``people`` (number, signed_up, segment, and the truth about them), ``happened``
+    (number, day, second, bad), ``mailed`` (number, day, opened, clicked) and ``touched`` (number,
+    day, campaign, treated, true_effect).
     """
     with (
         tempfile.TemporaryDirectory(prefix=".simulating-", dir=scratch_in) as scratch,
@@ -104,7 +106,8 @@ def furnished(
         write, every = partial(_write_block, world, Path(scratch)), range(blocks(world))
         for done, _ in enumerate(_each(write, every, processes), 1):
             tell(
-                f"lived the lives of {min(done * BLOCK, world.customers):,} of {world.customers:,} customers"
+                f"lived the lives of {min(done * BLOCK, world.customers):,} of {world.customers:,} "
+                "customers"
             )
         for name in ("people", "happened", "mailed", "touched"):
             db.execute(f"create view {name} as from read_parquet('{scratch}/{name}-*.parquet')")
@@ -123,13 +126,15 @@ def _each(work: Callable[[int], Any], blocks: Sequence[int], processes: int) -> 
 
 
 def forecasts(world: World, as_of: dt.date, horizon_days: int, processes: int = 2) -> pd.DataFrame:
-    """The bars of a world: what the best forecast and the latent oracle say on a day, and what came.
+    """The bars of a world: what the best forecast and the latent oracle say on a day, and what
+    came.
 
     Returns
     -------
-    Of a shop: customer_id, best_probability, oracle_probability, quiet (no order in the horizon); one row a
-    customer who has signed up by ``as_of``, by customer_id. Of a help desk: company_id, the same two, cancels
-    (in the horizon); one row a company that has signed and not cancelled by then
+    Of a shop: customer_id, best_probability, oracle_probability, quiet (no order in the horizon);
+    one row a customer who has signed up by ``as_of``, by customer_id. Of a help desk: company_id,
+    the same two, cancels (in the horizon); one row a company that has signed and not cancelled by
+    then
     """
     work = partial(_forecasts, world, as_of, horizon_days)
     table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
@@ -141,7 +146,9 @@ def _ids(world: World, customers: pd.Series) -> list[str]:
     return [BUSINESSES[world.business].ID % (number + 1) for number in customers]
 
 
-def write_bars(world: World, out: Path, as_of: dt.date, horizon_days: int, processes: int = 2) -> Path:
+def write_bars(
+    world: World, out: Path, as_of: dt.date, horizon_days: int, processes: int = 2
+) -> Path:
     """Write the ``forecasts`` of a simulation to its truth, ``bars_<as_of>_<horizon>d.parquet``.
 
     Raises
@@ -157,13 +164,16 @@ def write_bars(world: World, out: Path, as_of: dt.date, horizon_days: int, proce
     return path
 
 
-def expected_spend(world: World, as_of: dt.date, horizon_days: int, processes: int = 2) -> pd.DataFrame:
-    """What the customers of a shop will spend in the horizon, by who knows all of them but not chance.
+def expected_spend(
+    world: World, as_of: dt.date, horizon_days: int, processes: int = 2
+) -> pd.DataFrame:
+    """What the customers of a shop will spend in the horizon, by who knows all of them but not
+    chance.
 
     Returns
     -------
-    customer_id, expected_spend_usd, spend_error_usd (its standard error); the amounts of all orders of the
-    horizon; one row a customer who has signed up by ``as_of``, by customer_id
+    customer_id, expected_spend_usd, spend_error_usd (its standard error); the amounts of all orders
+    of the horizon; one row a customer who has signed up by ``as_of``, by customer_id
     """
     work = partial(_expected_spend, world, as_of, horizon_days)
     table = pd.concat(_each(work, range(blocks(world)), processes), ignore_index=True)
@@ -187,7 +197,9 @@ def _forecasts(world: World, as_of: dt.date, horizon_days: int, block: int) -> p
         return leaving_forecasts(world, lives, as_of, horizon_days)
     best = best_forecasts(world, lives, as_of, horizon_days)
     oracle = latent_oracle(world, lives, as_of, horizon_days)
-    return best.merge(oracle, on="customer").merge(outcomes(world, lives, as_of, horizon_days), on="customer")
+    return best.merge(oracle, on="customer").merge(
+        outcomes(world, lives, as_of, horizon_days), on="customer"
+    )
 
 
 def _write_block(world: World, scratch: Path, block: int) -> None:
@@ -210,7 +222,11 @@ def _write_block(world: World, scratch: Path, block: int) -> None:
 
 
 def _people(world: World, lives: Lives) -> pd.DataFrame:
-    last = pd.DataFrame(lives.absences, columns=["place", "left", "back", "cause"]).groupby("place").last()
+    last = (
+        pd.DataFrame(lives.absences, columns=["place", "left", "back", "cause"])
+        .groupby("place")
+        .last()
+    )
     people = pd.DataFrame(
         {
             "number": range(lives.first, lives.first + lives.customers),
@@ -227,15 +243,17 @@ def _people(world: World, lives: Lives) -> pd.DataFrame:
 def _write_truth(db: duckdb.DuckDBPyConnection, world: World, truth: Path) -> None:
     first, business = f"date '{world.first_day}'", BUSINESSES[world.business]
     people = (
-        f"select e.{business.ENTITY}, p.segment, rate_per_day, frailty_per_day, {first} + p.left as left_on, "
-        f"p.cause, case when p.back >= 0 then {first} + p.back end as back_on "
+        f"select e.{business.ENTITY}, p.segment, rate_per_day, frailty_per_day, {first} + p.left "
+        f"as left_on, p.cause, case when p.back >= 0 then {first} + p.back end as back_on "
         f"from people as p join ({business.TRUE_ENTITIES}) as e using (number) order by 1"
     )
     selects = {"people": people, "events": business.TRUE_EVENTS}
     if world.outreach:
         selects["outreach"] = "select * exclude (day) from outreach order by 1"
     for name, select in selects.items():
-        db.execute(f"copy ({select}) to '{truth / name}.parquet' (format parquet, compression zstd)")
+        db.execute(
+            f"copy ({select}) to '{truth / name}.parquet' (format parquet, compression zstd)"
+        )
 
 
 def _counted(world: World, out: Path) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """A shop made of the lives of its customers: its tables as SQL, and the files in which they land.
 
-Whatever is drawn here is drawn from a hash of what it belongs to, so it is the same in any order and by any
-number of threads. None of it moves a customer: what is bought, cities, stars and words follow from the
-customer, the order and whether it went badly, and tell a forecast no more than those do.
+Whatever is drawn here is drawn from a hash of what it belongs to, so it is the same in any order
+and by any number of threads. None of it moves a customer: what is bought, cities, stars and words
+follow from the customer, the order and whether it went badly, and tell a forecast no more than
+those do.
 """
 
 import datetime as dt
@@ -55,7 +56,9 @@ select printf('P%03d', row_number() over (order by place, nth)) as product_id, p
 from (select unnest(range({categories})) as place, unnest({names}) as category, unnest({usual}) as usual),
   (select unnest(range({of_a_category})) as nth)
 """
-"""Each product's substitute is the next dearer one of its category, of the dearest the one before."""
+"""Each product's substitute is the next dearer one of its category, of the dearest the one
+before.
+"""
 
 _PRODUCTS = """
 select product_id, date '{first}' + w.day as valid_from, valid_from as day, category,
@@ -188,8 +191,9 @@ _GOODS: dict[str, Any] = {
     "express_usd": 9.9,
     "shipping_usd": 4.9,
 }
-"""What there is to buy, and how it is bought: usual prices in US dollars; lines of an order, by chance, one
-in ten of two pieces; the share of them of the customer's own category; how unevenly dear they buy."""
+"""What there is to buy, and how it is bought: usual prices in US dollars; lines of an order, by
+chance, one in ten of two pieces; the share of them of the customer's own category; how unevenly
+dear they buy."""
 
 _MEAN_GOODS = """
 with dearness as (
@@ -218,7 +222,9 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     """
     for change in world.faults.renamed:
         if change.column not in COLUMNS.get(change.table, []):
-            raise ScenarioError(f"faults: renamed: the shop has no column {change.column} in {change.table}")
+            raise ScenarioError(
+                f"faults: renamed: the shop has no column {change.column} in {change.table}"
+            )
     amounts = world.amounts()
     course = [list(range(world.days)), amounts.tolist(), (amounts * (1 + world.prices())).tolist()]
     db.execute("create table course (day integer, amount double, price double)")
@@ -239,7 +245,9 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     for name, select in _SELECTS.items():
         db.execute(f"create table {name} as {select.format(**said)}")
     for name in tables(world):
-        landed = landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
+        landed = (
+            landed_orders(world) if name == "orders" else f"select *, day as file_day from {name}"
+        )
         last = f"file_day <= date '{world.last_day}'"
         kept = f"select * from ({landed}) where {last}"
         if world.faults.missing:
@@ -248,14 +256,20 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         db.execute(f"create view landed_{name} as {kept}")
 
 
-def mean_amounts(db: duckdb.DuckDBPyConnection, world: World, customers: range, days: range) -> np.ndarray:
+def mean_amounts(
+    db: duckdb.DuckDBPyConnection, world: World, customers: range, days: range
+) -> np.ndarray:
     """What an order of a customer on a day is expected to come to, US dollars, (customer, day)."""
     db.execute(f"create or replace temp table catalogue as {_CATALOGUE.format(**_GOODS)}")
     said = {"seed": world.seed, "low": customers.start, "high": customers.stop}
     goods = np.array(db.execute(_MEAN_GOODS.format(**_GOODS, **said)).fetchall())  # (customer, 1)
     paid = goods * (1 - _GOODS["discounted"] * _GOODS["discount"])
-    shipping = _GOODS["shipping_usd"] + _GOODS["express"] * (_GOODS["express_usd"] - _GOODS["shipping_usd"])
-    amounts, prices = (course[days.start : days.stop] for course in (world.amounts(), world.prices()))
+    shipping = _GOODS["shipping_usd"] + _GOODS["express"] * (
+        _GOODS["express_usd"] - _GOODS["shipping_usd"]
+    )
+    amounts, prices = (
+        course[days.start : days.stop] for course in (world.amounts(), world.prices())
+    )
     found: np.ndarray = amounts * ((1 + prices) * paid + shipping)
     return found
 
@@ -270,7 +284,9 @@ def landed_orders(world: World) -> str:
     if faults.in_cents_from:
         changed = f"file_day >= date '{faults.in_cents_from}'"
         for name, as_ever in amounts.items():
-            amounts[name] = f"case when {changed} then ({name} * 100)::bigint::varchar else {as_ever} end"
+            amounts[name] = (
+                f"case when {changed} then ({name} * 100)::bigint::varchar else {as_ever} end"
+            )
     if faults.in_currency:
         changed = f"file_day >= date '{faults.in_currency.first}'"
         for name, as_ever in amounts.items():
@@ -299,8 +315,8 @@ def landed_orders(world: World) -> str:
             f"where uniform({seed}, hash(order_id), 'twice') < {faults.duplicate}"
         )
     rows += [
-        f"select * replace ((amount_usd::decimal(12, 2) * 1.1)::decimal(12, 2)::varchar as amount_usd, "
-        f"date '{again.sent_on}' as file_day, 'resent' as fault) from ({good}) "
+        "select * replace ((amount_usd::decimal(12, 2) * 1.1)::decimal(12, 2)::varchar as "
+        f"amount_usd, date '{again.sent_on}' as file_day, 'resent' as fault) from ({good}) "
         f"where ordered_at::date = date '{again.day}' and file_day < date '{again.sent_on}'"
         for again in faults.resent
     ]
@@ -311,16 +327,17 @@ def landed_orders(world: World) -> str:
     ]
     for number, (kind, (column, text)) in enumerate(MALFORMED.items() if faults.malformed else ()):
         rows.append(
-            f"select * replace ('M{number}' || substr(order_id, 2) as order_id, '{text}' as {column}, "
-            f"'{kind}' as fault) from ({good}) "
+            f"select * replace ('M{number}' || substr(order_id, 2) as order_id, '{text}' as "
+            f"{column}, '{kind}' as fault) from ({good}) "
             f"where uniform({seed}, hash(order_id), 'spoilt') < {faults.malformed} "
             f"and hash({seed}, order_id, 'how') % {len(MALFORMED)} = {number}"
         )
     if faults.future_dated:
         rows.append(
             "select * replace ('F' || substr(order_id, 2) as order_id, 'future_dated' as fault, "
-            f"strftime(date '{first}' + {world.days} + 30, '%Y-%m-%d 12:00:00') as ordered_at) from ({good}) "
-            f"where uniform({seed}, hash(order_id), 'dated ahead') < {faults.future_dated}"
+            f"strftime(date '{first}' + {world.days} + 30, '%Y-%m-%d 12:00:00') as ordered_at) "
+            f"from ({good}) where uniform({seed}, hash(order_id), 'dated ahead') < "
+            f"{faults.future_dated}"
         )
     return " union all ".join(rows)
 
@@ -333,17 +350,21 @@ def land(
 ) -> Iterator[tuple[str, int]]:
     """Write the files of every day, ``folder/<table>/<table>_YYYY-MM-DD.csv``; rows by table.
 
-    Every day has its files, header only if nothing happened, but for the missing days of the scenario. A file
-    appears whole or not at all.
+    Every day has its files, header only if nothing happened, but for the missing days of the
+    scenario. A file appears whole or not at all.
     """
     days = [world.first_day + dt.timedelta(days=n) for n in range(world.days)]
     for done, name in enumerate(tables(world), 1):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        rows_of = dict(db.execute(f"select file_day, count(*) from landed_{name} group by 1").fetchall())
+        rows_of = dict(
+            db.execute(f"select file_day, count(*) from landed_{name} group by 1").fetchall()
+        )
         whole = folder / name / "whole.part"
         quoted = ", quote ''" if name == "orders" else ""  # a surplus field is to be one
         # All at once and then cut, for a statement a file costs more than its rows do.
-        order = ", ".join(["file_day", *COLUMNS[name][:2]])  # rows that are equal in these are equal
+        order = ", ".join(
+            ["file_day", *COLUMNS[name][:2]]
+        )  # rows that are equal in these are equal
         select = f"select {', '.join(COLUMNS[name])} from landed_{name} order by {order}"
         db.execute(f"copy ({select}) to '{whole}' (format csv, header{quoted})")
         with whole.open("rb") as lines:
@@ -366,6 +387,8 @@ def land(
 
 def _named(world: World, table: str, day: dt.date) -> list[str]:
     """The columns of a file, under the names that they have on its day."""
-    renamed = [change for change in world.faults.renamed if change.table == table and change.first <= day]
+    renamed = [
+        change for change in world.faults.renamed if change.table == table and change.first <= day
+    ]
     names = {change.column: change.to for change in renamed}
     return [names.get(column, column) for column in COLUMNS[table]]

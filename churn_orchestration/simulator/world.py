@@ -1,19 +1,22 @@
-"""The latent world of a simulated business: who its customers are, what moves them, when they leave.
+"""The latent world of a simulated business: who its customers are, what moves them, when they
+leave.
 
 One day of a customer who is with the business, in this order (all rates are per day):
 
 1. events    N ~ Poisson(rate x segment x season of the day)
-2. each event goes badly with the probability of the day; satisfaction S <- m S - hurt x bad + help x good,
+2. each event goes badly with the probability of the day; satisfaction S <- m S - hurt x bad + help
+x good,
    with the memory m = 0.5 ** (1 / half-life)
 3. leaving with probability 1 - exp(-hazard),
-   hazard = frailty x exp(-dissatisfaction x S + price effect x sensitivity x price) / (1 + tenure / settling)
-   of those who were lately contacted, times exp(-effect of the campaign)
-4. who leaves is gone for good, or, with the probability ``may_return``, away: then each later day brings them
+   hazard = frailty x exp(-dissatisfaction x S + price effect x sensitivity x price) / (1 + tenure /
+   settling) of those who were lately contacted, times exp(-effect of the campaign)
+4. who leaves is gone for good, or, with the probability ``may_return``, away: then each later day
+brings them
    back with probability 1 / away_days. Nobody who has left has events
 
-Rate and frailty are hidden and differ from customer to customer: gamma distributed, each cut into a few atoms
-with its own mean, so that a forecast can sum over them exactly. Events, whether they went badly, segment and
-sign-up are seen. ``forecast`` turns this page into probabilities.
+Rate and frailty are hidden and differ from customer to customer: gamma distributed, each cut into a
+few atoms with its own mean, so that a forecast can sum over them exactly. Events, whether they went
+badly, segment and sign-up are seen. ``forecast`` turns this page into probabilities.
 """
 
 import datetime as dt
@@ -42,8 +45,8 @@ class _Section(BaseModel):
 class Activity(_Section):
     """How often a customer acts.
 
-    ``per_day``: mean over customers; ``shape`` of its gamma distribution, smaller is more uneven, null: all
-    are alike; ``one_time``: the share that never acts again after the sign-up.
+    ``per_day``: mean over customers; ``shape`` of its gamma distribution, smaller is more uneven,
+    null: all are alike; ``one_time``: the share that never acts again after the sign-up.
     """
 
     per_day: float = Field(0.05, gt=0)
@@ -52,7 +55,9 @@ class Activity(_Section):
 
 
 class Segment(_Section):
-    """A kind of customer, which is seen: its share, and its rate and sensitivity to price beside others'."""
+    """A kind of customer, which is seen: its share, and its rate and sensitivity to price beside
+    others'.
+    """
 
     share: float = Field(gt=0)
     activity: float = Field(1.0, gt=0)
@@ -60,7 +65,9 @@ class Segment(_Section):
 
 
 class Season(_Section):
-    """Factors of activity: Monday to Sunday; a yearly wave of ``yearly`` with its ``peak``; single days."""
+    """Factors of activity: Monday to Sunday; a yearly wave of ``yearly`` with its ``peak``; single
+    days.
+    """
 
     weekday: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.2, 1.3, 0.7)
     yearly: float = Field(0.2, ge=0, lt=1)
@@ -69,7 +76,9 @@ class Season(_Section):
 
 
 class Experience(_Section):
-    """What an event does to satisfaction: a bad one hurts, a good one helps, both fade by half-life."""
+    """What an event does to satisfaction: a bad one hurts, a good one helps, both fade by
+    half-life.
+    """
 
     bad: float = Field(0.08, ge=0, le=1)
     hurt: float = Field(1.0, ge=0)
@@ -78,10 +87,12 @@ class Experience(_Section):
 
 
 class Leaving(_Section):
-    """Who leaves: ``per_day`` is the mean frailty, ``shape`` of its gamma distribution, null: all alike.
+    """Who leaves: ``per_day`` is the mean frailty, ``shape`` of its gamma distribution, null: all
+    alike.
 
-    ``dissatisfaction``: how strongly satisfaction moves the hazard; ``settling_days``: tenure that halves it;
-    ``may_return``: share of leavers that may come back, each after ``away_days`` in the mean.
+    ``dissatisfaction``: how strongly satisfaction moves the hazard; ``settling_days``: tenure that
+    halves it; ``may_return``: share of leavers that may come back, each after ``away_days`` in the
+    mean.
     """
 
     per_day: float = Field(0.004, ge=0)
@@ -95,9 +106,9 @@ class Leaving(_Section):
 class Change(_Section):
     """What is different from a day to a day, both included, reached over ``gradual_days``.
 
-    ``bad``: probability of a bad experience; ``price``: relative rise, which moves who leaves; ``activity``:
-    factor on all rates, and so on how many are quiet; ``amount``: factor on all amounts, which moves no
-    customer; ``mix``: shares of the segments among those who sign up.
+    ``bad``: probability of a bad experience; ``price``: relative rise, which moves who leaves;
+    ``activity``: factor on all rates, and so on how many are quiet; ``amount``: factor on all
+    amounts, which moves no customer; ``mix``: shares of the segments among those who sign up.
     """
 
     first: dt.date
@@ -111,11 +122,12 @@ class Change(_Section):
 
 
 class Campaign(_Section):
-    """Outreach: on each of its days customers are drawn, of whom a share is a control and not contacted.
+    """Outreach: on each of its days customers are drawn, of whom a share is a control and not
+    contacted.
 
-    ``per_day``: probability that a customer of 30 days or more is drawn; ``control``: share that is left
-    alone; ``effect``: by segment, how much the log of the hazard falls for ``lasting_days`` from the next day
-    on; 0 if not named, and negative where it drives customers away.
+    ``per_day``: probability that a customer of 30 days or more is drawn; ``control``: share that is
+    left alone; ``effect``: by segment, how much the log of the hazard falls for ``lasting_days``
+    from the next day on; 0 if not named, and negative where it drives customers away.
     """
 
     action: str
@@ -130,8 +142,9 @@ class Campaign(_Section):
 class Mail(_Section):
     """A newsletter to every customer of a shop, each ``every_days`` from the sign-up on.
 
-    ``opened``: share that those open who are with the shop; ``opened_after``: that those open who have left,
-    the same unless a scenario says so, for then it tells who has left; ``clicked``: share of the opened ones.
+    ``opened``: share that those open who are with the shop; ``opened_after``: that those open who
+    have left, the same unless a scenario says so, for then it tells who has left; ``clicked``:
+    share of the opened ones.
     """
 
     every_days: int = Field(28, gt=0)
@@ -164,7 +177,9 @@ class Currency(_Section):
 
 
 class Resent(_Section):
-    """All orders of a day come again in the file of a later one, 10 % higher: the first ones were wrong."""
+    """All orders of a day come again in the file of a later one, 10 % higher: the first ones were
+    wrong.
+    """
 
     day: dt.date
     sent_on: dt.date
@@ -194,13 +209,15 @@ class Copied(Resent):
 class Faults(_Section):
     """What is wrong with the files; shares are of all orders.
 
-    ``late``: come 1 to ``most_days_late`` days after their own day; ``duplicate``: written twice in a file;
-    ``malformed``: extra rows that no contract takes; ``future_dated``: extra rows of a day to come;
-    ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in another unit;
-    ``resent``: days that come once more, corrected; ``copied``: as they were; ``recoded``: another code.
+    ``late``: come 1 to ``most_days_late`` days after their own day; ``duplicate``: written twice in
+    a file; ``malformed``: extra rows that no contract takes; ``future_dated``: extra rows of a day
+    to come; ``missing``: days without a file, whose rows are lost; ``in_cents_from``: amounts in
+    another unit; ``resent``: days that come once more, corrected; ``copied``: as they were;
+    ``recoded``: another code.
 
-    Of both businesses: ``personal_in_text``, the share of messages or reviews with an e-mail address in them.
-    Of a help desk alone: ``leaky_tag``: tickets of companies that will leave are tagged CHURN_RISK.
+    Of both businesses: ``personal_in_text``, the share of messages or reviews with an e-mail
+    address in them. Of a help desk alone: ``leaky_tag``: tickets of companies that will leave are
+    tagged CHURN_RISK.
     """
 
     late: float = Field(0, ge=0, le=1)
@@ -226,9 +243,10 @@ class Faults(_Section):
 class World(_Section):
     """A scenario: a business, its latent world, and what changes in it when.
 
-    ``growth_per_year``: how many more sign up from year to year, relative; ``price_effect``: of a price that
-    is 100 % up on the log of the hazard, at sensitivity 1. ``new_channel_from``: from this day on three of
-    ten orders come by a channel, ``marketplace``, that there was not before; it moves nobody.
+    ``growth_per_year``: how many more sign up from year to year, relative; ``price_effect``: of a
+    price that is 100 % up on the log of the hazard, at sensitivity 1. ``new_channel_from``: from
+    this day on three of ten orders come by a channel, ``marketplace``, that there was not before;
+    it moves nobody.
     """
 
     about: str
@@ -262,7 +280,9 @@ class World(_Section):
         if wrong := (declared - own if self.cancels else declared & (own - Faults.OF_A_SHOP_TOO)):
             raise ValueError(f"faults: {min(wrong)} is no fault of the business {self.business}")
         if self.cancels and self.leaving.may_return:
-            raise ValueError("leaving: may_return: a company that has cancelled does not return, wanted 0")
+            raise ValueError(
+                "leaving: may_return: a company that has cancelled does not return, wanted 0"
+            )
         of_shops = {"outreach", "new_channel_from", "mail"} & self.model_fields_set
         if self.cancels and (of_shops or any(change.amount for change in self.changes)):
             told = "outreach, new_channel_from, mail and changes of amount"
@@ -298,7 +318,9 @@ class World(_Section):
         except (yaml.YAMLError, TypeError) as error:
             raise ScenarioError(f"{path}: no settings in YAML: {error}") from None
         except ValidationError as error:
-            told = [f"{'.'.join(map(str, f['loc'])) or 'scenario'}: {f['msg']}" for f in error.errors()]
+            told = [
+                f"{'.'.join(map(str, f['loc'])) or 'scenario'}: {f['msg']}" for f in error.errors()
+            ]
             raise ScenarioError(f"{path}: " + "; ".join(told)) from None
 
     @property
@@ -326,7 +348,9 @@ class World(_Section):
 
     @cached_property
     def rates(self) -> tuple[np.ndarray, np.ndarray]:
-        """The hidden rates, events a day, and their probabilities; the first, 0, is of one-time customers."""
+        """The hidden rates, events a day, and their probabilities; the first, 0, is of one-time
+        customers.
+        """
         rates, shares = _atoms(self.activity.per_day, self.activity.shape, _RATE_EDGES)
         again = 1 - self.activity.one_time
         return np.append(0.0, rates), np.append(self.activity.one_time, again * shares)
@@ -342,7 +366,12 @@ class World(_Section):
         weekday = np.array(self.season.weekday)[[day.weekday() for day in at]]
         phase = np.array([(day - self.season.peak).days for day in at]) * (2 * np.pi / 365.25)
         single = np.array([self.season.days.get(f"{day:%m-%d}", 1.0) for day in at])
-        return weekday * (1 + self.season.yearly * np.cos(phase)) * single * self._course("activity", 1.0, at)
+        return (
+            weekday
+            * (1 + self.season.yearly * np.cos(phase))
+            * single
+            * self._course("activity", 1.0, at)
+        )
 
     def bad(self, days: int | None = None) -> np.ndarray:
         """The probability of each day that an event goes badly."""
@@ -358,13 +387,17 @@ class World(_Section):
 
     def effects(self) -> np.ndarray:
         """How much a contact lowers the log of the hazard, (campaigns, segments)."""
-        named = [[campaign.effect.get(name, 0.0) for name in self.segments] for campaign in self.outreach]
+        named = [
+            [campaign.effect.get(name, 0.0) for name in self.segments] for campaign in self.outreach
+        ]
         return np.array(named).reshape(len(self.outreach), len(self.segments))
 
     def sign_up_weights(self) -> np.ndarray:
         """How likely a sign-up falls on each day; they sum to 1."""
         grown = (1 + self.growth_per_year) ** (np.arange(self.days) / 365.25)
-        weights = grown * np.array(self.season.weekday)[[day.weekday() for day in self._dates(None)]]
+        weights = (
+            grown * np.array(self.season.weekday)[[day.weekday() for day in self._dates(None)]]
+        )
         return weights / weights.sum()
 
     def shares_of_segments(self) -> np.ndarray:
@@ -391,7 +424,9 @@ class World(_Section):
         return course
 
     def _weight(self, change: Change, at: list[dt.date]) -> np.ndarray:
-        """0 before a change, 1 where it is reached, between them on its way; 0 again after its last day."""
+        """0 before a change, 1 where it is reached, between them on its way; 0 again after its last
+        day.
+        """
         since = np.array([(day - change.first).days + 1 for day in at], dtype=float)
         weight = np.clip(since / (change.gradual_days + 1), 0, 1)
         if change.last:
@@ -400,17 +435,24 @@ class World(_Section):
 
 
 def _path_of(scenario: str) -> Path:
-    path = Path(scenario) if scenario.endswith((".yaml", ".yml")) else SCENARIOS / f"{scenario}.yaml"
+    path = (
+        Path(scenario) if scenario.endswith((".yaml", ".yml")) else SCENARIOS / f"{scenario}.yaml"
+    )
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.yaml")))
-        raise ScenarioError(f"there is no scenario {scenario} (known: {known}; or give a .yaml file)")
+        raise ScenarioError(
+            f"there is no scenario {scenario} (known: {known}; or give a .yaml file)"
+        )
     return path
 
 
-def _atoms(mean: float, shape: float | None, edges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _atoms(
+    mean: float, shape: float | None, edges: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """A gamma distribution cut at quantiles: the mean of each piece, and its probability.
 
-    The mean of a gamma between two quantiles is a difference of distribution functions of shape + 1.
+    The mean of a gamma between two quantiles is a difference of distribution functions of shape +
+    1.
     """
     if shape is None or mean == 0:
         return np.array([mean]), np.array([1.0])

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.answerable import Outcomes, hopeless, recommended
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.labels import ALL, EVENT, INACTIVITY, Question, labelled
+from churn_orchestration.churn.question.answerable import Outcomes, hopeless, recommended
+from churn_orchestration.churn.question.labels import ALL, EVENT, INACTIVITY, Question, labelled
 from churn_orchestration_tests.support.daily_parts import make_parts
 
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 12, 31)
@@ -23,7 +23,11 @@ QUESTION = Question("q", INACTIVITY, FEATURES, ORDERS, Horizon(60), 90)
 
 def snapshot(churned: int, stayed: int, **features: object) -> pd.DataFrame:
     rows = churned + stayed
-    columns = {"customer_id": range(rows), "as_of": AS_OFS[0], "label": [True] * churned + [False] * stayed}
+    columns = {
+        "customer_id": range(rows),
+        "as_of": AS_OFS[0],
+        "label": [True] * churned + [False] * stayed,
+    }
     return pd.DataFrame(columns | {"orders_count": range(rows)} | features)
 
 
@@ -39,9 +43,15 @@ def test_enough_of_both_and_a_feature_that_differs_is_not_hopeless() -> None:
 @pytest.mark.parametrize(
     ("frame", "told"),
     [
-        (snapshot(0, 300), "all have the same outcome: found 0 customers that churned and 300 that stayed"),
+        (
+            snapshot(0, 300),
+            "all have the same outcome: found 0 customers that churned and 300 that stayed",
+        ),
         (snapshot(300, 0), "all have the same outcome"),
-        (snapshot(19, 300), "want at least 20 customers .* found 19 customers that churned and 300"),
+        (
+            snapshot(19, 300),
+            "want at least 20 customers .* found 19 customers that churned and 300",
+        ),
         (snapshot(100, 300, orders_count=7), "all 1 features are constant"),
         (snapshot(100, 300, orders_count=None), "all 1 features are constant"),
     ],
@@ -56,7 +66,9 @@ def test_a_base_rate_at_chance_level_with_constant_features_is_hopeless_twice() 
     days = [day.assign(customer_id=day["customer_id"] + n * 10_000) for n, day in enumerate(days)]
     told = hopeless(pd.concat(days), "customer_id", ["orders_count"], tests=1)
     assert len(told) == 2
-    assert told[0].startswith("a base rate of 0.12% is at chance level: with 8 of 6,668 rows to grade on")
+    assert told[0].startswith(
+        "a base rate of 0.12% is at chance level: with 8 of 6,668 rows to grade on"
+    )
     assert told[1].startswith("all 1 features are constant")
 
 
@@ -80,14 +92,18 @@ def opened(orders: pd.DataFrame) -> duckdb.DuckDBPyConnection:
 def shop() -> tuple[duckdb.DuckDBPyConnection, pd.DataFrame]:
     """Random days of order, as the daily parts of a source, and the same as a plain table."""
     rng = np.random.default_rng(5)
-    orders = pd.DataFrame({"customer_id": rng.integers(0, 120, 700), "day": rng.integers(0, 366, 700)})
+    orders = pd.DataFrame(
+        {"customer_id": rng.integers(0, 120, 700), "day": rng.integers(0, 366, 700)}
+    )
     orders = orders.drop_duplicates()
     orders["day"] = pd.Timestamp(FIRST) + pd.to_timedelta(orders["day"], "D")
     return opened(orders), orders
 
 
 def by_hand(orders: pd.DataFrame, as_of: dt.date, window: int) -> pd.DataFrame:
-    """Who was active in the window before, and after how many days it was active again; one by one."""
+    """Who was active in the window before, and after how many days it was active again; one by
+    one.
+    """
     rows, now = [], pd.Timestamp(as_of)
     for customer, days in orders.groupby("customer_id")["day"]:
         before, after = days[days <= now], days[days > now]
@@ -107,8 +123,8 @@ def test_who_is_asked_and_who_churned_are_those_counted_one_by_one(
             wait = by_hand(orders, as_of, 90)["wait"]
             active = db.execute(
                 f"select count(distinct customer_id) from {ORDERS.days_table} where customer_id in "
-                f"(select customer_id from {ORDERS.days_table} where day between date '{as_of}' - 89 and "
-                f"date '{as_of}') and day between date '{as_of}' + {lag + 1} "
+                f"(select customer_id from {ORDERS.days_table} where day between date '{as_of}' - "
+                f"89 and date '{as_of}') and day between date '{as_of}' + {lag + 1} "
                 f"and date '{as_of}' + {lag + days}"
             ).fetchone()
             assert active
@@ -129,10 +145,14 @@ def test_how_the_label_moves_with_the_horizon_is_as_counted_one_by_one(
         assert row.came_back == pytest.approx((seen[seen > days] <= days + 90).mean())
 
 
-def test_the_population_grows_with_the_window(shop: tuple[duckdb.DuckDBPyConnection, pd.DataFrame]) -> None:
+def test_the_population_grows_with_the_window(
+    shop: tuple[duckdb.DuckDBPyConnection, pd.DataFrame],
+) -> None:
     db, orders = shop
     found = db.execute(Outcomes(QUESTION, AS_OFS, LAST).by_window((30, 90, "all"))).df()
-    assert found["entities"].tolist() == [len(by_hand(orders, AS_OFS[-1], w)) for w in (30, 90, 999)]
+    assert found["entities"].tolist() == [
+        len(by_hand(orders, AS_OFS[-1], w)) for w in (30, 90, 999)
+    ]
 
 
 @pytest.mark.parametrize("kind", [INACTIVITY, EVENT])
@@ -151,8 +171,12 @@ def test_who_is_counted_is_who_training_asks_also_late_rows_and_those_who_were_n
             f"create table bronze.{name} as select customer_id, day::date as day, "
             "known_on::date as known_on, known_on::date as _partition from _more"
         )
-    features = replace(FEATURES, attributes=(AttributeTable("users", "bronze.users", "customer_id"),))
-    ends = EventSource("end", "bronze.ends", "customer_id", "cancellation") if kind == EVENT else None
+    features = replace(
+        FEATURES, attributes=(AttributeTable("users", "bronze.users", "customer_id"),)
+    )
+    ends = (
+        EventSource("end", "bronze.ends", "customer_id", "cancellation") if kind == EVENT else None
+    )
     question = Question("q", kind, features, ORDERS, Horizon(60, gap_days=5), ALL, ends)
     found = db.execute(Outcomes(question, AS_OFS, LAST).by_as_of(ALL)).df()
     for as_of, row in zip(AS_OFS, found.itertuples(), strict=True):

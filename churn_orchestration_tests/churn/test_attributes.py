@@ -20,7 +20,7 @@ from churn_orchestration.churn.features.declared import (
     Measure,
 )
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.reasons import reasons
+from churn_orchestration.churn.learning.reasons import reasons
 from churn_orchestration_tests.support.daily_parts import make_parts
 
 PLANS = AttributeTable(
@@ -38,16 +38,31 @@ def jan(day: int) -> dt.date:
 
 
 def plan(who: str | None, day: int, known: int | None = None, **more: Any) -> tuple[Any, ...]:
-    """What a landing says of a customer; known on its day, and landed then, unless said otherwise."""
+    """What a landing says of a customer; known on its day, and landed then, unless said
+    otherwise.
+    """
     known_on = jan(day if known is None else known)
     landed = jan(more["landed"]) if "landed" in more else known_on
-    return (who, jan(day), known_on, landed, more.get("fee"), more.get("contract"), more.get("pays"))
+    return (
+        who,
+        jan(day),
+        known_on,
+        landed,
+        more.get("fee"),
+        more.get("contract"),
+        more.get("pays"),
+    )
 
 
 def rows_at(
-    day: int, plans: list[tuple[Any, ...]], orders: tuple[str, ...] = (), declared: FeatureSet = ATTRIBUTES
+    day: int,
+    plans: list[tuple[Any, ...]],
+    orders: tuple[str, ...] = (),
+    declared: FeatureSet = ATTRIBUTES,
 ) -> dict[str, dict[str, Any]]:
-    """The feature rows of a day of January by customer; ``orders`` are of customers on 1 January."""
+    """The feature rows of a day of January by customer; ``orders`` are of customers on 1
+    January.
+    """
     with duckdb.connect() as db:
         db.execute("""create schema silver;
             create table silver.plans (customer_id varchar, day date, known_on date, _partition date,
@@ -56,7 +71,9 @@ def rows_at(
         for row in plans:
             db.execute("insert into silver.plans values (?, ?, ?, ?, ?, ?, ?)", list(row))
         for who in orders:
-            db.execute("insert into silver.orders values (?, ?, ?, ?)", [who, jan(1), jan(1), jan(1)])
+            db.execute(
+                "insert into silver.orders values (?, ?, ?, ?)", [who, jan(1), jan(1), jan(1)]
+            )
         make_parts(db, declared)
         frame = db.execute(features_at(declared, jan(day))).df()
     found = frame.astype(object).where(frame.notna(), None).set_index("customer_id")
@@ -85,7 +102,10 @@ def test_what_is_not_given_is_null_and_not_zero() -> None:
 
 def test_a_category_that_nobody_declared_is_none_of_the_declared() -> None:
     found = rows_at(5, [plan("ann", 5, contract="Weekly")])["ann"]
-    assert (found["plans_contract_is_month_to_month"], found["plans_contract_is_two__year_"]) == (0, 0)
+    assert (found["plans_contract_is_month_to_month"], found["plans_contract_is_two__year_"]) == (
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize(("day", "fee"), [(4, 1), (5, 2), (8, 2), (9, 3), (12, 3)])
@@ -137,7 +157,9 @@ def test_a_later_known_attribute_changes_later_as_ofs_only() -> None:
     for day in (1, 5, 9):
         assert rows_at(day, [*before, late], ("ann",), both) == rows_at(day, before, ("ann",), both)
     for day in (10, 20):
-        changed, kept = (rows_at(day, plans, ("ann",), both)["ann"] for plans in ([*before, late], before))
+        changed, kept = (
+            rows_at(day, plans, ("ann",), both)["ann"] for plans in ([*before, late], before)
+        )
         assert {name for name in changed if changed[name] != kept[name]} == {"plans_monthly_fee"}
 
 
@@ -184,7 +206,9 @@ def test_a_reason_reads_well(feature: str, value: float | None, words: str) -> N
 
 
 def test_a_noun_says_whose_attributes_they_are() -> None:
-    company = AttributeTable("c", "silver.c", "id", "company", measures=(Measure("size", "n", decimals=0),))
+    company = AttributeTable(
+        "c", "silver.c", "id", "company", measures=(Measure("size", "n", decimals=0),)
+    )
     [feature] = catalogue(FeatureSet("id", (), attributes=(company,)))
     assert feature.phrase.format(value=40) == "company size of 40"
 
@@ -200,9 +224,15 @@ def test_a_category_is_told_by_its_value_whichever_of_its_features_pushes_more()
 
 
 def test_a_date_is_the_days_from_it_and_of_a_date_to_come_the_days_to_it_below_zero() -> None:
-    dated = AttributeTable("plans", "silver.plans", "customer_id", dates=(Date("signed", "contract"),))
+    dated = AttributeTable(
+        "plans", "silver.plans", "customer_id", dates=(Date("signed", "contract"),)
+    )
     declared = FeatureSet("customer_id", (), attributes=(dated,))
-    plans = [plan("ann", 5, contract="2023-11-30"), plan("bob", 5, contract="2024-01-08"), plan("cem", 5)]
+    plans = [
+        plan("ann", 5, contract="2023-11-30"),
+        plan("bob", 5, contract="2024-01-08"),
+        plan("cem", 5),
+    ]
     found = rows_at(6, plans, declared=declared)
     days = {"ann": 37, "bob": -2, "cem": None}
     assert {who: row["plans_days_since_signed"] for who, row in found.items()} == days
@@ -220,5 +250,8 @@ def test_of_a_landing_that_came_at_once_a_date_is_known_from_then_on_unless_it_i
         dates = (Date("signed", "contract"),)
         dated = AttributeTable("plans", "silver.plans", "customer_id", fixed=fixed, dates=dates)
         declared = FeatureSet("customer_id", (), attributes=(dated,))
-        since = [rows_at(day, rows, declared=declared)["ann"]["plans_days_since_signed"] for day in (2, 6)]
+        since = [
+            rows_at(day, rows, declared=declared)["ann"]["plans_days_since_signed"]
+            for day in (2, 6)
+        ]
         assert since == [then, 6]

@@ -19,7 +19,7 @@ from churn_orchestration.churn.calendar import (
     purged,
 )
 from churn_orchestration.churn.features.declared import FeatureSet
-from churn_orchestration.churn.labels import Question
+from churn_orchestration.churn.question.labels import Question
 
 DAY = dt.timedelta(days=1)
 DAYS = st.dates(dt.date(1990, 1, 1), dt.date(2090, 1, 1))
@@ -31,7 +31,10 @@ def test_the_outcome_starts_the_day_after_as_of_and_has_the_length_of_the_horizo
 
 
 def test_a_gap_moves_the_outcome_and_keeps_its_length() -> None:
-    assert Horizon(7, gap_days=3).outcome(dt.date(2024, 1, 31)) == (dt.date(2024, 2, 4), dt.date(2024, 2, 10))
+    assert Horizon(7, gap_days=3).outcome(dt.date(2024, 1, 31)) == (
+        dt.date(2024, 2, 4),
+        dt.date(2024, 2, 10),
+    )
 
 
 def test_settling_delays_the_label_and_not_the_outcome() -> None:
@@ -48,12 +51,24 @@ def test_settling_delays_the_label_and_not_the_outcome() -> None:
         (lambda: Horizon(-1), "horizon_days is -1"),
         (lambda: Horizon(30, settle_days=-1), "settle_days is -1"),
         (lambda: months_back(dt.date(2024, 1, 31), -1), "-1 months back"),
-        (lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 28, 0), "0 as_ofs"),
-        (lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 0, 6), "0 days of data"),
+        (
+            lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 28, 0),
+            "0 as_ofs",
+        ),
+        (
+            lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 0, 6),
+            "0 days of data",
+        ),
         (lambda: back_from(dt.date(2024, 6, 30), 0), "an as_of every 0 days"),
         (lambda: FeatureSet("id", (), windows=(0,)), "a window of 0 days"),
-        (lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(0)), "horizon_days is 0"),
-        (lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(1), 0), "observation_days"),
+        (
+            lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(0)),
+            "horizon_days is 0",
+        ),
+        (
+            lambda: Question("q", "inactivity", FeatureSet("id", ()), None, Horizon(1), 0),
+            "observation_days",
+        ),
     ],
 )
 def test_an_interval_that_reaches_back_or_holds_no_day_is_refused(
@@ -93,7 +108,12 @@ def test_months_back_keeps_the_day_of_the_month_where_there_is_one(
 
 def test_the_grid_goes_back_from_the_newest_and_does_not_drift_over_short_months() -> None:
     grid = as_of_grid(dt.date(2024, 6, 29), Horizon(90), dt.date(2020, 1, 1), 28, most=4)
-    assert grid == [dt.date(2023, 12, 31), dt.date(2024, 1, 31), dt.date(2024, 2, 29), dt.date(2024, 3, 31)]
+    assert grid == [
+        dt.date(2023, 12, 31),
+        dt.date(2024, 1, 31),
+        dt.date(2024, 2, 29),
+        dt.date(2024, 3, 31),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +123,9 @@ def test_the_grid_goes_back_from_the_newest_and_does_not_drift_over_short_months
         ("month_end", [dt.date(2024, 1, 31), dt.date(2024, 2, 29), dt.date(2024, 3, 31)]),
     ],
 )
-def test_as_ofs_may_follow_each_other_by_days_or_lie_on_month_ends(every: Any, grid: list[dt.date]) -> None:
+def test_as_ofs_may_follow_each_other_by_days_or_lie_on_month_ends(
+    every: Any, grid: list[dt.date]
+) -> None:
     found = as_of_grid(dt.date(2024, 6, 29), Horizon(90), dt.date(2020, 1, 1), 28, 3, every)
     assert found == grid
 
@@ -113,7 +135,9 @@ def test_the_newest_month_end_of_a_grid_has_matured() -> None:
     assert early == [dt.date(2024, 2, 29)], "2024-03-31 has matured on 2024-06-29"
 
 
-@pytest.mark.parametrize(("first_day", "count"), [(dt.date(2024, 3, 4), 1), (dt.date(2024, 3, 5), 0)])
+@pytest.mark.parametrize(
+    ("first_day", "count"), [(dt.date(2024, 3, 4), 1), (dt.date(2024, 3, 5), 0)]
+)
 def test_an_as_of_needs_28_days_of_data_its_own_included(first_day: dt.date, count: int) -> None:
     grid = as_of_grid(dt.date(2024, 6, 29), Horizon(90), first_day, 28, most=6)
     assert grid == [dt.date(2024, 3, 31)][:count]
@@ -156,7 +180,12 @@ def test_closed_days_are_weekdays_single_days_and_ranges_with_both_ends() -> Non
     closed = ClosedDays.parse(["Sunday", dt.date(2024, 5, 1), "2024-12-24..2024-12-26"])
     assert dt.date(2024, 5, 5) in closed  # a Sunday
     assert dt.date(2024, 5, 6) not in closed
-    assert [dt.date(2024, 12, day) in closed for day in (23, 24, 26, 27)] == [False, True, True, False]
+    assert [dt.date(2024, 12, day) in closed for day in (23, 24, 26, 27)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,11 +197,20 @@ def test_a_closed_day_that_does_not_read_is_refused_by_name(word: str) -> None:
 
 
 def test_nothing_in_the_package_reads_the_wall_clock() -> None:
-    words = (r"\bnow\(", r"\btoday\(", "utcnow", r"\btime\.time\(", "current_(date|time)", "localtime")
+    words = (
+        r"\bnow\(",
+        r"\btoday\(",
+        "utcnow",
+        r"\btime\.time\(",
+        "current_(date|time)",
+        "localtime",
+    )
     clock = re.compile("|".join(words), re.IGNORECASE)
     package = Path(churn_orchestration.__file__).parent
     paths = [path for ending in ("py", "sql", "yaml") for path in package.rglob(f"*.{ending}")]
     assert len(paths) > 30
     guard = package / "churn" / "user_sql.py"  # it names the clock in order to refuse it
-    lines = [(path, line) for path in paths if path != guard for line in path.read_text().splitlines()]
+    lines = [
+        (path, line) for path in paths if path != guard for line in path.read_text().splitlines()
+    ]
     assert [f"{path}: {line}" for path, line in lines if clock.search(line)] == []

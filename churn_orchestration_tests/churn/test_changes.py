@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.change import ROWS, Change
-from churn_orchestration.churn.changes import changes
-from churn_orchestration.churn.profile import LOGS, NUMBERS, Column, Profile
+from churn_orchestration.churn.watching.change import ROWS, Change
+from churn_orchestration.churn.watching.changes import changes
+from churn_orchestration.churn.watching.profile import LOGS, NUMBERS, Column, Profile
 
 FIRST = dt.date(2024, 1, 1)  # a Monday
 DAYS = 70
@@ -44,7 +44,9 @@ def of_column(column: Column) -> Change | None:
 
 def test_days_that_are_alike_have_no_change() -> None:
     categories = {"web": USUAL * 0.6, "app": USUAL * 0.4}
-    profile = Profile(FIRST, USUAL, {"amount": sizes(USUAL), "channel": a_column(categories)}, (a_column(),))
+    profile = Profile(
+        FIRST, USUAL, {"amount": sizes(USUAL), "channel": a_column(categories)}, (a_column(),)
+    )
     assert found(profile) == {}
 
 
@@ -101,21 +103,32 @@ def test_a_small_factor_is_said_where_sizes_hardly_differ_or_the_pence_are_other
     assert by_level.factor == pytest.approx(0.92)
     by_pence = of_column(a_column(again=last(5, USUAL * 0.6)))
     assert by_pence is not None
-    assert by_pence.says.startswith("5% of the rows have a value of the four weeks before, usually 60%")
+    assert by_pence.says.startswith(
+        "5% of the rows have a value of the four weeks before, usually 60%"
+    )
 
 
 @pytest.mark.parametrize(
     ("column", "says"),
     [
         (
-            a_column({"web": last(0, USUAL * 0.5), "app": USUAL * 0.5, "online": last(50, USUAL * 0)}),
-            "no row has a value of usually 50%, and 50% have a value that no row had before: renamed?",
+            a_column(
+                {"web": last(0, USUAL * 0.5), "app": USUAL * 0.5, "online": last(50, USUAL * 0)}
+            ),
+            "no row has a value of usually 50%, and 50% have a value that no row had before: "
+            "renamed?",
         ),
         (a_column({"web": last(90, USUAL * 0.5)}), "a value has 90% of the rows, usually 50%"),
         (a_column(empty=last(40, USUAL * 0)), "empty in 40% of the rows, usually in 0%"),
         (a_column(negative=last(30, USUAL * 0.02)), "below 0 in 30% of the rows, usually in 2%"),
-        (a_column(most=USUAL, again=last(97)), "had one value in all of 2,800 rows, and now another in 3"),
-        (a_column(most=last(100, USUAL * 0.4)), "has one value in all of 100 rows, usually in 40% of a day"),
+        (
+            a_column(most=USUAL, again=last(97)),
+            "had one value in all of 2,800 rows, and now another in 3",
+        ),
+        (
+            a_column(most=last(100, USUAL * 0.4)),
+            "has one value in all of 100 rows, usually in 40% of a day",
+        ),
     ],
 )
 def test_what_changed_in_a_column_is_said_without_a_value_of_it(column: Column, says: str) -> None:
@@ -128,7 +141,8 @@ def test_a_load_that_comes_twice_is_a_change_of_the_rows() -> None:
     twice = (a_column(rows=last(200), again=last(100, USUAL * 0)),)
     change = found(Profile(FIRST, last(200), {}, twice))[ROWS]
     assert (
-        change.says == "50% of the rows landed before, usually 0%: 200 rows where about 100 are usual (x 2)"
+        change.says
+        == "50% of the rows landed before, usually 0%: 200 rows where about 100 are usual (x 2)"
     )
 
 

@@ -1,11 +1,20 @@
-"""Whom to contact: chosen on some rows, reported on others, never above the capacity or below the floor."""
+"""Whom to contact: chosen on some rows, reported on others, never above the capacity or below the
+floor.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.contact import NOBODY, contacted, halves, threshold, told
-from churn_orchestration.churn.settings import CAPACITY, PRECISION, PROFIT, RECALL, ContactRule, Economics
+from churn_orchestration.churn.grading.contact import NOBODY, contacted, halves, threshold, told
+from churn_orchestration.churn.question.settings import (
+    CAPACITY,
+    PRECISION,
+    PROFIT,
+    RECALL,
+    ContactRule,
+    Economics,
+)
 
 
 def held_out(customers: int = 2_000, days: int = 2) -> pd.DataFrame:
@@ -26,11 +35,16 @@ def held_out(customers: int = 2_000, days: int = 2) -> pd.DataFrame:
 def test_a_threshold_is_chosen_on_older_days_and_reported_on_the_newest() -> None:
     rows = held_out(days=3)
     found = told(ContactRule(RECALL, 0.6), rows, "id", Economics())
-    assert (found["chosen_on"], found["reported_on"]) == (["2024-01-01", "2024-02-01"], "2024-03-01")
+    assert (found["chosen_on"], found["reported_on"]) == (
+        ["2024-01-01", "2024-02-01"],
+        "2024-03-01",
+    )
     assert found["rows"] == 2_000
     spoiled = rows.assign(label=rows["label"].where(rows["as_of"] < "2024-03-01", ~rows["label"]))
     again = told(ContactRule(RECALL, 0.6), spoiled, "id", Economics())
-    assert again["threshold"] == found["threshold"], "the day that is reported took part in the choice"
+    assert again["threshold"] == found["threshold"], (
+        "the day that is reported took part in the choice"
+    )
     assert again["recall"]["value"] < found["recall"]["value"]
 
 
@@ -60,7 +74,9 @@ def test_the_most_are_contacted_that_keep_the_precision(floor: float) -> None:
 
 def test_where_no_threshold_keeps_the_precision_nobody_is_contacted() -> None:
     rows = held_out().assign(label=lambda rows: rows["model"] < 0.05)
-    found = told(ContactRule(PRECISION, 0.99), rows.assign(model=1 - rows["model"] * 0), "id", Economics())
+    found = told(
+        ContactRule(PRECISION, 0.99), rows.assign(model=1 - rows["model"] * 0), "id", Economics()
+    )
     assert found["threshold"] == NOBODY
     assert found["contacted"]["value"] == 0
     assert "precision" not in found
@@ -93,7 +109,9 @@ def test_the_capacity_goes_to_those_with_the_most_at_stake_of_all_whose_contact_
     assert chosen(ContactRule(CAPACITY, most=3)) == [0, 1, 2]
     assert chosen(ContactRule(CAPACITY, most=9)) == [0, 1, 2, 4], "the fourth does not pay"
     assert chosen(ContactRule()) == [1], "a tenth of five, rounded up"
-    assert chosen(ContactRule(share=0.4), scored.drop(columns="recent_value")) == [0, 4], "the riskiest"
+    assert chosen(ContactRule(share=0.4), scored.drop(columns="recent_value")) == [0, 4], (
+        "the riskiest"
+    )
 
 
 def test_what_is_told_is_what_counting_says() -> None:

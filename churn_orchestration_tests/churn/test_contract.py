@@ -5,7 +5,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from churn_orchestration.churn.contract import AT_ONCE, Column, Contract, judged, typed
+from churn_orchestration.churn.rows.contract import AT_ONCE, Column, Contract, judged, typed
 
 BERLIN = "Europe/Berlin"
 at = dt.datetime.fromisoformat
@@ -21,7 +21,9 @@ def db() -> Iterator[duckdb.DuckDBPyConnection]:
 def read(db, kind, text, form=None, timezone="UTC", raw="VARCHAR"):
     """One cell, as bronze would have it; None where it is refused."""
     sql = typed(Column("c", "c", kind, form), timezone)
-    return db.execute(f"select {sql} from (select cast(?::{raw} as varchar) as c)", [text]).fetchone()[0]
+    return db.execute(
+        f"select {sql} from (select cast(?::{raw} as varchar) as c)", [text]
+    ).fetchone()[0]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,9 @@ def test_a_time_in_another_unit_than_declared_is_refused(db):
 @pytest.mark.parametrize("text", ["infinity", "-infinity"])
 def test_an_infinite_day_is_refused(db, kind, text):
     cell = typed(Column("c", "c", kind), "UTC")
-    assert db.execute(f"select ({cell})::varchar from (select ? as c)", [text]).fetchone() == (None,)
+    assert db.execute(f"select ({cell})::varchar from (select ? as c)", [text]).fetchone() == (
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,12 +150,18 @@ def test_a_timestamp_is_local_time_of_the_business_kept_in_utc(db, local, utc):
 
 
 def test_a_timestamptz_carries_its_own_offset(db):
-    assert read(db, "timestamptz", "2024-01-05T23:30:00+01:00", timezone=BERLIN) == at("2024-01-05 22:30")
-    assert read(db, "timestamptz", "2024-01-05T23:30:00Z", timezone=BERLIN) == at("2024-01-05 23:30")
+    assert read(db, "timestamptz", "2024-01-05T23:30:00+01:00", timezone=BERLIN) == at(
+        "2024-01-05 22:30"
+    )
+    assert read(db, "timestamptz", "2024-01-05T23:30:00Z", timezone=BERLIN) == at(
+        "2024-01-05 23:30"
+    )
 
 
 def test_a_local_timestamp_that_brings_an_offset_is_never_read_without_it(db):
-    """Read without it, 00:30+02:00 lands on the wrong day; either honour the offset or refuse the cell."""
+    """Read without it, 00:30+02:00 lands on the wrong day; either honour the offset or refuse the
+    cell.
+    """
     honoured = at("2024-01-04 22:30")
     assert read(db, "timestamp", "2024-01-05T00:30:00+02:00") in (None, honoured)
 
@@ -186,14 +196,17 @@ KEYED = Contract(ORDERS.columns, ORDERS.event_time, ("order_id",), ORDERS.where)
 def verdicts(db, contract, *rows, known_on="2024-01-05"):
     """The rule each row breaks, in their order; a row is (id, placed, amount) or (.., known_on)."""
     db.execute(
-        "create or replace temp table raw (id varchar, placed varchar, amount varchar, known_on date, "
-        "_partition date, _file varchar, _line bigint, _error varchar)"
+        "create or replace temp table raw (id varchar, placed varchar, amount varchar, known_on "
+        "date, _partition date, _file varchar, _line bigint, _error varchar)"
     )
     for line, row in enumerate(rows):
         known = row[3] if len(row) > 3 else known_on
-        db.execute("insert into raw values (?, ?, ?, ?, ?, 'f', ?, null)", [*row[:3], known, known, line])
+        db.execute(
+            "insert into raw values (?, ?, ?, ?, ?, 'f', ?, null)", [*row[:3], known, known, line]
+        )
     found = db.execute(
-        f"select _rule from ({judged(contract, 'raw', ['id', 'placed', 'amount'], 'true')}) order by _line"
+        f"select _rule from ({judged(contract, 'raw', ['id', 'placed', 'amount'], 'true')}) order "
+        "by _line"
     ).fetchall()
     return [rule for (rule,) in found]
 
@@ -250,7 +263,11 @@ def test_exact_copies_of_a_key_are_duplicates_and_differing_ones_are_conflicts(d
     one, other = ("o1", "2024-01-05 10:00", "1.50"), ("o1", "2024-01-05 10:00", "9")
     assert verdicts(db, KEYED, one, one, one) == [None, "duplicate", "duplicate"]
     assert verdicts(db, KEYED, one, other) == ["conflicting_key", "conflicting_key"]
-    assert verdicts(db, KEYED, one, one, other) == ["conflicting_key", "duplicate", "conflicting_key"]
+    assert verdicts(db, KEYED, one, one, other) == [
+        "conflicting_key",
+        "duplicate",
+        "conflicting_key",
+    ]
 
 
 def test_the_same_key_in_a_later_landing_is_a_correction(db):
@@ -261,14 +278,18 @@ def test_the_same_key_in_a_later_landing_is_a_correction(db):
 
 
 def test_a_broken_row_does_not_make_its_valid_twin_a_conflict(db):
-    assert verdicts(db, KEYED, ("o1", "2024-01-05 10:00", "1.50"), ("o1", "2024-01-05 10:00", "-1")) == [
+    assert verdicts(
+        db, KEYED, ("o1", "2024-01-05 10:00", "1.50"), ("o1", "2024-01-05 10:00", "-1")
+    ) == [
         None,
         "where:positive_amount",
     ]
 
 
 def test_a_source_may_have_a_column_called_day(db):
-    """A clash with a name of ours is refused when the YAML is read, or works; it is never an SQL error."""
+    """A clash with a name of ours is refused when the YAML is read, or works; it is never an SQL
+    error.
+    """
     contract = Contract((Column("order_id", "id", "id"), Column("day", "placed", "text")))
     assert verdicts(db, contract, ("o1", "monday", "1")) == [None]
 

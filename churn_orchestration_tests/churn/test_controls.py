@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from churn_orchestration.churn import learners
-from churn_orchestration.churn.controls import (
+from churn_orchestration.churn.grading.controls import (
     OverlapError,
     depends_on_company,
     refuse_overlap,
     shuffled_control,
 )
-from churn_orchestration.churn.decisions import decide
-from churn_orchestration.churn.evaluation import Evaluation
+from churn_orchestration.churn.grading.evaluation import Evaluation
+from churn_orchestration.churn.grading.gate import decide
 from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
 
@@ -37,7 +37,10 @@ def test_a_random_split_of_snapshots_of_the_same_customers_is_refused() -> None:
     chosen = np.random.default_rng(0).random(len(frame)) < 0.5
     with pytest.raises(OverlapError, match="not known on 2024-01-01"):
         refuse_overlap(frame[chosen], frame[~chosen], QUESTION)
-    early, late = frame[frame["as_of"] < dt.date(2024, 3, 1)], frame[frame["as_of"] > dt.date(2024, 3, 1)]
+    early, late = (
+        frame[frame["as_of"] < dt.date(2024, 3, 1)],
+        frame[frame["as_of"] > dt.date(2024, 3, 1)],
+    )
     refuse_overlap(early, late, QUESTION)  # its clean twin
 
 
@@ -50,7 +53,10 @@ def test_a_static_question_is_not_graded_on_entities_that_trained() -> None:
 
 def test_of_shuffled_labels_nothing_is_learned() -> None:
     frame = _tickets()
-    early, late = frame[frame["as_of"] < dt.date(2024, 3, 1)], frame[frame["as_of"] > dt.date(2024, 3, 1)]
+    early, late = (
+        frame[frame["as_of"] < dt.date(2024, 3, 1)],
+        frame[frame["as_of"] > dt.date(2024, 3, 1)],
+    )
     found = shuffled_control(early, late, ["x", "z"], QUESTION, "logistic")
     assert found["low"] < 0.5 < found["high"]
 
@@ -59,7 +65,10 @@ def test_a_recipe_that_looks_at_the_labels_it_is_graded_on_fails_the_shuffled_co
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frame = _tickets()
-    early, late = frame[frame["as_of"] < dt.date(2024, 3, 1)], frame[frame["as_of"] > dt.date(2024, 3, 1)]
+    early, late = (
+        frame[frame["as_of"] < dt.date(2024, 3, 1)],
+        frame[frame["as_of"] > dt.date(2024, 3, 1)],
+    )
 
     class Peeks:
         def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
@@ -91,7 +100,10 @@ SOUND = {
 @pytest.mark.parametrize(
     ("control", "told"),
     [
-        ({"shuffled_auc": {"value": 0.7, "low": 0.66, "high": 0.74}}, "from shuffled labels it still ranks"),
+        (
+            {"shuffled_auc": {"value": 0.7, "low": 0.66, "high": 0.74}},
+            "from shuffled labels it still ranks",
+        ),
         ({"auc_trained": 0.99}, "AUC falls from 0.990 .* learned its rows by heart"),
         ({"company": 0.02}, "moves by 0.02 with whom it is scored beside"),
         ({"auc_later": float("nan")}, "AUC falls"),

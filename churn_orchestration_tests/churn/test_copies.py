@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn import learners
-from churn_orchestration.churn.copies import copies_message, distinct
-from churn_orchestration.churn.evaluation import evaluate
+from churn_orchestration.churn.grading.evaluation import evaluate
+from churn_orchestration.churn.question.copies import copies_message, distinct
 from churn_orchestration_tests.support.questions import STATIC
 
 FEATURES = ["spend", "visits", "age"]
@@ -33,9 +33,13 @@ def test_copies_under_new_ids_are_graded_on_each_other_unless_each_counts_once()
     assert auc["once"]["low"] < 0.5
 
 
-def test_the_first_of_each_set_of_copies_stays_and_another_outcome_or_day_makes_another_row() -> None:
+def test_the_first_of_each_set_of_copies_stays_and_another_outcome_or_day_makes_another_row() -> (
+    None
+):
     copied = noise(times=2)
-    assert distinct(copied, TOPICS, 1)["customer_id"].tolist() == [f"c{number}" for number in range(160)]
+    assert distinct(copied, TOPICS, 1)["customer_id"].tolist() == [
+        f"c{number}" for number in range(160)
+    ]
     second = copied.index >= 160
     assert len(distinct(copied.assign(label=copied["label"] ^ second), TOPICS, 1)) == 320
     later = copied["as_of"].where(~second, pd.Timestamp(2024, 2, 1))
@@ -67,7 +71,9 @@ def test_who_came_once_on_one_day_equals_another_of_that_day_and_is_no_copy() ->
     topics = {"first": "orders/activity", "last": "orders/activity", "spend": "orders/money"}
     alike = frame.assign(spend=9.5, label=False)
     assert len(distinct(alike, topics, 2)) == 400
-    assert len(distinct(alike.assign(spend=frame["first"] * 1.5), topics, 2)) == 200, "nor do amounts differ"
+    assert len(distinct(alike.assign(spend=frame["first"] * 1.5), topics, 2)) == 200, (
+        "nor do amounts differ"
+    )
 
 
 def test_copies_are_told_by_their_number_and_the_key() -> None:

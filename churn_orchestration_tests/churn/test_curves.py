@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from churn_orchestration.churn.curves import calibration, gain, rate_interval
-from churn_orchestration.churn.metrics import measure
+from churn_orchestration.churn.grading.curves import calibration, gain, rate_interval
+from churn_orchestration.churn.grading.metrics import measure
 
 LABEL = [True, True, False, True, False, False, False, False]
 PROBABILITY = [0.9, 0.8, 0.8, 0.6, 0.4, 0.2, 0.2, 0.1]
@@ -26,7 +26,12 @@ def test_the_bins_hold_every_row_once_and_equal_forecasts_together() -> None:
 def test_a_bins_interval_holds_its_churn_rate() -> None:
     for found in calibration(*scored(), np.arange(4_000)):
         assert (
-            0 <= found["low"] <= found["churn_rate"] == found["churned"] / found["rows"] <= found["high"] <= 1
+            0
+            <= found["low"]
+            <= found["churn_rate"]
+            == found["churned"] / found["rows"]
+            <= found["high"]
+            <= 1
         )
 
 
@@ -61,4 +66,6 @@ def test_the_gain_begins_at_nought_and_ends_at_one() -> None:
 
 def test_the_gain_of_a_tenth_is_the_recall_of_the_top_decile() -> None:
     label, probability = scored()
-    assert gain(label, probability)[2] == pytest.approx(measure(label, probability)["recall_top_decile"])
+    assert gain(label, probability)[2] == pytest.approx(
+        measure(label, probability)["recall_top_decile"]
+    )

@@ -3,10 +3,11 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from churn_orchestration.churn.protocol import PROMOTE, REFUSE
 
-from churn_orchestration.churn.bands import band
-from churn_orchestration.churn.decisions import PROMOTE, REFUSE, Decision, decide
-from churn_orchestration.churn.evaluation import Evaluation
+from churn_orchestration.churn.grading.evaluation import Evaluation
+from churn_orchestration.churn.grading.gate import Decision, decide
+from churn_orchestration.churn.learning.bands import band
 from churn_orchestration.churn.splits import Fold
 
 
@@ -25,7 +26,9 @@ def test_a_candidate_below_rules_and_constant_is_promoted_with_its_lead() -> Non
 
 
 @pytest.mark.parametrize("loser", ["rules", "constant"])
-@pytest.mark.parametrize("difference", [(-0.01, -0.03, 0.01), (-0.01, -0.03, 0.0), (0.02, 0.01, 0.03)])
+@pytest.mark.parametrize(
+    "difference", [(-0.01, -0.03, 0.01), (-0.01, -0.03, 0.0), (0.02, 0.01, 0.03)]
+)
 def test_a_lead_that_could_be_chance_or_is_none_is_refused_by_the_peer(
     loser: str, difference: tuple[float, float, float]
 ) -> None:
@@ -69,7 +72,12 @@ def test_a_probability_on_an_edge_belongs_to_the_band_above_it() -> None:
 
 
 def test_relative_bands_are_multiples_of_the_base_rate() -> None:
-    assert band([0.03, 0.05, 0.1, 0.2], (1, 2, 4), base_rate=0.05) == ["low", "medium", "high", "critical"]
+    assert band([0.03, 0.05, 0.1, 0.2], (1, 2, 4), base_rate=0.05) == [
+        "low",
+        "medium",
+        "high",
+        "critical",
+    ]
 
 
 def test_nobody_has_no_band() -> None:

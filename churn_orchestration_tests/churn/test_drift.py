@@ -9,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from churn_orchestration.churn import drift
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.drift import Bins, counted, drifted, jensen_shannon, psi, replay_days, usual
+from churn_orchestration.churn.watching import drift
+from churn_orchestration.churn.watching.drift import (
+    Bins,
+    counted,
+    drifted,
+    jensen_shannon,
+    psi,
+    replay_days,
+    usual,
+)
 
 CUTOFF = dt.date(2024, 6, 28)
 BINS = Bins("x", tuple(np.linspace(-3, 3, 11)), few=False)
@@ -66,7 +74,11 @@ def test_a_feature_that_jumps_is_alarmed_on_the_day_and_until_the_month_has_turn
 
 def test_of_a_hundred_features_that_stand_still_one_is_alarmed_on_few_days() -> None:
     as_ofs = [CUTOFF - DAY * ago for ago in (240, 210, 180, 150, 120, 90)]
-    rng, found, days = np.random.default_rng(2), set[dt.date](), [CUTOFF + DAY * n for n in range(1, 201)]
+    rng, found, days = (
+        np.random.default_rng(2),
+        set[dt.date](),
+        [CUTOFF + DAY * n for n in range(1, 201)],
+    )
     for _ in range(100):
         draw = {
             day: rng.multinomial(1500, [0, *[0.1] * 10, 0, 0.0])
@@ -94,9 +106,21 @@ def test_the_distances_are_those_of_the_books(one: list[int], seed: int) -> None
 
 @pytest.mark.parametrize(
     ("value", "place"),
-    [(-4.0, 0), (-3.0, 1), (-2.7, 2), (-2.4, 2), (2.9, 11), (3.0, 11), (3.1, 12), (np.nan, 13), (None, 13)],
+    [
+        (-4.0, 0),
+        (-3.0, 1),
+        (-2.7, 2),
+        (-2.4, 2),
+        (2.9, 11),
+        (3.0, 11),
+        (3.1, 12),
+        (np.nan, 13),
+        (None, 13),
+    ],
 )
-def test_each_value_has_its_bin_below_up_to_a_cut_above_or_missing(value: float | None, place: int) -> None:
+def test_each_value_has_its_bin_below_up_to_a_cut_above_or_missing(
+    value: float | None, place: int
+) -> None:
     bins = Bins("x", (-3.0, *np.round(np.linspace(-2.4, 2.4, 9), 1), 3.0), few=False)
     counts = spread(np.array([value], float), bins)
     assert (counts[place], counts.sum()) == (1, 1)
@@ -107,7 +131,9 @@ def test_what_lies_beyond_the_training_snapshot_and_what_is_missing_is_counted()
     days = {CUTOFF - DAY * n: spread(np.append(inside, [np.nan] * 100)) for n in (0, 8, 16)}
     known = usual(BINS, days, days)
     assert known is not None
-    today = np.concatenate([inside[:500], np.full(300, 9.0), np.full(100, -9.0), np.full(100, np.nan)])
+    today = np.concatenate(
+        [inside[:500], np.full(300, 9.0), np.full(100, -9.0), np.full(100, np.nan)]
+    )
     judged = drifted(BINS, spread(today), CUTOFF + DAY, known, {})
     assert (judged.beyond, judged.missing, judged.missing_before) == (0.4, 0.1, 0.1)
     assert judged.alarmed
@@ -126,10 +152,14 @@ def test_values_that_were_never_trained_on_are_counted_where_they_are_few() -> N
 def test_nothing_is_judged_without_replays_or_where_the_model_saw_one_value() -> None:
     day = {CUTOFF: spread(np.zeros(10))}
     assert usual(BINS, day, day) is None
-    assert usual(Bins("x", (1.0,), few=True), day, day | {CUTOFF - DAY: spread(np.zeros(10))}) is None
+    assert (
+        usual(Bins("x", (1.0,), few=True), day, day | {CUTOFF - DAY: spread(np.zeros(10))}) is None
+    )
 
 
-def test_replays_go_back_from_the_cut_off_over_every_weekday_and_no_further_than_the_snapshot() -> None:
+def test_replays_go_back_from_the_cut_off_over_every_weekday_and_no_further_than_the_snapshot() -> (
+    None
+):
     days = replay_days(CUTOFF - DAY * 240, CUTOFF)
     assert (days[0], days[-1], len(days)) == (CUTOFF - DAY * 240, CUTOFF, 31)
     assert {day.weekday() for day in days} == set(range(7))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import Horizon, months_back
-from churn_orchestration.churn.evaluation import (
+from churn_orchestration.churn.grading.evaluation import (
     entity_folds,
     evaluate,
     feature_columns,
@@ -18,7 +18,7 @@ from churn_orchestration.churn.evaluation import (
     graded,
     scores,
 )
-from churn_orchestration.churn.metrics import measure
+from churn_orchestration.churn.grading.metrics import measure
 from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
 MONTHS = [dt.date(2024, month, 1) for month in range(1, 7)]
@@ -146,7 +146,9 @@ def test_a_model_sees_neither_the_entity_nor_a_date_nor_the_label() -> None:
 
 
 @pytest.mark.parametrize(("as_ofs", "seen"), [(6, False), (11, False), (12, True)])
-def test_a_model_sees_the_calendar_only_where_its_as_ofs_go_round_the_year(as_ofs: int, seen: bool) -> None:
+def test_a_model_sees_the_calendar_only_where_its_as_ofs_go_round_the_year(
+    as_ofs: int, seen: bool
+) -> None:
     question = replace(QUESTION, features=replace(QUESTION.features, calendar=True))
     days = [months_back(dt.date(2024, 3, 31), months) for months in range(as_ofs)]
     frame = snapshot(days).assign(calendar_winter=1.0, calendar_month=3)
@@ -167,7 +169,9 @@ def test_the_horizon_of_the_question_reaches_the_rules() -> None:
 
 def test_a_rank_is_graded_by_its_order_only() -> None:
     frame = snapshot(MONTHS[:1])
-    forecasts = pd.DataFrame({"recency": frame["orders_days_since_last"].rank(pct=True)}, index=frame.index)
+    forecasts = pd.DataFrame(
+        {"recency": frame["orders_days_since_last"].rank(pct=True)}, index=frame.index
+    )
     report = graded(frame, forecasts, "customer_id")["recency"]
     assert "auc" in report
     assert not {"log_loss", "brier", "calibration_error"} & set(report)
@@ -203,7 +207,9 @@ def test_no_entity_is_graded_by_a_model_that_has_seen_it(monkeypatch: pytest.Mon
     frame = pd.concat([snapshot(MONTHS[:1], 400), snapshot(MONTHS[:1], 200)], ignore_index=True)
     trained_on: list[set[str]] = []
 
-    def watched(name: str, table: pd.DataFrame, label: pd.Series, entity: pd.Series, *more: Any) -> Any:
+    def watched(
+        name: str, table: pd.DataFrame, label: pd.Series, entity: pd.Series, *more: Any
+    ) -> Any:
         trained_on.append(set(entity))
         return fit(name, table, label, entity, *more)
 
@@ -240,13 +246,17 @@ def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
         evaluate(few, STATIC, "logistic", 3)
 
 
-def test_the_learning_curve_rises_to_all_customers_and_ends_at_the_grade_of_the_newest_day() -> None:
+def test_the_learning_curve_rises_to_all_customers_and_ends_at_the_grade_of_the_newest_day() -> (
+    None
+):
     found = evaluate(snapshot(MONTHS, customers=400), QUESTION, "logistic", most=2)
     assert found
     few, more, whole = found.learning
     assert few["entities"] < more["entities"] < whole["entities"] == 400
     newest = found.held_out[found.held_out["as_of"] == found.held_out["as_of"].max()]
-    assert whole["log_loss"]["value"] == pytest.approx(measure(newest["label"], newest["model"])["log_loss"])
+    assert whole["log_loss"]["value"] == pytest.approx(
+        measure(newest["label"], newest["model"])["log_loss"]
+    )
 
 
 def test_shares_of_too_few_customers_are_left_out_of_the_learning_curve() -> None:

@@ -1,4 +1,6 @@
-"""The feature engine against a slow oracle written from the catalogue, and its point-in-time proofs."""
+"""The feature engine against a slow oracle written from the catalogue, and its point-in-time
+proofs.
+"""
 
 import datetime as dt
 import math
@@ -15,7 +17,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
+from churn_orchestration.churn.features.declared import (
+    Category,
+    EventSource,
+    FeatureSet,
+    Flag,
+    Measure,
+)
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.properties import examples
@@ -71,7 +79,9 @@ def ago(days: int) -> dt.date:
     return AS_OF - dt.timedelta(days=days)
 
 
-def order(name: str, customer: str | None, days_ago: int, known: int | None = None, **more: Any) -> Order:
+def order(
+    name: str, customer: str | None, days_ago: int, known: int | None = None, **more: Any
+) -> Order:
     """An order some days before AS_OF, known on its day or ``known`` days before AS_OF."""
     return Order(name, customer, ago(days_ago), ago(days_ago if known is None else known), **more)
 
@@ -88,11 +98,17 @@ def store(db: duckdb.DuckDBPyConnection, orders: list[Order], visits: list[Visit
     for table, rows in (("orders", [(*row, row._partition) for row in orders]), ("visits", visits)):
         if rows:
             holes = ", ".join(["(" + ", ".join("?" * len(rows[0])) + ")"] * len(rows))
-            db.execute(f"insert into silver.{table} values {holes}", [value for row in rows for value in row])
+            db.execute(
+                f"insert into silver.{table} values {holes}",
+                [value for row in rows for value in row],
+            )
 
 
 def engine(
-    orders: list[Order], visits: list[Visit], as_of: dt.date = AS_OF, declared: FeatureSet = DECLARED
+    orders: list[Order],
+    visits: list[Visit],
+    as_of: dt.date = AS_OF,
+    declared: FeatureSet = DECLARED,
 ) -> dict[str, dict[str, Any]]:
     """The feature rows by customer."""
     with duckdb.connect() as db:
@@ -136,7 +152,9 @@ def last_known(orders: list[Order]) -> list[Order]:
     return list(versions.values())
 
 
-def oracle(orders: list[Order], visits: list[Visit], as_of: dt.date = AS_OF) -> dict[str, dict[str, Any]]:
+def oracle(
+    orders: list[Order], visits: list[Visit], as_of: dt.date = AS_OF
+) -> dict[str, dict[str, Any]]:
     orders, visits = last_known(seen(orders, as_of)), seen(visits, as_of)
     customers = {row.customer_id for row in orders} | {row.visitor for row in visits}
     ordered, visited = (
@@ -145,7 +163,9 @@ def oracle(orders: list[Order], visits: list[Visit], as_of: dt.date = AS_OF) -> 
     )
     return {
         customer: {"as_of": as_of}
-        | dict(_order_features([row for row in orders if row.customer_id == customer], as_of, ordered))
+        | dict(
+            _order_features([row for row in orders if row.customer_id == customer], as_of, ordered)
+        )
         | dict(_visit_features([row for row in visits if row.visitor == customer], as_of, visited))
         for customer in customers
         if customer is not None
@@ -167,14 +187,20 @@ def _order_features(rows: list[Order], as_of: dt.date, history: int) -> Iterator
         yield from _sizes("orders_items", suffix, [row.items for row in inside])
         channels = [row.channel for row in inside]
         yield f"orders_channel_distinct_{suffix}", len(set(channels) - {None})
-        yield f"orders_channel_web_share_{suffix}", _share([channel == "web" for channel in channels])
+        yield (
+            f"orders_channel_web_share_{suffix}",
+            _share([channel == "web" for channel in channels]),
+        )
         yield (
             f"orders_channel_in_store_share_{suffix}",
             _share([channel == "in store" for channel in channels]),
         )
         refunds = [row.amount_usd is not None and row.amount_usd < 0 for row in inside]
         yield f"orders_refund_share_{suffix}", _share(refunds)
-        big = [row.items is not None and row.items >= 3 and row.amount_usd is not None for row in inside]
+        big = [
+            row.items is not None and row.items >= 3 and row.amount_usd is not None
+            for row in inside
+        ]
         yield f"orders_big_share_{suffix}", _share(big)
     yield from _trends("orders", rows, as_of, history, {"amount": "amount_usd", "items": "items"})
 
@@ -207,7 +233,10 @@ def _rhythm(source: str, rows: list[Any], as_of: dt.date) -> Iterator[tuple[str,
     yield f"{source}_days_since_first", (as_of - days[0]).days if days else None
     yield f"{source}_gap_days_mean_all", float(Fraction(sum(gaps), len(gaps))) if gaps else None
     yield f"{source}_gap_days_std_all", _deviation(gaps)
-    yield f"{source}_gap_ratio_all", float(Fraction(since) * len(gaps) / sum(gaps)) if gaps else None  # type: ignore[arg-type]
+    yield (
+        f"{source}_gap_ratio_all",
+        float(Fraction(since) * len(gaps) / sum(gaps)) if gaps else None,
+    )  # type: ignore[arg-type]
 
 
 def _sizes(name: str, suffix: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -236,7 +265,8 @@ def _trends(
     for trend in TRENDS:
         if history < 2 * trend:
             yield from dict.fromkeys(
-                f"{source}_{words}_trend_{trend}d" for words in ("count", *(f"{m}_sum" for m in measures))
+                f"{source}_{words}_trend_{trend}d"
+                for words in ("count", *(f"{m}_sum" for m in measures))
             ).items()
             continue
         middle, first = as_of - dt.timedelta(days=trend), as_of - dt.timedelta(days=2 * trend)
@@ -245,7 +275,9 @@ def _trends(
         both = len(now) + len(before)
         yield f"{source}_count_trend_{trend}d", (len(now) - len(before)) / both if both else None
         for measure, column in measures.items():
-            a, b = (sum(Fraction(getattr(row, column) or 0) for row in part) for part in (now, before))
+            a, b = (
+                sum(Fraction(getattr(row, column) or 0) for row in part) for part in (now, before)
+            )
             size = abs(a) + abs(b)
             yield f"{source}_{measure}_sum_trend_{trend}d", float((a - b) / size) if size else None
 
@@ -258,7 +290,12 @@ def assert_same(found: dict[str, dict[str, Any]], wanted: dict[str, dict[str, An
             got = found[customer][name]
             if isinstance(value, float) and got is not None:
                 assert isinstance(got, float), name
-                assert math.isclose(got, value, rel_tol=1e-12, abs_tol=0), (customer, name, got, value)
+                assert math.isclose(got, value, rel_tol=1e-12, abs_tol=0), (
+                    customer,
+                    name,
+                    got,
+                    value,
+                )
             else:
                 assert got == value, (customer, name, got, value)
                 assert type(got) is type(value), (customer, name)
@@ -269,9 +306,13 @@ def assert_same(found: dict[str, dict[str, Any]], wanted: dict[str, dict[str, An
 _EDGES = [0, 1, 6, 7, 8, 13, 14, 29, 30, 59, 60, 89, 90, 91, 119, 120, 121, 400]
 _AGES = st.one_of(st.sampled_from(_EDGES), st.integers(-20, 450))  # below 0: after AS_OF
 _LATENESS = st.sampled_from([0, 0, 0, 1, 5, 40, 200])
-_NAMES = st.sampled_from(["ann", "bob", "cem", "d'or", "é", "", *(f"c{number}" for number in range(6))])
+_NAMES = st.sampled_from(
+    ["ann", "bob", "cem", "d'or", "é", "", *(f"c{number}" for number in range(6))]
+)
 _AMOUNTS = st.one_of(
-    st.none(), st.sampled_from([Decimal(0), Decimal("0.0001")]), st.decimals(-50_000, 50_000, places=4)
+    st.none(),
+    st.sampled_from([Decimal(0), Decimal("0.0001")]),
+    st.decimals(-50_000, 50_000, places=4),
 )
 
 
@@ -303,7 +344,9 @@ def _visit_lists(draw: st.DrawFn) -> list[Visit]:
         minutes = draw(st.one_of(st.none(), st.decimals(-9, 999, places=1)))
         page, device = draw(st.sampled_from([*PAGES, None])), draw(st.sampled_from(["phone", None]))
         row = Visit(draw(_NAMES), day, known_on, minutes, page, device)
-        found += [row] * draw(st.sampled_from([1, 1, 2]))  # nothing identifies a visit: equal rows both count
+        found += [row] * draw(
+            st.sampled_from([1, 1, 2])
+        )  # nothing identifies a visit: equal rows both count
     return found
 
 
@@ -312,7 +355,8 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    # Shrinking takes minutes at 0.15 s of SQL planning an example; the message names customer and feature.
+    # Shrinking takes minutes at 0.15 s of SQL planning an example; the message names customer and
+    # feature.
     phases=[Phase.explicit, Phase.generate],
 )
 _SLOW = settings.get_profile("features")
@@ -333,7 +377,8 @@ def test_the_oracle_knows_every_feature_of_the_catalogue_and_no_other() -> None:
 
 def test_seventy_categories_are_seventy() -> None:
     visits = [
-        Visit("ann", ago(number % 90), ago(number % 90), page=page) for number, page in enumerate(PAGES)
+        Visit("ann", ago(number % 90), ago(number % 90), page=page)
+        for number, page in enumerate(PAGES)
     ]
     found = engine([], visits)["ann"]
     assert (found["visits_page_distinct_7d"], found["visits_page_distinct_all"]) == (7, 70)
@@ -356,7 +401,9 @@ def test_rows_beyond_as_of_change_no_feature(
 
 
 def test_a_customer_silent_for_30_days_keeps_the_90_day_history() -> None:
-    found = engine([order("1", "ann", 30, amount_usd=Decimal("12.50")), order("2", "bob", 0)], [])["ann"]
+    found = engine([order("1", "ann", 30, amount_usd=Decimal("12.50")), order("2", "bob", 0)], [])[
+        "ann"
+    ]
     assert (found["orders_count_30d"], found["orders_count_90d"]) == (0, 1)
     assert (found["orders_amount_sum_30d"], found["orders_amount_sum_90d"]) == (0.0, 12.5)
     assert (found["orders_amount_mean_30d"], found["orders_amount_mean_90d"]) == (None, 12.5)
@@ -365,7 +412,11 @@ def test_a_customer_silent_for_30_days_keeps_the_90_day_history() -> None:
 
 def test_a_customer_silent_for_longer_than_any_window_is_still_there() -> None:
     found = engine([order("1", "ann", 900)], [])["ann"]
-    assert (found["orders_count_90d"], found["orders_count_all"], found["orders_days_since_last"]) == (
+    assert (
+        found["orders_count_90d"],
+        found["orders_count_all"],
+        found["orders_days_since_last"],
+    ) == (
         0,
         1,
         900,
@@ -380,8 +431,13 @@ def test_never_is_null_and_today_is_0_days() -> None:
 
 
 def test_a_window_of_w_days_holds_as_of_and_the_w_minus_1_days_before() -> None:
-    found = engine([order(str(days), f"{days} days ago", days) for days in (6, 7, 29, 30, 89, 90)], [])
-    inside = {who: [row[f"orders_count_{window}d"] for window in (7, 30, 90)] for who, row in found.items()}
+    found = engine(
+        [order(str(days), f"{days} days ago", days) for days in (6, 7, 29, 30, 89, 90)], []
+    )
+    inside = {
+        who: [row[f"orders_count_{window}d"] for window in (7, 30, 90)]
+        for who, row in found.items()
+    }
     assert inside == {
         "6 days ago": [1, 1, 1],
         "7 days ago": [0, 1, 1],
@@ -399,7 +455,9 @@ def test_two_events_of_one_day_are_two_events_one_active_day_and_no_gap() -> Non
 
 
 def test_gaps_are_days_between_active_days() -> None:
-    found = engine([order(str(days), "ann", days) for days in (50, 40, 20)], [])["ann"]  # gaps 10 and 20
+    found = engine([order(str(days), "ann", days) for days in (50, 40, 20)], [])[
+        "ann"
+    ]  # gaps 10 and 20
     assert found["orders_gap_days_mean_all"] == 15.0
     assert found["orders_gap_days_std_all"] == math.sqrt(50)
     assert found["orders_gap_ratio_all"] == 20 / 15
@@ -453,7 +511,9 @@ def test_nobody_at_all_gives_no_row_and_the_same_columns(tmp_path: Path) -> None
     assert _schema(tmp_path) == _wanted_schema()
 
 
-def test_the_parquet_schema_holds_bigint_counts_and_double_shares_and_nothing_wider(tmp_path: Path) -> None:
+def test_the_parquet_schema_holds_bigint_counts_and_double_shares_and_nothing_wider(
+    tmp_path: Path,
+) -> None:
     written(tmp_path, [order("1", "ann", 3, amount_usd=Decimal(1), items=2, channel="web")], [])
     assert _schema(tmp_path) == _wanted_schema()
 
@@ -468,15 +528,21 @@ def _wanted_schema() -> dict[str, str]:
     kinds = {"customer_id": "VARCHAR", "as_of": "DATE"}
     for feature in catalogue(DECLARED):
         counted = (
-            feature.name.endswith(whole) or "_active_days_" in feature.name or "_distinct_" in feature.name
+            feature.name.endswith(whole)
+            or "_active_days_" in feature.name
+            or "_distinct_" in feature.name
         )
         kinds[feature.name] = "BIGINT" if counted else "DOUBLE"
     return kinds
 
 
 def test_the_catalogue_says_never_null_exactly_of_what_is_never_null() -> None:
-    silent = engine([order("1", "ann", 300)], [])["ann"]  # one old order without amounts, and no visit
-    never_null = {feature.name for feature in catalogue(DECLARED) if feature.null_means == "never null"}
+    silent = engine([order("1", "ann", 300)], [])[
+        "ann"
+    ]  # one old order without amounts, and no visit
+    never_null = {
+        feature.name for feature in catalogue(DECLARED) if feature.null_means == "never null"
+    }
     windowed = {name for name in silent if name.startswith("visits_")}
     assert {name for name in windowed if silent[name] is not None} == never_null & windowed
 
@@ -512,14 +578,18 @@ def test_the_order_of_insertion_and_the_threads_change_no_byte(tmp_path: Path) -
         assert written(tmp_path, orders, visits, threads=threads) == first
 
 
-def test_sums_of_a_hundred_thousand_amounts_do_not_depend_on_order_or_threads(tmp_path: Path) -> None:
+def test_sums_of_a_hundred_thousand_amounts_do_not_depend_on_order_or_threads(
+    tmp_path: Path,
+) -> None:
     bytes_of = set()
     for threads, order_by in ((1, "n"), (2, "hash(n)"), (4, "-n")):
         with duckdb.connect(config={"threads": threads}) as db:
             db.execute(f"""create schema silver; create table silver.o as
                 select 'c' || (n % 50) as c, date '2024-06-30' - (n % 200)::int as day, day as known_on,
                   (hash(n) % 1000003) / 7.0 as amount from range(100000) as t(n) order by {order_by}""")
-            source = EventSource("o", "silver.o", "c", "order", measures=(Measure("amount", "amount"),))
+            source = EventSource(
+                "o", "silver.o", "c", "order", measures=(Measure("amount", "amount"),)
+            )
             path = tmp_path / "many.parquet"
             make_parts(db, FeatureSet("c", (source,)))
             copy(db, features_at(FeatureSet("c", (source,)), AS_OF), path)
@@ -548,7 +618,10 @@ def test_altering_removing_and_adding_rows_beyond_as_of_changes_no_byte(tmp_path
         else row._replace(amount_usd=Decimal("77"), customer_id="c1", channel="web", items=9)
         for row in orders
     ]
-    assert written(tmp_path, other, [r if is_seen(r) else r._replace(page=None) for r in visits]) == first
+    assert (
+        written(tmp_path, other, [r if is_seen(r) else r._replace(page=None) for r in visits])
+        == first
+    )
     late_correction = [
         row._replace(known_on=AS_OF + dt.timedelta(days=1), amount_usd=None) for row in kept_orders
     ]
@@ -557,7 +630,10 @@ def test_altering_removing_and_adding_rows_beyond_as_of_changes_no_byte(tmp_path
 
 
 def test_removing_adding_or_altering_a_row_before_as_of_is_seen(tmp_path: Path) -> None:
-    ann, bob = order("1", "ann", 12, amount_usd=Decimal(4)), order("2", "bob", 40, amount_usd=Decimal(5))
+    ann, bob = (
+        order("1", "ann", 12, amount_usd=Decimal(4)),
+        order("2", "bob", 40, amount_usd=Decimal(5)),
+    )
     changed = [
         [bob],
         [ann, bob, order("new", "ann", 2)],
@@ -577,10 +653,14 @@ def _one(column: str, **source: Any) -> dict[str, Any]:
     with duckdb.connect() as db:
         db.execute(f"""create schema silver; create table silver.o as
             select 'ann' as c, date '2024-06-27' as day, date '2024-06-27' as known_on, {column}""")
-        declared = FeatureSet("c", (EventSource("o", "silver.o", "c", "order", **source),), (7,), (7,))
+        declared = FeatureSet(
+            "c", (EventSource("o", "silver.o", "c", "order", **source),), (7,), (7,)
+        )
         make_parts(db, declared)
         found = db.execute(features_at(declared, AS_OF))
-        return dict(zip([name for name, *_ in found.description], found.fetchone() or (), strict=True))
+        return dict(
+            zip([name for name, *_ in found.description], found.fetchone() or (), strict=True)
+        )
 
 
 @pytest.mark.parametrize(
@@ -620,21 +700,28 @@ def test_a_category_may_have_any_name(name: str) -> None:
 @pytest.mark.parametrize("column", ["n", "age", "entity", "active", "gap", "x_sum", "ring"])
 def test_a_column_of_the_table_may_be_called_as_the_engine_calls_its_own(column: str) -> None:
     found = _one(
-        f"5.0 as {column}", measures=(Measure("x", column),), flags=(Flag("large", f"{column} > 4"),)
+        f"5.0 as {column}",
+        measures=(Measure("x", column),),
+        flags=(Flag("large", f"{column} > 4"),),
     )
     assert (found["o_x_sum_7d"], found["o_large_share_7d"], found["o_count_7d"]) == (5.0, 1.0, 1)
 
 
 def test_a_category_value_with_a_quote_is_a_value() -> None:
     assert (
-        _one("'d''or' as x", categories=(Category("brand", "x", ("d'or",)),))["o_brand_d_or_share_7d"] == 1.0
+        _one("'d''or' as x", categories=(Category("brand", "x", ("d'or",)),))[
+            "o_brand_d_or_share_7d"
+        ]
+        == 1.0
     )
 
 
 def test_what_is_said_of_a_null_is_true_of_every_null() -> None:
     words = {feature.name: feature for feature in catalogue(DECLARED)}
     assert words["orders_gap_days_mean_all"].null_phrase == "fewer than two days with orders so far"
-    assert words["orders_gap_days_std_all"].null_phrase == "fewer than three days with orders so far"
+    assert (
+        words["orders_gap_days_std_all"].null_phrase == "fewer than three days with orders so far"
+    )
     window = WINDOWS[0]
     spread = words[f"orders_amount_std_{window}d"].null_phrase
     assert spread == f"fewer than two orders with amount in the last {window} days"

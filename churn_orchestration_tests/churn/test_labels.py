@@ -8,7 +8,7 @@ import pytest
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.labels import Label, Question, labelled, population
+from churn_orchestration.churn.question.labels import Label, Question, labelled, population
 from churn_orchestration_tests.support.daily_parts import make_parts
 
 ORDERS = EventSource(
@@ -30,14 +30,19 @@ def jan(day: int) -> dt.date:
     return dt.date(2023, 12, 31) + dt.timedelta(days=day)
 
 
-def event(who: str | None, day: int, known: int | None = None, name: str | None = None) -> tuple[Any, ...]:
+def event(
+    who: str | None, day: int, known: int | None = None, name: str | None = None
+) -> tuple[Any, ...]:
     """An event on a day of January, known on that day unless said otherwise."""
     known = day if known is None else known
     return name or f"{who} {day}", who, jan(day), jan(known), jan(known)
 
 
 def ask(
-    sql: str, orders: list[tuple[Any, ...]], ends: tuple[Any, ...] = (), visits: tuple[Any, ...] = ()
+    sql: str,
+    orders: list[tuple[Any, ...]],
+    ends: tuple[Any, ...] = (),
+    visits: tuple[Any, ...] = (),
 ) -> list[dict[str, Any]]:
     with duckdb.connect() as db:
         db.execute("create schema silver")
@@ -46,11 +51,13 @@ def ask(
         ):  # fmt: skip
             key = "end_id" if table == "ends" else "order_id"
             db.execute(
-                f"create table silver.{table} ({key} varchar, {who} varchar, day date, known_on date, "
-                "_partition date, amount decimal(18, 4) default 1)"
+                f"create table silver.{table} ({key} varchar, {who} varchar, day date, known_on "
+                "date, _partition date, amount decimal(18, 4) default 1)"
             )
             for row in rows:
-                db.execute(f"insert into silver.{table} by position values (?, ?, ?, ?, ?, 1)", list(row))
+                db.execute(
+                    f"insert into silver.{table} by position values (?, ?, ?, ?, ?, 1)", list(row)
+                )
         make_parts(db, FEATURES)
         found = db.execute(sql)
         names = [name for name, *_ in found.description]
@@ -58,7 +65,11 @@ def ask(
 
 
 def labels(
-    question: Question, orders: list[tuple[Any, ...]], as_of: int = 20, known_by: int = 60, **more: Any
+    question: Question,
+    orders: list[tuple[Any, ...]],
+    as_of: int = 20,
+    known_by: int = 60,
+    **more: Any,
 ) -> dict[str, bool]:
     """Who churned, by the question, as known at the end of a day."""
     features = f"({features_at(question.features, jan(as_of))})"
@@ -67,14 +78,22 @@ def labels(
     return {row["customer_id"]: row["label"] for row in rows}
 
 
-def asked_of(question: Question, orders: list[tuple[Any, ...]], as_of: int = 20, **more: Any) -> set[str]:
+def asked_of(
+    question: Question, orders: list[tuple[Any, ...]], as_of: int = 20, **more: Any
+) -> set[str]:
     """Whom the question is asked of."""
     features = f"({features_at(question.features, jan(as_of))})"
-    return {row["customer_id"] for row in ask(population(question, features, jan(as_of)), orders, **more)}
+    return {
+        row["customer_id"]
+        for row in ask(population(question, features, jan(as_of)), orders, **more)
+    }
 
 
 def test_silence_in_the_outcome_window_is_churn_and_an_order_in_it_is_not() -> None:
-    assert labels(SILENT, [event("ann", 5), event("bob", 5), event("bob", 25)]) == {"ann": True, "bob": False}
+    assert labels(SILENT, [event("ann", 5), event("bob", 5), event("bob", 25)]) == {
+        "ann": True,
+        "bob": False,
+    }
 
 
 @pytest.mark.parametrize(("day", "churned"), [(20, True), (21, False), (30, False), (31, True)])
@@ -88,7 +107,9 @@ def test_the_horizon_decides_who_churned(horizon_days: int, churned: bool) -> No
     assert labels(question, [event("ann", 5), event("ann", 30)]) == {"ann": churned}
 
 
-@pytest.mark.parametrize(("day", "churned"), [(21, True), (23, True), (24, False), (33, False), (34, True)])
+@pytest.mark.parametrize(
+    ("day", "churned"), [(21, True), (23, True), (24, False), (33, False), (34, True)]
+)
 def test_what_happens_in_the_gap_saves_nobody(day: int, churned: bool) -> None:
     question = replace(SILENT, horizon=Horizon(10, gap_days=3))
     assert labels(question, [event("ann", 5), event("ann", day)]) == {"ann": churned}
@@ -128,7 +149,9 @@ def test_a_label_that_is_not_known_yet_is_refused_and_on_its_day_given(
     horizon: Horizon, known_on: int
 ) -> None:
     question = replace(SILENT, horizon=horizon)
-    with pytest.raises(ValueError, match=f"the outcome of 2024-01-20 is known on {jan(known_on)}, after"):
+    with pytest.raises(
+        ValueError, match=f"the outcome of 2024-01-20 is known on {jan(known_on)}, after"
+    ):
         labelled(question, "f", jan(20), jan(known_on - 1))
     assert labels(question, [event("ann", 5)], known_by=known_on) == {"ann": True}
 
@@ -136,7 +159,10 @@ def test_a_label_that_is_not_known_yet_is_refused_and_on_its_day_given(
 def test_settling_waits_for_the_late_order_and_says_when_the_label_is_known() -> None:
     question = replace(SILENT, horizon=Horizon(10, settle_days=5))
     features = f"({features_at(FEATURES, jan(20))})"
-    [row] = ask(labelled(question, features, jan(20), jan(35)), [event("ann", 5), event("ann", 30, known=35)])
+    [row] = ask(
+        labelled(question, features, jan(20), jan(35)),
+        [event("ann", 5), event("ann", 30, known=35)],
+    )
     assert (row["label"], row["label_known_on"], row["as_of"]) == (False, jan(35), jan(20))
 
 
@@ -186,7 +212,9 @@ def test_a_cancellation_known_after_the_cut_off_is_no_label_yet() -> None:
     assert labels(CANCELS, [event("ann", 5)], known_by=41, ends=ends) == {"ann": True}
 
 
-def test_who_had_already_left_when_a_late_cancellation_came_in_is_not_labelled_as_having_stayed() -> None:
+def test_who_had_already_left_when_a_late_cancellation_came_in_is_not_labelled_as_having_stayed() -> (
+    None
+):
     found = labels(CANCELS, [event("ann", 5), event("bob", 5)], ends=(event("ann", 19, known=22),))
     assert found in ({"bob": False}, {"ann": True, "bob": False})
 
@@ -214,13 +242,17 @@ def test_neither_horizon_nor_gap_nor_cut_off_changes_a_feature(question: Questio
         (Horizon(10), 30),
     ):
         features = f"({features_at(question.features, jan(20))})"
-        rows = ask(labelled(replace(question, horizon=horizon), features, jan(20), jan(known_by)), orders)
+        rows = ask(
+            labelled(replace(question, horizon=horizon), features, jan(20), jan(known_by)), orders
+        )
         seen.add(str([{k: v for k, v in row.items() if not k.startswith("label")} for row in rows]))
     assert len(seen) == 1
 
 
 def test_the_label_is_beside_the_features_and_the_columns_lead_with_who_when_and_what() -> None:
-    [row] = ask(labelled(SILENT, f"({features_at(FEATURES, jan(20))})", jan(20), jan(60)), [event("ann", 5)])
+    [row] = ask(
+        labelled(SILENT, f"({features_at(FEATURES, jan(20))})", jan(20), jan(60)), [event("ann", 5)]
+    )
     assert list(row)[:4] == ["customer_id", "as_of", "label", "label_known_on"]
     assert list(row)[4] == "orders_days_since_last"
 
@@ -242,7 +274,11 @@ def test_a_static_question_is_asked_of_all_who_are_not_known_to_have_churned() -
 def test_a_static_label_is_the_one_known_last_on_the_day_itself() -> None:
     ends = (*SAID_OF_THREE, event("bob", 6, known=21, name="gone"), event("ann", 22, name="stays"))
     found = [labels(STATIC, FOUR, as_of=day, known_by=day, ends=ends) for day in (20, 21, 22)]
-    assert found == [{"ann": True, "bob": False}, {"ann": True, "bob": True}, {"ann": False, "bob": True}]
+    assert found == [
+        {"ann": True, "bob": False},
+        {"ann": True, "bob": True},
+        {"ann": False, "bob": True},
+    ]
 
 
 def test_a_static_label_is_known_on_its_day() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn import leakage
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.origin import Origin
+from churn_orchestration.churn.question import leakage
 from churn_orchestration.simulator import World, simulate
 
 HORIZON = Horizon(60)
@@ -41,7 +41,10 @@ FEATURES = [
 def shop(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("calm")
     simulate(World.read("calm", customers=3000), folder, processes=1)
-    rows = [duckdb.sql(ROWS.format(landing=Path(folder) / "landing", as_of=as_of)).df() for as_of in AS_OFS]
+    rows = [
+        duckdb.sql(ROWS.format(landing=Path(folder) / "landing", as_of=as_of)).df()
+        for as_of in AS_OFS
+    ]
     frame = pd.concat(rows, ignore_index=True)
     return frame.assign(chance=_chance(frame))
 
@@ -70,13 +73,17 @@ COPIES: dict[str, Plant] = {
     "string": lambda f: f["label"].map({True: "gone", False: "here"}),
     "inverted": lambda f: ~f["label"],
     "a date": lambda f: pd.Timestamp("2024-01-01") + pd.to_timedelta(f["label"] * 5, "D"),
-    "U-shaped": lambda f: np.where(f["label"], np.where(f["chance"] < 0.5, -9.0, 9.0), 0.0) + f["chance"],
+    "U-shaped": lambda f: (
+        np.where(f["label"], np.where(f["chance"] < 0.5, -9.0, 9.0), 0.0) + f["chance"]
+    ),
     "with two rows off": lambda f: f["label"] ^ (f.index < 2),
     "with 3 % off": lambda f: f["label"] ^ (((f["chance"] * 1e6) % 100) < 3),
     "with 10 % off": lambda f: f["label"] ^ (((f["chance"] * 1e6) % 100) < 10),
     "near constant within one class": lambda f: f["label"] * 0.0 + ~f["label"] * f["chance"],
     "null where it stays": lambda f: f["chance"].where(f["label"]),
-    "one category of one class only": lambda f: np.where(f["label"] & (f["chance"] < 0.4), "closed", "open"),
+    "one category of one class only": lambda f: np.where(
+        f["label"] & (f["chance"] < 0.4), "closed", "open"
+    ),
     "a mark of some who left": lambda f: (f["label"] & (f["chance"] < 0.3)).astype(int),
 }
 
@@ -111,7 +118,9 @@ def test_a_tag_derived_from_the_score_that_the_label_is_made_of(shop: pd.DataFra
 
 
 def test_a_label_that_is_a_threshold_on_a_feature_of_the_same_instant(shop: pd.DataFrame) -> None:
-    leaks = leakage.find(shop.assign(label=shop["recency"] > 60), "customer_id", FEATURES, HORIZON, {})
+    leaks = leakage.find(
+        shop.assign(label=shop["recency"] > 60), "customer_id", FEATURES, HORIZON, {}
+    )
     assert leaks[0].feature == "recency"
     assert "AUC 1.000" in leaks[0].evidence
     assert "the label is made of it" in leaks[0].cause
@@ -120,16 +129,21 @@ def test_a_label_that_is_a_threshold_on_a_feature_of_the_same_instant(shop: pd.D
 def test_the_score_of_a_recency_against_a_label_of_recency(shop: pd.DataFrame) -> None:
     scored = shop.assign(
         rfm_recency=pd.qcut(-shop["recency"], 5, labels=False, duplicates="drop"),
-        rfm_sum=pd.qcut(-shop["recency"], 5, labels=False, duplicates="drop") * 100 + shop["orders_90d"],
+        rfm_sum=pd.qcut(-shop["recency"], 5, labels=False, duplicates="drop") * 100
+        + shop["orders_90d"],
     ).assign(label=shop["recency"] > shop["recency"].quantile(0.6))
     without = [name for name in FEATURES if name != "recency"]
     leaks = leakage.find(scored, "customer_id", [*without, "rfm_recency", "rfm_sum"], HORIZON, {})
     assert {"rfm_recency", "rfm_sum"} <= {leak.feature for leak in leaks}
     honest = scored.assign(label=shop["label"])
-    assert leakage.find(honest, "customer_id", [*without, "rfm_recency", "rfm_sum"], HORIZON, {}) == []
+    assert (
+        leakage.find(honest, "customer_id", [*without, "rfm_recency", "rfm_sum"], HORIZON, {}) == []
+    )
 
 
-def test_the_tenure_of_those_who_began_together_against_a_label_of_recency(shop: pd.DataFrame) -> None:
+def test_the_tenure_of_those_who_began_together_against_a_label_of_recency(
+    shop: pd.DataFrame,
+) -> None:
     together = shop[shop["span_180d"] + shop["recency"] > 165]  # all bought when the window began
     columns = ["span_180d", "mean_amount", "money", "orders_90d", "frequency"]
     honest = together[["customer_id", "as_of", "label", *columns]].reset_index(drop=True)
@@ -146,7 +160,9 @@ def test_without_a_later_day_other_customers_judge(shop: pd.DataFrame) -> None:
     assert found(day.assign(status=day["label"]), "status") == ["status"]
 
 
-def test_a_static_question_is_probed_on_customers_that_did_not_fit_the_tree(shop: pd.DataFrame) -> None:
+def test_a_static_question_is_probed_on_customers_that_did_not_fit_the_tree(
+    shop: pd.DataFrame,
+) -> None:
     day = shop[shop["as_of"] == shop["as_of"].max()].reset_index(drop=True)
     day = day.assign(account=day.index.to_numpy() * 2 + day["label"])
     leaks = leakage.find(day, "customer_id", [*FEATURES, "account"], Horizon(0), {})
@@ -157,17 +173,27 @@ def test_a_span_that_ranks_as_the_silence_does_is_recency_in_disguise(shop: pd.D
     together = shop[shop["span_180d"] + shop["recency"] > 165].reset_index(drop=True)
     same_instant = together.assign(label=together["recency"] > 30, since=together["span_180d"])
     origins = {"recency": Origin("recency"), "since": Origin("own")}
-    leaks = leakage.find(same_instant, "customer_id", ["recency", "since", "money"], HORIZON, origins)
+    leaks = leakage.find(
+        same_instant, "customer_id", ["recency", "since", "money"], HORIZON, origins
+    )
     causes = {leak.feature: leak.cause for leak in leaks}
-    assert causes["since"].startswith("most likely recency in disguise, for it ranks as recency does")
+    assert causes["since"].startswith(
+        "most likely recency in disguise, for it ranks as recency does"
+    )
     assert causes["recency"].startswith("most likely the label is made of it, the silence")
 
 
-def test_a_silence_that_nobody_has_together_with_a_feature_is_no_disguise_of_it(shop: pd.DataFrame) -> None:
+def test_a_silence_that_nobody_has_together_with_a_feature_is_no_disguise_of_it(
+    shop: pd.DataFrame,
+) -> None:
     never = shop.assign(tagged=shop["label"].astype(float), visits=np.nan)
     origins = {"recency": Origin("recency"), "visits": Origin("recency"), "tagged": Origin("own")}
-    [leak] = leakage.find(never, "customer_id", ["recency", "visits", "tagged", "money"], HORIZON, origins)
-    assert leak.cause.startswith("most likely the label is made of it, or it of the label: take tagged out")
+    [leak] = leakage.find(
+        never, "customer_id", ["recency", "visits", "tagged", "money"], HORIZON, origins
+    )
+    assert leak.cause.startswith(
+        "most likely the label is made of it, or it of the label: take tagged out"
+    )
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.05])
@@ -185,7 +211,10 @@ def test_a_pair_that_answers_only_together_is_named_and_one_of_chance_is_not(
     [leak] = leakage.find(planted, "customer_id", features, HORIZON, {})
     assert (leak.feature, leak.blocking) == ("coin and both", True)
     assert leakage.find(planted, "customer_id", features, HORIZON, {}, ["both"]) == []
-    assert leakage.find(planted, "customer_id", [*FEATURES, "coin", "chance_too", "gone"], HORIZON, {}) == []
+    assert (
+        leakage.find(planted, "customer_id", [*FEATURES, "coin", "chance_too", "gone"], HORIZON, {})
+        == []
+    )
 
 
 FEES = ["fee_sum", "fee_mean", "fee_max_90d", "amount_sum"]
@@ -197,7 +226,9 @@ OF_FEES = {name: Origin(family, frozenset({"orders.fee"})) for name, family in z
 def fees(shop: pd.DataFrame, paid: pd.Series) -> list[leakage.Leak]:
     """Leaks among the features of a shop and those of a fee, which were paid by some."""
     fee = paid * 25.0
-    frame = shop.assign(fee_sum=fee, fee_mean=fee.where(fee > 0), fee_max_90d=fee, amount_sum=shop["money"])
+    frame = shop.assign(
+        fee_sum=fee, fee_mean=fee.where(fee > 0), fee_max_90d=fee, amount_sum=shop["money"]
+    )
     return leakage.find(frame, "customer_id", [*FEATURES, *FEES], HORIZON, OF_FEES)
 
 
@@ -212,8 +243,12 @@ def test_a_measure_written_over_is_named_whatever_family_its_features_are_of(
     assert fees(shop, other["label"] & (shop["chance"] < share)) == []
 
 
-def test_a_mark_in_a_weak_feature_is_not_hidden_by_a_strong_one_of_its_column(shop: pd.DataFrame) -> None:
-    marked = shop.assign(least=shop["mean_amount"].mask(shop["label"] & (shop["chance"] < 0.3), -1.0))
+def test_a_mark_in_a_weak_feature_is_not_hidden_by_a_strong_one_of_its_column(
+    shop: pd.DataFrame,
+) -> None:
+    marked = shop.assign(
+        least=shop["mean_amount"].mask(shop["label"] & (shop["chance"] < 0.3), -1.0)
+    )
     strong = shop["recency"] + 90 * shop["chance"]  # ranks better than the mark, and is no leak
     column = frozenset({"orders.amount"})
     origins = {"least": Origin("size", column), "best": Origin("value", column)}
@@ -245,7 +280,9 @@ def test_a_minimum_term_in_an_attribute_blocks_in_milder_words(shop: pd.DataFram
 
 def test_a_mark_of_those_who_left_is_no_minimum_term(shop: pd.DataFrame) -> None:
     calls = (shop["label"] & (shop["chance"] < 0.3)) * (1 + shop["frequency"] % 3)
-    [leak] = leakage.find(shop.assign(calls=calls), "customer_id", [*FEATURES, "calls"], HORIZON, {})
+    [leak] = leakage.find(
+        shop.assign(calls=calls), "customer_id", [*FEATURES, "calls"], HORIZON, {}
+    )
     assert (leak.feature, leak.blocking, leak.innocent) == ("calls", True, "")
 
 

@@ -7,7 +7,6 @@ from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from churn_orchestration.churn.contributions import contributions
 from churn_orchestration.churn.learners import (
     LEARNERS,
     TRUSTED_TYPES,
@@ -16,6 +15,7 @@ from churn_orchestration.churn.learners import (
     LogOddsBlend,
     fit,
 )
+from churn_orchestration.churn.learning.contributions import contributions
 from churn_orchestration.churn.rules import rules_probability
 
 Snapshots = tuple[pd.DataFrame, pd.Series, pd.Series]
@@ -23,12 +23,19 @@ Snapshots = tuple[pd.DataFrame, pd.Series, pd.Series]
 
 @pytest.fixture(scope="module")
 def snapshots() -> Snapshots:
-    """300 customers at two as_ofs: silence raises churn, a third have no gap yet, one feature is all null."""
+    """300 customers at two as_ofs: silence raises churn, a third have no gap yet, one feature is
+    all null.
+    """
     rng = np.random.default_rng(1)
     silent = rng.integers(0, 120, 600).astype(float)
     gap = np.where(rng.random(600) < 0.3, np.nan, rng.gamma(2.0, 15.0, 600))
     features = pd.DataFrame(
-        {"days_since_last": silent, "gap_mean": gap, "noise": rng.normal(size=600), "refunds": np.nan}
+        {
+            "days_since_last": silent,
+            "gap_mean": gap,
+            "noise": rng.normal(size=600),
+            "refunds": np.nan,
+        }
     )
     label = pd.Series(rng.random(600) < expit((silent - 60) / 20 + np.isnan(gap)))
     return features, label, pd.Series(np.tile(np.arange(300), 2))
@@ -39,14 +46,18 @@ def model(request: pytest.FixtureRequest, snapshots: Snapshots) -> LogOddsBlend:
     return fit(request.param, *snapshots)
 
 
-def test_every_learner_ranks_the_silent_above_the_active(model: LogOddsBlend, snapshots: Snapshots) -> None:
+def test_every_learner_ranks_the_silent_above_the_active(
+    model: LogOddsBlend, snapshots: Snapshots
+) -> None:
     two = snapshots[0].iloc[:2].assign(days_since_last=[115.0, 3.0])
     silent, active = model.predict_proba(two)[:, 1]
     assert active < 0.4
     assert silent > 0.6
 
 
-def test_contributions_and_baseline_add_up_to_the_log_odds(model: LogOddsBlend, snapshots: Snapshots) -> None:
+def test_contributions_and_baseline_add_up_to_the_log_odds(
+    model: LogOddsBlend, snapshots: Snapshots
+) -> None:
     parts, baseline = contributions(model, snapshots[0])
     expected = logit(model.predict_proba(snapshots[0])[:, 1])
     np.testing.assert_allclose(baseline + parts.sum(axis=1), expected, atol=1e-6, rtol=0)
@@ -76,7 +87,9 @@ def test_a_linear_contribution_includes_that_the_value_is_missing(
 
 def test_two_fits_give_the_same_bytes(model: LogOddsBlend, snapshots: Snapshots) -> None:
     again = clone(model).fit(snapshots[0], snapshots[1])
-    assert again.predict_proba(snapshots[0]).tobytes() == model.predict_proba(snapshots[0]).tobytes()
+    assert (
+        again.predict_proba(snapshots[0]).tobytes() == model.predict_proba(snapshots[0]).tobytes()
+    )
 
 
 def test_a_row_scored_alone_gets_the_same_bytes_as_among_others(
@@ -98,13 +111,18 @@ def test_the_blend_is_the_weighted_mean_of_log_odds() -> None:
     weak, strong = LogisticRegression(C=0.1), LogisticRegression(C=10.0)
     blend = LogOddsBlend([("weak", weak), ("strong", strong)], weights=[3, 1]).fit(table, label)
     odds = [logit(member.fit(table, label).predict_proba(table)[:, 1]) for member in (weak, strong)]
-    np.testing.assert_allclose(blend.predict_proba(table)[:, 1], expit(0.75 * odds[0] + 0.25 * odds[1]))
+    np.testing.assert_allclose(
+        blend.predict_proba(table)[:, 1], expit(0.75 * odds[0] + 0.25 * odds[1])
+    )
     assert blend.predict(table).tolist() == [0, 0, 1, 1]
 
 
 def test_a_blend_without_weights_weighs_all_members_alike() -> None:
     members = [("a", LogisticRegression()), ("b", LogisticRegression())]
-    assert LogOddsBlend(members).fit(pd.DataFrame({"x": [0.0, 1.0]}), [0, 1]).weights_.tolist() == [0.5, 0.5]
+    assert LogOddsBlend(members).fit(pd.DataFrame({"x": [0.0, 1.0]}), [0, 1]).weights_.tolist() == [
+        0.5,
+        0.5,
+    ]
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0]])
@@ -123,7 +141,9 @@ def test_a_clone_is_unfitted_and_has_the_same_parameters() -> None:
     assert not hasattr(copy, "members_")
 
 
-@pytest.mark.parametrize("columns", [["gap_mean", "days_since_last"], ["days_since_last"], ["a", "b"]])
+@pytest.mark.parametrize(
+    "columns", [["gap_mean", "days_since_last"], ["days_since_last"], ["a", "b"]]
+)
 def test_other_columns_than_the_fitted_ones_are_refused(columns: list[str]) -> None:
     table = pd.DataFrame({"days_since_last": [1.0, 2.0], "gap_mean": [3.0, 1.0]})
     blend = LogOddsBlend([("one", LogisticRegression())]).fit(table, [0, 1])
@@ -151,7 +171,9 @@ def test_the_same_customer_churning_at_many_as_ofs_counts_once() -> None:
 
 def test_a_label_of_one_class_is_hopeless() -> None:
     with pytest.raises(HopelessLabel, match="found 0 and 100"):
-        fit("logistic", pd.DataFrame({"x": range(100)}), pd.Series([0] * 100), pd.Series(range(100)))
+        fit(
+            "logistic", pd.DataFrame({"x": range(100)}), pd.Series([0] * 100), pd.Series(range(100))
+        )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +184,9 @@ def test_a_label_of_one_class_is_hopeless() -> None:
         ("logistic", [0, None], "without nulls"),
     ],
 )
-def test_a_mistaken_call_says_what_was_wanted(name: str, label: list[int | None], message: str) -> None:
+def test_a_mistaken_call_says_what_was_wanted(
+    name: str, label: list[int | None], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         fit(name, pd.DataFrame({"x": [0.0, 1.0]}), pd.Series(label), pd.Series([1, 2]))
 
@@ -177,7 +201,9 @@ def test_rules_read_never_as_one_horizon() -> None:
     assert p.tolist() == [135 / 225, 180 / 270]
 
 
-@pytest.mark.parametrize(("silent", "gap", "horizon"), [(-1.0, 1.0, 90), (1.0, -1.0, 90), (1.0, 1.0, 0)])
+@pytest.mark.parametrize(
+    ("silent", "gap", "horizon"), [(-1.0, 1.0, 90), (1.0, -1.0, 90), (1.0, 1.0, 0)]
+)
 def test_rules_refuse_impossible_days(silent: float, gap: float, horizon: int) -> None:
     with pytest.raises(ValueError, match=r"negative days|more than 0 days"):
         rules_probability(pd.Series([silent]), pd.Series([gap]), horizon)
@@ -202,12 +228,16 @@ def test_a_model_comes_back_from_mlflow_with_the_same_bytes_and_no_pickle(
         pip_requirements=["scikit-learn"],
     )
     loaded = mlflow.sklearn.load_model((tmp_path / name).as_uri())
-    assert loaded.predict_proba(snapshots[0]).tobytes() == model.predict_proba(snapshots[0]).tobytes()
+    assert (
+        loaded.predict_proba(snapshots[0]).tobytes() == model.predict_proba(snapshots[0]).tobytes()
+    )
     assert not list(tmp_path.rglob("*.pkl"))
 
 
 def test_a_stack_trusts_less_what_its_members_know_by_heart_than_if_rows_were_customers() -> None:
-    """Each customer has one outcome at all its as_ofs, and a number that tells it from others but no more."""
+    """Each customer has one outcome at all its as_ofs, and a number that tells it from others but
+    no more.
+    """
     rng = np.random.default_rng(7)
     customers, as_ofs = 400, 6
     entity = pd.Series(np.tile(np.arange(customers), as_ofs))
@@ -216,10 +246,14 @@ def test_a_stack_trusts_less_what_its_members_know_by_heart_than_if_rows_were_cu
     honest = fit("stack", table, label, entity)
     fooled = fit("stack", table, label, pd.Series(range(len(label))))
     assert honest.slope < 0.7 * fooled.slope
-    assert np.ptp(honest.predict_proba(table)[:, 1]) < 0.7 * np.ptp(fooled.predict_proba(table)[:, 1])
+    assert np.ptp(honest.predict_proba(table)[:, 1]) < 0.7 * np.ptp(
+        fooled.predict_proba(table)[:, 1]
+    )
 
 
-def test_a_stack_is_never_worse_out_of_fold_than_the_blend_and_its_weights_are_not_negative() -> None:
+def test_a_stack_is_never_worse_out_of_fold_than_the_blend_and_its_weights_are_not_negative() -> (
+    None
+):
     rng = np.random.default_rng(8)
     rows = 3_000
     table = pd.DataFrame({"x": rng.normal(size=rows), "z": rng.normal(size=rows)})

@@ -10,7 +10,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from churn_orchestration.churn.metrics import (
+from churn_orchestration.churn.grading.metrics import (
     METRICS,
     evaluate,
     expected,
@@ -83,7 +83,9 @@ def test_every_metric_lies_in_its_interval_and_counts_are_given() -> None:
 def test_the_interval_has_the_width_that_theory_gives() -> None:
     label = np.arange(400) < 100
     interval = evaluate(label, np.linspace(0, 1, 400), np.arange(400), resamples=2000)["base_rate"]
-    assert interval["high"] - interval["low"] == pytest.approx(2 * 1.96 * np.sqrt(0.25 * 0.75 / 400), rel=0.1)
+    assert interval["high"] - interval["low"] == pytest.approx(
+        2 * 1.96 * np.sqrt(0.25 * 0.75 / 400), rel=0.1
+    )
 
 
 def test_rows_of_one_entity_are_no_further_evidence() -> None:
@@ -95,7 +97,9 @@ def test_rows_of_one_entity_are_no_further_evidence() -> None:
 
 def test_a_seed_fixes_the_interval_and_another_moves_it() -> None:
     label, probability, _ = _tied(0)
-    first, second, other = (evaluate(label, probability, np.arange(200), seed=seed) for seed in (1, 1, 2))
+    first, second, other = (
+        evaluate(label, probability, np.arange(200), seed=seed) for seed in (1, 1, 2)
+    )
     assert first == second
     assert first["auc"]["low"] != other["auc"]["low"]
 

@@ -3,14 +3,16 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from churn_orchestration.churn.profit import curve, expected_maximum
-from churn_orchestration.churn.settings import Economics
+from churn_orchestration.churn.grading.profit import curve, expected_maximum
+from churn_orchestration.churn.question.settings import Economics
 
 
 def by_integration(label: np.ndarray, score: np.ndarray, e: Economics) -> float:
     """EMPC from its definition: for each share kept try every cut, then integrate numerically."""
     cuts = [score >= cut for cut in (*np.unique(score), np.inf)]
-    found = np.array([[(reached & label).sum(), (reached & ~label).sum()] for reached in cuts]) / len(label)
+    found = np.array(
+        [[(reached & label).sum(), (reached & ~label).sum()] for reached in cuts]
+    ) / len(label)
 
     def best(kept: float) -> float:
         churner = kept * (1 - e.offer_cost) - e.contact_cost
@@ -20,7 +22,9 @@ def by_integration(label: np.ndarray, score: np.ndarray, e: Economics) -> float:
     return float(quad(best, 0, 1, limit=400)[0])
 
 
-@pytest.mark.parametrize("economics", [Economics(), Economics(0.2, 0.05, 2, 8), Economics(0.0, 0.01, 1, 1)])
+@pytest.mark.parametrize(
+    "economics", [Economics(), Economics(0.2, 0.05, 2, 8), Economics(0.0, 0.01, 1, 1)]
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_expected_maximum_is_what_integrating_its_definition_gives(
     economics: Economics, seed: int

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.reasons import AGAINST, reasons
+from churn_orchestration.churn.learning.reasons import AGAINST, reasons
 
 CATALOGUE = pd.DataFrame(
     [
@@ -32,7 +32,14 @@ CATALOGUE = pd.DataFrame(
             "no orders with amount",
         ),
         ("orders_amount_sum_90d", "orders", "value", "90d", "{value:.2f} usd in 90 days", None),
-        ("customers_months", "customers", "customers_months", "", "{value:.0f} months of contract", "none"),
+        (
+            "customers_months",
+            "customers",
+            "customers_months",
+            "",
+            "{value:.0f} months of contract",
+            "none",
+        ),
     ],
     columns=["feature", "source", "family", "window", "phrase", "null_phrase"],
 ).set_index("feature")
@@ -50,7 +57,10 @@ def said(pushes: dict[str, float], top: int = 3, **values: float | None) -> list
 def test_the_strongest_topics_are_named_once_each_with_value_and_direction() -> None:
     pushes = {"orders_count_30d": -0.6, "orders_amount_mean_90d": 0.3, "customers_months": 0.1}
     spoken = ["↓ 3 orders in 30 days", "↑ 9.50 usd an order", "↑ 6 months of contract"]
-    assert said(pushes | {"orders_trend_30d": 0.1}, orders_count_30d=3, orders_days_since_last=29) == spoken
+    assert (
+        said(pushes | {"orders_trend_30d": 0.1}, orders_count_30d=3, orders_days_since_last=29)
+        == spoken
+    )
     assert said(pushes, orders_count_30d=3, orders_days_since_last=29, top=1) == spoken[:1]
 
 
@@ -65,7 +75,9 @@ def test_silence_is_worded_by_the_usual_rhythm() -> None:
     assert said(pushes, orders_days_since_last=44, orders_gap_days_mean_all=None) == [
         "↑ last order 44 days ago, and on no other day"
     ]
-    assert said(pushes, orders_days_since_last=None, orders_gap_days_mean_all=None) == ["↑ no order yet"]
+    assert said(pushes, orders_days_since_last=None, orders_gap_days_mean_all=None) == [
+        "↑ no order yet"
+    ]
 
 
 def test_what_is_null_because_nothing_happened_is_silence_and_said_once() -> None:
@@ -119,20 +131,36 @@ def test_of_conditions_the_one_that_holds_is_named() -> None:
 @pytest.mark.parametrize(
     ("values", "catalogue", "message"),
     [
-        (TYPICAL, CATALOGUE.drop("customers_months"), r"without a catalogue row: \['customers_months'\]"),
-        ({k: v for k, v in TYPICAL.items() if k != "customers_months"}, CATALOGUE, "without values"),
-        (TYPICAL | {"orders_count_30d": None}, CATALOGUE, r"no null_phrase for \['orders_count_30d'\]"),
+        (
+            TYPICAL,
+            CATALOGUE.drop("customers_months"),
+            r"without a catalogue row: \['customers_months'\]",
+        ),
+        (
+            {k: v for k, v in TYPICAL.items() if k != "customers_months"},
+            CATALOGUE,
+            "without values",
+        ),
+        (
+            TYPICAL | {"orders_count_30d": None},
+            CATALOGUE,
+            r"no null_phrase for \['orders_count_30d'\]",
+        ),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(
     values: dict[str, float], catalogue: pd.DataFrame, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        reasons(pd.DataFrame(0.1, index=[0], columns=CATALOGUE.index), pd.DataFrame([values]), catalogue)
+        reasons(
+            pd.DataFrame(0.1, index=[0], columns=CATALOGUE.index), pd.DataFrame([values]), catalogue
+        )
 
 
 def test_contributions_of_other_rows_than_the_features_are_refused() -> None:
     with pytest.raises(ValueError, match="1 rows of contributions, but 0 of features"):
         reasons(
-            pd.DataFrame(0.1, index=[0], columns=CATALOGUE.index), pd.DataFrame([TYPICAL]).iloc[:0], CATALOGUE
+            pd.DataFrame(0.1, index=[0], columns=CATALOGUE.index),
+            pd.DataFrame([TYPICAL]).iloc[:0],
+            CATALOGUE,
         )

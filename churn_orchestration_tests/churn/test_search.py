@@ -15,8 +15,8 @@ import pytest
 
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.learners import Capacity
-from churn_orchestration.churn.search import Rows, SearchError, finished, search, study
-from churn_orchestration.churn.settings import Budget
+from churn_orchestration.churn.learning.search import Rows, SearchError, finished, search, study
+from churn_orchestration.churn.question.settings import Budget
 
 MONTHS = [dt.date(2023 + month // 12, month % 12 + 1, 1) for month in range(9)]
 HORIZON = Horizon(60)
@@ -31,7 +31,9 @@ def snapshot(customers: int = 400, *, crossed: bool = False) -> pd.DataFrame:
         odds = 3.0 * np.sign(x * z) if crossed else 1.5 * x
         label = rng.random(customers) < 1 / (1 + np.exp(-odds))
         frames.append(
-            pd.DataFrame({"id": np.arange(customers), "as_of": as_of, "label": label, "x": x, "z": z})
+            pd.DataFrame(
+                {"id": np.arange(customers), "as_of": as_of, "label": label, "x": x, "z": z}
+            )
         )
     return pd.concat(frames, ignore_index=True)
 
@@ -112,12 +114,15 @@ def test_a_search_that_its_memory_ends_is_told_with_its_budget(
         ask(tmp_path, rows_of(snapshot()), "blend", Budget(60, 0.05, 5))
 
 
-def test_a_search_that_was_killed_goes_on_and_finds_what_it_would_have_found(tmp_path: Path) -> None:
+def test_a_search_that_was_killed_goes_on_and_finds_what_it_would_have_found(
+    tmp_path: Path,
+) -> None:
     rows, budget = rows_of(snapshot(800)), Budget(300, 4, 4)
     whole = ask(tmp_path / "whole", rows, "lightgbm", budget)
     program = (
         "from pathlib import Path; from churn_orchestration_tests.churn import test_search as t; "
-        f"t.ask(Path({str(tmp_path / 'killed')!r}), t.rows_of(t.snapshot(800)), 'lightgbm', t.{budget!r})"
+        f"t.ask(Path({str(tmp_path / 'killed')!r}), t.rows_of(t.snapshot(800)), 'lightgbm', "
+        f"t.{budget!r})"
     )
     parent = subprocess.Popen([sys.executable, "-c", program])
     while not (done := _done(tmp_path / "killed")) >= 2:

@@ -1,9 +1,11 @@
-"""Segments of customers: every row in one of each feature, the worst first, too small ones told as such."""
+"""Segments of customers: every row in one of each feature, the worst first, too small ones told as
+such.
+"""
 
 import numpy as np
 import pandas as pd
 
-from churn_orchestration.churn.segments import UNKNOWN, by_segment
+from churn_orchestration.churn.grading.segments import UNKNOWN, by_segment
 
 RNG = np.random.default_rng(11)
 
@@ -58,6 +60,8 @@ def test_the_ends_of_quarters_are_told() -> None:
 
 
 def test_where_most_values_are_the_same_they_are_one_segment() -> None:
-    frame = rows().assign(spent=lambda frame: np.where(np.arange(len(frame)) < 100, np.arange(len(frame)), 0))
+    frame = rows().assign(
+        spent=lambda frame: np.where(np.arange(len(frame)) < 100, np.arange(len(frame)), 0)
+    )
     [part] = by_segment(frame, "id", ["spent"])
     assert (part["segment"], part["rows"]) == ("up to 99", len(frame))

@@ -2,10 +2,10 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
+from churn_orchestration.churn.protocol import DRIFT, PERFORMANCE, SCHEDULED
 
-from churn_orchestration.churn import signals
-from churn_orchestration.churn.decisions import DRIFT, PERFORMANCE, SCHEDULED
-from churn_orchestration.churn.signals import SIGNALS, Champion, worth
+from churn_orchestration.churn.watching import signals
+from churn_orchestration.churn.watching.signals import SIGNALS, Champion, worth
 from churn_orchestration_tests.support.champions import AS_OFS, STEADY, interval
 
 LIMIT = ": worse only where the intervals do not meet"
@@ -69,11 +69,16 @@ def test_without_outcomes_nothing_is_said_of_them() -> None:
     assert told(replace(STEADY, graded={}, of=None, realised={}, foreseen={}, expected={})) == {}
 
 
-def test_a_training_that_would_see_no_new_outcome_is_worth_nothing_unless_the_features_changed() -> None:
+def test_a_training_that_would_see_no_new_outcome_is_worth_nothing_unless_the_features_changed() -> (
+    None
+):
     assert worth(STEADY) == "it would learn from outcomes of 24 more days, up to as_of 2024-07-22"
     stale = replace(STEADY, matured=max(AS_OFS))
     assert worth(stale) is None
-    assert worth(replace(stale, declared=["a", "c"])) == "it would read the features as they are declared now"
+    assert (
+        worth(replace(stale, declared=["a", "c"]))
+        == "it would read the features as they are declared now"
+    )
 
 
 def test_each_training_in_vain_doubles_the_days_until_the_next_for_the_same_reason() -> None:

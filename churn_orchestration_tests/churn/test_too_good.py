@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn import too_good
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.labels import INACTIVITY
+from churn_orchestration.churn.question import too_good
+from churn_orchestration.churn.question.labels import INACTIVITY
 
 ROWS = 1_200
 RNG = np.random.default_rng(7)
@@ -59,5 +59,8 @@ def test_a_log_loss_is_too_good_where_its_own_probabilities_cost_twice_as_much()
     auc = metric(0.9, 0.88, 0.92)  # a probability of one half costs ln 2 = 0.6931
     below, above = metric(0.30, 0.28, 0.34), metric(0.30, 0.28, 0.35)
     told = too_good.excess({"auc": auc, "log_loss": below}, [0.5, 0.5], INACTIVITY)
-    assert "log loss 0.3000 [0.2800, 0.3400], where right probabilities such as its own cost 0.6931" in told
+    assert (
+        "log loss 0.3000 [0.2800, 0.3400], where right probabilities such as its own cost 0.6931"
+        in told
+    )
     assert too_good.excess({"auc": auc, "log_loss": above}, [0.5, 0.5], INACTIVITY) == ""

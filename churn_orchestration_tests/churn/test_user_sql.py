@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import churn_orchestration
-from churn_orchestration.churn.user_sql import columns_of, parsed, tables_read_by
+from churn_orchestration.churn.rows.user_sql import columns_of, parsed, tables_read_by
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,10 @@ def test_sql_that_does_not_parse_is_told_with_its_place():
 
 
 def test_the_columns_of_a_condition_are_read_from_it():
-    assert sorted(columns_of(parsed("amount > 0 and lower(kind) = 'x'", "rule"))) == ["amount", "kind"]
+    assert sorted(columns_of(parsed("amount > 0 and lower(kind) = 'x'", "rule"))) == [
+        "amount",
+        "kind",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,14 @@ def test_the_columns_of_a_condition_are_read_from_it():
         ("with a as (from query_table('raw.customers')) from a", "query_table() is not allowed"),
         ("from histogram('raw.customers', 'mail')", "histogram() is not allowed"),
         ("select getvariable('pii_key') from bronze.a", "getvariable() is not allowed"),
-        ("select current_setting('temp_directory') from bronze.a", "current_setting() is not allowed"),
-        ("select json_serialize_plan('select 1') from bronze.a", "json_serialize_plan() is not allowed"),
+        (
+            "select current_setting('temp_directory') from bronze.a",
+            "current_setting() is not allowed",
+        ),
+        (
+            "select json_serialize_plan('select 1') from bronze.a",
+            "json_serialize_plan() is not allowed",
+        ),
         ("from duckdb_variables()", "duckdb_variables() is not allowed"),
         ("from (summarize bronze.a)", "describe() is not allowed"),
         ("from '/etc/hosts'", "reads /etc/hosts; name tables with their layer"),

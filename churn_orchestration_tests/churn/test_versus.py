@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from churn_orchestration.churn.decisions import between
-from churn_orchestration.churn.settings import Economics
-from churn_orchestration.churn.versus import Versus
+from churn_orchestration.churn.grading.gate import between
+from churn_orchestration.churn.grading.versus import Versus
+from churn_orchestration.churn.question.settings import Economics
 
 
 def _versus(lead: float, rows: int = 3000, seed: int = 0) -> Versus:
@@ -33,7 +33,10 @@ def test_a_better_candidate_is_promoted_and_an_equal_or_worse_one_is_not() -> No
 
 def test_a_champion_that_stays_is_told_with_the_reason_that_holds() -> None:
     better, equal, worse = _versus(0.9), _versus(0.0), _versus(-0.9)
-    assert "champion abc stays: the candidate is worse, chance ruled out, " in between(worse, "abc").reason
+    assert (
+        "champion abc stays: the candidate is worse, chance ruled out, "
+        in between(worse, "abc").reason
+    )
     assert "champion abc stays: chance is not ruled out, " in between(equal, "abc").reason
     less_profit = replace(better, profit={"value": -0.2, "low": -0.3, "high": -0.1})
     assert "log loss is better, its profit is worse, chance ruled out of both, " in (
@@ -48,7 +51,10 @@ def test_of_equal_candidates_few_are_promoted() -> None:
 def test_nothing_is_promoted_by_a_comparison_that_cannot_tell_an_oracle_from_anything() -> None:
     found = _versus(0.9)
     for controls, told in (
-        ({"oracle": False, "nobody": False, "everybody": False}, "knows every outcome does not win"),
+        (
+            {"oracle": False, "nobody": False, "everybody": False},
+            "knows every outcome does not win",
+        ),
         ({"oracle": True, "nobody": True, "everybody": False}, "contacting nobody wins"),
         ({"oracle": True, "nobody": False, "everybody": True}, "contacting everybody wins"),
     ):

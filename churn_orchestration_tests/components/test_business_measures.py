@@ -1,4 +1,6 @@
-"""Business measures on a small warehouse, each beside a slow oracle: late rows, damage, days run again."""
+"""Business measures on a small warehouse, each beside a slow oracle: late rows, damage, days run
+again.
+"""
 
 import datetime as dt
 import random
@@ -13,23 +15,33 @@ import pytest
 
 from churn_orchestration.business import Business
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between, month_ends
-from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet, Measure
-from churn_orchestration.churn.labels import ALL, Question
-from churn_orchestration.components.churn_model.business.at_risk import AtRisk
-from churn_orchestration.components.churn_model.business.churn_rate import ChurnRate
-from churn_orchestration.components.churn_model.business.measure import Measure as BusinessMeasure
-from churn_orchestration.components.churn_model.business.measure import OnDay
-from churn_orchestration.components.churn_model.business.movers import Movers
-from churn_orchestration.components.churn_model.business.retention import Retention
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.proof import pipeline_of
-from churn_orchestration.day_files import content_hash
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.churn.features.declared import (
+    AttributeTable,
+    EventSource,
+    FeatureSet,
+    Measure,
+)
+from churn_orchestration.churn.question.labels import ALL, Question
+from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question.measures.at_risk import AtRisk
+from churn_orchestration.components.question.measures.churn_rate import ChurnRate
+from churn_orchestration.components.question.measures.measure import Measure as BusinessMeasure
+from churn_orchestration.components.question.measures.measure import OnDay
+from churn_orchestration.components.question.measures.movers import Movers
+from churn_orchestration.components.question.measures.retention import Retention
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.daily_parts import make_parts
 
 ORDERS = EventSource(
-    "orders", "silver.orders", "customer_id", "order", ("order_id",), (Measure("amount", "usd", "usd"),)
+    "orders",
+    "silver.orders",
+    "customer_id",
+    "order",
+    ("order_id",),
+    (Measure("amount", "usd", "usd"),),
 )
 ENDS = EventSource("end", "silver.ends", "customer_id", "cancellation", ("order_id",))
 SIGNED_UP = AttributeTable("people", "silver.people", "customer_id")
@@ -44,7 +56,9 @@ Event = tuple[str, str, dt.date, dt.date]
 
 
 def happened(seed: int, count: int) -> list[Event]:
-    """Events of many months: a fifth of them known late, some moved by a correction that comes later."""
+    """Events of many months: a fifth of them known late, some moved by a correction that comes
+    later.
+    """
     rng, events = random.Random(seed), list[Event]()
     for number in range(count):
         who, day = rng.choice(PEOPLE), FIRST + DAY * rng.randrange((LAST - FIRST).days)
@@ -53,7 +67,9 @@ def happened(seed: int, count: int) -> list[Event]:
         if rng.random() < 0.1:
             moved = day + DAY * rng.randrange(-40, 41)
             if moved >= FIRST:
-                events.append((f"o{number}", who, moved, max(moved, known) + DAY * rng.randrange(1, 50)))
+                events.append(
+                    (f"o{number}", who, moved, max(moved, known) + DAY * rng.randrange(1, 50))
+                )
     return events
 
 
@@ -74,7 +90,8 @@ def business(tmp_path: Path, churn_data: Path) -> Business:
     folder = tmp_path / "shop"
     folder.mkdir()
     (folder / "business.yaml").write_text(
-        f"name: shop\nlanding: landing\nhistory_from: {FIRST}\nstart_date: {START}\nend_date: {LAST}\n"
+        f"name: shop\nlanding: landing\nhistory_from: {FIRST}\nstart_date: {START}\nend_date: "
+        f"{LAST}\n"
     )
     assert churn_data
     return Business(folder)
@@ -89,7 +106,9 @@ def tables(business: Business) -> Iterator[Tables]:
                 f"create table silver.{table} (order_id varchar, customer_id varchar, day date, "
                 "known_on date, _partition date, usd integer)"
             )
-            tables.insert(f"silver.{table}", [[*event, max(event[3], START), 1] for event in events])
+            tables.insert(
+                f"silver.{table}", [[*event, max(event[3], START), 1] for event in events]
+            )
         tables.db.execute(
             "create table silver.people as select unnest(?) as customer_id, ?::date as day, "
             "day as known_on, ?::date as _partition",
@@ -141,7 +160,10 @@ def outcome(question: Question, as_of: dt.date, known_by: dt.date) -> tuple[int,
 def test_rates_of_month_ends_before_the_first_forecast_are_told_once_their_outcome_is_known(
     tables: Tables, business: Business, question: Question
 ) -> None:
-    measure, found = ChurnRate(business, asking(question)), dict[dt.date, tuple[dt.date, int, int]]()
+    measure, found = (
+        ChurnRate(business, asking(question)),
+        dict[dt.date, tuple[dt.date, int, int]](),
+    )
     begun = min(day for _, day in seen(ORDERED, START))
     wanted = {}
     for as_of in month_ends(begun + DAY * 27, START - DAY):
@@ -161,13 +183,16 @@ def test_rates_of_month_ends_before_the_first_forecast_are_told_once_their_outco
 
 def _performance(rows: list[tuple[Any, ...]]) -> str:
     """SQL: rows of as_of, kind, feature, metric, value, low, high."""
-    listed = ", ".join(f"({', '.join('null' if x is None else repr(x) for x in row)})" for row in rows)
+    listed = ", ".join(
+        f"({', '.join('null' if x is None else repr(x) for x in row)})" for row in rows
+    )
     none = "select null, null, null, null, null, null, null limit 0"
     return (
-        "select as_of::date as as_of, kind::varchar as kind, feature::varchar as feature, metric::varchar "
-        "as metric, value::double as value, low::double as low, high::double as high, 'v1' as model_version, "
-        f"30::bigint as forecasts from ({f'values {listed}' if rows else none}) "
-        "as t(as_of, kind, feature, metric, value, low, high) order by as_of, kind, metric"
+        "select as_of::date as as_of, kind::varchar as kind, feature::varchar as feature, "
+        "metric::varchar as metric, value::double as value, low::double as low, high::double as "
+        "high, 'v1' as model_version, 30::bigint as forecasts from "
+        f"({f'values {listed}' if rows else none}) as t(as_of, kind, feature, metric, value, low, "
+        "high) order by as_of, kind, metric"
     )
 
 
@@ -184,7 +209,10 @@ def test_what_is_known_and_expected_is_that_of_the_performance_and_no_interval_i
     put(tables, "monitoring.q_performance", day, _performance(told))
     measure = ChurnRate(business, asking(SILENT))
     rows = made(measure, tables, day)
-    shown = [(str(r["as_of"]), r["kind"], r["churn_rate"], r["low"], r["high"], r["customers"]) for r in rows]
+    shown = [
+        (str(r["as_of"]), r["kind"], r["churn_rate"], r["low"], r["high"], r["customers"])
+        for r in rows
+    ]
     assert shown == [
         ("2024-08-01", "restated", 0.5, 0.4, 0.6, 30),
         ("2024-08-06", "realised", 0.03, None, None, 30),
@@ -192,13 +220,17 @@ def test_what_is_known_and_expected_is_that_of_the_performance_and_no_interval_i
     ]
     on = OnDay(tables, day)
     assert measure.told(on) == {"churn_rate": 0.03, "expected_churn_rate": 0.4}
-    assert "3.0 % churned of 2024-08-06, 40.0 % expected of 2024-08-31" in (measure.picture(on) or "")
+    assert "3.0 % churned of 2024-08-06, 40.0 % expected of 2024-08-31" in (
+        measure.picture(on) or ""
+    )
 
 
 # ---------------- at risk
 
 
-def scored(tables: Tables, day: dt.date, seed: int, people: list[str], **of: str) -> list[dict[str, Any]]:
+def scored(
+    tables: Tables, day: dt.date, seed: int, people: list[str], **of: str
+) -> list[dict[str, Any]]:
     """Store forecasts and features of a day; the rows, as plain data."""
     rng = random.Random(seed)
     rows = [
@@ -217,11 +249,14 @@ def scored(tables: Tables, day: dt.date, seed: int, people: list[str], **of: str
     put(
         tables, "predictions.q", day,
         f"select customer_id, date '{day}' as as_of, churn_probability, band, recent_value, "
-        f"['↑ ' || customer_id] as reasons, {asks['contact']} as contact, {asks['model_version']} as "
-        f"model_version, {asks['backtest']} as backtest from _rows order by 1",
+        f"['↑ ' || customer_id] as reasons, {asks['contact']} as contact, {asks['model_version']} "
+        f"as model_version, {asks['backtest']} as backtest from _rows order by 1",
     )  # fmt: skip
     put(
-        tables, "gold.f", day, f"select customer_id, date '{day}' as as_of, plan, spend from _rows order by 1"
+        tables,
+        "gold.f",
+        day,
+        f"select customer_id, date '{day}' as as_of, plan, spend from _rows order by 1",
     )
     tables.db.unregister("_rows")
     return rows
@@ -238,7 +273,9 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(tables: Tables, business: Business) -> None:
+def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(
+    tables: Tables, business: Business
+) -> None:
     day = START + DAY
     rows, measure = scored(tables, day, 1, PEOPLE), AtRisk(business, asking(SILENT))
     by_spend = sorted(rows, key=lambda row: row["spend"])
@@ -251,7 +288,9 @@ def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(tables: Tables
         of = (row["feature"], row["segment"], row["band"])
         assert row["measured_on"] == day
         found[of] = {name: row[name] for name in summed([])}
-    quarters = {segment: sums for (feature, segment, _), sums in found.items() if feature == "spend"}
+    quarters = {
+        segment: sums for (feature, segment, _), sums in found.items() if feature == "spend"
+    }
     for of, part in wanted.items():
         assert found[of] == pytest.approx(summed(part)), of
     assert set(found) - set(wanted) == {("spend", segment, None) for segment in quarters}
@@ -307,14 +346,21 @@ def test_a_look_back_is_nobody_at_risk_and_before_a_model_nobody_can_tell_whom_t
 # ---------------- retention
 
 
-def active_by_cohort(events: list[tuple[str, dt.date]], months: list[dt.date]) -> set[tuple[Any, ...]]:
+def active_by_cohort(
+    events: list[tuple[str, dt.date]], months: list[dt.date]
+) -> set[tuple[Any, ...]]:
     """Cohort, month, customers and active, by counting people one by one."""
     began = {}
     for who, day in sorted(events, key=lambda event: event[1]):
         began.setdefault(who, day.replace(day=1))
     sizes, active = Counter(began.values()), {(who, day.replace(day=1)) for who, day in events}
     return {
-        (cohort, month, size, sum((who, month) in active for who, first in began.items() if first == cohort))
+        (
+            cohort,
+            month,
+            size,
+            sum((who, month) in active for who, first in began.items() if first == cohort),
+        )
         for month in months
         for cohort, size in sizes.items()
         if cohort <= month
@@ -345,7 +391,11 @@ def test_each_month_is_measured_on_its_last_day_as_known_then_and_all_before_on_
 def test_a_late_row_changes_no_month_that_is_measured_and_the_next_one_knows_it(
     tables: Tables, business: Business
 ) -> None:
-    measure, june, july = Retention(business, asking(SILENT)), dt.date(2024, 6, 30), dt.date(2024, 7, 31)
+    measure, june, july = (
+        Retention(business, asking(SILENT)),
+        dt.date(2024, 6, 30),
+        dt.date(2024, 7, 31),
+    )
     made(measure, tables, june)
     before = content_hash(_file(tables, measure, june))
     late = ("late", "nobody before", dt.date(2024, 6, 20), dt.date(2024, 7, 9))
@@ -373,7 +423,10 @@ def test_those_whose_risk_rose_most_within_a_week_are_told_by_falling_rise(
     people = [f"p{number:03}" for number in range(260)]
     day, week_before = START + DAY * 20, START + DAY * 13
     then = {row["customer_id"]: row for row in scored(tables, week_before, 5, people[:250])}
-    now = {row["customer_id"]: row for row in scored(tables, day, 6, people[5:], model_version="'rules'")}
+    now = {
+        row["customer_id"]: row
+        for row in scored(tables, day, 6, people[5:], model_version="'rules'")
+    }
     wanted = []
     for who in set(then) & set(now):
         rise = now[who]["churn_probability"] - then[who]["churn_probability"]
@@ -431,7 +484,9 @@ def test_a_day_measured_again_gives_the_same_bytes_whatever_came_since_and_howev
     for measure in measures:
         assert made(measure, tables, day)
         before[measure.name] = content_hash(_file(tables, measure, day))
-    tables.db.execute("create table other as from silver.orders_days order by hash(customer_id, day)")
+    tables.db.execute(
+        "create table other as from silver.orders_days order by hash(customer_id, day)"
+    )
     tables.db.execute("create or replace table silver.orders_days as from other")
     for measure in measures:
         made(measure, tables, day + week)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from churn_orchestration.changed import accept
-from churn_orchestration.components.churn_model.causes import causes
-from churn_orchestration.components.churn_model.drift import sentences
-from churn_orchestration.components.churn_model.reference import SCORE
+from churn_orchestration.components.question.monitoring.causes import causes
+from churn_orchestration.components.question.monitoring.drift import sentences
+from churn_orchestration.components.question.monitoring.reference import SCORE
 from churn_orchestration.runs import questions_of
+from churn_orchestration.storage.open_changes import accept
 from churn_orchestration_tests.support.shop import JAN, Shop
 
 CAUSE = "bronze.orders 2024-01-08"
@@ -24,10 +24,14 @@ def test_a_feature_follows_from_a_change_of_its_column_or_of_the_rows_until_that
 ) -> None:
     [asked] = questions_of(shop.business).values()
     with shop.tables() as tables:
-        tables.db.execute("create table bronze.orders (customer_id text, amount_usd decimal(18, 4))")
+        tables.db.execute(
+            "create table bronze.orders (customer_id text, amount_usd decimal(18, 4))"
+        )
         tables.descends("silver.orders", ["bronze.orders"])
         tables.descends("gold.customer_features", ["silver.orders"])
-        tables.insert("meta.changes", [["bronze.orders", JAN[8], column, JAN[8], 100.0, "x 100", False]])
+        tables.insert(
+            "meta.changes", [["bronze.orders", JAN[8], column, JAN[8], 100.0, "x 100", False]]
+        )
         found = causes(tables, asked, JAN[9])
         before = causes(tables, asked, JAN[7])
         accept(tables, "bronze.orders", JAN[8], "right")
@@ -41,7 +45,7 @@ def test_alarms_with_one_cause_are_one() -> None:
     alarm = {"measure": "psi", "value": 0.5, "usual_up_to": 0.1, "effect": -0.01}
     found = [{"feature": name, "follows": CAUSE, **alarm} for name in ("sum", "mean", "slope")]
     assert sentences([*found, {"feature": "tenure", "follows": None, **alarm}]) == [
-        f"3 features follow from the change of {CAUSE}, such as mean, slope and sum: PSI 0.500, usual up to "
-        "0.100; it moves the mean score by -0.01 log odds",
+        f"3 features follow from the change of {CAUSE}, such as mean, slope and sum: PSI 0.500, "
+        "usual up to 0.100; it moves the mean score by -0.01 log odds",
         "tenure: PSI 0.500, usual up to 0.100; it moves the mean score by -0.01 log odds",
     ]

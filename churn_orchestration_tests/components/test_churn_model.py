@@ -1,4 +1,6 @@
-"""One churn question on a small simulated company, on a real warehouse: from snapshots to looks back."""
+"""One churn question on a small simulated company, on a real warehouse: from snapshots to looks
+back.
+"""
 
 import datetime as dt
 import hashlib
@@ -15,36 +17,47 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from churn_orchestration import ledger, pictures, report
+from churn_orchestration import pictures, report
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.perturbation import Ground
-from churn_orchestration.churn.labels import Question
-from churn_orchestration.churn.settings import CAPACITY, PROFIT, RECALL, Budget, ContactRule
-from churn_orchestration.components import daily_parts
-from churn_orchestration.components.churn_model import card, promotion
-from churn_orchestration.components.churn_model import model as models
-from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.backtest import backtest, rolling
-from churn_orchestration.components.churn_model.model_files import ModelFiles
-from churn_orchestration.components.churn_model.prediction import (
+from churn_orchestration.churn.question.labels import Question
+from churn_orchestration.churn.question.settings import (
+    CAPACITY,
+    PROFIT,
+    RECALL,
+    Budget,
+    ContactRule,
+)
+from churn_orchestration.components.features import daily_parts
+from churn_orchestration.components.features.feature_table import (
+    build_days,
+    feature_declaration,
+    write_catalogue,
+)
+from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.scoring.prediction import (
     Forecaster,
     copied_message,
     prediction_asset,
     score_days,
 )
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.feature_table import build_days, feature_declaration, write_catalogue
-from churn_orchestration.components.proof import pipeline_of
-from churn_orchestration.day_files import content_hash
+from churn_orchestration.components.question.training import card, promotion
+from churn_orchestration.components.question.training import model as models
+from churn_orchestration.components.question.training import snapshot as snapshots
+from churn_orchestration.components.question.training.backtest import backtest, rolling
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
-from churn_orchestration.resources import Warehouse
 from churn_orchestration.simulator import World, furnished
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import DOOR, Tables, door
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.model_store import ModelFiles
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import DOOR, Tables, door
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 
 pytestmark = IN_PROCESS
@@ -73,7 +86,9 @@ ASKED = AskedQuestion(
 
 def asking(**changed: Any) -> AskedQuestion:
     """The question, with something of it changed."""
-    of_question = {name: changed.pop(name) for name in list(changed) if name in Question.__dataclass_fields__}
+    of_question = {
+        name: changed.pop(name) for name in list(changed) if name in Question.__dataclass_fields__
+    }
     return replace(ASKED, question=replace(ASKED.question, **of_question), **changed)
 
 
@@ -144,7 +159,9 @@ class Shop:
         """Tamper with a gold day: ``select`` reads from ``gold``."""
         with self.open() as tables:
             gold = tables.day_file(ASKED.gold, day)
-            tables.db.execute(f"create temp table tampered as with gold as (from '{gold}') {select}")
+            tables.db.execute(
+                f"create temp table tampered as with gold as (from '{gold}') {select}"
+            )
             tables.replace_days(ASKED.gold, [day], "from tampered order by customer_id")
 
     def orders(self, statement: str) -> None:
@@ -158,18 +175,25 @@ def _bring_parts(tables: Tables, business: Business) -> None:
     [source] = FEATURES.sources
     daily_parts.build(tables, FEATURES, source, business.start, [business.start])
     tables.descends(source.days_table, [source.table])
-    tables.record(source.days_table, "stored", dict.fromkeys(days_between(business.start, LAST), 1), "test")
+    tables.record(
+        source.days_table, "stored", dict.fromkeys(days_between(business.start, LAST), 1), "test"
+    )
 
 
 def _found(folder: Path) -> Shop:
     folder.mkdir(parents=True)
     (folder / "business.yaml").write_text(
-        f"name: shop\nlanding: landing\nhistory_from: {FIRST}\nstart_date: 2023-11-30\nend_date: {LAST}\n"
+        f"name: shop\nlanding: landing\nhistory_from: {FIRST}\nstart_date: 2023-11-30\nend_date: "
+        f"{LAST}\n"
     )
     shop = Shop(Business(folder))
-    world = World.read("calm", customers=1500, first_day=FIRST, days=(LAST - FIRST).days + 1, seed=4)
+    world = World.read(
+        "calm", customers=1500, first_day=FIRST, days=(LAST - FIRST).days + 1, seed=4
+    )
     with furnished(world) as db:
-        orders = db.execute("select order_id, customer_id, ordered_at, amount_usd, channel from orders").df()
+        orders = db.execute(
+            "select order_id, customer_id, ordered_at, amount_usd, channel from orders"
+        ).df()
     with shop.open() as tables:
         tables.db.register("_orders", orders)
         tables.db.execute("""create table silver.orders as
@@ -198,7 +222,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def trained(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """The shop with a champion of CUTOFF; for tests that only read, or add what others do not look at."""
+    """The shop with a champion of CUTOFF; for tests that only read, or add what others do not look
+    at.
+    """
     with pytest.MonkeyPatch.context() as patch:
         shop = _copy(untrained, tmp_path_factory.mktemp("trained") / "data", patch)
         assert shop.train()["decision"] == "promote"
@@ -283,7 +309,9 @@ def test_the_labels_of_a_snapshot_are_what_pandas_finds_in_the_orders(shop: Shop
 def test_a_snapshot_built_again_is_the_same_to_the_byte(shop: Shop) -> None:
     first = shop.build()
     content = (shop.state / "snapshots" / ASKED.name / first["file"]).read_bytes()
-    shop.orders("create or replace table silver.orders as from silver.orders order by hash(order_id)")
+    shop.orders(
+        "create or replace table silver.orders as from silver.orders order by hash(order_id)"
+    )
     assert shop.build() == first
     assert (shop.state / "snapshots" / ASKED.name / first["file"]).read_bytes() == content
 
@@ -294,7 +322,9 @@ def test_what_became_known_after_the_cut_off_changes_no_byte_of_a_snapshot(shop:
     shop.orders(f"""insert into silver.orders select order_id, 'C000001', day, 1, 'web', date '{CUTOFF}' + 1,
         date '{CUTOFF}' + 1 from silver.orders""")
     assert shop.build()["sha256"] == first["sha256"]
-    shop.orders("update silver.orders set amount_usd = amount_usd + 1 where day = date '2023-11-15'")
+    shop.orders(
+        "update silver.orders set amount_usd = amount_usd + 1 where day = date '2023-11-15'"
+    )
     assert shop.build()["sha256"] != first["sha256"]
 
 
@@ -364,7 +394,9 @@ def test_the_asset_check_blocks_when_gold_is_tampered_with(shop: Shop) -> None:
         return found["same_as_scored"]
 
     assert (check().passed, check().blocking) == (True, True)
-    shop.rewrite_gold(dt.date(2023, 12, 2), "select * replace (1::bigint as orders_count_90d) from gold")
+    shop.rewrite_gold(
+        dt.date(2023, 12, 2), "select * replace (1::bigint as orders_count_90d) from gold"
+    )
     tampered = check()
     assert not tampered.passed
     assert tampered.metadata["as_ofs_compared"].value == 1
@@ -413,7 +445,9 @@ def test_training_the_same_triple_again_finds_the_model_and_fits_nothing(
     assert _registered(trained_shop) == registered
 
 
-def test_a_lost_record_is_made_again_with_the_same_version_and_registered_number(trained_shop: Shop) -> None:
+def test_a_lost_record_is_made_again_with_the_same_version_and_registered_number(
+    trained_shop: Shop,
+) -> None:
     [path] = (trained_shop.state / "models" / ASKED.name).glob("*.json")
     written, registered = path.read_bytes(), _registered(trained_shop)
     path.unlink()
@@ -455,24 +489,38 @@ def test_a_run_in_mlflow_names_its_snapshot_its_forecasters_and_its_pictures(
     version = _champion(trained)["model_version"]
     [run] = [each for each in runs if each.data.tags.get("model_version") == version]
     [data] = [given.dataset for given in run.inputs.dataset_inputs]
-    assert (data.name, data.digest) == ("snapshots.churn_60d", run.data.tags["snapshot_sha256"][:12])
+    assert (data.name, data.digest) == (
+        "snapshots.churn_60d",
+        run.data.tags["snapshot_sha256"][:12],
+    )
     assert run.data.params["cutoff"] == str(CUTOFF)
     assert (run.data.params["horizon_days"], run.data.params["test_as_ofs"]) == ("60", "1")
     parents = {each.info.run_id: each.data.tags.get("mlflow.parentRunId") for each in runs}
-    below = {each.info.run_name: each.data for each in runs if parents[each.info.run_id] == run.info.run_id}
+    below = {
+        each.info.run_name: each.data
+        for each in runs
+        if parents[each.info.run_id] == run.info.run_id
+    }
     assert {"rules", "constant"} <= below.keys()
     assert below["rules"].metrics["log_loss"] == run.data.metrics["rules_log_loss"]
-    pictures = [file.path for file in client.list_artifacts(run.info.run_id) if file.path.endswith(".svg")]
+    pictures = [
+        file.path for file in client.list_artifacts(run.info.run_id) if file.path.endswith(".svg")
+    ]
     assert "calibration_and_gain.svg" in pictures
 
 
 def test_the_alias_champion_mirrors_the_ledger(trained_shop: Shop) -> None:
     decided = []
-    for asked in (replace(ASKED, learner="logistic", most_as_ofs=1), replace(ASKED, learner="logistic")):
+    for asked in (
+        replace(ASKED, learner="logistic", most_as_ofs=1),
+        replace(ASKED, learner="logistic"),
+    ):
         record = trained_shop.train(asked)
         aliased = trained_shop.tracking.client().get_model_version_by_alias(ASKED.name, "champion")
         assert aliased.tags["model_version"] == _champion(trained_shop)["model_version"]
-        decided.append((record["decision"], aliased.tags["model_version"] == record["model_version"]))
+        decided.append(
+            (record["decision"], aliased.tags["model_version"] == record["model_version"])
+        )
     assert decided == [("refuse", False), ("keep", True)]  # the second is the champion once more
 
 
@@ -480,7 +528,9 @@ def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed(shop
     shop.orders("delete from silver.orders where day > date '2023-12-02'")
     shop.orders("delete from silver.orders where day between date '2023-10-03' and date '2023-12-02' "
                 "and customer_id > 'C000040'")  # fmt: skip
-    with pytest.raises(BusinessError, match=f"refuses to train at cut-off {CUTOFF}: .*at least 20 .* found"):
+    with pytest.raises(
+        BusinessError, match=f"refuses to train at cut-off {CUTOFF}: .*at least 20 .* found"
+    ):
         shop.train()
     assert ledger.read(shop.state) == []
 
@@ -488,7 +538,9 @@ def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed(shop
 def test_too_little_history_to_test_on_trains_and_does_not_promote(shop: Shop) -> None:
     record = shop.train(replace(ASKED, most_as_ofs=1))
     assert record["decision"] == "refuse"
-    assert "`snapshots: {as_ofs: 11}` reach further back, which the history allows" in record["reason"]
+    assert (
+        "`snapshots: {as_ofs: 11}` reach further back, which the history allows" in record["reason"]
+    )
     with shop.open() as tables:
         assert ledger.champion(tables.state, ASKED.name, LAST) is None
 
@@ -497,7 +549,9 @@ def test_the_ledger_says_what_was_decided_and_the_door_shows_it(trained: Shop) -
     row = _champion(trained)
     assert (row["decision"], row["trigger"], row["cutoff"]) == ("promote", "initial", str(CUTOFF))
     with door(trained.state) as db:
-        found = db.execute(f"select model_version, decision, auc from models.{ASKED.name}").fetchall()
+        found = db.execute(
+            f"select model_version, decision, auc from models.{ASKED.name}"
+        ).fetchall()
     record = promotion.record_of(trained.state, ASKED.name, row["model_version"])
     auc = record["evaluation"]["report"]["model"]["auc"]
     assert found == [(row["model_version"], "promote", auc["value"])]
@@ -509,13 +563,17 @@ def _registered(shop: Shop) -> set[str]:
     return {f"{model.version} {model.tags['model_version']}" for model in found}
 
 
-def test_a_rolling_look_back_says_of_each_month_end_what_a_look_back_from_it_says(trained_shop: Shop) -> None:
+def test_a_rolling_look_back_says_of_each_month_end_what_a_look_back_from_it_says(
+    trained_shop: Shop,
+) -> None:
     asked = replace(ASKED, min_history_days=300)  # an as_of from 2023-10-28 on, known by 2023-12-27
     with trained_shop.open() as tables:
         given = (tables, trained_shop.tracking, trained_shop.business, asked)
         looks = rolling(*given, dt.date(2023, 10, 15))
         alone = backtest(*given, dt.date(2024, 1, 31))
-        with pytest.raises(BusinessError, match="no month ends from 2024-02-10 on whose outcome is known"):
+        with pytest.raises(
+            BusinessError, match="no month ends from 2024-02-10 on whose outcome is known"
+        ):
             rolling(*given, dt.date(2024, 2, 10))
     ends = ["2023-10-31", "2023-11-30", "2023-12-31", "2024-01-31"]
     assert [look["as_of"] for look in looks] == ends
@@ -550,8 +608,14 @@ def test_a_search_is_told_in_the_record_and_the_card_and_is_not_repeated(shop: S
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (replace(LONG, budget=Budget(120, 4, 3, from_entities=10**6)), "a search begins at 1,000,000"),
-        (replace(ASKED, budget=Budget(120, 4, 3)), "no as_of was known before the oldest day that is graded"),
+        (
+            replace(LONG, budget=Budget(120, 4, 3, from_entities=10**6)),
+            "a search begins at 1,000,000",
+        ),
+        (
+            replace(ASKED, budget=Budget(120, 4, 3)),
+            "no as_of was known before the oldest day that is graded",
+        ),
     ],
 )
 def test_a_search_that_cannot_pay_is_left_out_and_that_is_told(
@@ -559,7 +623,9 @@ def test_a_search_that_cannot_pay_is_left_out_and_that_is_told(
 ) -> None:
     record = shop.train(asked)
     assert why in record["search"]["skipped"]
-    assert f"Fixed settings: no search, for {record['search']['skipped']}" in card.markdown(asked, record)
+    assert f"Fixed settings: no search, for {record['search']['skipped']}" in card.markdown(
+        asked, record
+    )
 
 
 def test_a_budget_that_holds_no_trial_is_refused_with_the_remedy(shop: Shop) -> None:
@@ -572,10 +638,14 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
 ) -> None:
     champion = _champion(trained_shop)["model_version"]
     page, text = card.write(ASKED, trained_shop.state, champion[:10], tmp_path)
-    record = json.loads((trained_shop.state / "models" / ASKED.name / f"{champion}.json").read_text())
+    record = json.loads(
+        (trained_shop.state / "models" / ASKED.name / f"{champion}.json").read_text()
+    )
     auc = record["evaluation"]["report"]["model"]["auc"]
     assert f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]" in text.read_text()
-    named = [titled(ASKED.titles, part["feature"], part["segment"], 99) for part in record["segments"]]
+    named = [
+        titled(ASKED.titles, part["feature"], part["segment"], 99) for part in record["segments"]
+    ]
     places = [text.read_text().index(f"| {name} |") for name in named]
     assert len(places) == 4
     assert places == sorted(places)
@@ -594,22 +664,32 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
         card.write(ASKED, trained_shop.state, "zz", tmp_path)
 
 
-def test_every_held_out_row_is_in_one_day_and_one_segment_of_each_feature(trained_shop: Shop) -> None:
-    asked = replace(ASKED, segments=("orders_amount_sum_90d", "orders_days_since_last"), learner="lightgbm")
+def test_every_held_out_row_is_in_one_day_and_one_segment_of_each_feature(
+    trained_shop: Shop,
+) -> None:
+    asked = replace(
+        ASKED, segments=("orders_amount_sum_90d", "orders_days_since_last"), learner="lightgbm"
+    )
     record = trained_shop.train(asked)
     rows = record["evaluation"]["report"]["model"]["rows"]
     assert sum(day["rows"] for day in record["by_day"]) == rows
     for feature in asked.segments:
-        assert sum(part["rows"] for part in record["segments"] if part["feature"] == feature) == rows
+        assert (
+            sum(part["rows"] for part in record["segments"] if part["feature"] == feature) == rows
+        )
 
 
 def test_a_model_says_whom_to_contact_and_the_rules_say_less_surely(trained_shop: Shop) -> None:
     by_model = trained_shop.score(dt.date(2024, 2, 1))
     assert set(by_model["confidence"]) == {"normal"}
     assert 0 < by_model["contact"].sum() <= ceil(len(by_model) / 10)
-    paying = trained_shop.score(dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(PROFIT)))
+    paying = trained_shop.score(
+        dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(PROFIT))
+    )
     assert (paying["contact"] == (paying["churn_probability"] >= ASKED.economics.cut)).all()
-    few = trained_shop.score(dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(CAPACITY, most=7)))
+    few = trained_shop.score(
+        dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(CAPACITY, most=7))
+    )
     assert few["contact"].sum() == 7
     paid = few[few["churn_probability"] >= ASKED.economics.cut]
     at_stake = paid["churn_probability"] * paid["recent_value"]
@@ -636,12 +716,15 @@ def test_a_candidate_below_a_floor_is_refused_by_name(shop: Shop) -> None:
     assert shop.train()["decision"] == "promote", "the floor that was taken away still holds"
 
 
-def test_an_event_is_scored_by_the_share_that_left_in_the_newest_horizon_that_is_over(shop: Shop) -> None:
+def test_an_event_is_scored_by_the_share_that_left_in_the_newest_horizon_that_is_over(
+    shop: Shop,
+) -> None:
     with shop.open() as tables:
         there = "select distinct customer_id from silver.orders where day <= date '2023-12-02'"
         tables.db.execute(
-            "create table silver.ends as select customer_id, date '2023-12-20' as day, day as known_on, "
-            f"day as _partition from (select *, date '2023-12-20' as day from ({there} order by 1 limit 50))"
+            "create table silver.ends as select customer_id, date '2023-12-20' as day, day as "
+            f"known_on, day as _partition from (select *, date '2023-12-20' as day from ({there} "
+            "order by 1 limit 50))"
         )
         tables.record(
             "silver.ends", "stored", dict.fromkeys(days_between(dt.date(2023, 11, 30), LAST), 1), ""
@@ -661,7 +744,9 @@ def test_where_a_training_graded_the_rules_worse_than_a_constant_the_churn_rate_
     graded = {"rules": {"log_loss": {"value": 0.88}}, "constant": {"log_loss": {"value": 0.63}}}
     facts = {"model_version": "v", "cutoff": str(CUTOFF), "decided_on": str(CUTOFF)}
     facts["meaning"] = ASKED.question.meaning
-    ledger.append(shop.state, ASKED.name, "refuse", "no better", "manual", {"report": graded}, **facts)
+    ledger.append(
+        shop.state, ASKED.name, "refuse", "no better", "manual", {"report": graded}, **facts
+    )
     before = shop.score(CUTOFF - dt.timedelta(days=1))
     assert set(before["model_version"]) == {"rules"}
     [entry] = [entry for entry in shop.build()["as_ofs"] if entry["as_of"] == "2023-12-02"]
@@ -685,9 +770,13 @@ def test_a_roll_back_puts_the_rules_in_force_where_no_model_was_before(trained_s
     assert set(trained_shop.score(CUTOFF)["model_version"]) == {"rules"}
     assert "champion" not in trained_shop.tracking.client().get_registered_model(ASKED.name).aliases
     with door(trained_shop.state) as db:
-        told = db.execute(f"select decision, model_version, reason from models.{ASKED.name}").fetchall()
+        told = db.execute(
+            f"select decision, model_version, reason from models.{ASKED.name}"
+        ).fetchall()
     assert told[1:] == [("roll back", "rules", "it went wrong")]
-    with pytest.raises(BusinessError, match=f"no model is champion, .* nothing .* VERSION may be {version}"):
+    with pytest.raises(
+        BusinessError, match=f"no model is champion, .* nothing .* VERSION may be {version}"
+    ):
         trained_shop.roll_back()
 
 
@@ -744,7 +833,9 @@ def test_a_roll_back_names_a_model_that_was_champion_by_the_beginning_of_its_ver
     assert aliased.tags["model_version"] == first
 
 
-def test_a_candidate_that_is_no_better_is_kept_out_and_the_champion_stays(trained_shop: Shop) -> None:
+def test_a_candidate_that_is_no_better_is_kept_out_and_the_champion_stays(
+    trained_shop: Shop,
+) -> None:
     first = _champion(trained_shop)["model_version"]
     other = trained_shop.train(replace(ASKED, learner="xgboost"))
     assert (other["decision"], _champion(trained_shop)["model_version"]) == ("keep", first)
@@ -757,16 +848,22 @@ def test_a_candidate_that_is_no_better_is_kept_out_and_the_champion_stays(traine
     }  # fmt: skip
 
 
-def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once(shop: Shop) -> None:
+def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once(
+    shop: Shop,
+) -> None:
     once = shop.build()["rows"]
     twins = "select * replace ('x' || order_id as order_id, 'x' || customer_id as customer_id)"
     shop.orders(f"insert into silver.orders {twins} from silver.orders")
     with shop.open() as tables:
         assert copied_message(tables, ASKED, CUTOFF) == ""
         build_days(tables, ASKED.gold, FEATURES, [CUTOFF])
-        assert "rows equal another in every column but customer_id" in copied_message(tables, ASKED, CUTOFF)
+        assert "rows equal another in every column but customer_id" in copied_message(
+            tables, ASKED, CUTOFF
+        )
     record = shop.train()
-    assert once <= record["rows"] < 1.4 * once  # of others, no two topics have a value of theirs alone
+    assert (
+        once <= record["rows"] < 1.4 * once
+    )  # of others, no two topics have a value of theirs alone
     told = f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another in every column but customer_id"
     assert told in record["copies"]
     assert told in " ".join(card.markdown(ASKED, record).split())
@@ -791,7 +888,9 @@ def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(s
 
 
 def test_weak_signs_of_a_leak_warn_and_block_nothing() -> None:
-    found = snapshots.Leaks(warnings=("orders_count_all from 1 to 2 has 0 of 70 customers that churn",))
+    found = snapshots.Leaks(
+        warnings=("orders_count_all from 1 to 2 has 0 of 70 customers that churn",)
+    )
     check = snapshots.no_leak(ASKED, CUTOFF, found)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert check.description == found.warnings[0]
@@ -799,7 +898,9 @@ def test_weak_signs_of_a_leak_warn_and_block_nothing() -> None:
 
 
 def test_a_minimum_term_is_refused_with_the_line_to_paste_before_anything_else() -> None:
-    found = snapshots.Leaks(("plan_months_left from 1 to 9 ...",), (), {"plan_months_left": "a minimum term"})
+    found = snapshots.Leaks(
+        ("plan_months_left from 1 to 9 ...",), (), {"plan_months_left": "a minimum term"}
+    )
     vouched = replace(ASKED, vouched={"orders_count_30d": "counted at the till"})
     check = snapshots.no_leak(vouched, CUTOFF, found)
     assert check.severity == dg.AssetCheckSeverity.ERROR
@@ -810,11 +911,15 @@ def test_a_minimum_term_is_refused_with_the_line_to_paste_before_anything_else()
 
 
 def test_a_training_tells_its_warnings_in_the_terminal_and_on_the_card(trained_shop: Shop) -> None:
-    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    record = promotion.record_of(
+        trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"]
+    )
     record |= {"warnings": ["orders_count_all from 1 to 2: a minimum term?"]}
     told = model_text(ASKED.name, record, "promote", "it is better")
     assert "warning: orders_count_all from 1 to 2: a minimum term?" in told
-    assert "- Warning: orders_count_all from 1 to 2: a minimum term?." in card.markdown(ASKED, record)
+    assert "- Warning: orders_count_all from 1 to 2: a minimum term?." in card.markdown(
+        ASKED, record
+    )
 
 
 # ---------------- predictions
@@ -822,10 +927,14 @@ def test_a_training_tells_its_warnings_in_the_terminal_and_on_the_card(trained_s
 
 def test_before_any_model_the_rules_score_and_say_so(shop: Shop) -> None:
     scored = shop.score(CUTOFF)
-    gold = pd.read_parquet(shop.gold_file(CUTOFF)).set_index("customer_id").loc[scored["customer_id"]]
+    gold = (
+        pd.read_parquet(shop.gold_file(CUTOFF)).set_index("customer_id").loc[scored["customer_id"]]
+    )
     assert set(scored["model_version"]) == {"rules"}
     expected = gold["orders_days_since_last"] + gold["orders_gap_days_mean_all"].fillna(60)
-    assert scored["churn_probability"].to_numpy() == pytest.approx((expected / (expected + 60)).to_numpy())
+    assert scored["churn_probability"].to_numpy() == pytest.approx(
+        (expected / (expected + 60)).to_numpy()
+    )
     assert set(scored["reasons"].map(len)) == {1}  # both features of the rules are of one topic
 
 
@@ -841,7 +950,9 @@ def test_the_population_of_a_day_is_scored_once_each_in_order(trained_shop: Shop
 
 def test_training_and_scoring_give_the_same_row_the_same_probability(trained_shop: Shop) -> None:
     day = dt.date(2023, 12, 2)
-    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    record = promotion.record_of(
+        trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"]
+    )
     frame, _ = snapshots.load(trained_shop.state / "snapshots" / ASKED.name, CUTOFF)
     rows = frame[frame["as_of"] == day]
     model = ModelFiles(trained_shop.state, ASKED.name, record["model_version"]).model()
@@ -854,7 +965,9 @@ def test_training_and_scoring_give_the_same_row_the_same_probability(trained_sho
 def test_the_champion_of_a_day_has_a_cut_off_not_after_it(trained_shop: Shop) -> None:
     version = _champion(trained_shop)["model_version"]
     trained_shop.score(*SCORED)
-    by_day = [set(pd.read_parquet(trained_shop.scored_file(day))["model_version"]) for day in SCORED]
+    by_day = [
+        set(pd.read_parquet(trained_shop.scored_file(day))["model_version"]) for day in SCORED
+    ]
     assert by_day == [{"rules"}, {"rules"}, {version}, {version}]
 
 
@@ -865,7 +978,9 @@ def test_a_day_scored_again_gives_the_same_bytes(trained_shop: Shop) -> None:
     assert trained_shop.scored_file(CUTOFF).read_bytes() == first
 
 
-def test_a_promotion_with_a_later_cut_off_changes_no_byte_of_an_earlier_day(trained_shop: Shop) -> None:
+def test_a_promotion_with_a_later_cut_off_changes_no_byte_of_an_earlier_day(
+    trained_shop: Shop,
+) -> None:
     trained_shop.score(CUTOFF)
     first = trained_shop.scored_file(CUTOFF).read_bytes()
     other = trained_shop.train(replace(ASKED, learner="lightgbm"), cutoff=dt.date(2024, 2, 1))
@@ -878,12 +993,18 @@ def test_a_promotion_with_a_later_cut_off_changes_no_byte_of_an_earlier_day(trai
 def test_a_model_trained_after_a_day_was_scored_does_not_pass_for_the_forecast_of_that_day(
     trained_shop: Shop,
 ) -> None:
-    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    record = promotion.record_of(
+        trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"]
+    )
     (trained_shop.state / ledger.FILE).unlink()
     forecast = trained_shop.score(CUTOFF, dt.date(2024, 2, 1), CUTOFF)
-    _decide(trained_shop, record, cutoff=str(CUTOFF), decided_on="2024-12-31")  # when later days had landed
+    _decide(
+        trained_shop, record, cutoff=str(CUTOFF), decided_on="2024-12-31"
+    )  # when later days had landed
     rescored = trained_shop.score(CUTOFF)
-    assert _champion(trained_shop, dt.date(2024, 12, 31))["model_version"] == record["model_version"]
+    assert (
+        _champion(trained_shop, dt.date(2024, 12, 31))["model_version"] == record["model_version"]
+    )
     assert rescored.equals(forecast)
 
 
@@ -896,9 +1017,13 @@ def test_every_prediction_has_up_to_three_reasons_in_words(trained_shop: Shop) -
 
 
 def test_bands_are_of_the_probability_or_of_multiples_of_the_base_rate(trained_shop: Shop) -> None:
-    record = promotion.record_of(trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"])
+    record = promotion.record_of(
+        trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"]
+    )
     plain = trained_shop.score(CUTOFF)
-    relative = trained_shop.score(CUTOFF, asked=replace(ASKED, edges=(0.5, 1.0, 1.5), relative_bands=True))
+    relative = trained_shop.score(
+        CUTOFF, asked=replace(ASKED, edges=(0.5, 1.0, 1.5), relative_bands=True)
+    )
     for scored, scale in ((plain, 1.0), (relative, record["base_rate"])):
         edges = (0.3, 0.5, 0.7) if scale == 1.0 else (0.5, 1.0, 1.5)
         above = sum((scored["churn_probability"] >= edge * scale).astype(int) for edge in edges)
@@ -925,7 +1050,11 @@ def test_an_empty_day_does_not_keep_the_next_one_from_being_scored(shop: Shop) -
 
 def test_a_customer_with_one_order_and_nothing_else_known_is_scored(trained_shop: Shop) -> None:
     scored = trained_shop.score(CUTOFF)
-    gold = pd.read_parquet(trained_shop.gold_file(CUTOFF)).set_index("customer_id").loc[scored["customer_id"]]
+    gold = (
+        pd.read_parquet(trained_shop.gold_file(CUTOFF))
+        .set_index("customer_id")
+        .loc[scored["customer_id"]]
+    )
     once = gold["orders_gap_days_mean_all"].isna().to_numpy()
     assert once.any()
     assert scored.loc[once, "churn_probability"].between(0, 1, inclusive="neither").all()
@@ -935,14 +1064,18 @@ def test_the_door_shows_predictions_under_their_stable_names(trained_shop: Shop)
     trained_shop.score(CUTOFF)
     with door(trained_shop.state) as db:
         names = [name for name, *_ in db.execute(f"describe predictions.{ASKED.name}").fetchall()]
-        leading = [name for name, *_ in db.execute(f"describe snapshots.{ASKED.name}").fetchall()][:5]
+        leading = [name for name, *_ in db.execute(f"describe snapshots.{ASKED.name}").fetchall()][
+            :5
+        ]
     assert names[:7] == [
         "customer_id", "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on",
     ]  # fmt: skip
     assert leading == ["customer_id", "as_of", "label", "label_known_on", "cutoff"]
 
 
-def test_a_day_whose_features_do_not_stand_is_refused_and_what_was_issued_stays(trained_shop: Shop) -> None:
+def test_a_day_whose_features_do_not_stand_is_refused_and_what_was_issued_stays(
+    trained_shop: Shop,
+) -> None:
     trained_shop.score(CUTOFF)
     with trained_shop.open() as tables:
         tables.record(ASKED.gold, "refused", {CUTOFF: 0}, "test", "half a file")
@@ -958,7 +1091,9 @@ ENDS = EventSource("end", "silver.ends", "customer_id", "cancellation")
 
 
 def test_a_day_is_not_scored_over_a_refused_day_of_the_cancellations(shop: Shop) -> None:
-    shop.orders("create table silver.ends (customer_id varchar, day date, known_on date, _partition date)")
+    shop.orders(
+        "create table silver.ends (customer_id varchar, day date, known_on date, _partition date)"
+    )
     with shop.open() as tables:
         tables.record("silver.ends", "refused", {CUTOFF: 0}, "test", "half a file")
         rows, refused = score_days(tables, asking(kind="event", terminal=ENDS), [CUTOFF])
@@ -1009,7 +1144,9 @@ def test_a_look_back_never_overwrites_a_forecast_and_a_forecast_replaces_a_look_
     assert trained_shop.scored_file(CUTOFF).read_bytes() == forecast
 
 
-def test_a_look_back_grades_what_the_training_at_that_day_would_have_scored(trained_shop: Shop) -> None:
+def test_a_look_back_grades_what_the_training_at_that_day_would_have_scored(
+    trained_shop: Shop,
+) -> None:
     facts = _look_back(trained_shop)
     assert facts["model_version"] == _champion(trained_shop)["model_version"]
     looked_back = pd.read_parquet(trained_shop.scored_file(CUTOFF))["churn_probability"]
@@ -1018,8 +1155,12 @@ def test_a_look_back_grades_what_the_training_at_that_day_would_have_scored(trai
     assert facts["graded_on_data_until"] == str(LAST)
 
 
-def test_a_look_back_to_a_day_whose_outcome_is_not_known_names_the_latest_that_is(trained_shop: Shop) -> None:
-    with pytest.raises(BusinessError, match="is known on 2024-04-01, .* 2024-03-31: .* is 2024-01-31"):
+def test_a_look_back_to_a_day_whose_outcome_is_not_known_names_the_latest_that_is(
+    trained_shop: Shop,
+) -> None:
+    with pytest.raises(
+        BusinessError, match="is known on 2024-04-01, .* 2024-03-31: .* is 2024-01-31"
+    ):
         _look_back(trained_shop, dt.date(2024, 2, 1))
 
 
@@ -1035,7 +1176,14 @@ def _decide(shop: Shop, record: dict[str, Any], cutoff: str, decided_on: str | N
     facts = {name: record[name] for name in ("model_version", "mlflow_version")}
     facts |= {"cutoff": cutoff, "decided_on": decided_on or cutoff}
     ledger.append(
-        shop.state, ASKED.name, "promote", "by hand", "a test", {}, **facts, meaning=ASKED.question.meaning
+        shop.state,
+        ASKED.name,
+        "promote",
+        "by hand",
+        "a test",
+        {},
+        **facts,
+        meaning=ASKED.question.meaning,
     )
 
 
@@ -1068,8 +1216,13 @@ def test_the_influences_are_those_of_families_strongest_first(trained: Shop) -> 
 
 
 def test_the_columns_told_of_snapshots_and_models_are_those_of_the_door(trained: Shop) -> None:
-    for table, told in (("snapshots", snapshots._columns(ASKED.question)), ("models", promotion.columns())):
+    for table, told in (
+        ("snapshots", snapshots._columns(ASKED.question)),
+        ("models", promotion.columns()),
+    ):
         with door(trained.state) as db:
             found = db.execute(f"describe {table}.{ASKED.name}").fetchall()
         expected = [(name, kind.lower()) for name, kind, *_ in found]
-        assert [(column.name, column.type.replace("text", "varchar")) for column in told] == expected
+        assert [
+            (column.name, column.type.replace("text", "varchar")) for column in told
+        ] == expected

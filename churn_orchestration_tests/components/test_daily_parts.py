@@ -1,4 +1,6 @@
-"""Daily parts as days land, late, corrected and anew, against all of them made at once; and checkpoints."""
+"""Daily parts as days land, late, corrected and anew, against all of them made at once; and
+checkpoints.
+"""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -10,13 +12,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Flag, Measure
+from churn_orchestration.churn.features.declared import (
+    Category,
+    EventSource,
+    FeatureSet,
+    Flag,
+    Measure,
+)
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.components.daily_parts import build, checkpoints, make_checkpoints
-from churn_orchestration.components.feature_history import features_of
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.components.features.daily_parts import build, checkpoints, make_checkpoints
+from churn_orchestration.components.features.feature_history import features_of
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.properties import examples
 from churn_orchestration_tests.support.shop import JAN
 
@@ -30,7 +38,9 @@ FLAGS = (Flag("late", "known_on > day"),)
 KEYED = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",), MEASURES, CATEGORIES, FLAGS
 )
-UNKEYED = EventSource("orders", "silver.orders", "customer_id", "order", (), MEASURES, CATEGORIES, FLAGS)
+UNKEYED = EventSource(
+    "orders", "silver.orders", "customer_id", "order", (), MEASURES, CATEGORIES, FLAGS
+)
 QUICK = settings(
     max_examples=examples(10, among=2),
     deadline=None,
@@ -54,8 +64,8 @@ class Row(NamedTuple):
 def tables(tmp_path: Path) -> Iterator[Tables]:
     with Warehouse.of(tmp_path).open() as opened:
         opened.db.execute(
-            "create table silver.orders (order_id varchar, customer_id varchar, day date, known_on date, "
-            "_partition date, amount_usd decimal(18, 2), channel varchar, item varchar)"
+            "create table silver.orders (order_id varchar, customer_id varchar, day date, known_on "
+            "date, _partition date, amount_usd decimal(18, 2), channel varchar, item varchar)"
         )
         yield opened
 
@@ -109,7 +119,9 @@ def _rows(draw: st.DrawFn) -> list[Row]:
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("source", [KEYED, UNKEYED], ids=["with a key", "without"])
-def test_days_that_land_one_by_one_give_what_all_give_at_once(tables: Tables, source: EventSource) -> None:
+def test_days_that_land_one_by_one_give_what_all_give_at_once(
+    tables: Tables, source: EventSource
+) -> None:
     @QUICK
     @given(_rows())
     def check(rows: list[Row]) -> None:
@@ -143,7 +155,9 @@ def test_a_day_that_lands_anew_with_other_rows_gives_what_all_give_at_once(
 def test_only_what_a_landing_touches_is_written_again(tables: Tables) -> None:
     store(tables, [Row("1", "ann", JAN[3], JAN[3], START), Row("2", "bob", JAN[3], JAN[3], START)])
     land(tables, UNKEYED, START)
-    tables.db.execute("update silver.orders_days set events = 77 where customer_id = 'bob'")  # a mark
+    tables.db.execute(
+        "update silver.orders_days set events = 77 where customer_id = 'bob'"
+    )  # a mark
     tables.insert("silver.orders", [list(Row("3", "ann", JAN[3], JAN[6], JAN[6]))])
     assert land(tables, UNKEYED, JAN[6]) == {JAN[6]: 1}
     assert tables.rows(
@@ -205,7 +219,9 @@ def test_a_corrected_amount_takes_the_place_of_the_first(tables: Tables) -> None
     assert history(tables, first, mended) == [("ann", 2, 2, 4, 1, 100), ("ann", 2, 4, None, 1, 50)]
 
 
-def test_an_order_that_moves_to_another_customer_and_day_leaves_a_version_of_no_event(tables: Tables) -> None:
+def test_an_order_that_moves_to_another_customer_and_day_leaves_a_version_of_no_event(
+    tables: Tables,
+) -> None:
     first, moved = Row("1", "ann", JAN[2], JAN[2], START), Row("1", "bob", JAN[1], JAN[4], START)
     assert history(tables, first, moved) == [
         ("ann", 2, 2, 4, 1, 100),
@@ -233,7 +249,9 @@ def test_a_checkpoint_changes_no_byte(tables: Tables, source: EventSource) -> No
         store(tables, rows)
         land(tables, source, START)
         as_of = JAN[made_at + later]
-        made = {source.name: make_checkpoints(tables, features, source, JAN[made_at], settled_days=3)}
+        made = {
+            source.name: make_checkpoints(tables, features, source, JAN[made_at], settled_days=3)
+        }
         written = []
         for kept in (None, made):
             tables.put_day("gold.features", as_of, features_at(features, as_of, kept))
@@ -246,7 +264,7 @@ def test_a_checkpoint_changes_no_byte(tables: Tables, source: EventSource) -> No
 def test_a_checkpoint_serves_a_month_and_is_forgotten_when_a_day_that_it_saw_lands_anew(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("churn_orchestration.components.daily_parts.WORTH_A_CHECKPOINT", 1)
+    monkeypatch.setattr("churn_orchestration.components.features.daily_parts.WORTH_A_CHECKPOINT", 1)
     features = declared(KEYED)
     store(tables, [Row("1", "ann", JAN[1], JAN[1], START), Row("2", "bob", JAN[6], JAN[6], JAN[6])])
     land(tables, KEYED, START, JAN[6])

@@ -24,10 +24,10 @@ from churn_orchestration.churn.features.declared import (
     UserTable,
 )
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.components import feature_history
-from churn_orchestration.components.feature_history import features_of
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.components.features import feature_history
+from churn_orchestration.components.features.feature_history import features_of
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.properties import examples
 from churn_orchestration_tests.support.shop import JAN
@@ -41,8 +41,12 @@ ORDERS = EventSource(
 VISITS = EventSource(
     "visits", "silver.orders", "visitor", "visit", measures=(Measure("amount", "amount_usd"),)
 )
-PLANS = AttributeTable("plans", "silver.plans", "customer_id", measures=(Measure("price", "price"),))
-ONE = FeatureSet("customer_id", (ORDERS,), (3, 7), (3,), velocity=(2,), momentum=(7,), calendar=True)
+PLANS = AttributeTable(
+    "plans", "silver.plans", "customer_id", measures=(Measure("price", "price"),)
+)
+ONE = FeatureSet(
+    "customer_id", (ORDERS,), (3, 7), (3,), velocity=(2,), momentum=(7,), calendar=True
+)
 OWN = UserTable(
     "mine", "customer_id", "select customer_id, count(*) as n from silver.orders where day <= $as_of "
     "and known_on <= $as_of and customer_id is not null group by 1",
@@ -59,12 +63,12 @@ AS_OFS = [JAN[6], JAN[9], JAN[10], JAN[16], JAN[21]]
 def tables(tmp_path: Path) -> Iterator[Tables]:
     with Warehouse.of(tmp_path).open() as opened:
         opened.db.execute(
-            "create table silver.orders (order_id varchar, customer_id varchar, visitor varchar, day date, "
-            "known_on date, _partition date, amount_usd decimal(18, 2), huge bigint, channel varchar, "
-            "item varchar); create table silver.plans "
+            "create table silver.orders (order_id varchar, customer_id varchar, visitor varchar, "
+            "day date, known_on date, _partition date, amount_usd decimal(18, 2), huge bigint, "
+            "channel varchar, item varchar); create table silver.plans "
             "(customer_id varchar, day date, known_on date, _partition date, price bigint);"
-            f"insert into silver.plans select 'c' || n, date '{JAN[8]}', date '{JAN[8]}', date '{JAN[8]}', n "
-            "from range(4) as t(n)"
+            f"insert into silver.plans select 'c' || n, date '{JAN[8]}', date '{JAN[8]}', date "
+            f"'{JAN[8]}', n from range(4) as t(n)"
         )
         yield opened
 
@@ -89,9 +93,15 @@ def _orders(draw: st.DrawFn) -> list[list[object]]:
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("most_rows", [4_000_000, 3], ids=["at once", "by range"])
-@pytest.mark.parametrize("declared", [ONE, ALL_KINDS], ids=["one source", "two sources and attributes"])
+@pytest.mark.parametrize(
+    "declared", [ONE, ALL_KINDS], ids=["one source", "two sources and attributes"]
+)
 def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
-    tables: Tables, declared: FeatureSet, most_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tables: Tables,
+    declared: FeatureSet,
+    most_rows: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feature_history, "MOST_ROWS", most_rows)
 
@@ -109,7 +119,9 @@ def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
         make_parts(tables.db, declared, dt.date(2024, 1, 1))
         with features_of(tables, declared, AS_OFS, tmp_path / "history") as features:
             for as_of in AS_OFS:
-                together = tables.db.sql(f"from {features(as_of)} order by customer_id").to_arrow_table()
+                together = tables.db.sql(
+                    f"from {features(as_of)} order by customer_id"
+                ).to_arrow_table()
                 alone = tables.db.sql(features_at(declared, as_of)).to_arrow_table()
                 assert together.schema == alone.schema
                 assert together.equals(alone), as_of
@@ -120,7 +132,9 @@ def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
 def test_the_pass_leaves_nothing_behind(tables: Tables, tmp_path: Path) -> None:
     make_parts(tables.db, ALL_KINDS)
     with features_of(tables, ALL_KINDS, AS_OFS, tmp_path / "history") as features:
-        assert tables.rows(f"select count(*) from {features(JAN[9])}") == [(4,)]  # those with a plan
+        assert tables.rows(f"select count(*) from {features(JAN[9])}") == [
+            (4,)
+        ]  # those with a plan
     assert not (tmp_path / "history").exists()
     assert tables.rows("select table_name from duckdb_tables() where temporary") == []
 
@@ -128,9 +142,12 @@ def test_the_pass_leaves_nothing_behind(tables: Tables, tmp_path: Path) -> None:
 def test_attributes_alone_have_a_history_too_and_a_date_is_counted_from_at_each_as_of(
     tables: Tables, tmp_path: Path
 ) -> None:
-    alone = FeatureSet("customer_id", (), attributes=(replace(PLANS, dates=(Date("begun", "day"),)),))
+    alone = FeatureSet(
+        "customer_id", (), attributes=(replace(PLANS, dates=(Date("begun", "day"),)),)
+    )
     with features_of(tables, alone, AS_OFS, tmp_path / "history") as features:
         since = [
-            tables.rows(f"select distinct plans_days_since_begun from {features(as_of)}") for as_of in AS_OFS
+            tables.rows(f"select distinct plans_days_since_begun from {features(as_of)}")
+            for as_of in AS_OFS
         ]
     assert since == [[], [(1,)], [(2,)], [(8,)], [(13,)]]

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pytest
 
-from churn_orchestration.components.feature_specs import CadenceSpec
+from churn_orchestration.components.features.feature_specs import CadenceSpec
 
 BANDS = ("night", "morning", "afternoon", "evening")
 

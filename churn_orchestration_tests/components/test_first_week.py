@@ -1,4 +1,6 @@
-"""A champion's first week on a real warehouse with real models: looked at once, rolled back where worse."""
+"""A champion's first week on a real warehouse with real models: looked at once, rolled back where
+worse.
+"""
 
 import datetime as dt
 import json
@@ -11,23 +13,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration import ledger
-from churn_orchestration.churn import decisions, learners
+from churn_orchestration.automation.rollback import Undoing, roll_back_job
+from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.labels import Question
-from churn_orchestration.components.churn_model import promotion
-from churn_orchestration.components.churn_model.first_week import measure, table_of_first_week
-from churn_orchestration.components.churn_model.graded import grade
-from churn_orchestration.components.churn_model.model_files import ModelFiles
-from churn_orchestration.components.churn_model.prediction import Forecaster, forecast
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.proof import pipeline_of
-from churn_orchestration.day_files import content_hash
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.rollback import Undoing, roll_back_job
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.question.labels import Question
+from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question.monitoring.first_week import (
+    measure,
+    table_of_first_week,
+)
+from churn_orchestration.components.question.monitoring.graded import grade
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
+from churn_orchestration.components.question.training import promotion
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.model_store import ModelFiles
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import Tables, literal
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 
@@ -54,7 +60,9 @@ KNOWN_ON = BAD_ON + DAY * (6 + 5)
 
 
 class Small:
-    """People who order more or less often, a feature that knows how often, a model that learned it."""
+    """People who order more or less often, a feature that knows how often, a model that learned
+    it.
+    """
 
     def __init__(self, folder: Path, tables: Tables, opened: ExitStack) -> None:
         self.tables, self.tracking, self.opened = tables, Tracking(state=str(folder)), opened
@@ -64,8 +72,8 @@ class Small:
         ordered = rng.random((len(days), PEOPLE)) < self.often
         ordered[0] = True
         tables.db.execute(
-            "create table silver.orders (order_id varchar, customer_id varchar, day date, known_on date, "
-            "_partition date)"
+            "create table silver.orders (order_id varchar, customer_id varchar, day date, known_on "
+            "date, _partition date)"
         )
         rows = [
             [f"{day}{p}", f"c{p:03}", day, day, day]
@@ -102,7 +110,12 @@ class Small:
         model = learners.fit("logistic", frame, pd.Series(labels), pd.Series(np.arange(PEOPLE)))
         with self.tracking.run("q", version, {}):
             number = self.tracking.register("q", model, frame.head(3), version)
-        record = {"model_version": version, "cutoff": str(on), "base_rate": 0.4, "mlflow_version": number}
+        record = {
+            "model_version": version,
+            "cutoff": str(on),
+            "base_rate": 0.4,
+            "mlflow_version": number,
+        }
         folder = self.tables.state / "models" / "q"
         ModelFiles(self.tables.state, "q", version).keep(model)
         (folder / f"{version}.json").write_text(json.dumps(record))
@@ -123,9 +136,9 @@ class Small:
             self.tables.db.register("_s", scored)
             self.tables.put_day(
                 "predictions.q", day,
-                "select customer_id, as_of::date as as_of, churn_probability, model_version, 'low' as band, "
-                "false as contact, 1.0 as recent_value, as_of::date + 5 as label_known_on, false as backtest "
-                "from _s order by customer_id",
+                "select customer_id, as_of::date as as_of, churn_probability, model_version, 'low' "
+                "as band, false as contact, 1.0 as recent_value, as_of::date + 5 as "
+                "label_known_on, false as backtest from _s order by customer_id",
             )  # fmt: skip
             self.tables.db.unregister("_s")
             grade(self.tables, ASKED, day)
@@ -147,7 +160,9 @@ def small(tmp_path: Path) -> Iterator[Small]:
         yield Small(tmp_path, opened.enter_context(Warehouse.of(tmp_path).open()), opened)
 
 
-def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small, tmp_path: Path) -> None:
+def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(
+    small: Small, tmp_path: Path
+) -> None:
     truth = small.truth()
     small.promote("good", truth, GOOD_ON)
     small.promote("bad", np.random.default_rng(3).permutation(truth), BAD_ON)
@@ -157,8 +172,12 @@ def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small
     known = {day: told for day, (rows, told) in counts.items() if rows}
     assert list(known) == [GOOD_ON + DAY * (6 + 5), KNOWN_ON]
     first, second = known.values()
-    assert first.startswith("rules is not surely better than champion good on the forecasts of 2024-01-09 to")
-    assert second.startswith("good is better than champion bad on the forecasts of 2024-01-17 to 2024-01-23")
+    assert first.startswith(
+        "rules is not surely better than champion good on the forecasts of 2024-01-09 to"
+    )
+    assert second.startswith(
+        "good is better than champion bad on the forecasts of 2024-01-17 to 2024-01-23"
+    )
     file = small.tables.day_file(table_of_first_week(ASKED), KNOWN_ON)
     assert file
     before = content_hash(file)
@@ -173,7 +192,9 @@ def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(small: Small
     rows = ledger.read(tmp_path)
     assert [(row["decision"], row["model_version"]) for row in rows][2:] == [("roll back", "good")]
     assert (rows[-1]["trigger"], rows[-1]["reason"]) == ("manual", known[KNOWN_ON])
-    with Warehouse.of(tmp_path).open() as tables:  # what was measured says the same after the roll back
+    with Warehouse.of(
+        tmp_path
+    ).open() as tables:  # what was measured says the same after the roll back
         measure(tables, ASKED, KNOWN_ON)
     assert content_hash(file) == before
 

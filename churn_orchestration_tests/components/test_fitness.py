@@ -9,9 +9,9 @@ import pytest
 
 from churn_orchestration.business import BusinessError, line_of
 from churn_orchestration.churn.features.declared import Category, EventSource, Measure
-from churn_orchestration.components.fitness import Place, require_columns, require_rows
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.components.features.fitness import Place, require_columns, require_rows
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.shop import FEATURES, JAN
 
 ORDERS = EventSource(
@@ -39,7 +39,9 @@ def refused(tables: Tables, place: Place, **changed: str) -> str:
         "amount_usd": "1.5", "item": "'a'",
     } | changed  # fmt: skip
     listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
-    tables.db.execute(f"create or replace table silver.orders as select {listed} from range(1000000) as t(n)")
+    tables.db.execute(
+        f"create or replace table silver.orders as select {listed} from range(1000000) as t(n)"
+    )
     with pytest.raises(BusinessError) as told:
         require_columns(tables, ORDERS, place)
         require_rows(tables, ORDERS, [JAN[5]], JAN[1], place)
@@ -58,13 +60,20 @@ def test_a_category_of_a_million_values(tables: Tables, place: Place) -> None:
 
 
 def test_amounts_beyond_64_bits(tables: Tables, place: Place) -> None:
-    told = refused(tables, place, amount_usd="(case when n = 7 then -1e15 else 1 end)::decimal(18, 0)")
-    assert "defs.yaml:11: measure amount of orders: 1 amounts of silver.orders.amount_usd lie beyond" in told
+    told = refused(
+        tables, place, amount_usd="(case when n = 7 then -1e15 else 1 end)::decimal(18, 0)"
+    )
+    assert (
+        "defs.yaml:11: measure amount of orders: 1 amounts of silver.orders.amount_usd lie beyond"
+        in told
+    )
     assert "e.g. -9999999999999999:" in told
 
 
 def test_a_key_that_rows_of_one_day_share(tables: Tables, place: Place) -> None:
-    """Lines of a basket: without a word one line of each would count, and which, a later row decides."""
+    """Lines of a basket: without a word one line of each would count, and which, a later row
+    decides.
+    """
     tables.db.execute(
         f"""create or replace table silver.orders as select 'ann' as customer_id, n // 2 as order_id,
           n % 2 as line, 1.5 as amount_usd, 'a' as item, date '{JAN[5]}' as day, day as known_on,
@@ -73,16 +82,21 @@ def test_a_key_that_rows_of_one_day_share(tables: Tables, place: Place) -> None:
     lines = replace(ORDERS, key=("order_id",))
     with pytest.raises(BusinessError) as told:
         require_rows(tables, lines, [JAN[5]], JAN[1], place)
-    assert "defs.yaml:6: order_id is no key of silver.orders: 10 rows share it with another that" in str(
+    assert (
+        "defs.yaml:6: order_id is no key of silver.orders: 10 rows share it with another that"
+        in str(told.value)
+    )
+    assert "unique would be `key: [order_id, line]`; or `group by order_id` in the SQL" in str(
         told.value
     )
-    assert "unique would be `key: [order_id, line]`; or `group by order_id` in the SQL" in str(told.value)
     require_rows(tables, replace(ORDERS, key=("order_id", "line")), [JAN[5]], JAN[1], place)
 
 
 def test_events_before_the_start_of_the_business(tables: Tables, place: Place) -> None:
     told = refused(tables, place, day="date '2023-12-31' - (n % 2)::int")
-    assert "1,000,000 events of silver.orders lie before 2024-01-01, the first on 2023-12-30" in told
+    assert (
+        "1,000,000 events of silver.orders lie before 2024-01-01, the first on 2023-12-30" in told
+    )
 
 
 def test_a_line_is_that_of_the_inner_block(place: Place) -> None:

@@ -1,4 +1,6 @@
-"""The ledger of forecasts on a real warehouse, beside a slow oracle: late events, corrections, looks back."""
+"""The ledger of forecasts on a real warehouse, beside a slow oracle: late events, corrections,
+looks back.
+"""
 
 import datetime as dt
 import random
@@ -10,12 +12,17 @@ from pathlib import Path
 import pytest
 
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between
-from churn_orchestration.churn.labels import Question
-from churn_orchestration.components.churn_model.graded import grade, table_of_grades, told, ungraded
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.day_files import content_hash
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.churn.question.labels import Question
+from churn_orchestration.components.question.monitoring.graded import (
+    grade,
+    table_of_grades,
+    told,
+    ungraded,
+)
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.questions import CANCELS, FEATURES, SILENT, asking
 
@@ -75,9 +82,9 @@ def forecast(tables: Tables, asked: AskedQuestion, day: dt.date, backtest: bool 
     known = asked.question.horizon.label_known_on(day)
     tables.put_day(
         f"predictions.{asked.name}", day,
-        f"select unnest({list(PEOPLE)}) as customer_id, date '{day}' as as_of, 0.5 as churn_probability, "
-        "'high' as band, 'v1' as model_version, true as contact, 1.0 as recent_value, "
-        f"date '{known}' as label_known_on, {backtest} as backtest order by 1",
+        f"select unnest({list(PEOPLE)}) as customer_id, date '{day}' as as_of, 0.5 as "
+        "churn_probability, 'high' as band, 'v1' as model_version, true as contact, 1.0 as "
+        f"recent_value, date '{known}' as label_known_on, {backtest} as backtest order by 1",
     )  # fmt: skip
 
 
@@ -92,7 +99,9 @@ def truth(
     first, last = question.horizon.outcome(as_of)
     found: dict[str, bool | None] = {}
     for who in PEOPLE:
-        days = [event.day for event in versions.values() if event.who == who and event.day <= known_by]
+        days = [
+            event.day for event in versions.values() if event.who == who and event.day <= known_by
+        ]
         hit = any(first <= day <= last for day in days)
         if question.kind == "event":
             found[who] = None if any(day < first for day in days) else hit
@@ -101,11 +110,14 @@ def truth(
     return found
 
 
-def graded_by(tables: Tables, asked: AskedQuestion, day: dt.date) -> dict[dt.date, dict[str, bool | None]]:
+def graded_by(
+    tables: Tables, asked: AskedQuestion, day: dt.date
+) -> dict[dt.date, dict[str, bool | None]]:
     """The last grade of every forecast, as stored up to a day."""
     files = list(map(str, tables.day_files(table_of_grades(asked), day).values()))
     rows = tables.rows(
-        f"select as_of, customer_id, last(label order by measured_on) from read_parquet({files}) group by all"
+        f"select as_of, customer_id, last(label order by measured_on) from read_parquet({files}) "
+        "group by all"
     )
     found: dict[dt.date, dict[str, bool | None]] = {}
     for as_of, who, label in rows:
@@ -145,14 +157,17 @@ def test_a_restatement_stands_beside_the_first_grade_and_says_what_it_was(tmp_pa
         files = list(map(str, tables.day_files(table_of_grades(asked), day).values()))
         rows = tables.rows(
             "select label, was, restated, measured_on, label_known_on "
-            f"from read_parquet({files}) where customer_id = 'ann' and as_of = ? order by measured_on",
+            f"from read_parquet({files}) where customer_id = 'ann' and as_of = ? order by "
+            "measured_on",
             [FIRST],
         )
     first = FIRST + DAY * 5
     assert rows == [(True, None, False, first, first), (False, True, True, day, first)]
 
 
-def test_a_day_graded_again_gives_the_same_bytes_though_later_days_were_graded_since(tmp_path: Path) -> None:
+def test_a_day_graded_again_gives_the_same_bytes_though_later_days_were_graded_since(
+    tmp_path: Path,
+) -> None:
     asked = asking(SILENT)
     with warehouse(tmp_path, happened(1), asked) as tables:
         for day in days_between(FIRST, LAST):
@@ -195,6 +210,8 @@ def test_a_forecast_without_a_grade_and_one_graded_twice_are_counted(tmp_path: P
         tables.put_day(table_of_grades(asked), day, f"from '{stored}' where customer_id <> 'bob'")
         assert ungraded(tables, asked, day) == 1
         before = tables.day_file(table_of_grades(asked), day - DAY)
-        again = f"select * replace (date '{day}' as measured_on) from '{before}' order by customer_id"
+        again = (
+            f"select * replace (date '{day}' as measured_on) from '{before}' order by customer_id"
+        )
         tables.put_day(table_of_grades(asked), day, again)
         assert ungraded(tables, asked, day) == 2 * len(PEOPLE)

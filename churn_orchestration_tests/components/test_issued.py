@@ -1,4 +1,6 @@
-"""A forecast that was issued stays; what is scored again is kept apart; grades are restated, never lost."""
+"""A forecast that was issued stays; what is scored again is kept apart; grades are restated, never
+lost.
+"""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -8,16 +10,21 @@ from typing import Any
 
 import pytest
 
-from churn_orchestration import ledger
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.labels import Horizon, Question
-from churn_orchestration.components.churn_model.graded import grade, last_known, table_of_grades, ungraded
-from churn_orchestration.components.churn_model.issued import issue, set_apart_former
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.proof import pipeline_of
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.warehouse import Tables, literal
+from churn_orchestration.churn.question.labels import Horizon, Question
+from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question.monitoring.graded import (
+    grade,
+    last_known,
+    table_of_grades,
+    ungraded,
+)
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.scoring.issued import issue, set_apart_former
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables, literal
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.files import flip_a_bit
 from churn_orchestration_tests.support.in_process import IN_PROCESS
@@ -41,13 +48,15 @@ def tables(tmp_path: Path) -> Iterator[Tables]:
         yield opened
 
 
-def score(tables: Tables, day: dt.date, ann: float, bob: float = 0.5, backtest: bool = False) -> int:
+def score(
+    tables: Tables, day: dt.date, ann: float, bob: float = 0.5, backtest: bool = False
+) -> int:
     """Store the forecasts of a day for two customers, as the asset does."""
     known = ASKED.question.horizon.label_known_on(day)
     select = (
-        f"select customer_id, date '{day}' as as_of, chance::double as churn_probability, 'low' as band, "
-        "['a reason'] as reasons, 'v1' as model_version, true as contact, 1.0 as recent_value, "
-        f"date '{known}' as label_known_on, {backtest} as backtest "
+        f"select customer_id, date '{day}' as as_of, chance::double as churn_probability, 'low' as "
+        "band, ['a reason'] as reasons, 'v1' as model_version, true as contact, 1.0 as "
+        f"recent_value, date '{known}' as label_known_on, {backtest} as backtest "
         f"from (values ('ann', {ann}), ('bob', {bob})) as t(customer_id, chance) order by 1"
     )
     return issue(tables, ASKED, day, select, backtest=backtest)
@@ -144,10 +153,12 @@ def test_another_meaning_of_the_question_sets_its_forecasts_apart(tables: Tables
     assert chances(tables, "predictions.q", ONE) == [("ann", 0.75), ("bob", 0.5)]
 
 
-def test_a_grade_that_a_day_landed_again_changes_is_restated_and_the_first_one_stays(tables: Tables) -> None:
+def test_a_grade_that_a_day_landed_again_changes_is_restated_and_the_first_one_stays(
+    tables: Tables,
+) -> None:
     tables.db.execute(
-        "create table silver.orders (order_id varchar, customer_id varchar, day date, known_on date, "
-        "_partition date)"
+        "create table silver.orders (order_id varchar, customer_id varchar, day date, known_on "
+        "date, _partition date)"
     )
     make_parts(tables.db, FEATURES)
     score(tables, ONE, 0.25)
@@ -157,16 +168,21 @@ def test_a_grade_that_a_day_landed_again_changes_is_restated_and_the_first_one_s
         grade(tables, ASKED, graded_on)
         assert ungraded(tables, ASKED, graded_on) == 0
         file = literal(tables.day_file(table_of_grades(ASKED), graded_on))
-        return tables.rows(f"select label, was, restated, regraded from {file} where customer_id = 'ann'")
+        return tables.rows(
+            f"select label, was, restated, regraded from {file} where customer_id = 'ann'"
+        )
 
     def truth() -> list[tuple[Any, ...]]:
         return tables.rows(
-            f"select label from ({last_known(tables, ASKED, ONE, graded_on)}) where customer_id = 'ann'"
+            f"select label from ({last_known(tables, ASKED, ONE, graded_on)}) where customer_id = "
+            "'ann'"
         )
 
     first = (True, None, False, 0)
     assert graded() == [first]
-    tables.insert("silver.orders", [["o1", "ann", TWO, TWO, TWO]])  # the day landed again, with an order
+    tables.insert(
+        "silver.orders", [["o1", "ann", TWO, TWO, TWO]]
+    )  # the day landed again, with an order
     make_parts(tables.db, FEATURES)
     assert graded() == graded() == [first, (False, True, True, 1)]
     assert truth() == [(False,)]
@@ -176,7 +192,9 @@ def test_a_grade_that_a_day_landed_again_changes_is_restated_and_the_first_one_s
     assert truth() == [(True,)]
 
 
-def test_a_refused_day_takes_its_features_and_not_the_forecast_that_was_issued(tables: Tables) -> None:
+def test_a_refused_day_takes_its_features_and_not_the_forecast_that_was_issued(
+    tables: Tables,
+) -> None:
     score(tables, ONE, 0.25)
     tables.put_day("gold.f", ONE, f"select 'ann' as customer_id, date '{ONE}' as as_of")
     tables.descends("gold.f", ["silver.orders"])
@@ -199,8 +217,13 @@ def test_a_past_day_landed_again_rewrites_no_forecast_and_says_so(shop: Shop) ->
     shop.land_orders(7, f"o7,ann,{JAN[7]} 10:00,7.50", f"p7,bob,{JAN[7]} 10:00,7.50")
     assert shop.refresh(7).succeeded
     done = shop.refresh(7, 9)
-    assert "2024-01-08: scored again after 2024-01-09 was issued" in done.notes["predictions.churn_90d"]
-    now = shop.rows("select day, file from meta.files where table_name = 'predictions.churn_90d' order by 1")
+    assert (
+        "2024-01-08: scored again after 2024-01-09 was issued"
+        in done.notes["predictions.churn_90d"]
+    )
+    now = shop.rows(
+        "select day, file from meta.files where table_name = 'predictions.churn_90d' order by 1"
+    )
     assert now[:-1] == issued[:-1], "a forecast of a day that is over was rewritten"
     told = [(row["decision"], row["cutoff"]) for row in ledger.read(shop.business.state)]
     days = [str(JAN[day]) for day in (7, 8, 9)]

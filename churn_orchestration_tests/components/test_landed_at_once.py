@@ -1,11 +1,11 @@
 import pytest
+from churn_orchestration.components.tree import component_tree
 
-from churn_orchestration.components.feature_specs import AttributeTableSpec
-from churn_orchestration.components.feature_table import FeatureTable
-from churn_orchestration.components.landed_at_once import dated_back
-from churn_orchestration.components.source_table import SourceTable
-from churn_orchestration.components.sql_tables import sql_tables_of
-from churn_orchestration.definitions import component_tree
+from churn_orchestration.components.features.feature_specs import AttributeTableSpec
+from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.source.landed_at_once import dated_back
+from churn_orchestration.components.source.source_table import SourceTable
+from churn_orchestration.components.source.sql_tables import sql_tables_of
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES
 
 CUSTOMERS = """\
@@ -72,22 +72,33 @@ def test_what_is_declared_fixed_is_known_with_its_row(shop_with_customers):
         ("true", []),
         ("[]", ["customer_nps", "customer_country", "customer_fond"]),
     ):
-        shop.write("gold/defs.yaml", features_of_orders(shop) + ATTRIBUTES + f"      fixed: {fixed}\n")
+        shop.write(
+            "gold/defs.yaml", features_of_orders(shop) + ATTRIBUTES + f"      fixed: {fixed}\n"
+        )
         assert late_of(shop) == late, fixed
 
 
 def features_of_orders(shop) -> str:
-    return (shop.folder / "gold/defs.yaml").read_text().partition("  attributes:\n    - name: customer")[0]
+    return (
+        (shop.folder / "gold/defs.yaml")
+        .read_text()
+        .partition("  attributes:\n    - name: customer")[0]
+    )
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("files: customers.csv", "files: 'customers_{day}.csv'"),  # each file is known on its own day
+        (
+            "files: customers.csv",
+            "files: 'customers_{day}.csv'",
+        ),  # each file is known on its own day
         ("  event_time: signed_up_on\n", ""),  # rows have the day of their landing
     ],
 )
-def test_attributes_that_land_on_their_days_are_known_with_their_rows(shop_with_customers, old, new):
+def test_attributes_that_land_on_their_days_are_known_with_their_rows(
+    shop_with_customers, old, new
+):
     shop_with_customers.change("raw/defs.yaml", old, new)
     assert late_of(shop_with_customers) == []
 
@@ -101,7 +112,9 @@ def test_a_history_of_states_is_known_with_its_rows(shop_with_customers):
 
 def test_a_silver_table_of_rows_that_are_dated_back_is_dated_back_too(shop_with_customers):
     shop = shop_with_customers
-    shop.write("silver/people.sql", "select customer_id, day, known_on, _partition from bronze.customers")
+    shop.write(
+        "silver/people.sql", "select customer_id, day, known_on, _partition from bronze.customers"
+    )
     shop.write("silver/friends.sql", "from silver.people")
     sources = component_tree(shop.business).get_all_components(of_type=SourceTable)
     assert dated_back(sources, sql_tables_of(shop.business)) == {
@@ -110,7 +123,9 @@ def test_a_silver_table_of_rows_that_are_dated_back_is_dated_back_too(shop_with_
 
 
 def test_a_fixed_column_that_is_not_read_is_named():
-    with pytest.raises(ValueError, match=r'customer: fixed names "county", which is no column .* \(nps\)'):
+    with pytest.raises(
+        ValueError, match=r'customer: fixed names "county", which is no column .* \(nps\)'
+    ):
         AttributeTableSpec(
             name="customer", table="bronze.customers", measures=[{"name": "nps", "column": "nps"}],
             fixed=["county"],

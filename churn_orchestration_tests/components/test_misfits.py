@@ -6,9 +6,14 @@ import dagster as dg
 import duckdb
 import pytest
 
-from churn_orchestration.churn.features.declared import AttributeTable, Category, EventSource, Measure
-from churn_orchestration.components.misfits import as_declared_result
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.churn.features.declared import (
+    AttributeTable,
+    Category,
+    EventSource,
+    Measure,
+)
+from churn_orchestration.components.features.misfits import as_declared_result
+from churn_orchestration.storage.warehouse import Tables
 
 START, NEXT = dt.date(2024, 1, 5), dt.date(2024, 1, 6)
 
@@ -64,8 +69,8 @@ def test_a_key_that_is_used_again_for_another_event_is_told_and_a_correction_is_
     source = EventSource("r", "bronze.receipts", "customer_id", "receipt", key=("number",))
     told = as_declared_result(tables, dg.AssetKey("f"), [source], START, [START]).description
     assert told == (
-        "1 values of number stand for receipts of several days, each known on its own day, and the last "
-        "alone counts: is number really the key of bronze.receipts?"
+        "1 values of number stand for receipts of several days, each known on its own day, and the "
+        "last alone counts: is number really the key of bronze.receipts?"
     )
 
 
@@ -76,7 +81,9 @@ def test_an_entity_with_two_attributes_of_one_day_is_told(tables):
           ('bob', 'a', date '2024-01-05'), ('bob', 'b', date '2024-01-04'), ('bob', 'a', date '2024-01-05'))
         as t(customer_id, plan, known_on)"""
     )
-    source = AttributeTable("p", "bronze.plans", "customer_id", categories=(Category("plan", "plan"),))
+    source = AttributeTable(
+        "p", "bronze.plans", "customer_id", categories=(Category("plan", "plan"),)
+    )
     told = as_declared_result(tables, dg.AssetKey("f"), [source], START, [START]).description
     assert str(told).startswith("1 values of customer_id have several rows in bronze.plans")
 

@@ -12,19 +12,19 @@ import pandas as pd
 import pytest
 import skops.io
 
-from churn_orchestration import ledger
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn import learners
-from churn_orchestration.churn.decisions import Decision
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.labels import Horizon, Question
-from churn_orchestration.components.churn_model import promotion
-from churn_orchestration.components.churn_model.candidate import keep
-from churn_orchestration.components.churn_model.model_files import FIRST_USE, MODEL, RECORD, ModelFiles
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.proof import pipeline_of
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.tracking import Tracking
+from churn_orchestration.churn.grading.gate import Decision
+from churn_orchestration.churn.question.labels import Horizon, Question
+from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.training import promotion
+from churn_orchestration.components.question.training.candidate import keep
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.model_store import FIRST_USE, MODEL, RECORD, ModelFiles
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 
 pytestmark = IN_PROCESS
@@ -85,12 +85,15 @@ class Registry:
         return found.parent
 
     def before_there_were_hashes(self) -> None:
-        """As an earlier version of the package left it: models in MLflow alone, no hash in the ledger."""
+        """As an earlier version of the package left it: models in MLflow alone, no hash in the
+        ledger.
+        """
         rows = ledger.read(self.state)
         (self.state / ledger.FILE).unlink()
         for row in rows:
             facts = {
-                n: row[n] for n in ("model_version", "cutoff", "decided_on", "mlflow_version", "meaning")
+                n: row[n]
+                for n in ("model_version", "cutoff", "decided_on", "mlflow_version", "meaning")
             }
             ledger.append(self.state, "q", row["decision"], "as before", "manual", {}, **facts)
             self.files(row["model_version"]).path(MODEL).unlink()
@@ -164,7 +167,9 @@ def test_code_that_lies_with_a_model_of_an_earlier_state_is_not_run(
     (folder / "code").mkdir()
     (folder / "code" / "bomb.py").write_text("open('bomb', 'w').close()")
     described = (folder / "MLmodel").read_text().replace("code: null", "code: code")
-    described = described.replace("    skops_trusted_types:\n", "    skops_trusted_types:\n    - bomb.Bomb\n")
+    described = described.replace(
+        "    skops_trusted_types:\n", "    skops_trusted_types:\n    - bomb.Bomb\n"
+    )
     assert "code: code" in described
     assert "bomb.Bomb" in described
     (folder / "MLmodel").write_text(described)
@@ -184,18 +189,24 @@ def test_without_the_folder_of_mlflow_the_champion_scores_and_no_other_model_pas
     registry: Registry,
 ) -> None:
     shutil.rmtree(registry.state / "mlflow")
-    registry.promote("b", LOUD, CUTOFF - dt.timedelta(days=31))  # its number in MLflow is 1, as was a's
+    registry.promote(
+        "b", LOUD, CUTOFF - dt.timedelta(days=31)
+    )  # its number in MLflow is 1, as was a's
     assert registry.tracking.find("q", "b") == "1"
     assert (registry.probability("a") > 0.5, registry.probability("b") < 0.5) == (True, True)
     assert registry.tracking.aliased("q") is None, "the alias names a model that is not champion"
 
 
-def test_of_an_earlier_state_another_model_under_the_champions_number_is_refused(registry: Registry) -> None:
+def test_of_an_earlier_state_another_model_under_the_champions_number_is_refused(
+    registry: Registry,
+) -> None:
     registry.before_there_were_hashes()
     shutil.rmtree(registry.state / "mlflow")
     with registry.tracking.run("q", "b", {}):
         assert registry.tracking.register("q", LOUD, ROWS.head(3), "b") == "1"
-    with pytest.raises(BusinessError, match=r"a\.skops is gone, and MLflow has no a under its number 1 of q"):
+    with pytest.raises(
+        BusinessError, match=r"a\.skops is gone, and MLflow has no a under its number 1 of q"
+    ):
         registry.probability()
 
 
@@ -236,7 +247,8 @@ def test_an_alias_that_was_moved_by_hand_is_named_and_put_back(registry: Registr
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"), ("MLFLOW_RUN_ID", "f" * 32)]
+    ("name", "value"),
+    [("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false"), ("MLFLOW_RUN_ID", "f" * 32)],
 )
 def test_what_the_environment_says_to_mlflow_stops_neither_training_nor_scoring(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, name: str, value: str

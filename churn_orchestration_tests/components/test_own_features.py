@@ -1,11 +1,13 @@
-"""Declared features and users' own SQL through Dagster: stored, or refused by the point-in-time proof."""
+"""Declared features and users' own SQL through Dagster: stored, or refused by the point-in-time
+proof.
+"""
 
 import pytest
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import main
-from churn_orchestration.components.churn_model import snapshot as snapshots
-from churn_orchestration.components.churn_model.backtest import backtest
+from churn_orchestration.components.question.training import snapshot as snapshots
+from churn_orchestration.components.question.training.backtest import backtest
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import JAN, Shop
@@ -45,16 +47,19 @@ def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:
     assert (done.refused, done.succeeded) == ({}, True)
     [row] = own.published(
         "select mine_large_7d, mine_ever_large, orders_night_share_7d, orders_morning_share_7d, "
-        "orders_weekend_share_7d, orders_size_7d, orders_count_velocity_2d, orders_count_momentum_7d, "
-        f"orders_count_7d_vs_cohort, calendar_weekday from gold.customer_features where as_of = '{JAN[12]}'"
+        "orders_weekend_share_7d, orders_size_7d, orders_count_velocity_2d, "
+        "orders_count_momentum_7d, orders_count_7d_vs_cohort, calendar_weekday from "
+        f"gold.customer_features where as_of = '{JAN[12]}'"
     )
     assert row == (6, 1, 0, 1, 2 / 7, 1, 0, 1, 1, 5)
     [(meaning, since)] = own.published(
-        "select formula, available_from from gold.customer_features_catalogue where feature = 'mine_large_7d'"
+        "select formula, available_from from gold.customer_features_catalogue where feature = "
+        "'mine_large_7d'"
     )
     assert (meaning, since) == ("orders above 7 of the last 7 days", None)
     assert own.published(
-        "select available_from from gold.customer_features_catalogue where feature = 'orders_count_7d'"
+        "select available_from from gold.customer_features_catalogue where feature = "
+        "'orders_count_7d'"
     ) == [(JAN[7],)]
 
 
@@ -77,37 +82,59 @@ def test_a_select_that_reads_beyond_as_of_stores_nothing_and_is_named(own: Shop)
     done = own.refresh(5, 12)
     reason = done.refused["gold.customer_features"][str(JAN[12])]
     assert "mine_large_7d: changed by rows of bronze.orders beyond as_of" in reason
-    assert own.rows("select count(*) from meta.files where table_name = 'gold.customer_features'") == [(0,)]
+    assert own.rows(
+        "select count(*) from meta.files where table_name = 'gold.customer_features'"
+    ) == [(0,)]
 
 
-def test_what_the_proof_refuses_is_neither_trained_on_nor_looked_back_to(features_shop: Shop) -> None:
+def test_what_the_proof_refuses_is_neither_trained_on_nor_looked_back_to(
+    features_shop: Shop,
+) -> None:
     features_shop.change(
         "silver/orders.sql",
         "day, amount_usd,",
         "day, count(*) over (partition by customer_id) as amount_usd,",
     )
     features_shop.change(
-        "churn_90d/defs.yaml", "horizon_days: 90", "horizon_days: 5\n  snapshots: {min_history_days: 3}"
+        "churn_90d/defs.yaml",
+        "horizon_days: 90",
+        "horizon_days: 5\n  snapshots: {min_history_days: 3}",
     )
     features_shop.land_quiet_days(1, 20)
     done = features_shop.refresh(5, 20)
     reason = "orders_amount_sum_3d: changed by rows of bronze.orders beyond as_of"
-    assert all(reason in done.refused["gold.customer_features"][str(JAN[day])] for day in range(5, 21))
+    assert all(
+        reason in done.refused["gold.customer_features"][str(JAN[day])] for day in range(5, 21)
+    )
     with at_work(features_shop.business) as work, work.warehouse.open() as tables:
         asked = work.questions()["churn_90d"]
-        with pytest.raises(BusinessError, match=rf"gold.customer_features as of {JAN[15]} .* {reason}"):
+        with pytest.raises(
+            BusinessError, match=rf"gold.customer_features as of {JAN[15]} .* {reason}"
+        ):
             snapshots.build(tables, work.business, asked, JAN[20])
-        with pytest.raises(BusinessError, match=rf"gold.customer_features as of {JAN[5]} .* {reason}"):
+        with pytest.raises(
+            BusinessError, match=rf"gold.customer_features as of {JAN[5]} .* {reason}"
+        ):
             backtest(tables, work.tracking, work.business, asked, JAN[10])
-    told = commanded("--business", str(features_shop.folder), "train", "--cutoff", str(JAN[20]), expect=1)
+    told = commanded(
+        "--business", str(features_shop.folder), "train", "--cutoff", str(JAN[20]), expect=1
+    )
     assert reason in told.output
 
 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("count(*) as large_7d", "'x' as large_7d", 'mine.sql: "large_7d" is varchar; a feature is a number'),
-        ("group by customer_id", "group by customer_id, day", "mine.sql: 6 rows of one customer_id at"),
+        (
+            "count(*) as large_7d",
+            "'x' as large_7d",
+            'mine.sql: "large_7d" is varchar; a feature is a number',
+        ),
+        (
+            "group by customer_id",
+            "group by customer_id, day",
+            "mine.sql: 6 rows of one customer_id at",
+        ),
         ("amount_usd > 7", "amonut_usd > 7", "mine.sql: Binder Error"),
         (
             "bool_or(amount_usd > 9)",

@@ -5,7 +5,7 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from churn_orchestration.planning import Plan
+from churn_orchestration.automation.planning import Plan
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.shop import JAN, Shop, metadata
 
@@ -16,7 +16,9 @@ FULL = "  refresh: {mode: full}\n  windows:"
 def made(shop: Shop, table: str = GOLD) -> dict[dt.date, int]:
     """When each stored day of a table was made, as a number that grows."""
     return dict(
-        shop.rows(f"select day, made from meta.days where table_name = '{table}' and status = 'stored'")
+        shop.rows(
+            f"select day, made from meta.days where table_name = '{table}' and status = 'stored'"
+        )
     )
 
 
@@ -53,13 +55,17 @@ def test_a_correction_of_an_earlier_day_makes_no_earlier_as_of_anew(features_sho
     before, was = made(features_shop), files(features_shop)
     features_shop.land_orders(8, f"o8,ann,{JAN[8]} 10:00,80.50")
     features_shop.land_quiet_days(12, 12)
-    assert features_shop.refresh(12).succeeded  # a keyed source takes the changed file in on its next day
+    assert features_shop.refresh(
+        12
+    ).succeeded  # a keyed source takes the changed file in on its next day
     assert features_shop.refresh(5, 12).succeeded
     assert made_anew(before, made(features_shop)) == [12]
     assert {day: file for day, file in files(features_shop).items() if day in was} == was
 
 
-def test_an_earlier_day_landed_anew_makes_its_as_of_and_later_ones_anew_and_no_others(ran: Shop) -> None:
+def test_an_earlier_day_landed_anew_makes_its_as_of_and_later_ones_anew_and_no_others(
+    ran: Shop,
+) -> None:
     before = made(ran)
     other_rows(ran, 8)
     assert ran.first_stale(11) == JAN[8]
@@ -135,12 +141,16 @@ def run(shop: Shop, last: int) -> None:
         assert work.refresh(plan.first, JAN[last], plan=plan).succeeded
 
 
-def test_a_run_computes_the_days_whose_ground_or_declaration_changed_and_no_others(shop: Shop) -> None:
+def test_a_run_computes_the_days_whose_ground_or_declaration_changed_and_no_others(
+    shop: Shop,
+) -> None:
     shop.land_quiet_days(1, 7)
     run(shop, 6)
     tables = ("raw.orders", "bronze.orders", "silver.orders", GOLD, "predictions.churn_90d")
     before = {table: made(shop, table) for table in tables}
-    shop.change("churn_90d/defs.yaml", "  value:", "  vouched: {orders_days_since_last: a reason}\n  value:")
+    shop.change(
+        "churn_90d/defs.yaml", "  value:", "  vouched: {orders_days_since_last: a reason}\n  value:"
+    )
     assert planned(shop, 6).first is None, "how a model is trained changes no day"
     shop.change("churn_90d/defs.yaml", "  value:", "  bands: {edges: [0.1, 0.2, 0.3]}\n  value:")
     stale = planned(shop, 7).stale
@@ -154,7 +164,9 @@ def test_a_run_computes_the_days_whose_ground_or_declaration_changed_and_no_othe
     assert planned(shop, 7).first is None
 
 
-def test_a_day_that_was_refused_is_landed_again_and_the_good_days_are_not(features_shop: Shop) -> None:
+def test_a_day_that_was_refused_is_landed_again_and_the_good_days_are_not(
+    features_shop: Shop,
+) -> None:
     features_shop.land_quiet_days(1, 7)
     features_shop.land_orders(6)
     features_shop.land("orders_2024-01-06.csv", "order_id,amount_usd\no6,6.50\n")
@@ -172,7 +184,11 @@ def test_a_day_that_was_refused_is_landed_again_and_the_good_days_are_not(featur
 def test_a_plan_says_which_days_of_which_table_and_why() -> None:
     none, changed = "is not there yet", "its declaration changed"
     plan = Plan(
-        {"raw.o": {JAN[7]: none}, "bronze.o": {JAN[7]: none}, "gold.f": {JAN[5]: changed, JAN[6]: changed}},
+        {
+            "raw.o": {JAN[7]: none},
+            "bronze.o": {JAN[7]: none},
+            "gold.f": {JAN[5]: changed, JAN[6]: changed},
+        },
         frozenset({dg.AssetKey(["gold", "f"]), dg.AssetKey(["predictions", "q"])}),
     )
     assert plan.lines() == [

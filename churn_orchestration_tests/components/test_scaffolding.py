@@ -29,4 +29,9 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
     loaded = definitions_of(Business(tmp_path / "shop"))
     dg.Definitions.validate_loadable(loaded)
     keys = {key.to_user_string() for key in loaded.resolve_asset_graph().get_all_asset_keys()}
-    assert {"raw/parcels", "quarantine/parcels", "gold/more_features", "predictions/churn_again"} <= keys
+    assert {
+        "raw/parcels",
+        "quarantine/parcels",
+        "gold/more_features",
+        "predictions/churn_again",
+    } <= keys

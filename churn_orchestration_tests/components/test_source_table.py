@@ -7,12 +7,19 @@ from hypothesis import strategies as st
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import _expected
-from churn_orchestration.components.expectations import _failures, _may_fail
-from churn_orchestration.components.judging import judge
-from churn_orchestration.components.pii_key import pii_key
-from churn_orchestration.landing import Files, land
-from churn_orchestration.resources import Warehouse
-from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, UP_TO_FEATURES, Shop, metadata
+from churn_orchestration.components.source.expectations import _failures, _may_fail
+from churn_orchestration.components.source.judging import judge
+from churn_orchestration.components.source.pii_key import pii_key
+from churn_orchestration.landing import land
+from churn_orchestration.landing.land import Files
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration_tests.support.shop import (
+    JAN,
+    ORDERS_HEADER,
+    UP_TO_FEATURES,
+    Shop,
+    metadata,
+)
 
 PII = (
     "    - {name: customer_id, type: id, required: true}\n",
@@ -48,7 +55,9 @@ ids = st.sampled_from(["o1", "o2", "17850.0", "17850", "", " "])
 moments = st.sampled_from(
     ["2024-01-05 10:00", "2024-01-05", "2024-01-06", "31/12/2023", "", "-infinity", "epoch"]
 )
-amounts = st.sampled_from(["1", "1.0", "-1", "NaN", "inf", "", "1e400", "9" * 30, "0x1", "'; drop table x"])
+amounts = st.sampled_from(
+    ["1", "1.0", "-1", "NaN", "inf", "", "1e400", "9" * 30, "0x1", "'; drop table x"]
+)
 cells = st.tuples(ids, ids, moments, amounts).map(",".join)
 dirt = st.sampled_from(
     [
@@ -88,7 +97,8 @@ def test_no_row_is_lost_or_told_twice_whatever_the_files_hold(one_shop, first, s
         judgement = judge(tables, source, contract, JAN[5:7])
         lines = tables.rows("select count(*), count(distinct (_file, _line)) from raw.orders")
         broken = tables.rows(f"from bronze.orders where {BROKEN}")
-    # A quote that never ends may swallow good rows, so such a file is refused whole and leaves no row.
+    # A quote that never ends may swallow good rows, so such a file is refused whole and leaves no
+    # row.
     assert all("is a quote not closed?" in reason for reason in landed.refused.values())
     assert judgement.refused == {}
     for day in JAN[5:7]:
@@ -106,18 +116,23 @@ BROKEN = (
 
 def test_a_missing_column_refuses_the_day_by_name_with_the_columns_that_came(shop):
     shop.land_quiet_days(5, 5)
-    shop.land("orders_2024-01-06.csv", "order_id,customer_id,ordered_on,amount_usd\no6,ann,2024-01-06,1\n")
+    shop.land(
+        "orders_2024-01-06.csv", "order_id,customer_id,ordered_on,amount_usd\no6,ann,2024-01-06,1\n"
+    )
     _, judgement = shop.take_in(5, 6)
     assert judgement.rows == {JAN[5]: 1}
     assert judgement.refused == {
         JAN[6]: 'orders_2024-01-06.csv has no column "ordered_at" '
-        '(columns: order_id, customer_id, ordered_on, amount_usd); if it is "ordered_on" now, declare '
+        '(columns: order_id, customer_id, ordered_on, amount_usd); if it is "ordered_on" now, '
+        "declare "
         "`from: ordered_on`"
     }
 
 
 def test_another_delimiter_is_guessed_at_in_the_refusal(shop):
-    shop.land("orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\no1;ann;2024-01-05;1\n")
+    shop.land(
+        "orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\no1;ann;2024-01-05;1\n"
+    )
     _, judgement = shop.take_in(5)
     assert judgement.refused[JAN[5]].endswith('; declare `delimiter: ";"` beside `files`)')
 
@@ -125,7 +140,11 @@ def test_another_delimiter_is_guessed_at_in_the_refusal(shop):
 def test_an_undeclared_column_is_named_and_refuses_nothing(shop):
     shop.land("orders_2024-01-05.csv", f"coupon,{ORDERS_HEADER}X,o1,ann,2024-01-05 10:00,1\n")
     _, judgement = shop.take_in(5)
-    assert (judgement.new_columns, judgement.refused, judgement.rows) == (["coupon"], {}, {JAN[5]: 1})
+    assert (judgement.new_columns, judgement.refused, judgement.rows) == (
+        ["coupon"],
+        {},
+        {JAN[5]: 1},
+    )
     with shop.tables() as tables:
         assert "coupon" not in tables.columns("bronze.orders")
 
@@ -202,7 +221,9 @@ def test_the_key_stays_in_no_session(pii):
 
 
 def test_nothing_personal_and_nothing_undeclared_leaves_through_published_quarantine(pii):
-    """A column left out of the contract stays behind in raw: it may not come out where rows are refused."""
+    """A column left out of the contract stays behind in raw: it may not come out where rows are
+    refused.
+    """
     pii.take_in(5)
     with pii.tables() as tables:
         tables.publish()
@@ -212,7 +233,9 @@ def test_nothing_personal_and_nothing_undeclared_leaves_through_published_quaran
 
 
 def test_values_that_slid_into_other_columns_are_shown_as_their_shape_and_are_in_no_message(shop):
-    """No column is declared personal: nobody thought that a mail could stand where an amount should."""
+    """No column is declared personal: nobody thought that a mail could stand where an amount
+    should.
+    """
     shop.land("orders_2024-01-05.csv", "order_id,customer_id,ordered_at,amount_usd\n"
               "o1,Ann Lee,2024-01-05 10:00,ann@mail.org\no2,ann@mail.org,Ann Lee,1\n"
               "o3,ann@mail.org\no4,bob,2024-01-05,-1\n")  # fmt: skip
@@ -226,7 +249,10 @@ def test_values_that_slid_into_other_columns_are_shown_as_their_shape_and_are_in
         (None, None, None, "malformed", "missing columns: a9,aaa@aaaa.aaa"),
         ("o4", "bob", "-1", "where:positive_amount", None),
     ]
-    assert "orders_2024-01-05.csv:4 missing columns: a9,aaa@aaaa.aaa" in judgement.doubts["mostly_valid"]
+    assert (
+        "orders_2024-01-05.csv:4 missing columns: a9,aaa@aaaa.aaa"
+        in judgement.doubts["mostly_valid"]
+    )
 
 
 EXPECT = (
@@ -252,10 +278,15 @@ def test_a_day_whose_expectations_are_not_met_is_refused_and_the_days_beside_it_
 
 
 def test_what_sql_can_say_of_an_expectation_is_what_the_library_says(tmp_path):
-    amounts = {"decimal(18,4)": ["0", "0.1", "9.9999", "10", "10.0001", "null"], "bigint": ["-1", "10", "11"]}
+    amounts = {
+        "decimal(18,4)": ["0", "0.1", "9.9999", "10", "10.0001", "null"],
+        "bigint": ["-1", "10", "11"],
+    }
     amounts["double"] = amounts["decimal(18,4)"]
     bounds = [{"min_value": 0.1}, {"max_value": 10}, {"min_value": 0, "max_value": 10}]
-    asked = [{"type": "expect_column_values_to_be_between", "column": "x"} | ends for ends in bounds]
+    asked = [
+        {"type": "expect_column_values_to_be_between", "column": "x"} | ends for ends in bounds
+    ]
     asked += [{"type": "expect_column_values_to_not_be_null", "column": "x"}]
     with Warehouse.of(tmp_path).open() as tables:
         for kind, values in amounts.items():
@@ -271,14 +302,19 @@ def test_what_sql_can_say_of_an_expectation_is_what_the_library_says(tmp_path):
 @pytest.mark.parametrize(
     ("type_and_column", "told"),
     [
-        ("type: expect_column_value_to_be_fine, column: amount_usd", "expect_column_value_to_be_fine"),
+        (
+            "type: expect_column_value_to_be_fine, column: amount_usd",
+            "expect_column_value_to_be_fine",
+        ),
         ("type: expect_column_values_to_not_be_null, column: amonut", 'no column "amonut"'),
     ],
 )
 def test_an_expectation_that_cannot_be_evaluated_is_a_mistake_of_the_yaml_told_in_a_line(
     shop, type_and_column, told
 ):
-    shop.change("raw/defs.yaml", "  where:", f"  expectations:\n    - {{{type_and_column}}}\n  where:")
+    shop.change(
+        "raw/defs.yaml", "  where:", f"  expectations:\n    - {{{type_and_column}}}\n  where:"
+    )
     shop.land_quiet_days(5, 5)
     with pytest.raises(Exception) as refusal:  # noqa: PT011 - Dagster wraps what pydantic raises
         shop.take_in(5)
@@ -289,10 +325,22 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_mistake_of_the_yaml_told_i
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("event_time: ordered_at", "event_time: sold_at", 'event_time names "sold_at", which is no column'),
-        ("key: [order_id]", "key: [id]", 'key names "id", which is no column (order_id, customer_id,'),
+        (
+            "event_time: ordered_at",
+            "event_time: sold_at",
+            'event_time names "sold_at", which is no column',
+        ),
+        (
+            "key: [order_id]",
+            "key: [id]",
+            'key names "id", which is no column (order_id, customer_id,',
+        ),
         ("type: decimal", "type: money", 'unknown type "money"; known: text, id,'),
-        ("type: timestamp", "type: text", "event_time ordered_at is text; a date or timestamp is needed"),
+        (
+            "type: timestamp",
+            "type: text",
+            "event_time ordered_at is text; a date or timestamp is needed",
+        ),
         ("name: customer_id", "name: order_id", "column order_id is declared twice"),
     ],
 )
@@ -319,20 +367,37 @@ def contents(shop: Shop) -> dict[str, list[tuple]]:
     """Every table but the clock of the bookkeeping, and the bytes of every Parquet file."""
     tables = {
         name: shop.rows(
-            f"select md5(string_agg(t::varchar, '|' order by t::varchar)), count(*) from {name} as t"
+            f"select md5(string_agg(t::varchar, '|' order by t::varchar)), count(*) from {name} as "
+            "t"
         )
-        for name in ("raw.orders", "bronze.orders", "quarantine.orders", "silver.orders", "meta.manifest")
+        for name in (
+            "raw.orders",
+            "bronze.orders",
+            "quarantine.orders",
+            "silver.orders",
+            "meta.manifest",
+        )
     }
     state = shop.business.state
-    files = [p for layer in ("gold", "predictions", "quarantine") for p in (state / layer).rglob("*.parquet")]
-    return tables | {str(p.relative_to(state)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    files = [
+        p
+        for layer in ("gold", "predictions", "quarantine")
+        for p in (state / layer).rglob("*.parquet")
+    ]
+    return tables | {
+        str(p.relative_to(state)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
 
 
 def test_refreshing_days_again_changes_nothing(shop):
     shop.layers = (*UP_TO_FEATURES, "predictions")
     shop.land_quiet_days(1, 7)
     shop.land_orders(
-        6, "o6,ann,2024-01-06 10:00,6.5", "o6,ann,2024-01-06 10:00,6.5", "bad", "o5,ann,2024-01-05 10:00,9"
+        6,
+        "o6,ann,2024-01-06 10:00,6.5",
+        "o6,ann,2024-01-06 10:00,6.5",
+        "bad",
+        "o5,ann,2024-01-05 10:00,9",
     )
     shop.refresh(5, 7)
     before = contents(shop)
@@ -358,7 +423,10 @@ def test_one_bad_day_of_five_is_refused_by_name_and_the_other_four_stand(shop):
     assert done.refused["bronze.orders"] == {"2024-01-07": why}
     four = [(JAN[day],) for day in (6, 8, 9, 10)]
     for table in ("bronze.orders", "silver.orders"):
-        assert shop.rows(f"select _partition from {table} where _partition > '2024-01-05' order by 1") == four
+        assert (
+            shop.rows(f"select _partition from {table} where _partition > '2024-01-05' order by 1")
+            == four
+        )
     assert list(done.refused["gold.customer_features"]) == [str(JAN[day]) for day in (7, 8, 9, 10)]
     assert all(why in reason for reason in done.refused["gold.customer_features"].values())
     assert as_ofs(shop) == [(JAN[5], 5), (JAN[6], 6)]
@@ -395,7 +463,9 @@ def test_nothing_is_left_to_run_once_a_refused_day_was_waived_and_what_waited_is
 
 
 def test_a_good_day_that_turns_bad_is_refused_everywhere_and_blocks_the_days_after_it(shop):
-    """Its old rows may not stand in for it: neither in its own tables nor in later days' features."""
+    """Its old rows may not stand in for it: neither in its own tables nor in later days'
+    features.
+    """
     shop.land_quiet_days(1, 7)
     shop.refresh(5, 6, UP_TO_FEATURES)
     shop.land("orders_2024-01-06.csv", BAD)
@@ -427,7 +497,9 @@ def test_a_run_of_whose_rows_none_is_valid_is_no_success(shop):
     shop.land_orders(5, "o5,ann,2024-01-05 10:00,-1")
     done = shop.refresh(5, layers=UP_TO_FEATURES[:3])
     assert not done.succeeded
-    told = "check mostly_valid failed: 1 of 1 rows are quarantined, 1 of them by where:positive_amount"
+    told = (
+        "check mostly_valid failed: 1 of 1 rows are quarantined, 1 of them by where:positive_amount"
+    )
     assert done.notes["bronze.orders"].startswith(told)
     shop.land_orders(5, "o5,ann,2024-01-05 10:00,1")
     assert shop.refresh(5, layers=UP_TO_FEATURES[:3]).succeeded
@@ -445,7 +517,9 @@ def test_a_day_before_the_initial_load_is_there_says_what_comes_first(shop):
 def pictured(shop, asset, days):
     """The days of an asset with which a picture is shown."""
     return [
-        day for day in days if any(name.startswith("picture_") for name in metadata(shop, asset, JAN[day]))
+        day
+        for day in days
+        if any(name.startswith("picture_") for name in metadata(shop, asset, JAN[day]))
     ]
 
 
@@ -456,7 +530,10 @@ def test_a_picture_hangs_on_the_newest_day_of_a_range_alone_and_each_day_has_its
     shop.refresh(6, 8)
     for asset in ("raw/orders", "bronze/orders", "quarantine/orders", "predictions/churn_90d"):
         assert pictured(shop, asset, (6, 7, 8)) == [8], asset
-    rows = [metadata(shop, "raw/orders", JAN[day])["dagster/partition_row_count"].value for day in (6, 7, 8)]
+    rows = [
+        metadata(shop, "raw/orders", JAN[day])["dagster/partition_row_count"].value
+        for day in (6, 7, 8)
+    ]
     assert rows == [1, 2, 1]
     assert metadata(shop, "bronze/orders", JAN[7])["quarantined"].value == 1
 
@@ -489,7 +566,10 @@ def test_a_day_that_nobody_means_is_quarantined_and_stretches_no_picture(shop, d
     shop.land("history.csv", f"{ORDERS_HEADER}o1,ann,2024-01-05,1\no2,bob,{day},1\n")
     assert shop.refresh(5).refused == {}
     assert shop.rows("select order_id, rule from quarantine.orders") == [("o2", "before_history")]
-    for asset, shown in (("raw/orders", "rows_by_day"), ("quarantine/orders", "quarantined_by_rule")):
+    for asset, shown in (
+        ("raw/orders", "rows_by_day"),
+        ("quarantine/orders", "quarantined_by_rule"),
+    ):
         picture = metadata(shop, asset, JAN[5])[f"picture_{shown}"].value
         drawn = base64.b64decode(picture.split("base64,")[1].rstrip(")")).decode()
         assert "2024" in drawn

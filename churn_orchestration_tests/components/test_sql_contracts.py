@@ -4,9 +4,13 @@ import re
 import pytest
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.components.sql_contracts import SqlTableSpec, faults, unkeyed_message
+from churn_orchestration.components.source.sql_contracts import (
+    SqlTableSpec,
+    faults,
+    unkeyed_message,
+)
 from churn_orchestration.definitions import definitions_of
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES
 
 ONE, TWO = (dt.date(2024, 1, day) for day in (1, 2))
@@ -21,7 +25,9 @@ from bronze.orders as o cross join (values (1), (2)) as t(n)
 
 @pytest.fixture
 def tables(tmp_path):
-    """``silver.orders``: o1 is corrected on day two; on day two o2 is there twice, and o3 has no amount."""
+    """``silver.orders``: o1 is corrected on day two; on day two o2 is there twice, and o3 has no
+    amount.
+    """
     with Warehouse.of(tmp_path).open() as opened:
         opened.db.execute(
             """create table silver.orders as select * from (values
@@ -56,9 +62,12 @@ def test_a_required_column_that_is_null_breaks_its_day(tables):
 
 
 def test_a_value_that_the_related_table_has_not_landed_by_then_breaks_its_day(tables):
-    assert broken(tables, relationships={"customer_id": "bronze.customers.customer_id"}) == {
-        TWO: "1 rows have a customer_id that bronze.customers.customer_id has not"  # cid lands on day three
-    }
+    assert (
+        broken(tables, relationships={"customer_id": "bronze.customers.customer_id"})
+        == {
+            TWO: "1 rows have a customer_id that bronze.customers.customer_id has not"  # cid lands on day three
+        }
+    )
 
 
 def test_an_expectation_that_does_not_hold_breaks_its_day(tables):
@@ -71,7 +80,8 @@ def test_an_expectation_that_does_not_hold_breaks_its_day(tables):
     [
         (
             {},
-            "no key is declared, so rows that a join multiplies are not seen: in x.yaml, `tables: {orders: ",
+            "no key is declared, so rows that a join multiplies are not seen: in x.yaml, `tables: "
+            "{orders: ",
         ),
         (
             {"bronze.orders": ["order_id"]},
@@ -102,7 +112,10 @@ def test_where_no_key_is_declared_one_that_would_do_is_named(tables):
 def test_a_join_that_doubles_every_order_is_refused_by_its_declared_key_and_a_good_day_stays(shop):
     shop.land_quiet_days(1, 6)
     shop.write("silver/defs.yaml", SQL_TABLES.format("{orders: {key: [order_id]}}"))
-    shop.write("silver/orders.sql", DOUBLED.replace("cross join", "join") + "on n = 1 or day = '2024-01-06'")
+    shop.write(
+        "silver/orders.sql",
+        DOUBLED.replace("cross join", "join") + "on n = 1 or day = '2024-01-06'",
+    )
     done = shop.refresh(5, 6, layers=UP_TO_SILVER)
     assert list(done.refused) == ["silver.orders", "silver.orders_days"]
     assert list(done.refused["silver.orders"]) == [str(JAN[6])]
@@ -113,7 +126,9 @@ def test_a_join_that_doubles_every_order_is_refused_by_its_declared_key_and_a_go
 def test_a_join_that_doubles_every_order_is_noted_where_no_key_is_declared(shop):
     shop.land_quiet_days(1, 5)
     shop.write("silver/orders.sql", DOUBLED)
-    shop.change("gold/defs.yaml", "      key: [order_id]\n", "")  # features refuse the key by themselves
+    shop.change(
+        "gold/defs.yaml", "      key: [order_id]\n", ""
+    )  # features refuse the key by themselves
     note = shop.refresh(5, layers=UP_TO_SILVER).notes["silver.orders"]
     assert note.startswith(
         "10 rows share order_id, the key of bronze.orders, with another; no key is declared"
@@ -127,7 +142,10 @@ def test_a_join_that_doubles_every_order_is_noted_where_no_key_is_declared(shop)
             "{ordres: {key: [order_id]}}",
             r"silver/defs.yaml: tables: there is no ordres.sql beside it \(orders\)",
         ),
-        ("{orders: {key: [id]}}", r'silver/defs.yaml: orders: no column "id" in orders.sql \(order_id, '),
+        (
+            "{orders: {key: [id]}}",
+            r'silver/defs.yaml: orders: no column "id" in orders.sql \(order_id, ',
+        ),
     ],
 )
 def test_a_contract_that_fits_no_table_is_refused_with_its_place(shop, tables, message):
@@ -139,5 +157,7 @@ def test_a_contract_that_fits_no_table_is_refused_with_its_place(shop, tables, m
 
 
 def test_a_relationship_names_layer_table_and_column():
-    with pytest.raises(ValueError, match="wanted layer.table.column, such as bronze.customers.customer_id"):
+    with pytest.raises(
+        ValueError, match="wanted layer.table.column, such as bronze.customers.customer_id"
+    ):
         SqlTableSpec(relationships={"customer_id": "customers"})

@@ -1,7 +1,7 @@
 import pytest
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.components.sql_tables import SqlTable, sql_tables_of
+from churn_orchestration.components.source.sql_tables import SqlTable, sql_tables_of
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration_tests.support.shop import JAN, SILVER_ORDERS, metadata
 
@@ -20,7 +20,9 @@ def refused(folder, text):
 
 def test_the_opening_comment_is_the_description(tmp_path):
     table = read(
-        tmp_path, "-- One row per order.\n-- Source: bronze.a.\nselect _partition from bronze.a -- not this\n"
+        tmp_path,
+        "-- One row per order.\n-- Source: bronze.a.\nselect _partition from bronze.a -- not "
+        "this\n",
     )
     assert table.description == "One row per order.\nSource: bronze.a."
 
@@ -61,8 +63,14 @@ def test_a_quote_that_never_ends_names_file_and_line(tmp_path):
     ("text", "told"),
     [
         ("select x from bronze.a", "the select does not carry _partition through; add it"),
-        ("select 1 as _partition", "reads no table; name upstreams with their layer, such as bronze.orders"),
-        ("select _partition from orders", "reads orders; name tables with their layer (bronze, silver)"),
+        (
+            "select 1 as _partition",
+            "reads no table; name upstreams with their layer, such as bronze.orders",
+        ),
+        (
+            "select _partition from orders",
+            "reads orders; name tables with their layer (bronze, silver)",
+        ),
         (
             "select mail, _partition from raw.customers",
             "reads raw.customers; there lies what is declared `pii`",
@@ -106,7 +114,8 @@ def test_changed_sql_makes_its_days_and_those_after_it_stale(features_shop):
     shop.refresh(5, 6)
     assert shop.first_stale(6) is None
     shop.write(
-        "silver/orders.sql", SILVER_ORDERS.replace("day, amount_usd", "day, 2 * amount_usd as amount_usd")
+        "silver/orders.sql",
+        SILVER_ORDERS.replace("day, amount_usd", "day, 2 * amount_usd as amount_usd"),
     )
     assert shop.first_stale(6) == JAN[5]
     shop.refresh(5, 6)

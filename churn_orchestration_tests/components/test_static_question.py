@@ -1,4 +1,6 @@
-"""A static question on a tiny business, from landing files to predictions, and what its YAML refuses."""
+"""A static question on a tiny business, from landing files to predictions, and what its YAML
+refuses.
+"""
 
 import json
 import shutil
@@ -12,17 +14,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from churn_orchestration import ledger, pages, report
+from churn_orchestration import report
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.churn.features.perturbation import Pipeline
-from churn_orchestration.components.churn_model import ChurnModel
-from churn_orchestration.components.churn_model.backtest import backtest
-from churn_orchestration.components.churn_model.promotion import record_of, report_table
-from churn_orchestration.components.feature_table import FeatureTable
-from churn_orchestration.components.proof import pipeline_of
+from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question import ChurnModel
+from churn_orchestration.components.question.training.backtest import backtest
+from churn_orchestration.components.question.training.promotion import record_of, report_table
+from churn_orchestration.pictures import pages
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import Work, at_work
+from churn_orchestration.storage import ledger
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 from churn_orchestration_tests.support.shop import JAN, Shop, metadata
 
@@ -96,7 +100,9 @@ def scored(shop: Shop, day: int) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, pd.DataFrame]]:
-    """The shop of two days, trained at the second, which was then scored again; how it was scored before."""
+    """The shop of two days, trained at the second, which was then scored again; how it was scored
+    before.
+    """
     with pytest.MonkeyPatch.context() as patch:
         data = tmp_path_factory.mktemp("static")
         patch.setenv("CHURN_DATA", str(data))
@@ -114,7 +120,9 @@ def _record(shop: Shop) -> dict[str, Any]:
     return record_of(shop.business.state, "churn", row["model_version"])
 
 
-def test_the_card_of_a_training_is_a_page_that_the_ui_links_to(trained: tuple[Shop, pd.DataFrame]) -> None:
+def test_the_card_of_a_training_is_a_page_that_the_ui_links_to(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
     shop, _ = trained
     about = metadata(shop, "models/churn", JAN[6])
     page = Path(str(about["model_card_file"].value))
@@ -123,7 +131,9 @@ def test_the_card_of_a_training_is_a_page_that_the_ui_links_to(trained: tuple[Sh
     assert "Model card: churn" in page.read_text()
 
 
-def test_what_needs_no_outcome_ahead_and_no_activity_is_measured(trained: tuple[Shop, pd.DataFrame]) -> None:
+def test_what_needs_no_outcome_ahead_and_no_activity_is_measured(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
     shop, _ = trained
     views = "select view_name from duckdb_views() where schema_name = 'measures' order by 1"
     assert shop.published(views) == [("churn_at_risk",), ("churn_movers",)]
@@ -136,7 +146,9 @@ def test_before_a_model_all_who_may_leave_are_scored_by_the_known_churn_rate(
     trained: tuple[Shop, pd.DataFrame],
 ) -> None:
     _, before = trained
-    assert before.index.tolist() == [who for number, who in enumerate(WHO) if number not in LEFT_BY_6]
+    assert before.index.tolist() == [
+        who for number, who in enumerate(WHO) if number not in LEFT_BY_6
+    ]
     assert set(before["churn_probability"]) == {150 / 299}
     assert set(before["model_version"]) == {"base_rate"}
     assert set(before["reasons"].map(len)) == {0}
@@ -158,13 +170,17 @@ def test_the_snapshot_has_all_of_whom_the_label_is_known_and_features_as_scored(
     trained: tuple[Shop, pd.DataFrame],
 ) -> None:
     shop, _ = trained
-    found = shop.published("select count(*), count(*) filter (label), min(as_of) from snapshots.churn")
+    found = shop.published(
+        "select count(*), count(*) filter (label), min(as_of) from snapshots.churn"
+    )
     assert found == [(299, 150, JAN[6])]
     [manifest] = (shop.business.state / "snapshots" / "churn").glob("*.json")
     assert [entry["as_of"] for entry in json.loads(manifest.read_text())["as_ofs"]] == [str(JAN[6])]
 
 
-def test_the_grade_is_told_as_not_out_of_time_wherever_it_is_told(trained: tuple[Shop, pd.DataFrame]) -> None:
+def test_the_grade_is_told_as_not_out_of_time_wherever_it_is_told(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
     shop, _ = trained
     record = _record(shop)
     assert record["decision"] == "promote"
@@ -186,7 +202,9 @@ def _check(work: Work) -> dg.AssetCheckSpec:
     return work.definitions.resolve_asset_graph().get_check_spec(key)
 
 
-def test_a_customer_is_explained_without_days_that_mean_nothing(trained: tuple[Shop, pd.DataFrame]) -> None:
+def test_a_customer_is_explained_without_days_that_mean_nothing(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
     shop, _ = trained
     told = explained(shop.business, "c000", JAN[6])[1]
     assert "contract: month" in told
@@ -209,21 +227,32 @@ def test_who_is_known_to_have_left_is_scored_until_that_day_and_no_longer(
 ) -> None:
     shop = asking(tmp_path / "shop", churn_data / "landing")
     shop.refresh(5, 6)
-    found = [("c002" in scored(shop, day).index, "c000" in scored(shop, day).index) for day in (5, 6)]
+    found = [
+        ("c002" in scored(shop, day).index, "c000" in scored(shop, day).index) for day in (5, 6)
+    ]
     assert found == [(True, False), (False, True)]
     told = " ".join(standing(shop.business)[1].split())
-    assert "churn: none in force, scored by base_rate, all alike: there is no ranking; no model is" in told
+    assert (
+        "churn: none in force, scored by base_rate, all alike: there is no ranking; no model is"
+        in told
+    )
 
 
-def test_a_day_on_which_no_label_is_known_is_refused_by_name(tmp_path: Path, churn_data: Path) -> None:
+def test_a_day_on_which_no_label_is_known_is_refused_by_name(
+    tmp_path: Path, churn_data: Path
+) -> None:
     shop = asking(tmp_path / "shop", churn_data / "landing")
     shop.land(f"customers_{JAN[5]}.csv", HEADER + "c000,20,month,\n")
     refused = shop.refresh(5).refused
     assert refused == {
-        "predictions.churn": {str(JAN[5]): "bronze.customers says of nobody whether churned = 'Yes'"}
+        "predictions.churn": {
+            str(JAN[5]): "bronze.customers says of nobody whether churned = 'Yes'"
+        }
     }
     told = standing(shop.business)[1]
-    assert "refused: predictions.churn 2024-01-05: bronze.customers says of nobody" in " ".join(told.split())
+    assert "refused: predictions.churn 2024-01-05: bronze.customers says of nobody" in " ".join(
+        told.split()
+    )
     nobody = "nobody in gold.customer_features has a label .bronze.customers: churned = 'Yes'. at any as_of"
     with at_work(shop.business) as work, pytest.raises(BusinessError, match=nobody):
         work.train(JAN[5])
@@ -240,7 +269,9 @@ def described(given: dict[str, Any]) -> tuple[FeatureTable, Pipeline]:
 
 def question(**changed: Any) -> ChurnModel:
     given: dict[str, Any] = yaml.safe_load(QUESTION)["attributes"]
-    return ChurnModel(**{name: value for name, value in (given | changed).items() if value is not None})
+    return ChurnModel(
+        **{name: value for name, value in (given | changed).items() if value is not None}
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,8 +282,12 @@ def question(**changed: Any) -> ChurnModel:
         {"search": {"minutes": 1}},
     ],
 )  # fmt: skip
-def test_what_looks_ahead_or_back_has_no_meaning_with_a_static_question(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"churn: `{next(iter(given))}` has no meaning with kind: static"):
+def test_what_looks_ahead_or_back_has_no_meaning_with_a_static_question(
+    given: dict[str, Any],
+) -> None:
+    with pytest.raises(
+        ValueError, match=f"churn: `{next(iter(given))}` has no meaning with kind: static"
+    ):
         question(**given)
 
 
@@ -293,7 +328,10 @@ def test_a_feature_that_reads_what_the_label_is_made_of_is_refused_by_name() -> 
 
 def test_a_column_of_that_name_in_another_table_is_no_answer() -> None:
     given = yaml.safe_load(FEATURES)["attributes"]
-    given["attributes"][0] |= {"table": "bronze.survey", "flags": {"gone_before": "churned = 'Yes'"}}
+    given["attributes"][0] |= {
+        "table": "bronze.survey",
+        "flags": {"gone_before": "churned = 'Yes'"},
+    }
     assert question().asked(*described(given), "churn/defs.yaml", "UTC").untrained == "base_rate"
 
 
@@ -310,7 +348,11 @@ def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something
         FeatureTable(**given | {"attributes": []})
     with pytest.raises(ValueError, match="give measures, categories, flags or dates"):
         FeatureTable(**given | {"attributes": [{"name": "customers", "table": "bronze.customers"}]})
-    mute = {"name": "customers", "table": "bronze.customers", "categories": [{"name": "c", "column": "c"}]}
+    mute = {
+        "name": "customers",
+        "table": "bronze.customers",
+        "categories": [{"name": "c", "column": "c"}],
+    }
     with pytest.raises(ValueError, match="category c: give its `values`"):
         FeatureTable(**given | {"attributes": [mute]})
 
@@ -319,7 +361,10 @@ def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something
     ("given", "told"),
     [
         ({"contact": {"by": "recall"}}, "contact: by: recall needs `floor`"),
-        ({"contact": {"by": "capacity", "floor": 0.5, "most": 9}}, "by: capacity has no use for `floor`"),
+        (
+            {"contact": {"by": "capacity", "floor": 0.5, "most": 9}},
+            "by: capacity has no use for `floor`",
+        ),
         ({"contact": {"by": "profit", "most": 9}}, "by: profit has no use for `most`"),
         ({"floors": {"acu": 0.7}}, 'churn: floors: "acu" is no metric; there are auc, '),
         ({"ceilings": {"loss": 0.7}}, 'churn: ceilings: "loss" is no metric; there are auc, '),
@@ -331,16 +376,20 @@ def test_a_rule_or_a_bound_that_means_nothing_is_refused(given: dict[str, Any], 
 
 
 def test_economics_are_read_as_shares_of_a_customers_value() -> None:
-    from churn_orchestration.churn.settings import Economics
+    from churn_orchestration.churn.question.settings import Economics
 
     assert question().economics.economics() == Economics()
-    asked = question(economics={"kept": 0.5, "kept_seen": 8, "offer_cost": 0.2}).economics.economics()
+    asked = question(
+        economics={"kept": 0.5, "kept_seen": 8, "offer_cost": 0.2}
+    ).economics.economics()
     assert (asked.accepts, asked.declines, asked.kept, asked.offer_cost) == (4, 4, 0.5, 0.2)
 
 
 def test_the_settings_that_the_readme_shows_are_understood() -> None:
     text = (PACKAGE.parent / "README.md").read_text()
-    [block] = [part for part in text.split("```yaml\n")[1:] if "search:" in part.partition("```")[0]]
+    [block] = [
+        part for part in text.split("```yaml\n")[1:] if "search:" in part.partition("```")[0]
+    ]
     asked = question(kind="inactivity", label=None, activity="orders", horizon_days=90,
                      **yaml.safe_load(block.partition("```")[0]))  # fmt: skip
     assert asked.search

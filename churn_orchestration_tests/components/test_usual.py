@@ -1,4 +1,6 @@
-"""What changes in landing files is said on its day, in bronze tables written down and through a refresh."""
+"""What changes in landing files is said on its day, in bronze tables written down and through a
+refresh.
+"""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -6,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from churn_orchestration import alerts, ledger
+from churn_orchestration.automation import alerts
 from churn_orchestration.business import BusinessError
-from churn_orchestration.changed import accept, open_events
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
-from churn_orchestration.components.usual import changes_of
+from churn_orchestration.components.source.usual import changes_of
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import at_work
-from churn_orchestration.warehouse import Tables
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.open_changes import accept, open_events
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import ORDERS_HEADER, Shop
 
@@ -48,7 +51,9 @@ SAYS = {
 }
 
 
-def judged(tables: Tables, shop: Shop, *days: dt.date) -> tuple[dict[dt.date, str], dict[dt.date, str]]:
+def judged(
+    tables: Tables, shop: Shop, *days: dt.date
+) -> tuple[dict[dt.date, str], dict[dt.date, str]]:
     source, contract = shop.source()
     return changes_of(tables, source, contract, days, (), NEVER)
 
@@ -56,12 +61,16 @@ def judged(tables: Tables, shop: Shop, *days: dt.date) -> tuple[dict[dt.date, st
 @pytest.fixture
 def channels(shop: Shop) -> Shop:
     shop.change(
-        "raw/defs.yaml", "  event_time", "    - {name: channel, description: web or app}\n  event_time"
+        "raw/defs.yaml",
+        "  event_time",
+        "    - {name: channel, description: web or app}\n  event_time",
     )
     return shop
 
 
-def test_days_that_go_on_as_ever_are_no_change_and_the_initial_load_is_not_judged(channels: Shop) -> None:
+def test_days_that_go_on_as_ever_are_no_change_and_the_initial_load_is_not_judged(
+    channels: Shop,
+) -> None:
     with channels.tables() as tables:
         tables.db.execute(BRONZE)
         assert judged(tables, channels, *days_between(FIRST, LAST)) == ({}, {})
@@ -92,11 +101,17 @@ def test_a_change_goes_on_as_one_event_until_it_is_accepted(channels: Shop) -> N
             accept(tables, "bronze.orders", LAST, "twice")
         assert (open_events(tables), after) == ([], {})
     assert list(noted) == days
-    assert (event.since, event.last, event.columns) == (days[0], LAST, {"bronze.orders": {"amount_usd"}})
+    assert (event.since, event.last, event.columns) == (
+        days[0],
+        LAST,
+        {"bronze.orders": {"amount_usd"}},
+    )
     assert said.startswith("amount_usd: x 100")
 
 
-def test_what_is_not_watched_is_no_change_and_a_column_that_is_not_there_is_named(channels: Shop) -> None:
+def test_what_is_not_watched_is_no_change_and_a_column_that_is_not_there_is_named(
+    channels: Shop,
+) -> None:
     channels.change("raw/defs.yaml", "  key:", "  watch: {amount_usd: ignore}\n  key:")
     with channels.tables() as tables:
         tables.db.execute(BRONZE)
@@ -109,7 +124,9 @@ def test_what_is_not_watched_is_no_change_and_a_column_that_is_not_there_is_name
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Thirty orders a day up to 2024-02-09, refreshed; in cents on the 8th and 9th, where that blocks."""
+    """Thirty orders a day up to 2024-02-09, refreshed; in cents on the 8th and 9th, where that
+    blocks.
+    """
     folder = tmp_path_factory.mktemp("changed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHURN_DATA", str(folder / "data"))
@@ -117,7 +134,11 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         patch.setenv("COLUMNS", "200")
         patch.chdir(folder)
         shop = Shop(folder / "shop", folder / "data/landing")
-        shop.change("business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2024-02-06")
+        shop.change(
+            "business.yaml",
+            "start_date: 2024-01-05\nend_date: 2024-01-20",
+            "start_date: 2024-02-06",
+        )
         shop.change("raw/defs.yaml", "  key:", "  watch: {amount_usd: block}\n  key:")
         for day in days_between(FIRST, dt.date(2024, 2, 9)):
             cents = 100 if day >= dt.date(2024, 2, 8) else 1
@@ -125,7 +146,9 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             if day != dt.date(2024, 2, 7):
                 shop.land(f"orders_{day}.csv", ORDERS_HEADER + "\n".join(rows) + "\n")
         with at_work(shop.business) as work:
-            work.refresh(dt.date(2024, 2, 6), dt.date(2024, 2, 9), ("raw", "bronze", "quarantine", "silver"))
+            work.refresh(
+                dt.date(2024, 2, 6), dt.date(2024, 2, 9), ("raw", "bronze", "quarantine", "silver")
+            )
         yield shop
 
 
@@ -133,24 +156,37 @@ def test_a_day_that_changed_is_held_where_it_blocks_before_anything_reads_it(cha
     held = changed.published("select day, reason from meta.days where table_name = 'bronze.orders' "
                              "and status = 'refused' order by day")  # fmt: skip
     assert [day for day, _ in held] == [dt.date(2024, 2, 8), dt.date(2024, 2, 9)]
-    assert held[0][1].startswith("held: amount_usd: x 100, typically 756 where 7.56 is usual: another unit?")
-    assert changed.rows("select count(*) from silver.orders where _partition > '2024-02-07'") == [(0,)]
+    assert held[0][1].startswith(
+        "held: amount_usd: x 100, typically 756 where 7.56 is usual: another unit?"
+    )
+    assert changed.rows("select count(*) from silver.orders where _partition > '2024-02-07'") == [
+        (0,)
+    ]
 
 
 def test_status_has_the_change_since_when_it_is_and_the_day_without_a_file(changed: Shop) -> None:
     text = standing(changed.business)[1]
     assert "changed: 2024-02-07:" in text
     assert "bronze.orders: 0 rows where about 30 are usual (x 0) since 2024-02-07" in text
-    assert "changed: 2024-02-08, up to 2024-02-09; 2 days (2024-02-08 to 2024-02-09) held back:" in text
-    assert "churn --business shop accept --table bronze.orders --day 2024-02-08 --reason WHY" in text
+    assert (
+        "changed: 2024-02-08, up to 2024-02-09; 2 days (2024-02-08 to 2024-02-09) held back:"
+        in text
+    )
+    assert (
+        "churn --business shop accept --table bronze.orders --day 2024-02-08 --reason WHY" in text
+    )
     assert "no file: orders: 2024-02-07; nothing of those days counts" in text
 
 
-def test_people_are_told_of_a_change_once_with_all_that_changed_from_one_day_on(changed: Shop) -> None:
+def test_people_are_told_of_a_change_once_with_all_that_changed_from_one_day_on(
+    changed: Shop,
+) -> None:
     lost, cents = map(alerts.changed, alerts.changes_open(changed.business))
     assert lost.keys == {"changed bronze.orders rows 2024-02-07"}
     assert cents.title == "2024-02-08: bronze.orders changed"
-    assert cents.told.startswith("bronze.orders: amount_usd: x 100, typically 756 where 7.56 is usual")
+    assert cents.told.startswith(
+        "bronze.orders: amount_usd: x 100, typically 756 where 7.56 is usual"
+    )
 
 
 def test_what_is_accepted_is_taken_in_and_the_ledger_says_why(changed: Shop) -> None:
@@ -165,7 +201,9 @@ def test_what_is_accepted_is_taken_in_and_the_ledger_says_why(changed: Shop) -> 
         done = work.refresh(dt.date(2024, 2, 8), dt.date(2024, 2, 9), layers)
     assert done.refused == {}
     assert "bronze.orders" not in done.notes
-    assert changed.rows("select count(*) from silver.orders where _partition > '2024-02-07'") == [(60,)]
+    assert changed.rows("select count(*) from silver.orders where _partition > '2024-02-07'") == [
+        (60,)
+    ]
 
 
 def test_an_older_state_has_no_changes(tmp_path: Path) -> None:

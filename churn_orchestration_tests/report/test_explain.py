@@ -1,4 +1,6 @@
-"""`churn explain` at a door that is written down by hand: integer ids, nulls, several forecasters."""
+"""`churn explain` at a door that is written down by hand: integer ids, nulls, several
+forecasters.
+"""
 
 import datetime as dt
 from typing import Any
@@ -9,7 +11,7 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.report.customer import changes, introduced
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.history import band_since, largest_move, sparkline
-from churn_orchestration.warehouse import quoted
+from churn_orchestration.storage.warehouse import quoted
 from churn_orchestration_tests.support.shop import JAN, Shop
 
 CATALOGUE = [
@@ -31,7 +33,16 @@ CATALOGUE = [
 WORDS = {
     row[0]: dict(
         zip(
-            ("feature", "source", "family", "unit", "window", "phrase", "null_phrase", "zero_phrase"),
+            (
+                "feature",
+                "source",
+                "family",
+                "unit",
+                "window",
+                "phrase",
+                "null_phrase",
+                "zero_phrase",
+            ),
             row,
             strict=True,
         )
@@ -102,7 +113,9 @@ def error(shop: Shop, entity: str, day: dt.date | None = None) -> str:
 
 
 def three_days(shop: Shop) -> None:
-    """Customer 7: rules, then two days of a model with a jump between them; 8 leaves the population."""
+    """Customer 7: rules, then two days of a model with a jump between them; 8 leaves the
+    population.
+    """
     publish(
         shop,
         {
@@ -125,13 +138,16 @@ def test_a_customer_is_told_with_its_dates_its_rank_and_what_is_at_stake(shop: S
         "visits: first 2023-11-26, last 2023-12-08 (30 days ago); known for 42 days",
         "5 visits so far; fee of 50 eur so far; no visit in the last 30 days",
         "plan: contract: yearly; fee of 9.50 eur",
-        "risk: 80%, high; at stake 80 eur of a recent value of 100 eur; 1st of 2 in the list, top 50%",
+        "risk: 80%, high; at stake 80 eur of a recent value of 100 eur; 1st of 2 in the list, top "
+        "50%",
         "↑ last visit 30 days ago",
         "scored by m1",
     ]
 
 
-def test_the_history_marks_the_forecaster_and_tells_the_largest_move_of_one_in_words(shop: Shop) -> None:
+def test_the_history_marks_the_forecaster_and_tells_the_largest_move_of_one_in_words(
+    shop: Shop,
+) -> None:
     three_days(shop)
     assert lines(shop, "7")[7:] == [
         "how it moved, 3 scored days:",
@@ -166,10 +182,13 @@ def test_without_activity_value_and_known_day_only_what_is_known_is_told(shop: S
     ]
 
 
-def test_one_that_gold_knows_outside_the_population_is_told_with_its_last_activity(shop: Shop) -> None:
+def test_one_that_gold_knows_outside_the_population_is_told_with_its_last_activity(
+    shop: Shop,
+) -> None:
     three_days(shop)
     assert error(shop, "10").startswith(
-        "churn_90d: id 10 is known (on 2024-01-07: last visit 5 days ago), but was in the population of no"
+        "churn_90d: id 10 is known (on 2024-01-07: last visit 5 days ago), but was in the "
+        "population of no"
     )
 
 
@@ -221,7 +240,8 @@ def test_a_day_without_scores_names_the_nearest_one_and_a_day_without_the_custom
         "(scored: 2024-01-05 to 2024-01-07)"
     )
     assert error(shop, "8", JAN[7]) == (
-        "churn_90d: 8 was not in the population of 2024-01-07; it was scored from 2024-01-05 to 2024-01-06"
+        "churn_90d: 8 was not in the population of 2024-01-07; it was scored from 2024-01-05 to "
+        "2024-01-06"
     )
 
 
@@ -238,7 +258,9 @@ def test_a_refused_day_says_why_it_was_not_scored(shop: Shop) -> None:
 def test_of_several_questions_one_is_to_be_named(shop: Shop) -> None:
     three_days(shop)
     publish(shop, {JAN[5]: [(7, 0.1, "rules", 1.0)]}, {}, question="left_30d")
-    assert error(shop, "7") == "2 questions are asked; wanted: --question, one of churn_90d, left_30d"
+    assert (
+        error(shop, "7") == "2 questions are asked; wanted: --question, one of churn_90d, left_30d"
+    )
     assert lines(shop, "7", question="left_30d")[0] == "id 7, left_30d on 2024-01-05"
 
 

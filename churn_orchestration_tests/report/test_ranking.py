@@ -10,7 +10,7 @@ from openpyxl import load_workbook
 
 from churn_orchestration.business import Business
 from churn_orchestration.report.ranking import exported, top_customers
-from churn_orchestration.warehouse import DOOR
+from churn_orchestration.storage.warehouse import DOOR
 from churn_orchestration_tests.support.shop import Shop
 
 DAY = dt.date(2024, 1, 5)
@@ -52,7 +52,9 @@ def test_the_list_begins_with_what_is_most_at_stake_in_the_terminal_and_in_every
     assert [[cell.value for cell in row[:2]] for row in sheet.iter_rows(min_row=2)] == [
         [rank, who] for rank, who in enumerate(ORDER, 1)
     ]
-    stored = duckdb.sql(f"select rank, customer_id, churn_probability from '{tmp_path}/c.parquet'").fetchall()
+    stored = duckdb.sql(
+        f"select rank, customer_id, churn_probability from '{tmp_path}/c.parquet'"
+    ).fetchall()
     assert stored[0] == (1, "bob", 0.123456)
 
 
@@ -69,15 +71,27 @@ def test_a_file_for_people_has_a_byte_order_mark_rounded_numbers_and_what_they_a
     assert cem == "4,cem,0.5,high,,,,,↑ Zoë asked,2024-01-05,rules"
 
 
-def test_no_spreadsheet_computes_an_id_and_no_terminal_obeys_one(listed: Business, tmp_path: Path) -> None:
+def test_no_spreadsheet_computes_an_id_and_no_terminal_obeys_one(
+    listed: Business, tmp_path: Path
+) -> None:
     given = ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "a;=1", "e\x1b[2J\x00"]
-    wanted = ["'=HYPERLINK(1)", "'+1", "'-1", "'@SUM(1)", r"\t=1", r"\r=1", "a;'=1", r"e\x1b[2J\x00"]
+    wanted = [
+        "'=HYPERLINK(1)",
+        "'+1",
+        "'-1",
+        "'@SUM(1)",
+        r"\t=1",
+        r"\r=1",
+        "a;'=1",
+        r"e\x1b[2J\x00",
+    ]
     with duckdb.connect(str(listed.state / DOOR)) as db:
         db.execute("create table ids as select unnest(?) as customer_id", [given])
         db.execute(
-            "create or replace view predictions.churn_90d as select customer_id, date '2024-01-05' as as_of, "
-            "0.5 as churn_probability, 'low' as band, ['none'] as reasons, 'rules' as model_version, "
-            "-1.0 as recent_value, 1 as days_since_last, null::boolean as contact, false as backtest from ids"
+            "create or replace view predictions.churn_90d as select customer_id, date '2024-01-05' "
+            "as as_of, 0.5 as churn_probability, 'low' as band, ['none'] as reasons, 'rules' as "
+            "model_version, -1.0 as recent_value, 1 as days_since_last, null::boolean as contact, "
+            "false as backtest from ids"
         )
     for name in ("c.csv", "c.xlsx", "c.parquet"):
         exported(listed, DAY, tmp_path / name, None)

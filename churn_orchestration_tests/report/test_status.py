@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from churn_orchestration.components.tree import component_tree
 from click.testing import CliRunner
 
-from churn_orchestration import ledger
 from churn_orchestration.cli import main
-from churn_orchestration.declared import declared, keep
-from churn_orchestration.definitions import component_tree
+from churn_orchestration.components.declared import declared, keep
 from churn_orchestration.report import refreshed, up_to_date
-from churn_orchestration.report.freshness import Missing, causes
 from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import standing
 from churn_orchestration.runs import questions_of
-from churn_orchestration.warehouse import Tables, door
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.freshness import Missing, causes
+from churn_orchestration.storage.warehouse import Tables, door
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import JAN, Shop
 
@@ -36,7 +36,9 @@ def facts(shop: Shop) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Good days but for 2024-01-07, whose file lacks a column; a file of 2024-01-09 is not taken in."""
+    """Good days but for 2024-01-07, whose file lacks a column; a file of 2024-01-09 is not taken
+    in.
+    """
     folder = tmp_path_factory.mktemp("troubled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHURN_DATA", str(folder / "data"))
@@ -66,8 +68,13 @@ def test_a_status_that_checks_exits_with_1_where_a_day_is_refused(troubled: Shop
 
 
 def test_a_roll_back_that_nobody_can_confirm_names_the_option_that_does(troubled: Shop) -> None:
-    told = commanded("--business", str(troubled.folder), "rollback", "--reason", "worse", expect=1).stderr
-    assert "churn_90d: what scored before the champion scores from 2024-01-08 on? Nobody is here" in told
+    told = commanded(
+        "--business", str(troubled.folder), "rollback", "--reason", "worse", expect=1
+    ).stderr
+    assert (
+        "churn_90d: what scored before the champion scores from 2024-01-08 on? Nobody is here"
+        in told
+    )
     assert "add --yes" in told
 
 
@@ -99,7 +106,9 @@ def test_a_refused_day_is_told_once_at_its_root_with_what_mends_it(troubled: Sho
 
 def test_a_damaged_file_is_named_with_what_recomputes_it(troubled: Shop) -> None:
     with door(troubled.business.state) as db:
-        path = Tables(db, troubled.business.state).day_file("predictions.churn_90d", dt.date(2024, 1, 6))
+        path = Tables(db, troubled.business.state).day_file(
+            "predictions.churn_90d", dt.date(2024, 1, 6)
+        )
     assert path
     content = path.read_bytes()
     path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
@@ -111,7 +120,9 @@ def test_a_damaged_file_is_named_with_what_recomputes_it(troubled: Shop) -> None
     assert (damaged["table"], damaged["day"]) == ("predictions.churn_90d", dt.date(2024, 1, 6))
     assert "1 damaged file" in lines[0]
     at = next(
-        n for n, line in enumerate(lines) if line.startswith("damaged: predictions.churn_90d 2024-01-06")
+        n
+        for n, line in enumerate(lines)
+        if line.startswith("damaged: predictions.churn_90d 2024-01-06")
     )
     assert any(line.endswith("shop run") for line in lines[at:])
 
@@ -122,7 +133,11 @@ def test_the_facts_name_every_refusal_and_its_one_cause(troubled: Shop) -> None:
         ("bronze.orders", "2024-01-07"),
         ("gold.customer_features", "2024-01-07"),
         ("gold.customer_features", "2024-01-08"),
-        *((f"measures.churn_90d_{name}", str(day)) for name in MEASURES for day in (JAN[7], JAN[8])),
+        *(
+            (f"measures.churn_90d_{name}", str(day))
+            for name in MEASURES
+            for day in (JAN[7], JAN[8])
+        ),
         ("monitoring.churn_90d_drift", "2024-01-07"),
         ("monitoring.churn_90d_drift", "2024-01-08"),
         ("monitoring.churn_90d_first_week", "2024-01-07"),
@@ -157,7 +172,8 @@ def test_a_table_that_lags_names_the_root_table_and_day(troubled: Shop) -> None:
 
 def test_quarantine_is_told_of_all_days_and_of_the_newest(troubled: Shop) -> None:
     assert (
-        "quarantine: orders: 1 of 8 rows (12.5%) in all, 1 of 2 rows (50.0%) on 2024-01-08; most by "
+        "quarantine: orders: 1 of 8 rows (12.5%) in all, 1 of 2 rows (50.0%) on 2024-01-08; most "
+        "by "
         "where:positive_amount" in " ".join(said(troubled))
     )
     assert facts(troubled)["quarantine"]["orders"]["rules"] == {"where:positive_amount": 1}
@@ -194,19 +210,33 @@ def test_a_run_at_work_does_not_keep_the_status_from_answering(troubled: Shop) -
         assert said(troubled)[0].startswith("shop: 1 day refused")
 
 
-def test_a_waived_day_is_told_with_who_and_why_and_what_waited_for_it_with_the_next_run(shop: Shop) -> None:
+def test_a_waived_day_is_told_with_who_and_why_and_what_waited_for_it_with_the_next_run(
+    shop: Shop,
+) -> None:
     shop.land_quiet_days(1, 6)
     shop.land("orders_2024-01-06.csv", "nothing\n1\n")
     shop.refresh(5, 6)
-    waive = ["waive", "--table", "raw.orders", "--day", "2024-01-06", "--reason", "the shop was closed"]
+    waive = [
+        "waive",
+        "--table",
+        "raw.orders",
+        "--day",
+        "2024-01-06",
+        "--reason",
+        "the shop was closed",
+    ]
     done = CliRunner().invoke(main, ["--business", str(shop.folder), *waive], standalone_mode=False)
     assert done.exit_code == 0
     lines = said(shop)
     assert lines[0].startswith("shop: nothing refused, but 13 tables not up to date, 1 day waived")
     assert (
-        "waived: raw.orders 2024-01-06: the shop was closed (churn waive, decision 1 of the ledger)" in lines
+        "waived: raw.orders 2024-01-06: the shop was closed (churn waive, decision 1 of the ledger)"
+        in lines
     )
-    assert any(line.startswith("silver.orders") and "waits for a run of 2024-01-06" in line for line in lines)
+    assert any(
+        line.startswith("silver.orders") and "waits for a run of 2024-01-06" in line
+        for line in lines
+    )
     commanded("--business", str(shop.folder), "status", "--check")
     shop.refresh(6)
     assert said(shop)[0] == "shop: all fresh up to 2024-01-06, 1 day waived"
@@ -232,8 +262,9 @@ def test_a_run_with_nothing_to_do_names_a_file_that_was_corrected_in_place_and_w
     shop.land_orders(3, "o3,ann,2024-01-03 10:00,3.50")
     found, told, done = up_to_date(shop.business, JAN[20])
     assert told.startswith(
-        "shop: everything up to 2024-01-20 is there already, but not what is in orders_2024-01-03.csv now; "
-        f"to take that in: churn --business {shop.folder} run --from 2024-01-20 --to 2024-01-20\n"
+        "shop: everything up to 2024-01-20 is there already, but not what is in "
+        f"orders_2024-01-03.csv now; to take that in: churn --business {shop.folder} run --from "
+        "2024-01-20 --to 2024-01-20\n"
     )
     assert (found["landing"]["new_files"], done) == ({"orders": ["orders_2024-01-03.csv"]}, False)
 
@@ -253,13 +284,23 @@ def test_a_link_to_nothing_and_a_folder_are_no_new_files(shop: Shop) -> None:
     written(shop, JAN[8])
     (shop.landing / f"orders_{JAN[9]}.csv").symlink_to("/nowhere")
     (shop.landing / f"orders_{JAN[10]}.csv").mkdir()
-    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 0, "run": None, "again": False}
+    assert facts(shop)["landing"] == {
+        "new_files": {},
+        "after_end_date": 0,
+        "run": None,
+        "again": False,
+    }
 
 
 def test_files_of_days_after_the_end_are_counted_and_not_asked_for(shop: Shop) -> None:
     shop.land_orders(21, "o21,ann,2024-01-21 10:00,3.50")
     written(shop, JAN[20])
-    assert facts(shop)["landing"] == {"new_files": {}, "after_end_date": 1, "run": None, "again": False}
+    assert facts(shop)["landing"] == {
+        "new_files": {},
+        "after_end_date": 1,
+        "run": None,
+        "again": False,
+    }
     assert "1 file of days after end_date (business.yaml): left out" in said(shop)
 
 
@@ -284,33 +325,55 @@ def test_days_that_no_run_has_made_wait_for_a_run_and_are_nobodys_fault(shop: Sh
         tables.publish()
     assert facts(shop)["waits_for_a_run"] == [JAN[9]]
     lines = said(shop)
-    assert lines[0] == "shop: nothing refused, but 1 table not up to date, all fresh up to 2024-01-08"
+    assert (
+        lines[0] == "shop: nothing refused, but 1 table not up to date, all fresh up to 2024-01-08"
+    )
     at = lines.index("not up to date, and nothing is in the way of it; run:")
     assert lines[at + 1].endswith("run --to 2024-01-09")
 
 
-def test_the_newest_day_of_a_quarantine_is_the_newest_that_was_judged_and_stands(shop: Shop) -> None:
+def test_the_newest_day_of_a_quarantine_is_the_newest_that_was_judged_and_stands(
+    shop: Shop,
+) -> None:
     written(shop, JAN[8], JAN[9])
     with shop.tables() as tables:
         tables.record("quarantine.orders", "stored", {JAN[8]: 1, JAN[9]: 0}, "test")
         tables.record("bronze.orders", "stored", {JAN[8]: 0}, "test")
         tables.record("bronze.orders", "refused", {JAN[9]: 0}, "test", "no column")
         tables.publish()
-    assert facts(shop)["quarantine"]["orders"]["newest"] == {"day": JAN[8], "rows": 1, "of": 1, "share": 1.0}
+    assert facts(shop)["quarantine"]["orders"]["newest"] == {
+        "day": JAN[8],
+        "rows": 1,
+        "of": 1,
+        "share": 1.0,
+    }
 
 
 def decided(shop: Shop, decision: str, evidence: dict[str, Any], reason: str = "because") -> None:
-    facts = {"model_version": "abc", "cutoff": "2024-01-05", "decided_on": "2024-01-05", "mlflow_version": 1}
+    facts = {
+        "model_version": "abc",
+        "cutoff": "2024-01-05",
+        "decided_on": "2024-01-05",
+        "mlflow_version": 1,
+    }
     meaning = questions_of(shop.business)["churn_90d"].question.meaning
     ledger.append(
-        shop.business.state, "churn_90d", decision, reason, "train", evidence, **facts, meaning=meaning
+        shop.business.state,
+        "churn_90d",
+        decision,
+        reason,
+        "train",
+        evidence,
+        **facts,
+        meaning=meaning,
     )
 
 
 def test_the_champion_is_told_with_its_age_in_days_of_data_and_its_grade(shop: Shop) -> None:
     graded = {"model": (0.48, 0.85), "rules": (0.54, 0.81), "constant": (0.69, 0.5)}
     report = {
-        name: {"log_loss": {"value": loss}, "auc": {"value": auc}} for name, (loss, auc) in graded.items()
+        name: {"log_loss": {"value": loss}, "auc": {"value": auc}}
+        for name, (loss, auc) in graded.items()
     }
     written(shop, JAN[19])
     decided(shop, "promote", {"report": report, "differences": {"rules": {}, "constant": {}}})
@@ -326,14 +389,18 @@ def test_the_champion_is_told_with_its_age_in_days_of_data_and_its_grade(shop: S
 def test_a_champion_decided_after_the_last_scored_day_says_from_when_it_scores(shop: Shop) -> None:
     written(shop, JAN[4])
     decided(shop, "promote", {})
-    assert "last scored day: 2024-01-04, by rules; this model scores from 2024-01-05 on" in said(shop)
+    assert "last scored day: 2024-01-04, by rules; this model scores from 2024-01-05 on" in said(
+        shop
+    )
 
 
 def test_a_refused_candidate_is_told_with_its_reason(shop: Shop) -> None:
     written(shop, JAN[19])
     decided(shop, "refuse", {}, reason="log loss is not below that of the rules")
     assert any(
-        line.startswith("model: churn_90d: none in force, scored by rules; the newest candidate, cut-off")
+        line.startswith(
+            "model: churn_90d: none in force, scored by rules; the newest candidate, cut-off"
+        )
         for line in said(shop)
     )
     assert facts(shop)["models"]["churn_90d"]["refused_candidate"]["reason"] == (
@@ -347,18 +414,27 @@ def test_a_training_that_was_refused_before_there_was_a_candidate_is_told_with_i
     written(shop, JAN[19])
     decided(shop, "not trained", {}, reason="a feature knows the outcome: fee")
     told = " ".join(said(shop))
-    assert "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee" in told
+    assert (
+        "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee"
+        in told
+    )
     assert facts(shop)["models"]["churn_90d"]["refused_candidate"]["trained"] is False
 
 
 def test_a_list_that_no_model_has_made_says_so_and_why(shop: Shop) -> None:
     assert unranked_message(shop.business, "churn_90d", "abc") == ""
     told = unranked_message(shop.business, "churn_90d", "rules")
-    assert told == "; scored by rules of silence alone, for no model is in force; no model is trained yet"
+    assert (
+        told
+        == "; scored by rules of silence alone, for no model is in force; no model is trained yet"
+    )
     decided(shop, "not trained", {}, reason="a feature knows the outcome: fee")
     told = unranked_message(shop.business, "churn_90d", "base_rate")
     assert "not ranked by risk: all have the same churn probability" in told
-    assert "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee" in told
+    assert (
+        "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee"
+        in told
+    )
 
 
 def test_a_landing_folder_that_is_gone_is_told_with_all_the_rest(shop: Shop) -> None:
@@ -407,7 +483,9 @@ def test_the_command_names_the_business_from_where_one_stands(
     assert command(shop.business, "status") == "churn --business shop status"
 
 
-def test_a_business_that_has_only_a_source_shows_what_landed_and_what_was_refused(shop: Shop) -> None:
+def test_a_business_that_has_only_a_source_shows_what_landed_and_what_was_refused(
+    shop: Shop,
+) -> None:
     """One writes the first block, runs, looks, and then writes the next."""
     for folder in ("silver", "gold", "churn_90d"):
         shutil.rmtree(shop.folder / folder)

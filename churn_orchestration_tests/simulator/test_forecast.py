@@ -8,7 +8,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from churn_orchestration.simulator import World, expected_spend, forecasts, furnished
-from churn_orchestration.simulator.forecast import best_forecasts, latent_oracle, outcomes, outreach_effects
+from churn_orchestration.simulator.forecast import (
+    best_forecasts,
+    latent_oracle,
+    outcomes,
+    outreach_effects,
+)
 from churn_orchestration.simulator.lives import BLOCK, draw
 
 AS_OF = dt.date(2024, 8, 15)
@@ -39,8 +44,8 @@ def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:
 
 
 def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_history() -> None:
-    """Nothing but counting: customers of one day and segment, by what each of their first days brought, and
-    whether they opened the one mail of which it is known by then.
+    """Nothing but counting: customers of one day and segment, by what each of their first days
+    brought, and whether they opened the one mail of which it is known by then.
     """
     world = World.model_validate(
         {
@@ -50,7 +55,13 @@ def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_histor
             "segments": {"all": {"share": 1}},
             "activity": {"per_day": 0.35, "shape": 0.8, "one_time": 0.2},
             "experience": {"bad": 0.4, "hurt": 1.5, "help": 0.5, "half_life_days": 3},
-            "leaving": {"per_day": 0.15, "shape": 1, "may_return": 0.5, "away_days": 4, "settling_days": 20},
+            "leaving": {
+                "per_day": 0.15,
+                "shape": 1,
+                "may_return": 0.5,
+                "away_days": 4,
+                "settling_days": 20,
+            },
             "changes": [{"first": "2023-01-05", "price": 0.2}],
             "mail": {"every_days": 2, "opened": 0.7, "opened_after": 0.2},
         }
@@ -66,10 +77,14 @@ def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_histor
         np.add.at(bad, (lives.customer[early], lives.day[early]), lives.bad[early])
         mails = lives.mails[lives.mails[:, 1] + world.mail.REPORTED_AFTER_DAYS < seen]
         np.add.at(opened, (mails[:, 0], mails[:, 1]), mails[:, 2])
-        said = best_forecasts(world, lives, as_of, horizon).set_index("customer")["best_probability"]
+        said = best_forecasts(world, lives, as_of, horizon).set_index("customer")[
+            "best_probability"
+        ]
         came = outcomes(world, lives, as_of, horizon).set_index("customer")["quiet"]
         for who in first:
-            history = tuple(zip(*(what[who].tolist() for what in (events, bad, opened)), strict=True))
+            history = tuple(
+                zip(*(what[who].tolist() for what in (events, bad, opened)), strict=True)
+            )
             number = lives.first + who
             groups[history].append((said[number], came[number]))
     tried = 0
@@ -120,7 +135,9 @@ def test_several_processes_say_the_same_as_one() -> None:
     assert forecasts(world, day, 30, processes=1).equals(forecasts(world, day, 30, processes=2))
 
 
-def test_what_a_contact_does_is_what_lots_show_between_those_contacted_and_those_left_alone() -> None:
+def test_what_a_contact_does_is_what_lots_show_between_those_contacted_and_those_left_alone() -> (
+    None
+):
     """By segment: one is kept, one is driven away, to one nothing is done."""
     world = World.model_validate(
         {
@@ -188,11 +205,15 @@ def test_where_leaving_is_seen_both_bars_are_calibrated_too() -> None:
         for fifth in range(5):
             assert abs(z(said[place == fifth], cancels[place == fifth])) < 4.5, (column, fifth)
     assert (bars["best_error"] < 0.03).all()
-    best, oracle = (roc_auc_score(cancels, bars[f"{bar}_probability"]) for bar in ("best", "oracle"))
+    best, oracle = (
+        roc_auc_score(cancels, bars[f"{bar}_probability"]) for bar in ("best", "oracle")
+    )
     assert 0.7 < best < oracle
 
 
-def test_the_campaigns_of_the_scenario_keep_one_segment_each_and_the_voucher_drives_one_away() -> None:
+def test_the_campaigns_of_the_scenario_keep_one_segment_each_and_the_voucher_drives_one_away() -> (
+    None
+):
     world = World.read("outreach", customers=3000)
     lives = draw(world, 0)
     done = outreach_effects(world, lives, 90)

@@ -1,4 +1,6 @@
-"""The help desk: its exports, what they tell of its lives, and the page on which one looks at it."""
+"""The help desk: its exports, what they tell of its lives, and the page on which one looks at
+it.
+"""
 
 import csv
 import html
@@ -91,7 +93,9 @@ def test_some_messages_hold_an_address_of_a_person(db: duckdb.DuckDBPyConnection
     assert share == pytest.approx(0.01, abs=0.004)
 
 
-def test_the_leaky_tag_is_on_the_tickets_of_those_who_will_leave_and_of_no_other(tmp_path: Path) -> None:
+def test_the_leaky_tag_is_on_the_tickets_of_those_who_will_leave_and_of_no_other(
+    tmp_path: Path,
+) -> None:
     simulate(World.read("leaky_tag", customers=200), tmp_path, processes=1)
     [(differ, tagged)] = duckdb.sql(f"""
         select count(*) filter ((tags like '%CHURN_RISK%') <> (status_of = 'CANCELLED')),
@@ -103,7 +107,9 @@ def test_the_leaky_tag_is_on_the_tickets_of_those_who_will_leave_and_of_no_other
     assert tagged > 100
 
 
-def test_a_scenario_like_another_differs_in_what_it_says_and_an_unknown_one_is_told(tmp_path: Path) -> None:
+def test_a_scenario_like_another_differs_in_what_it_says_and_an_unknown_one_is_told(
+    tmp_path: Path,
+) -> None:
     desk, leaky = World.read("helpdesk"), World.read("leaky_tag")
     assert leaky.model_copy(update={"about": desk.about, "faults": desk.faults}) == desk
     own = tmp_path / "own.yaml"
@@ -129,7 +135,8 @@ def test_what_a_help_desk_cannot_be_is_refused(said: dict, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "noun"), [("outreach", "Orders"), ("messy_landing", "Orders"), ("helpdesk", "Tickets")]
+    ("scenario", "noun"),
+    [("outreach", "Orders"), ("messy_landing", "Orders"), ("helpdesk", "Tickets")],
 )
 def test_the_page_shows_what_happened_and_rows_of_all_tables(
     tmp_path: Path, scenario: str, noun: str

@@ -39,7 +39,9 @@ def test_a_block_is_always_the_same_and_another_seed_is_another(calm: tuple[Worl
     assert not np.array_equal(lives.day[:1000], other.day[:1000])
 
 
-def test_the_first_event_is_the_sign_up_and_nobody_acts_while_away(calm: tuple[World, Lives]) -> None:
+def test_the_first_event_is_the_sign_up_and_nobody_acts_while_away(
+    calm: tuple[World, Lives],
+) -> None:
     world, lives = calm
     first = np.full(lives.customers, world.days)
     np.minimum.at(first, lives.customer, lives.day)
@@ -53,7 +55,10 @@ def test_events_come_at_the_rate_of_the_customer_the_segment_and_the_season(
     calm: tuple[World, Lives],
 ) -> None:
     world, lives = calm
-    pace = world.rates[0][lives.rate] * np.array([s.activity for s in world.segments.values()])[lives.segment]
+    pace = (
+        world.rates[0][lives.rate]
+        * np.array([s.activity for s in world.segments.values()])[lives.segment]
+    )
     there = present(world, lives)
     there[np.arange(lives.customers), lives.signed_up] = False  # its event is given
     later = lives.day > lives.signed_up[lives.customer]
@@ -74,7 +79,9 @@ def test_an_event_goes_badly_as_often_as_the_day_says() -> None:
     chance = world.bad()[lives.day]
     for during in (chance > 0.5, chance < 0.5):
         expected = chance[during].mean()
-        assert near(lives.bad[during].mean(), expected, np.sqrt(expected * (1 - expected) / during.sum()))
+        assert near(
+            lives.bad[during].mean(), expected, np.sqrt(expected * (1 - expected) / during.sum())
+        )
 
 
 def test_the_unhappy_leave_as_much_more_often_as_the_page_says(calm: tuple[World, Lives]) -> None:
@@ -89,7 +96,9 @@ def test_the_unhappy_leave_as_much_more_often_as_the_page_says(calm: tuple[World
     for day in range(world.days):
         satisfaction = satisfaction * memory + counts[:, day]
         tenure = np.maximum(day - lives.signed_up, 0)
-        hazard = world.frailties[0][lives.frailty] * np.exp(-world.leaving.dissatisfaction * satisfaction)
+        hazard = world.frailties[0][lives.frailty] * np.exp(
+            -world.leaving.dissatisfaction * satisfaction
+        )
         chance = -np.expm1(-hazard / (1 + tenure / world.leaving.settling_days))
         for group, unhappy in enumerate((satisfaction >= 0, satisfaction < 0)):
             those = there[:, day] & unhappy
@@ -136,7 +145,10 @@ def test_a_crisis_makes_many_more_leave_and_they_are_dissatisfied() -> None:
         during = (absences[:, 1] >= since) & (absences[:, 1] < since + 60)
         left[name] = np.bincount(absences[during, 3], minlength=len(CAUSES))
     assert left["crisis"].sum() > 1.3 * left["calm"].sum() > 100
-    assert left["crisis"][CAUSES.index("dissatisfied")] > 2 * left["calm"][CAUSES.index("dissatisfied")]
+    assert (
+        left["crisis"][CAUSES.index("dissatisfied")]
+        > 2 * left["calm"][CAUSES.index("dissatisfied")]
+    )
 
 
 def test_a_harmless_change_moves_nobody_and_a_drift_of_the_label_makes_more_quiet() -> None:

@@ -1,4 +1,6 @@
-"""The files of a shop: the same bytes whoever draws them, complete, with the faults of the scenario."""
+"""The files of a shop: the same bytes whoever draws them, complete, with the faults of the
+scenario.
+"""
 
 import csv
 import datetime as dt
@@ -57,7 +59,9 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
 
 
 def test_the_same_world_gives_the_same_bytes_however_many_draw_it(tmp_path: Path) -> None:
-    world = World.read("calm", customers=BLOCK + 500, days=40, faults=Faults(late=0.1, duplicate=0.1))
+    world = World.read(
+        "calm", customers=BLOCK + 500, days=40, faults=Faults(late=0.1, duplicate=0.1)
+    )
     for name, processes in (("one", 1), ("two", 2), ("three", 3)):
         simulate(world, tmp_path / name, processes)
     one = hashes(tmp_path / "one")
@@ -82,7 +86,9 @@ def test_a_finished_simulation_is_let_be_and_another_does_not_mix_with_it(
         simulate(world, tmp_path)
 
 
-def test_a_simulation_that_was_stopped_is_made_anew(calm: tuple[Path, World], tmp_path: Path) -> None:
+def test_a_simulation_that_was_stopped_is_made_anew(
+    calm: tuple[Path, World], tmp_path: Path
+) -> None:
     folder, world = calm
 
     def stop(line: str) -> None:
@@ -96,7 +102,9 @@ def test_a_simulation_that_was_stopped_is_made_anew(calm: tuple[Path, World], tm
     assert hashes(tmp_path) == hashes(folder)
 
 
-def test_every_day_has_its_files_under_its_columns_and_all_rows_arrive(calm: tuple[Path, World]) -> None:
+def test_every_day_has_its_files_under_its_columns_and_all_rows_arrive(
+    calm: tuple[Path, World],
+) -> None:
     folder, world = calm
     for table in TABLES:
         files = sorted((folder / "landing" / table).glob("*.csv"))
@@ -117,7 +125,9 @@ def test_the_truth_lies_apart_and_has_what_was_hidden(calm: tuple[Path, World]) 
     people = duckdb.sql(f"select * from '{folder}/truth/people.parquet'").df()
     assert len(people) == 800
     assert people["left_on"].isna().eq(people["cause"].isna()).all()
-    orders = duckdb.sql(f"select count(*), avg(bad::int) from '{folder}/truth/events.parquet'").fetchall()[0]
+    orders = duckdb.sql(
+        f"select count(*), avg(bad::int) from '{folder}/truth/events.parquet'"
+    ).fetchall()[0]
     assert orders[0] == len(list(rows(folder, "orders")))
     assert not [path for path in (folder / "landing").rglob("*") if "truth" in path.name]
 
@@ -129,7 +139,10 @@ def test_what_went_badly_is_late_and_told_so(calm: tuple[Path, World]) -> None:
         found = db.execute(
             f"select bad, late, count(*) from orders join ({late}) using (order_id) group by all"
         )
-        assert {(bad, is_late) for bad, is_late, _ in found.fetchall()} == {(True, True), (False, False)}
+        assert {(bad, is_late) for bad, is_late, _ in found.fetchall()} == {
+            (True, True),
+            (False, False),
+        }
         stars = "select bad, max(score), min(score) from reviews join orders using (order_id) group by 1"
         told = {bad: rest for bad, *rest in db.execute(stars).fetchall()}
         assert (told[True][0], told[False][1]) == (2, 4)
@@ -140,8 +153,8 @@ def test_what_went_badly_is_late_and_told_so(calm: tuple[Path, World]) -> None:
 def test_an_order_comes_to_what_its_lines_cost_less_the_discount_and_with_shipping() -> None:
     with furnished(World.read("price_rise", customers=600)) as db:
         total = (
-            "select order_id, sum(quantity * unit_price_usd) as goods, count(*) as lines, max(line) as last "
-            "from order_items group by 1"
+            "select order_id, sum(quantity * unit_price_usd) as goods, count(*) as lines, "
+            "max(line) as last from order_items group by 1"
         )
         [(orders, discounted, wrong)] = db.execute(
             "select count(*), avg((discount_usd > 0)::int), "
@@ -157,15 +170,17 @@ def test_an_order_comes_to_what_its_lines_cost_less_the_discount_and_with_shippi
         [(_, products, before), (day, again, after)] = prices
         assert (day, products, again) == ("2024-07-01", 120, 120)
         assert after / before == pytest.approx(1.3, rel=0.001)
-        # A line costs what the list of its day says, a substitute is another product of the category.
+        # A line costs what the list of its day says, a substitute is another product of the
+        # category.
         strange = db.execute(
             "select count(*) from order_items as i asof join products as p "
-            "on i.product_id = p.product_id and i.day >= p.valid_from where unit_price_usd <> list_price_usd"
+            "on i.product_id = p.product_id and i.day >= p.valid_from where unit_price_usd <> "
+            "list_price_usd"
         ).fetchall()
         assert strange == [(0,)]
         [(pairs,)] = db.execute(
-            "select count(*) from catalogue as p join catalogue as s on s.product_id = p.substitute_id "
-            "where s.category = p.category and s.product_id <> p.product_id"
+            "select count(*) from catalogue as p join catalogue as s on s.product_id = "
+            "p.substitute_id where s.category = p.category and s.product_id <> p.product_id"
         ).fetchall()
         assert pairs == 120
 
@@ -193,7 +208,9 @@ def test_what_became_of_a_mail_is_told_three_days_after_it(calm: tuple[Path, Wor
 def test_some_write_their_address_into_a_review() -> None:
     world = World.read("calm", customers=800, days=400, faults={"personal_in_text": 0.2})
     with furnished(world) as db:
-        [(share,)] = db.execute("select avg((text like '%@example.com%')::int) from reviews").fetchall()
+        [(share,)] = db.execute(
+            "select avg((text like '%@example.com%')::int) from reviews"
+        ).fetchall()
     assert 0.1 < share < 0.3
 
 
@@ -201,13 +218,16 @@ def test_each_fault_is_there_in_its_share(messy: tuple[Path, World]) -> None:
     folder, world = messy
     faults = world.faults
     with furnished(world) as db:
-        [(orders,)] = db.execute(f"select count(*) from orders where day <= '{world.last_day}'").fetchall()
+        [(orders,)] = db.execute(
+            f"select count(*) from orders where day <= '{world.last_day}'"
+        ).fetchall()
         found = dict(db.execute("select fault, count(*) from landed_orders group by 1").fetchall())
         [(late,)] = db.execute(
             "select count(*) from landed_orders where fault = '' and file_day > ordered_at::date"
         ).fetchall()
         lateness = db.execute(
-            "select distinct file_day - ordered_at::date from landed_orders where fault = '' order by 1"
+            "select distinct file_day - ordered_at::date from landed_orders where fault = '' order "
+            "by 1"
         ).fetchall()
     kinds = {kind: found.pop(kind) for kind in MALFORMED}
     for count, share in (
@@ -258,17 +278,23 @@ def test_a_day_that_comes_again_is_corrected_and_amounts_change_currency(tmp_pat
         "resent": [{"day": "2023-02-03", "sent_on": "2023-02-06"}],
         "in_currency": {"first": "2023-03-01", "rate": 0.5},
     }
-    world = World.read("calm", customers=3000, days=90, faults=faults, new_channel_from="2023-03-11")
+    world = World.read(
+        "calm", customers=3000, days=90, faults=faults, new_channel_from="2023-03-11"
+    )
     simulate(world, tmp_path, processes=1)
     landed = list(rows(tmp_path, "orders"))
     first = {row[0]: row for day, row in landed if day == dt.date(2023, 2, 3)}
-    again = {row[0]: row for day, row in landed if day == dt.date(2023, 2, 6) and row[2] < "2023-02-04"}
+    again = {
+        row[0]: row for day, row in landed if day == dt.date(2023, 2, 6) and row[2] < "2023-02-04"
+    }
     assert first.keys() == again.keys()
     assert len(first) > 5
     for order, row in first.items():
         assert float(again[order][3]) == pytest.approx(1.1 * float(row[3]), abs=0.011)
         assert again[order][:3] == row[:3]
-    true = dict(duckdb.sql(f"select order_id, amount_usd from '{tmp_path}/truth/events.parquet'").fetchall())
+    true = dict(
+        duckdb.sql(f"select order_id, amount_usd from '{tmp_path}/truth/events.parquet'").fetchall()
+    )
     for day, row in landed:
         if day >= dt.date(2023, 3, 1):
             assert float(row[3]) == pytest.approx(float(true[row[0]]) / 2, abs=0.006)
@@ -292,14 +318,19 @@ def test_a_category_has_another_code_a_load_comes_twice_and_a_share_of_rows_is_l
         landed = db.execute("select order_id, channel, file_day from landed_orders").df()
         true = db.execute("select order_id, day from orders").df()
     landed["file_day"], true["day"] = landed["file_day"].dt.date, true["day"].dt.date
-    before, after = landed["file_day"] < dt.date(2023, 3, 1), landed["channel"].isin(["web", "online"])
+    before, after = (
+        landed["file_day"] < dt.date(2023, 3, 1),
+        landed["channel"].isin(["web", "online"]),
+    )
     assert set(landed["channel"][before & after]) == {"web"}
     assert set(landed["channel"][~before & after]) == {"online"}
     of_day = {day: list(rows["order_id"]) for day, rows in landed.groupby("file_day")}
     third, fourth = of_day[dt.date(2023, 2, 3)], of_day[dt.date(2023, 2, 4)]
     assert set(third) < set(fourth)
     lost = dt.date(2023, 3, 20)
-    assert (landed["file_day"] >= lost).sum() / (true["day"] >= lost).sum() == pytest.approx(0.5, abs=0.08)
+    assert (landed["file_day"] >= lost).sum() / (true["day"] >= lost).sum() == pytest.approx(
+        0.5, abs=0.08
+    )
 
 
 def test_the_bars_are_written_into_the_truth(calm: tuple[Path, World], tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from click.testing import Result
 
 from churn_orchestration.business import DEMO, PACKAGE
-from churn_orchestration.churn.metrics import evaluate
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.churn.grading.metrics import evaluate
 from churn_orchestration.simulator import World, forecasts, furnished, simulate
-from churn_orchestration.warehouse import door
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import door
 from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
 
 pytestmark = [pytest.mark.usefixtures("churn_data"), *IN_PROCESS]
@@ -77,7 +77,8 @@ def test_behind_bad_files_all_rows_add_up_and_the_renamed_days_are_refused_by_na
         counts = (
             "select sum(rows) filter (table_name = 'raw.orders' and day < '2024-12-24'), "
             "sum(rows) filter (table_name = 'bronze.orders' and status = 'stored'), "
-            "sum(rows) filter (table_name = 'quarantine.orders' and day < '2024-12-24') from meta.days"
+            "sum(rows) filter (table_name = 'quarantine.orders' and day < '2024-12-24') from "
+            "meta.days"
         )
         [(raw, bronze, quarantine)] = db.execute(counts).fetchall()
     [(twice, spoilt)] = faults(made.world)
@@ -86,11 +87,13 @@ def test_behind_bad_files_all_rows_add_up_and_the_renamed_days_are_refused_by_na
 
 
 def faults(world: World) -> list[tuple[int, int]]:
-    """How many rows of the files before the rename are there twice, and how many no contract takes."""
+    """How many rows of the files before the rename are there twice, and how many no contract
+    takes.
+    """
     with furnished(world) as db:
         return db.execute(
-            "select count(*) filter (fault = 'duplicate'), count(*) filter (fault not in ('', 'duplicate')) "
-            "from landed_orders where file_day < '2024-12-24'"
+            "select count(*) filter (fault = 'duplicate'), count(*) filter (fault not in ('', "
+            "'duplicate')) from landed_orders where file_day < '2024-12-24'"
         ).fetchall()
 
 
@@ -132,7 +135,8 @@ def looked_back(made: Business, data: Path) -> tuple[float, float]:
     made.facts("backtest", "--as-of", "2025-10-20")
     with door(data / "shop") as db:
         scored = db.execute(
-            "select company_id, churn_probability from predictions.cancels_90d where as_of = '2025-10-20'"
+            "select company_id, churn_probability from predictions.cancels_90d where as_of = "
+            "'2025-10-20'"
         ).df()
     rows = scored.merge(forecasts(made.world, dt.date(2025, 10, 20), 90, processes=1))
     assert len(rows) == len(scored) > 600
@@ -140,7 +144,9 @@ def looked_back(made: Business, data: Path) -> tuple[float, float]:
         evaluate(rows["cancels"], rows[column], rows["company_id"])["auc"]["value"]  # type: ignore[index]
         for column in ("churn_probability", "best_probability")
     )
-    sys.stderr.write(f"\nAUC: model {model:.3f}, best possible {best:.3f}, {len(rows):,} companies\n")
+    sys.stderr.write(
+        f"\nAUC: model {model:.3f}, best possible {best:.3f}, {len(rows):,} companies\n"
+    )
     return model, best
 
 
@@ -167,7 +173,11 @@ def test_a_tag_that_was_put_on_afterwards_is_named_and_nothing_is_trained_on_it(
     made = desk(tmp_path, "leaky_tag")
     for name, old, new in (
         ("silver/tickets.sql", "channel, known_on", "channel, tags, known_on"),
-        ("gold/defs.yaml", "flags: {urgent:", "flags: {tagged: \"tags like '%CHURN_RISK%'\", urgent:"),
+        (
+            "gold/defs.yaml",
+            "flags: {urgent:",
+            "flags: {tagged: \"tags like '%CHURN_RISK%'\", urgent:",
+        ),
     ):
         path = made.folder / name
         assert path.read_text().count(old) == 1
@@ -175,5 +185,7 @@ def test_a_tag_that_was_put_on_afterwards_is_named_and_nothing_is_trained_on_it(
     assert made.facts("run")["rows"]["silver.tickets"] > 6_000
     for command in (("backtest", "--as-of", "2025-10-20"), ("train", "--cutoff", "2025-12-31")):
         done = made.churn(*command)
-        assert re.search(r"a feature knows the outcome: tickets_tagged\w* .*: most likely", done.stderr)
+        assert re.search(
+            r"a feature knows the outcome: tickets_tagged\w* .*: most likely", done.stderr
+        )
         sys.stderr.write(f"\n{done.stderr[-600:]}\n")

@@ -1,4 +1,6 @@
-"""A shop of which much changes on a day, watched through the whole graph: drift, outcomes, retraining."""
+"""A shop of which much changes on a day, watched through the whole graph: drift, outcomes,
+retraining.
+"""
 
 import datetime as dt
 import re
@@ -13,24 +15,25 @@ import pytest
 from scipy.special import logit
 
 from benchmarks.bad_champion import force_upside_down
-from churn_orchestration import ledger, pages
 from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.contributions import contributions
 from churn_orchestration.churn.features.catalogue import worded
 from churn_orchestration.churn.features.feature import ACTIVITY, topic_of
-from churn_orchestration.churn.reasons import AGAINST
-from churn_orchestration.churn.signals import SIGNALS
+from churn_orchestration.churn.learning.contributions import contributions
+from churn_orchestration.churn.learning.reasons import AGAINST
+from churn_orchestration.churn.watching.signals import SIGNALS
 from churn_orchestration.cli import main
-from churn_orchestration.components.churn_model.drift_page import SAMPLED, SHOWN
-from churn_orchestration.components.churn_model.model_files import ModelFiles
-from churn_orchestration.components.churn_model.promotion import record_of
-from churn_orchestration.day_files import content_hash
+from churn_orchestration.components.question.monitoring.drift_page import SAMPLED, SHOWN
+from churn_orchestration.components.question.training.promotion import record_of
 from churn_orchestration.definitions import definitions_of
+from churn_orchestration.pictures import pages
 from churn_orchestration.report.watching import watched as told
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
-from churn_orchestration.warehouse import door
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.model_store import ModelFiles
+from churn_orchestration.storage.warehouse import door
 from churn_orchestration_tests.support.daemon import Daemon
 from churn_orchestration_tests.support.daemon import at_work as daemon_at_work
 from churn_orchestration_tests.support.in_process import IN_PROCESS
@@ -49,7 +52,8 @@ SUDDEN = {"first": CHANGE, "amount": 1.5, "activity": 0.3}
 class Watched:
     """The demo's YAML with fewer windows, and a horizon short enough for outcomes to be known.
 
-    ``said``, ``calm``, ``told``: of the calm day, what each sensor said, how runs ended, what was alerted.
+    ``said``, ``calm``, ``told``: of the calm day, what each sensor said, how runs ended, what was
+    alerted.
     """
 
     said: dict[str, str]
@@ -69,7 +73,9 @@ class Watched:
         (self.folder / "business.yaml").write_text(
             f"name: shop\nlanding: landing\nhistory_from: 2023-01-01\nstart_date: {CUTOFF}\n"
         )
-        simulate(World.read("calm", customers=3500, days=563, changes=[SUDDEN]), self.folder, processes=1)
+        simulate(
+            World.read("calm", customers=3500, days=563, changes=[SUDDEN]), self.folder, processes=1
+        )
 
     @property
     def business(self) -> Business:
@@ -111,9 +117,13 @@ def through_a_calm_day(shop: Watched) -> None:
     with daemon_at_work(daemon, CALM + DAY, 2):
         refreshed = daemon.wait(lambda: daemon.finished("refresh", CALM))
     with daemon_at_work(daemon, CALM + DAY, 2, 30):  # five minutes between two looks are over
-        shop.said = {name: daemon.wait(lambda name=name: daemon.said(name, CALM)) for name in ACTING}
+        shop.said = {
+            name: daemon.wait(lambda name=name: daemon.said(name, CALM)) for name in ACTING
+        }
         daemon.wait(lambda: daemon.looked("alerts", CALM + DAY, 2, 30))
-    shop.calm = [run.status.value for run in (refreshed, *daemon.runs("train"), *daemon.runs("roll_back"))]
+    shop.calm = [
+        run.status.value for run in (refreshed, *daemon.runs("train"), *daemon.runs("roll_back"))
+    ]
     shop.told = listener.titles
     settings.write_text(before)
     listener.close()
@@ -148,10 +158,12 @@ def test_amounts_that_rose_follow_from_a_change_that_nobody_accepted_and_are_not
     assert told == [("open", f"bronze.orders {CHANGE}")]
 
 
-def test_a_day_before_the_champion_has_no_drift_and_each_day_after_has_all_features(watched: Watched) -> None:
+def test_a_day_before_the_champion_has_no_drift_and_each_day_after_has_all_features(
+    watched: Watched,
+) -> None:
     counts = watched.rows(
-        "select measured_on, count(*), count(distinct model_version) from monitoring.churn_90d_drift "
-        "group by 1 order by 1"
+        "select measured_on, count(*), count(distinct model_version) from "
+        "monitoring.churn_90d_drift group by 1 order by 1"
     )
     assert [day for day, *_ in counts] == [CUTOFF + dt.timedelta(days=n) for n in range(1, 23)]
     assert len({rows for _, rows, _ in counts}) == 1
@@ -177,14 +189,16 @@ def test_each_forecast_is_graded_once_its_outcome_is_known_and_the_rest_are_coun
 ) -> None:
     known = f"as_of <= date '{LAST}' - {HORIZON}"
     [(forecasts, waiting)] = watched.rows(
-        f"select count(*) filter ({known}), count(*) filter (not {known}) from predictions.churn_90d"
+        f"select count(*) filter ({known}), count(*) filter (not {known}) from "
+        "predictions.churn_90d"
     )
     [(graded, days)] = watched.rows(
         "select count(*), count(distinct measured_on - as_of) from monitoring.churn_90d_graded"
     )
     assert (graded, days) == (forecasts, 1)
     told = watched.rows(
-        f"select distinct waiting from monitoring.churn_90d_performance where measured_on = '{LAST}'"
+        "select distinct waiting from monitoring.churn_90d_performance where measured_on = "
+        f"'{LAST}'"
     )
     assert told == [(waiting,)]
 
@@ -197,11 +211,16 @@ def test_segments_are_measured_with_their_size(watched: Watched) -> None:
     [sizes] = [{total for _, total in rows if total}]
     assert len({feature for feature, _ in rows}) == 3
     assert sizes == {
-        total for (total,) in watched.rows("select count(*) from monitoring.churn_90d_graded group by as_of")
+        total
+        for (total,) in watched.rows(
+            "select count(*) from monitoring.churn_90d_graded group by as_of"
+        )
     }
 
 
-def test_the_terminal_tells_what_came_beside_what_was_expected_and_the_alarms(watched: Watched) -> None:
+def test_the_terminal_tells_what_came_beside_what_was_expected_and_the_alarms(
+    watched: Watched,
+) -> None:
     facts, text = told(Business(watched.folder), None)
     [found] = facts["questions"].values()
     newest = LAST - dt.timedelta(days=HORIZON)
@@ -249,7 +268,9 @@ def test_the_page_of_an_alarmed_day_is_linked_from_the_ui_and_opens_there(
 
 
 def test_of_a_question_that_is_not_watched_it_is_said_which_are(watched: Watched) -> None:
-    with pytest.raises(BusinessError, match='no "other" is watched, but churn_90d; to watch the days: churn'):
+    with pytest.raises(
+        BusinessError, match='no "other" is watched, but churn_90d; to watch the days: churn'
+    ):
         told(Business(watched.folder), "other")
 
 
@@ -265,10 +286,13 @@ def test_a_day_run_again_gives_the_same_bytes(watched: Watched) -> None:
     assert len(before) == (4 + 4) * ((LAST - CUTOFF).days + 1)
 
 
-def test_the_rise_of_a_mover_is_told_by_what_changed_with_the_customer_since(watched: Watched) -> None:
+def test_the_rise_of_a_mover_is_told_by_what_changed_with_the_customer_since(
+    watched: Watched,
+) -> None:
     movers = watched.rows(
         "select customer_id, churn_probability, churn_probability_before, reasons, model_version, "
-        f"forecaster_changed from measures.churn_90d_movers where as_of = '{LAST}' order by rise desc"
+        f"forecaster_changed from measures.churn_90d_movers where as_of = '{LAST}' order by rise "
+        "desc"
     )
     assert len(movers) == 100
     assert {changed for *_, changed in movers} == {False}
@@ -283,7 +307,8 @@ def test_the_rise_of_a_mover_is_told_by_what_changed_with_the_customer_since(wat
         moved = contributions(model, rows)[0].diff().iloc[1]
         assert moved.sum() == pytest.approx(logit(now) - logit(before), abs=1e-6)
         topic = {
-            name: _topic(*words.loc[name, ["source", "family", "window"]], rows.iloc[1]) for name in names
+            name: _topic(*words.loc[name, ["source", "family", "window"]], rows.iloc[1])
+            for name in names
         }
         sums = moved.groupby(topic).sum()
         strongest = sums.abs().idxmax()
@@ -321,11 +346,18 @@ def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watche
     definitions = definitions_of(business)
     told = {}
     with dg.DagsterInstance.ephemeral() as instance:
-        for name in ("retrain_on_age", "retrain_on_labels", "retrain_on_schema", "roll_back_champion"):
+        for name in (
+            "retrain_on_age",
+            "retrain_on_labels",
+            "retrain_on_schema",
+            "roll_back_champion",
+        ):
             with dg.build_sensor_context(instance, definitions=definitions) as context:
                 found = definitions.resolve_sensor_def(name).evaluate_tick(context)
             told[name] = (len(found.run_requests), found.skip_message)
-    assert {(asked, said.split(":")[1]) for asked, said in told.values()} == {(0, f" nothing on {LAST}")}
+    assert {(asked, said.split(":")[1]) for asked, said in told.values()} == {
+        (0, f" nothing on {LAST}")
+    }
 
 
 def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
@@ -361,11 +393,14 @@ def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
     assert "it would learn from outcomes of" in row["asked_by"]
     by = dict(
         watched.rows(
-            f"select distinct as_of, model_version from predictions.churn_90d where as_of > '{LAST}'"
+            "select distinct as_of, model_version from predictions.churn_90d where as_of > "
+            f"'{LAST}'"
         )
     )
     assert by == {first: bad, second: row["model_version"]}
     told = listener.about("churn_90d")
-    assert told.count("churn_90d: a model was promoted") == told.count("churn_90d: harmful drift") == 1
+    assert (
+        told.count("churn_90d: a model was promoted") == told.count("churn_90d: harmful drift") == 1
+    )
     promoted = next(post["message"] for _, post in listener.posts if "promoted" in post["title"])
     assert f"Model {row['model_version']} scores churn_90d from {first} on." in promoted

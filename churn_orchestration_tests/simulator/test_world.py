@@ -13,7 +13,9 @@ CALM = World.read("calm")
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_scenario_that_comes_with_the_package_is_read_and_says_what_it_is_about(path: Path) -> None:
+def test_every_scenario_that_comes_with_the_package_is_read_and_says_what_it_is_about(
+    path: Path,
+) -> None:
     world = World.read(path.stem, customers=10)
     assert len(world.about) > 40
     assert world.customers == 10
@@ -26,15 +28,26 @@ def test_every_scenario_that_comes_with_the_package_is_read_and_says_what_it_is_
     [
         ("about: x\nactivty: {per_day: 1}", "activty: Extra inputs are not permitted"),
         ("about: x\nactivity: {per_day: -1}", "activity.per_day: Input should be greater than 0"),
-        ("about: x\nexperience: {bad: 2}", "experience.bad: Input should be less than or equal to 1"),
-        ("about: x\nchanges: [{first: 2024-02-01, last: 2024-01-01}]", "2024-01-01 lies before 2024-02-01"),
-        ("about: x\nchanges: [{first: 2024-02-01, mix: {nobody: 1}}]", "there is no segment nobody"),
+        (
+            "about: x\nexperience: {bad: 2}",
+            "experience.bad: Input should be less than or equal to 1",
+        ),
+        (
+            "about: x\nchanges: [{first: 2024-02-01, last: 2024-01-01}]",
+            "2024-01-01 lies before 2024-02-01",
+        ),
+        (
+            "about: x\nchanges: [{first: 2024-02-01, mix: {nobody: 1}}]",
+            "there is no segment nobody",
+        ),
         ("about: x\nseason: {weekday: [1, 1]}", "weekday has 2 factors, wanted 7"),
         ("about: [", "no settings in YAML"),
         ("- a list", "no settings in YAML"),
     ],
 )
-def test_a_scenario_that_cannot_be_is_refused_by_file_and_place(tmp_path: Path, text: str, told: str) -> None:
+def test_a_scenario_that_cannot_be_is_refused_by_file_and_place(
+    tmp_path: Path, text: str, told: str
+) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(ScenarioError, match="mine.yaml: ") as error:
@@ -78,5 +91,8 @@ def test_the_season_has_its_weekdays_its_wave_and_its_holidays() -> None:
     assert season[christmas] < 0.2 * season[christmas - 7]
     saturday, sunday = CALM.ordinal(dt.date(2023, 6, 3)), CALM.ordinal(dt.date(2023, 6, 4))
     assert season[saturday] / season[sunday] == pytest.approx(1.3 / 0.7, rel=0.01)
-    december, june = CALM.ordinal(dt.date(2023, 12, 4)), CALM.ordinal(dt.date(2023, 6, 5))  # both Mondays
+    december, june = (
+        CALM.ordinal(dt.date(2023, 12, 4)),
+        CALM.ordinal(dt.date(2023, 6, 5)),
+    )  # both Mondays
     assert season[december] / season[june] == pytest.approx(1.2 / 0.8, rel=0.02)

@@ -7,7 +7,9 @@ from churn_orchestration_tests.support.shop import ORDERS, ORDERS_HEADER
 
 FILE, RAW, GOLD = "orders_2024-01-05.csv", "raw/defs.yaml", "gold/defs.yaml"
 GOOD = "o1,ann,2024-01-05 10:00,1.50\n"
-JSON = '{"order_id": 1, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}\n'
+JSON = (
+    '{"order_id": 1, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}\n'
+)
 Content = str | bytes | None
 Change = tuple[str, str, str]
 
@@ -23,7 +25,8 @@ class Case:
     records : in the files, counted by hand
     told : what the user must be told; each text occurs
     stored : raw, bronze, quarantine, duplicates
-    change : of the shop's YAML; ``file``: the landing file's name; ``then``: what lands on the next day
+    change : of the shop's YAML; ``file``: the landing file's name; ``then``: what lands on the next
+        day
     reads : what bronze must hold of a column
     why : a decision, for the table
     """
@@ -74,7 +77,11 @@ GZIP = gzip.compress(MANY.encode(), mtime=0)
 NO_KEY = (RAW, "  key: [order_id]\n", "")
 LATIN, UTF16 = setting("encoding: latin-1"), setting("encoding: utf-16")
 HISTORY = (RAW, "orders_{day}.csv", "history.csv")
-LONDON = ("business.yaml", "end_date: 2024-01-20\n", "end_date: 2024-12-20\ntimezone: Europe/London\n")
+LONDON = (
+    "business.yaml",
+    "end_date: 2024-01-20\n",
+    "end_date: 2024-12-20\ntimezone: Europe/London\n",
+)
 LATER = (LONDON, ("business.yaml", "start_date: 2024-01-05", "start_date: 2024-11-05"))
 NOVEMBER = "orders_2024-11-05.csv"
 NAMES = 'has no column "order_id" (columns: '
@@ -302,7 +309,9 @@ CASES = FILES + ROWS + TIME + COLUMNS
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake in YAML or SQL: what is changed, and what the command must say, from file and line on."""
+    """A mistake in YAML or SQL: what is changed, and what the command must say, from file and line
+    on.
+    """
 
     name: str
     change: Change
@@ -349,9 +358,11 @@ MISTAKES = [
     Mistake("a quote in a declared name", (RAW, "name: amount_usd", "name: 'amount\"usd'"),
          "shop/raw/defs.yaml:5: columns.3.name: String should match pattern"),
     Mistake("an encoding that is not read", setting("encoding: cp1252"),
-         'shop/raw/defs.yaml:10: encoding: encoding "cp1252" is not read: utf-8, utf-16 or latin-1'),
+         'shop/raw/defs.yaml:10: encoding: encoding "cp1252" is not read: utf-8, utf-16 or '
+         'latin-1'),
     Mistake("a format that is none", (RAW, "type: timestamp,", "type: timestamp, format: '%Q',"),
-         'shop/raw/defs.yaml:8: format: "%Q" is no format (Unrecognized format for strftime/strptime: %Q)'),
+         'shop/raw/defs.yaml:8: format: "%Q" is no format (Unrecognized format for '
+         'strftime/strptime: %Q)'),
     Mistake("a format of what is no time",
          (RAW, "amount_usd, type: decimal,", "amount_usd, type: decimal, format: '%d',"),
          "`format` says how a date or timestamp is written, and it is decimal"),
@@ -362,9 +373,11 @@ MISTAKES = [
     Mistake("a delimiter of two characters", setting('delimiter: ";;"'),
          "shop/raw/defs.yaml:10: delimiter: Value should have at most 1"),
     Mistake("an entity that the feature source lacks", ("silver/orders.sql", "customer_id, ", ""),
-         'shop/gold/defs.yaml:6: the features read "customer_id" (orders: entity), and silver.orders has'),
+         'shop/gold/defs.yaml:6: the features read "customer_id" (orders: entity), and '
+         'silver.orders has'),
     Mistake("a measure that is text", (GOLD, "column: amount_usd", "column: order_id"),
-         "shop/gold/defs.yaml:11: measure amount of orders: silver.orders.order_id is varchar; a measure is"),
+         "shop/gold/defs.yaml:11: measure amount of orders: silver.orders.order_id is varchar; a "
+         "measure is"),
     Mistake("a window of 0 days", (GOLD, "windows: [3, 7]", "windows: [0, 7]"),
          "shop/gold/defs.yaml:12: windows: a window of 0 days: windows are whole days, at least 1"),
     Mistake("a window of negative days", (GOLD, "windows: [3, 7]", "windows: [3, -7]"),

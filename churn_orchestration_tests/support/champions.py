@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from churn_orchestration.churn.signals import Champion, Interval
+from churn_orchestration.churn.watching.signals import Champion, Interval
 
 AS_OFS = [dt.date(2024, month, 28) for month in range(1, 7)]
 DAY = dt.date(2024, 10, 20)

@@ -46,7 +46,8 @@ class Daemon:
     def switch_on(self, *, schedule: str | None = None, sensors: tuple[str, ...] = ()) -> None:
         """What a person does in the UI, by the request that the UI sends."""
         wanted = [
-            f'{name}: startSensor(sensorSelector: {{{LOCATION}, sensorName: "{name}"}}) {{__typename}}'
+            f'{name}: startSensor(sensorSelector: {{{LOCATION}, sensorName: "{name}"}}) '
+            f"{{__typename}}"
             for name in sensors
         ]
         if schedule:
@@ -73,7 +74,9 @@ class Daemon:
             if found := what():
                 return found
             time.sleep(0.5)
-        raise AssertionError(f"the daemon did not do it in {PATIENCE} s: {self.log.read_text()[-3000:]}")
+        raise AssertionError(
+            f"the daemon did not do it in {PATIENCE} s: {self.log.read_text()[-3000:]}"
+        )
 
     def runs(self, job: str) -> list[dg.DagsterRun]:
         """The runs of a job that the daemon started, the newest first."""
@@ -111,13 +114,19 @@ class Daemon:
 def at_work(daemon: Daemon, day: dt.date, hour: int, minute: int = 0) -> Iterator[Daemon]:
     """The daemon, started at a time of a day, to the end of the block.
 
-    One that starts looks at all at once; one whose clock is set while it sleeps may do so for minutes more.
+    One that starts looks at all at once; one whose clock is set while it sleeps may do so for
+    minutes more.
     """
     daemon.set(day, hour, minute)
     command = daemon.command("dagster-daemon", "run", "-w", str(ROOT / "workspace.yaml"))
     with daemon.log.open("w") as log:
         process = subprocess.Popen(
-            command, env=daemon.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=daemon.environment,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         yield daemon

@@ -17,7 +17,11 @@ IN_PROCESS = [
 
 
 def commanded(*arguments: str, expect: int = 0) -> Result:
-    """What a command of the command line told, run in this process: libraries take seconds to import."""
+    """What a command of the command line told, run in this process: libraries take seconds to
+    import.
+    """
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == expect, done.output + "".join(traceback.format_exception(done.exception))
+    assert done.exit_code == expect, done.output + "".join(
+        traceback.format_exception(done.exception)
+    )
     return done

@@ -7,7 +7,9 @@ from typing import Any
 
 
 class Listener:
-    """An HTTP server on this machine that keeps what is posted to it; ``status`` is what it answers."""
+    """An HTTP server on this machine that keeps what is posted to it; ``status`` is what it
+    answers.
+    """
 
     def __init__(self) -> None:
         self.posts, self.status = list[tuple[str, Any]](), 200

@@ -1,4 +1,6 @@
-"""Leaks that people write, each with its clean twin: a silver table or a feature, as their .sql would be."""
+"""Leaks that people write, each with its clean twin: a silver table or a feature, as their .sql
+would be.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ GROUNDS = (
     Ground("bronze.tickets", ("ticket_id",)),
     Ground("bronze.users", ("user_id",)),
 )
-"""Orders; customers and their segment, sent anew when it changes; plan changes; tickets; whose users."""
+"""Orders; customers and their segment, sent anew when it changes; plan changes; tickets; whose
+users.
+"""
 
 SEEN = "day <= $as_of and known_on <= $as_of"
 
@@ -69,15 +73,16 @@ PLANTED = (
     ),
     Planted(
         "a status as of now",
-        "select customer_id, (arg_max(plan, (day, plan)) = 'paid')::int as x from bronze.plans group by 1",
+        "select customer_id, (arg_max(plan, (day, plan)) = 'paid')::int as x from bronze.plans "
+        "group by 1",
         f"select customer_id, (arg_max(plan, (day, plan)) = 'paid')::int as x from bronze.plans "
         f"where {SEEN} group by 1",
         ("bronze.plans",),
     ),
     Planted(
         "a mean over all that ever came",
-        f"select customer_id, avg(amount_usd)::decimal(18, 4) - (select avg(amount_usd) from bronze.orders)"
-        f"::decimal(18, 4) as x from bronze.orders where {SEEN} group by 1",
+        "select customer_id, avg(amount_usd)::decimal(18, 4) - (select avg(amount_usd) from "
+        f"bronze.orders)::decimal(18, 4) as x from bronze.orders where {SEEN} group by 1",
         f"select customer_id, avg(amount_usd)::decimal(18, 4) - (select avg(amount_usd) "
         f"from bronze.orders where {SEEN})"
         f"::decimal(18, 4) as x from bronze.orders where {SEEN} group by 1",
@@ -95,10 +100,11 @@ PLANTED = (
     ),
     Planted(
         "a rank among all, whenever they came",
-        "select customer_id, x from (select customer_id, percent_rank() over (order by total) as x from "
-        "(select customer_id, sum(amount_usd) as total from bronze.orders group by 1))",
-        "select customer_id, x from (select customer_id, percent_rank() over (order by total) as x from "
-        f"(select customer_id, sum(amount_usd) as total from bronze.orders where {SEEN} group by 1))",
+        "select customer_id, x from (select customer_id, percent_rank() over (order by total) as x "
+        "from (select customer_id, sum(amount_usd) as total from bronze.orders group by 1))",
+        "select customer_id, x from (select customer_id, percent_rank() over (order by total) as x "
+        f"from (select customer_id, sum(amount_usd) as total from bronze.orders where {SEEN} group "
+        "by 1))",
     ),
     Planted(
         "days until the next event",
@@ -156,8 +162,8 @@ PLANTED = (
     ),
     Planted(
         "the size of the whole table",
-        f"select customer_id, count(*) / (select count(*) from bronze.orders) as x from bronze.orders "
-        f"where {SEEN} group by 1",
+        "select customer_id, count(*) / (select count(*) from bronze.orders) as x from "
+        f"bronze.orders where {SEEN} group by 1",
         f"select customer_id, count(*) / (select count(*) from bronze.orders where {SEEN}) as x "
         f"from bronze.orders where {SEEN} group by 1",
     ),

@@ -4,7 +4,8 @@ import os
 
 
 def examples(few: int, among: int = 1) -> int:
-    """How many cases hypothesis tries: ``few``, or as many as CHURN_EXAMPLES says (`make thorough`).
+    """How many cases hypothesis tries: ``few``, or as many as CHURN_EXAMPLES says (`make
+    thorough`).
 
     ``among``: the variants of a test that share those many cases.
     """

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.labels import Label, Question
-from churn_orchestration.components.churn_model.question import AskedQuestion
-from churn_orchestration.components.proof import pipeline_of
+from churn_orchestration.churn.question.labels import Label, Question
+from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question.question import AskedQuestion
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
 ENDS = EventSource("end", "silver.ends", "customer_id", "cancellation", ("order_id",))

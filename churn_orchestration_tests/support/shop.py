@@ -1,4 +1,6 @@
-"""A small shop in a temporary folder: its YAML and SQL, its landing files, its days refreshed for real."""
+"""A small shop in a temporary folder: its YAML and SQL, its landing files, its days refreshed for
+real.
+"""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -6,17 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from churn_orchestration.components.tree import component_tree
 
-from churn_orchestration.automation import DAILY_LAYERS
+from churn_orchestration.automation.jobs import DAILY_LAYERS
 from churn_orchestration.business import Business
-from churn_orchestration.churn.contract import Contract
-from churn_orchestration.components.judging import Judgement, judge
-from churn_orchestration.components.source_table import SourceTable
-from churn_orchestration.definitions import component_tree
-from churn_orchestration.landing import Landed
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.churn.rows.contract import Contract
+from churn_orchestration.components.source.judging import Judgement, judge
+from churn_orchestration.components.source.source_table import SourceTable
+from churn_orchestration.landing.land import Landed
 from churn_orchestration.runs import Refreshed, at_work
-from churn_orchestration.warehouse import Tables, door
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables, door
 
 JAN = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(-1, 31)]  # JAN[5] is 2024-01-05
 UP_TO_FEATURES = ("raw", "bronze", "quarantine", "silver", "gold")
@@ -89,7 +91,8 @@ FILES = {
 
 
 class Shop:
-    """A business to try things on. Its initial load is 2024-01-05, its first day of data 2024-01-01.
+    """A business to try things on. Its initial load is 2024-01-05, its first day of data
+    2024-01-01.
 
     ``layers``: what is refreshed of it.
     """
@@ -123,11 +126,17 @@ class Shop:
         return path
 
     def land_orders(self, day: int, *rows: str) -> Path:
-        """The orders file of a day of January 2024; rows such as ``o1,ann,2024-01-05 10:00,9.50``."""
-        return self.land(f"orders_{JAN[day]}.csv", ORDERS_HEADER + "".join(f"{row}\n" for row in rows))
+        """The orders file of a day of January 2024; rows such as ``o1,ann,2024-01-05
+        10:00,9.50``.
+        """
+        return self.land(
+            f"orders_{JAN[day]}.csv", ORDERS_HEADER + "".join(f"{row}\n" for row in rows)
+        )
 
     def land_quiet_days(self, first: int, last: int) -> None:
-        """One valid order of customer ann on each day from ``first`` to ``last`` of January 2024."""
+        """One valid order of customer ann on each day from ``first`` to ``last`` of January
+        2024.
+        """
         for day in range(first, last + 1):
             self.land_orders(day, f"o{day},ann,{JAN[day]} 10:00,{day}.50")
 
@@ -160,7 +169,9 @@ class Shop:
             return db.execute(query).fetchall()
 
     def take_in(self, *days: int, name: str = "orders") -> tuple[Landed, Judgement]:
-        """Land and judge days of January 2024 without Dagster, recorded as the assets record them."""
+        """Land and judge days of January 2024 without Dagster, recorded as the assets record
+        them.
+        """
         return self.take_in_days([JAN[day] for day in days], name)
 
     def take_in_days(self, wanted: list[dt.date], name: str = "orders") -> tuple[Landed, Judgement]:
@@ -173,10 +184,14 @@ class Shop:
             _record(tables, f"bronze.{name}", judgement.rows, judgement.refused)
         return landed, judgement
 
-    def refresh(self, first: int, last: int | None = None, layers: Sequence[str] | None = None) -> Refreshed:
+    def refresh(
+        self, first: int, last: int | None = None, layers: Sequence[str] | None = None
+    ) -> Refreshed:
         """Run the real job over days of January 2024, in process."""
         with at_work(self.business) as work:
-            return work.refresh(JAN[first], JAN[first if last is None else last], layers or self.layers)
+            return work.refresh(
+                JAN[first], JAN[first if last is None else last], layers or self.layers
+            )
 
     def first_stale(self, last: int) -> dt.date | None:
         """The first day of January 2024 that would be made anew."""
@@ -196,7 +211,11 @@ def metadata(shop: Shop, asset: str, day: dt.date) -> dict[str, dg.MetadataValue
     return dict(events.records[0].asset_materialization.metadata) if events.records else {}
 
 
-def _record(tables: Tables, table: str, rows: dict[dt.date, int], refused: dict[dt.date, str]) -> None:
-    tables.record(table, "stored", {day: n for day, n in rows.items() if day not in refused}, "test")
+def _record(
+    tables: Tables, table: str, rows: dict[dt.date, int], refused: dict[dt.date, str]
+) -> None:
+    tables.record(
+        table, "stored", {day: n for day, n in rows.items() if day not in refused}, "test"
+    )
     for day, reason in refused.items():
         tables.record(table, "refused", {day: 0}, "test", reason)

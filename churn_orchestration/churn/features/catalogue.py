@@ -1,4 +1,6 @@
-"""The catalogue of a feature table: each feature's name, SQL, formula, unit, meaning of null, words."""
+"""The catalogue of a feature table: each feature's name, SQL, formula, unit, meaning of null,
+words.
+"""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +13,13 @@ from churn_orchestration.churn.features.declared import (
     UserTable,
     label_of,
 )
-from churn_orchestration.churn.features.derived import concentration, dynamics, of_the_day, ratios, thirds
+from churn_orchestration.churn.features.derived import (
+    concentration,
+    dynamics,
+    of_the_day,
+    ratios,
+    thirds,
+)
 from churn_orchestration.churn.features.feature import Feature, where_covered
 from churn_orchestration.churn.features.parts import EVENTS, parts
 from churn_orchestration.churn.features.peers import peer_features
@@ -21,15 +29,18 @@ RAISES, LOWERS = "↑ ", "↓ "
 
 
 def catalogue(declared: FeatureSet) -> list[Feature]:
-    """Every feature, in the table's order: those of an entity by itself, then those among its peers."""
+    """Every feature, in the table's order: those of an entity by itself, then those among its
+    peers.
+    """
     return [*features_alone(declared), *peer_features(declared)]
 
 
 def features_alone(declared: FeatureSet) -> list[Feature]:
     """The features of an entity by itself, in the table's order.
 
-    Names: ``<source>[_<measure>]_<aggregate>[_<window>d|_all]`` of events, ``<attributes>_<measure>``,
-    ``<attributes>_<category>_is_<value>`` and ``<attributes>_<flag>`` of attributes.
+    Names: ``<source>[_<measure>]_<aggregate>[_<window>d|_all]`` of events,
+    ``<attributes>_<measure>``, ``<attributes>_<category>_is_<value>`` and ``<attributes>_<flag>``
+    of attributes.
     """
     found: list[Feature] = []
     for number, source in enumerate(declared.sources):
@@ -81,7 +92,16 @@ def _recency(source: EventSource, row: str) -> Iterator[Feature]:
     ):  # fmt: skip
         window = ALL if suffix.startswith("gap") else ""
         yield Feature(
-            f"{name}_{suffix}", sql, name, family, formula, unit, phrase, null_phrase, null_means, window
+            f"{name}_{suffix}",
+            sql,
+            name,
+            family,
+            formula,
+            unit,
+            phrase,
+            null_phrase,
+            null_means,
+            window,
         )
 
 
@@ -102,7 +122,9 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         zero_phrase: str = "",
     ) -> Feature:
         full, null = f"{name}_{words}_{suffix}", null_means or "never null"
-        return Feature(full, sql, name, family, formula, unit, phrase, null_means, null, suffix, zero_phrase)
+        return Feature(
+            full, sql, name, family, formula, unit, phrase, null_means, null, suffix, zero_phrase
+        )
 
     n = f"{row}.events_{window}"
     count, active = (
@@ -112,9 +134,13 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
     told = f"{{value:.0f}} {plural} {when}"
     yield feature("count", count, "frequency", "number of rows", "count", told, zero_phrase=nothing)
     days = f"{plural} on {{value:.0f}} days {when}"
-    yield feature("active_days", active, "frequency", "distinct days", "days", days, zero_phrase=nothing)
+    yield feature(
+        "active_days", active, "frequency", "distinct days", "days", days, zero_phrase=nothing
+    )
     for m in source.measures:
-        filled, total, squares = (f"{row}.{m.name}_{part}_{window}" for part in ("filled", "sum", "squares"))
+        filled, total, squares = (
+            f"{row}.{m.name}_{part}_{window}" for part in ("filled", "sum", "squares")
+        )
         scale, unit = f"{10**m.decimals}::double", f" {m.unit}" if m.unit else ""
         summed = f"cast(coalesce({total}, 0) as double) / {scale}"
         told = f"{m.name} of {{value:,.0f}}{unit} {when}"
@@ -125,11 +151,20 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             "min": f"cast({row}.{m.name}_min_{window} as double)",
             "std": _std(filled, total, squares),
         }.items():
-            few = f"{'fewer than two' if aggregate == 'std' else 'no'} {plural} with {m.name} {when}"
-            word = {"mean": "average {}", "max": "largest {}", "min": "smallest {}", "std": "{} varies by"}
+            few = (
+                f"{'fewer than two' if aggregate == 'std' else 'no'} {plural} with {m.name} {when}"
+            )
+            word = {
+                "mean": "average {}",
+                "max": "largest {}",
+                "min": "smallest {}",
+                "std": "{} varies by",
+            }
             told = f"{word[aggregate].format(m.name)} {{value:,.2f}}{unit} {when}"
             of = f"{aggregate} of {m.column}"
-            yield feature(f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, told, few)
+            yield feature(
+                f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, told, few
+            )
     for category in source.categories:
         seen = f"bit_count({row}.{category.name}_seen_{window})"
         counted = seen if category.closed else f"{row}.{category.name}_values_{window}"
@@ -140,13 +175,21 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         others = ", of which all others count as one" if category.closed else ""
         of = f"distinct values of {category.column}{others}"
         none = f"no {category.name} {when}"
-        yield feature(f"{category.name}_distinct", distinct, "variety", of, "count", told, zero_phrase=none)
+        yield feature(
+            f"{category.name}_distinct", distinct, "variety", of, "count", told, zero_phrase=none
+        )
         for value in category.values if category.is_shared(window) else ():
             share = f"cast({row}.{category.name}_is_{label_of(value)}_{window} as double) / nullif({n}, 0)"
             told = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
             of = f"share of rows with {category.column} = {value}"
             yield feature(
-                f"{category.name}_{label_of(value)}_share", share, "variety", of, "share", told, nothing
+                f"{category.name}_{label_of(value)}_share",
+                share,
+                "variety",
+                of,
+                "share",
+                told,
+                nothing,
             )
     for flag in source.flags:
         if not flag.is_shared(window):
@@ -194,7 +237,9 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
 
 
 def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
-    """The windows over which the features read each daily part of a source, shortest first, ``all`` last."""
+    """The windows over which the features read each daily part of a source, shortest first, ``all``
+    last.
+    """
     every = [*map(str, declared.windows), ALL]
     spans = dict.fromkeys(("_active", *(part.name for part in parts(source))), every)
     for part in (EVENTS, *(f"{m.name}_sum" for m in source.measures)):
@@ -211,12 +256,26 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
     def feature(
         name: str, sql: str, of: str, formula: str, unit: str, phrase: str, zero_phrase: str = ""
     ) -> Feature:
-        family, null_phrase, null_means = f"{table.name}_{of}", f"{told(of)}: not given", "not given"
+        family, null_phrase, null_means = (
+            f"{table.name}_{of}",
+            f"{told(of)}: not given",
+            "not given",
+        )
         if family in table.known_late:
             null_means = "not given, or as_of lies before its landing"
         full = f"{table.name}_{name}"
         return Feature(
-            full, sql, table.name, family, formula, unit, phrase, null_phrase, null_means, "", zero_phrase
+            full,
+            sql,
+            table.name,
+            family,
+            formula,
+            unit,
+            phrase,
+            null_phrase,
+            null_means,
+            "",
+            zero_phrase,
         )
 
     def told(name: str) -> str:
@@ -233,9 +292,18 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
                 f"{category.name}_is_{label_of(value)}",
                 f"1 if {category.column} = {value}, else 0",
             )
-            phrase, other = f"{told(category.name)}: {_braced(value)}", f"{told(category.name)}: not {value}"
+            phrase, other = (
+                f"{told(category.name)}: {_braced(value)}",
+                f"{told(category.name)}: not {value}",
+            )
             yield feature(
-                name, f"{row}._c{number}_{position}", category.name, formula, "0 or 1", phrase, other
+                name,
+                f"{row}._c{number}_{position}",
+                category.name,
+                formula,
+                "0 or 1",
+                phrase,
+                other,
             )
     for number, flag in enumerate(table.flags):
         formula, yes, no = (
@@ -248,7 +316,12 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
     for number, of in enumerate(table.dates):
         formula = f"as_of - {of.column}; below 0: still to come"
         yield feature(
-            f"days_since_{of.name}", f"{row}._d{number}", of.name, formula, "days", f"{told(of.name)} {{ago}}"
+            f"days_since_{of.name}",
+            f"{row}._d{number}",
+            of.name,
+            formula,
+            "days",
+            f"{told(of.name)} {{ago}}",
         )
 
 
@@ -263,8 +336,12 @@ def _of_own(table: UserTable, row: str) -> Iterator[Feature]:
 
 
 def _std(count: str, total: str, squares: str) -> str:
-    """Sample standard deviation from integer parts: exact until the one division. Null below two values."""
-    spread = f"({count}::hugeint * {squares}::hugeint - {total}::hugeint * {total}::hugeint)::double"
+    """Sample standard deviation from integer parts: exact until the one division. Null below two
+    values.
+    """
+    spread = (
+        f"({count}::hugeint * {squares}::hugeint - {total}::hugeint * {total}::hugeint)::double"
+    )
     return f"sqrt({spread} / nullif({count} * ({count} - 1), 0)::double)"
 
 
@@ -276,8 +353,8 @@ def _braced(text: str) -> str:
 def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str = "") -> str:
     """A feature's value in the words of its catalogue entry; of one, in the singular.
 
-    A phrase shows the ``value``; or only its sign, as ``many`` ("more" or "fewer") or ``much`` ("more" or
-    "less"); or, of days, ``ago``: "3 days ago", and of -3 "in 3 days".
+    A phrase shows the ``value``; or only its sign, as ``many`` ("more" or "fewer") or ``much``
+    ("more" or "less"); or, of days, ``ago``: "3 days ago", and of -3 "in 3 days".
 
     >>> [worded(days, "{value:.0f} days silent", "new", "active today") for days in (11, 1.2, 0, None)]
     ['11 days silent', '1 day silent', 'active today', 'new']

@@ -1,4 +1,6 @@
-"""What a feature table declares: event sources, attribute tables, measures, categories, flags, windows."""
+"""What a feature table declares: event sources, attribute tables, measures, categories, flags,
+windows.
+"""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -39,7 +41,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The sum of one measure over the sum of another, in every window: names of measures of the source."""
+    """The sum of one measure over the sum of another, in every window: names of measures of the
+    source.
+    """
 
     name: str
     top: str
@@ -48,15 +52,17 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Category(_Shared):
-    """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it holds.
+    """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it
+    holds.
 
     Parameters
     ----------
-    closed : ``values`` are all there are, at most 62: a mask of bits then counts the distinct ones, which
-        is quicker; what is none of them counts as one value more
-    share_windows : the windows over which shares are taken, in days; all windows and all time if None
-    concentration : whether, over those windows, the top share, the Herfindahl index and the entropy of the
-        declared values are features, and the share of rows that have none of them
+    closed : ``values`` are all there are, at most 62: a mask of bits then counts the distinct ones,
+        which is quicker; what is none of them counts as one value more
+    share_windows : the windows over which shares are taken, in days; all windows and all time if
+        None
+    concentration : whether, over those windows, the top share, the Herfindahl index and the entropy
+        of the declared values are features, and the share of rows that have none of them
     """
 
     name: str
@@ -69,7 +75,8 @@ class Category(_Shared):
 
 @dataclass(frozen=True)
 class Flag(_Shared):
-    """A condition on a row. Its share of the events is a feature, or whether it holds for the entity.
+    """A condition on a row. Its share of the events is a feature, or whether it holds for the
+    entity.
 
     ``share_windows``: the windows over which the share is taken, in days; all and all time if None.
     """
@@ -81,7 +88,9 @@ class Flag(_Shared):
 
 @dataclass(frozen=True)
 class Date:
-    """A date of an entity, such as the end of its contract: the days from it to as_of, below 0 until then."""
+    """A date of an entity, such as the end of its contract: the days from it to as_of, below 0
+    until then.
+    """
 
     name: str
     column: str
@@ -123,11 +132,13 @@ class EventSource:
 class AttributeTable:
     """A table of attributes: one row per entity and landing, with ``day`` and ``known_on``.
 
-    Of several rows of an entity, the one known last by as_of counts; with ``by_day``, as a history of states
-    wants it, the one of the latest day. ``noun``, where given, says whose attributes they are.
+    Of several rows of an entity, the one known last by as_of counts; with ``by_day``, as a history
+    of states wants it, the one of the latest day. ``noun``, where given, says whose attributes they
+    are.
 
-    ``fixed``, where its rows landed at once and are dated earlier: the columns and conditions that never
-    change after the row's day. What else a row says is known from its landing on. None: all is known with it.
+    ``fixed``, where its rows landed at once and are dated earlier: the columns and conditions that
+    never change after the row's day. What else a row says is known from its landing on. None: all
+    is known with it.
     """
 
     name: str
@@ -142,13 +153,17 @@ class AttributeTable:
     dates: tuple[Date, ...] = ()
 
     def is_known_with_its_row(self, sql: str) -> bool:
-        """Whether a column, or a condition, is known as soon as its row is; if not, from its landing on."""
+        """Whether a column, or a condition, is known as soon as its row is; if not, from its
+        landing on.
+        """
         return self.fixed is None or sql in self.fixed
 
     @property
     def known_late(self) -> list[str]:
         """The families of the features that are known from the landing of their row on."""
-        read = [(m.name, m.column) for m in self.measures] + [(c.name, c.column) for c in self.categories]
+        read = [(m.name, m.column) for m in self.measures] + [
+            (c.name, c.column) for c in self.categories
+        ]
         read += [(flag.name, flag.condition) for flag in self.flags]
         read += [(date.name, date.column) for date in self.dates]
         return [f"{self.name}_{name}" for name, sql in read if not self.is_known_with_its_row(sql)]
@@ -182,7 +197,9 @@ class UserTable:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Those whose first event of a source was in the same month; ``features``: compared with their mean."""
+    """Those whose first event of a source was in the same month; ``features``: compared with their
+    mean.
+    """
 
     source: str
     features: tuple[str, ...]
@@ -248,13 +265,19 @@ class FeatureSet:
 
     @property
     def tables(self) -> list[str]:
-        """The names of the tables that it reads, ``layer.table``, in order: of events, their daily parts."""
-        read = {source.days_table for source in self.sources} | {table.table for table in self.attributes}
+        """The names of the tables that it reads, ``layer.table``, in order: of events, their daily
+        parts.
+        """
+        read = {source.days_table for source in self.sources} | {
+            table.table for table in self.attributes
+        }
         return sorted(read.union(*(table.reads for table in self.own)))
 
     @property
     def rings(self) -> list[int]:
-        """Upper ends of the age rings, days, ascending; what is older than the last is one more ring."""
+        """Upper ends of the age rings, days, ascending; what is older than the last is one more
+        ring.
+        """
         lagged = [times * window for window in self.velocity for times in (1, 2, 3)]
         compared = [times * window for window in self.trends for times in (1, 2)]
         return sorted({*self.windows, *compared, *lagged, *self.momentum})

@@ -1,23 +1,40 @@
-"""Features derived from the merged rows: dynamics, concentration, ratios, thirds of a life, the calendar."""
+"""Features derived from the merged rows: dynamics, concentration, ratios, thirds of a life, the
+calendar.
+"""
 
 from collections.abc import Iterator
 
-from churn_orchestration.churn.features.declared import ALL, Category, EventSource, FeatureSet, label_of
+from churn_orchestration.churn.features.declared import (
+    ALL,
+    Category,
+    EventSource,
+    FeatureSet,
+    label_of,
+)
 from churn_orchestration.churn.features.feature import Feature, where_covered
 
 
 def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
-    """Velocity, acceleration and momentum of the events and of every measure; slopes; regularity."""
+    """Velocity, acceleration and momentum of the events and of every measure; slopes;
+    regularity.
+    """
     name, plural = source.name, f"{source.noun}s"
     summed = [("count", plural, "events", "count", 1)]
-    summed += [(f"{m.name}_sum", m.name, f"{m.name}_sum", m.unit, 10**m.decimals) for m in source.measures]
+    summed += [
+        (f"{m.name}_sum", m.name, f"{m.name}_sum", m.unit, 10**m.decimals) for m in source.measures
+    ]
     for words, told, part, unit, scale in summed:
         for window in declared.velocity:
-            now, middle, old = (f"coalesce({row}.{part}_{times * window}, 0)" for times in (1, 2, 3))
+            now, middle, old = (
+                f"coalesce({row}.{part}_{times * window}, 0)" for times in (1, 2, 3)
+            )
             per_day = f"{window * scale}::double"
             velocity = f"cast(2 * {now} - {middle} as double) / {per_day}"
             unknown = [
-                (f"no {told} to compare over {days} days", f"the data begin less than {days} days before")
+                (
+                    f"no {told} to compare over {days} days",
+                    f"the data begin less than {days} days before",
+                )
                 for days in (2 * window, 3 * window)
             ]
             yield Feature(
@@ -47,9 +64,7 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
             )  # fmt: skip
     if declared.velocity or declared.momentum:
         n, total, squares = (f"{row}.{part}" for part in ("_gaps", "_gap_sum", "_gap_squares"))
-        spread = (
-            f"sqrt(cast({n} * {squares} - {total} * {total} as double) / nullif({n} * ({n} - 1), 0)::double)"
-        )
+        spread = f"sqrt(cast({n} * {squares} - {total} * {total} as double) / nullif({n} * ({n} - 1), 0)::double)"
         few = f"fewer than three days with {plural} so far"
         yield Feature(
             f"{name}_regularity_all", f"{spread} / nullif(cast({total} as double) / nullif({n}, 0), 0)",
@@ -68,7 +83,8 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
                 f"{name}_{m.name}_slope_all",
                 f"({last} - {first}) / nullif({row}._gap_sum, 0) / {10**m.decimals}::double", name, "slope",
                 f"(mean {m.column} of the last day - of the first) / days between", f"{m.unit} a day",
-                f"{m.name} changed by {{value:+.2f}} a day from the first {source.noun} to the last",
+                f"{m.name} changed by {{value:+.2f}} a day from the first {source.noun} to the "
+                "last",
                 few, few, ALL,
             )  # fmt: skip
 
@@ -82,7 +98,9 @@ def concentration(declared: FeatureSet, source: EventSource, row: str) -> Iterat
                     yield from _concentrated(source, category, row, window)
 
 
-def _concentrated(source: EventSource, category: Category, row: str, window: str) -> Iterator[Feature]:
+def _concentrated(
+    source: EventSource, category: Category, row: str, window: str
+) -> Iterator[Feature]:
     n = f"{row}.events_{window}"
     hits = [f"{row}.{category.name}_is_{label_of(value)}_{window}" for value in category.values]
     declared = f"({' + '.join(hits)})"
@@ -132,7 +150,9 @@ def ratios(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feat
         for window in (*map(str, declared.windows), ALL):
             upper, lower = (f"cast({row}.{m.name}_sum_{window} as double)" for m in (top, bottom))
             scale = f"({10**bottom.decimals}::double / {10**top.decimals}::double)"
-            suffix, when = (ALL, "so far") if window == ALL else (f"{window}d", f"in the last {window} days")
+            suffix, when = (
+                (ALL, "so far") if window == ALL else (f"{window}d", f"in the last {window} days")
+            )
             none = f"no {bottom.name} {when}"
             yield Feature(
                 f"{source.name}_{ratio.name}_{suffix}", f"{upper} / nullif({lower}, 0) * {scale}",
@@ -142,7 +162,9 @@ def ratios(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feat
 
 
 def thirds(source: EventSource, row: str) -> Iterator[Feature]:
-    """The share of the events in each third of the life seen so far, from the first event to as_of."""
+    """The share of the events in each third of the life seen so far, from the first event to
+    as_of.
+    """
     if source.thirds:
         for third, words in enumerate(("first", "middle", "last"), 1):
             yield Feature(
@@ -171,7 +193,10 @@ def of_the_day(declared: FeatureSet) -> Iterator[Feature]:
                 f"calendar_{name}", f"cast({sql} as bigint)", "calendar", CALENDAR, f"{told} of as_of",
                 unit, f"{told} {{value:.0f}}", "",
             )  # fmt: skip
-        for name, wave in (("winter", "cos"), ("spring", "sin")):  # a circle: December ends next to January
+        for name, wave in (
+            ("winter", "cos"),
+            ("spring", "sin"),
+        ):  # a circle: December ends next to January
             formula = f"{wave} of 2 pi x day of year / 365.25"
             yield Feature(
                 f"calendar_{name}", f"{wave}(2 * pi() * dayofyear($as_of) / 365.25)", "calendar", CALENDAR,

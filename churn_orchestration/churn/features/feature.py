@@ -11,7 +11,8 @@ _TOPICS = {
 
 
 def topic_of(source: str, family: str) -> str:
-    """The matter that a person takes several families of a source for; any other family is one of its own.
+    """The matter that a person takes several families of a source for; any other family is one of
+    its own.
 
     >>> topic_of("orders", "rhythm"), topic_of("orders", "tenure")
     ('orders/activity', 'orders/tenure')
@@ -30,9 +31,9 @@ class _Any:
 class Feature:
     """One column: its SQL over a source's merged row (see ``rings``), and how a person reads it.
 
-    In the SQL ``$as_of`` stands for the day. ``family`` groups features that say nearly the same; ``phrase``
-    is a format string of one ``value``, ``null_phrase`` what is said where it is null, ``zero_phrase`` where
-    it is 0 (the phrase itself if empty).
+    In the SQL ``$as_of`` stands for the day. ``family`` groups features that say nearly the same;
+    ``phrase`` is a format string of one ``value``, ``null_phrase`` what is said where it is null,
+    ``zero_phrase`` where it is 0 (the phrase itself if empty).
     """
 
     name: str
@@ -54,7 +55,9 @@ class Feature:
         >>> Feature("n", "", "", "", "", "", "{value:,.0f} orders, {many} than before", "").title
         '… orders, more or fewer than before'
         """
-        return self.phrase.format(value=_Any(), many="more or fewer", much="more or less", ago="… days ago")
+        return self.phrase.format(
+            value=_Any(), many="more or fewer", much="more or less", ago="… days ago"
+        )
 
     @property
     def type(self) -> str:
@@ -63,7 +66,8 @@ class Feature:
 
 
 def where_covered(row: str, days: int, sql: str) -> str:
-    """SQL that is null where the data of a source, of whomever, begin less than so many days before as_of.
+    """SQL that is null where the data of a source, of whomever, begin less than so many days before
+    as_of.
 
     What lies before the data is not known, and no silence after which everybody would have begun.
 

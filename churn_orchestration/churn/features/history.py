@@ -1,6 +1,8 @@
-"""The kernel of many as_ofs: daily parts of some groups merged into windows in one pass, as integers.
+"""The kernel of many as_ofs: daily parts of some groups merged into windows in one pass, as
+integers.
 
-What it merges is divided by the SQL of one as_of (``rings.final``), so that both give the same bits.
+What it merges is divided by the SQL of one as_of (``rings.final``), so that both give the same
+bits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,8 @@ class Days:
     ----------
     group : int64, 0 to groups - 1, ascending
     day : int64, days since 1970-01-01, ascending within a group, each once
-    parts : int64 columns, one value a row; where a minimum or maximum is null, the identity of int64
+    parts : int64 columns, one value a row; where a minimum or maximum is null, the identity of
+        int64
     groups : how many groups there are; one may have no row
     """
 
@@ -47,27 +50,33 @@ def merged(
     Parameters
     ----------
     group, as_of : int64, one value a request; days since 1970-01-01
-    wanted : by part, how it is merged (``sum``, ``min``, ``max`` or ``or``) and the windows: days as text, or
-        ``all``; the part ``_active`` counts the rows
+    wanted : by part, how it is merged (``sum``, ``min``, ``max`` or ``or``) and the windows: days
+        as text, or ``all``; the part ``_active`` counts the rows
     ends : by column, a part and whether its value of the ``first`` or ``last`` row is wanted
-    thirds_of : a part to sum, as ``_third1`` to ``_third3``, over the thirds of the days since the first row
+    thirds_of : a part to sum, as ``_third1`` to ``_third3``, over the thirds of the days since the
+        first row
 
     Returns
     -------
-    int64 columns, one value a request: ``<part>_<window>``, and of all rows up to as_of ``_youngest`` and
-    ``_oldest``, days since the last and the first; ``_gaps``, ``_gap_sum`` and ``_gap_squares`` between them.
-    Of a request without a row: 0; -1 for ``_youngest`` and ``_oldest``; the identity of a minimum or maximum.
-    A sum is exact if it fits 64 bits itself, for the sums that it is the difference of may wrap around.
+    int64 columns, one value a request: ``<part>_<window>``, and of all rows up to as_of
+    ``_youngest`` and ``_oldest``, days since the last and the first; ``_gaps``, ``_gap_sum`` and
+    ``_gap_squares`` between them. Of a request without a row: 0; -1 for ``_youngest`` and
+    ``_oldest``; the identity of a minimum or maximum. A sum is exact if it fits 64 bits itself, for
+    the sums that it is the difference of may wrap around.
 
     >>> days = Days(np.array([0, 0]), np.array([10, 14]), {"events": np.array([2, 5])}, groups=1)
     >>> found = merged(days, np.array([0, 0]), np.array([13, 15]), {"events": ("sum", ["3", "all"])})
     >>> found["events_3"].tolist(), found["events_all"].tolist(), found["_youngest"].tolist()
     ([0, 5], [2, 7], [3, 1])
     """
-    spans = sorted({int(window) for _, windows in wanted.values() for window in windows if window != ALL})
+    spans = sorted(
+        {int(window) for _, windows in wanted.values() for window in windows if window != ALL}
+    )
     place = _Places(days, group, as_of, spans)
     names = [f"{name}_{window}" for name, (_, windows) in wanted.items() for window in windows]
-    block = np.empty((len(names), len(as_of)), "int64")  # at once: memory for each by itself costs more
+    block = np.empty(
+        (len(names), len(as_of)), "int64"
+    )  # at once: memory for each by itself costs more
     found = dict(zip(names, block, strict=True))
     for name, (how, windows) in wanted.items():
         into = {window: found[f"{name}_{window}"] for window in windows}
@@ -81,7 +90,9 @@ def merged(
     found |= _rhythm(days, place, as_of)
     for name, (part, end) in ends.items():
         row = place.first[ALL] if end == "first" else place.last - 1
-        found[name] = np.where(place.last > place.first[ALL], np.append(days.parts[part], 0)[row], 0)
+        found[name] = np.where(
+            place.last > place.first[ALL], np.append(days.parts[part], 0)[row], 0
+        )
     if thirds_of:
         found |= _thirds(days, place, group, as_of, thirds_of)
     return found
@@ -90,7 +101,9 @@ def merged(
 class _Places:
     """Where the rows of each request begin and end: ``first[window]`` to ``last``, exclusive."""
 
-    def __init__(self, days: Days, group: np.ndarray, as_of: np.ndarray, spans: Sequence[int]) -> None:
+    def __init__(
+        self, days: Days, group: np.ndarray, as_of: np.ndarray, spans: Sequence[int]
+    ) -> None:
         seen = np.unique(as_of)
         edges = np.unique(np.concatenate([seen - span for span in (0, *spans)]))
         width = len(edges) + 1  # the last place of a group is for what lies after every edge
@@ -107,12 +120,15 @@ class _Places:
 
     @cached_property
     def halves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Of each window two stretches of 2^level rows that cover it, as places in a table level x row.
+        """Of each window two stretches of 2^level rows that cover it, as places in a table level x
+        row.
 
         Where a window is empty, the place after the last row of level 0.
         """
         longest = int((self.last - self.first[ALL]).max(initial=0))
-        level = np.maximum(np.frexp(np.arange(longest + 1.0))[1] - 1, 0).astype("int64")  # by length
+        level = np.maximum(np.frexp(np.arange(longest + 1.0))[1] - 1, 0).astype(
+            "int64"
+        )  # by length
         row, half = level * (self.rows + 1), 1 << level
         found = {}
         for window, first in self.first.items():
@@ -162,7 +178,9 @@ def _sums(values: np.ndarray, place: _Places, into: Mapping[str, np.ndarray]) ->
     np.cumsum(values, out=total[1:])
     upto = total[place.last]
     for window, out in into.items():
-        np.take(total, place.first[window], out=out, mode="clip")  # any mode but "raise" fills out directly
+        np.take(
+            total, place.first[window], out=out, mode="clip"
+        )  # any mode but "raise" fills out directly
         np.subtract(upto, out, out=out)
 
 
@@ -170,11 +188,17 @@ def _extremes(how: str, values: np.ndarray, place: _Places, into: Mapping[str, n
     """By a sparse table: row i of level k holds what rows i to i + 2^k - 1 reduce to."""
     reduce, rows = _REDUCE[how], len(values)
     longest = int((place.last - place.first[ALL]).max(initial=1))
-    table = np.empty((max(longest, 1).bit_length(), rows + 1), "int64")  # only what is read is filled
+    table = np.empty(
+        (max(longest, 1).bit_length(), rows + 1), "int64"
+    )  # only what is read is filled
     table[0, :rows], table[0, rows] = values, _IDENTITY[how]
     for level in range(1, len(table)):
         half = 1 << (level - 1)
-        reduce(table[level - 1, : rows - half], table[level - 1, half:rows], out=table[level, : rows - half])
+        reduce(
+            table[level - 1, : rows - half],
+            table[level - 1, half:rows],
+            out=table[level, : rows - half],
+        )
     flat, other = table.ravel(), np.empty(len(place.last), "int64")
     for window, out in into.items():
         left, right = place.halves[window]

@@ -1,4 +1,6 @@
-"""Where the features of a table come from: which columns they read, and whether landing proves their rows."""
+"""Where the features of a table come from: which columns they read, and whether landing proves
+their rows.
+"""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -9,9 +11,14 @@ import sqlglot
 from sqlglot import exp
 
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet, UserTable
+from churn_orchestration.churn.features.declared import (
+    AttributeTable,
+    EventSource,
+    FeatureSet,
+    UserTable,
+)
+from churn_orchestration.churn.rows.user_sql import columns_of
 from churn_orchestration.churn.sql import identifier
-from churn_orchestration.churn.user_sql import columns_of
 
 _PART = re.compile(r'_([sau])(\d+)\."?(\w+)')  # of a merged row, see `rings`
 _TIME = {"day", "known_on", "_partition"}
@@ -35,7 +42,8 @@ class Origin:
 
 
 def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Origin]:
-    """The origin of every feature of the catalogue; ``landed``: the tables whose rows came in files by day.
+    """The origin of every feature of the catalogue; ``landed``: the tables whose rows came in files
+    by day.
 
     >>> from churn_orchestration.churn.features.declared import Measure
     >>> fee = Measure("fee", "exit_fee")
@@ -52,12 +60,16 @@ def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Ori
     }  # fmt: skip
     proved = {source.name for source in declared.sources if source.table in landed}
     for feature in catalogue(declared):
-        named = [(tables[row][int(number)], part) for row, number, part in _PART.findall(feature.sql)]
+        named = [
+            (tables[row][int(number)], part) for row, number, part in _PART.findall(feature.sql)
+        ]
         columns = frozenset[str]().union(*(_columns(table, part) for table, part in named))
         if not named:  # among peers a feature is made of finished ones
             read = set(re.findall(r"\w+", feature.sql)) & found.keys()
             columns = columns.union(*(found[name].columns for name in read))
-        found[feature.name] = Origin(feature.family, columns, not columns and feature.source in proved)
+        found[feature.name] = Origin(
+            feature.family, columns, not columns and feature.source in proved
+        )
     return found
 
 
@@ -67,7 +79,10 @@ def _columns(table: _Table, part: str) -> frozenset[str]:
         tree = sqlglot.parse_one(table.select, read="duckdb")
         assert isinstance(tree, exp.Query)  # as `own_features` has checked
         made = [projection for projection in tree.selects if projection.alias_or_name == part]
-        read = {name for projection in made for name in columns_of(projection)} - {*_TIME, table.entity}
+        read = {name for projection in made for name in columns_of(projection)} - {
+            *_TIME,
+            table.entity,
+        }
         return frozenset(f"{upstream}.{name}" for upstream in table.reads for name in read)
     sql = _measured(table, part)
     names = columns_of(sqlglot.parse_one(sql, read="duckdb")) if sql else []
@@ -75,7 +90,9 @@ def _columns(table: _Table, part: str) -> frozenset[str]:
 
 
 def _measured(table: EventSource | AttributeTable, part: str) -> str | None:
-    """The SQL of the measure, category or flag that a part is made of; None of the rhythm of the events."""
+    """The SQL of the measure, category or flag that a part is made of; None of the rhythm of the
+    events.
+    """
     if isinstance(table, EventSource):
         named = {m.name: identifier(m.column) for m in table.measures}
         named |= {c.name: identifier(c.column) for c in table.categories}
@@ -93,12 +110,15 @@ def _measured(table: EventSource | AttributeTable, part: str) -> str | None:
 
 
 def landed_by_day(bronze: Collection[str], silver: Mapping[str, Collection[str]]) -> frozenset[str]:
-    """Of silver, the tables that read nothing but ``bronze``, the tables that land by day; and those.
+    """Of silver, the tables that read nothing but ``bronze``, the tables that land by day; and
+    those.
 
     >>> sorted(landed_by_day(["bronze.orders"], {"silver.a": ["bronze.orders"], "silver.b": ["silver.c"]}))
     ['bronze.orders', 'silver.a']
     """
     found = set(bronze)
-    while more := {name for name, read in silver.items() if name not in found and set(read) <= found}:
+    while more := {
+        name for name, read in silver.items() if name not in found and set(read) <= found
+    }:
         found |= more
     return frozenset(found)

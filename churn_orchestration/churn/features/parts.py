@@ -1,8 +1,9 @@
 """Daily parts: what a day of an entity comes to, in exact pieces that merge into any window.
 
 A version of (entity, day) holds its *complete* parts as known on ``known_on``. It stands until
-``superseded_on``, when a late row or a correction makes the next one, be it one of no event at all. So what
-may be seen at an as_of are plain rows: ``day <= as_of and known_on <= as_of < superseded_on``.
+``superseded_on``, when a late row or a correction makes the next one, be it one of no event at all.
+So what may be seen at an as_of are plain rows: ``day <= as_of and known_on <= as_of <
+superseded_on``.
 """
 
 import datetime as dt
@@ -29,8 +30,8 @@ class Part:
     name : of the column
     sql : aggregate over the events of a day
     meaning : in words
-    merge : how the parts of days become those of a window: ``sum``, ``min``, ``max``, ``bit_or`` of a mask,
-        or ``values``, a list of distinct values whose number is counted
+    merge : how the parts of days become those of a window: ``sum``, ``min``, ``max``, ``bit_or`` of
+        a mask, or ``values``, a list of distinct values whose number is counted
     type : BIGINT, HUGEINT or VARCHAR[]
     """
 
@@ -47,13 +48,19 @@ class Part:
 
 
 def parts(source: EventSource) -> list[Part]:
-    """The daily parts of a source, in the order of its table. Amounts are integers of their last decimal."""
-    counted = Part(EVENTS, "count(*)", f"{source.noun}s of the day; 0: what was known of it is void")
+    """The daily parts of a source, in the order of its table. Amounts are integers of their last
+    decimal.
+    """
+    counted = Part(
+        EVENTS, "count(*)", f"{source.noun}s of the day; 0: what was known of it is void"
+    )
     return [counted, *_of_measures(source), *_of_categories(source), *_of_flags(source)]
 
 
 def ends(source: EventSource) -> dict[str, tuple[str, str]]:
-    """The parts of the first and the last active day that slopes read: by name, the part and which end."""
+    """The parts of the first and the last active day that slopes read: by name, the part and which
+    end.
+    """
     return {
         f"{m.name}_{end}_{part}": (f"{m.name}_{part}", end)
         for m in source.measures
@@ -67,10 +74,15 @@ def _of_measures(source: EventSource) -> Iterator[Part]:
     for m in source.measures:
         exact, unit = scaled(m), f"{m.unit or m.column} x {10**m.decimals}"
         squares = f"coalesce(sum(cast({exact} as hugeint) * {exact}), 0)"
-        yield Part(f"{m.name}_filled", f"count({identifier(m.column)})", f"{source.noun}s with {m.column}")
+        yield Part(
+            f"{m.name}_filled", f"count({identifier(m.column)})", f"{source.noun}s with {m.column}"
+        )
         yield Part(f"{m.name}_sum", f"coalesce(sum({exact}), 0)", f"sum of {m.column}, {unit}")
         yield Part(
-            f"{m.name}_squares", squares, f"sum of squares of {m.column}, ({unit}) squared", type="HUGEINT"
+            f"{m.name}_squares",
+            squares,
+            f"sum of squares of {m.column}, ({unit}) squared",
+            type="HUGEINT",
         )
         yield Part(f"{m.name}_min", f"min({exact})", f"smallest {m.column}, {unit}", LOW)
         yield Part(f"{m.name}_max", f"max({exact})", f"largest {m.column}, {unit}", HIGH)
@@ -81,16 +93,22 @@ def _of_categories(source: EventSource) -> Iterator[Part]:
         name, column = category.name, identifier(category.column)
         for value in category.values:
             hit = f"count(*) filter ({column} = {text(value)})"
-            yield Part(f"{name}_is_{label_of(value)}", hit, f"{source.noun}s with {column} = {value}")
+            yield Part(
+                f"{name}_is_{label_of(value)}", hit, f"{source.noun}s with {column} = {value}"
+            )
         if category.closed:
-            bits = " ".join(f"when {text(value)} then {1 << n}" for n, value in enumerate(category.values))
+            bits = " ".join(
+                f"when {text(value)} then {1 << n}" for n, value in enumerate(category.values)
+            )
             known = f"case {column} {bits} else {1 << len(category.values)} end"
             mask = f"coalesce(bit_or(cast(case when {column} is null then 0 else {known} end as bigint)), 0)"
             meaning = f"which values of {column}: a bit each, as declared; one for all others"
             yield Part(f"{name}_seen", mask, meaning, MASK)
         else:
             listed = f"list_sort(list(distinct {column}) filter ({column} is not null))"
-            yield Part(f"{name}_values", listed, f"distinct values of {column}", VALUES, "VARCHAR[]")
+            yield Part(
+                f"{name}_values", listed, f"distinct values of {column}", VALUES, "VARCHAR[]"
+            )
 
 
 def _of_flags(source: EventSource) -> Iterator[Part]:
@@ -108,17 +126,20 @@ def scaled(m: Measure) -> str:
 def touched(source: EventSource, entity: str, days: Iterable[dt.date]) -> str:
     """SQL: every (_entity, _day) whose parts may change when ``days`` land, or land anew.
 
-    Those of the rows that landed on them; those that an earlier landing of the same days touched; and, with a
-    key, those of every other version of the events that landed.
+    Those of the rows that landed on them; those that an earlier landing of the same days touched;
+    and, with a key, those of every other version of the events that landed.
     """
     landed = f"_partition in ({', '.join(date(day) for day in sorted(days))})"
     found = [
-        f"select {identifier(source.entity)} as _entity, day as _day from {source.table} where {landed}",
+        f"select {identifier(source.entity)} as _entity, day as _day from {source.table} where "
+        f"{landed}",
         f"select {identifier(entity)}, day from {source.days_table} where {landed}",
     ]
     if source.key:
         again = f"select {identifiers(source.key)} from {source.table} where {landed}"
-        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in map(identifier, source.key))
+        same = " and ".join(
+            f"e.{name} is not distinct from k.{name}" for name in map(identifier, source.key)
+        )
         found.append(
             f"select e.{identifier(source.entity)}, e.day from {source.table} as e "
             f"semi join ({again}) as k on {same}"
@@ -165,19 +186,27 @@ order by _entity, _day, known_on"""
 
 
 def _intervals(source: EventSource, only: str | None) -> str:
-    """SQL: the events with ``_entity``, ``_day`` and the day ``_until`` which each version of them stood."""
+    """SQL: the events with ``_entity``, ``_day`` and the day ``_until`` which each version of them
+    stood.
+    """
     chosen = "where _entity is not null and _day is not null"
     pairs = f"semi join {only} using (_entity, _day)" if only else ""
     named = f"select *, {identifier(source.entity)} as _entity, day as _day"
     if not source.key:
-        return f"select * from ({named}, {date(OPEN)} as _until from {source.table}) {pairs} {chosen}"
+        return (
+            f"select * from ({named}, {date(OPEN)} as _until from {source.table}) {pairs} {chosen}"
+        )
     events = source.table
     if only:
         keys = f"select {identifiers(source.key)} from ({named} from {source.table}) {pairs}"
-        same = " and ".join(f"e.{name} is not distinct from k.{name}" for name in map(identifier, source.key))
+        same = " and ".join(
+            f"e.{name} is not distinct from k.{name}" for name in map(identifier, source.key)
+        )
         events = f"(select e.* from {source.table} as e semi join ({keys}) as k on {same})"
     # Of two versions that became known on one day the last in this order counts, as in `visible`.
-    later = [f"{sql} desc nulls first" for sql in (identifier(source.entity), "day", *read_from(source))]
+    later = [
+        f"{sql} desc nulls first" for sql in (identifier(source.entity), "day", *read_from(source))
+    ]
     order = ", ".join(["known_on", "_partition", *later])
     until = f"lead(known_on, 1, {date(OPEN)}) over (partition by {identifiers(source.key)} order by {order})"
     return f"select * from ({named}, {until} as _until from {events}) {pairs} {chosen} and _until > known_on"

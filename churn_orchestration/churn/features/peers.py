@@ -1,6 +1,8 @@
-"""Features of an entity among its peers: relative to its cohort, and in quintiles fitted on an earlier day.
+"""Features of an entity among its peers: relative to its cohort, and in quintiles fitted on an
+earlier day.
 
-They are made of the finished feature rows of one as_of, and so of nothing that was not known by then.
+They are made of the finished feature rows of one as_of, and so of nothing that was not known by
+then.
 """
 
 import datetime as dt
@@ -15,7 +17,8 @@ _COHORT = "_cohort"
 
 
 def fitted_on(as_of: dt.date) -> dt.date:
-    """The day on which the quintiles that serve ``as_of`` were fitted: the last of the month before.
+    """The day on which the quintiles that serve ``as_of`` were fitted: the last of the month
+    before.
 
     >>> fitted_on(dt.date(2024, 3, 31))
     datetime.date(2024, 2, 29)
@@ -24,14 +27,18 @@ def fitted_on(as_of: dt.date) -> dt.date:
 
 
 def peer_features(declared: FeatureSet) -> list[Feature]:
-    """The features among peers, in the table's order; their SQL reads a finished row, and ``_edges``."""
+    """The features among peers, in the table's order; their SQL reads a finished row, and
+    ``_edges``.
+    """
     return [*_relative(declared), *_quintiles(declared)]
 
 
 def among_peers(declared: FeatureSet, select: str, edges: str | None) -> str:
-    """SQL: the feature rows of one as_of, which ``select`` gives, with those among peers; in no order.
+    """SQL: the feature rows of one as_of, which ``select`` gives, with those among peers; in no
+    order.
 
-    ``edges`` is SQL of one row of quintile edges, see ``edges_of``; None where no quintiles are declared.
+    ``edges`` is SQL of one row of quintile edges, see ``edges_of``; None where no quintiles are
+    declared.
     """
     found = peer_features(declared)
     if not found:
@@ -48,9 +55,7 @@ def _relative(declared: FeatureSet) -> Iterator[Feature]:
         return
     peers = f"over (partition by {_COHORT})"
     for name in declared.cohort.features:
-        mean = (
-            f"cast(sum(cast({name} as decimal(38, 6))) {peers} as double) / nullif(count({name}) {peers}, 0)"
-        )
+        mean = f"cast(sum(cast({name} as decimal(38, 6))) {peers} as double) / nullif(count({name}) {peers}, 0)"
         told = name.replace("_", " ")
         yield Feature(
             f"{name}_vs_cohort", f"{name} / nullif({mean}, 0)", declared.cohort.source, "cohort",
@@ -93,10 +98,13 @@ def slim(declared: FeatureSet) -> FeatureSet:
 
 
 def edges_of(declared: FeatureSet, select: str) -> str:
-    """SQL: one row of quintile edges, a list a column, of the feature rows that ``select`` gives."""
+    """SQL: one row of quintile edges, a list a column, of the feature rows that ``select``
+    gives.
+    """
     assert declared.rfm is not None
     fifths = "[0.2, 0.4, 0.6, 0.8]"
     columns = (
-        f"quantile_disc({column}, {fifths}) as {word}" for word, column in declared.rfm.columns.items()
+        f"quantile_disc({column}, {fifths}) as {word}"
+        for word, column in declared.rfm.columns.items()
     )
     return f"select {', '.join(columns)} from ({select})"

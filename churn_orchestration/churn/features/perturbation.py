@@ -1,8 +1,10 @@
-"""The perturbation proof: no row beyond as_of changes a feature of it, tried by changing every such row.
+"""The perturbation proof: no row beyond as_of changes a feature of it, tried by changing every such
+row.
 
-For some entities, all tables at the bottom are copied into a database of their own, in memory, and everything
-up to the features is made there by the same SQL. Then rows beyond as_of (day or known_on after it) are
-removed, altered and added, and everything is made again. What differs reads the future, and is told by name.
+For some entities, all tables at the bottom are copied into a database of their own, in memory, and
+everything up to the features is made there by the same SQL. Then rows beyond as_of (day or known_on
+after it) are removed, altered and added, and everything is made again. What differs reads the
+future, and is told by name.
 """
 
 import datetime as dt
@@ -26,7 +28,9 @@ RULES = {
     "as_of: add known_on <= as_of, and choose the last of those",
     "dated ahead": "it reads days after as_of that were known before, such as planned ones: add day <= as_of",
 }
-"""What is done to the rows of a table beyond as_of, and what is likely wrong where a feature changes."""
+"""What is done to the rows of a table beyond as_of, and what is likely wrong where a feature
+changes.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Leak:
-    """A feature that rows beyond as_of change. ``feature`` is ``*`` where an entity comes or goes."""
+    """A feature that rows beyond as_of change. ``feature`` is ``*`` where an entity comes or
+    goes.
+    """
 
     feature: str
     table: str
@@ -72,8 +78,8 @@ class Leak:
     def __str__(self) -> str:
         told = "whole rows" if self.feature == "*" else self.feature
         return (
-            f"{told}: changed by rows of {self.table} beyond as_of ({self.rule}; {self.entities} entities, "
-            f"{self.example}). Most likely {RULES[self.rule]}"
+            f"{told}: changed by rows of {self.table} beyond as_of ({self.rule}; {self.entities} "
+            f"entities, {self.example}). Most likely {RULES[self.rule]}"
         )
 
 
@@ -81,8 +87,8 @@ class Leak:
 class Proof:
     """What was found.
 
-    ``leaks``; ``moves``: whether anything moved when rows before as_of were altered, the control; ``blind``:
-    the tables that then moved no feature; ``unmoved``: the features that nothing moved.
+    ``leaks``; ``moves``: whether anything moved when rows before as_of were altered, the control;
+    ``blind``: the tables that then moved no feature; ``unmoved``: the features that nothing moved.
     """
 
     as_of: dt.date
@@ -97,7 +103,9 @@ class Proof:
     def faults(self) -> list[str]:
         """Why it does not hold: the leaks, or that no change of any row was seen."""
         if self.rows and self.entities and not self.moves:
-            return ["no feature changed when the rows before as_of were altered: the proof sees nothing"]
+            return [
+                "no feature changed when the rows before as_of were altered: the proof sees nothing"
+            ]
         return [str(leak) for leak in self.leaks]
 
 
@@ -113,7 +121,8 @@ def prove(
     Parameters
     ----------
     db : the database in use has the grounds; it is in use again afterwards, unchanged
-    most_entities : how many are sampled, by the hash of their name, so that the sample is always the same
+    most_entities : how many are sampled, by the hash of their name, so that the sample is always
+        the same
     most_rows : of a ground, about as many rows are copied at most, by the hash of its key
 
     Raises
@@ -123,7 +132,9 @@ def prove(
     [(home,)] = db.execute("select current_database()").fetchall()
     db.execute(f"attach ':memory:' as {_PROOF}")
     try:
-        trial = _Trial(db, replace(pipeline, grounds=tuple(map(_named, pipeline.grounds))), as_of, home)
+        trial = _Trial(
+            db, replace(pipeline, grounds=tuple(map(_named, pipeline.grounds))), as_of, home
+        )
         trial.copy(most_entities, most_rows)
         db.execute(f"use {_PROOF}")
         return trial.run()
@@ -133,13 +144,17 @@ def prove(
 
 
 def _named(ground: Ground) -> Ground:
-    """The same with its columns as identifiers of SQL, as all that is written about it names them."""
+    """The same with its columns as identifiers of SQL, as all that is written about it names
+    them.
+    """
     entity = identifier(ground.entity) if ground.entity else None
     return Ground(ground.table, tuple(map(identifier, ground.key)), entity)
 
 
 class _Trial:
-    def __init__(self, db: duckdb.DuckDBPyConnection, pipeline: Pipeline, as_of: dt.date, home: str) -> None:
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, pipeline: Pipeline, as_of: dt.date, home: str
+    ) -> None:
         self.db, self.pipeline, self.as_of, self.home = db, pipeline, as_of, home
         self.columns: dict[str, dict[str, str]] = {}
         self.entity, self.features = "", list[str]()
@@ -162,8 +177,9 @@ class _Trial:
         )
         chosen = f"{_PROOF}.kept.entities"
         self.db.execute(
-            f"create table {chosen} as select entity from ({found or 'select null as entity limit 0'}) "
-            f"order by hash(entity::varchar), entity limit {most_entities}"
+            f"create table {chosen} as select entity from "
+            f"({found or 'select null as entity limit 0'}) order by hash(entity::varchar), entity "
+            f"limit {most_entities}"
         )
         for number, ground in enumerate(self.pipeline.grounds):
             source = f"{self.home}.{ground.table}"
@@ -172,7 +188,9 @@ class _Trial:
                 rows += f" semi join {chosen} as c on t.{ground.entity} = c.entity"
             rows = self.thinned(rows, ground, most_rows)
             self.db.execute(f"create table {_PROOF}.kept.g{number} as {rows} order by all")
-            described = self.rows(f"select column_name, column_type from (describe {_PROOF}.kept.g{number})")
+            described = self.rows(
+                f"select column_name, column_type from (describe {_PROOF}.kept.g{number})"
+            )
             self.columns[ground.table] = {identifier(name): kind for name, kind in described}
 
     def thinned(self, rows: str, ground: Ground, most: int) -> str:
@@ -192,13 +210,16 @@ class _Trial:
     def make(self, name: str) -> None:
         """Everything up to the features, which are kept as a table."""
         self.pipeline.build(self.db)
-        self.db.execute(f"create or replace table kept.{name} as {self.pipeline.features(self.as_of)}")
+        self.db.execute(
+            f"create or replace table kept.{name} as {self.pipeline.features(self.as_of)}"
+        )
 
     def run(self) -> Proof:
         self.reset()
         self.make("base")
         self.entity, *self.features = [
-            identifier(name) for (name,) in self.rows("select column_name from (describe kept.base)")
+            identifier(name)
+            for (name,) in self.rows("select column_name from (describe kept.base)")
         ]
         leaks: list[Leak] = []
         for rules in (("removed",), tuple(rule for rule in RULES if rule != "removed")):
@@ -211,7 +232,9 @@ class _Trial:
                 leaks += self.attributed(rules)
         blind, moved = self.control()
         [(entities,)] = self.rows("select count(*) from kept.entities")
-        counted = (f"select count(*) from kept.g{number}" for number in range(len(self.pipeline.grounds)))
+        counted = (
+            f"select count(*) from kept.g{number}" for number in range(len(self.pipeline.grounds))
+        )
         rows = sum(self.rows(count)[0][0] for count in counted)
         unmoved = [] if "*" in moved else [name for name in self.features if name not in moved]
         return Proof(self.as_of, entities, rows, bool(moved), leaks, blind, unmoved)
@@ -227,7 +250,9 @@ class _Trial:
                     yield Leak(feature, ground.table, rule, entities, self.example(feature))
 
     def control(self) -> tuple[list[str], set[str]]:
-        """Whether rows before as_of are seen at all: the tables that move no feature, the features moved."""
+        """Whether rows before as_of are seen at all: the tables that move no feature, the features
+        moved.
+        """
         blind, moved = [], set()
         for ground in self.pipeline.grounds:
             self.reset()
@@ -235,18 +260,25 @@ class _Trial:
             self.make("changed")
             found = set(self.differing())
             moved |= found
-            if not found and self.rows(f"select 1 from {ground.table} where not {self.beyond} limit 1"):
+            if not found and self.rows(
+                f"select 1 from {ground.table} where not {self.beyond} limit 1"
+            ):
                 blind.append(ground.table)
         return blind, moved
 
     # ---------------- comparing
 
     def differing(self) -> dict[str, int]:
-        """The features that differ from the base, with the number of entities; ``*``: entities come or go."""
+        """The features that differ from the base, with the number of entities; ``*``: entities come
+        or go.
+        """
         both = f"kept.base as a full join kept.changed as b on a.{self.entity} = b.{self.entity}"
         gone = f"a.{self.entity} is null or b.{self.entity} is null"
         counts = [f"count(*) filter ({gone})"]
-        counts += [f"count(*) filter (not ({gone}) and a.{f} is distinct from b.{f})" for f in self.features]
+        counts += [
+            f"count(*) filter (not ({gone}) and a.{f} is distinct from b.{f})"
+            for f in self.features
+        ]
         [found] = self.rows(f"select {', '.join(counts)} from {both}")
         return {name: n for name, n in zip(("*", *self.features), found, strict=True) if n}
 
@@ -293,23 +325,27 @@ class _Trial:
             for name, kind in self.columns[ground.table].items()
         ]
         self.db.execute(
-            f"create or replace table kept.altered as select {', '.join(columns)} from {ground.table} "
-            f"where {where}"
+            f"create or replace table kept.altered as select {', '.join(columns)} from "
+            f"{ground.table} where {where}"
         )
         self.db.execute(f"delete from {ground.table} where {where}")
         self.db.execute(f"insert into {ground.table} by name from kept.altered")
 
     def add(self, ground: Ground, times: dict[str, str], *, new_key: bool) -> None:
-        """Copy the rows that may be seen, with other times: as new rows, with their values and with other
-        ones, some of a new entity; or, with the old key, as corrections.
+        """Copy the rows that may be seen, with other times: as new rows, with their values and with
+        other ones, some of a new entity; or, with the old key, as corrections.
         """
         # With their values too: a select that reads only some values would not see the others.
         marks = ("~", "+") if new_key else ("",)
-        added = " union all by name ".join(f"({self.copied(ground, times, mark)})" for mark in marks)
+        added = " union all by name ".join(
+            f"({self.copied(ground, times, mark)})" for mark in marks
+        )
         self.db.execute(f"insert into {ground.table} by name {added}")
 
     def copied(self, ground: Ground, times: dict[str, str], mark: str) -> str:
-        """SQL: the rows that may be seen, with other times; ``mark`` tells new keys apart, ~ keeps values."""
+        """SQL: the rows that may be seen, with other times; ``mark`` tells new keys apart, ~ keeps
+        values.
+        """
         columns = []
         for name, kind in self.columns[ground.table].items():
             if name in times:
@@ -323,7 +359,9 @@ class _Trial:
             elif name in ground.key and (name != ground.entity or len(ground.key) == 1):
                 columns.append(f"{_fresh(name, kind, mark)} as {name}")
             elif name == ground.entity:
-                new = f"case when hash(rowid) % 7 = 0 then {_fresh(name, kind, mark)} else {name} end"
+                new = (
+                    f"case when hash(rowid) % 7 = 0 then {_fresh(name, kind, mark)} else {name} end"
+                )
                 columns.append(f"{new if mark else self.other(name, kind)} as {name}")
             else:
                 columns.append(name if mark == "~" else f"{self.other(name, kind)} as {name}")
@@ -333,14 +371,16 @@ class _Trial:
         """SQL: another value of a column: one that some other row has, or one that none has."""
         if kind == "VARCHAR":
             seen = f"lead({name}, 3) over (order by hash(rowid))"
-            return (
-                f"case when hash(rowid) % 3 > 0 then coalesce({seen}, 'other') else concat('~', {name}) end"
-            )
+            return f"case when hash(rowid) % 3 > 0 then coalesce({seen}, 'other') else concat('~', {name}) end"
         if kind == "BOOLEAN":
             return f"not coalesce({name}, false)"
         if kind.startswith(("DATE", "TIMESTAMP")):
             return f"cast({name} + interval 400 day as {kind})"
-        if kind.endswith("INT") or kind == "INTEGER" or kind.startswith(("DECIMAL", "DOUBLE", "FLOAT")):
+        if (
+            kind.endswith("INT")
+            or kind == "INTEGER"
+            or kind.startswith(("DECIMAL", "DOUBLE", "FLOAT"))
+        ):
             smaller, larger = (
                 f"try_cast({sql} as {kind})" for sql in (f"-3 * {name} - 7", f"5 * {name} + 11")
             )

@@ -1,8 +1,10 @@
-"""Point-in-time features of one as_of as SQL: daily parts, grouped once into rings by age, then windows.
+"""Point-in-time features of one as_of as SQL: daily parts, grouped once into rings by age, then
+windows.
 
-A feature row of ``as_of`` is a function of the rows with ``day <= as_of and known_on <= as_of`` and of
-nothing else. All is integers until one final division (``catalogue``), so that no sum depends on the order of
-its rows. Names inside the SQL are numbered (source 0 is ``_s0``): no declared name meets one of ours.
+A feature row of ``as_of`` is a function of the rows with ``day <= as_of and known_on <= as_of`` and
+of nothing else. All is integers until one final division (``catalogue``), so that no sum depends on
+the order of its rows. Names inside the SQL are numbered (source 0 is ``_s0``): no declared name
+meets one of ours.
 """
 
 import datetime as dt
@@ -11,13 +13,24 @@ from dataclasses import dataclass
 
 from churn_orchestration.churn.features.catalogue import features_alone, spans_of
 from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
-from churn_orchestration.churn.features.parts import HIGH, LOW, SUM, VALUES, Part, ends, parts, scaled
+from churn_orchestration.churn.features.parts import (
+    HIGH,
+    LOW,
+    SUM,
+    VALUES,
+    Part,
+    ends,
+    parts,
+    scaled,
+)
 from churn_orchestration.churn.features.peers import among_peers, edges_of, fitted_on, slim
 from churn_orchestration.churn.features.seen import date, latest, read_from, text, visible_parts
 from churn_orchestration.churn.sql import identifier
 
 RHYTHM = ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")
-"""Of a merged row: days since the last and first active day; number, sum and squares of the gaps between."""
+"""Of a merged row: days since the last and first active day; number, sum and squares of the gaps
+between.
+"""
 THIRDS = ("_third1", "_third2", "_third3")
 """Of a merged row: events in each third of the life seen so far."""
 
@@ -26,8 +39,9 @@ THIRDS = ("_third1", "_third2", "_third3")
 class Checkpoint:
     """What all days up to ``through`` come to by entity, as known on ``known_by``, in a table.
 
-    It stands for the rows of those days at any as_of from ``known_by`` on, but for entities of which a row of
-    those days became known in between. What is computed does not depend on whether there is one.
+    It stands for the rows of those days at any as_of from ``known_by`` on, but for entities of
+    which a row of those days became known in between. What is computed does not depend on whether
+    there is one.
     """
 
     table: str
@@ -37,7 +51,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Of one source: the merged parts of days older than every window, and the rhythm up to a later day."""
+    """Of one source: the merged parts of days older than every window, and the rhythm up to a later
+    day.
+    """
 
     merged: Checkpoint
     rhythm: Checkpoint
@@ -48,12 +64,15 @@ def features_at(
 ) -> str:
     """SQL: the feature table of one as_of, one row per entity seen by then, in the entity's order.
 
-    Columns: the entity, ``as_of``, and the features in the order of the catalogue. Every entity of any source
-    or attribute table is there, however long ago it was last seen. ``checkpoints``: by name of their source.
+    Columns: the entity, ``as_of``, and the features in the order of the catalogue. Every entity of
+    any source or attribute table is there, however long ago it was last seen. ``checkpoints``: by
+    name of their source.
     """
     ctes: list[str] = []
     for number, source in enumerate(declared.sources):
-        ctes += _source_ctes(declared, source, f"_s{number}", as_of, (checkpoints or {}).get(source.name))
+        ctes += _source_ctes(
+            declared, source, f"_s{number}", as_of, (checkpoints or {}).get(source.name)
+        )
     for number, attributes in enumerate(declared.attributes):
         ctes.append(f"_a{number} as ({attributes_at(attributes, as_of)})")
     ctes += [f"_u{number} as ({own.at(as_of)})" for number, own in enumerate(declared.own)]
@@ -62,42 +81,61 @@ def features_at(
 
 
 def with_peers(declared: FeatureSet, alone: str, as_of: dt.date) -> str:
-    """SQL: the feature rows of one as_of with those among peers, from those that ``alone`` gives."""
-    edges = edges_of(declared, features_at(slim(declared), fitted_on(as_of))) if declared.rfm else None
+    """SQL: the feature rows of one as_of with those among peers, from those that ``alone``
+    gives.
+    """
+    edges = (
+        edges_of(declared, features_at(slim(declared), fitted_on(as_of))) if declared.rfm else None
+    )
     return among_peers(declared, alone, edges)
 
 
 def final(declared: FeatureSet, as_of: str, shared: str) -> str:
-    """SQL: the features alone from the merged rows ``_s0``, ..., attributes ``_a0``, ..., own ``_u0``, ...
+    """SQL: the features alone from the merged rows ``_s0``, ..., attributes ``_a0``, ..., own
+    ``_u0``, ...
 
-    ``shared`` are the columns by which those hang together; ``as_of`` is a literal or a column of theirs.
-    ``_h0``, ... have by ``_day`` how many days the data of a source had by then, ``_history``.
+    ``shared`` are the columns by which those hang together; ``as_of`` is a literal or a column of
+    theirs. ``_h0``, ... have by ``_day`` how many days the data of a source had by then,
+    ``_history``.
     """
     rows = [f"_s{n}" for n in range(len(declared.sources))]
     rows += [f"_a{n}" for n in range(len(declared.attributes))]
-    columns = ",\n  ".join(f"{f.sql.replace('$as_of', as_of)} as {f.name}" for f in features_alone(declared))
+    columns = ",\n  ".join(
+        f"{f.sql.replace('$as_of', as_of)} as {f.name}" for f in features_alone(declared)
+    )
     entities, joins = rows[0], ""
     if len(rows) > 1:
         entities = "(" + " union ".join(f"select {shared} from {row}" for row in rows) + ")"
         joins = " ".join(f"left join {row} using ({shared})" for row in rows)
-    joins += "".join(f" left join _u{number} using ({shared})" for number in range(len(declared.own)))
     joins += "".join(
-        f" left join _h{number} on _h{number}._day = {as_of}" for number in range(len(declared.sources))
+        f" left join _u{number} using ({shared})" for number in range(len(declared.own))
+    )
+    joins += "".join(
+        f" left join _h{number} on _h{number}._day = {as_of}"
+        for number in range(len(declared.sources))
     )
     entity = identifier(declared.entity)
     return f"select _entity as {entity}, {as_of} as as_of,\n  {columns}\nfrom {entities} {joins}"
 
 
 def _source_ctes(
-    declared: FeatureSet, source: EventSource, name: str, as_of: dt.date, checkpoints: Checkpoints | None
+    declared: FeatureSet,
+    source: EventSource,
+    name: str,
+    as_of: dt.date,
+    checkpoints: Checkpoints | None,
 ) -> Iterator[str]:
-    """The steps from daily parts to one merged row per entity, which the last of them, ``name``, holds."""
+    """The steps from daily parts to one merged row per entity, which the last of them, ``name``,
+    holds.
+    """
     rings, spans = declared.rings, spans_of(declared, source)
     older, earlier = (checkpoints.merged, checkpoints.rhythm) if checkpoints else (None, None)
     yield from _days_seen(declared, source, f"{name}_days", as_of, older)
     yield from _days_seen(declared, source, f"{name}_rhythm", as_of, earlier)
     ring = " + ".join(f"cast(_age >= {upper} as tinyint)" for upper in rings)
-    merged = ", ".join(f"{_merge(part)} as {part.name}" for part in parts(source) if part.merge != VALUES)
+    merged = ", ".join(
+        f"{_merge(part)} as {part.name}" for part in parts(source) if part.merge != VALUES
+    )
     yield f"""{name}_rings as materialized (
 select _entity, cast({ring} as tinyint) as _ring, count(*) as _active, {merged}
 from {name}_days group by _entity, _ring)"""
@@ -136,12 +174,16 @@ from {name}_days group by _entity, _ring)"""
 
 
 def _days_seen(
-    declared: FeatureSet, source: EventSource, name: str, as_of: dt.date, checkpoint: Checkpoint | None
+    declared: FeatureSet,
+    source: EventSource,
+    name: str,
+    as_of: dt.date,
+    checkpoint: Checkpoint | None,
 ) -> Iterator[str]:
     """The daily parts that count, with ``_entity`` and ``_age`` in days, under ``name``.
 
-    With a checkpoint: the days after it, all days of entities for which it is void, and, as ``name``_before,
-    what it holds of the others.
+    With a checkpoint: the days after it, all days of entities for which it is void, and, as
+    ``name``_before, what it holds of the others.
     """
     entity = identifier(declared.entity)
     read = f"select *, {entity} as _entity, {date(as_of)} - day as _age from {source.days_table}"
@@ -174,9 +216,13 @@ group by _entity"""
 
 
 def _lives(source: EventSource, days: str, as_of: dt.date, has_checkpoint: bool) -> str:
-    """SQL: when each entity was active: days since last and first, the gaps, and what the ends hold."""
+    """SQL: when each entity was active: days since last and first, the gaps, and what the ends
+    hold.
+    """
     far = {"first": "max", "last": "min"}
-    held = "".join(f", arg_{far[end]}({part}, _age) as {name}" for name, (part, end) in ends(source).items())
+    held = "".join(
+        f", arg_{far[end]}({part}, _age) as {name}" for name, (part, end) in ends(source).items()
+    )
     kept = "".join(f", {name}" for name in ends(source))
     lives = f"""
 select _entity, _youngest, _oldest, _count, {_squares("_ages")} as _squares{kept}
@@ -184,7 +230,8 @@ from (select _entity, min(_age) as _youngest, max(_age) as _oldest, count(*) as 
     list_sort(list(cast(_age as double))) as _ages{held}
   from {days} group by _entity)"""
     if has_checkpoint:
-        # Every entity by a union, and not by a full join: whether a column may hold nulls shows in the bytes.
+        # Every entity by a union, and not by a full join: whether a column may hold nulls shows in
+        # the bytes.
         between = f"({date(as_of)} - _last_day - _oldest)"
         order = {"first": ("before", "lives"), "last": ("lives", "before")}
         kept = "".join(
@@ -206,7 +253,9 @@ left join ({lives}) as lives using (_entity) left join {days}_before as before u
 
 
 def _squares(ages: str) -> str:
-    """SQL: the sum of the squared differences of neighbours in a sorted list; exact, for it is below 2^53."""
+    """SQL: the sum of the squared differences of neighbours in a sorted list; exact, for it is
+    below 2^53.
+    """
     left, right = f"{ages}[:-2]", f"{ages}[2:]"
     return " - 2 * ".join(
         (
@@ -216,8 +265,12 @@ def _squares(ages: str) -> str:
     )
 
 
-def _distinct(part: Part, days: str, as_of: dt.date, windows: Sequence[str], before: dt.date | None) -> str:
-    """SQL: the distinct values of each entity by window, counted; each counts where it was last seen."""
+def _distinct(
+    part: Part, days: str, as_of: dt.date, windows: Sequence[str], before: dt.date | None
+) -> str:
+    """SQL: the distinct values of each entity by window, counted; each counts where it was last
+    seen.
+    """
     rows = f"select _entity, unnest({part.name}) as _value, _age from {days}"
     if before:
         age = f"{date(as_of)} - {date(before)}"
@@ -233,7 +286,9 @@ group by _entity"""
 
 
 def history_at(source: EventSource, as_of: dt.date) -> str:
-    """SQL: one row, how many days lie between the first event of anybody and ``as_of``, both included."""
+    """SQL: one row, how many days lie between the first event of anybody and ``as_of``, both
+    included.
+    """
     days = f"{source.days_table} where {visible_parts(as_of)} and events > 0"
     return f"select {date(as_of)} as _day, {date(as_of)} - min(day) + 1 as _history from {days}"
 
@@ -246,8 +301,12 @@ def distinct_at(
     return f"with {seen} {_distinct(part, '_days', as_of, windows, None)}"
 
 
-def merged_until(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
-    """SQL: the rows of the checkpoint ``merged``: the parts of all days up to ``through`` by entity."""
+def merged_until(
+    declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date
+) -> str:
+    """SQL: the rows of the checkpoint ``merged``: the parts of all days up to ``through`` by
+    entity.
+    """
     merged = ", ".join(
         f"list_sort(list_distinct(flatten(list({part.name})))) as {part.name}"
         if part.merge == VALUES
@@ -260,10 +319,16 @@ from {source.days_table} where {visible_parts(known_by)} and events > 0 and day 
 group by 1 order by 1"""
 
 
-def rhythm_until(declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date) -> str:
-    """SQL: the rows of the checkpoint ``rhythm``: active days, their first and last, squared gaps."""
+def rhythm_until(
+    declared: FeatureSet, source: EventSource, through: dt.date, known_by: dt.date
+) -> str:
+    """SQL: the rows of the checkpoint ``rhythm``: active days, their first and last, squared
+    gaps.
+    """
     far = {"first": "min", "last": "max"}
-    held = "".join(f", arg_{far[end]}({part}, day) as {name}" for name, (part, end) in ends(source).items())
+    held = "".join(
+        f", arg_{far[end]}({part}, day) as {name}" for name, (part, end) in ends(source).items()
+    )
     kept = "".join(f", {name}" for name in ends(source))
     entity = identifier(declared.entity)
     return f"""
@@ -276,7 +341,9 @@ order by 1"""
 
 
 def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
-    """SQL: one row per entity with its attributes: scaled integers, 0 or 1, days, null where not given."""
+    """SQL: one row per entity with its attributes: scaled integers, 0 or 1, days, null where not
+    given.
+    """
 
     def known(sql: str, read: str) -> str:
         late = not table.is_known_with_its_row(read)

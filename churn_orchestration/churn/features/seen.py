@@ -1,4 +1,6 @@
-"""What may be seen at an as_of: the events, the last row of each entity, the daily parts; all as SQL."""
+"""What may be seen at an as_of: the events, the last row of each entity, the daily parts; all as
+SQL.
+"""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -23,12 +25,16 @@ def read_from(source: EventSource | AttributeTable) -> list[str]:
         *(identifier(m.column) for m in source.measures),
         *(identifier(c.column) for c in source.categories),
         *(flag.condition for flag in source.flags),
-        *(identifier(date.column) for date in (source.dates if isinstance(source, AttributeTable) else ())),
+        *(
+            identifier(date.column)
+            for date in (source.dates if isinstance(source, AttributeTable) else ())
+        ),
     ]
 
 
 def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
-    """SQL: the events of a source that may be seen at ``as_of``, inclusive; the last known version of each.
+    """SQL: the events of a source that may be seen at ``as_of``, inclusive; the last known version
+    of each.
 
     >>> visible(EventSource("orders", "silver.orders", "customer_id", "order"), dt.date(2024, 1, 31), "day")
     "select day from silver.orders where known_on <= date '2024-01-31'
@@ -38,33 +44,39 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     seen = f"day <= {until} and {identifier(source.entity)} is not null"
     if not source.key:
         return f"select {columns} from {source.table} where known_on <= {until} and {seen}"
-    # The version is chosen before anything else is asked of it: a correction may move or void its event.
+    # The version is chosen before anything else is asked of it: a correction may move or void its
+    # event.
     order = ", ".join(
         ["known_on desc", "_partition desc", identifier(source.entity), "day", *read_from(source)]
     )
     version = f"row_number() over (partition by {identifiers(source.key)} order by {order}) = 1"
     return (
-        f"select {columns} from (select * from {source.table} where known_on <= {until} qualify {version}) "
-        f"where {seen}"
+        f"select {columns} from (select * from {source.table} where known_on <= {until} qualify "
+        f"{version}) where {seen}"
     )
 
 
 def visible_parts(as_of: dt.date) -> str:
-    """SQL condition: the daily parts that may be seen at ``as_of``, inclusive; those of no event too."""
+    """SQL condition: the daily parts that may be seen at ``as_of``, inclusive; those of no event
+    too.
+    """
     until = date(as_of)
     return f"day <= {until} and known_on <= {until} and superseded_on > {until}"
 
 
-def latest(table: str, entity: str, used: Iterable[str], as_of: dt.date, by_day: bool = False) -> str:
+def latest(
+    table: str, entity: str, used: Iterable[str], as_of: dt.date, by_day: bool = False
+) -> str:
     """SQL: of each entity, the row of a table that was known last by ``as_of``, inclusive.
 
-    ``by_day``: the row of the latest day instead, of those known by then. ``used`` are the expressions that
-    are read from that row: of two rows equally late they decide, so that the order of storage never does.
+    ``by_day``: the row of the latest day instead, of those known by then. ``used`` are the
+    expressions that are read from that row: of two rows equally late they decide, so that the order
+    of storage never does.
     """
     until, entity = date(as_of), identifier(entity)
     clocks = ["day desc", "known_on desc"] if by_day else ["known_on desc", "day desc"]
     order = ", ".join([*clocks, "_partition desc", *(f"({sql})" for sql in used)])
     return (
-        f"select * from {table} where known_on <= {until} and day <= {until} and {entity} is not null "
-        f"qualify row_number() over (partition by {entity} order by {order}) = 1"
+        f"select * from {table} where known_on <= {until} and day <= {until} and {entity} is not "
+        f"null qualify row_number() over (partition by {entity} order by {order}) = 1"
     )

@@ -1,4 +1,6 @@
-"""Dynamics, concentration, ratios, thirds, the calendar, against a slow oracle written from the catalogue."""
+"""Dynamics, concentration, ratios, thirds, the calendar, against a slow oracle written from the
+catalogue.
+"""
 
 import dataclasses
 import datetime as dt
@@ -63,7 +65,10 @@ def store(db: duckdb.DuckDBPyConnection, orders: list[Order], known_later: int =
           amount_usd decimal(18, 2), discount_usd decimal(18, 4), channel varchar)""")
     for who, day, *rest in orders:
         known = day + dt.timedelta(days=known_later)
-        db.execute("insert into silver.orders values (?, ?, ?, ?, ?, ?, ?)", [who, day, known, known, *rest])
+        db.execute(
+            "insert into silver.orders values (?, ?, ?, ?, ?, ?, ?)",
+            [who, day, known, known, *rest],
+        )
 
 
 def engine(orders: list[Order], declared: FeatureSet = DECLARED) -> dict[str, dict[str, Any]]:
@@ -76,7 +81,9 @@ def engine(orders: list[Order], declared: FeatureSet = DECLARED) -> dict[str, di
 
 
 def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
-    """The features of one customer that ``derived`` makes; ``history``: the days of anybody's data."""
+    """The features of one customer that ``derived`` makes; ``history``: the days of anybody's
+    data.
+    """
     ages = [(AS_OF - row.day).days for row in rows]
     oldest = max(ages)
     summed = {"count": [Fraction(1)] * len(rows)}
@@ -95,18 +102,35 @@ def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
         )
     days = sorted({row.day for row in rows})
     gaps = [(b - a).days for a, b in zip(days, days[1:], strict=False)]
-    yield "orders_regularity_all", _deviation(gaps) / (sum(gaps) / len(gaps)) if len(gaps) > 1 else None
-    means = [_mean([row.amount_usd for row in rows if row.day == day]) for day in (days[0], days[-1])]
+    yield (
+        "orders_regularity_all",
+        _deviation(gaps) / (sum(gaps) / len(gaps)) if len(gaps) > 1 else None,
+    )
+    means = [
+        _mean([row.amount_usd for row in rows if row.day == day]) for day in (days[0], days[-1])
+    ]
     known = gaps and None not in means
     yield "orders_amount_slope_all", float((means[1] - means[0]) / sum(gaps)) if known else None
     inside = [row for row, age in zip(rows, ages, strict=True) if age < 30]
     counts = [sum(row.channel == value for row in inside) for value in ("web", "store")]
     shares = [Fraction(count, sum(counts)) for count in counts if sum(counts)]
-    yield "orders_channel_top_share_30d", float(Fraction(max(counts), len(inside))) if shares else None
-    yield "orders_channel_hhi_30d", float(sum(share * share for share in shares)) if shares else None
-    yield "orders_channel_entropy_30d", -sum(s * math.log(s) for s in shares if s) if shares else None
+    yield (
+        "orders_channel_top_share_30d",
+        float(Fraction(max(counts), len(inside))) if shares else None,
+    )
+    yield (
+        "orders_channel_hhi_30d",
+        float(sum(share * share for share in shares)) if shares else None,
+    )
+    yield (
+        "orders_channel_entropy_30d",
+        -sum(s * math.log(s) for s in shares if s) if shares else None,
+    )
     apart = len(inside) - sum(counts)
-    yield "orders_channel_undeclared_share_30d", float(Fraction(apart, len(inside))) if inside else None
+    yield (
+        "orders_channel_undeclared_share_30d",
+        float(Fraction(apart, len(inside))) if inside else None,
+    )
     for suffix, chosen in (("30d", inside), ("all", rows)):
         top = sum((Fraction(row.discount_usd or 0) for row in chosen), Fraction(0))
         bottom = sum((Fraction(row.amount_usd or 0) for row in chosen), Fraction(0))
@@ -153,7 +177,8 @@ def test_every_derived_feature_equals_the_slow_oracle(orders: list[Order]) -> No
         for name, wanted in oracle([row for row in orders if row.customer_id == who], history):
             got = features[name]
             assert (got is None) == (wanted is None), (who, name, got, wanted)
-            # Squared shares and logarithms are rounded term by term, so their sums differ in the last bits.
+            # Squared shares and logarithms are rounded term by term, so their sums differ in the
+            # last bits.
             assert got is None or math.isclose(got, wanted, rel_tol=1e-9, abs_tol=1e-12), (
                 who,
                 name,
@@ -168,7 +193,8 @@ def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_
     families = {"velocity", "momentum", "slope", "lifecycle", "calendar", "ratio"}
     derived = {f.name for f in catalogue(DECLARED) if f.family in families}
     derived |= {
-        f"orders_channel_{words}_30d" for words in ("top_share", "hhi", "entropy", "undeclared_share")
+        f"orders_channel_{words}_30d"
+        for words in ("top_share", "hhi", "entropy", "undeclared_share")
     }
     assert set(wanted) == derived | {"orders_regularity_all"}
     never = {f.name for f in catalogue(DECLARED) if f.null_means == "never null"}
@@ -189,9 +215,14 @@ def test_values_that_are_not_declared_are_no_value_of_their_own() -> None:
 
 
 def test_a_change_against_a_window_before_the_data_is_null_for_everybody() -> None:
-    declared = dataclasses.replace(DECLARED, trends=(10,), windows=(10,), velocity=(10,), momentum=(30,))
+    declared = dataclasses.replace(
+        DECLARED, trends=(10,), windows=(10,), velocity=(10,), momentum=(30,)
+    )
     shares = ("orders_count_trend_10d", "orders_amount_sum_trend_10d", "orders_count_velocity_10d")
-    ann, others = Order("ann", ago(3), Decimal(5), None, "web"), ("acceleration_10d", "momentum_30d")
+    ann, others = (
+        Order("ann", ago(3), Decimal(5), None, "web"),
+        ("acceleration_10d", "momentum_30d"),
+    )
     for begun, trend, accelerated in ((18, None, None), (19, 1, None), (28, 1, None), (29, 1, 0.1)):
         bob = Order("bob", ago(begun), Decimal(5), None, "web")
         found = engine([ann, bob], declared)["ann"]
@@ -212,7 +243,11 @@ def test_what_happens_at_a_steady_rate_has_no_velocity_and_a_momentum_of_one() -
 def test_of_a_history_of_states_the_latest_day_counts_else_the_latest_landing() -> None:
     def plan_of_ann(by_day: bool) -> dict[str, Any]:
         plans = AttributeTable(
-            "plans", "silver.plans", "customer_id", flags=(Flag("paid", "plan = 'paid'"),), by_day=by_day
+            "plans",
+            "silver.plans",
+            "customer_id",
+            flags=(Flag("paid", "plan = 'paid'"),),
+            by_day=by_day,
         )
         declared = FeatureSet("customer_id", (), attributes=(plans,))
         with duckdb.connect() as db:

@@ -26,7 +26,9 @@ PLANS = AttributeTable(
 )  # fmt: skip
 SELECT = """select customer_id, sum(exit_fee) as fees, count(*) as many from silver.orders
 where day <= $as_of and known_on <= $as_of group by 1"""
-OWN = UserTable("own", "customer_id", SELECT, (("fees", ""), ("many", "")), ("silver.orders",), "own.sql")
+OWN = UserTable(
+    "own", "customer_id", SELECT, (("fees", ""), ("many", "")), ("silver.orders",), "own.sql"
+)
 FOUND = origins(
     FeatureSet(
         "customer_id", (ORDERS,), (30,), (30,), (PLANS,), own=(OWN,),

@@ -4,7 +4,13 @@ import datetime as dt
 
 import duckdb
 
-from churn_orchestration.churn.features.declared import Cohort, EventSource, FeatureSet, Measure, Rfm
+from churn_orchestration.churn.features.declared import (
+    Cohort,
+    EventSource,
+    FeatureSet,
+    Measure,
+    Rfm,
+)
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration_tests.support.daily_parts import make_parts
 
@@ -12,7 +18,9 @@ AS_OF = dt.date(2024, 6, 15)
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", (), (Measure("amount", "amount_usd"),)
 )
-COHORT = FeatureSet("customer_id", (ORDERS,), (30,), (), cohort=Cohort("orders", ("orders_count_30d",)))
+COHORT = FeatureSet(
+    "customer_id", (ORDERS,), (30,), (), cohort=Cohort("orders", ("orders_count_30d",))
+)
 RFM = FeatureSet("customer_id", (ORDERS,), (30,), (), rfm=Rfm("orders", "amount", 30))
 
 
@@ -22,7 +30,8 @@ def features(declared: FeatureSet, orders: list[tuple[str, dt.date, int]]) -> di
         db.execute("""create schema silver; create table silver.orders (customer_id varchar, day date,
             known_on date, _partition date, amount_usd decimal(18, 4))""")
         db.executemany(
-            "insert into silver.orders values (?, ?, ?, ?, ?)", [[w, d, d, d, a] for w, d, a in orders]
+            "insert into silver.orders values (?, ?, ?, ?, ?)",
+            [[w, d, d, d, a] for w, d, a in orders],
         )
         make_parts(db, declared)
         frame = db.execute(features_at(declared, AS_OF)).df()
@@ -38,11 +47,15 @@ def test_a_cohort_are_those_who_began_in_the_same_month() -> None:
 
 
 def test_quintiles_are_those_of_the_end_of_the_month_before() -> None:
-    then = [(f"c{n}", dt.date(2024, 5, 10 + n), n) for n in range(10)]  # amounts 0 to 9 by the end of May
+    then = [
+        (f"c{n}", dt.date(2024, 5, 10 + n), n) for n in range(10)
+    ]  # amounts 0 to 9 by the end of May
     found = features(RFM, [*then, ("new", AS_OF, 1000), ("low", AS_OF, -5)])
     assert found["new"]["orders_monetary_quintile"] == 5  # above all of May
     assert found["low"]["orders_monetary_quintile"] == 1
-    assert found["new"]["orders_recency_quintile"] == 5  # more recent than anybody at the end of May
+    assert (
+        found["new"]["orders_recency_quintile"] == 5
+    )  # more recent than anybody at the end of May
     assert found["c9"]["orders_rfm_score"] == sum(
         found["c9"][f"orders_{word}_quintile"] for word in ("recency", "frequency", "monetary")
     )

@@ -1,4 +1,6 @@
-"""The proof catches every planted leak by feature, table and rule, and says nothing of the clean twins."""
+"""The proof catches every planted leak by feature, table and rule, and says nothing of the clean
+twins.
+"""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -52,17 +54,24 @@ def db() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def proof(
-    db: duckdb.DuckDBPyConnection, select: str, silver: str = "", grounds: tuple[Ground, ...] = GROUNDS
+    db: duckdb.DuckDBPyConnection,
+    select: str,
+    silver: str = "",
+    grounds: tuple[Ground, ...] = GROUNDS,
 ) -> Proof:
     def build(trial: duckdb.DuckDBPyConnection) -> None:
         if silver:
             trial.execute(f"create or replace table silver.joined as {silver}")
 
-    return prove(db, Pipeline(grounds, build, lambda day: select.replace("$as_of", f"date '{day}'")), AS_OF)
+    return prove(
+        db, Pipeline(grounds, build, lambda day: select.replace("$as_of", f"date '{day}'")), AS_OF
+    )
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=[planted.name for planted in PLANTED])
-def test_a_planted_leak_is_caught_and_named(db: duckdb.DuckDBPyConnection, planted: Planted) -> None:
+def test_a_planted_leak_is_caught_and_named(
+    db: duckdb.DuckDBPyConnection, planted: Planted
+) -> None:
     found = proof(db, planted.leaks, planted.silver).leaks
     assert {leak.feature for leak in found} & {"x", "*"}
     assert {leak.table for leak in found} & set(planted.tables)
@@ -105,7 +114,9 @@ def test_the_declared_features_pass_and_the_control_sees_each_of_them(
     found = prove(
         db,
         Pipeline(
-            GROUNDS[:2], lambda trial: make_parts(trial, DECLARED), lambda day: features_at(DECLARED, day)
+            GROUNDS[:2],
+            lambda trial: make_parts(trial, DECLARED),
+            lambda day: features_at(DECLARED, day),
         ),
         AS_OF,
     )
@@ -114,15 +125,21 @@ def test_the_declared_features_pass_and_the_control_sees_each_of_them(
 
 
 def test_a_key_may_hold_a_date_or_a_truth_value(db: duckdb.DuckDBPyConnection) -> None:
-    """A price by product and day on which it begins; that day moves with the rows that are added."""
+    """A price by product and day on which it begins; that day moves with the rows that are
+    added.
+    """
     db.execute(
         "create or replace table bronze.prices as select 'c' || (n % 40) as customer_id, "
-        "date '2024-01-01' + (n * 2)::int as day, day as valid_from, n % 2 = 0 as web, day as known_on, "
-        "day as _partition, (hash(n) % 900)::decimal(18, 2) as price_usd from range(100) as t(n)"
+        "date '2024-01-01' + (n * 2)::int as day, day as valid_from, n % 2 = 0 as web, day as "
+        "known_on, day as _partition, (hash(n) % 900)::decimal(18, 2) as price_usd from range(100) "
+        "as t(n)"
     )
     grounds = (Ground("bronze.prices", ("customer_id", "valid_from", "web"), "customer_id"),)
     seen = "select customer_id, arg_max(price_usd, valid_from) as x from bronze.prices where {} group by 1"
-    assert proof(db, seen.format("valid_from <= $as_of and known_on <= $as_of"), "", grounds).faults == []
+    assert (
+        proof(db, seen.format("valid_from <= $as_of and known_on <= $as_of"), "", grounds).faults
+        == []
+    )
     leaks = proof(db, seen.format("known_on <= $as_of"), "", grounds).leaks
     assert "x" in {leak.feature for leak in leaks}
     assert {(leak.table, leak.rule) for leak in leaks} == {("bronze.prices", "dated ahead")}
@@ -132,7 +149,8 @@ def test_a_key_may_hold_a_date_or_a_truth_value(db: duckdb.DuckDBPyConnection) -
 def test_a_table_that_no_feature_reacts_to_is_told_as_blind(db: duckdb.DuckDBPyConnection) -> None:
     found = proof(
         db,
-        "select distinct customer_id, 1 as x from bronze.orders where day <= $as_of and known_on <= $as_of",
+        "select distinct customer_id, 1 as x from bronze.orders where day <= $as_of and known_on "
+        "<= $as_of",
     )
     assert "bronze.tickets" in found.blind
     assert found.unmoved == []  # whole rows appear
@@ -164,6 +182,8 @@ def test_an_entity_of_very_many_rows_is_thinned_and_its_leak_is_seen_all_the_sam
     pipeline = Pipeline(
         GROUNDS, lambda _: None, lambda day: PLANTED[1].leaks.replace("$as_of", f"date '{day}'")
     )
-    whole, thin = (prove(db, pipeline, AS_OF, most_entities=5, most_rows=most) for most in (10_000, 40))
+    whole, thin = (
+        prove(db, pipeline, AS_OF, most_entities=5, most_rows=most) for most in (10_000, 40)
+    )
     assert 0 < thin.rows < whole.rows
     assert {leak.feature for leak in thin.leaks} == {leak.feature for leak in whole.leaks}

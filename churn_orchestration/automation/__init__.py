@@ -1,0 +1,1 @@
+"""What acts by itself: jobs, the schedule, sensors, roll back, alerts."""

@@ -1,0 +1,389 @@
+"""What people are told of: found in the ledger, in monitoring and in finished runs; each told once
+a target.
+
+An alert names tables, features, versions and numbers, never a row: no value of a customer leaves
+the house.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import dagster as dg
+
+from churn_orchestration.automation.sensors import champion_known
+from churn_orchestration.business import SETTINGS, Business, BusinessError, digest
+from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.question.labels import STATIC
+from churn_orchestration.churn.watching import signals
+from churn_orchestration.components.days import DAY_TAG, LAST_DAY_TAG, REFUSED, table_of
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.masking import masked
+from churn_orchestration.storage.open_changes import Event, open_events
+from churn_orchestration.storage.warehouse import DOOR, Tables, door, write_text
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.question.question import AskedQuestion
+
+FILE = "alerts.jsonl"
+MOST = 50  # finished runs a look
+Ends = Literal[dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE]
+ENDS: tuple[Ends, ...] = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE)
+TO_WATCH = "See `churn watch`: what came beside what was expected, and what drifted."
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something worth telling.
+
+    Parameters
+    ----------
+    keys : what it is about; it is told where one of them has not been told yet
+    title, told : what happened, in a line and in a few
+    step : the first step to take
+    link : a path of the UI, where there is more
+    """
+
+    keys: frozenset[str]
+    title: str
+    told: str
+    step: str
+    link: str
+
+    def body(self, ui: str) -> str:
+        """The text below the title."""
+        return f"{self.told}\nFirst: {self.step}\n{ui.rstrip('/')}/{self.link}"
+
+
+def alert_sensor(business: Business, questions: Iterable["AskedQuestion"]) -> dg.SensorDefinition:
+    """The sensor that tells people."""
+    asked = list(questions)
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=60,
+        description="Once switched on, tells those that `alerts` of business.yaml names of failed runs and "
+        "checks, changes in what landed, harmful drift, worse performance, stale predictions, "
+        "promotions and roll backs; of each once. What was told is kept in alerts.jsonl.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if not business.settings.alerts:
+            return dg.SensorResult(
+                skip_reason=f"nobody to tell: `alerts` in {business.folder / SETTINGS}"
+            )
+        looked = Looked.at(context.cursor, context.instance, business)
+        found, seen = looked.since(business, asked, context.instance)
+        told = tell(business, found)
+        reason = f"told: {'; '.join(told)}" if told else "nothing new"
+        return dg.SensorResult(skip_reason=reason, cursor=seen.text())
+
+    return sensor
+
+
+@dataclass(frozen=True)
+class Looked:
+    """How far was looked: the last end of a run by kind, and the last line of the ledger."""
+
+    runs: Mapping[str, int]
+    line: int
+
+    @classmethod
+    def at(cls, cursor: str | None, instance: dg.DagsterInstance, business: Business) -> "Looked":
+        """From a cursor; without one, from now on: what was before is no news."""
+        if cursor:
+            return cls(**json.loads(cursor))
+        newest = instance.event_log_storage.get_maximum_record_id() or 0
+        return cls({kind.value: newest for kind in ENDS}, len(ledger.read(business.state)))
+
+    def text(self) -> str:
+        """As a cursor."""
+        return json.dumps({"runs": dict(self.runs), "line": self.line}, sort_keys=True)
+
+    def since(
+        self, business: Business, questions: list["AskedQuestion"], instance: dg.DagsterInstance
+    ) -> tuple[list[Alert], "Looked"]:
+        """What is worth telling since then, and how far was looked now."""
+        runs, found = dict(self.runs), list[Alert]()
+        for kind in ENDS:
+            after = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=self.runs[kind.value])
+            for record in instance.fetch_run_status_changes(after, MOST, ascending=True).records:
+                runs[kind.value] = record.storage_id
+                found += ended(instance, record.event_log_entry.run_id, kind)
+        found += map(changed, changes_open(business))
+        rows = ledger.read(business.state)
+        found += chain.from_iterable(map(decided, rows[self.line :]))
+        for asked in questions:
+            found += stale(instance, asked)
+            if asked.question.kind != STATIC and (known := champion_known(business, asked)):
+                found += watched(asked, known)
+        return found, Looked(runs, len(rows))
+
+
+def ended(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[Alert]:
+    """The failed checks of a run, in one alert; where there are none, that it failed."""
+    run, failed = instance.get_run_by_id(run_id), dict[str, str]()
+    if run is None:  # somebody deleted it
+        return
+    day = run.tags.get(DAY_TAG) or run.tags.get(LAST_DAY_TAG, "")
+    of_checks = instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    for record in of_checks.records:
+        event = record.event_log_entry.dagster_event
+        check = event.asset_check_evaluation_data if event else None
+        if check and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+            table = table_of(check.asset_key)
+            for of in _refused(check) or [day]:
+                failed[f"check {table} {check.check_name} {of}"] = f"{table} {of}".strip()
+    if failed:
+        first = next(iter(failed.values()))
+        yield Alert(
+            frozenset(failed),
+            f"{first}: a check failed"
+            + (f", and {len(failed) - 1} more" if len(failed) > 1 else ""),
+            f"What failed its check, and so is not used: {', '.join(failed.values())}.",
+            "read why in `churn status`; mend the file or the declaration and `churn run`, or "
+            "waive the day.",
+            f"runs/{run_id}",
+        )
+    elif kind == dg.DagsterEventType.RUN_FAILURE:
+        yield Alert(
+            frozenset({f"run {run_id}"}),
+            f"run of {run.job_name} failed",
+            f"The run of {run.job_name} for {day or 'no day'} failed; no check says why.",
+            "open the run and read the log of the step that failed.",
+            f"runs/{run_id}",
+        )
+
+
+def _refused(check: dg.AssetCheckEvaluation) -> list[str]:
+    """The days that a check names as refused."""
+    days: Any = check.metadata[REFUSED].value if REFUSED in check.metadata else {}
+    return sorted(days)
+
+
+def changes_open(business: Business) -> list[Event]:
+    """The changes in what landed that nobody has accepted."""
+    if not (business.state / DOOR).is_file():
+        return []
+    with door(business.state) as db:
+        return open_events(Tables(db, business.state))
+
+
+def changed(event: Event) -> Alert:
+    """A change in what landed, once for all that changed from one day on."""
+    keys = {
+        f"changed {table} {column} {event.since}"
+        for table in event.tables
+        for column in event.columns[table]
+    }
+    return Alert(
+        frozenset(keys),
+        f"{event.since}: {', '.join(event.tables)} changed",
+        f"{event.says()}.",
+        "ask where the files come from; mend them and `churn run`, or say that it is right: `churn "
+        "accept`.",
+        f"assets/{next(iter(event.tables)).replace('.', '/')}?partition={event.since}",
+    )
+
+
+def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
+    """A promotion, or a roll back. What a person wrote as their reason stays in the ledger."""
+    question, version, decision = row["subject"], row.get("model_version"), row["decision"]
+    if decision not in (decisions.PROMOTE, decisions.ROLL_BACK):
+        return
+    key = frozenset({f"ledger {row['sequence']} {row['hash'][:16]}"})
+    by_hand = row["trigger"] == decisions.MANUAL
+    if decision == decisions.PROMOTE:
+        told = f"Model {version} scores {question} from {row['decided_on']} on. {row['reason']}."
+        step = "read its card, `churn card`; `churn rollback --reason WHY` undoes it."
+        yield Alert(
+            key, f"{question}: a model was promoted", told, step, f"assets/models/{question}"
+        )
+    else:
+        why = "by hand; the ledger says why" if by_hand else row["reason"]
+        told = f"{version} scores {question} from {row['decided_on']} on, in place of {row['parent']}: {why}."
+        step = "see `churn models`; find out what the other one had learned before it is trained again."
+        yield Alert(
+            key, f"{question}: a model was rolled back", told, step, f"assets/models/{question}"
+        )
+
+
+def watched(asked: "AskedQuestion", known: signals.Champion) -> Iterator[Alert]:
+    """What monitoring says against a champion on its newest day."""
+    of, strongest = f"{asked.name} {known.version}", list(known.drifted.values())[:3]
+    of_changes = [cause for feature, cause in known.follows.items() if feature in known.drifted]
+    follow = (
+        f" {len(of_changes)} of {len(known.drifted)} follow from {of_changes[0]}."
+        if of_changes
+        else ""
+    )
+    if known.drifted:
+        yield Alert(
+            frozenset(
+                f"drift {of} {known.follows.get(feature, feature)}" for feature in known.drifted
+            ),
+            f"{asked.name}: harmful drift",
+            f"On {known.day}, beyond the usual and moving the scores: "
+            f"{'; '.join(strongest)}.{follow}",
+            f"ask what changed in the source of {next(iter(known.drifted))}. {TO_WATCH}",
+            f"assets/monitoring/{asked.name}_drift?partition={known.day}",
+        )
+    for name, find in (
+        ("performance", signals.performance),
+        ("expectation", signals.expectation),
+        ("calibration", signals.calibration),
+    ):
+        if signal := find(known):
+            yield Alert(
+                frozenset({f"{name} {of}"}),
+                f"{asked.name}: worse than when trained",
+                f"{signal.evidence}.",
+                f"ask what changed since {known.cutoff}. {TO_WATCH}",
+                f"assets/monitoring/{asked.name}_performance?partition={known.day}",
+            )
+
+
+def stale(instance: dg.DagsterInstance, asked: "AskedQuestion") -> Iterator[Alert]:
+    """Predictions that are not as fresh as their policy wants, as Dagster's daemon found."""
+    key = dg.AssetKey(["predictions", asked.name])
+    state = instance.get_freshness_state_records([key]).get(key)
+    if state is None or state.freshness_state.value != "FAIL":
+        return
+    event = instance.get_latest_materialization_event(key)
+    newest = event.dagster_event.partition if event and event.dagster_event else None
+    yield Alert(
+        frozenset({f"stale {asked.name} {newest}"}),
+        f"{asked.name}: predictions are stale",
+        f"The newest predictions of {asked.name} are of {newest or 'no day'}.",
+        "see in `churn status` what was refused or has not come, and whether the schedule `daily` "
+        "is on.",
+        f"assets/predictions/{asked.name}",
+    )
+
+
+def tell(business: Business, found: Iterable[Alert]) -> list[str]:
+    """Tell each target what it has not been told yet; the titles of what was told to any.
+
+    Raises
+    ------
+    BusinessError : a target could not be told; the others were, and what was told is not told again
+    """
+    path, titles, faults = business.state / FILE, dict[str, None](), list[str]()
+    news = list(found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _mask_stored(path)
+    for target, send in _targets(business).items():
+        before = {key for row in read(path) if row["target"] == target for key in row["keys"]}
+        for alert in news:
+            if alert.keys <= before:
+                continue
+            if fault := send(f"[{business.name}] {alert.title}", alert.body(business.settings.ui)):
+                faults.append(f"{target}: {fault}")
+                break
+            before |= alert.keys
+            titles[alert.title] = None
+            row = {
+                "keys": sorted(alert.keys),
+                "title": alert.title,
+                "told": alert.told,
+                "target": target,
+            }
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    if faults:
+        raise BusinessError(
+            f"{business.folder / SETTINGS}: alerts: could not tell {'; '.join(faults)}; is it "
+            "right, and can it be reached?"
+        )
+    return list(titles)
+
+
+def try_out(business: Business) -> list[str]:
+    """Tell each target that this is a trial, which is not kept; the targets.
+
+    Raises
+    ------
+    BusinessError : there is none, or one could not be told
+    """
+    where = f"{business.folder / SETTINGS}: alerts"
+    targets = _targets(business)
+    if not targets:
+        raise BusinessError(f"{where}: nobody to tell; name addresses, such as slack://A/B/C")
+    trial = Alert(frozenset(), "a trial", "Alerts come here.", "nothing: it works.", "")
+    for target, send in targets.items():
+        if fault := send(f"[{business.name}] {trial.title}", trial.body(business.settings.ui)):
+            raise BusinessError(f"{where}: could not tell {target}: {fault}")
+    return list(targets)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """What has been told, oldest first; a last line without its end is that of a process that was
+    killed.
+    """
+    rows = [json.loads(line) for line in _lines(path) if line.endswith("\n")]
+    return [row | {"target": _shown(row["target"])} for row in rows]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+
+def _mask_stored(path: Path) -> None:
+    """Lines of an older release hold addresses whose paths may be secrets."""
+    lines = "".join(json.dumps(row) + "\n" for row in read(path))
+    if lines != "".join(_lines(path)):
+        write_text(path, lines)
+
+
+def _shown(target: str) -> str:
+    """A target in words that hold no secret: its kind and the digest of its address.
+
+    >>> _shown("jsons://example.org/hooks/T0KEN/ 1f3a"), _shown("jsons://... 1f3a")
+    ('jsons://... 1f3a', 'jsons://... 1f3a')
+    """
+    return f"{target.partition('://')[0]}://... {target.rpartition(' ')[2]}"
+
+
+def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
+    """Who is told: a target as it is shown -> what sends title and body there, and says what
+    failed.
+
+    Raises
+    ------
+    BusinessError : an address is none that Apprise knows, or names a variable that is not set
+    """
+    import apprise
+
+    found = {}
+    for number, named in enumerate(business.settings.alerts):
+        address = business.filled(named, "alerts", "set it, or take the entry out")
+        with (
+            apprise.LogCapture()
+        ):  # what it says of an address that it cannot use holds the address
+            service = apprise.Apprise.instantiate(address)
+        if service is None:
+            raise BusinessError(
+                f"{business.folder / SETTINGS}: alerts: entry {number + 1} is no address that "
+                "Apprise knows, such as slack://A/B/C, mailtos://user:password@host?to=you@host or "
+                "jsons://host/path"
+            )
+        found[_shown(f"{address} {digest(address)[:4]}")] = _sender(
+            service, address.partition("://")[2]
+        )
+    return found
+
+
+def _sender(service: Any, secret: str) -> Callable[[str, str], str | None]:
+    def send(title: str, body: str) -> str | None:
+        import apprise
+
+        with apprise.LogCapture(level=apprise.logging.WARNING, fmt="%(message)s") as log:
+            if service.notify(body=body, title=title):
+                return None
+            return masked(" ".join(log.getvalue().split()), secret) or "it did not say why"
+
+    return send

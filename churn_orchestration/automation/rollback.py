@@ -1,0 +1,62 @@
+"""The job that puts what was in force before a champion in force again."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from churn_orchestration.components.question.training import promotion
+from churn_orchestration.components.question.training.model import newest_day, why
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import POOL
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.question.question import AskedQuestion
+
+ROLL_BACK, UNDO = "roll_back", "undo"
+
+
+class Undoing(dg.Config):
+    """Which champion is rolled back, to what and why; nothing is done where it is champion no
+    more.
+    """
+
+    question: str
+    version: str
+    to: str
+    reason: str
+
+
+def roll_back_job(questions: Mapping[str, "AskedQuestion"]) -> dg.JobDefinition:
+    """The job ``roll_back``, over all questions of a business."""
+
+    @dg.op(name=UNDO, pool=POOL)
+    def undo(
+        context: dg.OpExecutionContext, config: Undoing, warehouse: Warehouse, tracking: Tracking
+    ) -> None:
+        asked = questions[config.question]
+        with warehouse.open() as tables:
+            day = newest_day(tables, asked)
+            champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+            if champion is None or champion["model_version"] != config.version:
+                context.log.info(f"{asked.name}: {config.version} is champion no more")
+                return
+            trigger, asked_by = why(context.run.tags)
+            promotion.roll_back(
+                tables, tracking, asked, config.to, day, config.reason, asked_by, trigger
+            )
+            context.log.info(
+                f"{asked.name}: {config.to} is in force from {day} on: {config.reason}"
+            )
+
+    @dg.job(
+        name=ROLL_BACK,
+        description="Put what was in force before a champion in force again; the ledger says why.",
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        undo()
+
+    return job

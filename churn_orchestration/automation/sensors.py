@@ -1,0 +1,253 @@
+"""The sensors that act on what monitoring says of the newest day: train anew, or roll back."""
+
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration.automation.jobs import SNAPSHOT_LAYERS, TRAIN
+from churn_orchestration.automation.rollback import ROLL_BACK, UNDO, Undoing
+from churn_orchestration.business import Business
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.derived import CALENDAR
+from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.question.labels import STATIC
+from churn_orchestration.churn.watching import signals
+from churn_orchestration.components.question.monitoring.drift import HARMFUL, sentence
+from churn_orchestration.components.question.monitoring.first_week import (
+    sentence as first_week_words,
+)
+from churn_orchestration.components.question.training.promotion import record_of
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.warehouse import DOOR, door, refuse_damaged
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from churn_orchestration.components.question.question import AskedQuestion
+
+METRICS = ("auc", "log_loss", "calibration_error", "base_rate")
+TRAINED = (decisions.PROMOTE, decisions.KEEP, decisions.REFUSE)
+Answer = tuple[str, dg.RunRequest | None]
+"""What is to be done about a champion, in words; and the run, if one is asked for."""
+Look = Callable[["AskedQuestion", signals.Champion], Answer]
+
+
+def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg.SensorDefinition]:
+    """A sensor for each signal and one that rolls back, over all questions of time of a
+    business.
+    """
+    watched = [asked for asked in questions if asked.question.kind != STATIC]
+    retrain = [
+        _once_a_day(
+            business,
+            watched,
+            f"retrain_on_{name}",
+            TRAIN,
+            "Once switched on, asks for a training of the newest day when this is so: "
+            f"{find.__doc__} It waits for {signals.COOL_DOWN_DAYS} days after a training, twice as "
+            "long after each in vain for the same reason, and for something new to learn. The gate "
+            "decides whether what was trained is promoted.",
+            partial(training, name, find),
+        )
+        for name, find in signals.SIGNALS.items()
+    ]
+    undo = _once_a_day(
+        business,
+        watched,
+        f"{ROLL_BACK}_champion",
+        ROLL_BACK,
+        "Once switched on, puts what was in force before a champion in force again, where the "
+        "champion's first week, once its outcome is known, was worse than without it, chance ruled "
+        "out.",
+        _undoing,
+    )
+    return [*retrain, undo]
+
+
+def _once_a_day(
+    business: Business,
+    watched: list["AskedQuestion"],
+    name: str,
+    job: str,
+    description: str,
+    look: Look,
+) -> dg.SensorDefinition:
+    """A sensor that looks at each question once a watched day; its cursor: question -> the day
+    looked at.
+    """
+
+    @dg.sensor(name=name, job_name=job, minimum_interval_seconds=300, description=description)
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        requests, told = list[dg.RunRequest](), list[str]()
+        for asked in watched:
+            known = champion_known(business, asked)
+            day = str(known.day) if known else ""
+            if known is None:
+                told.append(f"{asked.name}: nothing was trained yet, or no day is watched")
+            elif seen.get(asked.name, "") >= day:
+                told.append(f"{asked.name}: looked at {day} already")
+            else:
+                seen[asked.name] = day
+                reason, request = look(asked, known)
+                told.append(f"{asked.name}: {reason}")
+                requests += [request] if request else []
+        cursor = json.dumps(seen, sort_keys=True)
+        return dg.SensorResult(
+            requests, skip_reason=None if requests else "; ".join(told), cursor=cursor
+        )
+
+    return sensor
+
+
+def training(
+    name: str,
+    find: Callable[[signals.Champion], signals.Signal | None],
+    asked: "AskedQuestion",
+    known: signals.Champion,
+) -> Answer:
+    """Whether a signal speaks for a training of the day."""
+    signal = find(known)
+    if signal is None:
+        return f"nothing on {known.day}: {signals.calm(name, known)}", None
+    cool_on, in_vain = known.cool_on(signal.trigger), known.in_vain.get(signal.trigger)
+    if known.day < cool_on:
+        vain = f", {in_vain} in vain for such a reason" if in_vain else ""
+        cools = f"it was trained on {known.trained_on}{vain}, and cools down until {cool_on}"
+        return f"{signal.evidence}; but {cools}", None
+    worth = signals.worth(known)
+    if worth is None:
+        return (
+            f"{signal.evidence}; but no outcome is known that the last training has not learned "
+            "from",
+            None,
+        )
+    evidence = f"{signal.evidence}; {worth}"
+    request = dg.RunRequest(
+        run_key=f"{name}:{asked.name}:{known.day}",
+        partition_key=str(known.day),
+        asset_selection=[dg.AssetKey([layer, asked.name]) for layer in SNAPSHOT_LAYERS],
+        tags={decisions.TRIGGER_TAG: signal.trigger, decisions.EVIDENCE_TAG: evidence},
+    )
+    return evidence, request
+
+
+def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
+    """Whether the champion's first week was worse than without it."""
+    if known.outdone is None:
+        return (
+            f"nothing on {known.day}: no first week of {known.version} is known to be worse",
+            None,
+        )
+    undo = Undoing(
+        question=asked.name, version=known.version, to=str(known.before), reason=known.outdone
+    )
+    request = dg.RunRequest(
+        run_key=f"{ROLL_BACK}:{asked.name}:{known.version}:{known.day}",  # where it failed, again tomorrow
+        run_config=dg.RunConfig({UNDO: undo}),
+        tags={decisions.TRIGGER_TAG: decisions.PERFORMANCE, decisions.EVIDENCE_TAG: known.outdone},
+    )
+    return known.outdone, request
+
+
+def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champion | None:
+    """What is known of the champion at the end of the newest watched day; None before the first
+    training.
+
+    Where no training gave a champion, the last training speaks for itself, and nothing is said of
+    forecasts.
+    """
+    trained = [
+        row
+        for row in ledger.read(business.state)
+        if row["subject"] == asked.name
+        and row["decision"] in TRAINED
+        and row.get("meaning") == asked.question.meaning
+    ]
+    if not trained or not (business.state / DOOR).is_file():
+        return None
+    with door(business.state) as db:
+        tables = {name for (name,) in _rows(db, "select view_name from duckdb_views()")}
+        drift, performance, week = (
+            f"{asked.name}_{what}" for what in ("drift", "performance", "first_week")
+        )
+        if not {drift, performance, week} <= tables:
+            return None
+        watched = (f"monitoring.{table}" for table in (drift, performance, week))
+        refuse_damaged(db, *watched, f"predictions.{asked.name}")
+        [(day,)] = _rows(
+            db,
+            f"""select coalesce(
+                greatest((select max(measured_on) from monitoring.{performance}),
+                         (select max(measured_on) from monitoring.{drift})),
+                (select max(as_of) from predictions.{asked.name}))""",  # too few customers to measure
+        )
+        if day is None:
+            return None
+        champion = ledger.champion(business.state, asked.name, day, asked.question.meaning)
+        version = champion["model_version"] if champion else asked.untrained
+        said = _said(db, asked, version, day) if champion else {}
+    last = record_of(business.state, asked.name, trained[-1]["model_version"])
+    record = record_of(business.state, asked.name, version) if champion else last
+    season = {f.name for f in catalogue(asked.question.features) if f.family == CALENDAR}
+    not_promoted = takewhile(lambda row: row["decision"] != decisions.PROMOTE, reversed(trained))
+    return signals.Champion(
+        day=day, version=version, cutoff=dt.date.fromisoformat(record["cutoff"]),
+        trained_on=dt.date.fromisoformat(trained[-1]["decided_on"]),
+        as_ofs=[dt.date.fromisoformat(as_of) for as_of in last["as_ofs"]],
+        in_vain=Counter(row["trigger"] for row in not_promoted),
+        features=[name for name in record["features"] if name not in season],
+        declared=[f.name for f in catalogue(asked.question.features) if f.name not in season],
+        matured=asked.question.horizon.newest_as_of(day),
+        graded=record["evaluation"]["report"].get("model", {}) if champion else {},
+        **said,
+    )  # fmt: skip
+
+
+def _said(
+    db: "duckdb.DuckDBPyConnection", asked: "AskedQuestion", version: str, day: dt.date
+) -> dict[str, Any]:
+    """What monitoring says of a model at the end of a day."""
+    mine = f"from monitoring.{asked.name}_performance where feature is null and model_version = '{version}'"
+    [(of,)] = _rows(db, f"select max(as_of) {mine} and kind <> 'expected'")
+    of_day = f"measured_on = '{day}' and model_version = '{version}'"
+    harmful = f"from monitoring.{asked.name}_drift where {of_day} and verdict = '{HARMFUL}'"
+    alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
+    worse = f"from monitoring.{asked.name}_first_week where worse and model_version = '{version}'"
+    last = "qualify measured_on = max(measured_on) over ()"
+    outdone = db.execute(f"{worse} {last}").df().to_dict("records")
+    return {
+        "of": of,
+        "realised": _metrics(db, f"{mine} and kind <> 'expected' and as_of = '{of}'") if of else {},
+        "foreseen": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{of}'") if of else {},
+        "expected": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{day}'"),
+        "drifted": {alarm["feature"]: sentence(alarm) for alarm in alarms},
+        "follows": {
+            a["feature"]: a["follows"] for a in alarms if isinstance(a.get("follows"), str)
+        },
+        "before": outdone[0]["before"] if outdone else None,
+        "outdone": first_week_words(outdone) if outdone else None,
+    }
+
+
+def _metrics(db: "duckdb.DuckDBPyConnection", source: str) -> dict[str, dict[str, float]]:
+    """By metric, as it was measured last."""
+    return dict(_measured(db, f"select metric, value, low, high {source} order by measured_on"))
+
+
+def _measured(
+    db: "duckdb.DuckDBPyConnection", query: str
+) -> Iterator[tuple[str, dict[str, float]]]:
+    for metric, value, low, high in _rows(db, query):
+        if metric in METRICS and low is not None:
+            yield metric, {"value": value, "low": low, "high": high}
+
+
+def _rows(db: "duckdb.DuckDBPyConnection", query: str) -> list[tuple[Any, ...]]:
+    return db.execute(query).fetchall()

@@ -1,0 +1,200 @@
+"""Whether a candidate may score: a decision with its reason, from evidence on rows that it has not
+seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from churn_orchestration.churn.grading.evaluation import Evaluation
+    from churn_orchestration.churn.grading.versus import Versus
+
+PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
+BACKTEST, ROLL_BACK, IDENTIFY = "backtest", "roll back", "identify"
+NOT_TRAINED, NO_MODEL = "not trained", "none"
+"""A training that was refused before there was a candidate, and the ``model_version`` of such a
+line.
+"""
+RESTATE, SUPERSEDE, RENAME = "restate", "supersede", "rename"
+"""Of forecasts: scored again, replaced on their own day, kept under another name."""
+RULES, BASE_RATE = "rules", "base_rate"
+"""The ``model_version`` of scores while no model is champion: by the rules, or by the known churn
+rate.
+"""
+INITIAL, MANUAL, SCHEDULED = "initial", "manual", "scheduled"
+DRIFT, PERFORMANCE = "drift", "performance"
+"""Why a model was trained; a sensor gives its own reason by TRIGGER_TAG."""
+TRIGGER_TAG, EVIDENCE_TAG, CLI_TAG = "churn/trigger", "churn/evidence", "churn/cli"
+"""The tags of a run that say so: a sensor's reason and its evidence; whether the command line
+asked.
+"""
+POWER_OF_AUC = 0.02
+FEW_AS_OFS = 2
+MOST_DROP = 0.15  # of AUC, from the rows that trained to later ones
+SAME_FORECAST = 1e-9
+ENTITY_FOLDS = 5
+OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
+"""How a question is graded whose outcome has no later day."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``promote`` or ``refuse``, and why."""
+
+    decision: str
+    reason: str
+
+
+def decide(
+    evaluation: "Evaluation | None",
+    floors: Mapping[str, float] | None = None,
+    ceilings: Mapping[str, float] | None = None,
+    more_as_ofs: int = 0,
+    too_good: str = "",
+) -> Decision:
+    """Promote a candidate whose log loss on rows that it has not seen is below that of its peers.
+
+    Its peers are the rules, where there are rules, and a constant. The upper end of the 95 %
+    interval of the paired difference decides: a lead that could be chance is none. Besides, it must
+    reach the ``floors`` and stay below the ``ceilings``, given by metric. ``more_as_ofs``: so many
+    the history would allow, where they may mend a refusal; 0: no more. ``too_good``: why a person
+    must look first; empty: nobody need.
+    """
+    if evaluation is None:
+        told = "no later as_of with a matured label to test on: "
+        more = (
+            f"`snapshots: {{as_ofs: {more_as_ofs}}}` reach further back, which the history allows"
+        )
+        return Decision(REFUSE, told + (more if more_as_ofs else "more history is needed"))
+    graded = f" {evaluation.caveat}" if evaluation.caveat else ""
+    faults = _unsound(evaluation.controls)
+    faults += [
+        f"log loss{graded} is not below that of the {peer}: difference {_interval(difference, 4)}"
+        for peer, difference in evaluation.differences.items()
+        if not difference["high"] < 0  # nor where it is not a number
+    ]
+    report = evaluation.report.get("model", {})
+    for bounds, sign, word in ((floors, 1, "below its floor"), (ceilings, -1, "above its ceiling")):
+        for name, bound in (bounds or {}).items():
+            if not sign * (report[name]["value"] - bound) >= 0:
+                faults.append(f"{name} {report[name]['value']:.4f} is {word} {bound}")
+    if too_good:
+        faults.append(too_good)
+    if faults:
+        fewest = min((len(fold.train) for fold in evaluation.folds), default=0)
+        if more_as_ofs and 0 < fewest <= FEW_AS_OFS:
+            faults.append(
+                f"a test day has learned from {fewest} as_of{'s' * (fewest > 1)} alone: with "
+                f"`snapshots: {{as_ofs: {more_as_ofs}}}`, which the history allows, it learns from "
+                "more"
+            )
+        return Decision(REFUSE, "; ".join(faults))
+    led = "; ".join(
+        f"{_interval(difference, 4)} against the {peer}"
+        for peer, difference in evaluation.differences.items()
+    )
+    return Decision(PROMOTE, f"log loss{graded or ' on later days'}: {led}")
+
+
+def _unsound(controls: Mapping[str, Any]) -> list[str]:
+    """Which controls a training fails, in words."""
+    if not controls:
+        return []
+    shuffled, drop = controls["shuffled_auc"], controls["auc_trained"] - controls["auc_later"]
+    faults = []
+    if not shuffled["low"] <= 0.5 <= shuffled["high"]:
+        faults.append(
+            f"learned from shuffled labels it still ranks: AUC {_plain(shuffled)} does not contain "
+            "0.5: the outcome comes in by another way than the labels"
+        )
+    if not drop <= MOST_DROP:
+        faults.append(
+            f"AUC falls from {controls['auc_trained']:.3f} on what trained it to "
+            f"{controls['auc_later']:.3f} on what did not, by more than {MOST_DROP}: it has "
+            "learned its rows by heart"
+        )
+    if not controls["company"] <= SAME_FORECAST:
+        faults.append(
+            f"a customer's forecast moves by {controls['company']:.2g} with whom it is scored "
+            "beside: something is fitted again at scoring"
+        )
+    return faults
+
+
+def _plain(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def between(versus: "Versus | None", champion: str) -> Decision:
+    """Promote a candidate that is better than the champion on the same unseen rows; keep the
+    champion else.
+
+    Better: in log loss, chance ruled out (95 % interval of the paired difference), and not worse in
+    profit beyond chance. Before it decides, the same comparison is held up to three forecasts of
+    known worth: who knows every outcome must win, who would contact nobody or everybody must not;
+    else nothing is promoted.
+    """
+    if versus is None:
+        return Decision(
+            KEEP, f"no outcome that neither it nor champion {champion} has seen is known yet"
+        )
+    if broken := versus.broken():
+        return Decision(
+            REFUSE, f"the comparison with champion {champion} cannot be trusted: {broken}"
+        )
+    told = (
+        f"{versus.how}: log loss {_interval(versus.log_loss, 4)}, profit "
+        f"{_interval(versus.profit, 4)} of a customer's value; +{POWER_OF_AUC} AUC would be seen "
+        f"with probability {versus.power:.0%}"
+    )
+    if versus.better:
+        return Decision(PROMOTE, f"better than champion {champion}, {told}")
+    why = "chance is not ruled out"
+    if versus.log_loss["low"] > 0:
+        why = "the candidate is worse, chance ruled out"
+    elif versus.log_loss["high"] < 0:
+        why = "the candidate's log loss is better, its profit is worse, chance ruled out of both"
+    return Decision(KEEP, f"champion {champion} stays: {why}, {told}")
+
+
+def rolled_back(undone: Mapping[str, Any], champion: str | None) -> Decision:
+    """A model that was rolled back is not put in force by training it once more: it is the same
+    model.
+    """
+    version, scores = (
+        undone["parent"],
+        f"champion {champion} stays" if champion else "no model is champion",
+    )
+    return Decision(
+        REFUSE,
+        f"model {version} was rolled back on {undone['decided_on']} ({undone['reason']}), and the "
+        f"same snapshot and settings give the same model: nothing changed, {scores}; `churn "
+        f"rollback {version} --reason WHY` puts it in force again",
+    )
+
+
+def outlived(champion: str, cutoff: str) -> Decision:
+    """A candidate of an earlier cut-off than the champion's scores no day."""
+    return Decision(KEEP, f"champion {champion} stays: it has learned from more, up to {cutoff}")
+
+
+def better_untrained(report: Mapping[str, Any], usual: str) -> str:
+    """What scores without a model: the rules or the base rate, whichever a training graded better.
+
+    Parameters
+    ----------
+    report : of a training, by forecaster; one that has not graded both leaves it at ``usual``
+
+    >>> rules, rate = ({"log_loss": {"value": value}} for value in (0.63, 0.33))
+    >>> better_untrained({"rules": rules, "constant": rate}, RULES), better_untrained({}, RULES)
+    ('base_rate', 'rules')
+    """
+    if not {"rules", "constant"} <= report.keys():
+        return usual
+    lost = {name: report[name]["log_loss"]["value"] for name in ("rules", "constant")}
+    return RULES if lost["rules"] < lost["constant"] else BASE_RATE
+
+
+def _interval(found: dict[str, float], digits: int) -> str:
+    return f"{found['value']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"

@@ -1,0 +1,1 @@
+"""From snapshots to a model, and from a forecast to its reasons."""

@@ -1,0 +1,207 @@
+"""Why a customer is at risk: the few topics that moved a row's log odds of churn the most, in
+words.
+"""
+
+import re
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from churn_orchestration.churn.features.catalogue import LOWERS, RAISES, worded
+from churn_orchestration.churn.features.declared import ALL
+from churn_orchestration.churn.features.feature import ACTIVITY, topic_of
+
+SENSE = {"recency": 1, "frequency": -1, "trend": -1, "velocity": -1, "momentum": -1, "value": -1}
+"""Whether a high value raises the risk (1) or lowers it (-1) by common sense; of others it may do
+either.
+"""
+LONG = 1.5  # usual gaps; a silence that is longer is worth the word "none"
+_SHOWS_VALUE = re.compile(r"\{(value|many|much|ago)")
+AGAINST = " (alone it would speak the other way; the rest of the picture outweighs it)"
+
+
+def reasons(
+    contributions: pd.DataFrame, features: pd.DataFrame, catalogue: pd.DataFrame, top: int = 3
+) -> list[list[str]]:
+    """Name for each row the ``top`` topics with the largest absolute sum of contributions.
+
+    Features of one topic say nearly the same thing, and a model splits their effect among them at
+    will; only the sum is stable, and only its sign is shown. What is null or 0 because nothing
+    happened in its window is silence, and counts as activity whatever it measures, so "no order" is
+    not said three times. The words of a topic are those of its member that pushes most in the sum's
+    direction and does so by common sense: compared with the median row, few orders raise the risk,
+    say. Where none does, the words say so.
+
+    Parameters
+    ----------
+    contributions : n x f, additive, log odds of churn
+    features : n x f or wider, same row order; the values that the words show, NaN = never or
+        undefined
+    catalogue : one row a feature, indexed by its name; source, family and window ("30d", "all" or
+        ""); phrase, a format string of one ``value`` ("last order {value:.0f} days ago");
+        null_phrase, said for NaN ("no order yet"); zero_phrase, said for 0 where it is there and
+        not empty
+    top : number of topics, > 0
+
+    Returns
+    -------
+    n lists of at most ``top`` texts, strongest first, each led by "↑ " (raises the risk) or "↓ "
+    (lowers it); a topic that moves nothing is not named
+
+    Raises
+    ------
+    ValueError : a feature has no catalogue row, no values or no phrase that is needed; row counts
+        differ
+
+    >>> words = {"source": "fee", "family": "fee", "window": "", "phrase": "pays {value:.0f}"}
+    >>> words = pd.DataFrame(words | {"null_phrase": "pays nothing"}, index=["fee"])
+    >>> reasons(pd.DataFrame({"fee": [0.4, -0.1]}), pd.DataFrame({"fee": [50.0, None]}), words)
+    [['↑ pays 50'], ['↓ pays nothing']]
+    """
+    table = _Table(contributions, features, catalogue)
+    ranked = np.argsort(-np.abs(table.sums), axis=1, kind="stable")[:, :top]
+    return [
+        [
+            (RAISES if table.sums[row, topic] > 0 else LOWERS) + table.say(topic, row)
+            for topic in topics
+            if table.sums[row, topic]
+        ]
+        for row, topics in enumerate(ranked)
+    ]
+
+
+class _Table:
+    """Feature values with their words and topics; arrays are n x f in the order of the
+    contributions.
+    """
+
+    def __init__(
+        self, contributions: pd.DataFrame, features: pd.DataFrame, catalogue: pd.DataFrame
+    ) -> None:
+        _refuse_misfits(contributions, features, catalogue)
+        self.push = contributions.to_numpy(float)
+        zero_phrases = (
+            catalogue["zero_phrase"] if "zero_phrase" in catalogue else [""] * len(catalogue)
+        )
+        phrases = zip(catalogue["phrase"], catalogue["null_phrase"], zero_phrases, strict=True)
+        self.phrases = dict(zip(catalogue.index, phrases, strict=True))
+        self.values = {
+            name: features[name].to_numpy(float) for name in catalogue.index if name in features
+        }
+        self.above = {name: _above_median(values) for name, values in self.values.items()}
+        words, self.features = catalogue.loc[contributions.columns], list(contributions.columns)
+        sources, families = words["source"].astype(str), words["family"].astype(str)
+        topics = pd.Index([topic_of(*about) for about in zip(sources, families, strict=True)])
+        silences = pd.Index(sources + "/" + ACTIVITY)
+        self.names = topics.union(silences, sort=False).unique()
+        self.topics, self.silences = (
+            self.names.get_indexer(topics),
+            self.names.get_indexer(silences),
+        )
+        self.members = [
+            np.flatnonzero(self.topics == topic).tolist() for topic in range(len(self.names))
+        ]
+        self.idle = np.column_stack(
+            [self._idle(*about) for about in zip(sources, words["window"], strict=True)]
+        )
+        self.sense = np.column_stack(
+            [self.above[name] * SENSE.get(family, 0) for name, family in families.items()]
+        )
+        """What a value does by common sense: 1 raises the risk, -1 lowers it, 0 may do either."""
+        self.is_condition = [not _SHOWS_VALUE.search(str(phrase)) for phrase in words["phrase"]]
+
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """n x topics: what each topic adds to the log odds."""
+        of_topic, of_silence = (
+            at[:, None] == np.arange(len(self.names)) for at in (self.topics, self.silences)
+        )
+        return (
+            np.where(self.idle, 0.0, self.push) @ of_topic
+            + np.where(self.idle, self.push, 0.0) @ of_silence
+        )
+
+    def _idle(self, source: str, window: str | None) -> np.ndarray:
+        """Where a feature is what it is because nothing happened in its window."""
+        silence = self.values.get(f"{source}_days_since_last")
+        if silence is None or not window:
+            return np.zeros(len(self.push), bool)
+        days = np.inf if window == ALL else int(window.removesuffix("d"))
+        return np.isnan(silence) | (silence >= days)
+
+    def say(self, topic: int, row: int) -> str:
+        """The words of a topic in a row."""
+        source, _, name = self.names[topic].partition("/")
+        direction = np.sign(self.sums[row, topic])
+        pattern, is_sensible = (
+            self._pattern(source, row, direction) if name == ACTIVITY else (None, False)
+        )
+        if pattern and is_sensible:
+            return pattern
+        members, feature = [m for m in self.members[topic] if not self.idle[row, m]], self.features
+        if held := [
+            m for m in members if self.is_condition[m] and self._value(feature[m], row) == 1
+        ]:
+            return self._worded(feature[held[0]], row)
+        push, sense = self.push[row] * direction, self.sense[row] * direction
+        least = (
+            1 if pattern else 0
+        )  # in place of a pattern speaks only what common sense is sure of
+        if pushing := [m for m in members if push[m] > 0 and sense[m] >= least]:
+            return self._worded(feature[max(pushing, key=push.__getitem__)], row)
+        return (pattern or self._worded(feature[max(members, key=push.__getitem__)], row)) + AGAINST
+
+    def _pattern(self, source: str, row: int, direction: float) -> tuple[str | None, bool]:
+        """How often the events of a source come and how long ago the last was; is that sensible?"""
+        last, usual, ratio = (
+            f"{source}_{end}" for end in ("days_since_last", "gap_days_mean_all", "gap_ratio_all")
+        )
+        if last not in self.values:
+            return None, False
+        silence, gap = (self._value(name, row) for name in (last, usual))
+        if np.isnan(silence):
+            return self._worded(last, row), direction > 0
+        speaking = [name for name in (last, usual, ratio) if not np.isnan(self._value(name, row))]
+        leaning = [self.above[name][row] * direction for name in speaking]
+        is_sensible = max(leaning) > 0 or not any(leaning)
+        if np.isnan(gap):
+            return f"{self._worded(last, row)}, and on no other day", is_sensible
+        lately = self._worded(last, row)
+        if silence > LONG * gap:
+            lately = worded(silence, "none for {value:.0f} days", "")
+        return f"{self._worded(usual, row)}, {lately}", is_sensible
+
+    def _value(self, feature: str, row: int) -> float:
+        """A value; NaN where there is no such feature."""
+        return float(self.values[feature][row]) if feature in self.values else np.nan
+
+    def _worded(self, feature: str, row: int) -> str:
+        phrase, null_phrase, zero_phrase = self.phrases[feature]
+        return worded(self._value(feature, row), phrase, null_phrase, zero_phrase or "")
+
+
+def _above_median(values: np.ndarray) -> np.ndarray:
+    """1 where a value is above the median row's, -1 below, 0 at it or null."""
+    known = values[~np.isnan(values)]
+    return (
+        np.nan_to_num(np.sign(values - np.median(known))) if len(known) else np.zeros(len(values))
+    )
+
+
+def _refuse_misfits(
+    contributions: pd.DataFrame, features: pd.DataFrame, catalogue: pd.DataFrame
+) -> None:
+    names = contributions.columns
+    if unknown := sorted(set(names) - set(catalogue.index)):
+        raise ValueError(f"features without a catalogue row: {unknown}")
+    if absent := sorted(set(names) - set(features.columns)):
+        raise ValueError(f"features without values: {absent}")
+    if len(contributions) != len(features):
+        raise ValueError(
+            f"{len(contributions)} rows of contributions, but {len(features)} of features"
+        )
+    wording, null = catalogue.loc[names], np.isnan(features[names].to_numpy(float))
+    for column, needed in (("phrase", ~null), ("null_phrase", null)):
+        if unworded := names[needed.any(axis=0) & wording[column].isna().to_numpy()].tolist():
+            raise ValueError(f"catalogue has no {column} for {unworded}")

@@ -1,0 +1,1 @@
+"""What a question means: labels, their settings, and what would give the answer away."""

@@ -1,0 +1,80 @@
+"""Values of rows as messages may show them, which go to people who may not see the row: their shape."""
+
+import re
+
+import duckdb
+
+_KINDS = (("\\p{Lu}", "A"), ("[\\p{Ll}\\p{Lm}\\p{Lo}\\p{Lt}]", "a"), ("\\p{N}", "9"))
+DATA_FAULTS = (duckdb.DataError, duckdb.InvalidInputException)
+"""What DuckDB raises of a value, which it quotes."""
+HARMLESS = (
+    "nan",
+    "inf",
+    "+inf",
+    "-inf",
+    "infinity",
+    "-infinity",
+    "null",
+    "none",
+    "n/a",
+    "na",
+    "-",
+    "?",
+)
+"""Words for no value, which are shown as they are."""
+
+
+def shape(text: str) -> str:
+    """Letters become A or a, digits 9; all else stays.
+
+    >>> shape("Ann.Lee@x.org, 1,000.50"), shape("NaN")
+    ('Aaa.Aaa@a.aaa, 9,999.99', 'NaN')
+    """
+    if text.lower() in HARMLESS:
+        return text
+    return "".join(map(_sign, text))
+
+
+def _sign(sign: str) -> str:
+    if sign.isalpha():
+        return "A" if sign.isupper() else "a"
+    return "9" if sign.isnumeric() else sign
+
+
+def shape_sql(text: str) -> str:
+    """The SQL expression of the same."""
+    shaped = text
+    for kind, sign in _KINDS:
+        shaped = f"regexp_replace({shaped}, '{kind}', '{sign}', 'g')"
+    words = ", ".join(f"'{word}'" for word in HARMLESS)
+    return f"case when lower({text}) in ({words}) then {text} else {shaped} end"
+
+
+def told_by(error: duckdb.Error) -> str:
+    """What DuckDB says of a fault, on one line, without the statement; of a fault in data, no value.
+
+    >>> with duckdb.connect() as db:
+    ...     try:
+    ...         db.execute("select cast(t as int) from (values ('ann@x.org')) as v(t)")
+    ...     except duckdb.Error as error:
+    ...         told_by(error)
+    "Conversion Error: Could not convert string 'aaa@a.aaa' to INT32 when casting from source column t"
+    """
+    told = str(error).split("\n\nLINE")[0].replace("\n", " ").strip()
+    if not isinstance(error, DATA_FAULTS):
+        return told
+    return without_values(error)
+
+
+def without_values(error: Exception) -> str:
+    """The first line of a message, for others may quote a value again, without what it quotes."""
+    told = str(error).strip().splitlines()[0]
+    told = re.sub(r"(?<=value )[^ ]+", lambda found: shape(found[0]), told)
+    if not (opening := re.search(r"(?<= )['\"]", told)):
+        return told
+    head, quoted = told[: opening.end()], told[opening.end() :]
+    # A value may hold quotes, or a line's end: what follows the last quote is shown where it is DuckDB's.
+    end = quoted.rfind(opening[0])
+    if not re.match(r".( to | when | according |$)", quoted[end:]):
+        end = len(quoted)
+    return head + shape(quoted[:end]) + quoted[end:]

@@ -1,0 +1,1 @@
+"""How forecasts and data change over time."""

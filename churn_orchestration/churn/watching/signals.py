@@ -1,0 +1,228 @@
+"""What speaks for training a model anew: seven signals, each with its evidence, on what is known of
+a day.
+
+A signal that lasts would train again and again what the gate does not promote. So age and outcomes
+count from the last training, whatever became of it, and each training that was not promoted doubles
+the days until the next for the same reason.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from churn_orchestration.churn.protocol import DRIFT, PERFORMANCE, SCHEDULED
+
+OLD_DAYS = 90
+MORE_LABELS = 0.5
+CALIBRATION = 0.02  # of the calibration error, beyond what right probabilities would show
+COOL_DOWN_DAYS = 14
+"""Between two trainings; twice as long for each in vain for the same reason, OLD_DAYS at most."""
+
+Interval = Mapping[str, float]
+"""``value``, ``low`` and ``high`` of a metric, 95 %."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What is known of a champion, and of what was trained, at the end of a day.
+
+    Parameters
+    ----------
+    day : the newest day that is watched
+    version, cutoff : which model; where none is champion, what forecasts without one, and the last
+        cut-off
+    trained_on : the day of the last training, whatever was decided on it; ``as_ofs``: what it
+        learned from
+    in_vain : by trigger, how many trainings since the last promotion it asked for, all not promoted
+    features : what the champion reads; ``declared``: what the feature table has now
+    graded : by metric, on held-out days, when it was trained
+    matured : the newest as_of whose outcome is known
+    realised : by metric, of its newest forecasts with an outcome; ``of``: their as_of
+    foreseen : by metric, what was expected of those forecasts
+    expected : by metric, what is expected of the forecasts of ``day``
+    drifted : by feature, the harmful alarms of ``day`` in words, the strongest first
+    follows : by feature, the open change in what landed that its alarm follows from
+    before, outdone : where its first week was worse than without it: what was in force before, and
+        by how much that would have been better, in words
+    """
+
+    day: dt.date
+    version: str
+    cutoff: dt.date
+    trained_on: dt.date
+    as_ofs: Sequence[dt.date]
+    in_vain: Mapping[str, int]
+    features: Sequence[str]
+    declared: Sequence[str]
+    matured: dt.date
+    graded: Mapping[str, Interval] = field(default_factory=dict)
+    of: dt.date | None = None
+    realised: Mapping[str, Interval] = field(default_factory=dict)
+    foreseen: Mapping[str, Interval] = field(default_factory=dict)
+    expected: Mapping[str, Interval] = field(default_factory=dict)
+    drifted: Mapping[str, str] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
+    before: str | None = None
+    outdone: str | None = None
+
+    def cool_on(self, trigger: str) -> dt.date:
+        """The first day on which a trigger may train again."""
+        days = min(COOL_DOWN_DAYS * 2 ** self.in_vain.get(trigger, 0), OLD_DAYS)
+        return self.trained_on + dt.timedelta(days=days)
+
+    @property
+    def unseen_as_ofs(self) -> float:
+        """How many months of outcomes became known since the newest that the last training learned
+        from.
+        """
+        return max(0.0, (self.matured - max(self.as_ofs)).days / 30.4)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Why to train: the ledger's ``trigger``, and the evidence in words."""
+
+    trigger: str
+    evidence: str
+
+
+def drift(known: Champion) -> Signal | None:
+    """A feature drifted beyond the usual, and moves the scores."""
+    if not known.drifted:
+        return None
+    strongest = list(known.drifted.values())[:3]
+    return Signal(DRIFT, f"{len(known.drifted)} harmful on {known.day}: {'; '.join(strongest)}")
+
+
+def performance(known: Champion) -> Signal | None:
+    """What came is worse than what the training promised, chance ruled out."""
+    for metric, better in (("auc", 1), ("log_loss", -1)):
+        promised, came = known.graded.get(metric), known.realised.get(metric)
+        if promised and came and _worse(came, promised, better):
+            return Signal(
+                PERFORMANCE,
+                f"{metric} of {known.of} came to {_words(came)}, when trained it was "
+                f"{_words(promised)}",
+            )
+    return None
+
+
+def expectation(known: Champion) -> Signal | None:
+    """What the forecasts expect of themselves is worse than what the training promised."""
+    promised, said = known.graded.get("auc"), known.expected.get("auc")
+    if promised and said and _worse(said, promised, 1):
+        return Signal(
+            PERFORMANCE,
+            f"the auc to expect of {known.day} is {_words(said)}, when trained it was "
+            f"{_words(promised)}",
+        )
+    return None
+
+
+def calibration(known: Champion) -> Signal | None:
+    """The probabilities were off by clearly more than chance explains."""
+    came, said = known.realised.get("calibration_error"), known.foreseen.get("calibration_error")
+    if came and said and came["low"] > said["high"] and came["value"] > said["value"] + CALIBRATION:
+        return Signal(
+            PERFORMANCE,
+            f"the calibration error of {known.of} came to {_words(came)}, expected was "
+            f"{_words(said)}",
+        )
+    return None
+
+
+def age(known: Champion) -> Signal | None:
+    """The last training was long ago."""
+    days = (known.day - known.trained_on).days
+    return Signal(SCHEDULED, f"it was trained {days} days ago") if days >= OLD_DAYS else None
+
+
+def labels(known: Champion) -> Signal | None:
+    """Half as many outcomes again as the last training had have become known since."""
+    more = known.unseen_as_ofs / len(known.as_ofs)
+    if more < MORE_LABELS:
+        return None
+    return Signal(
+        SCHEDULED,
+        f"{known.unseen_as_ofs:.1f} months of outcomes beside the {len(known.as_ofs)} of the last "
+        "training",
+    )
+
+
+def schema(known: Champion) -> Signal | None:
+    """The feature table has other features than those it reads."""
+    new = sorted(set(known.declared) - set(known.features))
+    gone = sorted(set(known.features) - set(known.declared))
+    told = [
+        f"{word}: {', '.join(names[:3])}" for word, names in (("new", new), ("gone", gone)) if names
+    ]
+    return Signal(DRIFT, f"features are {'; '.join(told)}") if told else None
+
+
+SIGNALS = {
+    "drift": drift,
+    "performance": performance,
+    "expectation": expectation,
+    "calibration": calibration,
+    "age": age,
+    "labels": labels,
+    "schema": schema,
+}
+"""Name -> what looks for it."""
+
+
+def calm(name: str, known: Champion) -> str:
+    """What a signal that does not speak measured, beside its limit."""
+    unknown = "no outcome of its forecasts is known yet"
+    if name == "drift":
+        return "no feature is beyond the usual and moves the scores"
+    if name == "performance":
+        both = [
+            metric
+            for metric in ("auc", "log_loss")
+            if metric in known.graded and metric in known.realised
+        ]
+        told = (f"{m} {_words(known.realised[m])}, trained {_words(known.graded[m])}" for m in both)
+        return f"{'; '.join(told)}: worse only where the intervals do not meet" if both else unknown
+    if name == "expectation":
+        promised, said = known.graded.get("auc"), known.expected.get("auc")
+        if not (promised and said):
+            return "nothing is expected of its forecasts yet"
+        return f"auc {_words(said)}, trained {_words(promised)}: worse only where the intervals do not meet"
+    if name == "calibration":
+        came, said = (
+            known.realised.get("calibration_error"),
+            known.foreseen.get("calibration_error"),
+        )
+        if not (came and said):
+            return unknown
+        return f"calibration error {_words(came)}, limit {said['value'] + CALIBRATION:.3f}"
+    if name == "age":
+        return f"trained {(known.day - known.trained_on).days} days ago, limit {OLD_DAYS}"
+    if name == "labels":
+        more, limit = known.unseen_as_ofs, MORE_LABELS * len(known.as_ofs)
+        return f"{more:.1f} months of new outcomes, limit {limit:.1f}"
+    return f"the {len(known.declared)} features are those that it reads"
+
+
+def worth(known: Champion) -> str | None:
+    """What a training would learn from that the last one has not; None: nothing."""
+    if sorted(known.declared) != sorted(known.features):
+        return "it would read the features as they are declared now"
+    unseen = (known.matured - max(known.as_ofs)).days
+    if unseen <= 0:
+        return None
+    return f"it would learn from outcomes of {unseen} more days, up to as_of {known.matured}"
+
+
+def _worse(came: Interval, promised: Interval, better: int) -> bool:
+    """Whether two intervals do not meet, on the worse side; ``better``: 1 if more is better, else
+    -1.
+    """
+    if better > 0:
+        return came["high"] < promised["low"]
+    return came["low"] > promised["high"]
+
+
+def _words(found: Interval) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"

@@ -1,0 +1,1 @@
+"""Feature tables: daily parts, gold, and the proof against the future."""

@@ -1,0 +1,367 @@
+"""A feature table: aggregates of events, and attributes -> gold/x, one row per entity and as_of."""
+
+import dataclasses
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Self
+
+import dagster as dg
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from churn_orchestration.business import PACKAGE, Business, digest, line_of
+from churn_orchestration.churn.calendar import DAY
+from churn_orchestration.churn.features import declared as declarations
+from churn_orchestration.churn.features.catalogue import catalogue, features_alone
+from churn_orchestration.churn.features.parts import parts
+from churn_orchestration.churn.features.perturbation import Pipeline
+from churn_orchestration.churn.rows.user_sql import parsed
+from churn_orchestration.churn.sql import identifier
+from churn_orchestration.components.days import (
+    FULL_TAG,
+    accepted_spec,
+    blocked_since,
+    daily,
+    settle,
+    table_of,
+    wanted,
+)
+from churn_orchestration.components.features.daily_parts import days_asset
+from churn_orchestration.components.features.feature_history import features_of
+from churn_orchestration.components.features.feature_specs import (
+    NAME,
+    AttributeTableSpec,
+    CohortSpec,
+    EventSourceSpec,
+    RefreshSpec,
+    RfmSpec,
+)
+from churn_orchestration.components.features.fitness import Place, require_columns
+from churn_orchestration.components.features.misfits import as_declared_result, as_declared_spec
+from churn_orchestration.components.features.own_features import own_table, require_own
+from churn_orchestration.components.features.proof import (
+    pipeline_of,
+    proof_result,
+    proof_spec,
+    proved,
+)
+from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.shown import feature_columns, keys, look
+from churn_orchestration.components.source.landed_at_once import (
+    dated_back,
+    known_from,
+    known_late_result,
+    known_late_spec,
+)
+from churn_orchestration.components.source.source_table import SourceTable
+from churn_orchestration.components.source.sql_tables import sql_tables_of
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables, literal
+
+
+@dg.scaffold_with(
+    example(
+        entity="customer_id",
+        sources=[
+            {
+                "name": "purchases",
+                "table": "silver.orders",
+                "noun": "order",
+                "measures": [{"name": "amount", "column": "amount_usd", "unit": "usd"}],
+            }
+        ],
+    )
+)
+class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
+    """Point-in-time features of an entity, declared."""
+
+    name: str = Field(pattern=NAME, description="the table's name in gold")
+    description: str = Field("", description="shown in the UI")
+    entity: str = Field(pattern=NAME, description="the column that names whose features they are")
+    sources: list[EventSourceSpec] = Field([], description="the event tables")
+    attributes: list[AttributeTableSpec] = Field(
+        [], description="the tables of what an entity is or has"
+    )
+    windows: list[int] = Field(
+        [7, 30, 90, 180, 365], description="window lengths in days; all time comes with them"
+    )
+    trends: list[int] = Field([30, 90], description="windows that are compared with the one before")
+    velocity: list[int] = Field(
+        [],
+        description="windows between which change per day is told, and the change of that change",
+    )
+    momentum: list[int] = Field(
+        [], description="windows whose rate is compared with that of the whole life"
+    )
+    calendar: bool = Field(
+        False,
+        description="month, weekday and time of the year of as_of; a model takes them in where its as_ofs go "
+        "round the year",
+    )
+    sql: list[str] = Field(
+        [],
+        description="files beside the YAML, each a select of one row per entity in which $as_of is the day",
+    )
+    cohort: CohortSpec | None = Field(None, description="features relative to the entity's cohort")
+    rfm: RfmSpec | None = Field(
+        None, description="recency, frequency and monetary value in quintiles"
+    )
+    refresh: RefreshSpec = Field(RefreshSpec(), description="which days of a run are made anew")
+    keep_days: int | None = Field(
+        None,
+        ge=1,
+        description="days up to the newest that are kept; older ones can be made again. Null: all",
+    )
+    _folder: Path | None = PrivateAttr(default=None)
+    _dated_back: Callable[[], set[str]] = PrivateAttr(default=set)
+
+    @field_validator("windows", "trends", "velocity", "momentum")
+    @classmethod
+    def _positive(cls, days: list[int]) -> list[int]:
+        if wrong := [window for window in days if window <= 0]:
+            raise ValueError(f"a window of {wrong[0]} days: windows are whole days, at least 1")
+        return sorted(set(days))
+
+    @model_validator(mode="after")
+    def _reads_something(self) -> "FeatureTable":
+        if not (self.sources or self.attributes):
+            raise ValueError(f"{self.name}: give `sources` (events), `attributes`, or both")
+        return self
+
+    @model_validator(mode="after")
+    def _flags_parse(self) -> "FeatureTable":
+        inputs: list[EventSourceSpec | AttributeTableSpec] = [*self.sources, *self.attributes]
+        for source in inputs:
+            for name, condition in source.flags.items():
+                if not re.fullmatch(NAME, name):
+                    raise ValueError(
+                        f'{self.name}: {source.name}: flag "{name}": wanted a-z, 0-9 and _, e.g. '
+                        "big_order"
+                    )
+                parsed(condition, f"{self.name}: {source.name}: flag {name}")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_over_windows(self) -> "FeatureTable":
+        for source in self.declared().sources:
+            for counted in (*source.categories, *source.flags):
+                if unknown := [
+                    days for days in counted.share_windows or () if days not in self.windows
+                ]:
+                    raise ValueError(
+                        f"{self.name}: {source.name}: shares of {counted.name} are asked over "
+                        f"{unknown[0]} days, which is none of the windows "
+                        f"({', '.join(map(str, self.windows))})"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _peers_have_what_they_compare(self) -> "FeatureTable":
+        names = [feature.name for feature in features_alone(self.declared())]
+        wanted = (
+            [f"{self.cohort.source}_days_since_first", *self.cohort.features] if self.cohort else []
+        )
+        wanted += (
+            declarations.Rfm(*self.rfm.model_dump().values()).columns.values() if self.rfm else []
+        )
+        if unknown := [name for name in wanted if name not in names]:
+            raise ValueError(
+                f'{self.name}: `cohort` and `rfm` compare "{unknown[0]}", which is no feature of '
+                "it; is "
+                "there such a source, measure and window?"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_once(self) -> "FeatureTable":
+        names = [feature.name for feature in catalogue(self.declared())]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{self.name}: two features are called {twice[0]}")
+        for source in self.declared().sources:
+            columns = [part.name for part in parts(source)]
+            if twice := sorted({name for name in columns if columns.count(name) > 1}):
+                raise ValueError(
+                    f"{self.name}: {source.days_table} would have two columns {twice[0]}"
+                )
+        return self
+
+    @classmethod
+    def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> Self:
+        """As every component, and with the folder that its ``sql`` lies in and the tables of its
+        business.
+        """
+        loaded = super().load(attributes, context)
+        loaded._folder = Path(context.path)
+
+        @cache
+        def tables() -> set[str]:
+            sources = context.component_tree.get_all_components(of_type=SourceTable)
+            return dated_back(sources, sql_tables_of(Business.holding(context.path)))
+
+        loaded._dated_back = tables
+        return loaded
+
+    def declared(self, timezone: str = "UTC") -> declarations.FeatureSet:
+        """The same in the words of the engine; ``timezone`` is the business's."""
+        return declarations.FeatureSet(
+            self.entity,
+            tuple(source.declared(self.entity, timezone) for source in self.sources),
+            tuple(self.windows),
+            tuple(self.trends),
+            tuple(
+                table.declared(self.entity, table.table in self._dated_back())
+                for table in self.attributes
+            ),
+            tuple(self.velocity),
+            tuple(self.momentum),
+            self.calendar,
+            tuple(own_table(self._folder / name, self.entity) for name in self.sql)
+            if self._folder
+            else (),
+            declarations.Cohort(self.cohort.source, tuple(self.cohort.features))
+            if self.cohort
+            else None,
+            declarations.Rfm(self.rfm.source, self.rfm.measure, self.rfm.window)
+            if self.rfm
+            else None,
+        )
+
+    def pipeline(self, tree: dg.ComponentTree, business: Business) -> Pipeline:
+        """The way from bronze to its features, for the point-in-time proof."""
+        declared = self.declared(business.settings.timezone)
+        sources = tree.get_all_components(of_type=SourceTable)
+        return pipeline_of(declared, business.start, sources, sql_tables_of(business))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The asset gold/x."""
+        business = Business.holding(context.path)
+        declared = self.declared(business.settings.timezone)
+        pipeline = self.pipeline(context.component_tree, business)
+        key = dg.AssetKey(["gold", self.name])
+        place: Place = partial(line_of, Path(context.path) / "defs.yaml")
+        window = dg.TimeWindowPartitionMapping(
+            start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True
+        )
+        upstream = declared.tables
+        features = catalogue(declared)
+        declaration = feature_declaration(declared)
+        silent = [
+            table.name
+            for spec, table in zip(self.attributes, declared.attributes, strict=True)
+            if table.known_late and spec.fixed is None
+        ]
+
+        @dg.asset(
+            key=key,
+            deps=[
+                dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window)
+                for table in upstream
+            ],
+            description=f"One row per {self.entity} and as_of: {len(features)} features from the rows with "
+            f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
+            f"{look(business, key)}",
+            check_specs=[
+                accepted_spec(key),
+                proof_spec(key),
+                as_declared_spec(key),
+                *([known_late_spec(key)] if silent else []),
+            ],
+            code_version=declaration,
+            **daily(
+                business,
+                key,
+                {"duckdb", "parquet"},
+                [*keys(self.entity), *feature_columns(features)],
+            ),
+        )
+        def gold(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+            with warehouse.open() as tables:
+                days = wanted(context)
+                for source in declared.inputs:
+                    require_columns(tables, source, place)
+                yield as_declared_result(tables, key, declared.inputs, business.start, days)
+                refused = blocked_since(tables, declared.tables, business.start, days)
+                standing = [day for day in days if day not in refused]
+                if standing:
+                    require_own(tables, declared, standing[-1])
+                proof = proved(tables, pipeline, standing[-1]) if standing else None
+                if proof and proof.faults:
+                    refused |= dict.fromkeys(standing, proof.faults[0])
+                tables.keep_to(table_of(key), days, self.refresh.look_back_days, self.keep_days)
+                good = [day for day in days if day not in refused]
+                anew = good
+                if self.refresh.mode == "incremental" and FULL_TAG not in context.run.tags:
+                    stale = tables.stale(table_of(key), declaration, upstream, good)
+                    there = tables.stored(table_of(key))
+                    anew = [day for day in good if day in stale or day not in there]
+                rows = build_days(tables, table_of(key), declared, anew)
+                for day in refused:
+                    tables.drop_day(table_of(key), day)
+                write_catalogue(tables, table_of(key), declared)
+                yield from settle(
+                    context, tables, key, declaration, rows, refused, upstream,
+                    unchanged=[day for day in good if day not in rows],
+                    checks=[
+                        proof_result(key, proof),
+                        *(
+                            [known_late_result(key, known_from(tables, declared), silent)] if silent else []
+                        ),
+                    ],
+                )  # fmt: skip
+
+        daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]
+        return dg.Definitions(assets=[*daily_parts, gold])
+
+
+def feature_declaration(declared: declarations.FeatureSet) -> str:
+    """What makes a feature table what it is: its declaration, and the code that computes it."""
+    code = sorted((PACKAGE / "churn" / "features").glob("*.py"))
+    return digest(declared, *(path.read_text(encoding="utf-8") for path in code))
+
+
+def build_days(
+    tables: Tables, table: str, declared: declarations.FeatureSet, days: list[dt.date]
+) -> dict[dt.date, int]:
+    """Store the feature table of each as_of; rows by day."""
+    rows: dict[dt.date, int] = {}
+    with features_of(tables, declared, days, tables.state / "gold" / f".{table}") as features:
+        for as_of in days:
+            select = f"from {features(as_of)} order by {identifier(declared.entity)}"
+            rows |= tables.replace_days(table, [as_of], select)
+    return rows
+
+
+def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSet) -> None:
+    """The table of a feature table's columns: what each means, its type, how its null reads, since
+    when.
+
+    ``available_from``: the first as_of whose window lies wholly within the data; of all time, the
+    first day.
+    """
+    begun, late = {}, known_from(tables, declared)
+    for source in declared.sources:
+        if tables.columns(source.days_table):
+            [(first,)] = tables.rows(f"select min(day) from {source.days_table}")
+            begun[source.name] = first
+    hidden = ("name", "sql")
+    about = []
+    for f in catalogue(declared):
+        said = {k: v for k, v in dataclasses.asdict(f).items() if k not in hidden}
+        first, window = begun.get(f.source), f.window.removesuffix("d")
+        since = (
+            first + DAY * (int(window) - 1)
+            if first and window.isdigit()
+            else late.get(f.name, first)
+        )
+        about.append(
+            {"feature": f.name} | said | {"type": f.type, "available_from": str(since or "")}
+        )
+    shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
+    rows = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
+    tables.db.execute(
+        f"create or replace table {table}_catalogue as select * replace "
+        f"(try_cast(available_from as date) as available_from) from ({rows})"
+    )

@@ -1,0 +1,312 @@
+"""Drift of a day: features and forecasts against the training snapshot of the champion, outcomes
+beside.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration import pictures
+from churn_orchestration.business import Business
+from churn_orchestration.churn.question.labels import population
+from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.question.day_rows import described, put_rows, read_files
+from churn_orchestration.components.question.monitoring import drift_page
+from churn_orchestration.components.question.monitoring.causes import causes
+from churn_orchestration.components.question.monitoring.reference import (
+    SCORE,
+    Reference,
+    as_counts,
+    sample,
+    snapshot_file,
+)
+from churn_orchestration.components.shown import look
+from churn_orchestration.pictures import pages
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal
+
+if TYPE_CHECKING:
+    from churn_orchestration.churn.watching.drift import Drift
+    from churn_orchestration.components.question.question import AskedQuestion
+
+EXPLAINED = 2_000  # rows of which it is known what each feature adds to a score
+HARMFUL, OPEN, HARMLESS, STEADY = "harmful", "open", "harmless", "steady"
+COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "feature": ("text", "which one"),
+        "model_version": ("text", "the champion, whose training snapshot it is compared with"),
+        "verdict": (
+            "text",
+            "steady: no alarm; harmless: an alarm, and scores move by less than 0.05 log odds; "
+            "harmful: more; open: less, but it follows from a change in what landed that nobody "
+            "has accepted",
+        ),
+        "alarm": ("boolean", "further off than was ever usual, and than of late"),
+        "measure": ("text", "psi; js, Jensen-Shannon in nats, of features with few values"),
+        "value": ("double", "the distance from the training snapshot"),
+        "usual_up_to": (
+            "double",
+            "up to where it is usual on this day, by replays of the days before",
+        ),
+        "recent": ("double", "the largest distance 8 to 35 days ago; null: not known"),
+        "effect": ("double", "how far it moves the mean score, log odds of churn"),
+        "missing": ("double", "share of rows without a value"),
+        "missing_before": ("double", "the same of the training snapshot"),
+        "beyond": ("double", "share of rows below or above all that the model was trained on"),
+        "new_values": (
+            "double",
+            "share of rows with a value among few that the model was never trained on",
+        ),
+        "follows": (
+            "text",
+            "the open change in what landed that an alarm follows from: table and first day",
+        ),
+        MEASURED_ON: ("date", "the day that is compared"),
+    }
+)
+
+
+def table_of_drift(asked: "AskedQuestion") -> str:
+    """The name of a question's table of drift."""
+    return f"monitoring.{asked.name}_drift"
+
+
+def measure(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, reference: Reference | None
+) -> int:
+    """Store the drift of a day against the champion's training snapshot; no row where no model
+    scored it.
+    """
+    rows = list[dict[str, Any]]()
+    if reference:
+        gold = literal(tables.day_file(asked.gold, day))
+        people = population(asked.question, f"(from {gold})", day)
+        tables.db.execute(f"create or replace temp table _people as {people}")
+        judged, new = _judged(tables, asked, day, reference)
+        moved = any(each.alarmed for each in judged)
+        effects = _effects(tables, asked, reference) if moved else {}
+        follows = causes(tables, asked, day) if moved else {}
+        for each in judged:
+            effect = effects[each.feature] if each.alarmed else None
+            cause = follows.get(each.feature) if each.alarmed else None
+            rows.append(_row(each, effect, cause, reference.version, new[each.feature], day))
+        tables.db.execute("drop table _people")
+    order = "alarm desc, abs(effect) desc nulls last, value / usual_up_to desc, feature"
+    return put_rows(tables, table_of_drift(asked), day, rows, COLUMNS, order)
+
+
+def _judged(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, reference: Reference
+) -> tuple[list["Drift"], dict[str, float]]:
+    """Each feature of the table ``_people``, and the share of values that the model was never
+    trained on.
+    """
+    from churn_orchestration.churn.watching import drift
+
+    if not reference.bins:  # nothing was replayed: a static question, or too short a history
+        return [], {}
+    of_features = [each for each in reference.bins if each.feature != SCORE]
+    of_score = [each for each in reference.bins if each.feature == SCORE]
+    scored = literal(tables.day_file(f"predictions.{asked.name}", day))
+    parts = [(of_features, "_people"), (of_score, scored)]
+    query = " union all ".join(drift.counted(bins, rows) for bins, rows in parts if bins)
+    found = tables.db.execute(query).df()
+    if found.empty:
+        return [], {}
+    counts, before = (
+        as_counts(found, reference.bins),
+        _before(tables, asked, day, reference.version),
+    )
+    judged = [
+        drift.drifted(
+            each,
+            counts[each.feature][day],
+            day,
+            reference.usual[each.feature],
+            before.get(each.feature, {}),
+        )
+        for each in reference.bins
+    ]
+    by_feature = found.groupby("feature")
+    return judged, (by_feature["new"].sum() / by_feature["rows"].sum()).to_dict()
+
+
+def _effects(tables: Tables, asked: "AskedQuestion", reference: Reference) -> dict[str, float]:
+    """How far each feature moves the mean score of ``_people`` from that of the snapshot; log
+    odds.
+    """
+    from churn_orchestration.churn.learning.contributions import contributions
+
+    names, means = reference.record["features"], []
+    for rows in ("_people", literal(snapshot_file(tables, asked, reference.record))):
+        some = sample(tables, asked.question.entity, names, rows, EXPLAINED)[names].astype(float)
+        means.append(contributions(reference.model, some)[0].mean())
+    moved = means[0] - means[1]
+    return {SCORE: float(moved.sum())} | {str(name): float(size) for name, size in moved.items()}
+
+
+def _row(
+    each: "Drift", effect: float | None, cause: str | None, version: str, new: float, day: dt.date
+) -> dict[str, Any]:
+    from churn_orchestration.churn.watching.drift import HARM
+
+    small = OPEN if cause else HARMLESS
+    verdict = STEADY if effect is None else HARMFUL if abs(effect) >= HARM else small
+    return {
+        "feature": each.feature, "model_version": version, "verdict": verdict, "alarm": each.alarmed,
+        "measure": each.measure, "value": each.value, "usual_up_to": each.limit, "recent": each.recent,
+        "effect": effect, "missing": each.missing, "missing_before": each.missing_before,
+        "beyond": each.beyond, "new_values": new, "follows": cause,
+        MEASURED_ON: day,
+    }  # fmt: skip
+
+
+def _before(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, version: str
+) -> dict[str, dict[dt.date, float]]:
+    """The distances of the days before, by the same reference."""
+    from churn_orchestration.churn.watching.drift import RECENT
+
+    files = tables.day_files(table_of_drift(asked), day - dt.timedelta(days=RECENT[0]))
+    near = [file for then, file in files.items() if (day - then).days <= RECENT[1]]
+    found: dict[str, dict[dt.date, float]] = {}
+    if near:
+        for feature, then, value in tables.rows(
+            f"select feature, {MEASURED_ON}, value from {read_files(near)} where model_version = ?",
+            [version],
+        ):
+            found.setdefault(feature, {})[then] = value
+    return found
+
+
+def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """monitoring/<question>_drift, one partition a day."""
+    key = dg.AssetKey(["monitoring", f"{asked.name}_drift"])
+    upstream = [f"predictions.{asked.name}"]
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(table.split(".")) for table in upstream],
+        description="One row per feature and day: how far the customers of the day are from those the "
+        "champion was trained on, beside how far is usual, by replays of the days before its "
+        "cut-off. An alarm is ordered by how far it moves the scores; one that hardly does is "
+        f"called harmless.\n\n{asked.sentence()}{look(business, key)}",
+        check_specs=[
+            accepted_spec(key),
+            dg.AssetCheckSpec(
+                "no_harmful_drift", asset=key, description="No drift that moves the scores."
+            ),
+        ],
+        code_version=asked.scoring,
+        **daily(business, key, {"parquet"}, described(COLUMNS)),
+    )
+    def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        with warehouse.open() as tables:
+            days = due(context, tables, key)
+            tables.look_back_as(table_of_drift(asked), asked.gold)
+            refused = blocked(tables, upstream, days)
+            references = dict[str, Reference]()
+            rows = {}
+            for day in days:
+                if day in refused:
+                    tables.drop_day(table_of_drift(asked), day)
+                    continue
+                champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+                reference = None
+                if champion:
+                    version = champion["model_version"]
+                    if version not in references:
+                        context.log.info(
+                            f"{asked.name}: replays the days before {champion['cutoff']}"
+                        )
+                        references[version] = Reference.of(tables, asked, version)
+                    reference = references[version]
+                rows[day] = measure(tables, asked, day, reference)
+            newest = max(rows, default=None)
+            yield _checked(tables, asked, key, newest)
+            about = {day: told(tables, asked, day) for day in rows}
+            if newest and about[newest]["alarms"]:
+                path = page(tables, asked, newest)
+                about[newest] |= {
+                    "drift_page": dg.MetadataValue.url(pages.address(path)),
+                    "drift_page_file": dg.MetadataValue.path(path),
+                }
+            drawn = {"picture_drift": picture(tables, asked, newest)} if newest else {}
+            yield from settle(
+                context, tables, key, asked.scoring, rows, refused, upstream, about, drawn
+            )
+
+    return drifts
+
+
+def alarms(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[str, Any]]:
+    """The alarms of a day, the one that moves the scores most first."""
+    file = literal(tables.day_file(table_of_drift(asked), day))
+    return tables.records(f"from {file} where alarm order by abs(effect) desc, feature")
+
+
+def sentence(alarm: Mapping[str, Any]) -> str:
+    """An alarm in words."""
+    return (
+        f"{alarm['feature']}: {alarm['measure'].upper()} {alarm['value']:.3f}, usual up to "
+        f"{alarm['usual_up_to']:.3f}; it moves the mean score by {alarm['effect']:+.2f} log odds"
+    )
+
+
+def sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Alarms in words; those that follow from one change in what landed are one, where the first
+    is.
+    """
+    by_cause: dict[str, list[Mapping[str, Any]]] = {}
+    for alarm in found:
+        by_cause.setdefault(alarm.get("follows") or alarm["feature"], []).append(alarm)
+    return [
+        f"{len(each)} features follow from the change of {cause}, such as "
+        f"{', '.join(alarm['feature'] for alarm in each[1:3])} and {sentence(each[0])}"
+        if len(each) > 1
+        else sentence(each[0])
+        for cause, each in by_cause.items()
+    ]
+
+
+def _checked(
+    tables: Tables, asked: "AskedQuestion", key: dg.AssetKey, day: dt.date | None
+) -> dg.AssetCheckResult:
+    """The check of the newest day of a run."""
+    found = alarms(tables, asked, day) if day else []
+    harmful = [alarm for alarm in found if alarm["verdict"] in (HARMFUL, OPEN)]
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name="no_harmful_drift",
+        passed=not harmful,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{day}: {'; '.join(sentences(harmful)[:3])}" if harmful else None,
+        metadata={
+            "alarms": len(found),
+            "harmful": [alarm["feature"] for alarm in harmful],
+            "day": str(day),
+        },
+    )
+
+
+def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+    """The numbers of a day that are worth a plot."""
+    found = alarms(tables, asked, day)
+    return {"alarms": len(found), "harmful": sum(alarm["verdict"] == HARMFUL for alarm in found)}
+
+
+def page(tables: Tables, asked: "AskedQuestion", day: dt.date) -> Path:
+    """Evidently's page of a day. Raises BusinessError where nothing was compared on it."""
+    return drift_page.draw(tables, asked, day, table_of_drift(asked))
+
+
+def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+    """The features that are furthest beyond, or nearest to, what is usual on a day."""
+    file = literal(tables.day_file(table_of_drift(asked), day))
+    rows = tables.db.execute(f"from {file} order by value / usual_up_to desc limit 12").df()
+    return pictures.drift(asked.name, day, rows.to_dict("records"), asked.titles)

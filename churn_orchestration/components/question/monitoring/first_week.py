@@ -1,0 +1,239 @@
+"""A champion's first week, once its outcome is known, beside what the model before it would have
+said.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration.business import Business
+from churn_orchestration.churn.protocol import BASE_RATE, MIN_ENTITIES, RULES
+from churn_orchestration.churn.question.labels import population
+from churn_orchestration.churn.sql import identifier
+from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.question.day_rows import described, put_rows, read_files
+from churn_orchestration.components.question.monitoring.graded import last_known, table_of_grades
+from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
+from churn_orchestration.components.shown import look
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.churn.grading.versus import Versus
+    from churn_orchestration.components.question.question import AskedQuestion
+
+DAYS = 7
+STANDS = "champion_stands"
+COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "model_version": ("text", "the champion"),
+        "before": ("text", "what was in force before it"),
+        "first_as_of": ("date", "the first day that the champion scored"),
+        "last_as_of": ("date", f"the last of its first {DAYS}"),
+        "metric": ("text", "log_loss, profit (share of a customer's value) or auc"),
+        "difference": ("double", "the model before minus the champion, on the same forecasts"),
+        "low": ("double", "lower end of its 95 % interval, clustered by entity"),
+        "high": ("double", "its upper end"),
+        "forecasts": ("bigint", "how many forecasts were compared"),
+        "worse": (
+            "boolean",
+            "true: the gate would promote the model before it against the champion",
+        ),
+        MEASURED_ON: ("date", "the day at whose end this was known"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class FirstWeek:
+    """The first days that a model scored, and what was in force before it."""
+
+    version: str
+    before: str | None
+    as_ofs: list[dt.date]
+
+
+def table_of_first_week(asked: "AskedQuestion") -> str:
+    """The name of a question's table of first weeks."""
+    return f"monitoring.{asked.name}_first_week"
+
+
+def ended_on(tables: Tables, asked: "AskedQuestion", day: dt.date) -> FirstWeek | None:
+    """The first week whose last outcome became known on ``day``; None: there is none."""
+    newest = asked.question.horizon.newest_as_of(day)
+    files = tables.day_files(f"predictions.{asked.name}", newest)
+    as_ofs = sorted(files)[-DAYS - 1 :]
+    if newest not in files or len(as_ofs) < DAYS:
+        return None
+    scored = read_files(files[as_of] for as_of in as_ofs)
+    by = dict(tables.rows(f"select distinct as_of, model_version from {scored} where not backtest"))
+    week, version = as_ofs[-DAYS:], by.get(newest)
+    if (
+        version is None
+        or version in (RULES, BASE_RATE)
+        or {by.get(as_of) for as_of in week} != {version}
+    ):
+        return None
+    if len(as_ofs) > DAYS and by.get(as_ofs[0]) == version:
+        return None
+    row = ledger.before(tables.state, asked.name, asked.question.meaning, version)
+    return FirstWeek(version, row["model_version"] if row else None, week)
+
+
+def compare(
+    tables: Tables, asked: "AskedQuestion", week: FirstWeek, day: dt.date
+) -> "Versus | str":
+    """The model before against the champion, on its first week's forecasts; or why that cannot be
+    told.
+    """
+    import pandas as pd
+
+    from churn_orchestration.churn.grading.versus import Versus
+
+    entity = asked.question.entity
+    parts = []
+    for as_of in week.as_ofs:
+        rows = _rows(tables, asked, as_of, day)
+        if rows is None:
+            return f"the features of {as_of} are not kept"
+        former = Forecaster.named(tables, asked, week.before, as_of)
+        read = former.model.feature_names_in_ if former.model is not None else ()
+        if gone := sorted(set(read) - set(rows.columns)):
+            return f"{former.version} reads features that are gone: {', '.join(gone[:3])}"
+        parts.append(
+            rows[[entity, "label", "churn_probability"]].assign(
+                before=forecast(asked, rows, former)
+            )
+        )
+    compared = pd.concat(parts)
+    churned = int(compared["label"].sum())
+    if min(churned, len(compared) - churned) < MIN_ENTITIES:
+        return f"{churned} of its {len(compared)} forecasts churned: too few to tell"
+    found = Versus.of(
+        compared["label"], compared["before"], compared["churn_probability"], compared[entity],
+        f"the first {DAYS} days that it scored", asked.economics,
+    )  # fmt: skip
+    return found.broken() or found
+
+
+def _rows(
+    tables: Tables, asked: "AskedQuestion", as_of: dt.date, day: dt.date
+) -> "pd.DataFrame | None":
+    """Forecast, outcome as known by ``day`` and features of each entity; None: the features are not
+    kept.
+    """
+    file, entity = tables.day_file(asked.gold, as_of), identifier(asked.question.entity)
+    if file is None:
+        return None
+    told = (
+        f"select {entity}, label, churn_probability from ({last_known(tables, asked, as_of, day)})"
+    )
+    described = population(asked.question, f"(from {literal(file)})", as_of)
+    return tables.db.execute(
+        f"from ({described}) join ({told}) using ({entity}) where label is not null order by "
+        f"{entity}"
+    ).df()
+
+
+def measure(
+    tables: Tables, asked: "AskedQuestion", day: dt.date
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Store the comparison of the first week known on ``day``, if any; its rows, and what they
+    say.
+    """
+    week = ended_on(tables, asked, day)
+    found = compare(tables, asked, week, day) if week else None
+    rows = list[dict[str, Any]]()
+    if week and found and not isinstance(found, str):
+        of = {
+            "model_version": week.version, "before": week.before or asked.untrained,
+            "first_as_of": week.as_ofs[0], "last_as_of": week.as_ofs[-1], "forecasts": found.rows,
+            "worse": found.better, MEASURED_ON: day,
+        }  # fmt: skip
+        for metric in ("log_loss", "profit", "auc"):
+            told = getattr(found, metric)
+            rows.append(
+                of
+                | {
+                    "metric": metric,
+                    "difference": told["value"],
+                    "low": told["low"],
+                    "high": told["high"],
+                }
+            )
+    put_rows(tables, table_of_first_week(asked), day, rows, COLUMNS, "metric")
+    if week and isinstance(found, str):
+        return rows, f"{week.version} cannot be compared with what was before it: {found}"
+    return rows, sentence(rows) if rows else None
+
+
+def sentence(rows: list[dict[str, Any]]) -> str:
+    """What the rows of one first week say."""
+    by = {row["metric"]: row for row in rows}
+    log_loss = by["log_loss"]
+    verdict = "is better than" if log_loss["worse"] else "is not surely better than"
+    differences = ", ".join(
+        f"{metric.replace('_', ' ')} {by[metric]['difference']:+.4f} "
+        f"[{by[metric]['low']:+.4f}, {by[metric]['high']:+.4f}]"
+        for metric in ("log_loss", "profit")
+    )
+    return (
+        f"{log_loss['before']} {verdict} champion {log_loss['model_version']} on the forecasts of "
+        f"{log_loss['first_as_of']:%Y-%m-%d} to {log_loss['last_as_of']:%Y-%m-%d}: {differences} "
+        "of a customer's value"
+    )
+
+
+def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """monitoring/<question>_first_week, one partition a day, and the check that the champion
+    stands.
+    """
+    key = dg.AssetKey(["monitoring", f"{asked.name}_first_week"])
+    upstream = [table_of_grades(asked)]
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(table.split(".")) for table in upstream],
+        description="One row per metric on the day on which the outcome of a champion's first "
+        f"{DAYS} days is known, none on others: what was in force before it, held up to it on the "
+        "same forecasts. It is looked at once a champion, by the rule of the gate: where the model "
+        f"before it would be promoted, it is worse.\n\n{asked.sentence()}{look(business, key)}",
+        check_specs=[
+            accepted_spec(key),
+            dg.AssetCheckSpec(
+                STANDS,
+                asset=key,
+                description="The champion's first week was not worse than without it.",
+            ),
+        ],
+        code_version=asked.scoring,
+        **daily(business, key, {"parquet", "scikitlearn"}, described(COLUMNS)),
+    )
+    def first_week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        with warehouse.open() as tables:
+            days = due(context, tables, key)
+            tables.look_back_as(table_of_first_week(asked), asked.gold)
+            refused = blocked(tables, upstream, days)
+            for day in refused:
+                tables.drop_day(table_of_first_week(asked), day)
+            found = {day: measure(tables, asked, day) for day in days if day not in refused}
+            told = {day: words for day, (_, words) in found.items() if words}
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=STANDS,
+                passed=not any(row["worse"] for rows, _ in found.values() for row in rows),
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(told.values()) or None,
+            )
+            counts = {day: len(rows) for day, (rows, _) in found.items()}
+            about = {day: {"first_week": words} for day, words in told.items()}
+            yield from settle(context, tables, key, asked.scoring, counts, refused, upstream, about)
+
+    return first_week

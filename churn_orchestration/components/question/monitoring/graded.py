@@ -1,0 +1,237 @@
+"""The ledger of forecasts: each is graded when its outcome is known, and restated where that
+changes.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration.business import Business, digest
+from churn_orchestration.churn.calendar import DAY
+from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.watching import grades
+from churn_orchestration.components.days import accepted_spec, daily, due, settle
+from churn_orchestration.components.question.day_rows import described, read_files
+from churn_orchestration.components.shown import keys, look
+from churn_orchestration.storage.day_files import damage
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal, within
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.question.question import AskedQuestion
+
+
+COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "churn_probability": ("double", "as forecast on as_of"),
+        "band": ("text", "as forecast"),
+        "model_version": ("text", "what forecast it"),
+        "contact": ("boolean", "whether the forecast said to contact the customer"),
+        "recent_value": ("double", "what the customer was worth of late, at as_of"),
+        "label_known_on": ("date", "the day on which the outcome was to be known"),
+        "label": (
+            "boolean",
+            "true: churned; null: had left before the outcome window began, so there is no outcome",
+        ),
+        "was": ("boolean", "of a restatement: what the last grade before said"),
+        "restated": ("boolean", "true: what came in late, or was corrected, changed a grade"),
+        "regraded": (
+            "bigint",
+            "0, or how often measured_on had changed the grade before, since a day up to it landed "
+            "again",
+        ),
+        MEASURED_ON: ("date", "the day at whose end this was known"),
+    }
+)
+"""What a grade holds beside the entity and as_of: type and meaning."""
+
+
+def table_of_grades(asked: "AskedQuestion") -> str:
+    """The name of a question's ledger of forecasts."""
+    return f"monitoring.{asked.name}_graded"
+
+
+def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+    """Store the grades of ``day``: of forecasts not graded before whose outcome is known, and
+    restatements.
+
+    Only what days up to ``day`` have stored is read, so a day graded again gives the same rows.
+    Where what is known by ``day`` has changed since, for a day up to it landed again, its grades
+    stay and are restated.
+    """
+    question, horizon, table = asked.question, asked.question.horizon, table_of_grades(asked)
+    forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
+    before = list(tables.day_files(table, day - DAY).values())
+    done = _days_in(tables, before)
+    waiting = [file for as_of, file in forecasts.items() if as_of not in done]
+    looked_at = _days_in(tables, waiting, "where not backtest")
+    parts = list[str]()
+    if stored := _stored(tables, table, day):
+        parts = [f"from {literal(stored)}"]
+        looked_at |= _days_in(tables, [stored]) & set(forecasts)
+    if done:
+        changed = [changed_on for (changed_on,) in tables.rows(grades.changed_days(question, day))]
+        looked_at |= set(grades.touched(question, done & set(forecasts), changed))
+    for as_of in sorted(looked_at):
+        made, last = read_files([forecasts[as_of]]), f"({last_known(tables, asked, as_of, day)})"
+        parts.append(grades.changes(question, made, as_of, day, last))
+    return tables.put_day(table, day, _typed(tables, asked, parts))
+
+
+def _stored(tables: Tables, table: str, day: dt.date) -> Path | None:
+    """The grades that a day has, which stay; none where their file is gone or damaged, and is made
+    again.
+    """
+    found = tables.rows(
+        "select file from meta.files where table_name = ? and day = ?", [table, day]
+    )
+    whole = [path for (file,) in found if not damage(path := tables.state / file)]
+    return whole[0] if whole else None
+
+
+def _days_in(tables: Tables, files: list[Path], condition: str = "") -> set[dt.date]:
+    """The as_ofs of the rows in Parquet files."""
+    if not files:
+        return set()
+    return {
+        day for (day,) in tables.rows(f"select distinct as_of from {read_files(files)} {condition}")
+    }
+
+
+def _typed(tables: Tables, asked: "AskedQuestion", parts: list[str]) -> str:
+    """The grades in one order; an empty day keeps the types."""
+    entity, base = identifier(asked.question.entity), asked.question.base
+    kind = tables.columns(base.table)[base.entity]
+    typed = ", ".join(
+        f"null::{'varchar' if type_ == 'text' else type_} as {name}"
+        for name, (type_, _) in COLUMNS.items()
+    )
+    empty = f"select null::{kind} as {entity}, null::date as as_of, {typed} limit 0"
+    together = " union all by name ".join(f"({part})" for part in [empty, *parts])
+    return f"{together} order by as_of, {entity}, regraded"
+
+
+def watched(asked: "AskedQuestion") -> str:
+    """The table that says what became of the entities."""
+    question = asked.question
+    if question.terminal is not None:
+        return question.terminal.table
+    assert question.activity is not None
+    return question.activity.days_table
+
+
+def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """monitoring/<question>_graded, one partition a day."""
+    key = dg.AssetKey(["monitoring", f"{asked.name}_graded"])
+    question, horizon = asked.question, asked.question.horizon
+    outcome = watched(asked)
+    ago = -(horizon.label_known_on(business.start) - business.start).days
+    window = dg.TimeWindowPartitionMapping(
+        start_offset=ago, end_offset=ago, allow_nonexistent_upstream_partitions=True
+    )
+
+    @dg.asset(
+        key=key,
+        deps=[
+            dg.AssetDep(dg.AssetKey(["predictions", asked.name]), partition_mapping=window),
+            dg.AssetKey(outcome.split(".")),
+        ],
+        description="One row per forecast, on the day its outcome is known, and one more for each time that "
+        "a late row changes that outcome: the ledger of forecasts, in which nothing is "
+        f"overwritten. The last row of a {question.entity} and as_of is the truth as known. Scores "
+        f"in hindsight are never graded.\n\n{asked.sentence()}{look(business, key)}",
+        check_specs=[
+            accepted_spec(key),
+            dg.AssetCheckSpec(
+                "counts_add_up", asset=key, description="Every forecast has one first grade."
+            ),
+        ],
+        code_version=digest(asked.question),
+        **daily(business, key, {"parquet"}, [*keys(question.entity), *described(COLUMNS)]),
+    )
+    def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        with warehouse.open() as tables:
+            tables.look_back_as(table_of_grades(asked), asked.gold)
+            rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
+            for day in due(context, tables, key):
+                first = max(business.start, horizon.outcome(horizon.newest_as_of(day))[0])
+                if fault := tables.not_standing(outcome, first, day):
+                    refused[day] = fault
+                    continue
+                rows[day] = grade(tables, asked, day)
+                if lost := ungraded(tables, asked, day):
+                    missing[str(day)] = lost
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="counts_add_up",
+                passed=not missing,
+                metadata={"ungraded": missing},
+            )
+            about = {day: told(tables, asked, day) for day in rows}
+            yield from settle(
+                context, tables, key, digest(asked.question), rows, refused, [outcome], about
+            )
+
+    return graded
+
+
+def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+    """How many forecasts have no first grade by ``day``, or several; of the as_ofs due or graded on
+    it.
+    """
+    entity, horizon = identifier(asked.question.entity), asked.question.horizon
+    forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
+    stored = tables.day_files(table_of_grades(asked), day)
+    today = _days_in(tables, [stored.pop(day)], "where not restated")
+    before = _days_in(tables, list(stored.values()))
+    looked_at = [as_of for as_of in forecasts if as_of in today or as_of not in before]
+    if not looked_at:
+        return 0
+    made = read_files(forecasts[as_of] for as_of in looked_at)
+    grades_so_far = read_files(grades_of(tables, asked, looked_at[0], day))
+    [(lost,)] = tables.rows(
+        f"select count(*) from (select {entity}, as_of from {made} where not backtest) "
+        f"full join (select {entity}, as_of, count(*) as times from {grades_so_far} "
+        f"where not restated and {within('as_of', looked_at)} group by all) as g using ({entity}, "
+        "as_of) where g.times is distinct from 1"
+    )
+    return int(lost)
+
+
+def grades_of(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> list[Path]:
+    """The files that may hold a grade of ``as_of`` or of a later day, up to ``until``."""
+    known_on = asked.question.horizon.label_known_on(as_of)
+    files = tables.day_files(table_of_grades(asked), until)
+    return [file for day, file in files.items() if day >= known_on]
+
+
+def last_known(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> str:
+    """SQL: of each entity of ``as_of``, the grade as known at the end of ``until``."""
+    return grades.last_grades(asked.question, _read(tables, asked, as_of, until), as_of)
+
+
+def _read(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> str:
+    """SQL, in brackets: the grades that may be of ``as_of``, those of before there was ``regraded``
+    too.
+    """
+    if files := grades_of(tables, asked, as_of, until):
+        listed = ", ".join(map(literal, files))
+        parts = [f"from read_parquet([{listed}], union_by_name = true)"]
+    else:
+        parts = []
+    return f"({_typed(tables, asked, parts)})"
+
+
+def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+    """The numbers of a day that are worth a plot."""
+    [(graded, left, rate, restated)] = tables.rows(
+        "select count(*) filter (not restated), count(*) filter (label is null and not restated), "
+        "avg(label::int) filter (not restated), count(*) filter (restated) "
+        f"from {literal(tables.day_file(table_of_grades(asked), day))}"
+    )
+    found = {"graded": graded, "had_left_before": left, "restated": restated}
+    return found | ({} if rate is None else {"churn_rate": round(rate, 4)})

@@ -1,0 +1,241 @@
+"""How good the forecasts are: as expected on their day, and as realised once their outcome is
+known.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration import pictures
+from churn_orchestration.business import Business
+from churn_orchestration.churn.protocol import MIN_ENTITIES
+from churn_orchestration.churn.sql import identifier, identifiers
+from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.question.day_rows import described, put_rows, read_files
+from churn_orchestration.components.question.monitoring.graded import last_known, table_of_grades
+from churn_orchestration.components.shown import look
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.churn.grading import metrics
+    from churn_orchestration.components.question.question import AskedQuestion
+
+EXPECTED, REALISED, RESTATED = "expected", "realised", "restated"
+COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "as_of": ("date", "the day of the forecasts"),
+        "kind": (
+            "text",
+            "expected: from the forecasts alone, before any outcome; realised: once it was known; "
+            "restated: realised anew, since late rows changed it",
+        ),
+        "model_version": ("text", "what forecast"),
+        "feature": ("text", "whose segments are measured; null: all customers"),
+        "segment": ("text", "the segment; null: all customers"),
+        "metric": ("text", "auc, log_loss, base_rate, ..."),
+        "value": ("double", "of the metric"),
+        "low": (
+            "double",
+            "lower end of the 95 % interval; of what is expected: of the later measurement",
+        ),
+        "high": ("double", "its upper end"),
+        "forecasts": ("bigint", "how many forecasts it was measured on"),
+        "waiting": ("bigint", "forecasts of all days whose outcome was not known on measured_on"),
+        MEASURED_ON: ("date", "the day at whose end this was known"),
+    }
+)
+SHOWN_DAYS = 400
+
+
+def table_of_performance(asked: "AskedQuestion") -> str:
+    """The name of a question's table of performance."""
+    return f"monitoring.{asked.name}_performance"
+
+
+def _rows(
+    of: dict[str, Any],
+    found: Mapping[str, Any],
+    forecasts: int,
+    segment: tuple[str | None, str | None],
+) -> Iterator[dict[str, Any]]:
+    """One row per metric."""
+    for metric, told in found.items():
+        if isinstance(told, dict):
+            yield (
+                of
+                | told
+                | {"metric": metric, "forecasts": forecasts}
+                | dict(zip(("feature", "segment"), segment, strict=True))
+            )
+
+
+def _measured(asked: "AskedQuestion") -> "dict[str, metrics.Metric]":
+    """What is measured of a question's forecasts."""
+    from churn_orchestration.churn.grading import metrics
+
+    return {**metrics.METRICS, "profit": metrics.profit(asked.economics)}
+
+
+def expected(
+    asked: "AskedQuestion", scored: "pd.DataFrame", of: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What the forecasts of a day say of themselves; nothing where too few churners are among
+    them.
+    """
+    from churn_orchestration.churn.grading import metrics
+
+    chance, n = scored["churn_probability"].to_numpy(), len(scored)
+    if not n or min(chance.sum(), n - chance.sum()) < MIN_ENTITIES:
+        return []
+    of = of | {"kind": EXPECTED, "model_version": scored["model_version"].iloc[0]}
+    return list(_rows(of, metrics.expected(chance, metrics=_measured(asked)), n, (None, None)))
+
+
+def realised(
+    asked: "AskedQuestion",
+    graded: "pd.DataFrame",
+    features: "pd.DataFrame | None",
+    of: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """How the forecasts of one as_of did, whole and by segment; too few of one outcome: their rate
+    alone.
+
+    Parameters
+    ----------
+    graded : the last grade of each entity that has an outcome
+    features : those of that as_of by which it is cut into segments; None: they are not kept
+    """
+    from churn_orchestration.churn.grading import metrics
+    from churn_orchestration.churn.grading.segments import by_segment
+
+    if graded.empty:
+        return []
+    label, entity = graded["label"].astype(bool), asked.question.entity
+    of, n = of | {"model_version": graded["model_version"].iloc[0]}, len(graded)
+    if min(label.sum(), n - label.sum()) < MIN_ENTITIES:
+        rate = {"base_rate": {"value": float(label.mean()), "low": None, "high": None}}
+        return list(_rows(of, rate, n, (None, None)))
+    chance = graded["churn_probability"]
+    whole = metrics.evaluate(label, chance, graded[entity], metrics=_measured(asked))
+    found = list(_rows(of, whole, n, (None, None)))
+    if features is not None:
+        rows = graded.assign(label=label, model=graded["churn_probability"]).merge(
+            features, on=entity
+        )
+        for told in by_segment(rows, entity, asked.segments):
+            rate = {"base_rate": {"value": told["base_rate"], "low": None, "high": None}}
+            found += _rows(of, told | rate, told["rows"], (told["feature"], told["segment"]))
+    return found
+
+
+def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+    """Store what is known of the forecasts' quality at the end of ``day``; its rows."""
+    entity, file = (
+        identifier(asked.question.entity),
+        literal(tables.day_file(table_of_grades(asked), day)),
+    )
+    scored = tables.db.execute(
+        "select churn_probability, model_version "
+        f"from {literal(tables.day_file(f'predictions.{asked.name}', day))} "
+        f"where not backtest order by {entity}"
+    ).df()
+    of = {MEASURED_ON: day, "waiting": _waiting(tables, asked, day)}
+    rows = expected(asked, scored, of | {"as_of": day})
+    for as_of, restated in tables.rows(
+        f"select as_of, bool_or(restated) from {file} group by 1 order by 1"
+    ):
+        last = last_known(tables, asked, as_of, day)
+        graded = tables.db.execute(f"from ({last}) where label is not null order by {entity}").df()
+        kind = RESTATED if restated else REALISED
+        rows += realised(
+            asked, graded, _segmented(tables, asked, as_of), of | {"as_of": as_of, "kind": kind}
+        )
+    order = "kind, as_of, feature nulls first, segment nulls first, metric"
+    return put_rows(tables, table_of_performance(asked), day, rows, COLUMNS, order)
+
+
+def _waiting(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+    """How many forecasts up to ``day`` have no known outcome yet."""
+    newest = asked.question.horizon.newest_as_of(day)
+    files = [
+        file
+        for as_of, file in tables.day_files(f"predictions.{asked.name}", day).items()
+        if as_of > newest
+    ]
+    return int(tables.rows(f"select count(*) from {read_files(files)} where not backtest")[0][0])
+
+
+def _segmented(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "pd.DataFrame | None":
+    file = tables.day_file(asked.gold, as_of)
+    if file is None or not asked.segments:
+        return None
+    names = identifiers([asked.question.entity, *asked.segments])
+    return tables.db.execute(f"select {names} from {literal(file)}").df()
+
+
+def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """monitoring/<question>_performance, one partition a day."""
+    key = dg.AssetKey(["monitoring", f"{asked.name}_performance"])
+    upstream = [f"predictions.{asked.name}", table_of_grades(asked)]
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(table.split(".")) for table in upstream],
+        description="One row per metric, segment and as_of: what the day's forecasts say of themselves "
+        "before any outcome is known, and how those did whose outcome became known on the day, on "
+        "matured forecasts only. What was expected is graded so by what came.\n\n"
+        f"{asked.sentence()}{look(business, key)}",
+        check_specs=[accepted_spec(key)],
+        code_version=asked.scoring,
+        **daily(business, key, {"parquet"}, described(COLUMNS)),
+    )
+    def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        with warehouse.open() as tables:
+            days = due(context, tables, key)
+            tables.look_back_as(table_of_performance(asked), asked.gold)
+            refused = blocked(tables, upstream, days)
+            for day in refused:
+                tables.drop_day(table_of_performance(asked), day)
+            rows = {day: measure(tables, asked, day) for day in days if day not in refused}
+            about = {day: told(tables, asked, day) for day in rows}
+            drawn = {"picture_performance": picture(tables, asked, max(rows))} if rows else {}
+            yield from settle(
+                context, tables, key, asked.scoring, rows, refused, upstream, about, drawn
+            )
+
+    return performance
+
+
+def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+    """The numbers of a day that are worth a plot."""
+    file = literal(tables.day_file(table_of_performance(asked), day))
+    found = tables.rows(
+        f"select kind || '_' || metric, value from {file} where feature is null "
+        f"and metric in ('auc', 'log_loss', 'base_rate') and kind <> '{RESTATED}' order by 1, as_of"
+    )
+    return {name: round(value, 4) for name, value in found} | {
+        "waiting": _waiting(tables, asked, day)
+    }
+
+
+def course(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[str, Any]]:
+    """What is known by ``day`` of each as_of of late: expected, and realised or, last, restated."""
+    files = read_files(tables.day_files(table_of_performance(asked), day).values())
+    first = literal(day - dt.timedelta(days=SHOWN_DAYS))
+    query = f"""
+select as_of, metric, kind = '{EXPECTED}' as is_expected, last(value order by {MEASURED_ON}) as value,
+  last(low order by {MEASURED_ON}) as low, last(high order by {MEASURED_ON}) as high
+from {files} where feature is null and as_of > {first} and metric in ('auc', 'log_loss', 'base_rate')
+group by all order by 1, 2, 3"""
+    return tables.db.execute(query).df().to_dict("records")
+
+
+def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+    """Expected and realised performance by as_of, in one picture."""
+    return pictures.performance(asked.name, course(tables, asked, day))

@@ -1,0 +1,164 @@
+"""One churn question with all its settings, as the stages of its model use it."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+from churn_orchestration.business import digest
+from churn_orchestration.churn import calendar
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.perturbation import Pipeline
+from churn_orchestration.churn.protocol import BASE_RATE, OUT_OF_FOLD, RULES
+from churn_orchestration.churn.question.labels import ALL, INACTIVITY, STATIC, Question
+from churn_orchestration.churn.question.settings import Budget, ContactRule, Economics
+
+_OF_TRAINING = (
+    "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings", "vouched",
+    "vouched_model", "pipeline", "every",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AskedQuestion:
+    """A question, the gold table that describes its entities, and how its models are made and read.
+
+    Parameters
+    ----------
+    pipeline : the way from bronze to the features, for the point-in-time proof
+    most_as_ofs, min_history_days, every : of the training snapshots
+    learner : served; ``test_as_ofs``: how many later as_ofs it is graded on
+    edges, relative_bands : lower ends of the bands above low, as probabilities or multiples of the
+        base rate
+    value : the feature that says what a customer was worth of late
+    segments : features whose segments of customers are graded by themselves
+    budget : of a search for better settings than the fixed ones; None: there is none
+    floors, ceilings : by metric, what a candidate must reach, or stay below, to be promoted
+    vouched : features that may know much of the outcome, each with the reason why that is right
+    vouched_model : why a model may be better than any clean one; empty: nobody says so
+    landed : the tables, layer.table, whose rows came in files by day
+    """
+
+    question: Question
+    gold: str
+    pipeline: Pipeline = field(kw_only=True, repr=False, compare=False)
+    most_as_ofs: int
+    min_history_days: int
+    learner: str
+    test_as_ofs: int
+    edges: tuple[float, ...]
+    relative_bands: bool
+    value: str
+    segments: tuple[str, ...] = ()
+    economics: Economics = field(default_factory=Economics)
+    contact: ContactRule = field(default_factory=ContactRule)
+    budget: Budget | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    vouched: Mapping[str, str] = field(default_factory=dict)
+    vouched_model: str = ""
+    landed: tuple[str, ...] = ()
+    every: calendar.Every = calendar.MONTH
+
+    @property
+    def name(self) -> str:
+        """The question's name."""
+        return self.question.name
+
+    @property
+    def scoring(self) -> str:
+        """Hash of what forecasts, and what is measured of them, depend on; how models are trained
+        is not.
+        """
+        return digest(*(getattr(self, f.name) for f in fields(self) if f.name not in _OF_TRAINING))
+
+    @property
+    def silence(self) -> str | None:
+        """The feature that says how long an entity has been silent; None where there is no
+        activity.
+        """
+        return f"{self.question.activity.name}_days_since_last" if self.question.activity else None
+
+    @property
+    def untrained(self) -> str:
+        """What scores a day before any training: the rules, which know of silence only; else a
+        churn rate.
+        """
+        return RULES if self.question.kind == INACTIVITY else BASE_RATE
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Each feature in words, by its name."""
+        return {feature.name: feature.title for feature in catalogue(self.question.features)}
+
+    @cached_property
+    def value_unit(self) -> str:
+        """The unit of what an entity is worth, such as usd; empty where none is declared."""
+        return next((f.unit for f in catalogue(self.question.features) if f.name == self.value), "")
+
+    @property
+    def grading(self) -> str:
+        """How a candidate is graded and refitted."""
+        if self.question.kind == STATIC:
+            return f"graded {OUT_OF_FOLD}, then refitted on all"
+        return "graded on later, purged as_ofs, then refitted on all matured ones"
+
+    @property
+    def bar(self) -> str:
+        """What a candidate has to beat to be promoted."""
+        if self.question.kind == STATIC:
+            return f"It beats a constant, {OUT_OF_FOLD}."
+        if self.question.activity is None:
+            return "It beats a constant on later days."
+        return "It beats the rules and a constant on later days."
+
+    @property
+    def nobody(self) -> str:
+        """What is wrong where a snapshot has no row, before its as_ofs."""
+        if label := self.question.label:
+            return f"nobody in {self.gold} has a label ({label.table}: {label.condition}) at"
+        if start := self.question.start:
+            return (
+                f"nobody in {self.gold} had a {start.noun} ({start.table}) without a later end at"
+            )
+        return f"nobody was active in the observation window ({self.question.observation_days} days) of"
+
+    def as_of_grid(self, cutoff: dt.date, first_day: dt.date) -> list[dt.date]:
+        """The as_ofs of the snapshot of a cut-off."""
+        return calendar.as_of_grid(
+            cutoff,
+            self.question.horizon,
+            first_day,
+            self.min_history_days,
+            self.most_as_ofs,
+            self.every,
+        )
+
+    def more_as_ofs(self, cutoff: dt.date, first_day: dt.date) -> int:
+        """How many as_ofs the history allows where the snapshot has fewer than are enough; 0: no
+        more.
+        """
+        horizon = self.question.horizon
+        enough = calendar.enough_as_ofs(horizon, self.every) if self.question.kind != STATIC else 1
+        least = self.min_history_days
+        possible = calendar.as_of_grid(cutoff, horizon, first_day, least, enough, self.every)
+        return len(possible) if len(possible) > self.most_as_ofs else 0
+
+    def sentence(self) -> str:
+        """The question in words."""
+        question, horizon = self.question, self.question.horizon
+        if question.label:
+            return f"Churn: {question.label.condition} in {question.label.table}, known on the day itself."
+        noun = question.activity.noun if question.activity else ""
+        gap = f" after a gap of {horizon.gap_days} days" if horizon.gap_days else ""
+        if question.kind == "event" and question.terminal:
+            begun = (
+                f", among those with a {question.start.noun} and none since"
+                if question.start
+                else ""
+            )
+            return f"Churn: any {question.terminal.noun} in the next {horizon.horizon_days} days{gap}{begun}."
+        among = f"any {noun} in the last {question.observation_days} days"
+        if question.observation_days == ALL:
+            among = f"any {noun} so far"
+        return f"Churn: no {noun} in the next {horizon.horizon_days} days{gap}, among those with {among}."

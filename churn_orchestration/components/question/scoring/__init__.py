@@ -1,0 +1,1 @@
+"""Predictions of a day, and what was issued."""

@@ -1,0 +1,208 @@
+"""Forecasts as they were issued: what is scored again is kept apart, and the ledger says so. ADR
+26.
+"""
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from churn_orchestration.business import digest
+from churn_orchestration.churn.protocol import RENAME, RESTATE, SUPERSEDE
+from churn_orchestration.churn.sql import identifier, identifiers
+from churn_orchestration.components.question.monitoring.graded import table_of_grades
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.day_files import damage
+from churn_orchestration.storage.warehouse import Tables, literal
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.question.question import AskedQuestion
+
+AGAIN = "_scored_again"
+SCORED = "score"
+"""What triggers a line of the ledger on forecasts."""
+
+
+def table_of_forecasts(asked: "AskedQuestion") -> str:
+    """The name of the table of what a question's forecasts were when they were issued."""
+    return f"predictions.{asked.name}"
+
+
+def table_of_restated(asked: "AskedQuestion") -> str:
+    """The name of the table of what was scored again, or issued and replaced on its own day."""
+    return f"restated.{asked.name}"
+
+
+def issue(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, select: str, *, backtest: bool
+) -> int:
+    """Store a day's forecasts as issued; where that day was issued before, as what it is; their
+    number.
+
+    What was issued stays once a later day was issued: what is scored again goes to ``restated``.
+    Before, the new forecast replaces it, and what is replaced goes there. A look back never
+    replaces a forecast.
+    """
+    table = table_of_forecasts(asked)
+    if not is_issued(tables, asked, day):
+        return tables.replace_days(table, [day], select)[day]
+    if not backtest:
+        tables.db.execute(f"create or replace temp table {AGAIN} as {select}")
+        _compare(tables, asked, day)
+        tables.db.execute(f"drop table {AGAIN}")
+    return int(tables.rows(f"select count(*) from {literal(tables.day_file(table, day))}")[0][0])
+
+
+def is_issued(tables: Tables, asked: "AskedQuestion", day: dt.date) -> bool:
+    """Whether a forecast of a day was stored that is no look back; of a damaged file: it was."""
+    found = tables.rows(
+        "select file from meta.files where table_name = ? and day = ?",
+        [table_of_forecasts(asked), day],
+    )
+    if not found:
+        return False
+    path = tables.state / found[0][0]
+    return bool(
+        damage(path) or tables.rows(f"select bool_or(not backtest) from {literal(path)}")[0][0]
+    )
+
+
+def scored_again_since(tables: Tables, asked: "AskedQuestion", line: int) -> list[dict[str, Any]]:
+    """The lines of the ledger on forecasts of a question after its first ``line`` ones."""
+    return [
+        row
+        for row in ledger.read(tables.state)[line:]
+        if row["subject"] == table_of_forecasts(asked)
+    ]
+
+
+def _compare(tables: Tables, asked: "AskedQuestion", day: dt.date) -> None:
+    """Keep apart what was scored again, or what it replaces, where they differ."""
+    table, everything = (
+        table_of_forecasts(asked),
+        f"from {AGAIN} order by {identifier(asked.question.entity)}",
+    )
+    [(name,)] = tables.rows(
+        "select file from meta.files where table_name = ? and day = ?", [table, day]
+    )
+    if wrong := damage(tables.state / name):
+        tables.put_day(table, day, everything)
+        if (file := tables.day_file(table, day)) != tables.state / name:
+            told = f"what was issued cannot be read, {wrong}; what was scored again is another file, {file}"
+            _line(tables, asked, day, RESTATE, told, name, {})
+        return
+    before = literal(tables.state / name)
+    differing = _differing(tables, before)
+    if not differing:
+        return
+    [(later,)] = tables.rows(
+        "select max(day) from meta.files where table_name = ? and day > ?", [table, day]
+    )
+    counts = {"differing": differing, "rows": tables.rows(f"select count(*) from {AGAIN}")[0][0]}
+    if later:
+        told = f"scored again after {later} was issued, and {differing} rows differ: what was issued stays"
+        row = _line(tables, asked, day, RESTATE, told, name, counts)
+        _keep_apart(tables, asked, day, AGAIN, row)
+    else:
+        told = f"scored again before a later day was issued, and {differing} rows differ: it is in force now"
+        row = _line(tables, asked, day, SUPERSEDE, told, name, counts)
+        _keep_apart(tables, asked, day, before, row)
+        tables.put_day(table, day, everything)
+
+
+def _differing(tables: Tables, before: str) -> int:
+    """How many rows of a file and of what was scored again are not in both, by the columns of
+    both.
+    """
+    had = {name for name, *_ in tables.rows(f"describe from {before}")}
+    both = identifiers(name for name, *_ in tables.rows(f"describe {AGAIN}") if name in had)
+    old, new = f"select {both} from {before}", f"select {both} from {AGAIN}"
+    [(count,)] = tables.rows(
+        f"select greatest((select count(*) from (({old}) except all ({new}))), "
+        f"(select count(*) from (({new}) except all ({old}))))"
+    )
+    return int(count)
+
+
+def _line(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, decision: str, reason: str, name: str,
+    counts: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """The ledger's line on a day that was scored again."""
+    [(by, content)] = tables.rows(
+        f"select any_value(model_version), sum(hash(t))::varchar from {AGAIN} as t"
+    )
+    [(newest,)] = tables.rows(
+        "select max(day) from meta.files where table_name = ?", [table_of_forecasts(asked)]
+    )
+    return ledger.append(
+        tables.state, table_of_forecasts(asked), decision, reason, SCORED,
+        {"issued": name, "scored_again": content, **counts},
+        model_version=by, cutoff=str(day), decided_on=str(newest),
+    )  # fmt: skip
+
+
+def _keep_apart(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, rows: str, line: dict[str, Any]
+) -> None:
+    """Add forecasts of a day to ``restated``, with the line of the ledger that is about them."""
+    table, sequence = table_of_restated(asked), line["sequence"]
+    status = "restated" if line["decision"] == RESTATE else "superseded"
+    added = (
+        f"select *, '{status}' as status, date '{line['decided_on']}' as decided_on, "
+        f"{sequence}::bigint as sequence from {rows}"
+    )
+    if file := tables.day_file(table, day):
+        if tables.rows(f"select 1 from {literal(file)} where sequence = {sequence} limit 1"):
+            return
+        added = f"from {literal(file)} union all by name {added}"
+    tables.put_day(
+        table, day, f"from ({added}) order by sequence, {identifier(asked.question.entity)}"
+    )
+
+
+def set_apart_former(tables: Tables, asked: "AskedQuestion") -> str | None:
+    """Where the question means another thing than before, keep its forecasts and grades under
+    another name.
+
+    What was forecast for one question is no answer to another, nor are its grades. A sentence that
+    says so.
+    """
+    found = tables.rows("select meaning from meta.meanings where question = ?", [asked.name])
+    meaning = asked.question.meaning
+    if found == [(meaning,)]:
+        return None
+    tables.db.execute("insert or replace into meta.meanings values (?, ?)", [asked.name, meaning])
+    if not found:
+        return None
+    mark = digest(found[0][0])[:8]
+    names = {
+        table_of_forecasts(asked): f"restated.{asked.name}_{mark}",
+        table_of_restated(asked): f"restated.{asked.name}_{mark}_again",
+        table_of_grades(asked): f"restated.{asked.name}_{mark}_graded",
+    }
+    kept = list[str]()
+    for before, now in names.items():
+        if tables.rows("select 1 from meta.files where table_name = ? limit 1", [before]):
+            # Asked again after it was asked otherwise, a day of then gives way to the newest of its
+            # name.
+            tables.db.execute(
+                "delete from meta.files where table_name = $2 and day in "
+                "(select day from meta.files where table_name = $1)",
+                [before, now],
+            )
+            tables.db.execute(
+                "update meta.files set table_name = $2 where table_name = $1", [before, now]
+            )
+            tables.db.execute("delete from meta.days where table_name = ?", [before])
+            kept.append(now)
+    if not kept:
+        return None
+    told = f"{asked.name} means another thing now: what it forecast before is kept in {', '.join(kept)}"
+    ledger.append(
+        tables.state,
+        table_of_forecasts(asked),
+        RENAME,
+        told,
+        SCORED,
+        {"before": found[0][0], "now": meaning},
+    )
+    return told

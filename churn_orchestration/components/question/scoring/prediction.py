@@ -1,0 +1,481 @@
+"""Predictions of a day: probability, band and reasons by the champion; before it, by the rules or a
+rate.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration import pictures
+from churn_orchestration.business import Business
+from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.protocol import BASE_RATE, RULES
+from churn_orchestration.churn.question.labels import population
+from churn_orchestration.churn.question.settings import CAPACITY, PROFIT
+from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.watching.measures import churned_at
+from churn_orchestration.components.days import accepted_spec, daily, due, settle
+from churn_orchestration.components.question.scoring.issued import (
+    issue,
+    scored_again_since,
+    set_apart_former,
+)
+from churn_orchestration.components.question.training.promotion import mirror
+from churn_orchestration.components.shown import keys, look
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.model_store import ModelFiles
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import Tables, literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from churn_orchestration.churn.learners import LogOddsBlend
+    from churn_orchestration.components.question.question import AskedQuestion
+
+NORMAL, LOW = "normal", "low"
+SHOWN = 3  # days that were scored again, in words
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """What scores a day: a model and its record; without a model the rules, or the known churn
+    rate.
+
+    ``least``: the probability from which on a customer is contacted; None: the capacity decides, or
+    nobody knows, see ``contact``.
+    """
+
+    version: str
+    model: "LogOddsBlend | None" = None
+    base_rate: float | None = None
+    least: float | None = None
+
+    @property
+    def confidence(self) -> str:
+        """How far to trust its probabilities: they were graded on rows unseen, or never."""
+        return NORMAL if self.model is not None else LOW
+
+    @classmethod
+    def in_force(cls, tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "Forecaster":
+        """The champion by the ledger as of the day; before any, what does without a model."""
+        champion = ledger.champion(tables.state, asked.name, as_of, asked.question.meaning)
+        version = champion["model_version"] if champion else None
+        return cls.named(tables, asked, version, as_of)
+
+    @classmethod
+    def named(
+        cls,
+        tables: Tables,
+        asked: "AskedQuestion",
+        version: str | None,
+        as_of: dt.date,
+    ) -> "Forecaster":
+        """A model version; None: what does without a model on the day."""
+        if version is None:
+            least = asked.economics.cut if asked.contact.by == PROFIT else None
+            by, rate = _untrained(tables, asked, as_of)
+            return cls(by, base_rate=rate, least=least)
+        files = ModelFiles(tables.state, asked.name, version)
+        return cls.of(tables, asked, files.record(), files.model())
+
+    @classmethod
+    def of(
+        cls, tables: Tables, asked: "AskedQuestion", record: dict[str, Any], model: "LogOddsBlend"
+    ) -> "Forecaster":
+        """A trained model; whom to contact is told by its held-out forecasts."""
+        version = record["model_version"]
+        return cls(version, model, record["base_rate"], _least(tables, asked, version))
+
+
+def _least(tables: Tables, asked: "AskedQuestion", version: str) -> float | None:
+    """The probability from which on a customer is contacted, chosen as the record of the model
+    tells.
+    """
+    from churn_orchestration.churn.grading import contact
+
+    held_out = ModelFiles(tables.state, asked.name, version).held_out()
+    if asked.contact.by in (PROFIT, CAPACITY):
+        return contact.threshold(asked.contact, held_out, asked.economics)
+    if held_out.empty:
+        return None
+    return contact.threshold(
+        asked.contact, contact.halves(held_out, asked.question.entity)[0], asked.economics
+    )
+
+
+def _contacted(
+    asked: "AskedQuestion", frame: "pd.DataFrame", probability: "np.ndarray", by: Forecaster
+) -> "np.ndarray | None":
+    """Who is contacted; None where no model was graded to say from which probability on."""
+    import pandas as pd
+
+    from churn_orchestration.churn.grading import contact
+
+    if by.least is None and asked.contact.by != CAPACITY:
+        return None
+    scored = pd.DataFrame(
+        {"model": probability, "recent_value": frame[asked.value].to_numpy(float)}
+    )
+    return contact.contacted(asked.contact, scored, by.least, asked.economics)
+
+
+def _untrained(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> tuple[str, float | None]:
+    """What scores a day without a model: the rules, or the churn rate that is known and that
+    rate.
+    """
+    report = ledger.newest_report(tables.state, asked.name, as_of, asked.question.meaning)
+    if decisions.better_untrained(report, asked.untrained) == RULES:
+        return RULES, None
+    rate = _known_rate(tables, asked, as_of)
+    return (RULES, None) if rate is None and asked.question.activity else (BASE_RATE, rate)
+
+
+def _known_rate(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> float | None:
+    """The churn rate of the newest day whose outcome is known at the end of ``as_of``; None: of
+    none yet.
+    """
+    if label := asked.question.label:
+        return tables.rows(label.rate_at(as_of))[0][0]
+    newest = asked.question.horizon.newest_as_of(as_of)
+    [(customers, churned)] = tables.rows(churned_at(asked.question, newest, as_of))
+    # Half a customer more of each kind: of a few who all stayed, nobody can say that none ever
+    # leaves.
+    return (churned + 0.5) / (customers + 1) if customers else None
+
+
+def score(
+    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+) -> "pd.DataFrame":
+    """Probability, band and reasons of each feature row, in its order.
+
+    Parameters
+    ----------
+    frame : the population's feature rows of one as_of
+    words : the feature catalogue, indexed by feature
+    by : what scores them
+    """
+    from churn_orchestration.churn.learning.bands import band
+
+    horizon = asked.question.horizon
+    if frame.empty:
+        columns = ["churn_probability", "band", "reasons", "model_version", "label_known_on"]
+        columns += ["days_since_last", "recent_value", "contact", "confidence"]
+        return frame[[asked.question.entity, "as_of"]].reindex(
+            columns=[asked.question.entity, "as_of", *columns]
+        )
+    probability, why = forecast(asked, frame, by), _why(asked, frame, words, by)
+    base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands else None
+    return frame[[asked.question.entity, "as_of"]].assign(
+        churn_probability=probability,
+        band=band(probability, asked.edges, base_rate),
+        reasons=why,
+        model_version=by.version,
+        label_known_on=[horizon.label_known_on(day) for day in frame["as_of"].dt.date],
+        days_since_last=frame[asked.silence] if asked.silence else None,
+        recent_value=frame[asked.value],
+        contact=_contacted(asked, frame, probability, by),
+        confidence=by.confidence,
+    )
+
+
+def forecast(asked: "AskedQuestion", frame: "pd.DataFrame", by: Forecaster) -> "np.ndarray":
+    """Probabilities of feature rows, in their order: of the model, of the rules, or the known churn
+    rate.
+    """
+    import numpy as np
+
+    from churn_orchestration.churn.rules import rules_probability
+
+    if by.model is not None:
+        return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
+    if by.version == BASE_RATE:
+        return np.full(len(frame), by.base_rate, float)
+    silence, gap = (frame[name] for name in _used_by_rules(asked))
+    return rules_probability(silence, gap, asked.question.horizon.horizon_days).to_numpy()
+
+
+def _used_by_rules(asked: "AskedQuestion") -> list[str]:
+    activity = asked.question.activity
+    assert activity is not None
+    return [f"{activity.name}_days_since_last", f"{activity.name}_gap_days_mean_all"]
+
+
+def _why(
+    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+) -> list[list[str]]:
+    """What speaks for each forecast, in words; a known churn rate has no reasons."""
+    import pandas as pd
+    from scipy.special import logit
+
+    from churn_orchestration.churn.learning.reasons import reasons
+
+    if by.model is not None:
+        from churn_orchestration.churn.learning.contributions import (
+            contributions,
+        )  # imports every learner
+
+        features = frame[list(by.model.feature_names_in_)].astype(float)
+        return reasons(contributions(by.model, features)[0], frame, words)
+    if by.version == BASE_RATE:
+        return [[]] * len(frame)
+    odds = logit(forecast(asked, frame, by))
+    silence = _used_by_rules(asked)[0]  # both features of the rules are of one topic
+    return reasons(pd.DataFrame({silence: odds - odds.mean()}), frame, words)
+
+
+def score_days(
+    tables: Tables, asked: "AskedQuestion", days: list[dt.date]
+) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
+    """Store the predictions of each day whose features stand; rows by day, and the refused days."""
+    faults = tables.faults(asked.gold, min(days), max(days)) if days else {}
+    refused = {
+        day: reason
+        for day in days
+        if (reason := faults.get(day) or _unanswerable(tables, asked, day))
+    }
+    standing = [day for day in days if day not in refused]
+    words = catalogue_words(tables, asked) if standing else None  # made with the first gold day
+    rows = {}
+    for day in standing:
+        frame = tables.db.execute(
+            population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
+            + f" order by {identifier(asked.question.entity)}"
+        ).df()
+        scored = score(asked, frame, words, Forecaster.in_force(tables, asked, day))
+        rows[day] = write(tables, asked, day, scored, backtest=False)
+    return rows, refused
+
+
+def _unanswerable(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+    """Why a day may not be scored though its features stand: who left does not, or no label is
+    known.
+    """
+    for table in asked.question.outcome_tables:
+        if reason := tables.not_standing(table, tables.first_day(table) or day, day):
+            return reason
+    if (label := asked.question.label) and _known_rate(tables, asked, day) is None:
+        return f"{label.table} says of nobody whether {label.condition}"
+    return None
+
+
+def write(
+    tables: Tables, asked: "AskedQuestion", day: dt.date, scored: "pd.DataFrame", *, backtest: bool
+) -> int:
+    """Store the predictions of one day, one row per entity in its order; an empty day keeps the
+    types.
+    """
+    entity, base = identifier(asked.question.entity), asked.question.base
+    kind = tables.columns(base.table)[base.entity]
+    tables.db.register("_scored", scored)
+    select = f"""
+select {entity}::{kind} as {entity}, as_of::date as as_of, churn_probability::double as churn_probability,
+  band::varchar as band, reasons::varchar[] as reasons, model_version::varchar as model_version,
+  label_known_on::date as label_known_on, days_since_last::bigint as days_since_last,
+  recent_value::double as recent_value, contact::boolean as contact, confidence::varchar as confidence,
+  {backtest} as backtest
+from _scored order by {entity}"""
+    rows = issue(tables, asked, day, select, backtest=backtest)
+    tables.db.unregister("_scored")
+    return rows
+
+
+def catalogue_words(tables: Tables, asked: "AskedQuestion") -> "pd.DataFrame":
+    """The catalogue of the question's features, indexed by feature."""
+    return tables.db.execute(f"from {asked.gold}_catalogue").df().set_index("feature")
+
+
+def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
+    noun = asked.question.activity.noun if asked.question.activity else "event: none is asked about"
+    told = {
+        "churn_probability": ("double", f"probability of churn, 0 to 1. {asked.sentence()}"),
+        "band": ("text", "low, medium, high or critical, by probability"),
+        "reasons": (
+            "text[]",
+            "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it",
+        ),
+        "model_version": ("text", f"the model that scored the row; before any, {asked.untrained}"),
+        "label_known_on": ("date", "the day on which it is known whether the forecast came true"),
+        "days_since_last": ("bigint", f"days since the last {noun}; null: never"),
+        "recent_value": ("double", f"what the entity was worth of late: {asked.value}"),
+        "contact": (
+            "boolean",
+            f"contact {asked.contact.sentence()}; null: before a model nobody can tell",
+        ),
+        "confidence": (
+            "text",
+            "normal: graded on rows unseen; low: no model was, the rules or a rate speak",
+        ),
+        "backtest": (
+            "boolean",
+            "true: scored in hindsight by a look back; false: a forecast of that day",
+        ),
+    }
+    return [
+        *keys(asked.question.entity),
+        *(dg.TableColumn(name, *words) for name, words in told.items()),
+    ]
+
+
+def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """predictions/<question>, one partition a day."""
+    key = dg.AssetKey(["predictions", asked.name])
+
+    upstream = [asked.gold, *asked.question.outcome_tables]
+
+    @dg.asset(
+        key=key,
+        deps=[
+            *(dg.AssetKey(table.split(".")) for table in upstream),
+            dg.AssetDep(
+                dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()
+            ),
+        ],
+        description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."
+        f"\n\n{asked.sentence()} The champion of the day scores it; before any model: "
+        f"{asked.untrained}." + look(business, key),
+        check_specs=[
+            accepted_spec(key),
+            dg.AssetCheckSpec(
+                "somebody_is_scored",
+                asset=key,
+                description="The population of the day is not empty.",
+            ),
+            dg.AssetCheckSpec(
+                "as_issued",
+                asset=key,
+                description="What was scored again after a later day is what was issued; where it is not, it "
+                f"is kept apart, in restated.{asked.name}, and the ledger says so.",
+            ),
+            dg.AssetCheckSpec(
+                "alias_is_the_champion",
+                asset=key,
+                description="MLflow's alias names the champion of the ledger; where it does not, it is put "
+                "back. What scores goes by the ledger.",
+            ),
+            dg.AssetCheckSpec(
+                "no_copies", asset=key, description="No customer is there twice, under another id."
+            ),
+        ],
+        code_version=asked.scoring,
+        **daily(business, key, {"parquet", "scikitlearn"}, _columns(asked)),
+    )
+    def predictions(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
+    ) -> Iterator[Any]:
+        with warehouse.open() as tables:
+            if former := set_apart_former(tables, asked):
+                context.log.warning(former)
+            line = len(ledger.read(tables.state))
+            rows, refused = score_days(tables, asked, due(context, tables, key))
+            again = scored_again_since(tables, asked, line)
+            restated = [row for row in again if row["decision"] == decisions.RESTATE]
+            told = [f"{row['cutoff']}: {row['reason']}" for row in restated[:SHOWN]]
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="as_issued",
+                passed=not restated,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(told) or None,
+                metadata={"scored_again": {row["cutoff"]: row["decision"] for row in again}},
+            )
+            moved = mirror(tables, tracking, asked)
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="alias_is_the_champion",
+                passed=moved is None,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=moved,
+            )
+            empty = [str(day) for day, count in rows.items() if not count]
+            why = (
+                "no data in the observation window of"
+                if asked.silence
+                else "nobody is left to score on"
+            )
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="somebody_is_scored",
+                passed=not empty,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{why} {', '.join(empty)}" if empty else None,
+            )
+            copied = copied_message(tables, asked, max(rows)) if rows else ""
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name="no_copies",
+                passed=not copied,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=copied or None,
+            )
+            about = {
+                day: _version(tables, asked, day) | _shape(tables, asked.name, day) for day in rows
+            }
+            drawn = (
+                {"picture_scores_by_band": _scores_by_band(tables, asked.name, max(rows))}
+                if rows
+                else {}
+            )
+            by = sorted({str(told["model_version"]) for told in about.values()})
+            yield from settle(
+                context, tables, key, asked.scoring, rows, refused, upstream, about, drawn,
+                note=f"scored by {', '.join(by)}" if by else "",
+            )  # fmt: skip
+
+    return predictions
+
+
+def copied_message(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str:
+    """What a person reads of customers whom a day has twice, under other ids; nothing where it has
+    none.
+    """
+    from churn_orchestration.churn.question.copies import copies_message
+    from churn_orchestration.components.question.training.snapshot import distinct
+
+    frame = (
+        tables.db.execute(f"from {literal(tables.day_file(asked.gold, day))}")
+        .df()
+        .assign(label=False)
+    )
+    return copies_message(
+        len(frame) - len(distinct(asked, frame)), len(frame), asked.question.entity
+    )
+
+
+def _shape(tables: Tables, question: str, day: dt.date) -> dict[str, Any]:
+    """The numbers of a day that are worth a plot; a day on which nobody was scored has no mean."""
+    [(mean, high, critical)] = tables.rows(
+        "select avg(churn_probability), count(*) filter (band = 'high'), count(*) filter (band = "
+        f"'critical') from {literal(tables.day_file(f'predictions.{question}', day))}"
+    )
+    counted = {"high_count": high, "critical_count": critical}
+    return counted if mean is None else {"mean_churn_probability": round(mean, 4)} | counted
+
+
+def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
+    file = literal(tables.day_file(f"predictions.{question}", day))
+    [(mean,)] = tables.rows(f"select avg(churn_probability) from {file}")
+    place = (
+        f"least(floor(churn_probability * {pictures.SCORE_BINS}), {pictures.SCORE_BINS - 1})::int"
+    )
+    counts = tables.rows(f"select {place}, count(*) from {file} group by 1 order by 1")
+    bands = tables.rows(
+        f"select band, count(*), min(churn_probability), max(churn_probability) from {file} group "
+        "by 1 order by 3"
+    )
+    spans = {band: (customers, low, high) for band, customers, low, high in bands}
+    return pictures.scores_by_band(question, day, mean, dict(counts), spans)
+
+
+def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+    champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+    if champion is None:
+        file = literal(tables.day_file(f"predictions.{asked.name}", day))
+        [(by,)] = tables.rows(f"select any_value(model_version) from {file}")
+        return {"model_version": by}
+    return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}

@@ -1,0 +1,1 @@
+"""Snapshots, models and what is decided on them."""

@@ -1,0 +1,282 @@
+"""The model card: what a model is for, how good it is and where it is not, in Markdown and as a
+page.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from churn_orchestration import pictures
+from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.question.labels import STATIC
+from churn_orchestration.components.question.training.promotion import report_table
+from churn_orchestration.pictures.canvas import titled
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.model_store import ModelFiles
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.question.question import AskedQuestion
+
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:76em;margin:2em auto;padding:0 "
+    "1em;color:#222}table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}"
+    "th,td{border-bottom:1px solid #ddd;padding:.3em .7em;text-align:left;white-space:nowrap}"
+    "h1,h2{line-height:1.2}img{max-width:100%}code{background:#f3f3f3;padding:.1em .3em}"
+)
+OWN_PICTURE = "data:image/svg+xml;base64,"
+MUCH_GAP = 0.05  # between forecast and churn rate, told as a limit
+
+
+def write(
+    asked: "AskedQuestion", state: Path, version: str | None, folder: Path
+) -> tuple[Path, Path]:
+    """Write the card of a model, as a page and as Markdown; of the champion, where no version is
+    named.
+
+    Raises
+    ------
+    BusinessError : no model, or more than one, has a version that begins so
+    """
+    records = state / "models" / asked.name
+    if version is None:
+        champion = ledger.champion(state, asked.name, dt.date.max, asked.question.meaning)
+        if champion is None:
+            raise BusinessError(
+                f"{asked.name}: no model is champion: name a version of `churn models`"
+            )
+        version = champion["model_version"]
+    found = sorted(path.stem for path in records.glob("*.json") if path.stem.startswith(version))
+    if len(found) != 1:
+        raise BusinessError(
+            f'{asked.name}: "{version}" begins {len(found)} model versions; `churn models` lists '
+            "them"
+        )
+    files = ModelFiles(state, asked.name, found[0])
+    record = files.shown()
+    if "search" not in record:
+        raise BusinessError(
+            f"{asked.name}: {found[0]} was trained before there were cards: train again"
+        )
+    if record["evaluation"][
+        "report"
+    ]:  # the rule of contact may have changed since: predictions follow it
+        from churn_orchestration.churn.grading import contact
+
+        held_out = files.held_out()
+        entity, economics = asked.question.entity, asked.economics
+        record["contact"] = contact.told(asked.contact, held_out, entity, economics)
+    text = markdown(asked, record)
+    folder.mkdir(parents=True, exist_ok=True)
+    plain, html = (folder / f"{asked.name}-{found[0]}.{kind}" for kind in ("md", "html"))
+    plain.write_text(text)
+    html.write_text(page(text))
+    return html, plain
+
+
+def segments_table(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
+    """How the model does by segment of customers, as a Markdown table, the worst first."""
+    return _by_segment(record.get("segments", []), "segment", asked.titles)
+
+
+def markdown(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
+    """The card of a model from its record; pictures lie within it. Same record, same bytes."""
+    evaluation, version = record["evaluation"], record["model_version"]
+    parts: list[str | None] = [
+        f"# Model card: {asked.name}",
+        f"Model `{version}`, learned from what was known at the end of {record['cutoff']}. "
+        f"When it was trained, on its own: **{record['decision']}**: {record['reason']}. "
+        "Whether it scores is said by the ledger: `churn models`.",
+        "## What it is for",
+        _purpose(asked),
+        "## What it learned from",
+        f"{record['rows']:,} rows, a customer and an as_of each, as_ofs "
+        f"{', '.join(record['as_ofs'])}; {record['base_rate']:.1%} of them churned. "
+        f"{len(record['features'])} features of `{asked.gold}`, each as it was known at the end of "
+        f"its as_of. Snapshot SHA-256 `{record['snapshot_sha256'][:12]}`. Learner: "
+        f"{record['learner']}. {_sought(record['search'])}",
+    ]
+    if not evaluation["report"]:
+        return _joined([*parts, "## How good it is", "Not known: no later outcome to grade it on."])
+    parts += [
+        "## How good it is",
+        _graded(evaluation),
+        report_table(dict(record)),
+        pictures.quality(record),
+        pictures.worth(record),
+        "By day, each forecast by a model that knew no outcome after it:",
+        _by_segment(record["by_day"], "as_of", {}),
+        "## Whom to contact",
+        _contact(asked, record["contact"]),
+        "## Where it is weak",
+        "Segments of customers, the worst first. Skill: the share of the log loss of the segment's "
+        "own churn rate that the forecast takes away; below 0 it knows less than that rate.",
+        segments_table(asked, record),
+        pictures.learning(record, asked.titles),
+        "## What moves it",
+        pictures.influences(record["influences"], asked.titles),
+        "## What was checked",
+        _controls(evaluation["controls"]),
+        _list(f"Warning: {warning}." for warning in record.get("warnings", [])),
+        "## Limits",
+        _list(_limits(record)),
+        "## How to see it again",
+        f"`churn train --cutoff {record['cutoff']}` finds the same model again; "
+        f"`churn backtest --as-of {record['cutoff']}` grades it once its outcomes are known."
+        if asked.question.kind != STATIC
+        else f"`churn train --cutoff {record['cutoff']}` finds the same model again.",
+    ]
+    return _joined(parts)
+
+
+def page(text: str) -> str:
+    """A card as one HTML file that needs nothing beside it."""
+    from markdown_it import MarkdownIt
+
+    class Renderer(MarkdownIt):
+        def validateLink(self, url: str) -> bool:  # noqa: N802 - its name there
+            return url.startswith(OWN_PICTURE) or super().validateLink(url)
+
+    renderer = Renderer("commonmark", {"html": False}).enable("table")
+    title = text.partition("\n")[0].lstrip("# ")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{STYLE}</style></head><body>\n{renderer.render(text)}</body></html>\n"
+    )
+
+
+def _joined(parts: Iterable[str | None]) -> str:
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _purpose(asked: "AskedQuestion") -> str:
+    return (
+        f"{asked.sentence()} It gives every {asked.question.entity} of a day the probability of "
+        "that, for customer success to turn first to those whose loss is likely and matters. It "
+        "does not say why somebody leaves, nor who can be kept: what moves a forecast is no cause. "
+        "It is not made for decisions to a customer's harm, as higher prices or worse service "
+        "would be."
+    )
+
+
+def _sought(search: Mapping[str, Any]) -> str:
+    if "skipped" in search:
+        return f"Fixed settings: no search, for {search['skipped']}."
+    if "trials" not in search:
+        return "Fixed settings: none were sought."
+    told = f"{search['trials']} settings were tried in {search['seconds']:.0f} s, ended by {search['ended_by']}"
+    if search["trials"] < 2:
+        return f"Fixed settings: {told}, too few to compare."
+    if search["capacity"] is None:
+        return f"Fixed settings: {told}, none was better beyond chance."
+    difference = search["difference"]
+    return (
+        f"Settings found: {told}; log loss {difference['value']:+.4f} [{difference['low']:+.4f}, "
+        f"{difference['high']:+.4f}] against the fixed ones, on days before those it is graded on."
+    )
+
+
+def _graded(evaluation: Mapping[str, Any]) -> str:
+    tests = ", ".join(fold["test"] for fold in evaluation["tests"])
+    how = (
+        evaluation.get("caveat")
+        or f"on later days ({tests}), by models that knew no outcome after them"
+    )
+    return f"Graded {how}. In brackets: 95 % intervals, customers drawn anew with all their rows."
+
+
+def _contact(asked: "AskedQuestion", found: Mapping[str, Any]) -> str:
+    threshold, economics = found["threshold"], asked.economics
+    least = "" if threshold is None else f", a probability of {threshold:.3f} or more"
+    if threshold is not None and threshold > 1:
+        least = ": no probability is high enough for it, so nobody"
+    sought = asked.contact.by in ("recall", "precision")
+    chosen = f"Chosen on {', '.join(found['chosen_on'])}. " if sought else ""
+    rows = [
+        [name, _interval(found[name])]
+        for name in ("contacted", "precision", "recall", "profit")
+        if name in found
+    ]
+    return (
+        f"The rule: {found['rule']}{least}. {chosen}On {found['reported_on']} ({found['rows']:,} "
+        "customers that had no part in the choice) it would have done this; profit per customer, "
+        f"of a customer's value, where an offer costs {economics.offer_cost:.3g}, a contact "
+        f"{economics.contact_cost:.3g} and an offer keeps {economics.kept:.0%} of the churners:\n\n"
+        + _table(["", "value [95 % interval]"], rows)
+    )
+
+
+def _by_segment(found: Sequence[Mapping[str, Any]], name: str, titles: Mapping[str, str]) -> str:
+    rows = [
+        [
+            titled(titles, part["feature"], part["segment"], 99) if titles else part["segment"],
+            f"{part['rows']:,}",
+            f"{part['base_rate']:.1%}",
+            f"{part['mean_forecast']:.1%}",
+            _interval(part["auc"]) if "auc" in part else "too few",
+            _interval(part["log_loss"]) if "auc" in part else "",
+            f"{part['skill']:.1%}" if "auc" in part else "",
+        ]
+        for part in found
+    ]
+    return _table([name, "rows", "churned", "mean forecast", "AUC", "log loss", "skill"], rows)
+
+
+def _controls(controls: Mapping[str, Any]) -> str:
+    return _list(
+        [
+            "No feature tells the outcome by itself, and the base rate is not at chance level "
+            "(`no_leak`, `answerable`: a training is blocked else).",
+            f"AUC where its labels were shuffled: {_interval(controls['shuffled_auc'])}, 99.9 %; "
+            "0.5 must lie within.",
+            f"AUC on what trained it: {controls['auc_trained']:.3f}, on what did not: "
+            f"{controls['auc_later']:.3f}.",
+            f"A customer's forecast moves by {controls['company']:.2g} with whom it is scored "
+            "beside.",
+        ]
+    )
+
+
+def _limits(record: Mapping[str, Any]) -> list[str]:
+    """What the numbers of this very model say of its limits, and what holds for all."""
+    report, limits = record["evaluation"]["report"]["model"], []
+    if copied := record.get("copies"):
+        limits.append(f"{copied}.")
+    if caveat := record["evaluation"].get("caveat"):
+        limits.append(f"Its grade is {caveat}: how it does on later days is not known.")
+    for part in record["segments"]:
+        words = f"{part['feature']} {part['segment']} ({part['rows']:,} rows)"
+        if "auc" not in part:
+            limits.append(f"Not graded, for too few have one of the outcomes: {words}.")
+        elif part["skill"] < 0:
+            limits.append(f"Of these it knows less than their own churn rate: {words}.")
+    for day in record["by_day"]:
+        gap = day["mean_forecast"] - day["base_rate"]
+        if abs(gap) > MUCH_GAP:
+            limits.append(
+                f"On {day['segment']} it forecast {day['mean_forecast']:.1%} and "
+                f"{day['base_rate']:.1%} churned: the churn rate moves faster than it learns."
+            )
+    wide = report["auc"]["high"] - report["auc"]["low"]
+    limits.append(
+        f"Its AUC is known to {wide / 2:.3f} either way: {report['entities']:,} customers graded "
+        "it. Smaller differences between models are chance."
+    )
+    limits.append(
+        "Customers who were contacted because of a forecast may have stayed because of it; nothing "
+        "here tells them apart."
+    )
+    return limits
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,295 @@
+"""Candidates of a question: trained on a snapshot, graded on rows unseen, refitted on all, decided
+upon.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration import pictures
+from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.question.labels import STATIC
+from churn_orchestration.components.days import shown_pictures, wanted
+from churn_orchestration.components.question.training import candidate, card
+from churn_orchestration.components.question.training import snapshot as snapshots
+from churn_orchestration.components.question.training.promotion import (
+    columns,
+    decided,
+    report_table,
+)
+from churn_orchestration.components.shown import about, look
+from churn_orchestration.pictures import pages
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.model_store import HELD_OUT, REMADE, ModelFiles
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import POOL, Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.churn.grading.versus import Versus
+    from churn_orchestration.components.question.question import AskedQuestion
+
+
+LOG = logging.getLogger(__name__)
+
+
+def train(
+    tables: Tables,
+    tracking: Tracking,
+    asked: "AskedQuestion",
+    cutoff: dt.date,
+    decided_on: dt.date,
+    trigger: str,
+    asked_by: str,
+    tell: Callable[[str], None] = LOG.info,
+) -> dict[str, Any]:
+    """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its
+    record.
+
+    ``decision`` and ``reason`` of it are what was decided now; ``done`` is false where the model is
+    there already and was rolled back, so that only a person may put it in force again.
+
+    ``decided_on`` is the newest day that has landed: of no earlier day can it become champion.
+    ``trigger`` says why, ``asked_by`` who asked; a ``backtest`` is recorded and never becomes
+    champion. ``tell`` is given the progress of a search, line by line.
+
+    Raises
+    ------
+    BusinessError : the label cannot be learned from; the message says what was found and what is
+        needed
+    """
+    folder = tables.state / "snapshots" / asked.name
+    frame, manifest = snapshots.load(folder, cutoff)
+    frame = snapshots.distinct(asked, frame)
+    warnings = snapshots.refuse(folder, asked, frame, manifest)
+    champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
+    search = candidate.searched(tables.state, asked, frame, manifest["sha256"], champion, tell)
+    settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]
+    settings += [dict(asked.floors), dict(asked.ceilings), asked.vouched_model, warnings]
+    version = digest(manifest["sha256"], settings, snapshots.code_hash())
+    files = ModelFiles(tables.state, asked.name, version)
+    if not files.are_there():
+        candidate.trained(files, tracking, asked, frame, manifest, search, warnings)
+        if files.sealed() not in ({}, files.hashes()):
+            files.identify(REMADE)
+    record = files.shown()
+    decision, evidence = (
+        decisions.Decision(record["decision"], record["reason"]),
+        record["evaluation"],
+    )
+    done = True
+    if trigger == decisions.BACKTEST:
+        told = f"trained to look back; it would have been: {decision.decision}"
+        decision = decisions.Decision(decisions.BACKTEST, told)
+    elif champion and champion["model_version"] == version:
+        since = f"it scores from {max(champion['cutoff'], champion['decided_on'])} on"
+        told = (
+            f"it is champion already, by decision {champion['sequence']}: {since}, nothing changed"
+        )
+        return record | {"decision": decisions.KEEP, "reason": told, "done": True}
+    elif undone := ledger.rolled_back_from(
+        tables.state, asked.name, asked.question.meaning, version
+    ):
+        scores = champion["model_version"] if champion else None
+        decision, done = decisions.rolled_back(undone, scores), False
+    elif (
+        champion
+        and decision.decision == decisions.PROMOTE
+        and champion["cutoff"] > record["cutoff"]
+    ):
+        decision = decisions.outlived(champion["model_version"], champion["cutoff"])
+    elif champion and decision.decision == decisions.PROMOTE:
+        against = versus(tables.state, asked, frame, record, champion)
+        decision = decisions.between(against, champion["model_version"])
+        evidence = evidence | {"against_champion": against and against.told()}
+    elif (
+        champion is None and trigger == decisions.MANUAL and not _asked_before(tables.state, asked)
+    ):
+        trigger = decisions.INITIAL
+    decided(
+        tables, tracking, asked, decision, record, evidence,
+        decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
+        parent=champion and champion["model_version"],
+    )  # fmt: skip
+    return record | {"decision": decision.decision, "reason": decision.reason, "done": done}
+
+
+def _asked_before(state: Path, asked: "AskedQuestion") -> bool:
+    rows = (row for row in ledger.read(state) if row["subject"] == asked.name)
+    return any(row["decision"] != decisions.NOT_TRAINED for row in rows)
+
+
+def versus(
+    state: Path,
+    asked: "AskedQuestion",
+    frame: "pd.DataFrame",
+    record: dict[str, Any],
+    champion: dict[str, Any],
+) -> "Versus | None":
+    """The candidate against the champion, on the same rows, none of which either had seen the
+    outcome of.
+
+    Days from the champion's cut-off on are scored by the champion itself. Where no outcome of such
+    a day is known yet, what both recipes forecast of the days on which both were graded is
+    compared; None where there is no such day either.
+    """
+    import pandas as pd
+
+    from churn_orchestration.churn.grading.versus import Versus
+
+    question = asked.question
+    keys, former = (
+        [question.entity, "as_of"],
+        ModelFiles(state, asked.name, champion["model_version"]),
+    )
+    held = pd.read_parquet(ModelFiles(state, asked.name, record["model_version"]).path(HELD_OUT))
+    model = former.model()
+    later = held[held["as_of"] >= pd.Timestamp(champion["cutoff"])]
+    both_outcomes = later["label"].nunique() == 2
+    if (
+        question.kind != STATIC
+        and both_outcomes
+        and set(model.feature_names_in_) <= set(frame.columns)
+    ):
+        rows = later.merge(
+            frame.assign(as_of=pd.to_datetime(frame["as_of"])), on=keys, suffixes=("", "_")
+        )
+        scored = model.predict_proba(rows[list(model.feature_names_in_)])[:, 1]
+        days = sorted({str(day.date()) for day in rows["as_of"]})
+        how = f"the champion itself on days after its cut-off ({', '.join(days)})"
+        return Versus.of(
+            rows["label"], rows["model"], scored, rows[question.entity], how, asked.economics
+        )
+    if not former.path(HELD_OUT).is_file():
+        return None
+    both = held.merge(former.held_out(), on=keys, suffixes=("", "_champion"))
+    if both["label"].nunique() < 2:
+        return None
+    how = "the champion's recipe on the days on which both were graded"
+    return Versus.of(
+        both["label"],
+        both["model"],
+        both["model_champion"],
+        both[question.entity],
+        how,
+        asked.economics,
+    )
+
+
+def why(tags: Mapping[str, str]) -> tuple[str, str]:
+    """Why a run trains, and who asked for it, by its tags."""
+    if "dagster/schedule_name" in tags:
+        return decisions.SCHEDULED, f"schedule {tags['dagster/schedule_name']}"
+    if "dagster/sensor_name" in tags:
+        told = f": {tags[decisions.EVIDENCE_TAG]}" if decisions.EVIDENCE_TAG in tags else ""
+        asked_by = f"sensor {tags['dagster/sensor_name']}{told}"
+        return tags.get(decisions.TRIGGER_TAG, decisions.MANUAL), asked_by
+    return decisions.MANUAL, "churn train" if decisions.CLI_TAG in tags else "Dagster"
+
+
+def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:
+    """The last day up to which every table that the question reads has landed."""
+    newest = [max(tables.stored(table), default=None) for table in asked.question.tables]
+    if None in newest:
+        raise BusinessError(f"{asked.name}: nothing has been landed yet: `churn run` first")
+    return min(day for day in newest if day)
+
+
+def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """models/<question>, one partition a cut-off, and the check that it beats its peers."""
+    key = dg.AssetKey(["models", asked.name])
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(["snapshots", asked.name])],
+        description="One row per decision on a candidate. Each cut-off has one candidate: "
+        f"{asked.grading}.\n\n{asked.sentence()} Served: {asked.learner}.{look(business, key)}\n"
+        "`churn mlflow` shows its runs.",
+        check_specs=[dg.AssetCheckSpec("promoted", asset=key, description=asked.bar)],
+        group_name="models",
+        owners=business.settings.owners,
+        kinds={"mlflow", "scikitlearn"},
+        partitions_def=business.cutoffs,
+        metadata=about(business, key, columns()),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        output_required=False,
+        pool=POOL,
+    )
+    def model(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
+    ) -> Iterator[Any]:
+        cutoff, *others = wanted(context)
+        if others:
+            yield from snapshots.refuse_several(context, key, ["promoted"])
+            return
+        with warehouse.open() as tables:
+            decided_on = max(cutoff, newest_day(tables, asked))
+            record = train(
+                tables,
+                tracking,
+                asked,
+                cutoff,
+                decided_on,
+                *why(context.run.tags),
+                context.log.info,
+            )
+            [(decided,)] = tables.rows(
+                f"select count(*) from models.{asked.name} where cutoff = ?", [cutoff]
+            )
+            champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
+        page, _ = card.write(
+            asked, business.state, record["model_version"], pages.folder(business.state)
+        )
+        context.log.info(
+            f"models.{asked.name} {record['model_version']}: {record['rows']:,} rows; "
+            f"{record['decision']}: {record['reason']}"
+        )
+        report = record["evaluation"]["report"].get("model", {})
+        yield dg.MaterializeResult(
+            metadata={
+                "model_version": record["model_version"],
+                "mlflow_model": f"models:/{asked.name}/{record['mlflow_version']}",
+                "decision": record["decision"],
+                "reason": record["reason"],
+                "done": record["done"],
+                "evaluation": dg.MetadataValue.md(report_table(record)),
+                "segments": dg.MetadataValue.md(card.segments_table(asked, record)),
+                "model_card": dg.MetadataValue.url(pages.address(page)),
+                "model_card_file": dg.MetadataValue.path(page),
+                **shown_pictures(
+                    {
+                        "picture_calibration_and_gain": pictures.quality(record),
+                        "picture_lift_and_profit": pictures.worth(record),
+                        "picture_learning_and_segments": pictures.learning(record, asked.titles),
+                        "picture_what_moves_it": pictures.influences(
+                            record["influences"], asked.titles
+                        ),
+                    }
+                ),
+                "dagster/partition_row_count": decided,
+                "rows_learned_from": record["rows"],
+            }
+            | {
+                name: round(found["value"], 4)
+                for name, found in report.items()
+                if isinstance(found, dict)
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="promoted",
+                    passed=champion is not None
+                    and champion["model_version"] == record["model_version"],
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=record["reason"],
+                )
+            ],
+        )
+
+    return model

@@ -1,0 +1,486 @@
+"""The training snapshot of a cut-off: immutable Parquet with a manifest; loading verifies every
+byte.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import yaml
+
+from churn_orchestration import pictures
+from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
+from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.feature import topic_of
+from churn_orchestration.churn.features.origin import origins
+from churn_orchestration.churn.protocol import NO_MODEL, NOT_TRAINED
+from churn_orchestration.churn.question import answerable, copies
+from churn_orchestration.churn.question.labels import (
+    INACTIVITY,
+    STATIC,
+    Question,
+    labelled,
+    population,
+)
+from churn_orchestration.churn.sql import identifier, identifiers
+from churn_orchestration.components.days import shown_pictures, table_of, wanted
+from churn_orchestration.components.features.feature_history import features_of
+from churn_orchestration.components.features.feature_table import feature_declaration
+from churn_orchestration.components.features.proof import require_proved
+from churn_orchestration.components.shown import about, feature_columns, keys, look
+from churn_orchestration.components.source.landed_at_once import known_from
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.day_files import content_hash, damage
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import (
+    PARQUET,
+    POOL,
+    Tables,
+    literal,
+    recomputes,
+    swap_in,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from churn_orchestration.components.question.question import AskedQuestion
+
+
+def code_hash() -> str:
+    """Hash of the code that decides what a snapshot and a model are."""
+    return digest(*(path.read_text() for path in sorted((PACKAGE / "churn").rglob("*.py"))))
+
+
+def build(
+    tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt.date
+) -> dict[str, Any]:
+    """Write the snapshot of a cut-off, unless the same one is there; its manifest.
+
+    Raises
+    ------
+    BusinessError : no as_of has matured by the cut-off, nobody is in the population, days do not
+        stand, or rows beyond as_of change a feature
+    """
+    question, grid = asked.question, as_ofs(tables, business, asked, cutoff)
+    [(first_day,)] = tables.rows(_first_day(question, cutoff))
+    require_proved(tables, asked.pipeline, asked.gold, grid[-1])
+    names = [feature.name for feature in catalogue(question.features)]
+    columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
+    folder = tables.state / "snapshots" / question.name
+    beside = folder / f"{cutoff}.writing"
+    folder.mkdir(parents=True, exist_ok=True)
+    with features_of(tables, question.features, grid, folder / f".{cutoff}") as features:
+        stacked = " union all ".join(
+            f"(select {identifiers(columns)} from (select *, date '{cutoff}' as cutoff "
+            f"from ({labelled(question, features(as_of), as_of, cutoff)})))"
+            for as_of in grid
+        )
+        everything = f"{stacked} order by as_of, {identifier(question.entity)}"
+        [(rows,)] = tables.rows(f"copy ({everything}) to {literal(beside)} ({PARQUET})")
+    if not rows:
+        beside.unlink()
+        raise BusinessError(
+            f"{question.name}: {asked.nobody} any as_of from {grid[0]} to {grid[-1]}"
+        )
+    content = content_hash(beside)
+    path = folder / f"{cutoff}-{content[:12]}.parquet"
+    swap_in(beside, path)
+    rates = tables.rows(
+        f"select as_of, count(*), avg(label::int) from {literal(path)} group by 1 order by 1"
+    )
+    manifest = {
+        "file": path.name, "sha256": content, "cutoff": str(cutoff), "rows": rows, "columns": columns,
+        "as_ofs": [{"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates],
+        "declaration": digest(question), "code": code_hash(),
+        "more_as_ofs": asked.more_as_ofs(cutoff, first_day),
+        "without_value": {
+            name: str(day) for name, day in known_from(tables, question.features).items() if day > grid[-1]
+        },
+    }  # fmt: skip
+    write_text(folder / f"{cutoff}.json", json.dumps(manifest, indent=1))
+    return manifest
+
+
+def as_ofs(
+    tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt.date
+) -> list[dt.date]:
+    """The days of which the snapshot of a cut-off is made.
+
+    Raises
+    ------
+    BusinessError : none has matured by the cut-off, or days before it do not stand
+    """
+    question = asked.question
+    require_standing(tables, business, question, cutoff)
+    [(first_day,)] = tables.rows(_first_day(question, cutoff))
+    if first_day is None:
+        raise BusinessError(
+            f"{question.name}: {question.base.table} has no row that is known by {cutoff}: is "
+            "there any, and what went to quarantine (`churn status`)?"
+        )
+    grid = asked.as_of_grid(cutoff, first_day)
+    if not grid:
+        wanted = question.horizon.newest_as_of(cutoff)
+        raise BusinessError(
+            f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to "
+            f"{wanted}, and an as_of needs {asked.min_history_days} days of data, which begin on "
+            f"{first_day}: use a later cut-off, or a shorter horizon"
+        )
+    return grid
+
+
+def _first_day(question: Question, cutoff: dt.date) -> str:
+    return f"select min(day) as first_day from {question.base.table} where known_on <= {literal(cutoff)}"
+
+
+def require_standing(
+    tables: Tables, business: Business, question: Question, until: dt.date
+) -> None:
+    """Refuse to read over a day that is refused or not there."""
+    for table in question.tables:
+        if reason := tables.not_standing(table, business.start, max(until, business.start)):
+            raise BusinessError(
+                f"{question.name}: {reason}; `churn run --to {max(until, business.start)}` first"
+            )
+
+
+def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """The snapshot of a cut-off and its manifest; a file whose bytes changed is refused by name."""
+    import pandas as pd
+
+    if not (folder / f"{cutoff}.json").is_file():
+        raise BusinessError(
+            f"{folder.name}: there is no snapshot of cut-off {cutoff}: materialize it first"
+        )
+    manifest = json.loads((folder / f"{cutoff}.json").read_text())
+    path = folder / manifest["file"]
+    wrong = damage(path)
+    if wrong or content_hash(path) != manifest["sha256"]:
+        raise BusinessError(
+            f"snapshots.{folder.name} {cutoff}: "
+            f"{wrong or f'{path} is not what its manifest says'}: "
+            f"`{recomputes(f'snapshots.{folder.name}', cutoff)}` takes it again"
+        )
+    return pd.read_parquet(path), manifest
+
+
+def distinct(asked: "AskedQuestion", frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of a snapshot that train and are graded: copies of an entity under new ids count
+    once.
+    """
+    features = catalogue(asked.question.features)
+    # Of who came once, the first day is the last one: they are no witnesses for each other.
+    topics = {
+        f.name: topic_of(f.source, "recency" if f.family == "tenure" else f.family)
+        for f in features
+    }
+    least = (
+        1 if asked.question.kind == STATIC else 2
+    )  # of events, one day may make all others equal
+    return copies.distinct(frame, topics, least)
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What the features of a snapshot know too much of: what blocks a training, what is a warning,
+    in words.
+
+    ``innocent``: of the features that block it, those that likely are no leak, and what they are.
+    """
+
+    blocking: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    innocent: Mapping[str, str] = field(default_factory=dict)
+
+    def refusal(self, asked: "AskedQuestion", cutoff: dt.date | str) -> str:
+        """Why the training is refused, with the likeliest remedy first."""
+        knows = "may know" if len(self.innocent) == len(self.blocking) else "knows"
+        why = "; ".join(self.blocking)
+        told = f"refuses to train at cut-off {cutoff}, for a feature {knows} the outcome: {why}"
+        if not self.innocent:
+            remedy = f"if it is truly known by as_of, say why in `vouched` of {asked.name}"
+            return f"{told}. Take it out of the features; or, {remedy}"
+        line = yaml.safe_dump(
+            {**asked.vouched, **self.innocent},
+            default_flow_style=True,
+            sort_keys=False,
+            width=10_000,
+        )
+        return (
+            f"{told}. If it is what it looks like, paste `vouched: {line.strip()}` into "
+            f"{asked.name}; if it was written afterwards, take it out of the features"
+        )
+
+
+def leaks(
+    folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]
+) -> Leaks:
+    """What is wrong with training on a snapshot: each feature that knows too much, with evidence
+    and cause.
+
+    Sought once: what came of it is kept with the snapshot. Features of ``vouched`` are not judged.
+    """
+    looked = digest(manifest["sha256"], code_hash(), sorted(asked.vouched), asked.landed)
+    path = folder / f"{manifest['cutoff']}.leaks"
+    if path.exists() and (before := json.loads(path.read_text())).pop("looked") == looked:
+        return Leaks(**before)
+    from churn_orchestration.churn.question import leakage
+
+    question = asked.question
+    found = leakage.find(
+        frame,
+        question.entity,
+        [feature.name for feature in catalogue(question.features)],
+        question.horizon,
+        origins(question.features, asked.landed),
+        asked.vouched,
+    )
+    told = Leaks(
+        tuple(str(leak) for leak in found if leak.blocking),
+        tuple(str(leak) for leak in found if not leak.blocking),
+        {leak.feature: leak.innocent for leak in found if leak.blocking and leak.innocent},
+    )
+    write_text(path, json.dumps({"looked": looked, **asdict(told)}, indent=1))
+    return told
+
+
+def hopeless(asked: "AskedQuestion", frame: "pd.DataFrame") -> list[str]:
+    """Why nothing can be learned from a snapshot; empty: something may be."""
+    names = [feature.name for feature in catalogue(asked.question.features)]
+    return answerable.hopeless(frame, asked.question.entity, names, asked.test_as_ofs)
+
+
+def refuse(
+    folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]
+) -> list[str]:
+    """Refuse to train where nothing can be learned, or a feature knows the outcome; warnings if it
+    may be.
+
+    Raises
+    ------
+    BusinessError : names each reason, or each feature with evidence and cause
+    """
+    if reasons := hopeless(asked, frame):
+        raise BusinessError(f"{asked.name}: {_hopeless(manifest['cutoff'], reasons)}")
+    found = leaks(folder, asked, frame, manifest)
+    if found.blocking:
+        raise BusinessError(f"{asked.name}: {found.refusal(asked, manifest['cutoff'])}")
+    return list(found.warnings)
+
+
+def _hopeless(cutoff: dt.date | str, reasons: list[str]) -> str:
+    told = f"refuses to train at cut-off {cutoff}: {'; '.join(reasons)}"
+    return f"{told}. `churn question` shows how the label moves with its definition"
+
+
+def differing_rows(
+    tables: Tables, question: Question, gold: str, manifest: dict[str, Any]
+) -> dict[str, int]:
+    """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in
+    both.
+    """
+    path = tables.state / "snapshots" / question.name / manifest["file"]
+    names = identifiers(
+        [question.entity, "as_of", *(feature.name for feature in catalogue(question.features))]
+    )
+    days = [dt.date.fromisoformat(entry["as_of"]) for entry in manifest["as_ofs"]]
+    declaration, read = feature_declaration(question.features), question.features.tables
+    stale = tables.stale(gold, declaration, read, days, whatever_its_age=True)
+    differing = {}
+    for day in days:
+        file = tables.day_file(gold, day)
+        if file and day not in stale and tables.not_standing(gold, day, day) is None:
+            trained = f"select {names} from {literal(path)} where as_of = {literal(day)}"
+            rows = f"(from {literal(file)})"
+            if (
+                question.kind != STATIC
+            ):  # there, those who have churned are trained on, and not scored
+                rows = f"({population(question, rows, day)})"
+            scored = f"select {names} from {rows}"
+            if (
+                question.kind != INACTIVITY
+            ):  # nor need all who are scored be trained on: see `labelled`
+                scored += f" semi join ({trained}) using ({identifier(question.entity)})"
+            [(count,)] = tables.rows(
+                f"select count(*) from ((({trained}) except all ({scored})) "
+                f"union all (({scored}) except all ({trained})))"
+            )
+            differing[str(day)] = count
+    return differing
+
+
+def no_leak(asked: "AskedQuestion", cutoff: dt.date, found: Leaks) -> dg.AssetCheckResult:
+    """The check of a snapshot, for the UI: an error blocks the training, a warning does not."""
+    told = found.refusal(asked, cutoff) if found.blocking else "; ".join(found.warnings)
+    return dg.AssetCheckResult(
+        check_name="no_leak",
+        passed=not told,
+        severity=dg.AssetCheckSeverity.ERROR if found.blocking else dg.AssetCheckSeverity.WARN,
+        description=told or None,
+        metadata={
+            "leaks": list(found.blocking),
+            "warnings": list(found.warnings),
+            "vouched": dict(asked.vouched),
+        },
+    )
+
+
+def _columns(question: Question) -> list[dg.TableColumn]:
+    entity, as_of = keys(question.entity)
+    outcome = [
+        dg.TableColumn("label", "boolean", "true: churned"),
+        dg.TableColumn(
+            "label_known_on", "date", "the day at whose end the outcome of as_of is known"
+        ),
+        dg.TableColumn("cutoff", "date", "the day at whose end all of this was knowable"),
+    ]
+    return [entity, as_of, *outcome, *feature_columns(catalogue(question.features))]
+
+
+def refuse_several(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, checks: Iterable[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """What a run for several cut-offs gives: nothing but the reason, in each check.
+
+    "Materialize all" would train once a day of history. It does not fail either: Dagster would show
+    each of those days as failed until somebody trains on it.
+    """
+    first, *_, last = wanted(context)
+    told = (
+        f"nothing was done: a run trains at one cut-off, and this one is for all from {first} to "
+        f"{last}. Open the job `train` and materialize one day, the newest that has landed; or "
+        "`churn train`"
+    )
+    context.log.warning(f"{table_of(key)}: {told}")
+    for check in checks:
+        yield dg.AssetCheckResult(
+            passed=False, asset_key=key, check_name=check, severity=dg.AssetCheckSeverity.WARN,
+            description=told,
+        )  # fmt: skip
+
+
+def _refused(
+    tables: Tables, asked: "AskedQuestion", cutoff: dt.date, reason: str, tags: Mapping[str, str]
+) -> None:
+    """Keep in the ledger that a training ended before there was a candidate, and why."""
+    from churn_orchestration.components.question.training.model import why
+
+    trigger, asked_by = why(tags)
+    ledger.append(
+        tables.state, asked.name, NOT_TRAINED, reason, trigger, {"reason": reason},
+        model_version=NO_MODEL, cutoff=str(cutoff), decided_on=str(cutoff), asked_by=asked_by,
+        meaning=asked.question.meaning,
+    )  # fmt: skip
+
+
+def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+    """snapshots/<question>, one partition a cut-off, and the check that training saw what scoring
+    saw.
+    """
+    question = asked.question
+    key = dg.AssetKey(["snapshots", question.name])
+    window = dg.TimeWindowPartitionMapping(
+        start_offset=-max(question.features.rings), allow_nonexistent_upstream_partitions=True
+    )
+    upstream = question.tables
+
+    @dg.asset(
+        key=key,
+        deps=[
+            dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window)
+            for table in upstream
+        ],
+        description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the "
+        f"end of the cut-off day.\n\n{asked.sentence()}{look(business, key)}",
+        check_specs=[
+            dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True),
+            dg.AssetCheckSpec(
+                "no_leak",
+                asset=key,
+                blocking=True,
+                description="No feature knows the outcome by itself.",
+            ),
+            dg.AssetCheckSpec(
+                "answerable", asset=key, blocking=True, description="There is enough to learn from."
+            ),
+            dg.AssetCheckSpec(
+                "no_copies", asset=key, description="No row is another's copy under another id."
+            ),
+        ],
+        group_name="snapshots",
+        owners=business.settings.owners,
+        kinds={"parquet"},
+        partitions_def=business.cutoffs,
+        metadata=about(business, key, _columns(question)),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        output_required=False,
+        pool=POOL,
+    )
+    def snapshot(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+        cutoff, *others = wanted(context)
+        if others:
+            yield from refuse_several(
+                context, key, ("same_as_scored", "no_leak", "answerable", "no_copies")
+            )
+            return
+        with warehouse.open() as tables:
+            try:
+                manifest = build(tables, business, asked, cutoff)
+            except BusinessError as error:
+                _refused(tables, asked, cutoff, str(error), context.run.tags)
+                raise
+            differing = differing_rows(tables, question, asked.gold, manifest)
+            folder = tables.state / "snapshots" / question.name
+            frame = distinct(asked, load(folder, cutoff)[0])
+            reasons = hopeless(asked, frame)
+            found = Leaks() if reasons else leaks(folder, asked, frame, manifest)
+            if told := reasons or [
+                f"a feature knows the outcome: {leak}" for leak in found.blocking
+            ]:
+                _refused(tables, asked, cutoff, "; ".join(told), context.run.tags)
+            tables.publish()
+        copied = copies.copies_message(
+            manifest["rows"] - len(frame), manifest["rows"], question.entity
+        )
+        newest = manifest["as_ofs"][-1]
+        context.log.info(
+            f"{table_of(key)} {cutoff}: {manifest['rows']:,} rows of {len(manifest['as_ofs'])} "
+            "as_ofs"
+        )
+        rows = {
+            "dagster/partition_row_count": manifest["rows"],
+            "population": newest["rows"],
+            "churn_rate": round(newest["churn_rate"], 4),
+        } | shown_pictures(
+            {"picture_churn_by_as_of": pictures.churn_by_as_of(question.name, manifest["as_ofs"])}
+        )
+        yield dg.MaterializeResult(
+            metadata=rows | {name: manifest[name] for name in ("sha256", "file", "as_ofs")},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="same_as_scored",
+                    passed=not any(differing.values()),
+                    metadata={"as_ofs_compared": len(differing), "differing_rows": differing},
+                ),
+                no_leak(asked, cutoff, found),
+                dg.AssetCheckResult(
+                    check_name="answerable",
+                    passed=not reasons,
+                    description=_hopeless(cutoff, reasons) if reasons else None,
+                ),
+                dg.AssetCheckResult(
+                    check_name="no_copies",
+                    passed=not copied,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=copied or None,
+                ),
+            ],
+        )
+
+    return snapshot

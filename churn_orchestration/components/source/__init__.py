@@ -1,0 +1,1 @@
+"""Sources and SQL tables: from raw to silver."""

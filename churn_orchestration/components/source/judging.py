@@ -1,0 +1,296 @@
+"""From raw to bronze and quarantine: every row judged, every day audited, nothing lost."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from churn_orchestration.churn.calendar import ClosedDays
+from churn_orchestration.churn.rows import contract as contracts
+from churn_orchestration.churn.rows.refusals import explained
+from churn_orchestration.churn.rows.shapes import shape_sql
+from churn_orchestration.components.days import blocked
+from churn_orchestration.components.source.doubts import DOUBTS, mostly_refused, shared_keys
+from churn_orchestration.components.source.pii_key import pii_key
+from churn_orchestration.components.source.usual import changes_of
+from churn_orchestration.landing.land import Files
+from churn_orchestration.storage.open_changes import HELD
+from churn_orchestration.storage.warehouse import Tables, literal, quoted, within
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.source.source_table import SourceTable
+
+NEVER_CLOSED = ClosedDays.parse(())
+_PLATFORM = ("_file", "_line", "_error", "_partition")
+
+
+@dataclasses.dataclass
+class Judgement:
+    """What became of the raw rows of some days: counts, refused days, and the evidence of each
+    check.
+    """
+
+    rows: dict[dt.date, int]
+    quarantined: dict[dt.date, int]
+    duplicates: dict[dt.date, int]
+    refused: dict[dt.date, str]
+    rules: dict[str, int]
+    faults: dict[str, dict[dt.date, str]]
+    new_columns: list[str]
+    doubts: dict[str, str | None] = dataclasses.field(default_factory=lambda: dict.fromkeys(DOUBTS))
+    unusual: dict[dt.date, str] = dataclasses.field(default_factory=dict)
+    held: dict[dt.date, str] = dataclasses.field(default_factory=dict)
+
+    def metadata(self) -> dict[dt.date, dict[str, Any]]:
+        """Per day, for the UI."""
+        return {
+            day: {
+                "quarantined": self.quarantined.get(day, 0),
+                "duplicates": self.duplicates.get(day, 0),
+            }
+            for day in self.rows
+        }
+
+    def told(self) -> str:
+        """How many rows were quarantined, by which rules most."""
+        rows = sum(self.quarantined.values())
+        if not rows:
+            return "no row quarantined"
+        rules = ", ".join(
+            f"{rule} {count:,}" for rule, count in self.rules.items() if rule != "duplicate"
+        )
+        return f"{rows:,} rows quarantined ({rules})"
+
+    def checks(self, bronze: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
+        """One result per check that ran."""
+        evidence: dict[str, dict[str, Any]] = {
+            "conservation": {
+                "bronze": sum(self.rows.values()),
+                "quarantine": sum(self.quarantined.values()),
+                "duplicates": sum(self.duplicates.values()),
+                "rules": self.rules,
+            },
+            "schema": {"new_columns": self.new_columns},
+        }
+        for name, faults in self.faults.items():
+            yield dg.AssetCheckResult(
+                asset_key=bronze,
+                check_name=name,
+                passed=not faults,
+                description="; ".join(f"{day}: {fault}" for day, fault in faults.items()) or None,
+                metadata=evidence.get(name, {}),
+            )
+        for name, doubt in self.doubts.items():
+            nothing = name == "mostly_valid" and not any(self.rows.values())
+            yield dg.AssetCheckResult(
+                asset_key=bronze,
+                check_name=name,
+                passed=doubt is None,
+                severity=dg.AssetCheckSeverity.ERROR if nothing else dg.AssetCheckSeverity.WARN,
+                description=doubt,
+            )
+        told = {**self.unusual, **self.held}
+        yield dg.AssetCheckResult(
+            asset_key=bronze,
+            check_name="as_usual",
+            passed=not told,
+            severity=dg.AssetCheckSeverity.ERROR if self.held else dg.AssetCheckSeverity.WARN,
+            description="; ".join(f"{day}: {told[day]}" for day in sorted(told)) or None,
+            metadata={"changed_days": len(told), "held_days": len(self.held)},
+        )
+
+
+def judge(
+    tables: Tables,
+    source: "SourceTable",
+    contract: contracts.Contract,
+    days: list[dt.date],
+    closed: ClosedDays = NEVER_CLOSED,
+) -> Judgement:
+    """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass.
+
+    ``closed``: days on which nothing lands.
+    """
+    raw, bronze, quarantine = (
+        f"{layer}.{source.name}" for layer in ("raw", "bronze", "quarantine")
+    )
+    refused = blocked(tables, [raw], days)
+    schema, new_columns = _schema_faults(
+        tables, source, [day for day in days if day not in refused]
+    )
+    refused |= schema
+    good = [day for day in days if day not in refused]
+    judgement = Judgement(
+        {}, {}, {}, refused, {}, {"conservation": {}, "schema": schema}, new_columns
+    )
+    if good:
+        landed = [name for name in tables.columns(raw) if name not in ("known_on", *_PLATFORM)]
+        landing, earlier = _landing(tables, source, contract, min(good))
+        select = contracts.judged(
+            contract, raw, landed, within("_partition", good), landing, earlier
+        )
+        tables.db.execute(f"create or replace temp table _judged as {select}")
+        with pii_key(tables, contract, bronze), tables.transaction():
+            judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
+            judgement.quarantined = tables.replace_days(
+                quarantine, good, _refused_rows(contract, raw, landed)
+            )
+        _audit(tables, source, judgement, good)
+        judgement.doubts["unique_key"] = shared_keys(tables, contract, "_judged")
+        sound = [day for day in good if day not in judgement.refused]
+        judgement.unusual, judgement.held = changes_of(
+            tables, source, contract, sound, judgement.refused, closed
+        )
+        judgement.refused |= {day: f"{HELD}{said}" for day, said in judgement.held.items()}
+    for layer in (bronze, quarantine):
+        if refused and tables.columns(layer):
+            tables.replace_days(layer, refused, f"from {layer} limit 0")
+    for day in refused:
+        tables.drop_day(quarantine, day)
+    for day in good:
+        if day not in refused:
+            tables.put_day(quarantine, day, _masked(contract, quarantine, day))
+    judgement.quarantined = {
+        day: n for day, n in judgement.quarantined.items() if day not in refused
+    }
+    judgement.doubts["mostly_valid"] = mostly_refused(
+        tables, quarantine, judgement.quarantined, sum(judgement.rows.values())
+    )
+    for day in refused:
+        judgement.rows.pop(day, None)
+    return judgement
+
+
+def _landing(
+    tables: Tables, source: "SourceTable", contract: contracts.Contract, first: dt.date
+) -> tuple[str, str | None]:
+    """Which rows of a source landed together; of a history, the keys of its valid rows before
+    ``first`` too.
+
+    A history is one landing, however many days it is split over: a day of it may not take what an
+    earlier one brought for corrected. Each answer of a query is a landing, and each day of files.
+    """
+    if source.query:
+        return contracts.BY_ASKING, None
+    if Files(source.files or "").is_daily:
+        return contracts.BY_FILE, None
+    bronze, quarantine = f"bronze.{source.name}", f"quarantine.{source.name}"
+    if not (contract.key and tables.columns(bronze)):
+        return contracts.AT_ONCE, None
+    row = "_file, _line, _partition"
+    valid = f"(select {row} from {bronze} union all from conflicts)"
+    earlier = f"raw.{source.name} semi join {valid} using ({row})"
+    keys = contracts.keys_of(contract, earlier, f"_partition < {literal(first)}")
+    conflicts = f"select {row} from {quarantine} where rule = 'conflicting_key'"
+    return contracts.AT_ONCE, f"with conflicts as ({conflicts}) {keys}"
+
+
+def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> str:
+    """Quarantined rows: the record, the rule, and what was got. A file's own ``rule`` keeps another
+    name.
+    """
+    own = [f"{quoted(name)} as {quoted(_shown(name))}" for name in landed if _shown(name) != name]
+    renamed = f"rename ({', '.join(own)})" if own else ""
+    return f"""
+select raw.* exclude (_error) {renamed}, _rule as rule, {explained(contract)} as detail
+from {raw} as raw join _judged using (_file, _line, _partition)
+where _rule is not null and _rule <> 'duplicate' order by _partition, _file, _line"""
+
+
+def _shown(name: str) -> str:
+    return f"{name}_in_file" if name.lower() in ("rule", "detail") else name
+
+
+def _schema_faults(
+    tables: Tables, source: "SourceTable", days: list[dt.date]
+) -> tuple[dict[dt.date, str], list[str]]:
+    """Days whose file lacks a declared column, and columns that nobody declared."""
+    declared = [
+        name for c in source.columns if (name := c.source or c.name) not in contracts.PLACES
+    ]
+    headers = tables.rows(
+        f"select partition, file, last(header order by rowid) from meta.manifest where source = ? "
+        f"and {within('partition', days)} group by all order by partition, file",
+        [source.name],
+    )
+    present = [
+        name
+        for name in tables.columns(f"raw.{source.name}")
+        if name not in ("known_on", *_PLATFORM)
+    ]
+    if not headers:
+        headers = [(day, source.name, present) for day in days]
+    faults: dict[dt.date, str] = {}
+    undeclared: dict[str, None] = {}
+    for day, file, header in headers:
+        undeclared |= dict.fromkeys(name for name in header or [] if name not in declared)
+        if absent := [name for name in declared if name not in (header or declared)]:
+            faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)})'
+            if new := [name for name in header if name not in declared]:
+                faults[day] += f'; if it is "{new[0]}" now, declare `from: {new[0]}`'
+    return faults, list(undeclared)
+
+
+def _audit(
+    tables: Tables, source: "SourceTable", judgement: Judgement, days: list[dt.date]
+) -> None:
+    """Count every row again and run the expectations; a day that fails is refused."""
+    counted = {
+        layer: dict(
+            tables.rows(
+                f"select _partition, count(*) from {layer}.{source.name} "
+                f"where {within('_partition', days)} group by 1"
+            )
+        )
+        for layer in ("raw", "bronze", "quarantine")
+    }
+    judgement.rules = dict(
+        tables.rows(
+            "select _rule, count(*) from _judged where _rule is not null group by 1 order by 2 "
+            "desc, 1"
+        )
+    )
+    judgement.duplicates = dict(
+        tables.rows("select _partition, count(*) from _judged where _rule = 'duplicate' group by 1")
+    )
+    for day in days:
+        raw, bronze, quarantine = (
+            counted[layer].get(day, 0) for layer in ("raw", "bronze", "quarantine")
+        )
+        duplicates = judgement.duplicates.get(day, 0)
+        if raw != bronze + quarantine + duplicates:
+            judgement.faults["conservation"][day] = (
+                f"raw {raw} is not bronze {bronze} + quarantine {quarantine} + duplicates "
+                f"{duplicates}"
+            )
+    if source.expectations:
+        from churn_orchestration.components.source.expectations import unmet
+
+        judgement.faults["expectations"] = unmet(
+            tables, f"bronze.{source.name}", source.expectations, days
+        )
+    for faults in judgement.faults.values():
+        judgement.refused |= faults
+
+
+def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
+    """Quarantined rows as the door shows them: declared columns only, personal data hidden.
+
+    Of a row that could not be read, all values are masked to their shape: they may have slid, and a
+    mail may stand where an amount should.
+    """
+    personal = {column.source for column in contract.columns if column.pii}
+    columns = []
+    for name in contract.sources:
+        cell = quoted(_shown(name))
+        value = f"case when {cell} is not null then '***' end" if name in personal else cell
+        unread = (
+            "rule = 'malformed' or starts_with(rule, 'type:') or starts_with(rule, 'required:')"
+        )
+        columns.append(f"case when {unread} then {shape_sql(cell)} else {value} end as {cell}")
+    return (
+        f"select {', '.join(columns)}, rule, detail, known_on, _file, _line, _partition from "
+        f"{quarantine} where _partition = {literal(day)} order by _file, _line"
+    )

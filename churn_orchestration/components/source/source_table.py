@@ -1,0 +1,552 @@
+"""A source: landing files or a query -> raw/x as it came, bronze/x by contract, quarantine/x for
+the rest.
+"""
+
+import codecs
+import datetime as dt
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import duckdb
+from pydantic import Field, field_validator, model_validator
+
+from churn_orchestration import pictures
+from churn_orchestration.business import PII_KEY, Business, digest
+from churn_orchestration.churn.rows import contract as contracts
+from churn_orchestration.churn.rows.user_sql import columns_of, parsed
+from churn_orchestration.churn.sql import connect
+from churn_orchestration.components.days import (
+    accepted_spec,
+    daily,
+    due,
+    hang,
+    report_day,
+    require_initial_load,
+    settle,
+    shown_in,
+    wanted,
+)
+from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.shown import PLATFORM, look, platform
+from churn_orchestration.components.source.doubts import DOUBTS
+from churn_orchestration.components.source.judging import judge
+from churn_orchestration.landing import land
+from churn_orchestration.landing.land import Files, Landed, land_query
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import POOL, Tables, literal, within
+
+_ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
+_TYPE = re.compile(
+    r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz"
+)
+
+
+class ColumnSpec(dg.Model, dg.Resolvable):
+    """One column of a contract."""
+
+    name: str = Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", description="its name from bronze on")
+    source: str | None = Field(
+        None, alias="from", description="its name in the file, where that differs"
+    )
+    type: str = Field(
+        "text",
+        description=f"one of {', '.join(contracts.TYPES)}; decimal(p, s) too, 18 digits and 4 decimals "
+        "where not given; a number with more is refused, never rounded: declare more, or double",
+    )
+    format: str | None = Field(
+        None,
+        description="how a date or timestamp is written, e.g. %d/%m/%Y, or epoch_s, epoch_ms, epoch_us for "
+        "numbers since 1970; ISO if not given",
+    )
+    decimal: Literal[".", ","] = Field(".", description="the decimal sign of a decimal or double")
+    required: bool = Field(False, description="a row without it goes to quarantine")
+    pii: Literal["drop", "hash"] | None = Field(
+        None, description="drop it after raw, or keep a keyed hash"
+    )
+    description: str = Field("", description="what it means, with its unit")
+
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        if name.lower() in ("known_on", "rule", "detail"):
+            raise ValueError(
+                f'"{name}" is a name of the platform\'s own; call the column otherwise'
+            )
+        return name
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, kind: str) -> str:
+        if not _TYPE.fullmatch(kind):
+            raise ValueError(f'unknown type "{kind}"; known: {", ".join(contracts.TYPES)}')
+        return kind
+
+    @field_validator("format")
+    @classmethod
+    def _parses(cls, form: str | None) -> str | None:
+        if form is None or form in contracts.EPOCHS:
+            return form
+        try:
+            with connect() as db:
+                db.execute("select try_strptime('', ?)", [form])
+        except duckdb.Error as error:
+            told = str(error).partition(f"specifier {form}: ")[2]
+            raise ValueError(
+                f'"{form}" is no format ({told}): wanted letters such as %d/%m/%Y %H:%M, or '
+                f"{', '.join(contracts.EPOCHS)}"
+            ) from None
+        return form
+
+    @model_validator(mode="after")
+    def _format_of_a_time(self) -> "ColumnSpec":
+        if self.format and self.type not in ("date", "timestamp", "timestamptz"):
+            raise ValueError(
+                f"{self.name}: `format` says how a date or timestamp is written, and it is "
+                f"{self.type}"
+            )
+        return self
+
+
+def _require_columns(place: str, used: list[str], declared: list[str]) -> None:
+    known = {name.lower() for name in declared} | {"day", "known_on"}
+    if unknown := [name for name in used if name.lower() not in known]:
+        raise ValueError(f'{place}: no column "{unknown[0]}" ({", ".join(declared)})')
+
+
+class QuerySpec(dg.Model, dg.Resolvable):
+    """A table behind an SQL connection instead of files."""
+
+    url_variable: str = Field(
+        description="environment variable with an SQLAlchemy URL or a DuckDB file's path"
+    )
+    sql: str = Field(
+        description="one select; :first_day and :last_day are the landing days asked for"
+    )
+
+    @field_validator("url_variable")
+    @classmethod
+    def _no_secret_of_another_kind(cls, name: str) -> str:
+        if name == PII_KEY:
+            raise ValueError(f"{PII_KEY} is the key of hashes, and no address")
+        return name
+
+
+@dg.scaffold_with(
+    example(
+        files="orders/orders_{day}.csv",
+        columns=[
+            {"name": "customer_id", "type": "id", "required": True},
+            {"name": "ordered_at", "type": "timestamp", "required": True},
+            {"name": "amount_usd", "type": "decimal", "required": True},
+        ],
+        event_time="ordered_at",
+    )
+)
+class SourceTable(dg.Component, dg.Model, dg.Resolvable):
+    """Lands one source and judges every row by its declared contract."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="the table's name in raw, bronze and quarantine"
+    )
+    description: str = Field("", description="grain and meaning of a row, shown in the UI")
+    files: str | None = Field(
+        None, description='glob below the landing folder, e.g. "orders/{day}.csv.gz"'
+    )
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description='of CSV files; a tab is "\\t"'
+    )
+    encoding: str = Field("utf-8", description="of CSV files: utf-8, utf-16 or latin-1")
+    sheet: str | None = Field(
+        None, description="of Excel workbooks; not needed if there is but one"
+    )
+    query: QuerySpec | None = Field(None, description="read from a database instead of files")
+    columns: list[ColumnSpec] = Field(
+        min_length=1, description="the contract; other columns stay behind in raw"
+    )
+    event_time: str | None = Field(
+        None,
+        description="the date or timestamp column that says when it happened; where there is none, a row has "
+        "the day on which it became known",
+    )
+    key: list[str] = Field(
+        [], description="columns that identify a row; without it nothing is deduplicated"
+    )
+    where: dict[str, str] = Field(
+        {}, description="rules a row must meet, name: SQL condition over the columns"
+    )
+    missing_file: Literal["warn", "fail"] = Field(
+        "warn", description="what a day without its file means"
+    )
+    expectations: list[dict[str, Any]] = Field(
+        [], description="Great Expectations: type and its arguments"
+    )
+    watch: dict[str, Literal["block", "ignore"]] = Field(
+        {},
+        description="of a column, or of `rows`: `block` holds a day on which it changed, `ignore` does not "
+        "watch it; what is not named is watched, and a change is a warning",
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _in_landing(cls, files: str | None) -> str | None:
+        if files and (Path(files).is_absolute() or ".." in Path(files).parts):
+            raise ValueError(
+                f'"{files}" leads out of the landing folder: name files below it; `landing` in '
+                "business.yaml "
+                "says where it is"
+            )
+        return files
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str) -> str:
+        try:
+            return _ENCODINGS[codecs.lookup(encoding).name]
+        except LookupError:
+            raise ValueError(
+                f'encoding "{encoding}" is not read: utf-8, utf-16 or latin-1; save the file as '
+                "UTF-8"
+            ) from None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SourceTable":
+        names = [column.name for column in self.columns]
+        if (self.files is None) == (self.query is None):
+            raise ValueError(f"{self.name}: give either files or query")
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{self.name}: column {', '.join(sorted(twice))} is declared twice")
+        for what, used in (
+            ("event_time", [self.event_time] if self.event_time else []),
+            ("key", self.key),
+        ):
+            if unknown := [name for name in used if name not in names]:
+                raise ValueError(
+                    f'{self.name}: {what} names "{unknown[0]}", which is no column '
+                    f"({', '.join(names)})"
+                )
+        for column in self.columns:
+            if column.name == self.event_time and column.type not in (
+                "date",
+                "timestamp",
+                "timestamptz",
+            ):
+                raise ValueError(
+                    f"{self.name}: event_time {column.name} is {column.type}; a date or timestamp "
+                    "is needed"
+                )
+        if "day" in names and self.event_time != "day":
+            raise ValueError(
+                f'{self.name}: "day" is the day of the event: make it event_time, or name it '
+                "otherwise"
+            )
+        for name, condition in self.where.items():
+            _require_columns(
+                f"{self.name}: rule {name}",
+                columns_of(parsed(condition, f"{self.name}: rule {name}")),
+                names,
+            )
+        kept = [column.name for column in self.columns if column.pii != "drop"]
+        _require_columns(
+            f"{self.name}: watch", [name for name in self.watch if name != "rows"], kept
+        )
+        for expectation in self.expectations:
+            if "type" not in expectation:
+                raise ValueError(f"{self.name}: an expectation without `type`: {expectation}")
+            used = [expectation["column"]] if "column" in expectation else []
+            _require_columns(f"{self.name}: {expectation['type']}", used, kept)
+        return self
+
+    @property
+    def is_dated_back(self) -> bool:
+        """Whether rows of one landing have days of their own: those of a history file, or of a
+        query.
+        """
+        return self.event_time is not None and not (self.files and Files(self.files).is_daily)
+
+    def contract(self, timezone: str, earliest_event: dt.date | None = None) -> contracts.Contract:
+        """The declared contract in the words of ``churn.contract``."""
+        columns = tuple(
+            contracts.Column(
+                c.name,
+                c.source or c.name,
+                c.type,
+                c.format,
+                c.required or c.name in self.key,
+                c.pii,
+                c.decimal,
+            )
+            for c in self.columns
+        )
+        where = tuple(self.where.items())
+        return contracts.Contract(
+            columns, self.event_time, tuple(self.key), where, timezone, earliest_event
+        )
+
+    def _told(self, column: ColumnSpec) -> str:
+        """A column's description; where there is none, what else is declared of it."""
+        key = "identifies a row" if len(self.key) == 1 else "part of the key"
+        words = column.description or (key if column.name in self.key else "")
+        fate = {
+            "drop": "personal: stays behind in raw",
+            "hash": "personal: a keyed hash from bronze on",
+        }
+        return "; ".join(filter(None, [words, fate.get(column.pii or "", "")]))
+
+    def raw_columns(self) -> list[dg.TableColumn]:
+        """The declared columns as they land; a file may bring more."""
+        named = {c.source or c.name: self._told(c) for c in self.columns}
+        landed = [
+            dg.TableColumn(c, "text", told)
+            for c, told in named.items()
+            if c not in contracts.PLACES
+        ]
+        error = dg.TableColumn(
+            "_error", "text", "what is wrong with a malformed line; null of a sound one"
+        )
+        return [*landed, *platform("_line"), error, *platform("_file", "_partition", "known_on")]
+
+    def bronze_columns(self) -> list[dg.TableColumn]:
+        """The declared columns, typed."""
+        kept = [
+            dg.TableColumn(
+                c.name,
+                "text" if c.pii == "hash" else _STORED_AS.get(c.type, c.type),
+                self._told(c) or ("UTC" if c.type.startswith("timestamp") else ""),
+                dg.TableColumnConstraints(nullable=not (c.required or c.name in self.key)),
+            )
+            for c in self.columns
+            if c.pii != "drop" and c.name != "day"
+        ]
+        return [*kept, *platform("day", "known_on", "_partition", "_file", "_line")]
+
+    def quarantine_columns(self) -> list[dg.TableColumn]:
+        """Those of raw, with the rule; personal data are hidden."""
+        landed = [
+            column for column in self.raw_columns() if column.name not in (*PLATFORM, "_error")
+        ]
+        broken = [
+            dg.TableColumn(
+                "rule", "text", "the first rule that the record breaks, e.g. required:customer_id"
+            ),
+            dg.TableColumn("detail", "text", "what was got, where the rule alone does not say it"),
+        ]
+        return [*landed, *broken, *platform("known_on", "_file", "_line", "_partition")]
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The assets raw/x and bronze/x with quarantine/x, and their checks."""
+        business = Business.holding(context.path)
+        contract = self.contract(business.settings.timezone, business.earliest_event)
+        declared = [getattr(self, name) for name in _DECLARED] + (
+            [self.sheet] if self.sheet else []
+        )
+        declaration = digest(*declared, contract, business.start)
+        judged_by = digest(declaration, contracts.VERSION)
+        raw, bronze, quarantine = (
+            dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
+        )
+        meaning = self.description or f"The source {self.name}."
+
+        @dg.asset(
+            key=raw,
+            description=f"One row per landed record, as it came, with its file and line.\n\n{meaning}"
+            f"{look(business, raw)}",
+            check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
+            code_version=declaration,
+            **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
+        )
+        def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+            with warehouse.open(business.landing_place) as tables:
+                days = self._due(context, tables, raw)
+                require_initial_load(tables, f"raw.{self.name}", business, days)
+                landed = self._land(tables, business, contract, days)
+                drawn = {
+                    "picture_rows_by_day": self._rows_by_day(
+                        tables, "raw", days, landed.refused, business.earliest_event
+                    )
+                }
+                yield from settle(
+                    context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn,
+                    checks=[self._files_complete(raw, landed, business)],
+                    note=self._files_read(tables, days),
+                )  # fmt: skip
+
+        refused = (
+            f"One row per refused record of {self.name}, as it came, with the rule that refused it."
+        )
+        valid = f"One row per valid record, typed, under its declared names.\n\n{meaning}"
+
+        @dg.multi_asset(
+            name=f"bronze_{self.name}",
+            specs=[
+                dg.AssetSpec(
+                    key,
+                    deps=[raw],
+                    description=description + look(business, key),
+                    code_version=judged_by,
+                    **shown_in(business, key, {"duckdb"}, columns),
+                )
+                for key, description, columns in (
+                    (bronze, valid, self.bronze_columns()),
+                    (quarantine, refused, self.quarantine_columns()),
+                )
+            ],
+            check_specs=[
+                accepted_spec(bronze),
+                *(
+                    dg.AssetCheckSpec(name, asset=bronze, description=text)
+                    for name, text in _CHECKS.items()
+                    if self.expectations or name != "expectations"
+                ),
+            ],
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            pool=POOL,
+        )
+        def bronze_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
+            with warehouse.open() as tables:
+                days = self._due(context, tables, bronze, quarantine)
+                judgement = judge(tables, self, contract, days, business.closed)
+                # Nothing of a refused day is quarantined: its rows wait in raw.
+                empty = dict.fromkeys(judgement.refused, 0)
+                tables.record(
+                    f"quarantine.{self.name}", "stored", empty | judgement.quarantined, judged_by
+                )
+                for day, rows in judgement.quarantined.items():
+                    report_day(context, quarantine, day, rows, {})
+                if judgement.quarantined:
+                    drawn = {
+                        "picture_quarantined_by_rule": self._quarantined_by_rule(
+                            tables, business.earliest_event
+                        )
+                    }
+                    hang(context, quarantine, max(judgement.quarantined), drawn)
+                yield from settle(
+                    context,
+                    tables,
+                    bronze,
+                    judged_by,
+                    judgement.rows,
+                    judgement.refused,
+                    [f"raw.{self.name}"],
+                    judgement.metadata(),
+                    {
+                        "picture_rows_by_day": self._rows_by_day(
+                            tables, "bronze", days, judgement.refused, business.earliest_event
+                        )
+                    },
+                    checks=judgement.checks(bronze),
+                    note=judgement.told(),
+                )
+                yield dg.MaterializeResult(asset_key=quarantine)
+
+        return dg.Definitions(assets=[raw_asset, bronze_asset])
+
+    def _due(
+        self, context: dg.AssetExecutionContext, tables: Tables, *keys: dg.AssetKey
+    ) -> list[dt.date]:
+        """The days that a run lands, or judges; one that bronze refused is landed again: it may be
+        mended.
+        """
+        refused = tables.refused(f"bronze.{self.name}", dt.date.max)
+        days = {day for key in keys for day in due(context, tables, key)}
+        return (
+            sorted(days | {day for day in wanted(context) if day in refused})
+            or wanted(context)[-1:]
+        )
+
+    def _files_read(self, tables: Tables, days: list[dt.date]) -> str:
+        counted = f"select count(distinct file) from meta.manifest where source = ? and {within('partition', days)}"
+        [(files,)] = tables.rows(counted, [self.name])
+        return f"{files:,} file{'' if files == 1 else 's'} read" if self.files else ""
+
+    def _land(
+        self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]
+    ) -> Landed:
+        if self.query:
+            return land_query(
+                tables, business, self.name, self.query.url_variable, self.query.sql, contract, days
+            )
+        files = Files(self.files or "", self.delimiter, self.encoding, self.sheet)
+        landed = land(tables, business, self.name, files, contract, days)
+        if self.missing_file == "fail":
+            for day in landed.missing:
+                landed.refused.setdefault(
+                    max(day, business.start), f"no file for {day} ({self.files})"
+                )
+        return landed
+
+    def _rows_by_day(
+        self,
+        tables: Tables,
+        layer: str,
+        days: list[dt.date],
+        refused: Iterable[dt.date],
+        earliest: dt.date,
+    ) -> str | None:
+        """``refused``: of the ``days`` of this run; what is on record of them is of an earlier
+        one.
+        """
+        table = f"{layer}.{self.name}"
+        found = tables.columns(table)
+        rows = (
+            tables.rows(f"select {_shown_day(earliest)}, count(*) from {table} group by 1")
+            if found
+            else []
+        )
+        now = {day for day in refused if not tables.is_waived(table, day)}
+        before = set(tables.refused(table, dt.date.max)) - set(days)
+        return pictures.rows_by_day(table, dict(rows), sorted(before | now))
+
+    def _quarantined_by_rule(self, tables: Tables, earliest: dt.date) -> str | None:
+        rows = (
+            f"select {_shown_day(earliest)} as day, rule, count(*) from quarantine.{self.name} "
+            "group by all order by all"
+        )
+        return pictures.quarantined_by_rule(self.name, tables.rows(rows))
+
+    def _files_complete(
+        self, key: dg.AssetKey, landed: Landed, business: Business
+    ) -> dg.AssetCheckResult:
+        told = []
+        if landed.missing:
+            more = f" and {len(landed.missing) - 10} more" if len(landed.missing) > 10 else ""
+            told.append(f"no file for {', '.join(map(str, landed.missing[:10]))}{more}")
+        if landed.strays:
+            told.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
+        if landed.beyond:
+            told.append(landed.beyond)
+        told += landed.repeated[:5]
+        failing = landed.missing and self.missing_file == "fail"
+        return dg.AssetCheckResult(
+            asset_key=key,
+            check_name="files_complete",
+            passed=not told,
+            severity=dg.AssetCheckSeverity.ERROR if failing else dg.AssetCheckSeverity.WARN,
+            description="; ".join(told) or None,
+            metadata={"missing_days": len(landed.missing), "landing": str(business.landing)},
+        )
+
+
+def _shown_day(earliest: dt.date) -> str:
+    """The day of a row in a picture; that of its partition where its own means none, such as
+    0000-01-01.
+    """
+    return f"case when known_on >= {literal(earliest)} then known_on else _partition end"
+
+
+_STORED_AS = {
+    "id": "text",
+    "integer": "bigint",
+    "decimal": "decimal(18,4)",
+    "timestamptz": "timestamp",
+}
+_DECLARED = ("files", "delimiter", "encoding", "query", "expectations", "missing_file")
+_CHECKS = {
+    "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
+    "schema": "Every declared column came; new columns are named.",
+    "expectations": "The declared Great Expectations hold.",
+    **DOUBTS,
+    "as_usual": "Rows and columns are as they were in the eight weeks before.",
+}

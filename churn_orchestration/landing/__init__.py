@@ -1,0 +1,1 @@
+"""Files and queries become raw rows."""

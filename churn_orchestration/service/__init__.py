@@ -1,0 +1,1 @@
+"""What is served to people's browsers, behind one guard."""

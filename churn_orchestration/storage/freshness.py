@@ -1,0 +1,129 @@
+"""What stands, what was refused, and what waits for it; from the state of all days at the door."""
+
+import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from churn_orchestration.storage.warehouse import PARQUET_LAYERS, Tables
+
+LAYER_ORDER = (
+    "raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring", "measures",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, order=True)
+class Missing:
+    """A day that a table does not have; ``reason`` where it was refused, None where it was not made
+    yet.
+    """
+
+    day: dt.date
+    table: str
+    reason: str | None = None
+
+
+def by_layer(name: str) -> tuple[int, str]:
+    """The place of a table in the flow of the data."""
+    return LAYER_ORDER.index(name.split(".")[0]), name
+
+
+def causes(
+    missing: Sequence[Missing], ancestors: Mapping[str, set[str]]
+) -> tuple[dict[Missing, list[Missing]], list[Missing]]:
+    """The refusals that others wait for, each with those, and what waits for nothing but a run.
+
+    A refusal that names a table above it repeats that table's. A day waits for a refusal above it
+    on the same day; one of gold or predictions reads earlier days as well. Of several, it waits for
+    the first.
+
+    >>> bad = Missing(dt.date(2024, 1, 7), "bronze.orders", "no column")
+    >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", "... and bronze.orders 2024-01-07 is refused")
+    >>> found, loose = causes([bad, gold], {"gold.days": {"bronze.orders"}})
+    >>> found == {bad: [gold]}, loose
+    (True, [])
+    """
+    roots = [
+        item
+        for item in sorted(missing)
+        if item.reason and not _repeats(item.reason, ancestors.get(item.table, set()))
+    ]
+    found: dict[Missing, list[Missing]] = {root: [] for root in roots}
+    loose: list[Missing] = []
+    for item in sorted(set(missing) - set(roots)):
+        root = next((root for root in roots if _waits(item, root, ancestors)), None)
+        (found[root] if root else loose).append(item)
+    return found, loose
+
+
+def _repeats(reason: str, above: set[str]) -> bool:
+    """Whether a reason names a day of a table above, as ``Tables.not_standing`` words it."""
+    return any(re.search(rf"\b{re.escape(table)} \d{{4}}-\d\d-\d\d ", reason) for table in above)
+
+
+def _waits(item: Missing, root: Missing, ancestors: Mapping[str, set[str]]) -> bool:
+    reads_earlier = item.table.split(".")[0] in PARQUET_LAYERS
+    in_reach = root.day <= item.day if reads_earlier else root.day == item.day
+    return in_reach and root.table in ancestors.get(item.table, ())
+
+
+def missing(tables: Tables) -> list[Missing]:
+    """Every day that some table has and another one lacks, refused or not made yet; not what was
+    waived.
+    """
+    return [Missing(*row) for row in tables.rows(_MISSING)]
+
+
+_MISSING = """
+with wanted as (
+  select table_name, day
+  from (select table_name, min(day) as first from meta.days group by 1), (select distinct day from meta.days)
+  where day >= first)
+select day, table_name, reason from wanted left join meta.days using (table_name, day)
+anti join meta.waivers using (table_name, day)
+where status is distinct from 'stored' order by 1, 2"""
+
+
+def ancestors(tables: Tables) -> dict[str, set[str]]:
+    """All that each table descends from."""
+    found: dict[str, set[str]] = {}
+    for table, upstream in tables.rows(_ANCESTORS):
+        found.setdefault(table, set()).add(upstream)
+    return found
+
+
+_ANCESTORS = """
+with recursive above as (
+  select table_name, upstream from meta.lineage
+  union select a.table_name, l.upstream from above as a join meta.lineage as l on l.table_name = a.upstream)
+from above"""
+
+
+def states(tables: Tables) -> dict[str, dict[str, Any]]:
+    """Each table in the order of the flow: days, newest day, rows, and why it is not up to date, if
+    so.
+    """
+    found = sorted(tables.rows(_STATES), key=lambda row: by_layer(row[0]))
+    last = max((day for *_, day in found), default=None)
+    return {
+        name: {
+            "days": days, "newest": newest, "rows": rows,
+            "fault": _told(tables.fault(name, first, last)) if last else None,
+        }
+        for name, days, newest, rows, first, _ in found
+    }  # fmt: skip
+
+
+_STATES = """
+select table_name, count(*) filter (status = 'stored'), max(day) filter (status = 'stored'),
+  sum(rows)::bigint, min(day), max(day)
+from meta.days group by 1"""
+
+
+def _told(fault: tuple[str, dt.date, str] | None) -> dict[str, Any] | None:
+    if fault is None:
+        return None
+    table, day, reason = fault
+    short = "is refused" if reason.startswith("is refused") else reason
+    return {"table": table, "day": day, "reason": reason, "short": f"{table} {day} {short}"}

@@ -1,0 +1,92 @@
+"""Changes in what landed that nobody has accepted, and how they are accepted."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.watching.change import Change, sentence
+from churn_orchestration.storage.warehouse import Tables
+
+HELD = "held: "
+"""How the reason begins for which a day is refused that changed where `block` is declared."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change that nobody has accepted: all that changed from one day on.
+
+    ``tables``: what is said of each; ``columns``: of each, which changed; ``since_shown`` and
+    ``last``: the first day that shows it, and the newest; ``held``: days that are held back for it.
+    """
+
+    since: dt.date
+    since_shown: dt.date
+    last: dt.date
+    tables: dict[str, str]
+    columns: dict[str, set[str]]
+    held: list[dt.date]
+
+    def says(self) -> str:
+        """In a sentence."""
+        return "; ".join(f"{table}: {said}" for table, said in self.tables.items())
+
+
+def open_events(tables: Tables, until: dt.date = dt.date.max) -> list[Event]:
+    """The changes up to a day that nobody has accepted, the oldest first; as they were said
+    first.
+    """
+    if not tables.columns("meta.changes"):  # a door that was published before there were any
+        return []
+    rows = tables.rows(_OPEN, [until])
+    found = []
+    for since in dict.fromkeys(row[2] for row in rows):
+        of = [row for row in rows if row[2] == since]
+        by_table: dict[str, list[Change]] = {}
+        for table, column, _, day, _, factor, says, _ in of:
+            by_table.setdefault(table, []).append(Change(column, day, since, factor, says))
+        found.append(
+            Event(
+                since,
+                min(row[3] for row in of),
+                max(row[4] for row in of),
+                {table: sentence(changes) for table, changes in by_table.items()},
+                {
+                    table: {change.column for change in changes}
+                    for table, changes in by_table.items()
+                },
+                sorted({day for row in of for day in row[7]}),
+            )
+        )
+    return found
+
+
+_OPEN = """
+select table_name, column_name, since, min(day), max(day), arg_min(factor, day), arg_min(says, day),
+  coalesce(list(distinct day) filter (held), [])
+from meta.changes anti join meta.accepted using (table_name, column_name, since)
+where day <= ? group by table_name, column_name, since
+order by since, table_name, column_name <> 'rows', column_name"""
+
+
+def accept(tables: Tables, table: str, day: dt.date, reason: str) -> str:
+    """Let what has changed in a table up to a day be right: it is not an open change any more; what
+    it was.
+
+    Raises
+    ------
+    BusinessError : nothing has changed in it by then that is not accepted yet
+    """
+    events = [
+        event for event in open_events(tables) if event.since <= day and table in event.tables
+    ]
+    if not events:
+        there = sorted(
+            {f"{t} {event.since}" for event in open_events(tables) for t in event.tables}
+        )
+        told = f"open are {', '.join(there)}" if there else "no change is open"
+        raise BusinessError(f"{table}: no change up to {day} waits for anybody: {told}")
+    accepted = [
+        [table, column, event.since, reason] for event in events for column in event.columns[table]
+    ]
+    tables.insert("meta.accepted", accepted)
+    return "; ".join(event.tables[table] for event in events)
