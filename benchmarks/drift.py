@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from churn_orchestration.churn.protocol import BACKTEST
 from scipy.stats import ks_2samp
 
 from benchmarks.results import ROOT
 from benchmarks.shops import arguments, tried
 from churn_orchestration.business import Business
+from churn_orchestration.churn.protocol import BACKTEST
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.components.features.feature_table import build_days
 from churn_orchestration.components.question.day_rows import read_files

@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 import duckdb
-from churn_orchestration.components.tree import component_tree
 
 from benchmarks.results import ROOT
 from benchmarks.shops import arguments
@@ -24,6 +23,7 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.usual import changes_of
+from churn_orchestration.components.tree import component_tree
 from churn_orchestration.simulator import World
 from churn_orchestration.simulator.produce import furnished
 from churn_orchestration.simulator.retail import landed_orders

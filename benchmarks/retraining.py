@@ -22,9 +22,9 @@ from benchmarks.results import ROOT
 from benchmarks.shops import arguments, tried
 from churn_orchestration.automation import sensors
 from churn_orchestration.business import Business
+from churn_orchestration.churn import protocol
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.grading import gate as decisions
-from churn_orchestration.churn.grading import metrics
+from churn_orchestration.churn.grading import gate, metrics
 from churn_orchestration.churn.question.labels import labelled, population
 from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.churn.watching.signals import SIGNALS, Champion
@@ -150,7 +150,7 @@ class Shop:
                 self.retrain(policy, day)
             elif name in (MONTHLY, UNASKED) and before.month != day.month:
                 self.train(
-                    policy, day, decisions.SCHEDULED, "a month is over", force=name == UNASKED
+                    policy, day, protocol.SCHEDULED, "a month is over", force=name == UNASKED
                 )
         policy.forecast = pd.concat(parts)
         return policy
@@ -182,7 +182,7 @@ class Shop:
                 self.tables.drop_day(table, day)
         (self.tables.state / ledger.FILE).unlink(missing_ok=True)
         policy = Policy()
-        self.train(policy, BEGUN, decisions.INITIAL, "the first")
+        self.train(policy, BEGUN, protocol.INITIAL, "the first")
         return policy
 
     def score(self, day: dt.date, *, keep: bool) -> pd.DataFrame:
@@ -219,7 +219,7 @@ class Shop:
         for name, find in SIGNALS.items() if known else ():
             said, request = sensors.training(name, find, self.asked, known)
             if request:
-                self.train(policy, day, request.tags[decisions.TRIGGER_TAG], said)
+                self.train(policy, day, request.tags[protocol.TRIGGER_TAG], said)
                 return
 
     def train(
@@ -231,10 +231,10 @@ class Shop:
             snapshots.build(tables, self.business, asked, day)
         champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
         record = models.train(tables, tracking, asked, day, day, trigger, why)
-        decision = decisions.PROMOTE if force else record["decision"]
+        decision = protocol.PROMOTE if force else record["decision"]
         if decision != record["decision"]:
             promotion.decided(
-                tables, tracking, asked, decisions.Decision(decisions.PROMOTE, "unasked"), record, {},
+                tables, tracking, asked, gate.Decision(protocol.PROMOTE, "unasked"), record, {},
                 decided_on=str(day), trigger=trigger, asked_by=why,
                 parent=champion and champion["model_version"],
             )  # fmt: skip
@@ -342,7 +342,7 @@ def worth(found: list[Tried]) -> str:
         for name in shops[0].policies:
             of = [shop.policies[name].trained for shop in shops]
             promoted = sum(
-                decision == decisions.PROMOTE for trained in of for _, decision, _ in trained
+                decision == protocol.PROMOTE for trained in of for _, decision, _ in trained
             )
             more = _cell(earned(shops, name, MONTHLY), "+") if name != MONTHLY else ""
             shown = [told, name, sum(map(len, of)), promoted, _cell(earned(shops, name)), more]
@@ -356,7 +356,7 @@ def self_knowledge(found: list[Tried]) -> str:
     heads += ["churn rate: median error", "9 of 10 within", "bias", "weeks within the interval"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for shop in found:
-        rows = shop.performance[shop.performance["model_version"] != decisions.RULES]
+        rows = shop.performance[shop.performance["model_version"] != protocol.RULES]
         rows = rows.sort_values("measured_on").assign(expected=rows["kind"] == performance.EXPECTED)
         keys = ["as_of", "metric"]
         pairs = rows[rows["expected"]].merge(

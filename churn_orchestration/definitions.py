@@ -2,10 +2,7 @@
 sensors.
 """
 
-import sys
 import warnings
-from pathlib import Path
-from types import ModuleType
 
 import dagster as dg
 
@@ -14,9 +11,9 @@ from churn_orchestration.automation.jobs import automation
 from churn_orchestration.automation.rollback import roll_back_job
 from churn_orchestration.automation.sensors import sensors
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.components.faulty_files import refuse_faulty_files
 from churn_orchestration.components.question import asked_questions
 from churn_orchestration.components.source.source_table import SourceTable
+from churn_orchestration.components.tree import component_tree
 from churn_orchestration.storage.resources import resources
 
 
@@ -62,16 +59,3 @@ def _refuse_unknown_upstreams(found: dg.Definitions) -> None:
                     f"{place} reads {'.'.join(upstream.path)}, which nothing makes; "
                     f"in {upstream.path[0]} there are: {known or 'no tables'}"
                 )
-
-
-def component_tree(business: Business) -> dg.ComponentTree:
-    """The components under a business's folder; the folder need not be part of a Python package."""
-    refuse_faulty_files(business)
-    name = f"churn_business_{business.name}"
-    module = ModuleType(
-        name, f"The business folder {business.folder}, as a module for Dagster's loader."
-    )
-    module.__path__ = [str(business.folder)]
-    module.__file__ = str(Path(business.folder) / "__init__.py")
-    sys.modules[name] = module
-    return dg.ComponentTree.from_module(defs_module=module, project_root=business.folder)

@@ -4,11 +4,10 @@ it.
 
 import os
 
-from churn_orchestration.components.tree import component_tree
-
 from churn_orchestration.business import DEMO, PACKAGE, Business
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.tree import component_tree
 
 PAGE = PACKAGE.parent / "docs" / "features.md"
 OPENING = """\

@@ -2,10 +2,9 @@
 
 import json
 
-from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG
-
 from churn_orchestration.automation.sensors import champion_known, training
 from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG
 from churn_orchestration.churn.watching import signals
 from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.runs import questions_of

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from churn_orchestration.components.tree import component_tree
 from click.testing import CliRunner
 
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.cli import main
 from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.tree import component_tree
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, Shop
 

@@ -16,7 +16,7 @@ import dagster as dg
 
 from churn_orchestration.automation.sensors import champion_known
 from churn_orchestration.business import SETTINGS, Business, BusinessError, digest
-from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn import protocol
 from churn_orchestration.churn.question.labels import STATIC
 from churn_orchestration.churn.watching import signals
 from churn_orchestration.components.days import DAY_TAG, LAST_DAY_TAG, REFUSED, table_of
@@ -193,11 +193,11 @@ def changed(event: Event) -> Alert:
 def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
     """A promotion, or a roll back. What a person wrote as their reason stays in the ledger."""
     question, version, decision = row["subject"], row.get("model_version"), row["decision"]
-    if decision not in (decisions.PROMOTE, decisions.ROLL_BACK):
+    if decision not in (protocol.PROMOTE, protocol.ROLL_BACK):
         return
     key = frozenset({f"ledger {row['sequence']} {row['hash'][:16]}"})
-    by_hand = row["trigger"] == decisions.MANUAL
-    if decision == decisions.PROMOTE:
+    by_hand = row["trigger"] == protocol.MANUAL
+    if decision == protocol.PROMOTE:
         told = f"Model {version} scores {question} from {row['decided_on']} on. {row['reason']}."
         step = "read its card, `churn card`; `churn rollback --reason WHY` undoes it."
         yield Alert(

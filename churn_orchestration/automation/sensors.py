@@ -13,9 +13,9 @@ import dagster as dg
 from churn_orchestration.automation.jobs import SNAPSHOT_LAYERS, TRAIN
 from churn_orchestration.automation.rollback import ROLL_BACK, UNDO, Undoing
 from churn_orchestration.business import Business
+from churn_orchestration.churn import protocol
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.derived import CALENDAR
-from churn_orchestration.churn.grading import gate as decisions
 from churn_orchestration.churn.question.labels import STATIC
 from churn_orchestration.churn.watching import signals
 from churn_orchestration.components.question.monitoring.drift import HARMFUL, sentence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from churn_orchestration.components.question.question import AskedQuestion
 
 METRICS = ("auc", "log_loss", "calibration_error", "base_rate")
-TRAINED = (decisions.PROMOTE, decisions.KEEP, decisions.REFUSE)
+TRAINED = (protocol.PROMOTE, protocol.KEEP, protocol.REFUSE)
 Answer = tuple[str, dg.RunRequest | None]
 """What is to be done about a champion, in words; and the run, if one is asked for."""
 Look = Callable[["AskedQuestion", signals.Champion], Answer]
@@ -133,7 +133,7 @@ def training(
         run_key=f"{name}:{asked.name}:{known.day}",
         partition_key=str(known.day),
         asset_selection=[dg.AssetKey([layer, asked.name]) for layer in SNAPSHOT_LAYERS],
-        tags={decisions.TRIGGER_TAG: signal.trigger, decisions.EVIDENCE_TAG: evidence},
+        tags={protocol.TRIGGER_TAG: signal.trigger, protocol.EVIDENCE_TAG: evidence},
     )
     return evidence, request
 
@@ -151,7 +151,7 @@ def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
     request = dg.RunRequest(
         run_key=f"{ROLL_BACK}:{asked.name}:{known.version}:{known.day}",  # where it failed, again tomorrow
         run_config=dg.RunConfig({UNDO: undo}),
-        tags={decisions.TRIGGER_TAG: decisions.PERFORMANCE, decisions.EVIDENCE_TAG: known.outdone},
+        tags={protocol.TRIGGER_TAG: protocol.PERFORMANCE, protocol.EVIDENCE_TAG: known.outdone},
     )
     return known.outdone, request
 
@@ -196,7 +196,7 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
     last = record_of(business.state, asked.name, trained[-1]["model_version"])
     record = record_of(business.state, asked.name, version) if champion else last
     season = {f.name for f in catalogue(asked.question.features) if f.family == CALENDAR}
-    not_promoted = takewhile(lambda row: row["decision"] != decisions.PROMOTE, reversed(trained))
+    not_promoted = takewhile(lambda row: row["decision"] != protocol.PROMOTE, reversed(trained))
     return signals.Champion(
         day=day, version=version, cutoff=dt.date.fromisoformat(record["cutoff"]),
         trained_on=dt.date.fromisoformat(trained[-1]["decided_on"]),

@@ -93,9 +93,9 @@ class Files:
         before, after = (fnmatch.translate(side)[4:-3].replace(".*", "[^/]*") for side in sides)
         fits = re.fullmatch(f"{before}(.+?){after}", file)
         try:
-            return (
-                dt.datetime.strptime(fits[1], placeholder[1] or "%Y-%m-%d").date() if fits else None
-            )  # noqa: DTZ007
+            if not fits:
+                return None
+            return dt.datetime.strptime(fits[1], placeholder[1] or "%Y-%m-%d").date()  # noqa: DTZ007
         except ValueError:
             return None
 

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from churn_orchestration.churn.protocol import PROMOTE, REFUSE
 
 from churn_orchestration.churn.grading.evaluation import Evaluation
 from churn_orchestration.churn.grading.gate import Decision, decide
 from churn_orchestration.churn.learning.bands import band
+from churn_orchestration.churn.protocol import PROMOTE, REFUSE
 from churn_orchestration.churn.splits import Fold
 
 

@@ -2,8 +2,8 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
-from churn_orchestration.churn.protocol import DRIFT, PERFORMANCE, SCHEDULED
 
+from churn_orchestration.churn.protocol import DRIFT, PERFORMANCE, SCHEDULED
 from churn_orchestration.churn.watching import signals
 from churn_orchestration.churn.watching.signals import SIGNALS, Champion, worth
 from churn_orchestration_tests.support.champions import AS_OFS, STEADY, interval

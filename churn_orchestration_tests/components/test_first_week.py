@@ -17,7 +17,7 @@ from churn_orchestration.automation.rollback import Undoing, roll_back_job
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.labels import Question
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.monitoring.first_week import (
@@ -122,7 +122,7 @@ class Small:
         held_out = pd.DataFrame({"customer_id": [], "as_of": [], "label": [], "model": []})
         held_out.to_parquet(folder / f"{version}.parquet")
         promotion.decided(
-            self.tables, self.tracking, ASKED, decisions.Decision("promote", "by a test"), record, {},
+            self.tables, self.tracking, ASKED, gate.Decision("promote", "by a test"), record, {},
             decided_on=str(on), trigger="manual", asked_by="a test", parent=None,
         )  # fmt: skip
 

@@ -1,11 +1,11 @@
 import pytest
-from churn_orchestration.components.tree import component_tree
 
 from churn_orchestration.components.features.feature_specs import AttributeTableSpec
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.source.landed_at_once import dated_back
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.sql_tables import sql_tables_of
+from churn_orchestration.components.tree import component_tree
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES
 
 CUSTOMERS = """\

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from churn_orchestration.components.tree import component_tree
 from click.testing import CliRunner
 
 from churn_orchestration.cli import main
 from churn_orchestration.components.declared import declared, keep
+from churn_orchestration.components.tree import component_tree
 from churn_orchestration.report import refreshed, up_to_date
 from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import standing

@@ -6,36 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from churn_orchestration.churn.grading.versus import POWER_OF_AUC
+from churn_orchestration.churn.protocol import BASE_RATE, KEEP, PROMOTE, REFUSE, RULES
+
 if TYPE_CHECKING:
     from churn_orchestration.churn.grading.evaluation import Evaluation
     from churn_orchestration.churn.grading.versus import Versus
 
-PROMOTE, KEEP, REFUSE = "promote", "keep", "refuse"
-BACKTEST, ROLL_BACK, IDENTIFY = "backtest", "roll back", "identify"
-NOT_TRAINED, NO_MODEL = "not trained", "none"
-"""A training that was refused before there was a candidate, and the ``model_version`` of such a
-line.
-"""
-RESTATE, SUPERSEDE, RENAME = "restate", "supersede", "rename"
-"""Of forecasts: scored again, replaced on their own day, kept under another name."""
-RULES, BASE_RATE = "rules", "base_rate"
-"""The ``model_version`` of scores while no model is champion: by the rules, or by the known churn
-rate.
-"""
-INITIAL, MANUAL, SCHEDULED = "initial", "manual", "scheduled"
-DRIFT, PERFORMANCE = "drift", "performance"
-"""Why a model was trained; a sensor gives its own reason by TRIGGER_TAG."""
-TRIGGER_TAG, EVIDENCE_TAG, CLI_TAG = "churn/trigger", "churn/evidence", "churn/cli"
-"""The tags of a run that say so: a sensor's reason and its evidence; whether the command line
-asked.
-"""
-POWER_OF_AUC = 0.02
 FEW_AS_OFS = 2
 MOST_DROP = 0.15  # of AUC, from the rows that trained to later ones
 SAME_FORECAST = 1e-9
-ENTITY_FOLDS = 5
-OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
-"""How a question is graded whose outcome has no later day."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from churn_orchestration.churn.features.rings import features_at
+from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.question.labels import ALL, EVENT, Question, population, watched
 from churn_orchestration.churn.sql import identifier
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_ENTITIES = 20
 MOST_DETECTABLE = 0.75
 SURE, POWER = 1.96, 0.84  # normal quantiles: 95 % two-sided, power 80 %
 HORIZONS = (30, 60, 90, 120, 180)

@@ -11,7 +11,8 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.business import Business
-from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn import protocol
+from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.protocol import BASE_RATE, RULES
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.question.settings import CAPACITY, PROFIT
@@ -130,7 +131,7 @@ def _untrained(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> tuple[
     rate.
     """
     report = ledger.newest_report(tables.state, asked.name, as_of, asked.question.meaning)
-    if decisions.better_untrained(report, asked.untrained) == RULES:
+    if gate.better_untrained(report, asked.untrained) == RULES:
         return RULES, None
     rate = _known_rate(tables, asked, as_of)
     return (RULES, None) if rate is None and asked.question.activity else (BASE_RATE, rate)
@@ -374,7 +375,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             line = len(ledger.read(tables.state))
             rows, refused = score_days(tables, asked, due(context, tables, key))
             again = scored_again_since(tables, asked, line)
-            restated = [row for row in again if row["decision"] == decisions.RESTATE]
+            restated = [row for row in again if row["decision"] == protocol.RESTATE]
             told = [f"{row['cutoff']}: {row['reason']}" for row in restated[:SHOWN]]
             yield dg.AssetCheckResult(
                 asset_key=key,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn import protocol
 from churn_orchestration.churn.calendar import month_ends
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.grading import gate as decisions
 from churn_orchestration.churn.question.labels import STATIC, labelled
 from churn_orchestration.components.question.scoring.issued import is_issued
 from churn_orchestration.components.question.scoring.prediction import (
@@ -65,7 +65,7 @@ def backtest(
     snapshots.require_standing(tables, business, question, known_by)
     snapshots.build(tables, business, asked, as_of)
     record = models.train(
-        tables, tracking, asked, as_of, known_by, decisions.BACKTEST, "churn backtest", tell
+        tables, tracking, asked, as_of, known_by, protocol.BACKTEST, "churn backtest", tell
     )
     features = f"({features_at(question.features, as_of)})"
     frame = tables.db.execute(labelled(question, features, as_of, known_by)).df()

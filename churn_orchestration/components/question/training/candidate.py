@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from churn_orchestration import pictures
 from churn_orchestration.business import BusinessError, digest
 from churn_orchestration.churn.features.catalogue import catalogue
-from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.copies import copies_message
 from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.components.question.training import card
@@ -118,7 +118,7 @@ def trained(
             f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
         ) from None
     more, too_good = manifest.get("more_as_ofs", 0), _too_good(asked, evaluation, frame)
-    decision = decisions.decide(evaluation, asked.floors, asked.ceilings, more, too_good)
+    decision = gate.decide(evaluation, asked.floors, asked.ceilings, more, too_good)
     record = {
         "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
         "mlflow_version": tracking.find(asked.name, version), "snapshot_sha256": manifest["sha256"],

@@ -12,7 +12,8 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.business import Business, BusinessError, digest
-from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn import protocol
+from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.labels import STATIC
 from churn_orchestration.components.days import shown_pictures, wanted
 from churn_orchestration.components.question.training import candidate, card
@@ -81,38 +82,34 @@ def train(
             files.identify(REMADE)
     record = files.shown()
     decision, evidence = (
-        decisions.Decision(record["decision"], record["reason"]),
+        gate.Decision(record["decision"], record["reason"]),
         record["evaluation"],
     )
     done = True
-    if trigger == decisions.BACKTEST:
+    if trigger == protocol.BACKTEST:
         told = f"trained to look back; it would have been: {decision.decision}"
-        decision = decisions.Decision(decisions.BACKTEST, told)
+        decision = gate.Decision(protocol.BACKTEST, told)
     elif champion and champion["model_version"] == version:
         since = f"it scores from {max(champion['cutoff'], champion['decided_on'])} on"
         told = (
             f"it is champion already, by decision {champion['sequence']}: {since}, nothing changed"
         )
-        return record | {"decision": decisions.KEEP, "reason": told, "done": True}
+        return record | {"decision": protocol.KEEP, "reason": told, "done": True}
     elif undone := ledger.rolled_back_from(
         tables.state, asked.name, asked.question.meaning, version
     ):
         scores = champion["model_version"] if champion else None
-        decision, done = decisions.rolled_back(undone, scores), False
+        decision, done = gate.rolled_back(undone, scores), False
     elif (
-        champion
-        and decision.decision == decisions.PROMOTE
-        and champion["cutoff"] > record["cutoff"]
+        champion and decision.decision == protocol.PROMOTE and champion["cutoff"] > record["cutoff"]
     ):
-        decision = decisions.outlived(champion["model_version"], champion["cutoff"])
-    elif champion and decision.decision == decisions.PROMOTE:
+        decision = gate.outlived(champion["model_version"], champion["cutoff"])
+    elif champion and decision.decision == protocol.PROMOTE:
         against = versus(tables.state, asked, frame, record, champion)
-        decision = decisions.between(against, champion["model_version"])
+        decision = gate.between(against, champion["model_version"])
         evidence = evidence | {"against_champion": against and against.told()}
-    elif (
-        champion is None and trigger == decisions.MANUAL and not _asked_before(tables.state, asked)
-    ):
-        trigger = decisions.INITIAL
+    elif champion is None and trigger == protocol.MANUAL and not _asked_before(tables.state, asked):
+        trigger = protocol.INITIAL
     decided(
         tables, tracking, asked, decision, record, evidence,
         decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
@@ -123,7 +120,7 @@ def train(
 
 def _asked_before(state: Path, asked: "AskedQuestion") -> bool:
     rows = (row for row in ledger.read(state) if row["subject"] == asked.name)
-    return any(row["decision"] != decisions.NOT_TRAINED for row in rows)
+    return any(row["decision"] != protocol.NOT_TRAINED for row in rows)
 
 
 def versus(
@@ -186,12 +183,12 @@ def versus(
 def why(tags: Mapping[str, str]) -> tuple[str, str]:
     """Why a run trains, and who asked for it, by its tags."""
     if "dagster/schedule_name" in tags:
-        return decisions.SCHEDULED, f"schedule {tags['dagster/schedule_name']}"
+        return protocol.SCHEDULED, f"schedule {tags['dagster/schedule_name']}"
     if "dagster/sensor_name" in tags:
-        told = f": {tags[decisions.EVIDENCE_TAG]}" if decisions.EVIDENCE_TAG in tags else ""
+        told = f": {tags[protocol.EVIDENCE_TAG]}" if protocol.EVIDENCE_TAG in tags else ""
         asked_by = f"sensor {tags['dagster/sensor_name']}{told}"
-        return tags.get(decisions.TRIGGER_TAG, decisions.MANUAL), asked_by
-    return decisions.MANUAL, "churn train" if decisions.CLI_TAG in tags else "Dagster"
+        return tags.get(protocol.TRIGGER_TAG, protocol.MANUAL), asked_by
+    return protocol.MANUAL, "churn train" if protocol.CLI_TAG in tags else "Dagster"
 
 
 def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:

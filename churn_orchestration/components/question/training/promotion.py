@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.churn.grading import gate as decisions
+from churn_orchestration.churn import protocol
+from churn_orchestration.churn.grading import gate
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration.storage.tracking import Tracking
@@ -56,7 +57,7 @@ def decided(
     tables: Tables,
     tracking: Tracking,
     asked: "AskedQuestion",
-    decision: decisions.Decision,
+    decision: gate.Decision,
     record: dict[str, Any],
     evidence: dict[str, Any],
     **facts: Any,
@@ -94,7 +95,7 @@ def roll_back(
     decided_on: dt.date,
     reason: str,
     asked_by: str,
-    trigger: str = decisions.MANUAL,
+    trigger: str = protocol.MANUAL,
 ) -> dict[str, Any]:
     """Put any model that was champion once in force from ``decided_on`` on, or the rules; the
     ledger's row.
@@ -114,7 +115,7 @@ def roll_back(
     were = [
         row["model_version"]
         for row in decided_before
-        if row["decision"] == decisions.PROMOTE and row.get("meaning") == meaning
+        if row["decision"] == protocol.PROMOTE and row.get("meaning") == meaning
     ]
     if to is None and champion is None:
         which = f"; VERSION may be {' or '.join(dict.fromkeys(were))}" if were else ""
@@ -125,7 +126,7 @@ def roll_back(
         assert champion is not None
         before = ledger.before(tables.state, asked.name, meaning, champion["model_version"])
         to = before["model_version"] if before else asked.untrained
-    elif to not in (decisions.RULES, decisions.BASE_RATE):
+    elif to not in (protocol.RULES, protocol.BASE_RATE):
         found = sorted({version for version in were if version.startswith(to)})
         if len(found) != 1:
             raise BusinessError(
@@ -134,13 +135,13 @@ def roll_back(
                 f"wanted: one of {', '.join(dict.fromkeys(were))}, or {asked.untrained}"
             )
         [to] = found
-    if to == scores or (champion is None and to in (decisions.RULES, decisions.BASE_RATE)):
+    if to == scores or (champion is None and to in (protocol.RULES, protocol.BASE_RATE)):
         raise BusinessError(f"{asked.name}: {to} {'is champion' if champion else 'score'} already")
     record = {"model_version": to, "cutoff": str(decided_on), "mlflow_version": None}
-    if to not in (decisions.RULES, decisions.BASE_RATE):
+    if to not in (protocol.RULES, protocol.BASE_RATE):
         record = record_of(tables.state, asked.name, to)
     return decided(
-        tables, tracking, asked, decisions.Decision(decisions.ROLL_BACK, reason), record,
+        tables, tracking, asked, gate.Decision(protocol.ROLL_BACK, reason), record,
         {"from": scores, "from_sequence": (champion or decided_before[-1])["sequence"]},
         decided_on=str(decided_on), trigger=trigger, asked_by=asked_by, parent=scores,
     )  # fmt: skip
