@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
+.PHONY: demo test thorough ui check docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -17,12 +17,20 @@ thorough: $(READY)  ## the properties of the features, two thousand cases each
 ui: $(READY)  ## the Dagster UI on the demo (BUSINESS=examples/... for another, PORT=3000)
 	$(BIN)/churn $(if $(BUSINESS),--business $(BUSINESS)) ui --port $(or $(PORT),3000)
 
-check: $(READY)  ## lint, format, types, YAML and definitions
+check: $(READY)  ## lint, format, types, YAML, definitions, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/dg check yaml
 	$(BIN)/dg check defs
+	$(BIN)/zensical build --clean --strict
+
+docs: $(READY)  ## the docs as a site: open site/index.html
+	$(BIN)/zensical build --clean --strict
+
+reference: $(READY)  ## docs/reference/, from the fields of the YAML and the commands; the architecture's picture
+	$(BIN)/python docs/assets/architecture.py
+	WRITE_REFERENCE=1 $(BIN)/python -m pytest churn_orchestration_tests/test_reference_pages.py
 
 results: $(READY)  ## docs/results.md, from the real data in the folder that CHURN_REAL_DATA names
 	$(BIN)/python -m benchmarks.results

@@ -1,8 +1,7 @@
-"""Run the README's marked command blocks in their order, as a reader would.
+"""Run the marked command blocks of the README, then of the docs, in their order, as a reader would.
 
 A block under `<!-- ci: run -->` must succeed. One under `<!-- ci: serve URL -->` is started, must
-answer GET URL with 200, and must end when it is interrupted. Everything else in the README is for
-reading.
+answer GET URL with 200, and must end when it is interrupted. Everything else is for reading.
 """
 
 import os
@@ -52,20 +51,29 @@ def answers(url: str) -> bool:
         return False
 
 
-def main() -> None:
-    """Every marked block of README.md, in order."""
-    text = Path("README.md").read_text(encoding="utf-8")
+def blocks_of(page: Path) -> list[tuple[str, str]]:
+    """The marked blocks of a page: (URL or "", commands)."""
+    text = page.read_text(encoding="utf-8")
     blocks = BLOCK.findall(text)
-    if not blocks or len(blocks) != text.count("<!-- ci:"):
+    if len(blocks) != text.count("<!-- ci:"):
         sys.exit(
-            f"README.md: {text.count('<!-- ci:')} marks, {len(blocks)} blocks: a mark stands above "
-            "its ```"
+            f"{page}: {text.count('<!-- ci:')} marks, {len(blocks)} blocks: a mark goes above its "
+            "```"
         )
-    for url, commands in blocks:
-        print(f"--- README.md\n{commands.strip()}", flush=True)
-        begun = time.monotonic()
-        serve(commands.strip(), url) if url else run(commands)
-        print(f"--- {time.monotonic() - begun:.0f} s", flush=True)
+    return blocks
+
+
+def main() -> None:
+    """Every marked block of README.md, then those of the docs by path."""
+    pages = [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
+    if not blocks_of(pages[0]):
+        sys.exit("README.md: no block is marked")
+    for page in pages:
+        for url, commands in blocks_of(page):
+            print(f"--- {page}\n{commands.strip()}", flush=True)
+            begun = time.monotonic()
+            serve(commands.strip(), url) if url else run(commands)
+            print(f"--- {time.monotonic() - begun:.0f} s", flush=True)
 
 
 main()

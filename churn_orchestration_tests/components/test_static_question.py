@@ -385,8 +385,8 @@ def test_economics_are_read_as_shares_of_a_customers_value() -> None:
     assert (asked.accepts, asked.declines, asked.kept, asked.offer_cost) == (4, 4, 0.5, 0.2)
 
 
-def test_the_settings_that_the_readme_shows_are_understood() -> None:
-    text = (PACKAGE.parent / "README.md").read_text()
+def test_the_settings_that_the_docs_show_are_understood() -> None:
+    text = (PACKAGE.parent / "docs" / "how-to" / "question.md").read_text()
     [block] = [
         part for part in text.split("```yaml\n")[1:] if "search:" in part.partition("```")[0]
     ]
