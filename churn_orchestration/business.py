@@ -198,7 +198,7 @@ class Business:
         folder.
         """
         os.environ.setdefault("CHURN_DATA", str(data_folder()))
-        remedy = "set it to the folder that holds the landing files (see the README)"
+        remedy = "set it to the folder that holds the landing files (see docs/how-to/own-data.md)"
         text = self.filled(self.settings.landing, "landing", remedy)
         return (self.folder / text).resolve()
 

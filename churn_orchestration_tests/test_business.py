@@ -100,7 +100,7 @@ def test_an_unset_variable_of_the_landing_folder_is_named_with_the_remedy(tmp_pa
         Business(tmp_path).landing  # noqa: B018
     assert str(refusal.value) == (
         f"{tmp_path}/business.yaml: landing: the environment variable 'SHOP_FILES' is not set; "
-        "set it to the folder that holds the landing files (see the README)"
+        "set it to the folder that holds the landing files (see docs/how-to/own-data.md)"
     )
 
 

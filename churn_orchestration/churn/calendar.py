@@ -1,7 +1,7 @@
 """Every interval of the platform, and nothing else: as_of, windows, outcome, maturity, the as_of
 grid.
 
-All intervals are whole days and inclusive at both ends. See "Time" in the README for the words.
+All intervals are whole days and inclusive at both ends. docs/explanation/time.md has the words.
 """
 
 import calendar
