@@ -406,7 +406,7 @@ def card(
     VERSION is one of `churn models`, or its beginning; default: the champion.
     """
     from churn_orchestration.components.question.training.card import write
-    from churn_orchestration.runs import questions_of
+    from churn_orchestration.components.tree import questions_of
 
     business = _business(context)
     asked = _asked(questions_of(business), question)

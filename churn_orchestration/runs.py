@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +28,7 @@ from churn_orchestration.automation.jobs import (
     SNAPSHOT_LAYERS,
     TRAIN,
 )
-from churn_orchestration.automation.planning import Plan
+from churn_orchestration.automation.planning import Plan, Refreshed
 from churn_orchestration.business import FOLDER_NOTE, PACKAGE, SETTINGS, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY, days_between
 from churn_orchestration.churn.protocol import CLI_TAG
@@ -147,24 +146,6 @@ def free_dead_slots(instance: dg.DagsterInstance) -> None:
             holder = instance.get_run_by_id(run_id)
             if holder is None or holder.is_finished:
                 storage.free_concurrency_slots_for_run(run_id)
-
-
-def questions_of(business: Business) -> dict[str, AskedQuestion]:
-    """The churn questions of a business by name."""
-    return asked_questions(component_tree(business), business)
-
-
-@dataclass(frozen=True)
-class Refreshed:
-    """What a refresh did: the days asked for, the refused ones by table with the reason, what was
-    noted.
-    """
-
-    first: dt.date
-    last: dt.date
-    refused: dict[str, dict[str, str]]
-    succeeded: bool
-    notes: dict[str, str]
 
 
 class Work:

@@ -7,7 +7,7 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG
 from churn_orchestration.churn.watching import signals
 from churn_orchestration.components.question.question import AskedQuestion
-from churn_orchestration.runs import questions_of
+from churn_orchestration.components.tree import questions_of
 from churn_orchestration.storage import ledger
 from churn_orchestration_tests.support.shop import JAN, Shop
 

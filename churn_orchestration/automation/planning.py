@@ -68,3 +68,16 @@ class Plan:
         lines = [f"{', '.join(tables)}: {what}" for what, tables in told.items()]
         made_of = sorted({table_of(key) for key in self.keys} - set(self.stale))
         return lines + ([f"and what changes by that of {', '.join(made_of)}"] if made_of else [])
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did: the days asked for, the refused ones by table with the reason, what was
+    noted.
+    """
+
+    first: dt.date
+    last: dt.date
+    refused: dict[str, dict[str, str]]
+    succeeded: bool
+    notes: dict[str, str]

@@ -8,6 +8,8 @@ import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.components.faulty_files import refuse_faulty_files
+from churn_orchestration.components.question import asked_questions
+from churn_orchestration.components.question.question import AskedQuestion
 
 
 def component_tree(business: Business) -> dg.ComponentTree:
@@ -21,3 +23,8 @@ def component_tree(business: Business) -> dg.ComponentTree:
     module.__file__ = str(Path(business.folder) / "__init__.py")
     sys.modules[name] = module
     return dg.ComponentTree.from_module(defs_module=module, project_root=business.folder)
+
+
+def questions_of(business: Business) -> dict[str, AskedQuestion]:
+    """The churn questions of a business by name."""
+    return asked_questions(component_tree(business), business)

@@ -19,7 +19,7 @@ from churn_orchestration.storage.warehouse import DOOR, Tables, door
 if TYPE_CHECKING:
     import duckdb
 
-    from churn_orchestration.runs import Refreshed
+    from churn_orchestration.automation.planning import Refreshed
 
 Told = tuple[Any, ...]
 METRICS = {

@@ -4,8 +4,8 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.components.tree import questions_of
 from churn_orchestration.report.text import command, grid, plain
-from churn_orchestration.runs import questions_of
 from churn_orchestration.storage import ledger
 
 SHOWN = ("auc", "log_loss")

@@ -15,8 +15,14 @@ import pytest
 
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.learners import Capacity
-from churn_orchestration.churn.learning.search import Rows, SearchError, finished, search, study
+from churn_orchestration.churn.learning.search import Rows
 from churn_orchestration.churn.question.settings import Budget
+from churn_orchestration.components.question.training.search import (
+    SearchError,
+    finished,
+    search,
+    study,
+)
 
 MONTHS = [dt.date(2023 + month // 12, month % 12 + 1, 1) for month in range(9)]
 HORIZON = Horizon(60)

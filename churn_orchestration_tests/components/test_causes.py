@@ -5,7 +5,7 @@ import pytest
 from churn_orchestration.components.question.monitoring.causes import causes
 from churn_orchestration.components.question.monitoring.drift import sentences
 from churn_orchestration.components.question.monitoring.reference import SCORE
-from churn_orchestration.runs import questions_of
+from churn_orchestration.components.tree import questions_of
 from churn_orchestration.storage.open_changes import accept
 from churn_orchestration_tests.support.shop import JAN, Shop
 

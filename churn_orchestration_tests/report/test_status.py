@@ -11,11 +11,10 @@ from click.testing import CliRunner
 
 from churn_orchestration.cli import main
 from churn_orchestration.components.declared import declared, keep
-from churn_orchestration.components.tree import component_tree
+from churn_orchestration.components.tree import component_tree, questions_of
 from churn_orchestration.report import refreshed, up_to_date
 from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import standing
-from churn_orchestration.runs import questions_of
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.freshness import Missing, causes
 from churn_orchestration.storage.warehouse import Tables, door

@@ -10,13 +10,14 @@ from pathlib import Path
 import dagster as dg
 
 from churn_orchestration.automation.jobs import DAILY_LAYERS
+from churn_orchestration.automation.planning import Refreshed
 from churn_orchestration.business import Business
 from churn_orchestration.churn.rows.contract import Contract
 from churn_orchestration.components.source.judging import Judgement, judge
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.landing.land import Landed
-from churn_orchestration.runs import Refreshed, at_work
+from churn_orchestration.runs import at_work
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, door
 

@@ -1,41 +1,28 @@
-"""Search for how much the members of a learner may learn, within a budget of time, memory and
-trials.
+"""What a search tries: how much the members of a learner may learn, judged on later rows."""
 
-The trials run in a process of their own, see ``churn.trials``, so that the budget holds whatever a
-trial does: the process is ended at the deadline, and the kernel bounds its memory. Every finished
-trial stands in a database: a search that was killed goes on where it was, and ends as it would have
-ended. Ended by the number of trials, it finds the same again everywhere; ended by its seconds, it
-depends on the machine, and says so.
-"""
-
-import json
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from lightgbm import LGBMClassifier, early_stopping
+from sklearn.base import clone
+from xgboost import XGBClassifier
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.learners import Capacity
-from churn_orchestration.churn.question.settings import Budget
 from churn_orchestration.churn.splits import Fold, folds
 
 if TYPE_CHECKING:
     import optuna
 
 MOST_SPLITS = 3
-FRAMES, LIBRARIES_GB = (
-    4,
-    0.5,
-)  # what a trial needs: so many times its rows, and what its libraries take
+MOST_TREES, PATIENCE = 1_000, 50
+FRAMES, LIBRARIES_GB = 4, 0.5  # what a trial needs: so many times its rows, and what libraries take
 
 
 @dataclass(frozen=True)
@@ -104,157 +91,115 @@ def _learnable(rows: pd.DataFrame, entity: str) -> bool:
     return True
 
 
-def search(
-    place: Path,
-    rows: Rows,
-    learner: str,
-    budget: Budget,
-    warm: Capacity | None,
-    tell: Callable[[str], None],
-) -> dict[str, Any]:
-    """Search in the folder ``place``, or go on with what a killed search left there; what was
-    found.
-
-    The first trial is the fixed settings, the second what the champion was trained with (``warm``).
-    What is found replaces the fixed settings only where its log loss on the same later rows is
-    lower beyond chance (95 % interval of the paired difference).
-
-    Returns
-    -------
-    ``capacity`` (None: the fixed settings stand), ``difference``, ``losses``, ``trials``,
-    ``seconds``, ``peak_gb``, ``ended_by`` and the splits, all plain
-
-    Raises
-    ------
-    SearchError : the memory is less than a trial needs, known ahead or when it was tried
-    """
-    if (done := place / "found.json").exists():
-        return dict(json.loads(done.read_text()))
-    if (needs := rows.needs_gb()) > budget.memory_gb:
-        raise SearchError(
-            f"a trial on {len(rows.frame):,} rows x {len(rows.features)} features needs about "
-            f"{needs:.1f} GB of memory, the budget is {budget.memory_gb} GB"
+def tried(
+    trial: "optuna.Trial", rows: Rows, learner: str, capacity: Capacity, *, fixed: bool
+) -> tuple[float, np.ndarray, Capacity]:
+    """Log loss and forecasts of the rows that judge, and the capacity with its number of trees."""
+    if not fixed:
+        capacity = capacity._replace(trees=_trees(trial, rows, learner, capacity))
+    forecasts = []
+    for train, test in rows.pairs():
+        model = learners.fit(
+            learner,
+            train[rows.features],
+            train["label"],
+            train[rows.entity],
+            None if fixed else capacity,
         )
-    place.mkdir(parents=True, exist_ok=True)
-    rows.frame.to_parquet(place / "rows.parquet", index=False)
-    job = {
-        "entity": rows.entity, "features": rows.features, "learner": learner, "warm": warm,
-        "trials": budget.trials, "seconds": budget.seconds, "memory_gb": budget.memory_gb,
-        "splits": [[str(split.test), [str(day) for day in split.train]] for split in rows.splits],
-    }  # fmt: skip
-    (place / "job.json").write_text(json.dumps(job))
-    ended_by = _supervised(place, budget, tell)
-    found = _found(place, rows) | {"ended_by": ended_by, "splits": job["splits"]}
-    beside = place / "found.writing"
-    beside.write_text(json.dumps(found, indent=1))
-    beside.replace(done)
-    shutil.rmtree(place / "forecasts", ignore_errors=True)
-    (place / "rows.parquet").unlink()
+        forecasts.append(model.predict_proba(test[rows.features])[:, 1])
+    forecast = np.concatenate(forecasts)
+    return metrics.measure(rows.judged()["label"], forecast)["log_loss"], forecast, capacity
+
+
+def _trees(trial: "optuna.Trial", rows: Rows, learner: str, capacity: Capacity) -> int:
+    """The number of trees whose log loss, mean over the splits, is lowest; each is stopped
+    early.
+    """
+    import optuna
+
+    members = [
+        member
+        for _, member in learners.LEARNERS[learner](capacity._replace(trees=MOST_TREES)).members
+    ]
+    boosted = next(
+        (member for member in members if isinstance(member, LGBMClassifier | XGBClassifier)), None
+    )
+    if boosted is None:
+        return capacity.trees
+    losses = []
+    for step, (train, test) in enumerate(rows.pairs()):
+        losses.append(_by_tree(clone(boosted), train, test, rows.features))
+        trial.report(float(np.mean([loss.min() for loss in losses])), step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    shortest = min(map(len, losses))
+    return int(np.mean([loss[:shortest] for loss in losses], axis=0).argmin()) + 1
+
+
+def _by_tree(
+    member: LGBMClassifier | XGBClassifier,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    features: list[str],
+) -> np.ndarray:
+    """Log loss of the rows that judge after 1, 2, ... trees, until it has not fallen for PATIENCE
+    of them.
+    """
+    unseen, outcome = test[features].astype(float), test["label"].astype(int)
+    table, label = train[features].astype(float), train["label"].astype(int)
+    if isinstance(member, LGBMClassifier):
+        member.fit(
+            table, label, eval_X=unseen, eval_y=outcome, eval_metric="binary_logloss",
+            callbacks=[early_stopping(PATIENCE, verbose=False)],
+        )  # fmt: skip
+        [curve] = member.evals_result_.values()
+        return np.array(curve["binary_logloss"])
+    member.set_params(early_stopping_rounds=PATIENCE, eval_metric="logloss")
+    member.fit(table, label, eval_set=[(unseen, outcome)], verbose=False)
+    [curve] = member.evals_result().values()
+    return np.array(curve["logloss"])
+
+
+def members_of(learner: str) -> set[str]:
+    return {name for name, _ in learners.LEARNERS[learner](Capacity(1, 1)).members}
+
+
+class Range(NamedTuple):
+    """Where a parameter is sought: between two numbers, on a logarithmic scale or not."""
+
+    low: float
+    high: float
+    log: bool = True
+
+
+RANGES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
+    {
+        "logistic": {"c": Range(1e-4, 10)},
+        "trees": {"leaf_rows": Range(5, 2_000), "columns": Range(0.2, 1, log=False)},
+        "boosted": {"leaves": Range(2, 64), "rate": Range(0.01, 0.2), "l2": Range(0.1, 100)},
+    }
+)
+"""What is sought of which members."""
+
+
+def _ranges(members: set[str]) -> dict[str, Range]:
+    found = dict(RANGES["logistic"]) if "logistic" in members else {}
+    if members - {"logistic"}:
+        found |= RANGES["trees"]
+    if members & {"lightgbm", "xgboost"}:
+        found |= RANGES["boosted"]
     return found
 
 
-class SearchError(ValueError):
-    """A search was given less than one trial needs."""
+def parameters(capacity: Capacity, members: set[str]) -> dict[str, float]:
+    return {name: getattr(capacity, name) for name in _ranges(members)}
 
 
-def _supervised(place: Path, budget: Budget, tell: Callable[[str], None]) -> str:
-    """Run the trials in a process of their own until they or the seconds end; which of them did."""
-    deadline = (
-        time.monotonic() + budget.seconds - sum(_seconds(trial) for trial in finished(study(place)))
-    )
-    while time.monotonic() < deadline:
-        before = len(finished(study(place)))
-        command, said = (
-            [sys.executable, "-m", "churn_orchestration.churn.learning.trials", str(place)],
-            0,
-        )
-        with (
-            (place / "progress.txt").open("w") as progress,
-            (place / "errors.txt").open("w") as errors,
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=progress, stderr=errors
-            ) as worker,
-        ):
-            try:
-                while worker.poll() is None and time.monotonic() < deadline:
-                    time.sleep(0.1)
-                    said = _relayed(place, said, tell)
-            finally:
-                worker.kill()
-        if worker.returncode == 0:
-            _relayed(place, said, tell)
-            return "trials"
-        if time.monotonic() < deadline and len(finished(study(place))) == before:
-            told = (place / "errors.txt").read_text().strip().splitlines()[-1:] or [
-                "it said nothing"
-            ]
-            raise SearchError(
-                f"the search ended in its trial {before} (code {worker.returncode}; its budget is "
-                f"{budget.memory_gb} GB of memory): {told[0]}"
-            )
-    return "seconds"
-
-
-def _relayed(place: Path, said: int, tell: Callable[[str], None]) -> int:
-    """Tell the whole lines of progress beyond the first ``said``; how many there are now."""
-    lines = (place / "progress.txt").read_text().split("\n")[:-1]
-    for line in lines[said:]:
-        tell(line)
-    return len(lines)
-
-
-def study(place: Path) -> "optuna.Study":
-    """The study of a search, with all its trials; made where there is none."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(
-        storage=f"sqlite:///{place / 'study.db'}",
-        study_name="capacity",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
-    )
-
-
-def finished(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
-    """The trials that were completed, or given up as worse than most or beyond the memory, in
-    order.
-    """
-    return [trial for trial in study.get_trials() if trial.state.name in ("COMPLETE", "PRUNED")]
-
-
-def _seconds(trial: "optuna.trial.FrozenTrial") -> float:
-    return trial.duration.total_seconds() if trial.duration else 0.0
-
-
-def _found(place: Path, rows: Rows) -> dict[str, Any]:
-    """What the finished trials of a search say: whether the best of them beats the fixed
-    settings.
-    """
-    done = finished(study(place))
-    complete = [trial for trial in done if trial.state.name == "COMPLETE"]
-    told: dict[str, Any] = {
-        "capacity": None, "difference": None, "trials": len(done),
-        "seconds": round(sum(map(_seconds, done)), 1),
-        "peak_gb": max((trial.user_attrs["peak_gb"] for trial in complete), default=None),
-    }  # fmt: skip
-    if not complete:
-        return told
-    fixed, best = complete[0], min(complete, key=lambda trial: (trial.value, trial.number))
-    told["losses"] = {"fixed": fixed.value, "best": best.value}
-    if best.number != fixed.number:
-        judged = rows.judged()
-        better, plain = (np.load(forecasts_of(place, trial.number)) for trial in (best, fixed))
-        difference = metrics.paired_difference(
-            judged["label"], better, plain, judged[rows.entity], "log_loss"
-        )
-        told["difference"] = difference
-        told["best"] = best.user_attrs["capacity"]
-        if difference["high"] < 0:
-            told["capacity"] = best.user_attrs["capacity"]
-    return told
-
-
-def forecasts_of(place: Path, number: int) -> Path:
-    """Where a trial keeps what it forecast of the rows that judge."""
-    return place / "forecasts" / f"{number}.npy"
+def suggested(trial: "optuna.Trial", members: set[str]) -> Capacity:
+    begin, found = Capacity(trees=300, leaf_rows=200), dict[str, Any]()
+    for name, (low, high, log) in _ranges(members).items():
+        if isinstance(getattr(begin, name), int):
+            found[name] = trial.suggest_int(name, int(low), int(high), log=log)
+        else:
+            found[name] = trial.suggest_float(name, low, high, log=log)
+    return begin._replace(**found)

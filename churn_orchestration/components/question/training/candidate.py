@@ -46,7 +46,8 @@ def searched(
         return {"capacity": None}
     from churn_orchestration.churn import learners
     from churn_orchestration.churn.grading import evaluation
-    from churn_orchestration.churn.learning import search
+    from churn_orchestration.churn.learning.search import Rows
+    from churn_orchestration.components.question.training import search
 
     question, label = asked.question, frame["label"].to_numpy(bool)
     scarce = learners.scarce_entities(label, frame[question.entity].to_numpy())
@@ -56,7 +57,7 @@ def searched(
         return {"capacity": None, "skipped": small}
     # Without the calendar: the splits of a search need not go round the year.
     names = evaluation.feature_columns(frame[frame["as_of"] == frame["as_of"].max()], question)
-    rows = search.Rows.of(frame, question.entity, names, question.horizon, asked.test_as_ofs)
+    rows = Rows.of(frame, question.entity, names, question.horizon, asked.test_as_ofs)
     if rows is None:
         none = (
             "no as_of was known before the oldest day that is graded: more `snapshots.as_ofs` are "

@@ -4,7 +4,7 @@ upon.
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from churn_orchestration.components.question.training.promotion import (
     decided,
     report_table,
 )
+from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.components.shown import about, look
 from churn_orchestration.pictures import pages
 from churn_orchestration.storage import ledger
@@ -180,17 +181,6 @@ def versus(
     )
 
 
-def why(tags: Mapping[str, str]) -> tuple[str, str]:
-    """Why a run trains, and who asked for it, by its tags."""
-    if "dagster/schedule_name" in tags:
-        return protocol.SCHEDULED, f"schedule {tags['dagster/schedule_name']}"
-    if "dagster/sensor_name" in tags:
-        told = f": {tags[protocol.EVIDENCE_TAG]}" if protocol.EVIDENCE_TAG in tags else ""
-        asked_by = f"sensor {tags['dagster/sensor_name']}{told}"
-        return tags.get(protocol.TRIGGER_TAG, protocol.MANUAL), asked_by
-    return protocol.MANUAL, "churn train" if protocol.CLI_TAG in tags else "Dagster"
-
-
 def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:
     """The last day up to which every table that the question reads has landed."""
     newest = [max(tables.stored(table), default=None) for table in asked.question.tables]
@@ -234,7 +224,7 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 asked,
                 cutoff,
                 decided_on,
-                *why(context.run.tags),
+                *trigger_of(context.run.tags),
                 context.log.info,
             )
             [(decided,)] = tables.rows(

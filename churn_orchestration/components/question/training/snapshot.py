@@ -31,6 +31,7 @@ from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.components.features.feature_table import feature_declaration
 from churn_orchestration.components.features.proof import require_proved
+from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.components.source.landed_at_once import known_from
 from churn_orchestration.storage import ledger
@@ -369,9 +370,7 @@ def _refused(
     tables: Tables, asked: "AskedQuestion", cutoff: dt.date, reason: str, tags: Mapping[str, str]
 ) -> None:
     """Keep in the ledger that a training ended before there was a candidate, and why."""
-    from churn_orchestration.components.question.training.model import why
-
-    trigger, asked_by = why(tags)
+    trigger, asked_by = trigger_of(tags)
     ledger.append(
         tables.state, asked.name, NOT_TRAINED, reason, trigger, {"reason": reason},
         model_version=NO_MODEL, cutoff=str(cutoff), decided_on=str(cutoff), asked_by=asked_by,

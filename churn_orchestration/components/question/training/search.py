@@ -1,0 +1,274 @@
+"""Search for how much the members of a learner may learn, within a budget of time, memory and trials.
+
+The trials run in a process of their own (``python -m`` this module, with a folder), so that the
+budget holds whatever a trial does: the process is ended at the deadline, and the kernel bounds its
+memory. Every finished trial is kept in a database: a search that was killed goes on where it was,
+and ends as it would have ended. Ended by the number of trials, it gives the same result everywhere;
+ended by its seconds, it depends on the machine, and says so.
+"""
+
+import datetime as dt
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from lightgbm.basic import LightGBMError
+from xgboost.core import XGBoostError
+
+from churn_orchestration.churn.grading import metrics
+from churn_orchestration.churn.learners import Capacity
+from churn_orchestration.churn.learning.search import Rows, members_of, parameters, suggested, tried
+from churn_orchestration.churn.question.settings import Budget
+from churn_orchestration.churn.splits import Fold
+
+if TYPE_CHECKING:
+    import optuna
+
+SEED = 20_111_209
+
+
+def search(
+    place: Path,
+    rows: Rows,
+    learner: str,
+    budget: Budget,
+    warm: Capacity | None,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Search in the folder ``place``, or go on with what a killed search left there; what was
+    found.
+
+    The first trial is the fixed settings, the second what the champion was trained with (``warm``).
+    What is found replaces the fixed settings only where its log loss on the same later rows is
+    lower beyond chance (95 % interval of the paired difference).
+
+    Returns
+    -------
+    ``capacity`` (None: the fixed settings stand), ``difference``, ``losses``, ``trials``,
+    ``seconds``, ``peak_gb``, ``ended_by`` and the splits, all plain
+
+    Raises
+    ------
+    SearchError : the memory is less than a trial needs, known ahead or when it was tried
+    """
+    if (done := place / "found.json").exists():
+        return dict(json.loads(done.read_text()))
+    if (needs := rows.needs_gb()) > budget.memory_gb:
+        raise SearchError(
+            f"a trial on {len(rows.frame):,} rows x {len(rows.features)} features needs about "
+            f"{needs:.1f} GB of memory, the budget is {budget.memory_gb} GB"
+        )
+    place.mkdir(parents=True, exist_ok=True)
+    rows.frame.to_parquet(place / "rows.parquet", index=False)
+    job = {
+        "entity": rows.entity, "features": rows.features, "learner": learner, "warm": warm,
+        "trials": budget.trials, "seconds": budget.seconds, "memory_gb": budget.memory_gb,
+        "splits": [[str(split.test), [str(day) for day in split.train]] for split in rows.splits],
+    }  # fmt: skip
+    (place / "job.json").write_text(json.dumps(job))
+    ended_by = _supervised(place, budget, tell)
+    found = _found(place, rows) | {"ended_by": ended_by, "splits": job["splits"]}
+    beside = place / "found.writing"
+    beside.write_text(json.dumps(found, indent=1))
+    beside.replace(done)
+    shutil.rmtree(place / "forecasts", ignore_errors=True)
+    (place / "rows.parquet").unlink()
+    return found
+
+
+class SearchError(ValueError):
+    """A search was given less than one trial needs."""
+
+
+def _supervised(place: Path, budget: Budget, tell: Callable[[str], None]) -> str:
+    """Run the trials in a process of their own until they or the seconds end; which of them did."""
+    deadline = (
+        time.monotonic() + budget.seconds - sum(_seconds(trial) for trial in finished(study(place)))
+    )
+    while time.monotonic() < deadline:
+        before = len(finished(study(place)))
+        command, said = (
+            [
+                sys.executable,
+                "-m",
+                "churn_orchestration.components.question.training.search",
+                str(place),
+            ],
+            0,
+        )
+        with (
+            (place / "progress.txt").open("w") as progress,
+            (place / "errors.txt").open("w") as errors,
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=progress, stderr=errors
+            ) as worker,
+        ):
+            try:
+                while worker.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    said = _relayed(place, said, tell)
+            finally:
+                worker.kill()
+        if worker.returncode == 0:
+            _relayed(place, said, tell)
+            return "trials"
+        if time.monotonic() < deadline and len(finished(study(place))) == before:
+            told = (place / "errors.txt").read_text().strip().splitlines()[-1:] or [
+                "it said nothing"
+            ]
+            raise SearchError(
+                f"the search ended in its trial {before} (code {worker.returncode}; its budget is "
+                f"{budget.memory_gb} GB of memory): {told[0]}"
+            )
+    return "seconds"
+
+
+def _relayed(place: Path, said: int, tell: Callable[[str], None]) -> int:
+    """Tell the whole lines of progress beyond the first ``said``; how many there are now."""
+    lines = (place / "progress.txt").read_text().split("\n")[:-1]
+    for line in lines[said:]:
+        tell(line)
+    return len(lines)
+
+
+def study(place: Path) -> "optuna.Study":
+    """The study of a search, with all its trials; made where there is none."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(
+        storage=f"sqlite:///{place / 'study.db'}",
+        study_name="capacity",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+    )
+
+
+def finished(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    """The trials that were completed, or given up as worse than most or beyond the memory, in
+    order.
+    """
+    return [trial for trial in study.get_trials() if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def _seconds(trial: "optuna.trial.FrozenTrial") -> float:
+    return trial.duration.total_seconds() if trial.duration else 0.0
+
+
+def _found(place: Path, rows: Rows) -> dict[str, Any]:
+    """What the finished trials of a search say: whether the best of them beats the fixed
+    settings.
+    """
+    done = finished(study(place))
+    complete = [trial for trial in done if trial.state.name == "COMPLETE"]
+    told: dict[str, Any] = {
+        "capacity": None, "difference": None, "trials": len(done),
+        "seconds": round(sum(map(_seconds, done)), 1),
+        "peak_gb": max((trial.user_attrs["peak_gb"] for trial in complete), default=None),
+    }  # fmt: skip
+    if not complete:
+        return told
+    fixed, best = complete[0], min(complete, key=lambda trial: (trial.value, trial.number))
+    told["losses"] = {"fixed": fixed.value, "best": best.value}
+    if best.number != fixed.number:
+        judged = rows.judged()
+        better, plain = (np.load(forecasts_of(place, trial.number)) for trial in (best, fixed))
+        difference = metrics.paired_difference(
+            judged["label"], better, plain, judged[rows.entity], "log_loss"
+        )
+        told["difference"] = difference
+        told["best"] = best.user_attrs["capacity"]
+        if difference["high"] < 0:
+            told["capacity"] = best.user_attrs["capacity"]
+    return told
+
+
+def forecasts_of(place: Path, number: int) -> Path:
+    """Where a trial keeps what it forecast of the rows that judge."""
+    return place / "forecasts" / f"{number}.npy"
+
+
+def _work(place: Path) -> None:
+    """Run trials until there are as many as the job wants; each sampled as if none had ever been
+    killed.
+    """
+    import optuna
+
+    job = json.loads((place / "job.json").read_text())
+    _bound_memory(job["memory_gb"])
+    splits = [
+        Fold(dt.date.fromisoformat(test), tuple(map(dt.date.fromisoformat, train)))
+        for test, train in job["splits"]
+    ]
+    rows = Rows(pd.read_parquet(place / "rows.parquet"), job["entity"], job["features"], splits)
+    (place / "forecasts").mkdir(exist_ok=True)
+    found, members = study(place), members_of(job["learner"])
+    for killed in found.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        found.tell(killed.number, state=optuna.trial.TrialState.FAIL)
+    while (number := len(finished(found))) < job["trials"]:
+        found.sampler = optuna.samplers.TPESampler(seed=SEED + number)
+        given = {0: Capacity.of(*rows.evidence()), 1: job["warm"] and Capacity(*job["warm"])}.get(
+            number
+        )
+        if given and not found.get_trials(states=(optuna.trial.TrialState.WAITING,)):
+            found.enqueue_trial(parameters(given, members))
+        trial = found.ask()
+        capacity = suggested(trial, members)
+        try:
+            loss, forecasts, capacity = tried(
+                trial, rows, job["learner"], capacity, fixed=not number
+            )
+        except (optuna.TrialPruned, MemoryError, LightGBMError, XGBoostError) as error:
+            if not number:
+                raise SearchError(
+                    f"the fixed settings fail: {error or type(error).__name__}"
+                ) from error
+            found.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            np.save(forecasts_of(place, trial.number), forecasts)
+            trial.set_user_attr("capacity", list(capacity))
+            trial.set_user_attr("peak_gb", _peak_gb())
+            found.tell(trial, loss)
+        best = found.best_trial
+        if best.number == trial.number or number % 10 == 0:
+            [first, *_] = [done for done in finished(found) if done.state.name == "COMPLETE"]
+            print(  # noqa: T201 - to the process that waits
+                f"search: {number + 1} of {job['trials']} trials, best log loss {best.value:.5f}, "
+                f"fixed settings {first.value:.5f}",
+                flush=True,
+            )
+
+
+def _peak_gb() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)
+
+
+def _bound_memory(gigabytes: float) -> None:
+    """Bound what this process may allocate; Linux keeps to it, other systems may not."""
+    mapped = 0
+    if (statm := Path("/proc/self/statm")).exists():
+        mapped = int(statm.read_text().split()[2]) * resource.getpagesize()  # of files: libraries
+    most = max(int(gigabytes * 1e9) - mapped, 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it ended."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _work(Path(sys.argv[1]))
