@@ -21,6 +21,7 @@ check: $(READY)  ## lint, format, types, YAML, definitions, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/dg check yaml
 	$(BIN)/dg check defs
 	$(BIN)/zensical build --clean --strict

@@ -21,10 +21,10 @@ def force_upside_down(
     tables: Tables, tracking: Tracking, asked: AskedQuestion, cutoff: dt.date, day: dt.date
 ) -> str:
     """Promote, on ``day``, a model that learned a snapshot the wrong way round; its version."""
-    version, folder = UPSIDE_DOWN, tables.state / "models" / asked.name
+    version, folder = UPSIDE_DOWN, asked.store.model_files(tables.state)
     champion = ledger.champion(tables.state, asked.name, day)
     assert champion
-    frame, _ = snapshot.load(tables.state / "snapshots" / asked.name, cutoff)
+    frame, _ = snapshot.load(asked.store.snapshot_files(tables.state), cutoff)
     before = champion["model_version"]
     record = record_of(tables.state, asked.name, before) | {"model_version": version}
     columns, entity = frame[record["features"]], frame[asked.question.entity]

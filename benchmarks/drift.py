@@ -107,7 +107,7 @@ def watched(scenario: str, seed: int, shop: Business) -> Found:
 
 def _told(tables: Tables, asked: AskedQuestion, found: Found) -> Found:
     """What the tables of the days hold."""
-    files = read_files(tables.day_files(drift.table_of_drift(asked), LAST).values())
+    files = read_files(tables.day_files(drift.asked.store.drift, LAST).values())
     rows = tables.rows(
         f"select measured_on, feature, alarm, verdict, measure, value from {files} "
         "order by measured_on, abs(effect) desc, feature"
@@ -127,11 +127,11 @@ def _kolmogorov_smirnov(
 ) -> Iterator[tuple[dt.date, float]]:
     """Of some days: the share of features of which Kolmogorov-Smirnov says p < 0.05."""
     entity = asked.question.entity
-    snapshot, _ = snapshots.load(tables.state / "snapshots" / asked.name, CUTOFF)
+    snapshot, _ = snapshots.load(asked.store.snapshot_files(tables.state), CUTOFF)
     before = snapshot.sample(min(KS_ROWS, len(snapshot)), random_state=1)
     for number in range(1, (LAST - CUTOFF).days, KS_EVERY):
         day = CUTOFF + dt.timedelta(days=number)
-        scored = literal(tables.day_file(f"predictions.{asked.name}", day))
+        scored = literal(tables.day_file(asked.store.forecasts, day))
         gold = literal(tables.day_file(asked.gold, day))
         now = tables.db.execute(f"from {gold} semi join {scored} using ({entity})").df()
         pairs = [(before[name].dropna(), now[name].dropna()) for name in features]

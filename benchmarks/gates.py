@@ -86,7 +86,7 @@ def taken(
         with work.warehouse.open() as tables:
             for cutoff in map(dt.date.fromisoformat, cutoffs):
                 snapshots.build(tables, work.business, asked, cutoff)
-                frame, _ = snapshots.load(tables.state / "snapshots" / asked.name, cutoff)
+                frame, _ = snapshots.load(asked.store.snapshot_files(tables.state), cutoff)
                 yield str(cutoff), asked, frame
 
 

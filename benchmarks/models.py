@@ -90,7 +90,7 @@ def _day(
 ) -> Day:
     question = asked.question
     snapshots.build(tables, business, asked, as_of)
-    train, _ = snapshots.load(tables.state / "snapshots" / asked.name, as_of)
+    train, _ = snapshots.load(asked.store.snapshot_files(tables.state), as_of)
     described = f"({features_at(question.features, as_of)})"
     test = tables.db.execute(labelled(question, described, as_of, last)).df()
     assert question.activity

@@ -129,11 +129,8 @@ class Shop:
     @property
     def monitoring(self) -> list[str]:
         """The tables that watch."""
-        of = (
-            graded.table_of_grades, performance.table_of_performance, drift.table_of_drift,
-            first_week.table_of_first_week,
-        )  # fmt: skip
-        return [table(self.asked) for table in of]
+        kept = self.asked.store
+        return [kept.grades, kept.performance, kept.drift, kept.first_week]
 
     @property
     def business(self) -> Business:
@@ -177,7 +174,7 @@ class Shop:
 
     def _begun(self) -> Policy:
         """From a ledger with nothing in it, with a first model."""
-        for table in [f"predictions.{self.asked.name}", *self.monitoring]:
+        for table in [self.asked.store.forecasts, *self.monitoring]:
             for day in self.tables.day_files(table, LAST):
                 self.tables.drop_day(table, day)
         (self.tables.state / ledger.FILE).unlink(missing_ok=True)
@@ -227,7 +224,7 @@ class Shop:
     ) -> None:
         """Train and let the gate decide; ``force``: put it in force whatever the gate says."""
         tables, asked, tracking = self.tables, self.asked, self.work.tracking
-        if not (tables.state / "snapshots" / asked.name / f"{day}.json").exists():
+        if not (asked.store.snapshot_files(tables.state) / f"{day}.json").exists():
             snapshots.build(tables, self.business, asked, day)
         champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
         record = models.train(tables, tracking, asked, day, day, trigger, why)
@@ -292,7 +289,7 @@ def gone_through(policies: list[str], scenario: str, seed: int, shop: Business) 
                 found.policies[policy] = one.tried(policy)
             if policy == SENSORS:
                 files = read_files(
-                    tables.day_files(performance.table_of_performance(asked), LAST).values()
+                    tables.day_files(performance.asked.store.performance, LAST).values()
                 )
                 found.performance = tables.db.execute(f"from {files} where feature is null").df()
         return found

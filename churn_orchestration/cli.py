@@ -466,7 +466,7 @@ def backtest(
     Wanted: --as-of, one day; or --since, all month-ends from a day on.
     """
     from churn_orchestration import report
-    from churn_orchestration.components.question.training import backtest as look_back
+    from churn_orchestration.components.question import backtest as look_back
     from churn_orchestration.runs import at_work
 
     day = as_of or since

@@ -19,6 +19,7 @@ import yaml
 from churn_orchestration.business import Business, BusinessError, data_folder
 from churn_orchestration.pictures import pages
 from churn_orchestration.runs import LOCATION, dagster_home
+from churn_orchestration.service import page_server
 from churn_orchestration.terminal import say
 
 SOCKET = "code"
@@ -36,7 +37,7 @@ def serve(business: Business, port: int) -> None:
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         try:
-            stack.enter_context(pages.served(business.state, business.settings.ui))
+            stack.enter_context(page_server.served(business.state, business.settings.ui))
         except OSError as error:
             place = pages.folder(business.state)
             say(f"the pages that it links to are not served ({error}): open them from {place}")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from churn_orchestration.components.question.training import promotion
-from churn_orchestration.components.question.training.model import newest_day, why
+from churn_orchestration.components.question.training.model import newest_day
+from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.tracking import Tracking
@@ -43,7 +44,7 @@ def roll_back_job(questions: Mapping[str, "AskedQuestion"]) -> dg.JobDefinition:
             if champion is None or champion["model_version"] != config.version:
                 context.log.info(f"{asked.name}: {config.version} is champion no more")
                 return
-            trigger, asked_by = why(context.run.tags)
+            trigger, asked_by = trigger_of(context.run.tags)
             promotion.roll_back(
                 tables, tracking, asked, config.to, day, config.reason, asked_by, trigger
             )

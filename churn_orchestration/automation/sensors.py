@@ -180,7 +180,7 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         if not {drift, performance, week} <= tables:
             return None
         watched = (f"monitoring.{table}" for table in (drift, performance, week))
-        refuse_damaged(db, *watched, f"predictions.{asked.name}")
+        refuse_damaged(db, *watched, asked.store.forecasts)
         [(day,)] = _rows(
             db,
             f"""select coalesce(

@@ -38,6 +38,7 @@ from churn_orchestration.components.features.feature_table import (
     write_catalogue,
 )
 from churn_orchestration.components.features.proof import pipeline_of
+from churn_orchestration.components.question.backtest import backtest, rolling
 from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.components.question.scoring.prediction import (
     Forecaster,
@@ -48,7 +49,6 @@ from churn_orchestration.components.question.scoring.prediction import (
 from churn_orchestration.components.question.training import card, promotion
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
-from churn_orchestration.components.question.training.backtest import backtest, rolling
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
 from churn_orchestration.simulator import World, furnished
@@ -133,7 +133,7 @@ class Shop:
         with self.open() as tables:
             rows, refused = score_days(tables, asked, list(days))
             assert refused == {}
-            tables.record(f"predictions.{asked.name}", "stored", rows, "test")
+            tables.record(asked.store.forecasts, "stored", rows, "test")
             tables.publish()
         return pd.read_parquet(self.scored_file(days[-1]))
 

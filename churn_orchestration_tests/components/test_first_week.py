@@ -20,10 +20,7 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.labels import Question
 from churn_orchestration.components.features.proof import pipeline_of
-from churn_orchestration.components.question.monitoring.first_week import (
-    measure,
-    table_of_first_week,
-)
+from churn_orchestration.components.question.monitoring.first_week import measure
 from churn_orchestration.components.question.monitoring.graded import grade
 from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
@@ -178,7 +175,7 @@ def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(
     assert second.startswith(
         "good is better than champion bad on the forecasts of 2024-01-17 to 2024-01-23"
     )
-    file = small.tables.day_file(table_of_first_week(ASKED), KNOWN_ON)
+    file = small.tables.day_file(ASKED.store.first_week, KNOWN_ON)
     assert file
     before = content_hash(file)
     undo = Undoing(question="q", version="bad", to="good", reason=known[KNOWN_ON])

@@ -13,12 +13,7 @@ import pytest
 
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between
 from churn_orchestration.churn.question.labels import Question
-from churn_orchestration.components.question.monitoring.graded import (
-    grade,
-    table_of_grades,
-    told,
-    ungraded,
-)
+from churn_orchestration.components.question.monitoring.graded import grade, told, ungraded
 from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.storage.day_files import content_hash
 from churn_orchestration.storage.resources import Warehouse
@@ -81,7 +76,7 @@ def warehouse(folder: Path, events: list[Event], asked: AskedQuestion) -> Iterat
 def forecast(tables: Tables, asked: AskedQuestion, day: dt.date, backtest: bool = False) -> None:
     known = asked.question.horizon.label_known_on(day)
     tables.put_day(
-        f"predictions.{asked.name}", day,
+        asked.store.forecasts, day,
         f"select unnest({list(PEOPLE)}) as customer_id, date '{day}' as as_of, 0.5 as "
         "churn_probability, 'high' as band, 'v1' as model_version, true as contact, 1.0 as "
         f"recent_value, date '{known}' as label_known_on, {backtest} as backtest order by 1",
@@ -114,7 +109,7 @@ def graded_by(
     tables: Tables, asked: AskedQuestion, day: dt.date
 ) -> dict[dt.date, dict[str, bool | None]]:
     """The last grade of every forecast, as stored up to a day."""
-    files = list(map(str, tables.day_files(table_of_grades(asked), day).values()))
+    files = list(map(str, tables.day_files(asked.store.grades, day).values()))
     rows = tables.rows(
         f"select as_of, customer_id, last(label order by measured_on) from read_parquet({files}) "
         "group by all"
@@ -154,7 +149,7 @@ def test_a_restatement_stands_beside_the_first_grade_and_says_what_it_was(tmp_pa
     with warehouse(tmp_path, [late], asked) as tables:
         for each in days_between(FIRST, day):
             grade(tables, asked, each)
-        files = list(map(str, tables.day_files(table_of_grades(asked), day).values()))
+        files = list(map(str, tables.day_files(asked.store.grades, day).values()))
         rows = tables.rows(
             "select label, was, restated, measured_on, label_known_on "
             f"from read_parquet({files}) where customer_id = 'ann' and as_of = ? order by "
@@ -172,11 +167,11 @@ def test_a_day_graded_again_gives_the_same_bytes_though_later_days_were_graded_s
     with warehouse(tmp_path, happened(1), asked) as tables:
         for day in days_between(FIRST, LAST):
             grade(tables, asked, day)
-        before = tables.day_files(table_of_grades(asked), LAST)
+        before = tables.day_files(asked.store.grades, LAST)
         hashes = {day: content_hash(path) for day, path in before.items()}
         for day in (LAST - DAY * 9, LAST - DAY * 12):
             grade(tables, asked, day)
-        after = tables.day_files(table_of_grades(asked), LAST)
+        after = tables.day_files(asked.store.grades, LAST)
         assert {day: content_hash(path) for day, path in after.items()} == hashes
 
 
@@ -206,12 +201,12 @@ def test_a_forecast_without_a_grade_and_one_graded_twice_are_counted(tmp_path: P
     with warehouse(tmp_path, [], asked) as tables:
         for each in days_between(FIRST, day):
             grade(tables, asked, each)
-        stored = tables.day_file(table_of_grades(asked), day)
-        tables.put_day(table_of_grades(asked), day, f"from '{stored}' where customer_id <> 'bob'")
+        stored = tables.day_file(asked.store.grades, day)
+        tables.put_day(asked.store.grades, day, f"from '{stored}' where customer_id <> 'bob'")
         assert ungraded(tables, asked, day) == 1
-        before = tables.day_file(table_of_grades(asked), day - DAY)
+        before = tables.day_file(asked.store.grades, day - DAY)
         again = (
             f"select * replace (date '{day}' as measured_on) from '{before}' order by customer_id"
         )
-        tables.put_day(table_of_grades(asked), day, again)
+        tables.put_day(asked.store.grades, day, again)
         assert ungraded(tables, asked, day) == 2 * len(PEOPLE)

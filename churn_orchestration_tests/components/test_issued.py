@@ -14,12 +14,7 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.question.labels import Horizon, Question
 from churn_orchestration.components.features.proof import pipeline_of
-from churn_orchestration.components.question.monitoring.graded import (
-    grade,
-    last_known,
-    table_of_grades,
-    ungraded,
-)
+from churn_orchestration.components.question.monitoring.graded import grade, last_known, ungraded
 from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.components.question.scoring.issued import issue, set_apart_former
 from churn_orchestration.storage import ledger
@@ -167,7 +162,7 @@ def test_a_grade_that_a_day_landed_again_changes_is_restated_and_the_first_one_s
     def graded() -> list[tuple[Any, ...]]:
         grade(tables, ASKED, graded_on)
         assert ungraded(tables, ASKED, graded_on) == 0
-        file = literal(tables.day_file(table_of_grades(ASKED), graded_on))
+        file = literal(tables.day_file(ASKED.store.grades, graded_on))
         return tables.rows(
             f"select label, was, restated, regraded from {file} where customer_id = 'ann'"
         )

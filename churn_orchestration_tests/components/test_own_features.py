@@ -6,8 +6,8 @@ import pytest
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.cli import main
+from churn_orchestration.components.question.backtest import backtest
 from churn_orchestration.components.question.training import snapshot as snapshots
-from churn_orchestration.components.question.training.backtest import backtest
 from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import JAN, Shop

@@ -10,8 +10,7 @@ from churn_orchestration.cli import _expected
 from churn_orchestration.components.source.expectations import _failures, _may_fail
 from churn_orchestration.components.source.judging import judge
 from churn_orchestration.components.source.pii_key import pii_key
-from churn_orchestration.landing import land
-from churn_orchestration.landing.land import Files
+from churn_orchestration.landing.land import Files, land
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration_tests.support.shop import (
     JAN,

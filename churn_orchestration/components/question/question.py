@@ -12,6 +12,7 @@ from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.protocol import BASE_RATE, OUT_OF_FOLD, RULES
 from churn_orchestration.churn.question.labels import ALL, INACTIVITY, STATIC, Question
 from churn_orchestration.churn.question.settings import Budget, ContactRule, Economics
+from churn_orchestration.components.question.store import QuestionStore
 
 _OF_TRAINING = (
     "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings", "vouched",
@@ -64,6 +65,11 @@ class AskedQuestion:
     def name(self) -> str:
         """The question's name."""
         return self.question.name
+
+    @property
+    def store(self) -> QuestionStore:
+        """Where what belongs to it is kept."""
+        return QuestionStore(self.name)
 
     @property
     def scoring(self) -> str:

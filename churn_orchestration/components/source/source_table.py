@@ -33,8 +33,7 @@ from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.components.source.doubts import DOUBTS
 from churn_orchestration.components.source.judging import judge
-from churn_orchestration.landing import land
-from churn_orchestration.landing.land import Files, Landed, land_query
+from churn_orchestration.landing.land import Files, Landed, land, land_query
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import POOL, Tables, literal, within
 

@@ -52,7 +52,7 @@ class AtRisk(Measure):
 
     @property
     def _predictions(self) -> str:
-        return f"predictions.{self.asked.name}"
+        return self.asked.store.forecasts
 
     def rows(self, on: OnDay) -> list[dict[str, Any]]:
         """Of all, of each band and of each segment."""

@@ -7,10 +7,7 @@ from churn_orchestration import pictures
 from churn_orchestration.churn.calendar import DAY, month_ends
 from churn_orchestration.churn.watching.measures import churned_at
 from churn_orchestration.components.question.measures.measure import Measure, OnDay
-from churn_orchestration.components.question.monitoring.performance import (
-    EXPECTED,
-    table_of_performance,
-)
+from churn_orchestration.components.question.monitoring.performance import EXPECTED
 from churn_orchestration.storage.warehouse import MEASURED_ON, literal
 
 BEFORE = "before"
@@ -48,7 +45,7 @@ class ChurnRate(Measure):
     def upstream(self) -> list[str]:
         """The performance of the forecasts; of the time before them, activity and outcomes."""
         question = self.asked.question
-        read = [table_of_performance(self.asked), *question.bare.tables, *question.outcome_tables]
+        read = [self.asked.store.performance, *question.bare.tables, *question.outcome_tables]
         return list(dict.fromkeys(read))
 
     def rows(self, on: OnDay) -> list[dict[str, Any]]:
@@ -57,7 +54,7 @@ class ChurnRate(Measure):
         """
         known = on.tables.records(
             "select as_of, kind, model_version, value as churn_rate, low, high, forecasts as "
-            f"customers from {on.file(table_of_performance(self.asked))} "
+            f"customers from {on.file(self.asked.store.performance)} "
             "where metric = 'base_rate' and feature is null"
         )
         before = [self._before(on, as_of) for as_of in self._due(on)]

@@ -56,7 +56,7 @@ class Movers(Measure):
     @property
     def upstream(self) -> list[str]:
         """Forecasts and features."""
-        return [f"predictions.{self.asked.name}", self.asked.gold]
+        return [self.asked.store.forecasts, self.asked.gold]
 
     def days_read(self) -> dg.PartitionMapping | None:
         """The day and those of the week before it."""
@@ -73,7 +73,7 @@ class Movers(Measure):
         then = replace(on, day=on.day - DAY * WEEK)
         if any(on.tables.not_standing(table, then.day, then.day) for table in self.upstream):
             return []
-        entity, forecasts = self.asked.question.entity, f"predictions.{self.asked.name}"
+        entity, forecasts = self.asked.question.entity, self.asked.store.forecasts
         rising = risen(entity, on.file(forecasts), then.file(forecasts), MOST)
         top = on.tables.db.execute(rising).df()
         if len(top) and top["model_version"].iloc[0] == BASE_RATE:

@@ -71,11 +71,6 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 
-def table_of_drift(asked: "AskedQuestion") -> str:
-    """The name of a question's table of drift."""
-    return f"monitoring.{asked.name}_drift"
-
-
 def measure(
     tables: Tables, asked: "AskedQuestion", day: dt.date, reference: Reference | None
 ) -> int:
@@ -97,7 +92,7 @@ def measure(
             rows.append(_row(each, effect, cause, reference.version, new[each.feature], day))
         tables.db.execute("drop table _people")
     order = "alarm desc, abs(effect) desc nulls last, value / usual_up_to desc, feature"
-    return put_rows(tables, table_of_drift(asked), day, rows, COLUMNS, order)
+    return put_rows(tables, asked.store.drift, day, rows, COLUMNS, order)
 
 
 def _judged(
@@ -112,7 +107,7 @@ def _judged(
         return [], {}
     of_features = [each for each in reference.bins if each.feature != SCORE]
     of_score = [each for each in reference.bins if each.feature == SCORE]
-    scored = literal(tables.day_file(f"predictions.{asked.name}", day))
+    scored = literal(tables.day_file(asked.store.forecasts, day))
     parts = [(of_features, "_people"), (of_score, scored)]
     query = " union all ".join(drift.counted(bins, rows) for bins, rows in parts if bins)
     found = tables.db.execute(query).df()
@@ -172,7 +167,7 @@ def _before(
     """The distances of the days before, by the same reference."""
     from churn_orchestration.churn.watching.drift import RECENT
 
-    files = tables.day_files(table_of_drift(asked), day - dt.timedelta(days=RECENT[0]))
+    files = tables.day_files(asked.store.drift, day - dt.timedelta(days=RECENT[0]))
     near = [file for then, file in files.items() if (day - then).days <= RECENT[1]]
     found: dict[str, dict[dt.date, float]] = {}
     if near:
@@ -187,7 +182,7 @@ def _before(
 def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """monitoring/<question>_drift, one partition a day."""
     key = dg.AssetKey(["monitoring", f"{asked.name}_drift"])
-    upstream = [f"predictions.{asked.name}"]
+    upstream = [asked.store.forecasts]
 
     @dg.asset(
         key=key,
@@ -208,13 +203,13 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
     def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = due(context, tables, key)
-            tables.look_back_as(table_of_drift(asked), asked.gold)
+            tables.look_back_as(asked.store.drift, asked.gold)
             refused = blocked(tables, upstream, days)
             references = dict[str, Reference]()
             rows = {}
             for day in days:
                 if day in refused:
-                    tables.drop_day(table_of_drift(asked), day)
+                    tables.drop_day(asked.store.drift, day)
                     continue
                 champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
                 reference = None
@@ -246,7 +241,7 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
 
 def alarms(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[str, Any]]:
     """The alarms of a day, the one that moves the scores most first."""
-    file = literal(tables.day_file(table_of_drift(asked), day))
+    file = literal(tables.day_file(asked.store.drift, day))
     return tables.records(f"from {file} where alarm order by abs(effect) desc, feature")
 
 
@@ -302,11 +297,11 @@ def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]
 
 def page(tables: Tables, asked: "AskedQuestion", day: dt.date) -> Path:
     """Evidently's page of a day. Raises BusinessError where nothing was compared on it."""
-    return drift_page.draw(tables, asked, day, table_of_drift(asked))
+    return drift_page.draw(tables, asked, day, asked.store.drift)
 
 
 def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
     """The features that are furthest beyond, or nearest to, what is usual on a day."""
-    file = literal(tables.day_file(table_of_drift(asked), day))
+    file = literal(tables.day_file(asked.store.drift, day))
     rows = tables.db.execute(f"from {file} order by value / usual_up_to desc limit 12").df()
     return pictures.drift(asked.name, day, rows.to_dict("records"), asked.titles)

@@ -16,7 +16,7 @@ from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
-from churn_orchestration.components.question.monitoring.graded import last_known, table_of_grades
+from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
 from churn_orchestration.components.shown import look
 from churn_orchestration.storage import ledger
@@ -60,15 +60,10 @@ class FirstWeek:
     as_ofs: list[dt.date]
 
 
-def table_of_first_week(asked: "AskedQuestion") -> str:
-    """The name of a question's table of first weeks."""
-    return f"monitoring.{asked.name}_first_week"
-
-
 def ended_on(tables: Tables, asked: "AskedQuestion", day: dt.date) -> FirstWeek | None:
     """The first week whose last outcome became known on ``day``; None: there is none."""
     newest = asked.question.horizon.newest_as_of(day)
-    files = tables.day_files(f"predictions.{asked.name}", newest)
+    files = tables.day_files(asked.store.forecasts, newest)
     as_ofs = sorted(files)[-DAYS - 1 :]
     if newest not in files or len(as_ofs) < DAYS:
         return None
@@ -168,7 +163,7 @@ def measure(
                     "high": told["high"],
                 }
             )
-    put_rows(tables, table_of_first_week(asked), day, rows, COLUMNS, "metric")
+    put_rows(tables, asked.store.first_week, day, rows, COLUMNS, "metric")
     if week and isinstance(found, str):
         return rows, f"{week.version} cannot be compared with what was before it: {found}"
     return rows, sentence(rows) if rows else None
@@ -196,7 +191,7 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
     stands.
     """
     key = dg.AssetKey(["monitoring", f"{asked.name}_first_week"])
-    upstream = [table_of_grades(asked)]
+    upstream = [asked.store.grades]
 
     @dg.asset(
         key=key,
@@ -219,10 +214,10 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
     def first_week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = due(context, tables, key)
-            tables.look_back_as(table_of_first_week(asked), asked.gold)
+            tables.look_back_as(asked.store.first_week, asked.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
-                tables.drop_day(table_of_first_week(asked), day)
+                tables.drop_day(asked.store.first_week, day)
             found = {day: measure(tables, asked, day) for day in days if day not in refused}
             told = {day: words for day, (_, words) in found.items() if words}
             yield dg.AssetCheckResult(

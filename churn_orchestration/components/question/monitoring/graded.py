@@ -50,11 +50,6 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
 """What a grade holds beside the entity and as_of: type and meaning."""
 
 
-def table_of_grades(asked: "AskedQuestion") -> str:
-    """The name of a question's ledger of forecasts."""
-    return f"monitoring.{asked.name}_graded"
-
-
 def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """Store the grades of ``day``: of forecasts not graded before whose outcome is known, and
     restatements.
@@ -63,8 +58,8 @@ def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     Where what is known by ``day`` has changed since, for a day up to it landed again, its grades
     stay and are restated.
     """
-    question, horizon, table = asked.question, asked.question.horizon, table_of_grades(asked)
-    forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
+    question, horizon, table = asked.question, asked.question.horizon, asked.store.grades
+    forecasts = tables.day_files(asked.store.forecasts, horizon.newest_as_of(day))
     before = list(tables.day_files(table, day - DAY).values())
     done = _days_in(tables, before)
     waiting = [file for as_of, file in forecasts.items() if as_of not in done]
@@ -155,7 +150,7 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
     )
     def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
-            tables.look_back_as(table_of_grades(asked), asked.gold)
+            tables.look_back_as(asked.store.grades, asked.gold)
             rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
             for day in due(context, tables, key):
                 first = max(business.start, horizon.outcome(horizon.newest_as_of(day))[0])
@@ -184,8 +179,8 @@ def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     it.
     """
     entity, horizon = identifier(asked.question.entity), asked.question.horizon
-    forecasts = tables.day_files(f"predictions.{asked.name}", horizon.newest_as_of(day))
-    stored = tables.day_files(table_of_grades(asked), day)
+    forecasts = tables.day_files(asked.store.forecasts, horizon.newest_as_of(day))
+    stored = tables.day_files(asked.store.grades, day)
     today = _days_in(tables, [stored.pop(day)], "where not restated")
     before = _days_in(tables, list(stored.values()))
     looked_at = [as_of for as_of in forecasts if as_of in today or as_of not in before]
@@ -205,7 +200,7 @@ def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
 def grades_of(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> list[Path]:
     """The files that may hold a grade of ``as_of`` or of a later day, up to ``until``."""
     known_on = asked.question.horizon.label_known_on(as_of)
-    files = tables.day_files(table_of_grades(asked), until)
+    files = tables.day_files(asked.store.grades, until)
     return [file for day, file in files.items() if day >= known_on]
 
 
@@ -231,7 +226,7 @@ def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]
     [(graded, left, rate, restated)] = tables.rows(
         "select count(*) filter (not restated), count(*) filter (label is null and not restated), "
         "avg(label::int) filter (not restated), count(*) filter (restated) "
-        f"from {literal(tables.day_file(table_of_grades(asked), day))}"
+        f"from {literal(tables.day_file(asked.store.grades, day))}"
     )
     found = {"graded": graded, "had_left_before": left, "restated": restated}
     return found | ({} if rate is None else {"churn_rate": round(rate, 4)})

@@ -15,7 +15,7 @@ from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.sql import identifier, identifiers
 from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
-from churn_orchestration.components.question.monitoring.graded import last_known, table_of_grades
+from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.shown import look
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal
@@ -51,11 +51,6 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 SHOWN_DAYS = 400
-
-
-def table_of_performance(asked: "AskedQuestion") -> str:
-    """The name of a question's table of performance."""
-    return f"monitoring.{asked.name}_performance"
 
 
 def _rows(
@@ -138,7 +133,7 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     """Store what is known of the forecasts' quality at the end of ``day``; its rows."""
     entity, file = (
         identifier(asked.question.entity),
-        literal(tables.day_file(table_of_grades(asked), day)),
+        literal(tables.day_file(asked.store.grades, day)),
     )
     scored = tables.db.execute(
         "select churn_probability, model_version "
@@ -157,7 +152,7 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
             asked, graded, _segmented(tables, asked, as_of), of | {"as_of": as_of, "kind": kind}
         )
     order = "kind, as_of, feature nulls first, segment nulls first, metric"
-    return put_rows(tables, table_of_performance(asked), day, rows, COLUMNS, order)
+    return put_rows(tables, asked.store.performance, day, rows, COLUMNS, order)
 
 
 def _waiting(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
@@ -165,7 +160,7 @@ def _waiting(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     newest = asked.question.horizon.newest_as_of(day)
     files = [
         file
-        for as_of, file in tables.day_files(f"predictions.{asked.name}", day).items()
+        for as_of, file in tables.day_files(asked.store.forecasts, day).items()
         if as_of > newest
     ]
     return int(tables.rows(f"select count(*) from {read_files(files)} where not backtest")[0][0])
@@ -182,7 +177,7 @@ def _segmented(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "pd.Da
 def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
     """monitoring/<question>_performance, one partition a day."""
     key = dg.AssetKey(["monitoring", f"{asked.name}_performance"])
-    upstream = [f"predictions.{asked.name}", table_of_grades(asked)]
+    upstream = [asked.store.forecasts, asked.store.grades]
 
     @dg.asset(
         key=key,
@@ -198,10 +193,10 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
     def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = due(context, tables, key)
-            tables.look_back_as(table_of_performance(asked), asked.gold)
+            tables.look_back_as(asked.store.performance, asked.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
-                tables.drop_day(table_of_performance(asked), day)
+                tables.drop_day(asked.store.performance, day)
             rows = {day: measure(tables, asked, day) for day in days if day not in refused}
             about = {day: told(tables, asked, day) for day in rows}
             drawn = {"picture_performance": picture(tables, asked, max(rows))} if rows else {}
@@ -214,7 +209,7 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
 
 def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
     """The numbers of a day that are worth a plot."""
-    file = literal(tables.day_file(table_of_performance(asked), day))
+    file = literal(tables.day_file(asked.store.performance, day))
     found = tables.rows(
         f"select kind || '_' || metric, value from {file} where feature is null "
         f"and metric in ('auc', 'log_loss', 'base_rate') and kind <> '{RESTATED}' order by 1, as_of"
@@ -226,7 +221,7 @@ def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]
 
 def course(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[str, Any]]:
     """What is known by ``day`` of each as_of of late: expected, and realised or, last, restated."""
-    files = read_files(tables.day_files(table_of_performance(asked), day).values())
+    files = read_files(tables.day_files(asked.store.performance, day).values())
     first = literal(day - dt.timedelta(days=SHOWN_DAYS))
     query = f"""
 select as_of, metric, kind = '{EXPECTED}' as is_expected, last(value order by {MEASURED_ON}) as value,

@@ -46,7 +46,7 @@ SNAPSHOT, REPLAY = "snapshot", "replay"
 def snapshot_file(tables: Tables, asked: "AskedQuestion", record: Mapping[str, Any]) -> Path:
     """The snapshot that trained a model. Raises BusinessError where it is gone."""
     name = f"{record['cutoff']}-{record['snapshot_sha256'][:12]}.parquet"
-    path = tables.state / "snapshots" / asked.name / name
+    path = asked.store.snapshot_files(tables.state) / name
     if not path.is_file():
         raise BusinessError(
             f"{asked.name}: {path}, which trained {record['model_version']}, is gone; put it back "
@@ -100,7 +100,7 @@ class Reference:
 
         files = ModelFiles(tables.state, asked.name, version)
         record, model = files.record(), files.model()
-        path = tables.state / "models" / asked.name / f"{version}.drift"
+        path = asked.store.model_files(tables.state) / f"{version}.drift"
         if path.exists():  # as it was named before its name held the hash of its content
             path.rename(_named(path, path))
         kept = [file for file in path.parent.glob(f"{version}-*.drift") if not damage(file)]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from churn_orchestration.business import digest
 from churn_orchestration.churn.protocol import RENAME, RESTATE, SUPERSEDE
 from churn_orchestration.churn.sql import identifier, identifiers
-from churn_orchestration.components.question.monitoring.graded import table_of_grades
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import damage
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -21,16 +20,6 @@ SCORED = "score"
 """What triggers a line of the ledger on forecasts."""
 
 
-def table_of_forecasts(asked: "AskedQuestion") -> str:
-    """The name of the table of what a question's forecasts were when they were issued."""
-    return f"predictions.{asked.name}"
-
-
-def table_of_restated(asked: "AskedQuestion") -> str:
-    """The name of the table of what was scored again, or issued and replaced on its own day."""
-    return f"restated.{asked.name}"
-
-
 def issue(
     tables: Tables, asked: "AskedQuestion", day: dt.date, select: str, *, backtest: bool
 ) -> int:
@@ -41,7 +30,7 @@ def issue(
     Before, the new forecast replaces it, and what is replaced goes there. A look back never
     replaces a forecast.
     """
-    table = table_of_forecasts(asked)
+    table = asked.store.forecasts
     if not is_issued(tables, asked, day):
         return tables.replace_days(table, [day], select)[day]
     if not backtest:
@@ -55,7 +44,7 @@ def is_issued(tables: Tables, asked: "AskedQuestion", day: dt.date) -> bool:
     """Whether a forecast of a day was stored that is no look back; of a damaged file: it was."""
     found = tables.rows(
         "select file from meta.files where table_name = ? and day = ?",
-        [table_of_forecasts(asked), day],
+        [asked.store.forecasts, day],
     )
     if not found:
         return False
@@ -68,16 +57,14 @@ def is_issued(tables: Tables, asked: "AskedQuestion", day: dt.date) -> bool:
 def scored_again_since(tables: Tables, asked: "AskedQuestion", line: int) -> list[dict[str, Any]]:
     """The lines of the ledger on forecasts of a question after its first ``line`` ones."""
     return [
-        row
-        for row in ledger.read(tables.state)[line:]
-        if row["subject"] == table_of_forecasts(asked)
+        row for row in ledger.read(tables.state)[line:] if row["subject"] == asked.store.forecasts
     ]
 
 
 def _compare(tables: Tables, asked: "AskedQuestion", day: dt.date) -> None:
     """Keep apart what was scored again, or what it replaces, where they differ."""
     table, everything = (
-        table_of_forecasts(asked),
+        asked.store.forecasts,
         f"from {AGAIN} order by {identifier(asked.question.entity)}",
     )
     [(name,)] = tables.rows(
@@ -131,10 +118,10 @@ def _line(
         f"select any_value(model_version), sum(hash(t))::varchar from {AGAIN} as t"
     )
     [(newest,)] = tables.rows(
-        "select max(day) from meta.files where table_name = ?", [table_of_forecasts(asked)]
+        "select max(day) from meta.files where table_name = ?", [asked.store.forecasts]
     )
     return ledger.append(
-        tables.state, table_of_forecasts(asked), decision, reason, SCORED,
+        tables.state, asked.store.forecasts, decision, reason, SCORED,
         {"issued": name, "scored_again": content, **counts},
         model_version=by, cutoff=str(day), decided_on=str(newest),
     )  # fmt: skip
@@ -144,7 +131,7 @@ def _keep_apart(
     tables: Tables, asked: "AskedQuestion", day: dt.date, rows: str, line: dict[str, Any]
 ) -> None:
     """Add forecasts of a day to ``restated``, with the line of the ledger that is about them."""
-    table, sequence = table_of_restated(asked), line["sequence"]
+    table, sequence = asked.store.restated, line["sequence"]
     status = "restated" if line["decision"] == RESTATE else "superseded"
     added = (
         f"select *, '{status}' as status, date '{line['decided_on']}' as decided_on, "
@@ -175,9 +162,9 @@ def set_apart_former(tables: Tables, asked: "AskedQuestion") -> str | None:
         return None
     mark = digest(found[0][0])[:8]
     names = {
-        table_of_forecasts(asked): f"restated.{asked.name}_{mark}",
-        table_of_restated(asked): f"restated.{asked.name}_{mark}_again",
-        table_of_grades(asked): f"restated.{asked.name}_{mark}_graded",
+        asked.store.forecasts: f"restated.{asked.name}_{mark}",
+        asked.store.restated: f"restated.{asked.name}_{mark}_again",
+        asked.store.grades: f"restated.{asked.name}_{mark}_graded",
     }
     kept = list[str]()
     for before, now in names.items():
@@ -199,7 +186,7 @@ def set_apart_former(tables: Tables, asked: "AskedQuestion") -> str | None:
     told = f"{asked.name} means another thing now: what it forecast before is kept in {', '.join(kept)}"
     ledger.append(
         tables.state,
-        table_of_forecasts(asked),
+        asked.store.forecasts,
         RENAME,
         told,
         SCORED,

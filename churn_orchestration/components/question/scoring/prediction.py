@@ -476,7 +476,7 @@ def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
 def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
     champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
     if champion is None:
-        file = literal(tables.day_file(f"predictions.{asked.name}", day))
+        file = literal(tables.day_file(asked.store.forecasts, day))
         [(by,)] = tables.rows(f"select any_value(model_version) from {file}")
         return {"model_version": by}
     return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}

@@ -66,7 +66,7 @@ def searched(
         tell(f"{asked.name}: no search: {none}")
         return {"capacity": None, "skipped": none}
     settings = [asked.learner, asked.test_as_ofs, question.horizon, budget]
-    place = state / "searches" / asked.name / digest(sha256, settings, snapshots.code_hash())
+    place = asked.store.search_files(state) / digest(sha256, settings, snapshots.code_hash())
     record = ModelFiles(state, asked.name, champion["model_version"]).shown() if champion else {}
     before = record.get("search", {}).get("capacity")
     warm = learners.Capacity(*before) if before else None

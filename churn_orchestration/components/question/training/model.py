@@ -67,7 +67,7 @@ def train(
     BusinessError : the label cannot be learned from; the message says what was found and what is
         needed
     """
-    folder = tables.state / "snapshots" / asked.name
+    folder = asked.store.snapshot_files(tables.state)
     frame, manifest = snapshots.load(folder, cutoff)
     frame = snapshots.distinct(asked, frame)
     warnings = snapshots.refuse(folder, asked, frame, manifest)

@@ -31,6 +31,7 @@ from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.components.features.feature_table import feature_declaration
 from churn_orchestration.components.features.proof import require_proved
+from churn_orchestration.components.question.store import QuestionStore
 from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.components.source.landed_at_once import known_from
@@ -73,7 +74,7 @@ def build(
     require_proved(tables, asked.pipeline, asked.gold, grid[-1])
     names = [feature.name for feature in catalogue(question.features)]
     columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
-    folder = tables.state / "snapshots" / question.name
+    folder = asked.store.snapshot_files(tables.state)
     beside = folder / f"{cutoff}.writing"
     folder.mkdir(parents=True, exist_ok=True)
     with features_of(tables, question.features, grid, folder / f".{cutoff}") as features:
@@ -286,7 +287,7 @@ def differing_rows(
     """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in
     both.
     """
-    path = tables.state / "snapshots" / question.name / manifest["file"]
+    path = QuestionStore(question.name).snapshot_files(tables.state) / manifest["file"]
     names = identifiers(
         [question.entity, "as_of", *(feature.name for feature in catalogue(question.features))]
     )
@@ -435,7 +436,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
                 _refused(tables, asked, cutoff, str(error), context.run.tags)
                 raise
             differing = differing_rows(tables, question, asked.gold, manifest)
-            folder = tables.state / "snapshots" / question.name
+            folder = asked.store.snapshot_files(tables.state)
             frame = distinct(asked, load(folder, cutoff)[0])
             reasons = hopeless(asked, frame)
             found = Leaks() if reasons else leaks(folder, asked, frame, manifest)
