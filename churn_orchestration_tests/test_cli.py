@@ -27,12 +27,11 @@ def content(state: Path) -> dict[str, object]:
         tables: dict[str, object] = {
             name: db.execute(f"from {name} order by all").fetchall() for name in TABLES
         }
-    files = [
-        path
-        for layer in ("gold", "predictions")
-        for path in sorted((state / layer).rglob("*.parquet"))
-    ]
-    return tables | {str(path.relative_to(state)): path.read_bytes() for path in files}
+        listed = db.execute(
+            "select file from meta.files where table_name ~ '(gold|predictions)[.].*'"
+        )
+        files = sorted(file for (file,) in listed.fetchall())
+    return tables | {file: (state / file).read_bytes() for file in files}
 
 
 def imported_by(*arguments: str) -> set[str]:

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import Tables, WarehouseError, door
+from churn_orchestration.storage.warehouse import KEPT, Tables, WarehouseError, door
 
 ONE, TWO, THREE = (dt.date(2024, 1, day) for day in (1, 2, 3))
 
@@ -195,6 +195,69 @@ def test_readers_of_the_door_never_fail_and_see_whole_days_while_another_process
             seen.add(version)
     assert child.returncode == 0
     assert len(seen) > 1
+
+
+def put_version(tables: Tables, version: int) -> Path:
+    """Replace the one day of gold.t, and publish it; its file."""
+    tables.replace_days("gold.t", [ONE], values((version, day(ONE)), columns=PARQUET))
+    tables.publish()
+    file = tables.day_file("gold.t", ONE)
+    assert file
+    return file
+
+
+def test_a_reader_that_holds_the_door_open_reads_the_same_files_however_often_they_are_replaced(
+    tables,
+):
+    put_version(tables, 0)
+    with door(tables.state) as first:
+        for version in range(1, 6):
+            put_version(tables, version)
+        assert first.execute("from gold.t").fetchall() == [(0, ONE)]
+    with door(tables.state) as last:
+        assert last.execute("from gold.t").fetchall() == [(5, ONE)]
+
+
+def age(path: Path, days: float) -> None:
+    """Make a file older than it is."""
+    stat, earlier = path.stat(), int(days * 86_400 * 10**9)
+    os.utime(path, ns=(stat.st_atime_ns - earlier, stat.st_mtime_ns - earlier))
+
+
+def test_a_replaced_file_is_removed_by_the_first_publishing_after_its_time(tables):
+    files = [put_version(tables, version) for version in range(3)]
+    assert all(file.exists() for file in files)
+    age(files[0], KEPT / dt.timedelta(days=1))
+    age(files[1], 0.9 * (KEPT / dt.timedelta(days=1)))
+    tables.publish()
+    assert [file.exists() for file in files] == [False, True, True]
+
+
+def test_a_file_that_was_current_for_long_is_kept_from_the_day_on_which_it_is_replaced(tables):
+    old = put_version(tables, 0)
+    age(old, 400)
+    put_version(tables, 1)
+    put_version(tables, 2)
+    assert old.exists()
+
+
+def test_the_current_file_of_a_day_is_kept_whatever_its_age(tables):
+    current = put_version(tables, 0)
+    age(current, 400)
+    tables.publish()
+    tables.publish()
+    assert current.exists()
+
+
+def test_who_publishes_beside_an_open_door_takes_the_tables_that_are_gone_out_of_the_next(tables):
+    put_version(tables, 0)
+    with door(tables.state):
+        tables.replace_days("gold.other", [ONE], values((1, day(ONE)), columns=PARQUET))
+        tables.publish()
+        tables.drop_day("gold.other", ONE)
+        tables.publish()
+    with door(tables.state) as db, pytest.raises(duckdb.Error, match="other does not exist"):
+        db.execute("from gold.other")
 
 
 def test_a_killed_writer_leaves_every_table_whole_and_the_next_one_goes_on(tmp_path):

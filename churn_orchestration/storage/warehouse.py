@@ -31,6 +31,8 @@ later.
 WAREHOUSE, DOOR = "warehouse.duckdb", "published.duckdb"
 SHOWN = "meta.shown"
 """The table of the door that says of which files each of its views is made."""
+KEPT = dt.timedelta(hours=1)
+"""A file that a publishing replaces stays this long for those who opened the door before."""
 PARQUET = "format parquet, compression zstd, dictionary_size_limit 1"
 """How files are written: without dictionaries, a quarter quicker and, with zstd, no larger."""
 
@@ -525,8 +527,9 @@ class Tables:
 
         Views over the Parquet files of each table, copies of the small tables (models, catalogues,
         the state of all days and what it rests on). A view is made anew where its files are others
-        than at the door before. Files that neither this door nor the one before shows are removed;
-        a damaged one is not shown.
+        than at the door before. A damaged file is not shown. A file that this door no longer shows
+        is removed by the first publishing that comes KEPT later: a reader sees the files of the
+        door that it opened.
 
         Raises
         ------
@@ -542,11 +545,15 @@ class Tables:
         # Whole paths: where the folder of the state has moved, every view is made anew.
         shown = {table: [p for p in paths if not damage(p)] for table, paths in shown.items()}
         now = {table: [str(path) for path in paths] for table, paths in shown.items() if paths}
-        before = _files_shown(door)
-        self._refuse_no_probabilities(now, before)
         beside.unlink(missing_ok=True)
-        if before:
+        if door.exists():
             shutil.copyfile(door, beside)
+        before = _files_shown(
+            beside
+        )  # not of the door: who holds it open in this process has an older one
+        self._refuse_no_probabilities(now, before)
+        if not before:
+            beside.unlink(missing_ok=True)
         self.db.execute(f"attach {literal(beside)} as door")
         try:
             for table in before.keys() - now.keys():
@@ -566,9 +573,14 @@ class Tables:
             self.db.execute(listed, [list(now), list(now.values())])
         finally:
             self.db.execute("detach door")
+        published = beside.stat().st_mtime_ns
+        recorded = {str(self.state / file) for _, those in files for file in those}
+        current = recorded.union(*now.values())
+        for path in map(Path, set().union(*before.values()) - current):
+            if path.exists():
+                os.utime(path, ns=(published, published))  # it is replaced now: see _sweep
         swap_in(beside, door)
-        kept = {file for those in (*before.values(), *now.values()) for file in those}
-        self._sweep(kept | {str(self.state / file) for _, those in files for file in those})
+        self._sweep(current, published)
         return door
 
     def _refuse_no_probabilities(
@@ -595,10 +607,16 @@ class Tables:
                     [folder / json.loads(m.read_text())["file"] for m in manifests],
                 )
 
-    def _sweep(self, kept: set[str]) -> None:
+    def _sweep(self, current: set[str], published: int) -> None:
+        """Remove files that are not current and were replaced, or never shown, KEPT ago.
+
+        Both times are the file system's own, of a file and of the door that was written last: a
+        process's clock takes no part.
+        """
+        replaced_by = published - int(KEPT.total_seconds()) * 10**9
         for layer in (*PARQUET_LAYERS, "quarantine"):
             for path in (self.state / layer).rglob("*.parquet"):
-                if str(path) not in kept:
+                if str(path) not in current and path.stat().st_mtime_ns <= replaced_by:
                     path.unlink()
 
 
