@@ -354,7 +354,7 @@ def self_knowledge(found: list[Tried]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for shop in found:
         rows = shop.performance[shop.performance["model_version"] != protocol.RULES]
-        rows = rows.sort_values("measured_on").assign(expected=rows["kind"] == performance.EXPECTED)
+        rows = rows.sort_values("measured_on").assign(expected=rows["kind"] == protocol.EXPECTED)
         keys = ["as_of", "metric"]
         pairs = rows[rows["expected"]].merge(
             rows[~rows["expected"]].drop_duplicates(keys, keep="last"),

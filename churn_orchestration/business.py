@@ -197,7 +197,6 @@ class Business:
         """The landing folder, environment variables filled in, relative to the business's
         folder.
         """
-        os.environ.setdefault("CHURN_DATA", str(data_folder()))
         remedy = "set it to the folder that holds the landing files (see docs/how-to/own-data.md)"
         text = self.filled(self.settings.landing, "landing", remedy)
         return (self.folder / text).resolve()
@@ -213,7 +212,7 @@ class Business:
             yield from (path for path in found - own if path.name[0] != ".")
 
     def filled(self, text: str, setting: str, remedy: str) -> str:
-        """A setting with the environment variables that it names.
+        """A setting with the environment variables that it names; CHURN_DATA has a default.
 
         Raises
         ------
@@ -225,7 +224,8 @@ class Business:
                 f"{self.folder / SETTINGS}: {setting}: no setting may hold {PII_KEY}"
             )
         try:
-            return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text)
+            variables = {"CHURN_DATA": str(data_folder())} | os.environ
+            return re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], text)
         except KeyError as error:
             raise BusinessError(
                 f"{self.folder / SETTINGS}: {setting}: the environment variable {error} is not "

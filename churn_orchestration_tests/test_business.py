@@ -1,8 +1,9 @@
 import datetime as dt
+import os
 
 import pytest
 
-from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.business import Business, BusinessError, data_folder
 
 GOOD = "name: shop\nlanding: files\nstart_date: 2024-01-05\n"
 
@@ -59,6 +60,14 @@ def test_a_setting_that_is_missing_is_named(tmp_path):
 )
 def test_dates_out_of_order_are_refused(tmp_path, line, told):
     assert told in refused(tmp_path, GOOD + line + "\n")
+
+
+def test_reading_where_files_land_leaves_the_environment_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("CHURN_DATA", raising=False)
+    (tmp_path / "business.yaml").write_text(GOOD.replace("files", "${CHURN_DATA}/shop/landing"))
+    before = dict(os.environ)
+    assert Business(tmp_path).landing == data_folder() / "shop" / "landing"
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])

@@ -1,8 +1,12 @@
 """What the sensors know of a question that has no champion, or few customers."""
 
 import json
+import re
 
-from churn_orchestration.automation.sensors import champion_known, training
+import pytest
+
+from churn_orchestration.automation.sensors import champion_known, sensors, training
+from churn_orchestration.business import PACKAGE
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG
 from churn_orchestration.churn.watching import signals
@@ -24,6 +28,20 @@ def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str, trigger: st
         shop.business.state, asked.name, "refuse", "no better than the rules", trigger, {"of": version},
         model_version=version, cutoff=day, decided_on=day, meaning=asked.question.meaning,
     )  # fmt: skip
+
+
+def test_the_ui_shows_words_of_each_signal_and_no_docstring(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for find in signals.SIGNALS.values():
+        monkeypatch.setattr(find, "__doc__", "A NOTE TO PROGRAMMERS")
+    shown = {sensor.name: sensor.description or "" for sensor in sensors(shop.business, [])}
+    assert signals.SAYS.keys() == signals.SIGNALS.keys()
+    for name, says in signals.SAYS.items():
+        assert (
+            f"asks for a training of the newest day when this is so: {says} It waits"
+            in (shown[f"retrain_on_{name}"])
+        )
 
 
 def test_a_business_too_small_to_be_measured_grows_old_all_the_same(shop: Shop) -> None:
@@ -67,3 +85,11 @@ def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time
         "trained on 2023-12-20, 1 in vain for such a reason, and cools down until 2024-01-17"
         in said
     )
+
+
+def test_a_kind_of_performance_is_compared_by_its_constant() -> None:
+    bare = re.compile(r"\bkind\b\s*(?:=|<>|==|!=|in)\s*\(?['\"]\w")
+    sources = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
+    compared = {path for path, text in sources.items() if re.search(r"kind (=|<>) '\{\w", text)}
+    assert {"performance.py", "watching.py", "churn_rate.py"} <= {path.name for path in compared}
+    assert [path for path in compared if bare.search(sources[path])] == []

@@ -50,9 +50,9 @@ def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg
             f"retrain_on_{name}",
             TRAIN,
             "Once switched on, asks for a training of the newest day when this is so: "
-            f"{find.__doc__} It waits for {signals.COOL_DOWN_DAYS} days after a training, twice as "
-            "long after each in vain for the same reason, and for something new to learn. The gate "
-            "decides whether what was trained is promoted.",
+            f"{signals.SAYS[name]} It waits for {signals.COOL_DOWN_DAYS} days after a training, "
+            "twice as long after each in vain for the same reason, and for something new to learn. "
+            "The gate decides whether what was trained is promoted.",
             partial(training, name, find),
         )
         for name, find in signals.SIGNALS.items()
@@ -215,7 +215,7 @@ def _said(
 ) -> dict[str, Any]:
     """What monitoring says of a model at the end of a day."""
     mine = f"from monitoring.{asked.name}_performance where feature is null and model_version = '{version}'"
-    [(of,)] = _rows(db, f"select max(as_of) {mine} and kind <> 'expected'")
+    [(of,)] = _rows(db, f"select max(as_of) {mine} and kind <> '{protocol.EXPECTED}'")
     of_day = f"measured_on = '{day}' and model_version = '{version}'"
     harmful = f"from monitoring.{asked.name}_drift where {of_day} and verdict = '{HARMFUL}'"
     alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
@@ -224,9 +224,13 @@ def _said(
     outdone = db.execute(f"{worse} {last}").df().to_dict("records")
     return {
         "of": of,
-        "realised": _metrics(db, f"{mine} and kind <> 'expected' and as_of = '{of}'") if of else {},
-        "foreseen": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{of}'") if of else {},
-        "expected": _metrics(db, f"{mine} and kind = 'expected' and as_of = '{day}'"),
+        "realised": _metrics(db, f"{mine} and kind <> '{protocol.EXPECTED}' and as_of = '{of}'")
+        if of
+        else {},
+        "foreseen": _metrics(db, f"{mine} and kind = '{protocol.EXPECTED}' and as_of = '{of}'")
+        if of
+        else {},
+        "expected": _metrics(db, f"{mine} and kind = '{protocol.EXPECTED}' and as_of = '{day}'"),
         "drifted": {alarm["feature"]: sentence(alarm) for alarm in alarms},
         "follows": {
             a["feature"]: a["follows"] for a in alarms if isinstance(a.get("follows"), str)

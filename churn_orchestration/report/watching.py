@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn.protocol import EXPECTED, RESTATED
 from churn_orchestration.components.question.monitoring.drift import sentences
 from churn_orchestration.components.question.monitoring.first_week import sentence as first_week
 from churn_orchestration.report.text import command, grid, plain
@@ -70,15 +71,17 @@ def _performance(query: Query, question: str) -> dict[str, Any]:
     table = f"monitoring.{question}_performance"
     rows = query(f"""
 with newest as (
-  select * from {table} where kind <> 'expected' and feature is null qualify as_of = max(as_of) over ()),
+  select * from {table} where kind <> '{EXPECTED}' and feature is null
+  qualify as_of = max(as_of) over ()),
 realised as (from newest qualify row_number() over (partition by metric order by measured_on desc) = 1)
 select r.as_of, r.model_version, r.metric, r.value, r.low, r.high, r.forecasts,
   e.value as expected, e.low as expected_low, e.high as expected_high
-from realised as r left join (from {table} where kind = 'expected') as e using (as_of, metric, model_version)
+from realised as r
+left join (from {table} where kind = '{EXPECTED}') as e using (as_of, metric, model_version)
 order by metric""")
     [newest] = query(
         f"select max(measured_on) as day, max(waiting) as waiting, sum(restated) as restated from "
-        f"(select measured_on, waiting, (kind = 'restated')::int as restated from {table} "
+        f"(select measured_on, waiting, (kind = '{RESTATED}')::int as restated from {table} "
         f"qualify measured_on = max(measured_on) over ())"
     )
     return {

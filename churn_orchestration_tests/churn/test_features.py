@@ -707,6 +707,14 @@ def test_a_column_of_the_table_may_be_called_as_the_engine_calls_its_own(column:
     assert (found["o_x_sum_7d"], found["o_large_share_7d"], found["o_count_7d"]) == (5.0, 1.0, 1)
 
 
+def test_a_count_is_a_bigint_whatever_the_category_is_called() -> None:
+    optin = Category("double_optin", "x", ("yes",))
+    source = EventSource("o", "silver.o", "c", "order", categories=(optin,))
+    types = {feature.name: feature.type for feature in catalogue(FeatureSet("c", (source,), (7,)))}
+    assert types["o_double_optin_distinct_7d"] == types["o_count_7d"] == "bigint"
+    assert types["o_double_optin_yes_share_7d"] == "double"
+
+
 def test_a_category_value_with_a_quote_is_a_value() -> None:
     assert (
         _one("'d''or' as x", categories=(Category("brand", "x", ("d'or",)),))[

@@ -1,9 +1,11 @@
 """What scores is the model of the ledger, whatever lies in its place, and no file's code is run."""
 
 import datetime as dt
+import gc
 import json
 import pickle
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.components.question.training import promotion
 from churn_orchestration.components.question.training.candidate import keep
 from churn_orchestration.storage import ledger
-from churn_orchestration.storage.model_store import FIRST_USE, MODEL, RECORD, ModelFiles
+from churn_orchestration.storage.model_store import FIRST_USE, MODEL, RECORD, ModelFiles, _loaded
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.tracking import Tracking
 from churn_orchestration_tests.support.in_process import IN_PROCESS
@@ -256,3 +258,14 @@ def test_what_the_environment_says_to_mlflow_stops_neither_training_nor_scoring(
     monkeypatch.setenv(name, value)
     registry.promote("b", LOUD)
     assert registry.probability("b") < 0.5
+
+
+def test_of_all_models_that_a_process_loads_few_stay_in_memory(tmp_path: Path) -> None:
+    registry, models = Registry(tmp_path), list[weakref.ref]()
+    for number in range(8):
+        registry.files(f"v{number}").keep(fitted(np.arange(100) >= 20 + number))
+        content = registry.files(f"v{number}").path(MODEL).read_bytes()
+        models.append(weakref.ref(_loaded(content)))
+    gc.collect()
+    assert sum(model() is not None for model in models) <= 4
+    assert models[-1]() is not None, "the champion's is read again every day"

@@ -1,5 +1,6 @@
 """What a feature is: its SQL, and how a person reads it."""
 
+import re
 from dataclasses import dataclass, field
 
 ACTIVITY = "activity"
@@ -18,6 +19,10 @@ def topic_of(source: str, family: str) -> str:
     ('orders/activity', 'orders/tenure')
     """
     return f"{source}/{_TOPICS.get(family, family)}"
+
+
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+_AS_DOUBLE = re.compile(r"(?:::|\bas )double\b")
 
 
 class _Any:
@@ -61,8 +66,14 @@ class Feature:
 
     @property
     def type(self) -> str:
-        """``bigint`` of what is counted, else ``double``."""
-        return "double" if "double" in self.sql else "bigint"
+        """``double`` where the SQL casts to it, else ``bigint``: what is counted.
+
+        >>> Feature("n", "_s0.is_double_optin_30", "", "", "", "", "", "").type
+        'bigint'
+        """
+        # Of a cast, not of the word: a category may be called double_optin, and its value "as
+        # double".
+        return "double" if _AS_DOUBLE.search(_QUOTED.sub("", self.sql)) else "bigint"
 
 
 def where_covered(row: str, days: int, sql: str) -> str:

@@ -169,6 +169,16 @@ SIGNALS = {
     "schema": schema,
 }
 """Name -> what looks for it."""
+SAYS = {
+    "drift": "A feature drifted beyond the usual, and moves the scores.",
+    "performance": "What came is worse than what the training promised, chance ruled out.",
+    "expectation": "What the forecasts expect of themselves is worse than what the training promised.",
+    "calibration": "The probabilities were off by clearly more than chance explains.",
+    "age": "The last training was long ago.",
+    "labels": "Half as many outcomes again as the last training had have become known since.",
+    "schema": "The feature table has other features than those it reads.",
+}
+"""Name -> when it asks for a training, as the UI shows it."""
 
 
 def calm(name: str, known: Champion) -> str:

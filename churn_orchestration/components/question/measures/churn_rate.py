@@ -5,9 +5,9 @@ from typing import Any
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.calendar import DAY, month_ends
+from churn_orchestration.churn.protocol import EXPECTED
 from churn_orchestration.churn.watching.measures import churned_at
 from churn_orchestration.components.question.measures.measure import Measure, OnDay
-from churn_orchestration.components.question.monitoring.performance import EXPECTED
 from churn_orchestration.storage.warehouse import MEASURED_ON, literal
 
 BEFORE = "before"

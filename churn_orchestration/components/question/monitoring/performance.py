@@ -11,7 +11,7 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.business import Business
-from churn_orchestration.churn.protocol import MIN_ENTITIES
+from churn_orchestration.churn.protocol import EXPECTED, MIN_ENTITIES, REALISED, RESTATED
 from churn_orchestration.churn.sql import identifier, identifiers
 from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.grading import metrics
     from churn_orchestration.components.question.question import AskedQuestion
 
-EXPECTED, REALISED, RESTATED = "expected", "realised", "restated"
 COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "as_of": ("date", "the day of the forecasts"),
