@@ -173,9 +173,14 @@ def main(context: click.Context, business: Path | None) -> None:
 
 def _business(context: click.Context) -> "Business":
     from churn_orchestration.business import Business
+    from churn_orchestration.storage.warehouse import is_current
 
     business = Business(context.obj)
     business.refuse_namesake()
+    if not is_current(business.state):
+        from churn_orchestration.storage.resources import bring_up_to_date
+
+        bring_up_to_date(business)
     return business
 
 

@@ -14,13 +14,15 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.components.question import asked_questions
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
-from churn_orchestration.storage.resources import resources
+from churn_orchestration.storage.resources import bring_up_to_date, resources
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """The definitions of the business that CHURN_BUSINESS names."""
-    return definitions_of(Business.current())
+    business = Business.current()
+    bring_up_to_date(business)
+    return definitions_of(business)
 
 
 def definitions_of(business: Business, loaded: dg.ComponentTree | None = None) -> dg.Definitions:

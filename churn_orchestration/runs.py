@@ -43,7 +43,7 @@ from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.landing.land import LONG_SILENCE, Files
-from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.resources import Warehouse, warehouse_of
 from churn_orchestration.storage.tracking import Tracking
 from churn_orchestration.storage.warehouse import POOL, write_text
 from churn_orchestration.terminal import say
@@ -171,8 +171,7 @@ class Work:
     @cached_property
     def warehouse(self) -> Warehouse:
         """The business's warehouse."""
-        settings = self.business.settings
-        return Warehouse.of(self.business.state, settings.memory_limit, settings.threads)
+        return warehouse_of(self.business)
 
     @cached_property
     def tracking(self) -> Tracking:

@@ -54,7 +54,7 @@ def test_a_decision_is_one_line_with_who_why_and_the_hash_of_its_evidence(tmp_pa
         "model_version": "a", "cutoff": "2024-01-31", "decided_on": "2024-01-31", "mlflow_version": "a",
         "evidence": {"auc": 0.75},
         "evidence_sha256": sha256(b'{"auc": 0.75}').hexdigest(),
-        "previous": "0" * 64,
+        "format": 1, "previous": "0" * 64,
     }  # fmt: skip
 
 

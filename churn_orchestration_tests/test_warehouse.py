@@ -411,18 +411,6 @@ def test_a_gold_day_does_not_stand_once_an_earlier_day_that_it_read_is_made_anew
     )
 
 
-def test_a_warehouse_of_an_earlier_version_is_told_with_the_way_out(tmp_path):
-    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as db:
-        db.execute("create schema meta; create table meta.days (table_name varchar, day date)")
-    with (
-        pytest.raises(
-            WarehouseError, match=r"warehouse.duckdb was made by an earlier version.*remove"
-        ),
-        Warehouse.of(tmp_path).open(),
-    ):
-        pass
-
-
 def test_a_day_of_the_same_rows_keeps_its_version_in_whatever_order_they_come(tables):
     def recorded(select: str) -> int:
         tables.replace_days("silver.t", [ONE], select)

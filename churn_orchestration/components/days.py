@@ -105,8 +105,8 @@ def require_initial_load(
     if first and first != business.start:
         raise dg.Failure(
             f"{table} begins with the initial load of {first}, and start_date is {business.start} "
-            f"now: put {first} back and let end_date move on, or remove {business.state} to begin "
-            "anew",
+            f"now: put {first} back and let end_date move on; or give the business a new `name` in "
+            "business.yaml, which begins a new state",
             allow_retries=False,
         )
     started = business.start in tables.stored(table) or tables.is_waived(table, business.start)

@@ -26,6 +26,8 @@ from churn_orchestration.churn.protocol import (
 )
 
 FILE = "ledger.jsonl"
+FORMAT = 1
+"""The version of a line's form. Lines of before there were versions do not say it: they have form 1."""
 BEGINNING = "0" * 64
 """What the first line names as the hash of the line before it."""
 
@@ -37,7 +39,7 @@ def read(state: Path) -> list[dict[str, Any]]:
     Raises
     ------
     BusinessError : a line is not as it was written, or one was taken out or put in; the message
-        names it
+        names it. Or a newer version of the package wrote it
     """
     path = state / FILE
     if not path.exists():
@@ -55,6 +57,11 @@ def _read(path: Path, _size: int, _mtime_ns: int) -> tuple[dict[str, Any], ...]:
         if not line.endswith("\n"):
             break
         row = _row(line)
+        if row.get("format", 1) > FORMAT:
+            raise BusinessError(
+                f"{path}: line {number} is of a newer version of this package: update the package "
+                "(`pip install --upgrade churn-orchestration`)"
+            )
         if (
             row.get("hash") != _seal(row)
             or row.get("previous") != before
@@ -116,7 +123,7 @@ def append(
         row = {
             "sequence": len(rows) + 1, "subject": subject, "decision": decision, "reason": reason,
             "trigger": trigger, **facts, "evidence": evidence, "evidence_sha256": _sha256(evidence),
-            "previous": rows[-1]["hash"] if rows else BEGINNING,
+            "format": FORMAT, "previous": rows[-1]["hash"] if rows else BEGINNING,
         }  # fmt: skip
         row |= {"hash": _seal(row)}
         same = ("decision", "model_version", "meaning", "files_sha256", "evidence_sha256")

@@ -11,7 +11,13 @@ from dagster_duckdb import DuckDBResource
 from churn_orchestration.business import Business
 from churn_orchestration.churn.rows.shapes import DATA_FAULTS, told_by
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import WAREHOUSE, Tables, WarehouseError, opened
+from churn_orchestration.storage.warehouse import (
+    is_current,
+    WAREHOUSE,
+    Tables,
+    WarehouseError,
+    opened,
+)
 from churn_orchestration.terminal import say
 
 
@@ -72,10 +78,27 @@ class Warehouse(DuckDBResource):
                 yield
 
 
+def bring_up_to_date(business: Business) -> None:
+    """Upgrade and publish a state that an earlier version left, or that was moved to this folder.
+
+    Raises
+    ------
+    BusinessError : the state is of a newer version than the package
+    """
+    if (business.state / WAREHOUSE).is_file() and not is_current(business.state):
+        with warehouse_of(business).open() as tables:
+            tables.publish()
+
+
+def warehouse_of(business: Business) -> Warehouse:
+    """The warehouse in the business's state folder, with the business's limits."""
+    settings = business.settings
+    return Warehouse.of(business.state, settings.memory_limit, settings.threads)
+
+
 def resources(business: Business) -> dict[str, object]:
     """The warehouse and the MLflow store in the business's state folder."""
-    settings = business.settings
     return {
-        "warehouse": Warehouse.of(business.state, settings.memory_limit, settings.threads),
+        "warehouse": warehouse_of(business),
         "tracking": Tracking(state=str(business.state)),
     }

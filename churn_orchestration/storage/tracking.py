@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from filelock import FileLock
+
+from churn_orchestration.business import BusinessError
+from churn_orchestration.terminal import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +27,13 @@ _ALIASED = """
 select t.value from registered_model_aliases as a
 join model_version_tags as t on t.name = a.name and t.version = a.version and t.key = 'model_version'
 where a.name = ? and a.alias = ?"""
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+"""Columns of MLflow's tables that hold whole addresses of files."""
 REQUIREMENTS = ["churn-orchestration", "scikit-learn", "lightgbm", "xgboost-cpu", "skops", "pandas"]
 
 
@@ -52,9 +63,64 @@ class Tracking(dg.ConfigurableResource):
         for name in ("mlflow", "alembic"):  # both tell at INFO of every table they make
             logging.getLogger(name).setLevel(logging.ERROR)
         self.database.parent.mkdir(parents=True, exist_ok=True)
+        self._relocate()
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
-        return mlflow.MlflowClient()
+        client = mlflow.MlflowClient()
+        try:
+            client.search_experiments(max_results=1)  # MLflow looks at the tables when they are first used
+        except mlflow.MlflowException as error:
+            if "out-of-date database schema" not in str(error):
+                raise
+            self._upgrade()
+        return client
+
+    def _relocate(self) -> None:
+        """Let the store name its files where they are: it holds absolute addresses."""
+        if not self.database.is_file():
+            return
+        with closing(sqlite3.connect(self.database)) as db, db:
+            there = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+            if not {table for table, _ in _ADDRESSES} <= there:
+                return
+            kept = db.execute("select name, artifact_location from experiments").fetchall()
+            for name, address in kept:
+                now = self._artifacts(name).as_uri()
+                if not address.endswith(f"/mlflow/artifacts/{name}") or address == now:
+                    continue
+                for table, column in _ADDRESSES:
+                    db.execute(
+                        f"update {table} set {column} = ? || substr({column}, ?) "
+                        f"where {column} = ? or {column} like ? || '/%'",
+                        (now, len(address) + 1, address, address),
+                    )
+
+    def _upgrade(self) -> None:
+        """Bring the tables to those of the installed MLflow: a copy is changed, and replaces the store."""
+        import sqlalchemy
+        from alembic.util import CommandError
+        from mlflow.store.db.utils import _upgrade_db
+
+        beside = self.database.with_suffix(".migrating")
+        with FileLock(self.database.with_suffix(".lock")):
+            beside.unlink(missing_ok=True)
+            with (
+                closing(sqlite3.connect(self.database)) as old,
+                closing(sqlite3.connect(beside)) as copy,
+            ):
+                old.backup(copy)
+            engine = sqlalchemy.create_engine(f"sqlite:///{beside}")
+            try:
+                _upgrade_db(engine)
+            except CommandError as error:
+                raise BusinessError(
+                    f"{self.database} was written by a newer MLflow than is installed ({error}): update the "
+                    "package (`pip install --upgrade churn-orchestration`); the store stays as it is"
+                ) from None
+            finally:
+                engine.dispose()
+            beside.replace(self.database)
+        say(f"  upgraded {self.database} to the tables of the installed MLflow")
 
     @contextmanager
     def run(self, question: str, name: str, tags: dict[str, str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 
 from churn_orchestration.churn.sql import close_off, connect, literal, quoted
+from churn_orchestration.storage import migrations
 from churn_orchestration.storage.day_files import NAMED, content_hash, damage
 
 POOL = "warehouse"
@@ -77,15 +78,10 @@ def opened(
     connection.execute(_SESSION)
     # It asks of every row, before grouping, whether its ring is one of the rings: see ADR 6.
     connection.execute("set disabled_optimizers = 'cte_filter_pusher'")
-    connection.execute(_META + "".join(f"create schema if not exists {x};" for x in LAYERS))
+    migrations.upgrade(connection, state, _META, migrations.MIGRATIONS)
+    connection.execute("".join(f"create schema if not exists {x};" for x in LAYERS))
     close_off(connection, [state, *([landing] if landing else [])], _CHANGING)
-    tables = Tables(connection, state)
-    if "made" not in tables.columns("meta.days"):
-        raise WarehouseError(
-            f"{state / WAREHOUSE} was made by an earlier version of this package: remove {state} "
-            "and run it anew from the landing files"
-        )
-    return tables
+    return Tables(connection, state)
 
 
 class Tables:
@@ -639,7 +635,7 @@ _STAYS = r"predictions\..*|monitoring\..*_graded"
 _SMALL_TABLES = """
 select schema_name || '.' || table_name from duckdb_tables()
 where database_name = 'warehouse' and (schema_name in ('gold', 'models') or (schema_name = 'meta' and
-  table_name in ('days', 'files', 'lineage', 'waivers', 'policies', 'manifest', 'changes', 'accepted')))
+  table_name in ('days', 'files', 'lineage', 'waivers', 'policies', 'manifest', 'changes', 'accepted', 'migrations')))
 order by 1"""
 
 _DESCENDANTS = """
@@ -750,7 +746,27 @@ def door(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             "demo)"
         )
     with closing(connect(path, read_only=True)) as connection:
+        migrations.version(connection, state, len(migrations.MIGRATIONS))
         yield connection
+
+
+def is_current(state: Path) -> bool:
+    """Whether what is published is of this version of the package and of this folder.
+
+    Where nothing is published, the warehouse is brought up to date when it is opened.
+
+    Raises
+    ------
+    BusinessError : the state is of a newer version than the package
+    """
+    if not (state / DOOR).is_file():
+        return True
+    newest = len(migrations.MIGRATIONS)
+    with closing(connect(state / DOOR, read_only=True)) as db:
+        if migrations.version(db, state, newest) != newest or not migrations.is_stamped(db):
+            return False
+        shown = db.execute(f"select files[1] from {SHOWN} limit 1").fetchall()
+    return all(Path(file).is_relative_to(state) for (file,) in shown)
 
 
 def file_literal(path: Path) -> str:

@@ -49,7 +49,7 @@ def _checked(tables: Tables, bronze: str) -> str:
             f"{PII_KEY} is not the key of before: a person would have two hashes, and forecasts "
             "would not meet their outcomes. Set the former one. For a new key, give the business a "
             "new `name` in business.yaml and `churn run`: its tables are made from the landing "
-            f"files under the new key; {tables.state} stays as it is until you remove it"
+            f"files under the new key; {tables.state} stays as it is"
         )
     if not kept:
         hashed = tables.columns(bronze) and tables.rows(f"select 1 from {bronze} limit 1")

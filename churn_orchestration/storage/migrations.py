@@ -1,0 +1,190 @@
+"""The schema version of a state folder and the numbered steps that bring an older one up to date.
+
+They run where the warehouse is opened, so under the lock that every writer takes. ADR 31 says why.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import duckdb
+
+from churn_orchestration.business import BusinessError
+from churn_orchestration.terminal import say
+
+DISTRIBUTION = "churn-orchestration"
+_VERSIONED = """
+create table if not exists meta.migrations (version integer primary key, summary varchar, package varchar);
+create table if not exists meta.renames (file varchar primary key);
+"""
+_NEWEST = "select max(version), arg_max(package, version) from meta.migrations"
+
+
+class Upgrade:
+    """What a migration works on: the connection ``db`` in an open transaction, and the folder ``state``."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection, state: Path) -> None:
+        self.db, self.state = db, state
+
+    def write(self, file: str, content: bytes) -> None:
+        """Replace a file of the state, named relative to it, once the transaction is committed."""
+        path = self.state / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _pending(path).open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        self.db.execute("insert or replace into meta.renames values (?)", [file])
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step to the next version.
+
+    ``summary``: what it changes, in a present-tense clause. ``apply`` changes the warehouse by SQL and files
+    by ``Upgrade.write``; it may return what could not be carried over and is recomputed, in a sentence.
+    """
+
+    summary: str
+    apply: Callable[[Upgrade], str | None]
+
+
+def _record_what_days_hold(upgrade: Upgrade) -> None:
+    """Days gain ``content`` and ``made``; a day counts as made when its version was given."""
+    upgrade.db.execute("""
+create temp table _days as select table_name, day, status, rows, declaration, reason, version from meta.days;
+drop table meta.days;
+create table meta.days (
+    table_name varchar, day date, status varchar, rows bigint, declaration varchar, reason varchar,
+    content varchar, version bigint, made bigint, primary key (table_name, day));
+insert into meta.days
+select table_name, day, status, rows, declaration, reason, null, version, version from _days;
+drop table _days;
+create table if not exists meta.policies (
+    table_name varchar primary key, look_back_days integer, keep_days integer);
+create table if not exists meta.changes (
+    table_name varchar, day date, column_name varchar, since date, factor double, says varchar, held boolean);
+create table if not exists meta.accepted (
+    table_name varchar, column_name varchar, since date, reason varchar);
+create table if not exists meta.meanings (question varchar primary key, meaning varchar);
+drop table if exists meta.published;
+""")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("days record what they hold and when they were computed", _record_what_days_hold),
+)
+"""Migration n, counted from 1, brings a state of version n - 1 to version n. Only ever append to it."""
+
+
+def upgrade(db: duckdb.DuckDBPyConnection, state: Path, schema: str, steps: Sequence[Migration]) -> list[str]:
+    """Bring the state of an open warehouse to the newest version, whole or not at all.
+
+    Parameters
+    ----------
+    schema : the SQL that makes the tables of the newest version, for a state that has none yet
+    steps : step n leads to version n
+
+    Returns
+    -------
+    what was done, a line for each step; empty where the state was up to date
+
+    Raises
+    ------
+    BusinessError : the state is of a newer version than the package
+    """
+    before = version(db, state, len(steps))
+    lines = list[str]()
+    if before != len(steps) or not is_stamped(db):
+        db.execute("begin")
+        try:
+            lines = _apply(db, state, schema, steps, before)
+            db.execute("commit")
+        except BaseException:
+            db.execute("rollback")
+            raise
+    _finish(db, state)
+    for line in lines:
+        say(f"  {line}")
+    return lines
+
+
+def version(db: duckdb.DuckDBPyConnection, state: Path, newest: int) -> int | None:
+    """The version of a state; None: it has no tables yet.
+
+    Raises
+    ------
+    BusinessError : it is newer than ``newest``
+    """
+    if not _columns(db, "days"):
+        return None
+    if not is_stamped(db):
+        return 1 if "made" in _columns(db, "days") else 0
+    [(number, package)] = db.execute(_NEWEST).fetchall()
+    _refuse_newer(state, number, package, newest)
+    return int(number)
+
+
+def is_stamped(db: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a state says of which version it is; those of before there were versions do not."""
+    return bool(_columns(db, "migrations"))
+
+
+def _refuse_newer(state: Path, number: int, package: str, newest: int) -> None:
+    """Raise BusinessError where a state is of a version that this package does not know."""
+    if number > newest:
+        raise BusinessError(
+            f"{state} was written by {DISTRIBUTION} {package} (state version {number}); this is "
+            f"{DISTRIBUTION} {installed(DISTRIBUTION)}, which reads versions up to {newest}: update the "
+            f"package (`pip install --upgrade {DISTRIBUTION}`); the state stays as it is"
+        )
+
+
+def _apply(
+    db: duckdb.DuckDBPyConnection, state: Path, schema: str, steps: Sequence[Migration], before: int | None
+) -> list[str]:
+    package = installed(DISTRIBUTION)
+    insert = "insert into meta.migrations values (?, ?, ?)"
+    if before is None:
+        db.execute(schema + _VERSIONED)
+        db.execute(insert, [len(steps), "a new state", package])
+        return []
+    db.execute(_VERSIONED)
+    db.execute("insert or ignore into meta.migrations values (?, ?, ?)", [before, "before versions", ""])
+    lines = list[str]()
+    if before < len(steps):
+        lines = [f"upgrading {state} from version {before} to version {len(steps)}"]
+    for number, step in enumerate(steps[before:], before + 1):
+        recomputed = step.apply(Upgrade(db, state))
+        db.execute(insert, [number, step.summary, package])
+        lines.append(f"version {number}: {step.summary}" + (f". {recomputed}" if recomputed else ""))
+    return lines
+
+
+def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    return {
+        name
+        for (name,) in db.execute(
+            "select column_name from duckdb_columns() where database_name = current_database() "
+            "and schema_name = 'meta' and table_name = ?",
+            [table],
+        ).fetchall()
+    }
+
+
+def _pending(path: Path) -> Path:
+    return path.with_name(f"{path.name}.migrating")
+
+
+def _finish(db: duckdb.DuckDBPyConnection, state: Path) -> None:
+    """Put the written files in their places; those that a killed process has put there are not pending."""
+    files = [state / file for (file,) in db.execute("from meta.renames").fetchall()]
+    if not files:
+        return
+    for path in files:
+        if _pending(path).exists():
+            _pending(path).replace(path)
+    os.sync()
+    db.execute("delete from meta.renames")
