@@ -5,6 +5,7 @@ that has trained twice, scored, graded, refused a day, waived another and rolled
 version of the package. A state is never made again: what counts is that its own version made it.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -116,8 +117,16 @@ def make(place: Path = WORKSHOP) -> Path:
     _churn(place, "train", "--cutoff", TRAINED_AGAIN)
     _churn(place, "rollback", "--yes", "--reason", "a trial")
     _churn(place, "run", "--to", LAST)
+    _churn(place, "rollback", _champion(place), "--yes", "--reason", "the trial is over")
     _churn(place, "run", "--to", REFUSED)
     return place
+
+
+def _champion(place: Path) -> str:
+    """The model that was promoted first."""
+    lines = (place / "data" / NAME / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = map(json.loads, lines)
+    return str(next(row["model_version"] for row in rows if row["decision"] == "promote"))
 
 
 def _lose_a_column(file: Path) -> None:
