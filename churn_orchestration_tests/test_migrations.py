@@ -1,4 +1,6 @@
-"""A state outlives the package: versions, migrations and what a crash or a second process does to them."""
+"""A state outlives the package: versions, migrations and what a crash or a second process does to
+them.
+"""
 
 import re
 import signal
@@ -9,8 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from churn_orchestration.storage import migrations
 from churn_orchestration.business import PACKAGE, BusinessError
+from churn_orchestration.storage import migrations
 from churn_orchestration.storage.migrations import MIGRATIONS, Migration, Upgrade
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import WAREHOUSE, door
@@ -70,7 +72,8 @@ def state(tmp_path: Path) -> Path:
     """A state of the newest version, with a day and a file."""
     with Warehouse.of(tmp_path).open() as tables:
         tables.db.execute(
-            "insert into meta.days values ('silver.t', '2024-01-01', 'stored', 1, 'd', null, 'c', 1, 1)"
+            "insert into meta.days values ('silver.t', '2024-01-01', 'stored', 1, 'd', null, 'c', "
+            "1, 1)"
         )
         tables.publish()
     (tmp_path / "note.txt").write_text("old")
@@ -78,7 +81,9 @@ def state(tmp_path: Path) -> Path:
 
 
 def contents(state: Path) -> tuple[list, list, list, str]:
-    """The tables of a warehouse, its days and versions, and the file; opened by nothing of the package."""
+    """The tables of a warehouse, its days and versions, and the file; opened by nothing of the
+    package.
+    """
     with duckdb.connect(str(state / WAREHOUSE)) as db:
         days = db.execute("from meta.days").fetchall()
         versions = db.execute("select version from meta.migrations order by 1").fetchall()
@@ -123,7 +128,9 @@ def test_a_process_killed_within_a_step_leaves_the_state_as_it_was(state):
     assert contents(state) == before
 
 
-def test_a_process_killed_before_it_has_put_the_files_in_place_is_finished_by_the_next(state, monkeypatch):
+def test_a_process_killed_before_it_has_put_the_files_in_place_is_finished_by_the_next(
+    state, monkeypatch
+):
     assert start(KILLED_AFTER, state).wait() == -signal.SIGKILL
     monkeypatch.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, Migration("a step", step)))
     assert contents(state)[2:] == ([(NEWEST,), (NEWEST + 1,)], "old")
@@ -155,12 +162,12 @@ def test_a_state_newer_than_the_package_is_refused_at_the_warehouse_and_at_the_d
 def test_a_state_of_before_days_recorded_their_content_keeps_its_days(tmp_path):
     with duckdb.connect(str(tmp_path / WAREHOUSE)) as db:
         db.execute(
-            "create schema meta; create sequence meta.versions; create table meta.days (table_name varchar, "
-            "day date, status varchar, rows bigint, declaration varchar, reason varchar, version bigint "
-            "default nextval('meta.versions'), primary key (table_name, day)); "
+            "create schema meta; create sequence meta.versions; create table meta.days (table_name "
+            "varchar, day date, status varchar, rows bigint, declaration varchar, reason varchar, "
+            "version bigint default nextval('meta.versions'), primary key (table_name, day)); "
             "create table meta.published (file varchar);"
-            "create table meta.manifest (source varchar, file varchar, sha256 varchar, size bigint, "
-            "mtime_ns bigint, partition date, known_on date, header varchar[]);"
+            "create table meta.manifest (source varchar, file varchar, sha256 varchar, size "
+            "bigint, mtime_ns bigint, partition date, known_on date, header varchar[]);"
             "create table meta.lineage (table_name varchar, upstream varchar);"
             "create table meta.waivers (table_name varchar, day date, reason varchar);"
             "create table meta.files (table_name varchar, day date, file varchar, "
@@ -171,7 +178,9 @@ def test_a_state_of_before_days_recorded_their_content_keeps_its_days(tmp_path):
         )
     with Warehouse.of(tmp_path).open() as tables, Warehouse.of(tmp_path / "new").open() as new:
         assert tables.rows(SCHEMA) == new.rows(SCHEMA)
-        [(name, rows, version, made)] = tables.rows("select table_name, rows, version, made from meta.days")
+        [(name, rows, version, made)] = tables.rows(
+            "select table_name, rows, version, made from meta.days"
+        )
         assert (name, rows, version, made) == ("bronze.t", 5, 1, 1)
         assert tables.rows("select version from meta.migrations order by 1") == [
             (number,) for number in range(NEWEST + 1)
@@ -179,7 +188,11 @@ def test_a_state_of_before_days_recorded_their_content_keeps_its_days(tmp_path):
 
 
 def test_no_message_advises_to_remove_a_state_or_its_warehouse():
-    texts = [*PACKAGE.rglob("*.py"), *PACKAGE.parent.glob("*.md"), *(PACKAGE.parent / "docs").rglob("*.md")]
+    texts = [
+        *PACKAGE.rglob("*.py"),
+        *PACKAGE.parent.glob("*.md"),
+        *(PACKAGE.parent / "docs").rglob("*.md"),
+    ]
     advice = re.compile(
         r"\b(remove|delete|rm -rf?|throw away)\b[^.;`]{0,40}"
         r"(\bstate\b|\.state\b|WAREHOUSE|warehouse\.duckdb|CHURN_DATA|\bdata/)",

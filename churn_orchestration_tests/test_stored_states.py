@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from churn_orchestration import ledger
 from churn_orchestration.business import Business
-from churn_orchestration.components.churn_model.model_files import MODEL, ModelFiles
-from churn_orchestration.day_files import content_hash
-from churn_orchestration.migrations import MIGRATIONS
-from churn_orchestration.resources import Warehouse
-from churn_orchestration.tracking import Tracking
-from churn_orchestration.warehouse import door
+from churn_orchestration.storage import ledger
+from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.migrations import MIGRATIONS
+from churn_orchestration.storage.model_store import MODEL, ModelFiles
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import door
 from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
-from churn_orchestration_tests.support.stored_state import NAME, REFUSED, STATES, unpack
+from churn_orchestration_tests.support.stored_state import REFUSED, STATES, unpack
 
 pytestmark = IN_PROCESS
 QUESTION = "churn_14d"
@@ -34,7 +34,9 @@ join metrics as m on m.run_uuid = v.run_id order by all"""
 
 @dataclass(frozen=True)
 class Kept:
-    """What a state holds that outlives every version: hashes by file, the ledger, what is registered."""
+    """What a state holds that outlives every version: hashes by file, the ledger, what is
+    registered.
+    """
 
     files: dict[str, str]
     ledger: bytes
@@ -45,7 +47,9 @@ class Kept:
         files = [path for kept in KEPT for path in (state / kept).rglob("*") if path.is_file()]
         files += (state / "mlflow" / "artifacts").rglob("*.skops")
         with closing(sqlite3.connect(state / "mlflow" / "mlflow.db")) as db:
-            registered = db.execute(_REGISTERED.replace("order by all", "order by 1, 2, 5, 7")).fetchall()
+            registered = db.execute(
+                _REGISTERED.replace("order by all", "order by 1, 2, 5, 7")
+            ).fetchall()
         return cls(
             {str(path.relative_to(state)): content_hash(path) for path in sorted(files)},
             (state / ledger.FILE).read_bytes(),
@@ -94,8 +98,8 @@ def test_the_first_command_upgrades_the_state_and_says_so(upgraded):
 
 def test_the_schema_is_that_of_a_new_state(upgraded, tmp_path):
     columns = (
-        "select table_name, column_name, data_type from duckdb_columns() where schema_name = 'meta' "
-        "and database_name = current_database() order by table_name, column_index"
+        "select table_name, column_name, data_type from duckdb_columns() where schema_name = "
+        "'meta' and database_name = current_database() order by table_name, column_index"
     )
     with Warehouse.of(tmp_path).open() as new, Warehouse.of(upgraded.state).open() as old:
         assert old.rows(columns) == new.rows(columns)
@@ -114,13 +118,18 @@ def test_the_ledger_goes_on_where_it_ended_and_its_seal_holds(upgraded):
     assert decisions[:5] == ["promote", "waive", "keep", "roll back", "roll back"]
 
 
-def test_what_was_issued_is_shown_as_it_was_and_one_more_day_is_scored_by_the_registered_model(upgraded):
+def test_what_was_issued_is_shown_as_it_was_and_one_more_day_is_scored_by_the_registered_model(
+    upgraded,
+):
     champion = ledger.read(upgraded.state)[0]["model_version"]
     with door(upgraded.state) as db:
         scored = db.execute(
-            f"select as_of, model_version, count(*) from predictions.{QUESTION} group by all order by all"
+            f"select as_of, model_version, count(*) from predictions.{QUESTION} group by all order "
+            "by all"
         ).fetchall()
-        shown = db.execute("select files from meta.shown where table_name = ?", [f"predictions.{QUESTION}"])
+        shown = db.execute(
+            "select files from meta.shown where table_name = ?", [f"predictions.{QUESTION}"]
+        )
         files = {str(Path(file).relative_to(upgraded.state)) for file in shown.fetchall()[0][0]}
     issued = {name for name in upgraded.before.files if name.startswith("predictions/")}
     assert issued < files
@@ -131,7 +140,8 @@ def test_what_was_issued_is_shown_as_it_was_and_one_more_day_is_scored_by_the_re
 def test_a_forecast_of_before_the_upgrade_is_graded_when_its_outcome_is_known(upgraded):
     with door(upgraded.state) as db:
         graded = db.execute(
-            f"select measured_on, count(*) from monitoring.{QUESTION}_graded where as_of = ? group by 1",
+            f"select measured_on, count(*) from monitoring.{QUESTION}_graded where as_of = ? group "
+            "by 1",
             [GRADED_NEXT],
         ).fetchall()
         forecasts = db.execute(

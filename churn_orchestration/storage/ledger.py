@@ -27,7 +27,9 @@ from churn_orchestration.churn.protocol import (
 
 FILE = "ledger.jsonl"
 FORMAT = 1
-"""The version of a line's form. Lines of before there were versions do not say it: they have form 1."""
+"""The version of a line's form. Lines of before there were versions do not say it: they have form
+1.
+"""
 BEGINNING = "0" * 64
 """What the first line names as the hash of the line before it."""
 

@@ -23,7 +23,9 @@ _NEWEST = "select max(version), arg_max(package, version) from meta.migrations"
 
 
 class Upgrade:
-    """What a migration works on: the connection ``db`` in an open transaction, and the folder ``state``."""
+    """What a migration works on: the connection ``db`` in an open transaction, and the folder
+    ``state``.
+    """
 
     def __init__(self, db: duckdb.DuckDBPyConnection, state: Path) -> None:
         self.db, self.state = db, state
@@ -43,8 +45,9 @@ class Upgrade:
 class Migration:
     """One step to the next version.
 
-    ``summary``: what it changes, in a present-tense clause. ``apply`` changes the warehouse by SQL and files
-    by ``Upgrade.write``; it may return what could not be carried over and is recomputed, in a sentence.
+    ``summary``: what it changes, in a present-tense clause. ``apply`` changes the warehouse by SQL
+    and files by ``Upgrade.write``; it may return what could not be carried over and is recomputed,
+    in a sentence.
     """
 
     summary: str
@@ -76,10 +79,14 @@ drop table if exists meta.published;
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("days record what they hold and when they were computed", _record_what_days_hold),
 )
-"""Migration n, counted from 1, brings a state of version n - 1 to version n. Only ever append to it."""
+"""Migration n, counted from 1, brings a state of version n - 1 to version n. Only ever append to
+it.
+"""
 
 
-def upgrade(db: duckdb.DuckDBPyConnection, state: Path, schema: str, steps: Sequence[Migration]) -> list[str]:
+def upgrade(
+    db: duckdb.DuckDBPyConnection, state: Path, schema: str, steps: Sequence[Migration]
+) -> list[str]:
     """Bring the state of an open warehouse to the newest version, whole or not at all.
 
     Parameters
@@ -137,13 +144,17 @@ def _refuse_newer(state: Path, number: int, package: str, newest: int) -> None:
     if number > newest:
         raise BusinessError(
             f"{state} was written by {DISTRIBUTION} {package} (state version {number}); this is "
-            f"{DISTRIBUTION} {installed(DISTRIBUTION)}, which reads versions up to {newest}: update the "
-            f"package (`pip install --upgrade {DISTRIBUTION}`); the state stays as it is"
+            f"{DISTRIBUTION} {installed(DISTRIBUTION)}, which reads versions up to {newest}: "
+            f"update the package (`pip install --upgrade {DISTRIBUTION}`); the state stays as it is"
         )
 
 
 def _apply(
-    db: duckdb.DuckDBPyConnection, state: Path, schema: str, steps: Sequence[Migration], before: int | None
+    db: duckdb.DuckDBPyConnection,
+    state: Path,
+    schema: str,
+    steps: Sequence[Migration],
+    before: int | None,
 ) -> list[str]:
     package = installed(DISTRIBUTION)
     insert = "insert into meta.migrations values (?, ?, ?)"
@@ -152,14 +163,18 @@ def _apply(
         db.execute(insert, [len(steps), "a new state", package])
         return []
     db.execute(_VERSIONED)
-    db.execute("insert or ignore into meta.migrations values (?, ?, ?)", [before, "before versions", ""])
+    db.execute(
+        "insert or ignore into meta.migrations values (?, ?, ?)", [before, "before versions", ""]
+    )
     lines = list[str]()
     if before < len(steps):
         lines = [f"upgrading {state} from version {before} to version {len(steps)}"]
     for number, step in enumerate(steps[before:], before + 1):
         recomputed = step.apply(Upgrade(db, state))
         db.execute(insert, [number, step.summary, package])
-        lines.append(f"version {number}: {step.summary}" + (f". {recomputed}" if recomputed else ""))
+        lines.append(
+            f"version {number}: {step.summary}" + (f". {recomputed}" if recomputed else "")
+        )
     return lines
 
 
@@ -179,7 +194,9 @@ def _pending(path: Path) -> Path:
 
 
 def _finish(db: duckdb.DuckDBPyConnection, state: Path) -> None:
-    """Put the written files in their places; those that a killed process has put there are not pending."""
+    """Put the written files in their places; those that a killed process has put there are not
+    pending.
+    """
     files = [state / file for (file,) in db.execute("from meta.renames").fetchall()]
     if not files:
         return

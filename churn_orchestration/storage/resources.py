@@ -12,10 +12,10 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.rows.shapes import DATA_FAULTS, told_by
 from churn_orchestration.storage.tracking import Tracking
 from churn_orchestration.storage.warehouse import (
-    is_current,
     WAREHOUSE,
     Tables,
     WarehouseError,
+    is_current,
     opened,
 )
 from churn_orchestration.terminal import say

@@ -68,7 +68,9 @@ class Tracking(dg.ConfigurableResource):
         mlflow.set_registry_uri(self.uri)
         client = mlflow.MlflowClient()
         try:
-            client.search_experiments(max_results=1)  # MLflow looks at the tables when they are first used
+            client.search_experiments(
+                max_results=1
+            )  # MLflow looks at the tables when they are first used
         except mlflow.MlflowException as error:
             if "out-of-date database schema" not in str(error):
                 raise
@@ -80,7 +82,10 @@ class Tracking(dg.ConfigurableResource):
         if not self.database.is_file():
             return
         with closing(sqlite3.connect(self.database)) as db, db:
-            there = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+            there = {
+                name
+                for (name,) in db.execute("select name from sqlite_master where type = 'table'")
+            }
             if not {table for table, _ in _ADDRESSES} <= there:
                 return
             kept = db.execute("select name, artifact_location from experiments").fetchall()
@@ -96,7 +101,9 @@ class Tracking(dg.ConfigurableResource):
                     )
 
     def _upgrade(self) -> None:
-        """Bring the tables to those of the installed MLflow: a copy is changed, and replaces the store."""
+        """Bring the tables to those of the installed MLflow: a copy is changed, and replaces the
+        store.
+        """
         import sqlalchemy
         from alembic.util import CommandError
         from mlflow.store.db.utils import _upgrade_db
@@ -114,8 +121,9 @@ class Tracking(dg.ConfigurableResource):
                 _upgrade_db(engine)
             except CommandError as error:
                 raise BusinessError(
-                    f"{self.database} was written by a newer MLflow than is installed ({error}): update the "
-                    "package (`pip install --upgrade churn-orchestration`); the store stays as it is"
+                    f"{self.database} was written by a newer MLflow than is installed ({error}): "
+                    "update the package (`pip install --upgrade churn-orchestration`); the store "
+                    "stays as it is"
                 ) from None
             finally:
                 engine.dispose()

@@ -1,8 +1,9 @@
 """Small state folders that earlier versions of the package left, on which this version is tried.
 
-``python -m churn_orchestration_tests.support.stored_state NAME`` adds ``states/NAME.tar.xz``: a shop
-that has trained twice, scored, graded, refused a day, waived another and rolled back. NAME is the
-version of the package. A state is never made again: what counts is that its own version made it.
+``python -m churn_orchestration_tests.support.stored_state NAME`` adds ``states/NAME.tar.xz``: a
+shop that has trained twice, scored, graded, refused a day, waived another and rolled back. NAME is
+the version of the package. A state is never made again: what counts is that its own version made
+it.
 """
 
 import json
@@ -17,7 +18,9 @@ from pathlib import Path
 
 STATES = Path(__file__).parents[1] / "states"
 WORKSHOP = Path("/tmp/stored_state")
-"""Where a state is made: some files of a state hold whole paths, which then name nobody's machine."""
+"""Where a state is made: some files of a state hold whole paths, which then name nobody's
+machine.
+"""
 NAME = "corner_shop"
 CUSTOMERS, DAYS = 500, 236
 INITIAL_LOAD, WAIVED, TRAINED_AGAIN, LAST = "2023-07-31", "2023-08-04", "2023-08-22", "2023-08-23"
@@ -112,7 +115,9 @@ def make(place: Path = WORKSHOP) -> Path:
     _churn(place, "run", "--to", INITIAL_LOAD)
     _churn(place, "train", "--cutoff", INITIAL_LOAD)
     _churn(place, "run", "--to", WAIVED)
-    _churn(place, "waive", "--table", "bronze.orders", "--day", WAIVED, "--reason", "the file is lost")
+    _churn(
+        place, "waive", "--table", "bronze.orders", "--day", WAIVED, "--reason", "the file is lost"
+    )
     _churn(place, "run", "--to", TRAINED_AGAIN)
     _churn(place, "train", "--cutoff", TRAINED_AGAIN)
     _churn(place, "rollback", "--yes", "--reason", "a trial")
@@ -136,7 +141,13 @@ def _lose_a_column(file: Path) -> None:
 
 def _churn(place: Path, *arguments: str) -> None:
     environment = os.environ | {"CHURN_DATA": str(place / "data")}
-    command = [sys.executable, "-m", "churn_orchestration.cli", "--business", str(place / "business")]
+    command = [
+        sys.executable,
+        "-m",
+        "churn_orchestration.cli",
+        "--business",
+        str(place / "business"),
+    ]
     print("$ churn", *arguments, flush=True)  # noqa: T201
     subprocess.run([*command, *arguments], env=environment, check=arguments[:1] != ("run",))
 
@@ -144,7 +155,8 @@ def _churn(place: Path, *arguments: str) -> None:
 def pack(place: Path, name: str) -> Path:
     """``states/name.tar.xz`` of what ``make`` made; the same bytes from the same files.
 
-    Without Dagster's own log of runs, which is larger than all the rest; a missing one is begun again.
+    Without Dagster's own log of runs, which is larger than all the rest; a missing one is begun
+    again.
     """
     state = place / "data" / NAME
     for log in (state / "dagster", state / "spill", *state.glob("*.lock"), *state.glob("work.pid")):
