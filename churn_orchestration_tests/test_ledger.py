@@ -156,7 +156,7 @@ _APPEND = """
 import datetime as dt
 import sys
 from pathlib import Path
-from churn_orchestration import ledger
+from churn_orchestration.storage import ledger
 from churn_orchestration.business import BusinessError
 state, who, many = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for number in range(many):
