@@ -21,15 +21,15 @@ from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
 from churn_orchestration_tests.support.stored_state import REFUSED, STATES, unpack
 
 pytestmark = IN_PROCESS
-QUESTION = "churn_14d"
+QUESTION = "churn_7d"
 KEPT = ("predictions", "restated", f"monitoring/{QUESTION}_graded", "snapshots", "models")
 """Folders of what was said once: not a byte of it may change."""
 NEXT_DAY = dt.date.fromisoformat(REFUSED)
-GRADED_NEXT = NEXT_DAY - dt.timedelta(days=14)
+GRADED_NEXT = NEXT_DAY - dt.timedelta(days=7)
 _REGISTERED = """
 select v.name, v.version, v.run_id, v.current_stage, t.key, t.value, m.key, m.value
 from model_versions as v join model_version_tags as t on t.name = v.name and t.version = v.version
-join metrics as m on m.run_uuid = v.run_id order by all"""
+join metrics as m on m.run_uuid = v.run_id order by 1, 2, 5, 7"""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class Kept:
         files = [path for kept in KEPT for path in (state / kept).rglob("*") if path.is_file()]
         files += (state / "mlflow" / "artifacts").rglob("*.skops")
         with closing(sqlite3.connect(state / "mlflow" / "mlflow.db")) as db:
-            registered = db.execute(
-                _REGISTERED.replace("order by all", "order by 1, 2, 5, 7")
-            ).fetchall()
+            registered = db.execute(_REGISTERED).fetchall()
         return cls(
             {str(path.relative_to(state)): content_hash(path) for path in sorted(files)},
             (state / ledger.FILE).read_bytes(),

@@ -22,9 +22,9 @@ WORKSHOP = Path("/tmp/stored_state")
 machine.
 """
 NAME = "corner_shop"
-CUSTOMERS, DAYS = 500, 236
-INITIAL_LOAD, WAIVED, TRAINED_AGAIN, LAST = "2023-07-31", "2023-08-04", "2023-08-22", "2023-08-23"
-REFUSED = "2023-08-24"
+CUSTOMERS, DAYS = 260, 222
+INITIAL_LOAD, WAIVED, TRAINED_AGAIN = "2023-07-31", "2023-08-01", "2023-08-09"
+REFUSED = "2023-08-10"
 """The last day of the state; its file of orders has lost a column."""
 
 FILES = {
@@ -76,17 +76,17 @@ attributes:
       measures:
         - {name: amount, column: amount_usd, unit: usd, decimals: 2}
   windows: [30, 90]
-  keep_days: 3
+  keep_days: 1
 """,
-    "churn_14d/defs.yaml": """\
+    "churn_7d/defs.yaml": """\
 type: churn_orchestration.components.ChurnModel
 attributes:
-  name: churn_14d
+  name: churn_7d
   features: customer_features
   activity: orders
   observation_days: 60
-  horizon_days: 14
-  snapshots: {as_ofs: 10, every: 14}
+  horizon_days: 7
+  snapshots: {as_ofs: 7, every: 14}
   value: orders_amount_sum_90d
 """,
 }
@@ -121,7 +121,6 @@ def make(place: Path = WORKSHOP) -> Path:
     _churn(place, "run", "--to", TRAINED_AGAIN)
     _churn(place, "train", "--cutoff", TRAINED_AGAIN)
     _churn(place, "rollback", "--yes", "--reason", "a trial")
-    _churn(place, "run", "--to", LAST)
     _churn(place, "rollback", _champion(place), "--yes", "--reason", "the trial is over")
     _churn(place, "run", "--to", REFUSED)
     return place
