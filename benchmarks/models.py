@@ -164,7 +164,7 @@ def pareto_nbd(day: Day, _: float) -> np.ndarray:
     rng = np.random.default_rng(SEED)
     some = rng.choice(len(age), min(FITTED_CUSTOMERS, len(age)), replace=False)
     model = ParetoNBDFitter(penalizer_coef=0.001).fit(again[some], until[some], age[some])
-    later = age + day.question.horizon.horizon_days / 7
+    later = age + day.question.horizon.days(day.as_of) / 7
     fitted = model.params_[["r", "alpha", "s", "beta"]]
     log = [model._conditional_log_likelihood(fitted, again, until, end) for end in (later, age)]
     said = pd.Series(np.exp(log[0] - log[1]), day.bought[day.question.entity])

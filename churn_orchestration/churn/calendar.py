@@ -8,7 +8,7 @@ import calendar
 import datetime as dt
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count, islice, takewhile
 from typing import Final, Literal, TypeAlias
 
@@ -18,33 +18,53 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 @dataclass(frozen=True)
 class Horizon:
-    """How far a churn question looks ahead, in days.
+    """How far a churn question looks ahead, in days or in calendar months.
 
     Parameters
     ----------
+    horizon_days : length of the outcome window, > 0; 0: in months, or the outcome is known on as_of
+        itself
     gap_days : days between as_of and the first day of the outcome window, >= 0
-    horizon_days : length of the outcome window, > 0; 0 where the outcome is known on as_of itself
     settle_days : days that late rows get to arrive before a silence is called churn, >= 0
+    horizon_months : length of the outcome window in calendar months, > 0; 0: in days. After the
+        last day of a month it is whole months; after another day it ends on the same day of a later
+        month, or on the last day of a shorter one
 
     Raises
     ------
-    ValueError : a number of days is below its least
+    ValueError : a number is below its least, or the window has a length in days and one in months
 
     >>> Horizon(30, gap_days=-61)
     Traceback (most recent call last):
     ValueError: gap_days is -61: an outcome window lies after its as_of, so at least 0
     """
 
-    horizon_days: int
+    horizon_days: int = 0
     gap_days: int = 0
     settle_days: int = 0
+    horizon_months: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("horizon_days", "gap_days", "settle_days"):
-            if (days := getattr(self, name)) < 0:
+        for name in (field.name for field in fields(self)):
+            if (length := getattr(self, name)) < 0:
                 raise ValueError(
-                    f"{name} is {days}: an outcome window lies after its as_of, so at least 0"
+                    f"{name} is {length}: an outcome window lies after its as_of, so at least 0"
                 )
+        if self.horizon_days and self.horizon_months:
+            raise ValueError(
+                f"horizon_days is {self.horizon_days} and horizon_months is {self.horizon_months}: "
+                "an outcome window has one length"
+            )
+
+    def __repr__(self) -> str:
+        # Champions and stored days are recognised by this text: a horizon in days reads as before
+        # there were months.
+        names = [
+            field.name
+            for field in fields(self)
+            if field.name != "horizon_months" or self.horizon_months
+        ]
+        return f"Horizon({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     def outcome(self, as_of: dt.date) -> tuple[dt.date, dt.date]:
         """First and last day of the outcome window of ``as_of``.
@@ -52,8 +72,17 @@ class Horizon:
         >>> Horizon(horizon_days=7).outcome(dt.date(2024, 1, 31))
         (datetime.date(2024, 2, 1), datetime.date(2024, 2, 7))
         """
-        first = as_of + DAY * (self.gap_days + 1)
-        return first, first + DAY * (self.horizon_days - 1)
+        before = as_of + DAY * self.gap_days
+        return before + DAY, months_later(before, self.horizon_months) + DAY * self.horizon_days
+
+    def days(self, as_of: dt.date) -> int:
+        """Length of the outcome window of ``as_of``, in days.
+
+        >>> [Horizon(horizon_months=1).days(dt.date(2024, month, 15)) for month in (1, 2)]
+        [31, 29]
+        """
+        first, last = self.outcome(as_of)
+        return (last + DAY - first).days
 
     def label_known_on(self, as_of: dt.date) -> dt.date:
         """The day at whose end the outcome of ``as_of`` is known.
@@ -61,11 +90,55 @@ class Horizon:
         >>> Horizon(horizon_days=90).label_known_on(dt.date(2011, 9, 9))
         datetime.date(2011, 12, 8)
         """
-        return as_of + DAY * (self.gap_days + self.horizon_days + self.settle_days)
+        return self.outcome(as_of)[1] + DAY * self.settle_days
 
     def newest_as_of(self, cutoff: dt.date) -> dt.date:
-        """The newest as_of whose label is known at the end of ``cutoff``."""
-        return cutoff - DAY * (self.gap_days + self.horizon_days + self.settle_days)
+        """The newest as_of whose label is known at the end of ``cutoff``.
+
+        >>> str(Horizon(horizon_months=1).newest_as_of(dt.date(2023, 3, 31)))
+        '2023-02-28'
+        """
+        ended = cutoff - DAY * (self.horizon_days + self.settle_days)
+        before = months_later(ended, -self.horizon_months)
+        if months_later(before, self.horizon_months) > ended:
+            before -= DAY  # on 30 March: the month after 28 February, a last day, ends on 31 March
+        return before - DAY * self.gap_days
+
+    def falls_due(self, day: dt.date) -> list[dt.date]:
+        """The as_ofs whose label becomes known on ``day``, oldest first: of months, none to four.
+
+        >>> [[str(as_of) for as_of in Horizon(horizon_months=1).falls_due(dt.date(2023, *day))]
+        ...     for day in ((2, 28), (3, 28))]
+        [['2023-01-28', '2023-01-29', '2023-01-30', '2023-01-31'], []]
+        """
+        return list(days_between(self.newest_as_of(day - DAY) + DAY, self.newest_as_of(day)))
+
+    @property
+    def wait(self) -> tuple[int, int]:
+        """The fewest and the most days from an as_of until its label is known.
+
+        >>> Horizon(90, settle_days=2).wait, Horizon(horizon_months=3).wait
+        ((92, 92), (89, 92))
+        """
+        # The months from one last day to another; four years hold a leap year.
+        ends = (months_later(dt.date(2001, 1, 31), n) - DAY * self.gap_days for n in range(48))
+        days = [(self.label_known_on(as_of) - as_of).days for as_of in ends]
+        return min(days), max(days)
+
+    @property
+    def unit(self) -> Literal["days", "months"]:
+        """What its length is given in."""
+        return "months" if self.horizon_months else "days"
+
+    @property
+    def length(self) -> int:
+        """How many of its unit it is long."""
+        return self.horizon_months or self.horizon_days
+
+    @property
+    def words(self) -> str:
+        """Its length with its unit: ``30 days`` or ``1 month``."""
+        return f"{self.length} {self.unit.removesuffix('s') if self.length == 1 else self.unit}"
 
 
 def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
@@ -85,7 +158,22 @@ def months_back(day: dt.date, months: int) -> dt.date:
     """
     if months < 0:
         raise ValueError(f"{months} months back: at least 0")
-    year, month0 = divmod(day.year * 12 + day.month - 1 - months, 12)
+    return _in_month(day, -months)
+
+
+def months_later(day: dt.date, months: int) -> dt.date:
+    """The same day ``months`` later, or earlier below 0; the last day of a month stays a last day.
+
+    >>> [str(months_later(dt.date(2023, 2, day), 1)) for day in (27, 28)]
+    ['2023-03-27', '2023-03-31']
+    """
+    after = day + DAY
+    return _in_month(after, months) - DAY if after.day == 1 else _in_month(day, months)
+
+
+def _in_month(day: dt.date, months: int) -> dt.date:
+    """The same day of another month, or the last day of a shorter one."""
+    year, month0 = divmod(day.year * 12 + day.month - 1 + months, 12)
     return dt.date(year, month0 + 1, min(day.day, calendar.monthrange(year, month0 + 1)[1]))
 
 
@@ -149,6 +237,8 @@ def usual_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
 
     >>> [usual_as_ofs(Horizon(days)) for days in (30, 90, 180, 365)]
     [6, 6, 9, 16]
+    >>> [usual_as_ofs(Horizon(horizon_months=months)) for months in (1, 3, 6, 12)]
+    [6, 6, 9, 15]
     >>> usual_as_ofs(Horizon(90), every=7)
     16
     """
@@ -166,8 +256,10 @@ def enough_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
 
 def _steps(horizon: Horizon, every: Every) -> int:
     """From how many as_ofs ago the outcome is known."""
-    days = every if isinstance(every, int) else 30
-    return math.ceil((horizon.gap_days + horizon.horizon_days + horizon.settle_days) / days)
+    if isinstance(every, int):
+        return math.ceil(horizon.wait[1] / every)
+    days = horizon.gap_days + horizon.horizon_days + horizon.settle_days
+    return horizon.horizon_months + math.ceil(days / 30)
 
 
 def purged(train: Iterable[dt.date], test: dt.date, horizon: Horizon) -> list[dt.date]:

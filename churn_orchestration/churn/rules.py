@@ -2,12 +2,33 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from churn_orchestration.churn.question.labels import Question
+
+
+def rules_forecast(question: "Question", frame: "pd.DataFrame") -> "pd.Series":
+    """The probability of each feature row of a question that has an activity, over the days of its
+    outcome.
+
+    ``frame``: a row per entity and as_of, with the features of how long it has been silent and its
+    usual gap
+    """
+    import pandas as pd
+
+    assert question.activity is not None
+    as_of, name = pd.to_datetime(frame["as_of"]).dt.date, question.activity.name
+    days = as_of.map({day: question.horizon.days(day) for day in as_of.unique()})
+    return rules_probability(
+        frame[f"{name}_days_since_last"], frame[f"{name}_gap_days_mean_all"], days
+    )
+
 
 def rules_probability(
-    days_since_last: "pd.Series", mean_gap_days: "pd.Series", horizon_days: float
+    days_since_last: "pd.Series", mean_gap_days: "pd.Series", horizon_days: "pd.Series | float"
 ) -> "pd.Series":
     """Probability of silence for another horizon, from recency and the usual gap alone; nothing is
     fitted.
@@ -21,7 +42,7 @@ def rules_probability(
     days_since_last : r, days, >= 0; null = no event yet, read as a silence of one horizon
     mean_gap_days : g, days, >= 0, same index; null = fewer than two active days, read as one
         horizon
-    horizon_days : h, days, > 0
+    horizon_days : h, days, > 0: one for all rows, or of each
 
     Raises
     ------
@@ -31,8 +52,8 @@ def rules_probability(
     >>> rules_probability(pd.Series([10.0, 80.0, None]), pd.Series([20.0, None, None]), 90).round(3).tolist()
     [0.25, 0.654, 0.667]
     """
-    if horizon_days <= 0:
-        raise ValueError(f"horizon_days wants more than 0 days, got {horizon_days}")
+    if (shortest := np.asarray(horizon_days, float).min(initial=np.inf)) <= 0:
+        raise ValueError(f"horizon_days wants more than 0 days, got {shortest:g}")
     silence = days_since_last.astype(float).fillna(horizon_days)
     gap = mean_gap_days.astype(float).fillna(horizon_days)
     if (silence < 0).any() or (gap < 0).any():

@@ -2,6 +2,7 @@
 advised.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
@@ -10,7 +11,7 @@ from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.protocol import ENTITY_FOLDS
 from churn_orchestration.churn.question import answerable
 from churn_orchestration.churn.question.copies import copies_message
-from churn_orchestration.churn.question.labels import EVENT, STATIC, labelled
+from churn_orchestration.churn.question.labels import EVENT, STATIC, Question, labelled
 from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.components.question.training.model import newest_day
 from churn_orchestration.components.question.training.snapshot import distinct
@@ -43,17 +44,16 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         told = (
             f"no outcome is known yet: data go from {first} to {last}, and the first as_of needs "
         )
-        told += (
-            f"{asked.min_history_days} days before it and {question.horizon.horizon_days} after it"
-        )
+        told += f"{asked.min_history_days} days before it and {question.horizon.words} after it"
         return facts | {"hopeless": [told]}, plain(
             f"{asked.name}: {asked.sentence()}", f"hopeless: {told}"
         )
     outcomes = answerable.Outcomes(question, tuple(as_ofs), last, "outcomes")
     tables.db.execute(f"create or replace temp table outcomes as {outcomes.sql()}")
     window = question.observation_days
-    own = question.horizon.horizon_days
-    horizons = sorted({*answerable.HORIZONS, own})
+    unit = question.horizon.unit
+    lengths = sorted({*answerable.HORIZONS[unit], question.horizon.length})
+    horizons = [replace(question.horizon, **{f"horizon_{unit}": length}) for length in lengths]
     by_as_of = tables.db.execute(outcomes.by_as_of(window)).df()
     by_horizon = tables.db.execute(outcomes.by_horizon(window, horizons)).df()
     windows: list[int | str] = [*answerable.WINDOWS, "all"]
@@ -63,11 +63,11 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     graded = by_as_of.tail(asked.test_as_ofs)
     churned = int(graded["churned"].sum())
     least = answerable.detectable_auc(churned, int(graded["entities"].sum()) - churned)
-    advised = answerable.recommended(by_horizon)
+    advised = answerable.recommended(by_horizon, unit)
     facts |= {
         "as_ofs": by_as_of.to_dict("records"), "horizons": by_horizon.to_dict("records"),
         "windows": [] if by_window is None else by_window.to_dict("records"),
-        "detectable_auc": least, "advised_horizon_days": advised,
+        "detectable_auc": least, f"advised_horizon_{unit}": advised,
     }  # fmt: skip
     months = grid("by as_of, as the question is asked", "as_of", "asked of", "churned", "base rate")
     for row in facts["as_ofs"]:
@@ -82,10 +82,10 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         "horizon", "as_ofs", "base rate", "flip if half as long again",
         f"come back within {answerable.COME_BACK_DAYS} days more",
     )  # fmt: skip
-    for row in facts["horizons"]:
-        mark = " *" if row["horizon_days"] == own else ""
+    for horizon, row in zip(horizons, facts["horizons"], strict=True):
+        mark = " *" if horizon == question.horizon else ""
         shares = [_share(row[name]) for name in ("base_rate", "flips", "came_back")]
-        tried.add_row(f"{row['horizon_days']} days{mark}", str(row["as_ofs"]), *shares)
+        tried.add_row(f"{horizon.words}{mark}", str(row["as_ofs"]), *shares)
     seen = grid(f"by observation window, at {as_ofs[-1]}", "active within", "asked of", "base rate")
     for row in facts["windows"]:
         days = row["observation_days"] + (" days" if row["observation_days"] != "all" else "")
@@ -95,30 +95,32 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     verdict = (
         f"{len(as_ofs)} as_ofs have matured. On the newest {len(graded)} an AUC of {least:.3f} or "
         "more can "
-        "be told from chance. " + _advice(by_horizon, own, question.kind)
+        "be told from chance. " + _advice(by_horizon, question)
     )
     return facts, plain(
         f"{asked.name}: {asked.sentence()}", *tables_shown, "* as it is asked now", verdict
     )
 
 
-def _advice(by_horizon: "pd.DataFrame", own: int, kind: str) -> str:
-    few, advised = f"{answerable.FEW_COME_BACK:.0%}", answerable.recommended(by_horizon)
-    if kind == EVENT:
+def _advice(by_horizon: "pd.DataFrame", question: Question) -> str:
+    own, unit = question.horizon.length, question.horizon.unit
+    few, advised = f"{answerable.FEW_COME_BACK:.0%}", answerable.recommended(by_horizon, unit)
+    if question.kind == EVENT:
         return "The horizon is a matter of how early one wants to know."
     if advised is None:
         if by_horizon["came_back"].isna().all():
             return f"Whether the silent come back within {answerable.COME_BACK_DAYS} days is not known yet."
         return f"After no horizon that is seen do fewer than {few} of the silent come back: ask with care."
-    [back] = by_horizon.loc[by_horizon["horizon_days"] == own, "came_back"]
-    shortest = f"{advised} days are the shortest horizon after which fewer than {few} come back"
+    [back] = by_horizon.loc[by_horizon[f"horizon_{unit}"] == own, "came_back"]
+    words = replace(question.horizon, **{f"horizon_{unit}": advised}).words
+    shortest = f"the shortest horizon after which fewer than {few} come back is {words}"
     if back != back:  # null: its horizon and the days to come back have passed of no as_of
-        return f"Whether those called churned come back is not known yet. Advised: {shortest}."
+        return f"Whether those called churned come back is not known yet, but {shortest}."
     if back <= answerable.FEW_COME_BACK:
         return (
             f"Few of the silent come back ({back:.0%}): the label means what it says; {shortest}."
         )
-    return f"Of those called churned {_share(back)} come back. Advised: {shortest}."
+    return f"Of those called churned {_share(back)} come back, and {shortest}."
 
 
 def _static(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:

@@ -135,7 +135,9 @@ def test_how_the_label_moves_with_the_horizon_is_as_counted_one_by_one(
     shop: tuple[duckdb.DuckDBPyConnection, pd.DataFrame],
 ) -> None:
     db, orders = shop
-    found = db.execute(Outcomes(QUESTION, AS_OFS, LAST).by_horizon(90, (30, 60))).df()
+    found = db.execute(
+        Outcomes(QUESTION, AS_OFS, LAST).by_horizon(90, (Horizon(30), Horizon(60)))
+    ).df()
     waits = {as_of: by_hand(orders, as_of, 90)["wait"] for as_of in AS_OFS}
     for row, days in zip(found.itertuples(), (30, 60), strict=True):
         wait = pd.concat(waits.values())
@@ -143,6 +145,31 @@ def test_how_the_label_moves_with_the_horizon_is_as_counted_one_by_one(
         assert row.flips == pytest.approx(((wait > days) != (wait > days * 1.5)).mean())
         seen = pd.concat([w for day, w in waits.items() if day + dt.timedelta(days + 90) <= LAST])
         assert row.came_back == pytest.approx((seen[seen > days] <= days + 90).mean())
+
+
+def test_months_are_as_long_as_each_of_them_is(
+    shop: tuple[duckdb.DuckDBPyConnection, pd.DataFrame],
+) -> None:
+    db, orders = shop
+    month_ends = {
+        (1, 31): (29, 60),
+        (3, 31): (30, 61),
+        (6, 30): (31, 62),
+    }  # 2024: days of 1 and of 2 months
+    lengths = {dt.date(2024, *day): days for day, days in month_ends.items()}
+    outcomes = Outcomes(replace(QUESTION, horizon=Horizon(horizon_months=1)), tuple(lengths), LAST)
+    waits = {as_of: by_hand(orders, as_of, 90)["wait"] for as_of in lengths}
+    found = db.execute(outcomes.by_as_of(90)).df()
+    assert found["churned"].tolist() == [
+        (waits[as_of] > days).sum() for as_of, (days, _) in lengths.items()
+    ]
+    tried = db.execute(outcomes.by_horizon(90, [Horizon(horizon_months=n) for n in (1, 2)])).df()
+    assert tried["horizon_months"].tolist() == [1, 2]
+    for n, row in enumerate(tried.itertuples()):
+        gone = [waits[as_of] > days[n] for as_of, days in lengths.items()]
+        assert row.base_rate == pytest.approx(pd.concat(gone).mean())
+    [newest] = db.execute(outcomes.by_window([90])).df().itertuples()
+    assert newest.base_rate == pytest.approx((waits[dt.date(2024, 6, 30)] > 31).mean())
 
 
 def test_the_population_grows_with_the_window(
@@ -195,7 +222,7 @@ def test_after_30_days_those_who_come_once_a_year_and_never_leave_are_no_leavers
     yearly = [(who, day) for who in range(0, 365, 5) for day in days[who::365]]
     outcomes = Outcomes(QUESTION, AS_OFS, LAST)
     with closing(opened(pd.DataFrame(yearly, columns=["customer_id", "day"]))) as db:
-        tried = db.execute(outcomes.by_horizon("all", (30, 60, 90))).df()
+        tried = db.execute(outcomes.by_horizon("all", tuple(map(Horizon, (30, 60, 90))))).df()
     assert (tried["came_back"] > 0.2).all()
     assert recommended(tried) is None
 
@@ -206,3 +233,7 @@ def test_the_shortest_horizon_after_which_few_come_back_is_advised() -> None:
     })  # fmt: skip
     assert recommended(tried) == 60
     assert recommended(tried.assign(came_back=0.5)) is None
+    months = tried.rename(columns={"horizon_days": "horizon_months"}).assign(
+        horizon_months=[1, 2, 3]
+    )
+    assert recommended(months, "months") == 2

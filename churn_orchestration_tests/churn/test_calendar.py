@@ -16,6 +16,7 @@ from churn_orchestration.churn.calendar import (
     back_from,
     days_between,
     months_back,
+    months_later,
     purged,
 )
 from churn_orchestration.churn.features.declared import FeatureSet
@@ -50,6 +51,8 @@ def test_settling_delays_the_label_and_not_the_outcome() -> None:
         (lambda: Horizon(30, gap_days=-61), "gap_days is -61"),
         (lambda: Horizon(-1), "horizon_days is -1"),
         (lambda: Horizon(30, settle_days=-1), "settle_days is -1"),
+        (lambda: Horizon(horizon_months=-1), "horizon_months is -1"),
+        (lambda: Horizon(30, horizon_months=1), "horizon_days is 30 and horizon_months is 1"),
         (lambda: months_back(dt.date(2024, 1, 31), -1), "-1 months back"),
         (
             lambda: as_of_grid(dt.date(2024, 6, 30), Horizon(30), dt.date(2024, 1, 1), 28, 0),
@@ -87,6 +90,118 @@ def test_without_settling_a_label_is_known_on_the_last_day_of_its_outcome(
     assert as_of < first <= last
     assert horizon.label_known_on(as_of) == last + DAY * settle_days
     assert horizon.newest_as_of(horizon.label_known_on(as_of)) == as_of
+
+
+@pytest.mark.parametrize(
+    ("as_of", "months", "first", "last"),
+    [
+        ("2023-01-31", 1, "2023-02-01", "2023-02-28"),
+        ("2024-01-31", 1, "2024-02-01", "2024-02-29"),
+        ("2023-02-28", 1, "2023-03-01", "2023-03-31"),
+        ("2024-02-28", 1, "2024-02-29", "2024-03-28"),
+        ("2024-02-29", 12, "2024-03-01", "2025-02-28"),
+        ("2023-11-30", 3, "2023-12-01", "2024-02-29"),
+        ("2023-12-31", 6, "2024-01-01", "2024-06-30"),
+        ("2023-01-30", 1, "2023-01-31", "2023-02-28"),
+        ("2023-05-15", 1, "2023-05-16", "2023-06-15"),
+        ("2023-12-01", 2, "2023-12-02", "2024-02-01"),
+    ],
+)
+def test_a_horizon_in_months_is_whole_months_after_a_month_end_and_ends_on_the_same_day_after_another(
+    as_of: str, months: int, first: str, last: str
+) -> None:
+    outcome = Horizon(horizon_months=months).outcome(dt.date.fromisoformat(as_of))
+    assert outcome == (dt.date.fromisoformat(first), dt.date.fromisoformat(last))
+
+
+def test_a_gap_that_ends_on_a_month_end_is_followed_by_whole_months_and_settling_delays_the_label() -> (
+    None
+):
+    horizon = Horizon(gap_days=3, settle_days=5, horizon_months=1)
+    assert horizon.outcome(dt.date(2023, 1, 28)) == (dt.date(2023, 2, 1), dt.date(2023, 2, 28))
+    assert horizon.label_known_on(dt.date(2023, 1, 28)) == dt.date(2023, 3, 5)
+    assert horizon.newest_as_of(dt.date(2023, 3, 5)) == dt.date(2023, 1, 28)
+    assert horizon.falls_due(dt.date(2023, 3, 5)) == [
+        dt.date(2023, 1, 25), dt.date(2023, 1, 26), dt.date(2023, 1, 27), dt.date(2023, 1, 28),
+    ]  # fmt: skip
+
+
+def walked(day: dt.date, months: int) -> dt.date:
+    """So many months on, day by day: to the last day of that month, and back to the day of the
+    month.
+    """
+    at, passed = day, 0
+    while passed < months or (at + DAY).month == at.month:
+        passed += (at + DAY).month != at.month
+        at += DAY
+    while (day + DAY).day != 1 and at.day > day.day:
+        at -= DAY
+    return at
+
+
+MONTHS = st.builds(
+    Horizon,
+    gap_days=st.integers(0, 40),
+    settle_days=st.integers(0, 40),
+    horizon_months=st.integers(1, 14),
+)
+
+
+@given(DAYS, st.integers(0, 14), st.integers(0, 40))
+def test_the_end_of_an_outcome_in_months_is_the_one_that_is_walked_to(
+    as_of: dt.date, months: int, gap_days: int
+) -> None:
+    assert months_later(as_of, months) == walked(as_of, months)
+    if months:
+        first, last = Horizon(gap_days=gap_days, horizon_months=months).outcome(as_of)
+        assert first == as_of + DAY * (gap_days + 1)
+        assert last == walked(as_of + DAY * gap_days, months)
+
+
+@given(
+    DAYS, MONTHS | st.builds(Horizon, st.integers(1, 400), st.integers(0, 40), st.integers(0, 40))
+)
+def test_the_newest_as_of_is_the_last_one_whose_label_is_known_as_one_sees_day_by_day(
+    cutoff: dt.date, horizon: Horizon
+) -> None:
+    far = cutoff - DAY * 600
+    known = [day for day in days_between(far, cutoff) if horizon.label_known_on(day) <= cutoff]
+    assert horizon.newest_as_of(cutoff) == known[-1]
+    assert known == list(days_between(far, known[-1])), "an earlier as_of never matures later"
+    assert horizon.falls_due(cutoff) == [
+        day for day in known if horizon.label_known_on(day) == cutoff
+    ]
+    fewest, most = horizon.wait
+    assert fewest <= horizon.days(cutoff) + horizon.gap_days + horizon.settle_days <= most
+
+
+def test_every_day_falls_due_once_and_a_late_day_of_a_month_together_with_others() -> None:
+    due = [(day, Horizon(horizon_months=1).falls_due(day)) for day in
+           days_between(dt.date(2023, 1, 1), dt.date(2023, 12, 31))]  # fmt: skip
+    assert [as_of for _, as_ofs in due for as_of in as_ofs] == list(
+        days_between(dt.date(2022, 12, 1), dt.date(2023, 11, 30))
+    )
+    assert {str(day)[5:]: len(as_ofs) for day, as_ofs in due if len(as_ofs) != 1} == {
+        "02-28": 4, "03-28": 0, "03-29": 0, "03-30": 0, "04-30": 2, "05-30": 0, "06-30": 2, "07-30": 0,
+        "09-30": 2, "10-30": 0, "11-30": 2, "12-30": 0,
+    }  # fmt: skip
+
+
+def test_after_month_ends_each_month_is_trained_on_for_the_next_and_none_overlaps() -> None:
+    horizon = Horizon(horizon_months=1)
+    grid = as_of_grid(dt.date(2024, 5, 20), horizon, dt.date(2023, 1, 1), 28, 4, "month_end")
+    assert [str(day) for day in grid] == ["2023-12-31", "2024-01-31", "2024-02-29", "2024-03-31"]
+    assert purged(grid, dt.date(2024, 3, 31), horizon) == grid[:3], (
+        "February is over on 29 February"
+    )
+    assert purged(grid, dt.date(2024, 3, 30), horizon) == grid[:2]
+
+
+def test_a_horizon_in_days_is_written_as_before_there_were_months() -> None:
+    assert repr(Horizon(30, 1, 2)) == "Horizon(horizon_days=30, gap_days=1, settle_days=2)"
+    assert repr(Horizon(horizon_months=2)) == (
+        "Horizon(horizon_days=0, gap_days=0, settle_days=0, horizon_months=2)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +21,7 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.labels import Question
 from churn_orchestration.components.features.proof import pipeline_of
-from churn_orchestration.components.question.monitoring.first_week import measure
+from churn_orchestration.components.question.monitoring.first_week import ended_on, measure
 from churn_orchestration.components.question.monitoring.graded import grade
 from churn_orchestration.components.question.question import AskedQuestion
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
@@ -218,3 +219,29 @@ def test_a_reign_of_less_than_a_week_is_not_compared(small: Small) -> None:
     small.score(START, LAST)
     days = [day for day in days_between(START, LAST) if small.measured(day)[0]]
     assert days == [GOOD_ON + DAY * (6 + 6 + 5)]
+
+
+def test_a_first_week_that_looks_a_month_ahead_ends_once_though_its_day_falls_due_with_others_or_late(
+    tmp_path: Path,
+) -> None:
+    question = replace(QUESTION, horizon=Horizon(horizon_months=1))
+    asked = replace(ASKED, question=question)
+    second, third = dt.date(2024, 1, 23), dt.date(2024, 2, 22)
+    with Warehouse.of(tmp_path).open() as tables:
+        for day in days_between(START, third + DAY * 10):
+            version = "third" if day >= third else "second" if day >= second else "first"
+            tables.put_day(
+                "predictions.q", day,
+                f"select 'ann' as customer_id, date '{day}' as as_of, '{version}' as "
+                "model_version, false as backtest",
+            )  # fmt: skip
+        weeks = {
+            day: (week.version, week.as_ofs[-1])
+            for day in days_between(START, dt.date(2024, 4, 10))
+            if (week := ended_on(tables, asked, day))
+        }
+    assert weeks == {
+        dt.date(2024, 2, 7): ("first", dt.date(2024, 1, 7)),
+        dt.date(2024, 2, 29): ("second", dt.date(2024, 1, 29)),  # due with 30 and 31 January
+        dt.date(2024, 3, 28): ("third", dt.date(2024, 2, 28)),  # and nothing on 29 and 30 March
+    }

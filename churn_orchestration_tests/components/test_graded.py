@@ -35,11 +35,11 @@ class Event:
     known_on: dt.date
 
 
-def happened(seed: int) -> list[Event]:
-    """Orders, a third of them known late, a fifth of them moved by a later correction."""
+def happened(seed: int, days: int = 25) -> list[Event]:
+    """Orders of so many days, a third known late, a fifth moved by a later correction."""
     rng, events = random.Random(seed), list[Event]()
     for number in range(60):
-        day = FIRST + DAY * rng.randrange(25)
+        day = FIRST + DAY * rng.randrange(days)
         late = rng.choice([0, 0, 1, 3, 9])
         events.append(Event(f"o{number}", rng.choice(PEOPLE), day, day + DAY * late))
         if rng.random() < 0.2:
@@ -50,7 +50,9 @@ def happened(seed: int) -> list[Event]:
 
 
 @contextmanager
-def warehouse(folder: Path, events: list[Event], asked: AskedQuestion) -> Iterator[Tables]:
+def warehouse(
+    folder: Path, events: list[Event], asked: AskedQuestion, last: dt.date = LAST
+) -> Iterator[Tables]:
     """Events in silver, and a forecast for everybody every day."""
     with Warehouse.of(folder).open() as tables:
         for table in ("orders", "ends"):
@@ -68,7 +70,7 @@ def warehouse(folder: Path, events: list[Event], asked: AskedQuestion) -> Iterat
         if rows:
             tables.insert(filled, rows)
         make_parts(tables.db, FEATURES)
-        for day in days_between(FIRST, LAST):
+        for day in days_between(FIRST, last):
             forecast(tables, asked, day)
         yield tables
 
@@ -141,6 +143,31 @@ def test_every_day_the_ledger_holds_what_the_events_known_by_then_say(
             assert ungraded(tables, asked, day) == 0
             restated += told(tables, asked, day)["restated"]
     assert restated > 0
+
+
+@pytest.mark.parametrize("kind", ["inactivity", "event"])
+def test_forecasts_of_a_month_ahead_are_graded_where_several_fall_due_together_or_none_does(
+    tmp_path: Path, kind: str
+) -> None:
+    question = replace(CANCELS if kind == "event" else SILENT, horizon=Horizon(horizon_months=1))
+    asked, last = asking(question), dt.date(2024, 3, 2)
+    events = happened(3, days=60)[: 20 if kind == "event" else 60]
+    graded = dict[dt.date, int]()
+    with warehouse(tmp_path, events, asked, last) as tables:
+        for day in days_between(FIRST, last):
+            grade(tables, asked, day)
+            # The outcomes of 29, 30 and 31 January all end with February.
+            same_day = 31 if day == dt.date(2024, 2, 29) else day.day
+            until = dt.date(2024, day.month - 1, same_day) if day.month > 1 else FIRST - DAY
+            wanted = {
+                as_of: truth(question, events, as_of, day) for as_of in days_between(FIRST, until)
+            }
+            assert graded_by(tables, asked, day) == wanted, day
+            assert ungraded(tables, asked, day) == 0
+            graded[day] = told(tables, asked, day)["graded"]
+    assert graded[dt.date(2024, 1, 31)] == 0
+    assert [graded[dt.date(2024, 2, day)] for day in (1, 28, 29)] == [12, 12, 36]
+    assert graded[dt.date(2024, 3, 1)] == 12
 
 
 def test_a_restatement_stands_beside_the_first_grade_and_says_what_it_was(tmp_path: Path) -> None:

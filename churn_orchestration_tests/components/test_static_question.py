@@ -277,8 +277,8 @@ def question(**changed: Any) -> ChurnModel:
 @pytest.mark.parametrize(
     "given",
     [
-        {"activity": "orders"}, {"horizon_days": 90}, {"gap_days": 0}, {"settle_days": 1},
-        {"observation_days": 180}, {"snapshots": {"as_ofs": 2}}, {"test_as_ofs": 2},
+        {"activity": "orders"}, {"horizon_days": 90}, {"horizon_months": 1}, {"gap_days": 0},
+        {"settle_days": 1}, {"observation_days": 180}, {"snapshots": {"as_ofs": 2}}, {"test_as_ofs": 2},
         {"search": {"minutes": 1}},
     ],
 )  # fmt: skip
@@ -292,11 +292,20 @@ def test_what_looks_ahead_or_back_has_no_meaning_with_a_static_question(
 
 
 @pytest.mark.parametrize("kind", ["inactivity", "event"])
-@pytest.mark.parametrize("absent", ["activity", "horizon_days"])
-def test_the_other_kinds_need_an_activity_and_a_horizon(kind: str, absent: str) -> None:
-    given: dict[str, Any] = {"activity": "orders", "horizon_days": 90} | {absent: None}
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"activity": None}, "needs `activity`"),
+        ({"horizon_days": None}, "needs `horizon_days` or `horizon_months`, one of both"),
+        ({"horizon_months": 3}, "needs `horizon_days` or `horizon_months`, one of both"),
+    ],
+)
+def test_the_other_kinds_need_an_activity_and_one_horizon(
+    kind: str, changed: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"activity": "orders", "horizon_days": 90} | changed
     end = {"table": "silver.ends"} if kind == "event" else None
-    with pytest.raises(ValueError, match=f"churn: kind: {kind} needs `{absent}`"):
+    with pytest.raises(ValueError, match=f"churn: kind: {kind} {message}"):
         question(kind=kind, label=None, end=end, **given)
 
 

@@ -23,7 +23,7 @@ from churn_orchestration.churn.grading.controls import (
 from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.protocol import ENTITY_FOLDS, OUT_OF_FOLD
 from churn_orchestration.churn.question.labels import STATIC, Question
-from churn_orchestration.churn.rules import rules_probability
+from churn_orchestration.churn.rules import rules_forecast
 from churn_orchestration.churn.splits import Fold, entity_folds, folds
 
 KEYS = ("as_of", "label", "label_known_on", "cutoff")
@@ -73,8 +73,7 @@ def scores(
         table |= model.member_probabilities(features)
     if question.activity:
         silence = frame[f"{question.activity.name}_days_since_last"]
-        gap = frame[f"{question.activity.name}_gap_days_mean_all"]
-        table["rules"] = rules_probability(silence, gap, question.horizon.horizon_days).to_numpy()
+        table["rules"] = rules_forecast(question, frame).to_numpy()
         table["recency"] = silence.rank(pct=True).fillna(1.0).to_numpy()
     table["constant"] = np.full(len(frame), base_rate)
     return pd.DataFrame(table, index=frame.index)

@@ -1,11 +1,13 @@
 """Whether a churn question can be answered from the data, before anything is trained on it."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.question.labels import ALL, EVENT, Question, population, watched
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 MOST_DETECTABLE = 0.75
 SURE, POWER = 1.96, 0.84  # normal quantiles: 95 % two-sided, power 80 %
-HORIZONS = (30, 60, 90, 120, 180)
+HORIZONS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {"days": (30, 60, 90, 120, 180), "months": (1, 2, 3, 4, 6)}
+)
 WINDOWS = (30, 60, 90, 180, 365)
 FEW_COME_BACK, COME_BACK_DAYS = 0.2, 90
 
@@ -109,16 +113,21 @@ left join (select {entity}, min(day) as day from ({events}) where day >= date '{
     def _rows(self) -> str:
         return self.table or f"({self.sql()})"
 
+    def _within(self, horizon: Horizon) -> str:
+        """SQL: the rows, and as ``days`` how long the outcome window is after each as_of."""
+        of = ", ".join(f"(date '{as_of}', {horizon.days(as_of)})" for as_of in self.as_ofs)
+        return f"{self._rows} join (values {of}) as h(as_of, days) using (as_of)"
+
     def by_as_of(self, window: int | str) -> str:
         """SQL: entities, churned and base rate of each as_of, by the question as it is asked."""
-        hit = f"coalesce(wait <= {self.question.horizon.horizon_days}, false)"
+        hit = "coalesce(wait <= days, false)"
         churned = hit if self.question.kind == EVENT else f"not {hit}"
         return f"""
 select as_of, count(*) as entities, count(*) filter ({churned}) as churned,
   avg(({churned})::int) as base_rate
-from {self._rows} where {_asked(window)} group by 1 order by 1"""
+from {self._within(self.question.horizon)} where {_asked(window)} group by 1 order by 1"""
 
-    def by_horizon(self, window: int | str, horizons: Sequence[int]) -> str:
+    def by_horizon(self, window: int | str, horizons: Sequence[Horizon]) -> str:
         """SQL: of each horizon, over the as_ofs for which it has passed: base rate, and who came
         back.
 
@@ -128,36 +137,32 @@ from {self._rows} where {_asked(window)} group by 1 order by 1"""
         short one.
         """
         event = self.question.kind == EVENT
-        parts = []
-        for days in horizons:
-            longer = days * 3 // 2
-            out, later = (
-                f"coalesce(wait <= {n}, false)" if event else f"coalesce(wait > {n}, true)"
-                for n in (days, longer)
-            )
-            back = (
-                f"avg(coalesce(wait <= {days + COME_BACK_DAYS}, false)::int) "
-                f"filter ({out} and {self._passed(days + COME_BACK_DAYS)})"
-            )
-            parts.append(f"""
-select {days} as horizon_days, count(distinct as_of) as as_ofs, count(*) as rows,
+        longer, until_back = "days * 3 // 2", f"days + {COME_BACK_DAYS}"
+        out, later = (
+            f"coalesce(wait <= {days}, false)" if event else f"coalesce(wait > {days}, true)"
+            for days in ("days", longer)
+        )
+        back = f"avg(coalesce(wait <= {until_back}, false)::int) filter ({out} and {self._passed(until_back)})"
+        parts = [
+            f"""
+select {horizon.length} as horizon_{horizon.unit}, count(distinct as_of) as as_ofs, count(*) as rows,
   avg({out}::int) as base_rate, avg(({out} <> {later})::int) filter ({self._passed(longer)}) as flips,
   {"null::double" if event else back} as came_back
-from {self._rows} where {_asked(window)} and {self._passed(days)}""")
+from {self._within(horizon)} where {_asked(window)} and {self._passed("days")}"""
+            for horizon in horizons
+        ]
         return " union all ".join(parts) + " order by 1"
 
-    def _passed(self, days: int) -> str:
-        return f"as_of <= date '{self.last}' - {days + self.question.horizon.gap_days}"
+    def _passed(self, days: str) -> str:
+        return f"as_of + {self.question.horizon.gap_days} + ({days}) <= date '{self.last}'"
 
     def by_window(self, windows: Sequence[int | str]) -> str:
-        """SQL: of each observation window, at the newest as_of: of how many it is asked, base
-        rate.
-        """
-        reach = self.question.horizon.horizon_days
+        """SQL: of each observation window, at the newest as_of: entities and base rate."""
         parts = [
             f"select '{window}' as observation_days, count(*) as entities, "
-            f"avg(coalesce(wait > {reach}, true)::int) as base_rate from {self._rows} "
-            f"where as_of = date '{max(self.as_ofs)}' and {_asked(window)}"
+            "avg(coalesce(wait > days, true)::int) as base_rate from "
+            f"{self._within(self.question.horizon)} where as_of = date '{max(self.as_ofs)}' and "
+            f"{_asked(window)}"
             for window in windows
         ]
         return " union all ".join(parts) + " order by entities"
@@ -167,8 +172,8 @@ def _asked(window: int | str) -> str:
     return "true" if window == ALL else f"silence < {window}"
 
 
-def recommended(by_horizon: "pd.DataFrame") -> int | None:
-    """The shortest horizon after which few come back, among those of which both outcomes are seen.
+def recommended(by_horizon: "pd.DataFrame", unit: str = "days") -> int | None:
+    """The shortest horizon, in its unit, after which few come back, of those with both outcomes.
 
     Few: at most FEW_COME_BACK of the silent were active within COME_BACK_DAYS more. None where none
     is.
@@ -176,4 +181,4 @@ def recommended(by_horizon: "pd.DataFrame") -> int | None:
     fit = by_horizon[
         by_horizon["base_rate"].between(0.02, 0.98) & (by_horizon["came_back"] <= FEW_COME_BACK)
     ]
-    return int(fit["horizon_days"].min()) if len(fit) else None
+    return int(fit[f"horizon_{unit}"].min()) if len(fit) else None

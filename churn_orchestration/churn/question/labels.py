@@ -49,7 +49,7 @@ class Question:
         ``terminal``; ``static``: ``label`` says so on the day itself
     features : the feature table that describes an entity
     activity : the event source whose events count as being active; None: no log of activity is read
-    horizon : how far it looks ahead; 0 days: static
+    horizon : how far it looks ahead; of no length: static
     observation_days : inactivity only: the population has an event in this window, or ever
         (``all``)
     terminal : event only: the source of the events that end a relation
@@ -73,10 +73,8 @@ class Question:
     start: EventSource | None = None
 
     def __post_init__(self) -> None:
-        if self.kind != STATIC and self.horizon.horizon_days < 1:
-            raise ValueError(
-                f"{self.name}: horizon_days is {self.horizon.horizon_days}: at least 1"
-            )
+        if self.kind != STATIC and self.horizon.length < 1:
+            raise ValueError(f"{self.name}: horizon_days is {self.horizon.length}: at least 1")
         if isinstance(self.observation_days, int) and self.observation_days < 1:
             raise ValueError(
                 f"{self.name}: observation_days is {self.observation_days}: at least 1"

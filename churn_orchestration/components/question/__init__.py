@@ -39,9 +39,10 @@ from churn_orchestration.components.source.sql_tables import sql_tables_of
 from churn_orchestration.landing.land import Files
 
 _NAME = r"^[a-z][a-z0-9_]*$"
-_NEEDED = ("activity", "horizon_days")
+_HORIZONS = ("horizon_days", "horizon_months")
 _OF_TIME = (
-    *_NEEDED, "gap_days", "settle_days", "observation_days", "end", "snapshots", "test_as_ofs", "search",
+    "activity", *_HORIZONS, "gap_days", "settle_days", "observation_days", "end", "snapshots", "test_as_ofs",
+    "search",
 )  # fmt: skip
 
 
@@ -145,7 +146,15 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         None, description="inactivity and event: name of the source that counts as being active"
     )
     horizon_days: int | None = Field(
-        None, gt=0, description="inactivity and event: length of the outcome window"
+        None,
+        gt=0,
+        description="inactivity and event: length of the outcome window; or `horizon_months`",
+    )
+    horizon_months: int | None = Field(
+        None,
+        gt=0,
+        description="inactivity and event: its length in calendar months: after the last day of a month, the "
+        "whole months that follow",
     )
     gap_days: int = Field(0, ge=0, description="days between as_of and the outcome window")
     settle_days: int = Field(
@@ -209,11 +218,14 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                 f"{self.name}: `{given[0]}` has no meaning with kind: static, whose outcome is "
                 "known on the day itself; take it out"
             )
-        needed = [name for name in _NEEDED if not (name == "activity" and self.start)]
-        if self.kind != STATIC and (
-            absent := [name for name in needed if getattr(self, name) is None]
-        ):
-            raise ValueError(f"{self.name}: kind: {self.kind} needs `{absent[0]}`")
+        if self.kind != STATIC:
+            if self.activity is None and not self.start:
+                raise ValueError(f"{self.name}: kind: {self.kind} needs `activity`")
+            if len([name for name in _HORIZONS if getattr(self, name) is not None]) != 1:
+                raise ValueError(
+                    f"{self.name}: kind: {self.kind} needs `horizon_days` or `horizon_months`, one "
+                    "of both"
+                )
         if self.label:
             parsed(self.label.condition, f"{self.name}: label")
         for field in ("floors", "ceilings"):
@@ -301,7 +313,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             f"{self.activity}_days_since_last",
             f"{self.activity}_days_since_first",
         ]
-        horizon = Horizon(self.horizon_days or 0, self.gap_days, self.settle_days)
+        horizon = Horizon(
+            self.horizon_days or 0, self.gap_days, self.settle_days, self.horizon_months or 0
+        )
         question = Question(
             self.name,
             self.kind,

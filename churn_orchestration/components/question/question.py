@@ -156,6 +156,7 @@ class AskedQuestion:
         if question.label:
             return f"Churn: {question.label.condition} in {question.label.table}, known on the day itself."
         noun = question.activity.noun if question.activity else ""
+        ahead = horizon.words.removeprefix("1 ")
         gap = f" after a gap of {horizon.gap_days} days" if horizon.gap_days else ""
         if question.kind == "event" and question.terminal:
             begun = (
@@ -163,8 +164,8 @@ class AskedQuestion:
                 if question.start
                 else ""
             )
-            return f"Churn: any {question.terminal.noun} in the next {horizon.horizon_days} days{gap}{begun}."
+            return f"Churn: any {question.terminal.noun} in the next {ahead}{gap}{begun}."
         among = f"any {noun} in the last {question.observation_days} days"
         if question.observation_days == ALL:
             among = f"any {noun} so far"
-        return f"Churn: no {noun} in the next {horizon.horizon_days} days{gap}, among those with {among}."
+        return f"Churn: no {noun} in the next {ahead}{gap}, among those with {among}."

@@ -62,14 +62,19 @@ class FirstWeek:
 
 def ended_on(tables: Tables, asked: "AskedQuestion", day: dt.date) -> FirstWeek | None:
     """The first week whose last outcome became known on ``day``; None: there is none."""
-    newest = asked.question.horizon.newest_as_of(day)
-    files = tables.day_files(asked.store.forecasts, newest)
+    weeks = (_week_until(tables, asked, as_of) for as_of in asked.question.horizon.falls_due(day))
+    return next(filter(None, weeks), None)
+
+
+def _week_until(tables: Tables, asked: "AskedQuestion", last: dt.date) -> FirstWeek | None:
+    """The first week whose last day is ``last``; None: it is no such day."""
+    files = tables.day_files(asked.store.forecasts, last)
     as_ofs = sorted(files)[-DAYS - 1 :]
-    if newest not in files or len(as_ofs) < DAYS:
+    if last not in files or len(as_ofs) < DAYS:
         return None
     scored = read_files(files[as_of] for as_of in as_ofs)
     by = dict(tables.rows(f"select distinct as_of, model_version from {scored} where not backtest"))
-    week, version = as_ofs[-DAYS:], by.get(newest)
+    week, version = as_ofs[-DAYS:], by.get(last)
     if (
         version is None
         or version in (RULES, BASE_RATE)

@@ -124,9 +124,9 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
     key = dg.AssetKey(["monitoring", f"{asked.name}_graded"])
     question, horizon = asked.question, asked.question.horizon
     outcome = watched(asked)
-    ago = -(horizon.label_known_on(business.start) - business.start).days
+    soonest, latest = horizon.wait
     window = dg.TimeWindowPartitionMapping(
-        start_offset=ago, end_offset=ago, allow_nonexistent_upstream_partitions=True
+        start_offset=-latest, end_offset=-soonest, allow_nonexistent_upstream_partitions=True
     )
 
     @dg.asset(
@@ -153,7 +153,8 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
             tables.look_back_as(asked.store.grades, asked.gold)
             rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
             for day in due(context, tables, key):
-                first = max(business.start, horizon.outcome(horizon.newest_as_of(day))[0])
+                oldest_due = horizon.newest_as_of(day - DAY) + DAY
+                first = max(business.start, horizon.outcome(oldest_due)[0])
                 if fault := tables.not_standing(outcome, first, day):
                     refused[day] = fault
                     continue

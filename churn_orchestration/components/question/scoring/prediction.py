@@ -163,7 +163,6 @@ def score(
     """
     from churn_orchestration.churn.learning.bands import band
 
-    horizon = asked.question.horizon
     if frame.empty:
         columns = ["churn_probability", "band", "reasons", "model_version", "label_known_on"]
         columns += ["days_since_last", "recent_value", "contact", "confidence"]
@@ -171,13 +170,15 @@ def score(
             columns=[asked.question.entity, "as_of", *columns]
         )
     probability, why = forecast(asked, frame, by), _why(asked, frame, words, by)
+    days = frame["as_of"].dt.date
+    known_on = {day: asked.question.horizon.label_known_on(day) for day in days.unique()}
     base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands else None
     return frame[[asked.question.entity, "as_of"]].assign(
         churn_probability=probability,
         band=band(probability, asked.edges, base_rate),
         reasons=why,
         model_version=by.version,
-        label_known_on=[horizon.label_known_on(day) for day in frame["as_of"].dt.date],
+        label_known_on=[known_on[day] for day in days],
         days_since_last=frame[asked.silence] if asked.silence else None,
         recent_value=frame[asked.value],
         contact=_contacted(asked, frame, probability, by),
@@ -191,20 +192,13 @@ def forecast(asked: "AskedQuestion", frame: "pd.DataFrame", by: Forecaster) -> "
     """
     import numpy as np
 
-    from churn_orchestration.churn.rules import rules_probability
+    from churn_orchestration.churn.rules import rules_forecast
 
     if by.model is not None:
         return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
     if by.version == BASE_RATE:
         return np.full(len(frame), by.base_rate, float)
-    silence, gap = (frame[name] for name in _used_by_rules(asked))
-    return rules_probability(silence, gap, asked.question.horizon.horizon_days).to_numpy()
-
-
-def _used_by_rules(asked: "AskedQuestion") -> list[str]:
-    activity = asked.question.activity
-    assert activity is not None
-    return [f"{activity.name}_days_since_last", f"{activity.name}_gap_days_mean_all"]
+    return rules_forecast(asked.question, frame).to_numpy()
 
 
 def _why(
@@ -226,8 +220,8 @@ def _why(
     if by.version == BASE_RATE:
         return [[]] * len(frame)
     odds = logit(forecast(asked, frame, by))
-    silence = _used_by_rules(asked)[0]  # both features of the rules are of one topic
-    return reasons(pd.DataFrame({silence: odds - odds.mean()}), frame, words)
+    # Both features of the rules are of one topic, the silence.
+    return reasons(pd.DataFrame({asked.silence: odds - odds.mean()}), frame, words)
 
 
 def score_days(

@@ -176,7 +176,7 @@ def _parameters(asked: "AskedQuestion", record: dict[str, Any]) -> dict[str, Any
     return {
         "learner": asked.learner, "rows": record["rows"], "features": len(record["features"]),
         "cutoff": record["cutoff"], "as_ofs": ", ".join(record["as_ofs"]), "test_as_ofs": asked.test_as_ofs,
-        "horizon_days": horizon.horizon_days, "gap_days": horizon.gap_days,
+        f"horizon_{horizon.unit}": horizon.length, "gap_days": horizon.gap_days,
         "capacity": record["search"]["capacity"] or "fixed",
     }  # fmt: skip
 
