@@ -1,4 +1,4 @@
-"""Who cancels next month: subscriptions of two plans, asked at month-ends, from files to graded forecasts."""
+"""Who cancels next month: subscriptions, asked at month-ends, from files to graded forecasts."""
 
 import datetime as dt
 import json
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from churn_orchestration.churn.calendar import DAY, days_between
-from churn_orchestration_tests.conftest import IN_PROCESS, Shop, commanded
+from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
+from churn_orchestration_tests.support.shop import Shop
 
 pytestmark = IN_PROCESS
 
@@ -104,8 +105,11 @@ class Gym(Shop):
                 Member(f"m{number}", plan, began, began + DAY * int(rng.geometric(A_DAY[plan])))
             )
         for day in days_between(FIRST, LAST):
-            began = [f"{m.name},{day},{m.plan},{30 if m.plan == 'month' else 240}\n" for m in self.members
-                     if m.began == day]  # fmt: skip
+            began = [
+                f"{m.name},{day},{m.plan},{30 if m.plan == 'month' else 240}\n"
+                for m in self.members
+                if m.began == day
+            ]
             left = [f"{m.name},{day}\n" for m in self.members if m.left == day]
             self.land(f"starts_{day}.csv", "member,began_on,plan,fee\n" + "".join(began))
             self.land(f"cancellations_{day}.csv", "member,cancelled_on\n" + "".join(left))
@@ -125,11 +129,15 @@ def gym(tmp_path: Path, churn_data: Path) -> Gym:
     return Gym(tmp_path / "gym", churn_data / "landing")
 
 
-def test_who_cancels_next_month_is_asked_at_month_ends_and_graded_when_that_month_is_over(gym: Gym) -> None:
+def test_who_cancels_next_month_is_asked_at_month_ends_and_graded_when_that_month_is_over(
+    gym: Gym,
+) -> None:
     gym.churn("run", "--to", str(START))
-    [asked] = gym.churn("question")["questions"]
-    assert asked["asks"].startswith("Churn: any cancellation in the next month, among those with a start")
-    months = {  # February ends on 29 January's month-end plus a month, and March on its own last day
+    asked = gym.churn("question")
+    assert asked["asks"].startswith(
+        "Churn: any cancellation in the next month, among those with a start"
+    )
+    months = {
         dt.date(2023, 9, 30): dt.date(2023, 10, 31), dt.date(2023, 10, 31): dt.date(2023, 11, 30),
         dt.date(2023, 11, 30): dt.date(2023, 12, 31), dt.date(2023, 12, 31): dt.date(2024, 1, 31),
         dt.date(2024, 1, 31): dt.date(2024, 2, 29), dt.date(2024, 2, 29): START,
@@ -141,20 +149,26 @@ def test_who_cancels_next_month_is_asked_at_month_ends_and_graded_when_that_mont
 
     [model] = gym.churn("train", "--cutoff", str(START))["models"]
     assert model["decision"] == "promote"
-    snapshot = gym.published("select as_of, member, label, label_known_on from snapshots.next_month")
+    snapshot = gym.published(
+        "select as_of, member, label, label_known_on from snapshots.next_month"
+    )
     assert {as_of: known_on for as_of, _, _, known_on in snapshot} == months
     for as_of, last in months.items():
-        assert {who: label for day, who, label, _ in snapshot if day == as_of} == gym.cancels(as_of, last)
+        assert {who: label for day, who, label, _ in snapshot if day == as_of} == gym.cancels(
+            as_of, last
+        )
 
     gym.churn("run", "--to", str(LAST))
     due = gym.published(
-        "select measured_on, as_of, count(*) from monitoring.next_month_graded group by all order by 1, 2"
+        "select measured_on, as_of, count(*) from monitoring.next_month_graded "
+        "group by all order by 1, 2"
     )
     assert [(str(day)[5:], str(as_of)[5:]) for day, as_of, _ in due] == [
         ("04-30", "03-31"), ("05-01", "04-01"), ("05-02", "04-02"),
     ]  # fmt: skip
     graded = gym.published(
-        "select member, label, label_known_on from monitoring.next_month_graded where as_of = '2024-03-31'"
+        "select member, label, label_known_on from monitoring.next_month_graded "
+        "where as_of = '2024-03-31'"
     )
     assert {who: label for who, label, _ in graded} == gym.cancels(START, dt.date(2024, 4, 30))
     assert {known_on for _, _, known_on in graded} == {dt.date(2024, 4, 30)}
