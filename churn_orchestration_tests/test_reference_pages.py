@@ -70,7 +70,7 @@ def block_page(block: type[BaseModel], title: str, opening: str) -> str:
 
 
 def _sentence(block: type[BaseModel]) -> str:
-    return (block.__doc__ or "").strip()
+    return _cell(block.__doc__ or "")
 
 
 def _fields(block: type[BaseModel]) -> str:
@@ -84,8 +84,8 @@ def _fields(block: type[BaseModel]) -> str:
         )
         of = [f"[{name}](#{name})" for _ in _blocks_in(info.annotation)]
         kind = _type_words(info.annotation, of[0] if of else "")
-        cells = [f"`{info.alias or name}`", kind, default, _limits(info) + info.description]
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+        cells = [f"`{info.alias or name}`", kind, default, _limits(info) + _cell(info.description)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -169,11 +169,13 @@ def _flat(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", r"\|") or "-"
+    """A text on one line of Markdown, in which ``<question>`` is no HTML."""
+    plain = re.sub(r"\s+", " ", text).strip().replace("<", "&lt;").replace("|", r"\|")
+    return plain or "-"
 
 
 def _paragraphs(text: str) -> str:
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    return "\n\n".join(_cell(part) for part in text.split("\n\n"))
 
 
 PAGES = [(name, lambda given=given: block_page(*given)) for name, given in BLOCKS.items()]
