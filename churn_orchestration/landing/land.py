@@ -702,8 +702,8 @@ def _query(
             close_off(connection, [Path(address).resolve().parent])  # views may read files there
             bound = {name: value for name, value in parameters.items() if f":{name}" in sql}
             query = re.sub(r"(?<!:):(first_day|last_day)", r"$\1", sql.strip().rstrip(";"))
-            found = connection.execute(f"select cast(columns(*) as varchar) from ({query})", bound)
-            return [column[0] for column in found.description], found.fetchall()
+            cursor = connection.execute(f"select cast(columns(*) as varchar) from ({query})", bound)
+            return [column[0] for column in cursor.description], cursor.fetchall()
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(address)

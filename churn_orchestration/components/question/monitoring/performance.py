@@ -136,7 +136,7 @@ def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     )
     scored = tables.db.execute(
         "select churn_probability, model_version "
-        f"from {literal(tables.day_file(f'predictions.{asked.name}', day))} "
+        f"from {literal(tables.day_file(asked.store.forecasts, day))} "
         f"where not backtest order by {entity}"
     ).df()
     of = {MEASURED_ON: day, "waiting": _waiting(tables, asked, day)}
