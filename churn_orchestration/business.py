@@ -243,7 +243,7 @@ class Business:
         return self._daily(self.history_from)
 
     def _daily(self, first: dt.date) -> "dg.DailyPartitionsDefinition":
-        import dagster as dg  # here: it takes seconds, and who reads the door alone has no use for it
+        import dagster as dg  # here: it takes seconds, and a reader of the door needs none of it
 
         end = self.settings.end_date
         return dg.DailyPartitionsDefinition(

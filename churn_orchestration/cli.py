@@ -141,7 +141,10 @@ def _json(command: Callable[..., Any]) -> Callable[..., Any]:
     "--business",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="Folder of the business, such as examples/online_retail. Default: $CHURN_BUSINESS, else the demo.",
+    help=(
+        "Folder of the business, such as examples/online_retail. Default: $CHURN_BUSINESS, "
+        "else the demo."
+    ),
 )
 @click.version_option(package_name="churn-orchestration")
 @click.pass_context
@@ -448,7 +451,10 @@ def rollback(
         with work.warehouse.open() as tables:
             row = roll_back(tables, work.tracking, asked, version, day, reason, "churn rollback")
     again = command(work.business, "score")
-    told = f"{asked.name}: {row['model_version']} scores from {day} on. `{again}` scores {day} again by it."
+    told = (
+        f"{asked.name}: {row['model_version']} scores from {day} on. "
+        f"`{again}` scores {day} again by it."
+    )
     return row, told
 
 

@@ -32,7 +32,7 @@ def serve(business: Business, port: int) -> None:
     home = dagster_home(business)
     os.environ |= {"CHURN_BUSINESS": str(business.folder), "CHURN_DATA": str(data_folder())}
     with dg.DagsterInstance.from_config(str(home)):
-        pass  # two processes that make the tables of a new home at the same time stumble over each other
+        pass  # makes the tables of a new home once: two processes at the same time would collide
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:

@@ -65,9 +65,10 @@ def alert_sensor(business: Business, questions: Iterable["AskedQuestion"]) -> dg
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=60,
-        description="Once switched on, tells those that `alerts` of business.yaml names of failed runs and "
-        "checks, changes in what landed, harmful drift, worse performance, stale predictions, "
-        "promotions and roll backs; of each once. What was told is kept in alerts.jsonl.",
+        description="Once switched on, tells those that `alerts` of business.yaml names of failed "
+        "runs and checks, changes in what landed, harmful drift, worse performance, "
+        "stale predictions, promotions and roll backs; of each once. "
+        "What was told is kept in alerts.jsonl.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if not business.settings.alerts:
@@ -205,8 +206,14 @@ def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
         )
     else:
         why = "by hand; the ledger says why" if by_hand else row["reason"]
-        told = f"{version} scores {question} from {row['decided_on']} on, in place of {row['parent']}: {why}."
-        step = "see `churn models`; find out what the other one had learned before it is trained again."
+        told = (
+            f"{version} scores {question} "
+            f"from {row['decided_on']} on, in place of {row['parent']}: {why}."
+        )
+        step = (
+            "see `churn models`; find out what the other one had learned "
+            "before it is trained again."
+        )
         yield Alert(
             key, f"{question}: a model was rolled back", told, step, f"assets/models/{question}"
         )

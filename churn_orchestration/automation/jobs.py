@@ -84,10 +84,10 @@ def daily(business: Business) -> dg.ScheduleDefinition:
         job_name=REFRESH,
         cron_schedule="0 2 * * *",
         execution_timezone=business.settings.timezone,
-        description="Once switched on, refreshes the day that has just ended, at 02:00 of the business; with "
-        "it, in order, the days before it that nobody refreshed, and those of the last "
-        f"{look_back} that were refused. A file that came late is taken in by the first of them, "
-        "and known from then on.",
+        description="Once switched on, refreshes the day that has just ended, at 02:00 of the "
+        "business; with it, in order, the days before it that nobody refreshed, and "
+        f"those of the last {look_back} that were refused. A file that came late is "
+        "taken in by the first of them, and known from then on.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         with dg.partition_loading_context(effective_dt=context.scheduled_execution_time):
@@ -146,9 +146,9 @@ def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefini
         name="new_files",
         job_name=REFRESH,
         minimum_interval_seconds=60,
-        description="Once switched on, asks once for each day of landing files after the newest day that was "
-        "taken in or asked for. A file of a day before it is late: the next day's refresh takes it "
-        "in and remembers when it came.",
+        description="Once switched on, asks once for each day of landing files after the newest "
+        "day that was taken in or asked for. A file of a day before it is late: "
+        "the next day's refresh takes it in and remembers when it came.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         asked_for = dt.date.fromisoformat(context.cursor) if context.cursor else dt.date.min

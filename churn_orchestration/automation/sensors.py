@@ -149,7 +149,8 @@ def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
         question=asked.name, version=known.version, to=str(known.before), reason=known.outdone
     )
     request = dg.RunRequest(
-        run_key=f"{ROLL_BACK}:{asked.name}:{known.version}:{known.day}",  # where it failed, again tomorrow
+        # One a day: where it failed, again tomorrow.
+        run_key=f"{ROLL_BACK}:{asked.name}:{known.version}:{known.day}",
         run_config=dg.RunConfig({UNDO: undo}),
         tags={protocol.TRIGGER_TAG: protocol.PERFORMANCE, protocol.EVIDENCE_TAG: known.outdone},
     )
@@ -181,12 +182,12 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
             return None
         watched = (f"monitoring.{table}" for table in (drift, performance, week))
         refuse_damaged(db, *watched, asked.store.forecasts)
-        [(day,)] = _rows(
+        [(day,)] = _rows(  # of the scores where too few customers are measured
             db,
             f"""select coalesce(
                 greatest((select max(measured_on) from monitoring.{performance}),
                          (select max(measured_on) from monitoring.{drift})),
-                (select max(as_of) from predictions.{asked.name}))""",  # too few customers to measure
+                (select max(as_of) from predictions.{asked.name}))""",
         )
         if day is None:
             return None
@@ -214,7 +215,10 @@ def _said(
     db: "duckdb.DuckDBPyConnection", asked: "AskedQuestion", version: str, day: dt.date
 ) -> dict[str, Any]:
     """What monitoring says of a model at the end of a day."""
-    mine = f"from monitoring.{asked.name}_performance where feature is null and model_version = '{version}'"
+    mine = (
+        f"from monitoring.{asked.name}_performance where feature is null "
+        f"and model_version = '{version}'"
+    )
     [(of,)] = _rows(db, f"select max(as_of) {mine} and kind <> '{protocol.EXPECTED}'")
     of_day = f"measured_on = '{day}' and model_version = '{version}'"
     harmful = f"from monitoring.{asked.name}_drift where {of_day} and verdict = '{HARMFUL}'"

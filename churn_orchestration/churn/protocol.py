@@ -20,7 +20,7 @@ TRIGGER_TAG, EVIDENCE_TAG, CLI_TAG = "churn/trigger", "churn/evidence", "churn/c
 asked.
 """
 EXPECTED, REALISED, RESTATED = "expected", "realised", "restated"
-"""The ``kind`` of a performance: foreseen, measured once outcomes came, measured again on late rows."""
+"""The ``kind`` of a performance: foreseen, measured once outcomes came, again on late rows."""
 ENTITY_FOLDS = 5
 OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
 """How a question is graded whose outcome has no later day."""

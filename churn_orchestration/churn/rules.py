@@ -49,7 +49,8 @@ def rules_probability(
     ValueError : a negative number of days, or a horizon that is not positive
 
     >>> import pandas as pd
-    >>> rules_probability(pd.Series([10.0, 80.0, None]), pd.Series([20.0, None, None]), 90).round(3).tolist()
+    >>> silent, gap = pd.Series([10.0, 80.0, None]), pd.Series([20.0, None, None])
+    >>> rules_probability(silent, gap, 90).round(3).tolist()
     [0.25, 0.654, 0.667]
     """
     if (shortest := np.asarray(horizon_days, float).min(initial=np.inf)) <= 0:

@@ -28,7 +28,8 @@ def folds(as_ofs: list[dt.date], horizon: Horizon, most: int) -> list[Fold]:
     first.
 
     >>> grid = [dt.date(2024, month, 1) for month in (1, 2, 3, 4, 5)]
-    >>> [(fold.test.month, [day.month for day in fold.train]) for fold in folds(grid, Horizon(60), most=2)]
+    >>> newest = folds(grid, Horizon(60), most=2)
+    >>> [(fold.test.month, [day.month for day in fold.train]) for fold in newest]
     [(5, [1, 2, 3]), (4, [1, 2])]
     """
     candidates = (

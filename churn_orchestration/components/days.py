@@ -66,8 +66,8 @@ def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         ACCEPTED,
         asset=key,
-        description="Every day of the run stands; refused days are named. Mend the file of a refused day and "
-        "run it again, or waive it: `churn waive`.",
+        description="Every day of the run stands; refused days are named. Mend the file of a "
+        "refused day and run it again, or waive it: `churn waive`.",
     )
 
 

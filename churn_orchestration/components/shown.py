@@ -45,7 +45,10 @@ def look(business: Business, key: dg.AssetKey) -> str:
     file, when = business.state / DOOR, ""
     if layer in IN_WAREHOUSE:
         file, when = business.state / "warehouse.duckdb", ", while no run is at work"
-    sql = f"attach '{file}' as {business.name} (read_only);\nfrom {business.name}.{layer}.{table} limit 100;"
+    sql = (
+        f"attach '{file}' as {business.name} (read_only);\nfrom {business.name}.{layer}.{table} "
+        "limit 100;"
+    )
     return f"\n\nTo look at it{when}:\n```sql\n{sql}\n```"
 
 

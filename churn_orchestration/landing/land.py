@@ -305,7 +305,8 @@ def _take_history(
 
 
 _LAST_SEEN = """
-select file, partition, last(sha256 order by rowid), last(size order by rowid), last(mtime_ns order by rowid)
+select file, partition, last(sha256 order by rowid), last(size order by rowid),
+  last(mtime_ns order by rowid)
 from meta.manifest where source = ? group by file, partition"""
 
 
@@ -390,7 +391,8 @@ select _partition, sum(now)::bigint, sum(before)::bigint, min(_file) filter (is_
   select _partition, count(*) filter (n > 0) as now, count(*) filter (n < 0) as before,
     min(_file) as _file, sum(n) > 0 or {gone} as is_other
   from (select {compared}, _partition, _file, 1 as n from ({split})
-    union all select {compared}, _partition, _file, -1 from raw.{name} where {within("_partition", standing)})
+    union all select {compared}, _partition, _file, -1 from raw.{name}
+    where {within("_partition", standing)})
   group by {compared}, _partition)
 group by _partition having bool_or(is_other) order by _partition limit 1"""
     )
@@ -415,7 +417,10 @@ def _told_change(
     told = f"the history's rows of {day} are not those that were taken in: corrections"
     if now > before:
         told = f"the history has {now} rows of {day}, and {before} were taken in: late rows"
-    return f"{told} need daily files, or that day refreshed again (--from {day}), as if known on their day"
+    return (
+        f"{told} need daily files, or that day refreshed again (--from {day}), "
+        "as if known on their day"
+    )
 
 
 LONG_SILENCE = 31  # days; sources with a row a month are common, with fewer they are worth a look
@@ -560,7 +565,10 @@ def _replace(
         partitions = {item: [item.partition] if files.is_daily else days for item in taken}
         if again := [[item.file, day] for item, those in partitions.items() for day in those]:
             tables.insert("_again", again)
-        kept = f"from {raw} anti join _again using (_file, _partition) where {within('_partition', days)}"
+        kept = (
+            f"from {raw} anti join _again using (_file, _partition) "
+            f"where {within('_partition', days)}"
+        )
         if not files.is_daily:
             tables.db.execute(f"create or replace temp table _kept as {kept}")
             landed.repeated += _drop_what_came_again(tables, contract, f"({arrived})")
@@ -582,8 +590,10 @@ def _drop_what_came_again(tables: Tables, contract: contracts.Contract, arrived:
     again = tables.rows(
         f"""
 delete from _kept where rowid in (
-  select unnest((list(_row order by _row) filter (_row is not null))[:count(*) filter (_row is null)])
-  from (select rowid as _row, {compared} from _kept union all select null, {compared} from {arrived})
+  select unnest(
+    (list(_row order by _row) filter (_row is not null))[:count(*) filter (_row is null)])
+  from (
+    select rowid as _row, {compared} from _kept union all select null, {compared} from {arrived})
   group by {compared})
 returning _file"""
     )

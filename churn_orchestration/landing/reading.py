@@ -248,8 +248,9 @@ def _csv(
         f"""create or replace temp table _good as select *, row_number() over () as _n
         from read_csv({_list(paths)}, header = true, auto_detect = false, all_varchar = true,
             columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '"', escape = '"',
-            encoding = {literal(encoding)}, null_padding = false, strict_mode = true, filename = '_path',
-            store_rejects = true, rejects_table = '_rejects_errors', rejects_scan = '_rejects_scans')"""
+            encoding = {literal(encoding)}, null_padding = false, strict_mode = true,
+            filename = '_path', store_rejects = true, rejects_table = '_rejects_errors',
+            rejects_scan = '_rejects_scans')"""
     )
     torn = db.execute(
         "select min(line) from _rejects_errors where contains(trim(csv_line, chr(10) || chr(13)), "
@@ -265,23 +266,29 @@ def _csv(
     if (
         shape.has_nul
     ):  # a text with one is no text to half of all tools; PostgreSQL takes none either
-        record = f"concat_ws({literal(delimiter)}, {', '.join(f'_c{n}' for n in range(len(shape.names)))})"
+        record = (
+            f"concat_ws({literal(delimiter)}, "
+            f"{', '.join(f'_c{n}' for n in range(len(shape.names)))})"
+        )
         error = f"case when contains({record}, chr(0)) then 'NUL byte: ' || {record} end"
     # A rejected record at position r (header = 1) is the i-th of its file, so r - 1 - i good ones
     # precede it.
     return f"""
 with bad as (
   select file_path as _path, line, min(lower(error_type::varchar) || case
-    when error_type = 'INVALID ENCODING' then ' (if the file is latin-1, declare `encoding: latin-1`)'
+    when error_type = 'INVALID ENCODING'
+      then ' (if the file is latin-1, declare `encoding: latin-1`)'
     when length(csv_line) >= {KEPT} then ', only its first {KEPT} characters are kept'
     else '' end || ': ' || csv_line) as _error
   from _rejects_errors join _rejects_scans using (scan_id, file_id) group by all),
 before as (
   select _path, precede, max(i) as skipped from (
     select _path, line - 1 - i as precede, i from (
-      select _path, line, row_number() over (partition by _path order by line) as i from bad)) group by all),
+      select _path, line, row_number() over (partition by _path order by line) as i from bad))
+    group by all),
 good as (select *, _n - min(_n) over (partition by _path) + 1 as _position from _good)
-select {names}, good._path, (_position + 1 + coalesce(skipped, 0))::bigint as _line, {error} as _error
+select {names}, good._path, (_position + 1 + coalesce(skipped, 0))::bigint as _line,
+  {error} as _error
 from good asof left join before on good._path = before._path and good._position > before.precede
 union all
 select {nulls}, _path, line::bigint as _line, _error from bad"""

@@ -164,9 +164,13 @@ _REASONS = {
     "Not a gzipped file": "it is no gzip: call it without .gz, or compress it",
     "not a GZIP stream": "bytes follow its gzip: bring the file again",
     "CRC check failed": "its gzip is damaged (the checksum does not fit): bring the file again",
-    "Incorrect length of data": "its gzip is damaged (the length does not fit): bring the file again",
+    "Incorrect length of data": (
+        "its gzip is damaged (the length does not fit): bring the file again"
+    ),
     "while decompressing data": "its gzip is damaged: bring the file again",
-    "state machine reached an invalid": "its lines end now in CRLF, now in LF: write it with one of them",
+    "state machine reached an invalid": (
+        "its lines end now in CRLF, now in LF: write it with one of them"
+    ),
     "not utf-16 encoded": "it holds half characters or ones beyond UCS-2 (emoji): save it as UTF-8",
     "field larger than field limit": "a name in its header has no end: is it a CSV file?",
     "does not start with BOM": "it has no byte order mark: save it as UTF-8",

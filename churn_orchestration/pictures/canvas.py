@@ -20,8 +20,8 @@ STYLE: Any = {
     "svg.hashsalt": "churn", "svg.fonttype": "none", "font.family": ["DejaVu Sans"], "font.size": 9,
     "text.color": INK, "text.parse_math": False, "axes.labelcolor": INK, "axes.edgecolor": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlecolor": INK,
-    "axes.titlepad": 10, "axes.linewidth": 0.8, "lines.linewidth": 1.8,
+    "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titleweight": "bold",
+    "axes.titlecolor": INK, "axes.titlepad": 10, "axes.linewidth": 0.8, "lines.linewidth": 1.8,
 }  # fmt: skip
 WIDTH = 7.8  # inches of 96 pixels: what the UI's dialog shows without scrolling
 MOST_BARS = 120

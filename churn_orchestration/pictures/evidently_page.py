@@ -61,7 +61,8 @@ def page(
     head = f'<div style="font:15px/1.5 sans-serif;margin:2em"><h1>{title}</h1><p>{told}</p></div>'
     names: dict[str, str] = {}
     text = BY_CHANCE.sub(lambda found: names.setdefault(found[0], f"drawn_{len(names)}"), text)
-    wide = "<style>[id^=root_]{min-width:1300px}</style>"  # narrower, Evidently cuts its last columns off
+    # Where the page is narrower, Evidently cuts its last columns off.
+    wide = "<style>[id^=root_]{min-width:1300px}</style>"
     text = text.replace("<head>", f"<head><title>{title}</title>{wide}", 1)
     return text.replace("<body>", f"<body>{head}", 1)
 

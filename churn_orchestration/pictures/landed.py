@@ -74,7 +74,10 @@ def quarantined_by_rule(source: str, counts: Sequence[tuple[dt.date, str, int]])
     }
     most = max(max(heights) for _, heights, _ in binned.values())
     total, leading = sum(totals.values()), ranked[0]
-    told = f"{source}: {total:,} rows quarantined, most by {leading} ({100 * totals[leading] / total:.0f} %)"
+    told = (
+        f"{source}: {total:,} rows quarantined, "
+        f"most by {leading} ({100 * totals[leading] / total:.0f} %)"
+    )
 
     def paint(axes: "Axes") -> None:
         names = []

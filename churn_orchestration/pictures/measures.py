@@ -118,7 +118,10 @@ def at_risk(
                 places, [row[name] for _, row, _ in shown], color=colors, height=0.62, alpha=alpha
             )
         for place, (_, row, _) in enumerate(shown):
-            words = f"{row['value_at_risk']:,.0f} of {row['value']:,.0f}{of}, {row['customers']:,} customers"
+            words = (
+                f"{row['value_at_risk']:,.0f} of {row['value']:,.0f}{of}, "
+                f"{row['customers']:,} customers"
+            )
             write(axes, words, (row["value"], place), (5, -3), INK)
         axes.set_yticks(places, [words for words, *_ in shown])
         axes.set(title=told, xlim=(0, 1.9 * max(row["value"] for _, row, _ in shown) or 1))

@@ -46,7 +46,8 @@ select split_part(raw.table_name, '.', 2), coalesce(sum(bronze.rows), 0)::bigint
 from meta.days as raw
 left join meta.days as bronze on bronze.table_name = replace(raw.table_name, 'raw.', 'bronze.')
   and bronze.day = raw.day and bronze.status = 'stored'
-left join meta.days as quarantine on quarantine.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
+left join meta.days as quarantine
+  on quarantine.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
   and quarantine.day = raw.day and bronze.day is not null
 where raw.table_name like 'raw.%' and raw.status = 'stored' group by 1"""
 

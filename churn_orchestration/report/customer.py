@@ -105,8 +105,11 @@ def changes(
 
     One line a family of features, since the members of one say nearly the same.
     """
-    spoken = {name: (said(about, before[name]), said(about, after[name])) for name, about in words.items()
-              if name in before and name in after}  # fmt: skip
+    spoken = {
+        name: (said(about, before[name]), said(about, after[name]))
+        for name, about in words.items()
+        if name in before and name in after
+    }
     named = {reason.removeprefix(RAISES).removeprefix(LOWERS) for reason in reasons}
     differ = [
         name

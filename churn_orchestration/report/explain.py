@@ -12,8 +12,8 @@ from churn_orchestration.report.ranking import question_named, ranked
 from churn_orchestration.storage.warehouse import Tables, door, quoted, refuse_damaged
 
 _NOW = (
-    "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on", "days_since_last",
-    "recent_value", "backtest",
+    "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on",
+    "days_since_last", "recent_value", "backtest",
 )  # fmt: skip
 
 
@@ -197,7 +197,8 @@ def _not_scored_ever(
 _NEAREST = """
 with ids as (select distinct {key}::varchar as id from {gold}),
 plain as (select id, ltrim(regexp_replace(lower(trim(id)), '[.]0+$', ''), '0') as form from ids),
-asked as (select ltrim(regexp_replace(lower(trim(?)), '[.]0+$', ''), '0') as form, lower(trim(?)) as begin)
+asked as (select ltrim(regexp_replace(lower(trim(?)), '[.]0+$', ''), '0') as form,
+  lower(trim(?)) as begin)
 select id from plain, asked
 where plain.form = asked.form or (asked.begin <> '' and starts_with(lower(id), asked.begin))
 order by plain.form <> asked.form, id limit 5"""

@@ -34,7 +34,10 @@ def _who(customer: list[dict[str, Any]], day: dt.date) -> Iterator[str]:
         if source["first"]:
             ago = int(source["days_since_last"])
             last = f"last {source['last']} ({counted(ago, 'day') + ' ago' if ago else 'that day'})"
-            yield f"  {source['source']}: first {source['first']}, {last}; known for {_length(day, source)}"
+            yield (
+                f"  {source['source']}: first {source['first']}, {last}; "
+                f"known for {_length(day, source)}"
+            )
         if source["words"]:
             lead = "    " if source["first"] else f"  {source['source']}: "
             yield lead + "; ".join(source["words"])
@@ -54,7 +57,10 @@ def _stake(now: dict[str, Any], unit: str) -> str:
     if now["at_stake"] is None:
         return ""
     worth = f"{now['recent_value']:,.0f}{' ' + unit if unit else ''}"
-    return f"; at stake {now['at_stake']:,.0f}{' ' + unit if unit else ''} of a recent value of {worth}"
+    return (
+        f"; at stake {now['at_stake']:,.0f}{' ' + unit if unit else ''} "
+        f"of a recent value of {worth}"
+    )
 
 
 def _known_on(now: dict[str, Any]) -> str:
@@ -82,7 +88,10 @@ def _moved(facts: dict[str, Any]) -> Iterator[str]:
             f"  first {_percent(rows[0])}, last {_percent(rows[-1])}, lowest {_percent(lowest)} on "
             f"{lowest['as_of']}, highest {_percent(highest)} on {highest['as_of']}"
         )
-        yield f"  {facts['now']['band']} since {facts['band_since']}{_since_what(facts, rows[0]['as_of'])}"
+        yield (
+            f"  {facts['now']['band']} since "
+            f"{facts['band_since']}{_since_what(facts, rows[0]['as_of'])}"
+        )
     if left := scored["left_on"]:
         yield f"  no longer in the population on {left}"
     for change in facts["forecaster_changes"][-3:]:

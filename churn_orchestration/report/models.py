@@ -63,6 +63,6 @@ def _cells(row: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:
     metrics = [f"{report[name]['value']:.3f}" if name in report else "-" for name in SHOWN]
     mark = " *" if champion and row["sequence"] == champion["sequence"] else ""
     return [
-        str(row["sequence"]), row["decided_on"], row["cutoff"], row["decision"] + mark, row["model_version"],
-        *metrics, row["trigger"], row.get("asked_by", "-"),
+        str(row["sequence"]), row["decided_on"], row["cutoff"], row["decision"] + mark,
+        row["model_version"], *metrics, row["trigger"], row.get("asked_by", "-"),
     ]  # fmt: skip

@@ -109,8 +109,14 @@ def _advice(by_horizon: "pd.DataFrame", question: Question) -> str:
         return "The horizon is a matter of how early one wants to know."
     if advised is None:
         if by_horizon["came_back"].isna().all():
-            return f"Whether the silent come back within {answerable.COME_BACK_DAYS} days is not known yet."
-        return f"After no horizon that is seen do fewer than {few} of the silent come back: ask with care."
+            return (
+                f"Whether the silent come back within {answerable.COME_BACK_DAYS} "
+                "days is not known yet."
+            )
+        return (
+            f"After no horizon that is seen do fewer than {few} of the silent come back: "
+            "ask with care."
+        )
     [back] = by_horizon.loc[by_horizon[f"horizon_{unit}"] == own, "came_back"]
     words = replace(question.horizon, **{f"horizon_{unit}": advised}).words
     shortest = f"the shortest horizon after which fewer than {few} come back is {words}"

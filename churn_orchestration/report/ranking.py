@@ -140,15 +140,16 @@ def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
         title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
     )  # fmt: skip
     for name, justify in (
-        ("rank", "right"), ("customer", "left"), ("at stake", "right"), ("churn", "right"), ("band", "left"),
-        ("last active", "right"), ("recent value", "right"), ("why", "left"),
+        ("rank", "right"), ("customer", "left"), ("at stake", "right"), ("churn", "right"),
+        ("band", "left"), ("last active", "right"), ("recent value", "right"), ("why", "left"),
     ):  # fmt: skip
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in customers:
         entity, days = next(iter(row)), row["days_since_last"]
         table.add_row(
-            str(row["rank"]), str(row[entity]), _value(row["at_stake"]), f"{row['churn_probability']:.0%}",
-            row["band"], "never" if days is None else f"{days} days ago", _value(row["recent_value"]),
+            str(row["rank"]), str(row[entity]), _value(row["at_stake"]),
+            f"{row['churn_probability']:.0%}", row["band"],
+            "never" if days is None else f"{days} days ago", _value(row["recent_value"]),
             "\n".join(row["reasons"]),
         )  # fmt: skip
     return plain(table)
@@ -196,7 +197,10 @@ def unranked_message(business: Business, question: str, scored_by: str | None) -
         )
     how = "scored by rules of silence alone"
     if scored_by == BASE_RATE:
-        how = "not ranked by risk: all have the same churn probability, what one is worth alone decides"
+        how = (
+            "not ranked by risk: all have the same churn probability, "
+            "what one is worth alone decides"
+        )
     return f"; {how}, for no model is in force; {because}"
 
 
@@ -211,7 +215,8 @@ def _for_people(
         f"""
 select {", ".join(map(quoted, columns))} from (select * replace (
   round(churn_probability, 4) as churn_probability, round(recent_value, 2) as recent_value,
-  round(at_stake, 2) as at_stake, array_to_string(reasons, '; ') as reasons) from ({select})) order by rank"""
+  round(at_stake, 2) as at_stake, array_to_string(reasons, '; ') as reasons)
+    from ({select})) order by rank"""
     )
     return columns, [tuple(map(_cell, row)) for row in found.fetchall()]
 

@@ -73,7 +73,8 @@ def _performance(query: Query, question: str) -> dict[str, Any]:
 with newest as (
   select * from {table} where kind <> '{EXPECTED}' and feature is null
   qualify as_of = max(as_of) over ()),
-realised as (from newest qualify row_number() over (partition by metric order by measured_on desc) = 1)
+realised as (from newest qualify row_number() over (
+  partition by metric order by measured_on desc) = 1)
 select r.as_of, r.model_version, r.metric, r.value, r.low, r.high, r.forecasts,
   e.value as expected, e.low as expected_low, e.high as expected_high
 from realised as r

@@ -59,15 +59,23 @@ _ROLES = ["OWNER", "MANAGER", "OPERATOR", "FINANCIAL", "IT_MANAGER"]
 
 _TOPICS = """
 select * from (values
-  (0, 'TECHNICAL', 'UPDATE', 'Terminal wants an update', 'Our terminal wants to update. What is to be done?'),
-  (1, 'TECHNICAL', 'CONNECTION', 'Terminal lost its connection', 'Since this morning a terminal is offline.'),
-  (2, 'FINANCIAL', 'FEE', 'A fee that we do not know', 'The statement has a fee that we cannot place.'),
-  (3, 'INFORMATION', 'STATEMENT', 'Statement of last month', 'Where do we find the statement of last month?'),
+  (0, 'TECHNICAL', 'UPDATE', 'Terminal wants an update',
+    'Our terminal wants to update. What is to be done?'),
+  (1, 'TECHNICAL', 'CONNECTION', 'Terminal lost its connection',
+    'Since this morning a terminal is offline.'),
+  (2, 'FINANCIAL', 'FEE', 'A fee that we do not know',
+    'The statement has a fee that we cannot place.'),
+  (3, 'INFORMATION', 'STATEMENT', 'Statement of last month',
+    'Where do we find the statement of last month?'),
   (4, 'COMMERCIAL', 'PLAN', 'Another plan', 'We think about another plan. Who can advise us?'),
-  (5, 'COMPLAINT', 'LONG_WAIT', 'Still no answer', 'We have been waiting for days and nobody calls back.'),
-  (6, 'COMPLAINT', 'POOR_SERVICE', 'Asked three times', 'This is the third time that we ask the same.'),
-  (7, 'TECHNICAL', 'OUTAGE', 'No payments for hours', 'No card is taken since noon. We lose sales.'),
-  (8, 'FINANCIAL', 'CHARGEBACK', 'Chargeback not settled', 'The chargeback of last month is still open.')
+  (5, 'COMPLAINT', 'LONG_WAIT', 'Still no answer',
+    'We have been waiting for days and nobody calls back.'),
+  (6, 'COMPLAINT', 'POOR_SERVICE', 'Asked three times',
+    'This is the third time that we ask the same.'),
+  (7, 'TECHNICAL', 'OUTAGE', 'No payments for hours',
+    'No card is taken since noon. We lose sales.'),
+  (8, 'FINANCIAL', 'CHARGEBACK', 'Chargeback not settled',
+    'The chargeback of last month is still open.')
 ) as t(topic, category, subcategory, subject, description)
 """
 
@@ -75,7 +83,8 @@ _COMPANIES = """
 select printf('{id}', number + 1) as company_id, number,
   one_of({last_names}, uniform({seed}, number, 'name')) || ' '
     || one_of({trades}, uniform({seed}, number, 'trade')) as company_name,
-  printf('%02d-%07d', 10 + hash({seed}, number, 'tax') % 90, hash({seed}, number, 'id') % 10000000) as tax_id,
+  printf('%02d-%07d', 10 + hash({seed}, number, 'tax') % 90, hash({seed}, number, 'id') % 10000000)
+    as tax_id,
   segment, one_of(['SMALL', 'SMALL', 'SMALL', 'MEDIUM', 'MEDIUM', 'LARGE', 'ENTERPRISE'],
     uniform({seed}, number, 'size')) as company_size,
   date '{first}' + signed_up as contract_start_date,
@@ -88,14 +97,16 @@ from people
 """
 
 _CUSTOMERS = """
-select printf('CUST%06d', row_number() over (order by number, nth)) as customer_id, company_id, number, nth,
+select printf('CUST%06d', row_number() over (order by number, nth)) as customer_id, company_id,
+  number, nth,
   first_name || ' ' || last_name as customer_name,
   lower(first_name || '.' || last_name) || number || '@example.com' as email,
   printf('9%02d-%02d-%04d', hash(number, nth, 'a') % 100, hash(number, nth, 'b') % 100,
     hash(number, nth, 'c') % 10000) as ssn,
   date '1960-01-01' + (hash(number, nth, 'born') % 14600)::int as birth_date,
   printf('+1-555-01%02d', hash(number, nth, 'phone') % 100) as phone,
-  case when nth = 0 then 'OWNER' else one_of({roles}, uniform(number, nth, 'role')) end as role, created_at
+  case when nth = 0 then 'OWNER' else one_of({roles}, uniform(number, nth, 'role')) end as role,
+    created_at
 from (select *, one_of({first_names}, uniform(number, nth, 'first')) as first_name,
     one_of({last_names}, uniform(number, nth, 'last')) as last_name
   from companies, range(5) as r(nth) where nth <= hash({seed}, number, 'users') % 5)
@@ -106,8 +117,10 @@ select printf('AGENT%03d', n + 1) as agent_id,
   one_of({first_names}, uniform(n, 0, 'agent')) || ' '
     || one_of({last_names}, uniform(n, 1, 'agent')) as agent_name,
   'agent' || n + 1 || '@desk.example.com' as email,
-  one_of(['L1_SUPPORT', 'L2_TECHNICAL', 'L3_SPECIALIST', 'FINANCIAL'], uniform(n, 2, 'agent')) as team,
-  one_of(['BILLING', 'CHARGEBACKS', 'INTEGRATION', 'TERMINALS'], uniform(n, 3, 'agent')) as specialization,
+  one_of(['L1_SUPPORT', 'L2_TECHNICAL', 'L3_SPECIALIST', 'FINANCIAL'], uniform(n, 2, 'agent'))
+    as team,
+  one_of(['BILLING', 'CHARGEBACKS', 'INTEGRATION', 'TERMINALS'], uniform(n, 3, 'agent'))
+    as specialization,
   date '{first}' - (hash(n, 'hired') % 900)::int as hire_date,
   round(3.5 + 1.4 * uniform(n, 4, 'agent'), 2)::decimal(3, 2) as avg_csat,
   100 + hash(n, 'done') % 1400 as tickets_resolved,
@@ -122,15 +135,19 @@ with drawn as (
     hash({seed}, e.number, e.day * 86400 + e.second) as key
   from happened as e),
 judged as (
-  select *, one_of(['LOW', 'LOW', 'LOW', 'LOW', 'MEDIUM', 'MEDIUM', 'MEDIUM', 'HIGH', 'HIGH', 'CRITICAL'],
+  select *, one_of(
+      ['LOW', 'LOW', 'LOW', 'LOW', 'MEDIUM', 'MEDIUM', 'MEDIUM', 'HIGH', 'HIGH', 'CRITICAL'],
       uniform(key, 0, 'priority')) as priority,
-    case priority when 'LOW' then 48 when 'MEDIUM' then 24 when 'HIGH' then 8 else 4 end as sla_hours,
-    case when bad then 5 + (hash(key, 'topic') % 4)::int else (hash(key, 'topic') % 5)::int end as topic,
+    case priority when 'LOW' then 48 when 'MEDIUM' then 24 when 'HIGH' then 8
+      else 4 end as sla_hours,
+    case when bad then 5 + (hash(key, 'topic') % 4)::int
+      else (hash(key, 'topic') % 5)::int end as topic,
     round(sla_hours * case when bad then 1.1 + 2.5 * uniform(key, 0, 'hours')
       else 0.05 + 0.9 * uniform(key, 0, 'hours') end, 2)::decimal(8, 2) as hours,
     created_at + to_seconds((hours * 3600)::bigint) as ends_at,
     ends_at < date '{last}' + 1 as closed,
-    created_at + to_hours(sla_hours) < least(ends_at, (date '{last}' + 1)::timestamp) as sla_breached,
+    created_at + to_hours(sla_hours) < least(ends_at, (date '{last}' + 1)::timestamp)
+      as sla_breached,
     closed and uniform(key, 0, 'asked') < 0.4 as asked
   from drawn)
 select ticket_id, c.company_id, u.customer_id,
@@ -138,15 +155,18 @@ select ticket_id, c.company_id, u.customer_id,
     then printf('AGENT%03d', 1 + hash(key, 'agent') % 25) end as agent_id,
   created_at, coalesce(case when closed then ends_at end, created_at) as updated_at,
   case when closed then ends_at end as closed_at,
-  case when not closed then one_of(['OPEN', 'IN_PROGRESS', 'PENDING_CUSTOMER'], uniform(key, 0, 'state'))
+  case when not closed
+    then one_of(['OPEN', 'IN_PROGRESS', 'PENDING_CUSTOMER'], uniform(key, 0, 'state'))
     else one_of(['RESOLVED', 'CLOSED'], uniform(key, 0, 'state')) end as status,
   priority, category, subcategory,
   one_of(['EMAIL', 'PHONE', 'CHAT', 'LIVE_CHAT', 'PORTAL'], uniform(key, 0, 'channel')) as channel,
   subject, description,
   concat_ws('|', category, subcategory, case when sla_breached then 'SLA_BREACHED' end,
-    case when priority = 'CRITICAL' then 'URGENT' end, case when {leaky} then 'CHURN_RISK' end) as tags,
+    case when priority = 'CRITICAL' then 'URGENT' end,
+    case when {leaky} then 'CHURN_RISK' end) as tags,
   case when closed then hours end as resolution_time_hours,
-  greatest(1, (hours * 60 * (0.01 + 0.2 * uniform(key, 0, 'first')))::int) as first_response_time_minutes,
+  greatest(1, (hours * 60 * (0.01 + 0.2 * uniform(key, 0, 'first')))::int)
+    as first_response_time_minutes,
   sla_breached,
   case when asked then case when bad then hash(key, 'nps') % 7
     else 6 + hash(key, 'nps') % 5 end end as nps_score,
@@ -155,7 +175,8 @@ select ticket_id, c.company_id, u.customer_id,
   case when bad then one_of(['NEGATIVE', 'NEGATIVE', 'VERY_NEGATIVE'], uniform(key, 0, 'tone'))
     else one_of(['NEUTRAL', 'NEUTRAL', 'POSITIVE'], uniform(key, 0, 'tone')) end as sentiment,
   uniform(key, 0, 'escalated') < (case when bad then 0.35 else 0.08 end) as escalated,
-  (uniform(key, 0, 'reopened') > 0.85)::int + (uniform(key, 0, 'reopened') > 0.97)::int as reopened_count,
+  (uniform(key, 0, 'reopened') > 0.85)::int + (uniform(key, 0, 'reopened') > 0.97)::int
+    as reopened_count,
   null::varchar as related_ticket_ids, day, bad, ends_at, key
 from judged join ({topics}) using (topic)
 join (select number, company_id, "left" from companies) as c using (number)
@@ -164,12 +185,15 @@ join (select number, nth, customer_id from customers) as u
 """
 
 _INTERACTIONS = """
-select printf('INT%08d', row_number() over (order by said_at, ticket_id, nth)) as interaction_id, ticket_id,
+select printf('INT%08d', row_number() over (order by said_at, ticket_id, nth)) as interaction_id,
+  ticket_id,
   said_at as interaction_timestamp, author_type,
-  case when author_type = 'AGENT' then coalesce(agent_id, 'AGENT001') else customer_id end as author_id,
+  case when author_type = 'AGENT' then coalesce(agent_id, 'AGENT001')
+    else customer_id end as author_id,
   case when author_type = 'AGENT' then agent_name else customer_name end as author_name,
   case when nth = 0 then description
-    when author_type = 'AGENT' then one_of(['We are looking into it.', 'Please try it once more and tell us.',
+    when author_type = 'AGENT' then one_of(['We are looking into it.',
+      'Please try it once more and tell us.',
       'This is passed on to a specialist.'], uniform(key, nth, 'said'))
     when bad then one_of(['It still does not work.', 'When will somebody take care of this?'],
       uniform(key, nth, 'said'))
@@ -192,12 +216,14 @@ select printf('INV%08d', row_number() over (order by invoiced_on, company_id)) a
   company_id, invoiced_on,
   round(monthly_transaction_volume * 0.004 * (1 + price), 2)::decimal(15, 2) as amount_usd
 from (select *, unnest(generate_series(date_trunc('month', contract_start_date + interval 1 month),
-    date '{first}' + coalesce("left", {days} - 1), interval 1 month))::date as invoiced_on from companies)
+    date '{first}' + coalesce("left", {days} - 1), interval 1 month))::date as invoiced_on
+      from companies)
 join course on course.day = invoiced_on - date '{first}'
 """
 
 _CANCELLATIONS = """
-select 'CAN' || substr(company_id, 5) as cancellation_id, company_id, date '{first}' + "left" as cancelled_on,
+select 'CAN' || substr(company_id, 5) as cancellation_id, company_id,
+  date '{first}' + "left" as cancelled_on,
   case cause when 'dissatisfied' then 'SERVICE' when 'price' then 'PRICE' else 'OTHER' end as reason
 from companies where "left" is not null
 """
@@ -231,9 +257,10 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         [list(range(world.days)), world.prices().tolist()],
     )
     said = {
-        "id": ID, "first": world.first_day, "last": world.last_day, "days": world.days, "seed": world.seed,
-        "first_names": _FIRST_NAMES, "last_names": _LAST_NAMES, "trades": _TRADES, "roles": _ROLES,
-        "topics": _TOPICS, "personal": world.faults.personal_in_text,
+        "id": ID, "first": world.first_day, "last": world.last_day, "days": world.days,
+        "seed": world.seed, "first_names": _FIRST_NAMES, "last_names": _LAST_NAMES,
+        "trades": _TRADES, "roles": _ROLES, "topics": _TOPICS,
+        "personal": world.faults.personal_in_text,
         "leaky": '"left" is not null' if world.faults.leaky_tag else "false",
     }  # fmt: skip
     for name, select in _SELECTS.items():

@@ -28,7 +28,8 @@ _TEXTS = {
 }
 _LOOK = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.2rem 0 0 } p { color: #55585e; margin: .3rem 0 }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.2rem 0 0 }
+p { color: #55585e; margin: .3rem 0 }
 svg { width: 100%; height: auto } .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: 12px; white-space: nowrap }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e2e4e8 }
@@ -79,7 +80,8 @@ def _activity(axes: "Axes", db: Db, world: World) -> None:
     weeks, good, bad = _columns(
         db,
         """
-        select date_trunc('week', day)::date as week, count(*) filter (not bad), count(*) filter (bad)
+        select date_trunc('week', day)::date as week, count(*) filter (not bad),
+          count(*) filter (bad)
         from acts group by 1 having max(day) - min(day) = 6 order by 1""",
     )  # whole weeks
     axes.stackplot(
@@ -113,7 +115,8 @@ def _survival(axes: "Axes", db: Db, world: World) -> None:
         ages, share = _columns(
             db,
             f"""
-            with lives as (select begun, coalesce(left_on, date '{world.last_day}' + 1) - begun as stayed,
+            with lives as (select begun,
+                coalesce(left_on, date '{world.last_day}' + 1) - begun as stayed,
                 left_on is not null as has_left from people join begun using (who)
                 where segment = '{name}'),
             days as (select stayed as age, count(*) filter (has_left) as leave, count(*) as gone
@@ -133,7 +136,8 @@ def _cohorts(axes: "Axes", db: Db, world: World) -> None:
     quarters, ages, shares = _columns(
         db,
         f"""
-        with cohort as (select who, date_trunc('quarter', begun)::date as quarter, begun from begun),
+        with cohort as (
+          select who, date_trunc('quarter', begun)::date as quarter, begun from begun),
         seen as (select quarter, (day - begun) // 30 as age, count(distinct who) as active
             from acts join cohort using (who) group by all),
         size as (select quarter, count(*) as n, max(begun) as youngest from cohort group by 1)
@@ -163,9 +167,15 @@ def _unevenness(axes: "Axes", db: Db, world: World) -> None:
 
 def _tables(db: Db, world: World, landing: Path) -> Iterator[str]:
     files, columns = _TEXTS[world.business]
-    read = "read_csv('{}', union_by_name = true, all_varchar = true, null_padding = true, strict_mode = false)"
+    read = (
+        "read_csv('{}', union_by_name = true, all_varchar = true, null_padding = true, "
+        "strict_mode = false)"
+    )
     every = read.format(landing / files)
-    often = f"select {columns}, count(*) as times from {every} where {columns.split(', ')[-1]} is not null"
+    often = (
+        f"select {columns}, count(*) as times from {every} "
+        f"where {columns.split(', ')[-1]} is not null"
+    )
     yield _table(
         "What they write", db, f"{often} group by all order by times desc, {columns} limit 12"
     )

@@ -32,7 +32,8 @@ TABLES = (
 """Of every shop; of one with campaigns, ``outreach`` too."""
 
 _OUTREACH = """
-select printf('A%07d', row_number() over (order by t.day, campaign, number)) as outreach_id, customer_id,
+select printf('A%07d', row_number() over (order by t.day, campaign, number)) as outreach_id,
+  customer_id,
   date '{first}' + t.day::int as day, date '{first}' + t.day::int as contacted_on, action,
   case when treated then 'treated' else 'control' end as arm, true_effect
 from touched as t join campaigns using (campaign)
@@ -51,9 +52,10 @@ from people
 _CATALOGUE = """
 select printf('P%03d', row_number() over (order by place, nth)) as product_id, place, nth, category,
   greatest(1, round(usual * exp(1.6 * (nth / ({of_a_category} - 1) - 0.5))) - 0.1) as price_usd,
-  printf('P%03d', place * {of_a_category} + nth + case when nth = {of_a_category} - 1 then 0 else 2 end)
-    as substitute_id
-from (select unnest(range({categories})) as place, unnest({names}) as category, unnest({usual}) as usual),
+  printf('P%03d', place * {of_a_category} + nth
+    + case when nth = {of_a_category} - 1 then 0 else 2 end) as substitute_id
+from (select unnest(range({categories})) as place, unnest({names}) as category,
+  unnest({usual}) as usual),
   (select unnest(range({of_a_category})) as nth)
 """
 """Each product's substitute is the next dearer one of its category, of the dearest the one
@@ -78,7 +80,8 @@ with items as (
   select o.nth_order, o.number, o.day, unnest(range(lines)) + 1 as line, hash(o.key, line) as item
   from (select *, one_of({lines}, uniform({seed}, key, 'lines')) as lines from placed) as o),
 wanted as (
-  select nth_order, line, day, 1 + (hash({seed}, item, 'more') % {two_of_one_in} = 0)::int as quantity,
+  select nth_order, line, day, 1 + (hash({seed}, item, 'more') % {two_of_one_in} = 0)::int
+    as quantity,
     case when uniform({seed}, item, 'favourite') < {loyal} then hash({seed}, number, 'taste')
       else hash({seed}, item, 'other') end % {categories} as place,
     floor({of_a_category} * pow(uniform({seed}, item, 'which'),
@@ -86,24 +89,30 @@ wanted as (
   from items)
 select nth_order, printf('O%08d', nth_order) as order_id, line, product_id, quantity,
   round(price_usd * w.price, 2)::decimal(12, 2) as unit_price_usd, date '{first}' + i.day as day
-from wanted as i join catalogue as c on c.place = i.place and c.nth = i.nth join course as w on w.day = i.day
+from wanted as i join catalogue as c on c.place = i.place and c.nth = i.nth
+join course as w on w.day = i.day
 """
 
 _ORDERS = """
-select printf('O%08d', e.nth_order) as order_id, c.customer_id, date '{first}' + e.day as day, e.bad,
+select printf('O%08d', e.nth_order) as order_id, c.customer_id, date '{first}' + e.day as day,
+  e.bad,
   date '{first}' + e.day + to_seconds(e.second) as ordered_at,
   case when {new_channel} and uniform({seed}, e.key, 'new way') < 0.3 then 'marketplace'
-    else one_of(['web', 'web', 'web', 'app', 'app', 'store'], uniform({seed}, e.key, 'way')) end as channel,
-  case when not e.bad and uniform({seed}, e.key, 'cancels') < 0.03 then 'cancelled' else 'placed' end
+    else one_of(['web', 'web', 'web', 'app', 'app', 'store'], uniform({seed}, e.key, 'way'))
+    end as channel,
+  case when not e.bad and uniform({seed}, e.key, 'cancels') < 0.03 then 'cancelled'
+    else 'placed' end
     as status,
-  case when uniform({seed}, e.key, 'discount') < {discounted} then round({discount} * goods, 2) else 0 end
+  case when uniform({seed}, e.key, 'discount') < {discounted} then round({discount} * goods, 2)
+    else 0 end
     ::decimal(12, 2) as discount_usd,
   round(w.amount * case when uniform({seed}, e.key, 'express') < {express} then {express_usd}
     else {shipping_usd} end, 2)::decimal(12, 2) as shipping_usd,
   goods - discount_usd + shipping_usd as amount_usd
 from placed as e join customers as c using (number) join course as w on w.day = e.day
-join (select nth_order, sum(quantity * unit_price_usd)::decimal(12, 2) as goods from order_items group by 1)
-  using (nth_order)
+join (
+  select nth_order, sum(quantity * unit_price_usd)::decimal(12, 2) as goods
+  from order_items group by 1) using (nth_order)
 """
 
 _EMAILS = """
@@ -116,7 +125,8 @@ from mailed as m join (select number, customer_id from customers) using (number)
 _DELIVERIES = """
 select order_id, customer_id, day + 3 as promised_on,
   case when bad then promised_on + 2 + (hash({seed}, order_id, 'late') % 7)::int
-    else promised_on - (hash({seed}, order_id, 'early') % 3)::int end as delivered_on, delivered_on as day
+    else promised_on - (hash({seed}, order_id, 'early') % 3)::int end as delivered_on,
+  delivered_on as day
 from orders where status <> 'cancelled'
 """
 
@@ -125,7 +135,8 @@ select 'R' || substr(order_id, 2) as review_id, order_id, customer_id,
   d.day + 1 as day, d.day + 1 as reviewed_on,
   case when o.bad then 1 + (hash({seed}, order_id, 'stars') % 2)::int
     else 4 + (hash({seed}, order_id, 'stars') % 2)::int end as score,
-  case when o.bad then one_of(['Came days after the promised date.', 'Late again, and nobody answered.',
+  case when o.bad then one_of(['Came days after the promised date.',
+    'Late again, and nobody answered.',
       'The parcel was late, I had to buy elsewhere.'], uniform({seed}, hash(order_id), 'words'))
     else one_of(['All as promised.', 'Quick and well packed.', 'Happy with it, would order again.'],
       uniform({seed}, hash(order_id), 'words')) end
@@ -305,7 +316,8 @@ def landed_orders(world: World) -> str:
     # A row whose later day would lie beyond the period comes on its own day.
     in_time = f"day + {days_late} <= date '{world.last_day}'"
     known_on = f"case when {late} and {in_time} then day + {days_late} else day end"
-    good = f"""select order_id, customer_id, strftime(ordered_at, '%Y-%m-%d %H:%M:%S') as ordered_at,
+    good = f"""select order_id, customer_id,
+      strftime(ordered_at, '%Y-%m-%d %H:%M:%S') as ordered_at,
       {", ".join(f"{sql} as {name}" for name, sql in named.items())}, file_day, '' as fault
     from (select *, {known_on} as file_day from orders where true{recorded})"""
     rows = [f"select * from ({good})"]

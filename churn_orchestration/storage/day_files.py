@@ -26,7 +26,10 @@ def damage(path: Path) -> str | None:
     found, named = _hashed(path, stat.st_size, stat.st_mtime_ns)[:NAMED], path.stem[-NAMED:]
     if found == named:
         return None
-    return f"its file {path} is damaged (its content has SHA-256 {found}, and not {named} as its name says)"
+    return (
+        f"its file {path} is damaged (its content has SHA-256 {found}, "
+        f"and not {named} as its name says)"
+    )
 
 
 @cache

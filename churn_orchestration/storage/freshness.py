@@ -9,7 +9,8 @@ from typing import Any
 from churn_orchestration.storage.warehouse import PARQUET_LAYERS, Tables
 
 LAYER_ORDER = (
-    "raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring", "measures",
+    "raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring",
+    "measures",
 )  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def causes(
     the first.
 
     >>> bad = Missing(dt.date(2024, 1, 7), "bronze.orders", "no column")
-    >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", "... and bronze.orders 2024-01-07 is refused")
+    >>> why = "... and bronze.orders 2024-01-07 is refused"
+    >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", why)
     >>> found, loose = causes([bad, gold], {"gold.days": {"bronze.orders"}})
     >>> found == {bad: [gold]}, loose
     (True, [])
@@ -78,7 +80,8 @@ def missing(tables: Tables) -> list[Missing]:
 _MISSING = """
 with wanted as (
   select table_name, day
-  from (select table_name, min(day) as first from meta.days group by 1), (select distinct day from meta.days)
+  from (select table_name, min(day) as first from meta.days group by 1), \
+(select distinct day from meta.days)
   where day >= first)
 select day, table_name, reason from wanted left join meta.days using (table_name, day)
 anti join meta.waivers using (table_name, day)
@@ -96,7 +99,8 @@ def ancestors(tables: Tables) -> dict[str, set[str]]:
 _ANCESTORS = """
 with recursive above as (
   select table_name, upstream from meta.lineage
-  union select a.table_name, l.upstream from above as a join meta.lineage as l on l.table_name = a.upstream)
+  union select a.table_name, l.upstream \
+from above as a join meta.lineage as l on l.table_name = a.upstream)
 from above"""
 
 

@@ -16,7 +16,8 @@ from churn_orchestration.terminal import say
 
 DISTRIBUTION = "churn-orchestration"
 _VERSIONED = """
-create table if not exists meta.migrations (version integer primary key, summary varchar, package varchar);
+create table if not exists meta.migrations \
+(version integer primary key, summary varchar, package varchar);
 create table if not exists meta.renames (file varchar primary key);
 """
 _NEWEST = "select max(version), arg_max(package, version) from meta.migrations"
@@ -57,7 +58,8 @@ class Migration:
 def _record_what_days_hold(upgrade: Upgrade) -> None:
     """Days gain ``content`` and ``made``; a day counts as made when its version was given."""
     upgrade.db.execute("""
-create temp table _days as select table_name, day, status, rows, declaration, reason, version from meta.days;
+create temp table _days as \
+select table_name, day, status, rows, declaration, reason, version from meta.days;
 drop table meta.days;
 create table meta.days (
     table_name varchar, day date, status varchar, rows bigint, declaration varchar, reason varchar,
@@ -68,7 +70,8 @@ drop table _days;
 create table if not exists meta.policies (
     table_name varchar primary key, look_back_days integer, keep_days integer);
 create table if not exists meta.changes (
-    table_name varchar, day date, column_name varchar, since date, factor double, says varchar, held boolean);
+    table_name varchar, day date, column_name varchar, since date, factor double, says varchar, \
+held boolean);
 create table if not exists meta.accepted (
     table_name varchar, column_name varchar, since date, reason varchar);
 create table if not exists meta.meanings (question varchar primary key, meaning varchar);

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 _ALIASED = """
 select t.value from registered_model_aliases as a
-join model_version_tags as t on t.name = a.name and t.version = a.version and t.key = 'model_version'
+join model_version_tags as t \
+on t.name = a.name and t.version = a.version and t.key = 'model_version'
 where a.name = ? and a.alias = ?"""
 _ADDRESSES = (
     ("experiments", "artifact_location"),

@@ -70,24 +70,26 @@ def _recency(source: EventSource, row: str) -> Iterator[Feature]:
     spread = _std(f"{row}._gaps", f"{row}._gap_sum", f"{row}._gap_squares")
     for suffix, sql, family, formula, unit, phrase, null_phrase, null_means in (
         (
-            "days_since_last", f"{row}._youngest", "recency", f"as_of - day of the last {noun}", "days",
-            f"last {noun} {{value:.0f}} days ago", never, f"never: {never}",
+            "days_since_last", f"{row}._youngest", "recency", f"as_of - day of the last {noun}",
+            "days", f"last {noun} {{value:.0f}} days ago", never, f"never: {never}",
         ),
         (
-            "days_since_first", f"{row}._oldest", "tenure", f"as_of - day of the first {noun}", "days",
-            f"first {noun} {{value:.0f}} days ago", never, f"never: {never}",
+            "days_since_first", f"{row}._oldest", "tenure", f"as_of - day of the first {noun}",
+            "days", f"first {noun} {{value:.0f}} days ago", never, f"never: {never}",
         ),
         (
             "gap_days_mean_all", mean, "rhythm", "mean of the days between active days", "days",
             f"usually {plural} every {{value:.0f}} days", once, once,
         ),
         (
-            "gap_days_std_all", spread, "rhythm", "standard deviation of the days between active days",
-            "days", f"days between {plural} vary by {{value:.0f}}", twice, twice,
+            "gap_days_std_all", spread, "rhythm",
+            "standard deviation of the days between active days", "days",
+            f"days between {plural} vary by {{value:.0f}}", twice, twice,
         ),
         (
-            "gap_ratio_all", f"{row}._youngest / nullif({mean}, 0)", "recency", "days since last / mean gap",
-            "ratio", "silent for {value:.1f} times the usual gap", once, once,
+            "gap_ratio_all", f"{row}._youngest / nullif({mean}, 0)", "recency",
+            "days since last / mean gap", "ratio", "silent for {value:.1f} times the usual gap",
+            once, once,
         ),
     ):  # fmt: skip
         window = ALL if suffix.startswith("gap") else ""
@@ -179,7 +181,10 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             f"{category.name}_distinct", distinct, "variety", of, "count", told, zero_phrase=none
         )
         for value in category.values if category.is_shared(window) else ():
-            share = f"cast({row}.{category.name}_is_{label_of(value)}_{window} as double) / nullif({n}, 0)"
+            share = (
+                f"cast({row}.{category.name}_is_{label_of(value)}_{window} as double) "
+                f"/ nullif({n}, 0)"
+            )
             told = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
             of = f"share of rows with {category.column} = {value}"
             yield feature(
@@ -228,11 +233,11 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
     for words, change, what, part, sql in parts:
         yield Feature(
             f"{name}_{words}_trend_{window}d", where_covered(row, 2 * window, sql), name, "trend",
-            f"({part} - {part} before) / ({part} + {part} before), windows of {window} days", "-1 to 1",
-            f"{change} in the last {window} days than in the {window} before",
+            f"({part} - {part} before) / ({part} + {part} before), windows of {window} days",
+            "-1 to 1", f"{change} in the last {window} days than in the {window} before",
             f"no {what} to compare over {2 * window} days",
-            f"nothing in either window, or the data begin less than {2 * window} days before", f"{window}d",
-            f"as much {what} in the last {window} days as in the {window} before",
+            f"nothing in either window, or the data begin less than {2 * window} days before",
+            f"{window}d", f"as much {what} in the last {window} days as in the {window} before",
         )  # fmt: skip
 
 
@@ -330,8 +335,9 @@ def _of_own(table: UserTable, row: str) -> Iterator[Feature]:
         told = f"{table.name} {column}".replace("_", " ")
         absent = f"{told}: no row"
         yield Feature(
-            f"{table.name}_{column}", f"cast({row}.{column} as double)", table.name, f"{table.name}_{column}",
-            meaning or f"see {table.file}", "", f"{told} {{value:,.2f}}", absent, f"no row in {table.file}",
+            f"{table.name}_{column}", f"cast({row}.{column} as double)", table.name,
+            f"{table.name}_{column}", meaning or f"see {table.file}", "", f"{told} {{value:,.2f}}",
+            absent, f"no row in {table.file}",
         )  # fmt: skip
 
 
@@ -356,7 +362,8 @@ def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str 
     A phrase shows the ``value``; or only its sign, as ``many`` ("more" or "fewer") or ``much``
     ("more" or "less"); or, of days, ``ago``: "3 days ago", and of -3 "in 3 days".
 
-    >>> [worded(days, "{value:.0f} days silent", "new", "active today") for days in (11, 1.2, 0, None)]
+    >>> silent = ("{value:.0f} days silent", "new", "active today")
+    >>> [worded(days, *silent) for days in (11, 1.2, 0, None)]
     ['11 days silent', '1 day silent', 'active today', 'new']
     """
     if value is None or value != value:  # NaN, as frames have it

@@ -40,13 +40,14 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
             yield Feature(
                 f"{name}_{words}_velocity_{window}d", where_covered(row, 2 * window, velocity),
                 name, "velocity", f"({told} - {told} before) / {window}, windows of {window} days",
-                f"{unit} a day", f"{told} change by {{value:+.2f}} a day from {window} days to the next",
+                f"{unit} a day",
+                f"{told} change by {{value:+.2f}} a day from {window} days to the next",
                 *unknown[0], window=f"{window}d",
             )  # fmt: skip
             change = f"cast(3 * {now} - 3 * {middle} + {old} as double) / {per_day}"
             yield Feature(
-                f"{name}_{words}_acceleration_{window}d", where_covered(row, 3 * window, change), name,
-                "velocity",
+                f"{name}_{words}_acceleration_{window}d", where_covered(row, 3 * window, change),
+                name, "velocity",
                 f"velocity - velocity before, windows of {window} days", f"{unit} a day",
                 f"the change of {told} itself changes by {{value:+.2f}} a day over {window} days",
                 *unknown[1], window=f"{window}d",
@@ -58,17 +59,20 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
             usual = where_covered(row, window, f"{rate} / nullif({life}, 0)")
             yield Feature(
                 f"{name}_{words}_momentum_{window}d", usual, name, "momentum",
-                f"{told} a day in {window} days / {told} a day since the first {source.noun}", "ratio",
-                f"{told} of {window} days at {{value:.1f}} times the usual rate", nothing,
+                f"{told} a day in {window} days / {told} a day since the first {source.noun}",
+                "ratio", f"{told} of {window} days at {{value:.1f}} times the usual rate", nothing,
                 f"{nothing}, or the data begin less than {window} days before", f"{window}d",
             )  # fmt: skip
     if declared.velocity or declared.momentum:
         n, total, squares = (f"{row}.{part}" for part in ("_gaps", "_gap_sum", "_gap_squares"))
-        spread = f"sqrt(cast({n} * {squares} - {total} * {total} as double) / nullif({n} * ({n} - 1), 0)::double)"
+        spread = (
+            f"sqrt(cast({n} * {squares} - {total} * {total} as double) "
+            f"/ nullif({n} * ({n} - 1), 0)::double)"
+        )
         few = f"fewer than three days with {plural} so far"
         yield Feature(
-            f"{name}_regularity_all", f"{spread} / nullif(cast({total} as double) / nullif({n}, 0), 0)",
-            name, "rhythm",
+            f"{name}_regularity_all",
+            f"{spread} / nullif(cast({total} as double) / nullif({n}, 0), 0)", name, "rhythm",
             "standard deviation of the gaps / mean gap", "ratio; 0 is a clockwork, 1 is chance",
             f"gaps between {plural} vary by {{value:.1f}} times their mean", few, few, ALL,
         )  # fmt: skip
@@ -81,8 +85,9 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
             few = f"{m.name} on fewer than two days so far"
             yield Feature(
                 f"{name}_{m.name}_slope_all",
-                f"({last} - {first}) / nullif({row}._gap_sum, 0) / {10**m.decimals}::double", name, "slope",
-                f"(mean {m.column} of the last day - of the first) / days between", f"{m.unit} a day",
+                f"({last} - {first}) / nullif({row}._gap_sum, 0) / {10**m.decimals}::double", name,
+                "slope", f"(mean {m.column} of the last day - of the first) / days between",
+                f"{m.unit} a day",
                 f"{m.name} changed by {{value:+.2f}} a day from the first {source.noun} to the "
                 "last",
                 few, few, ALL,
@@ -137,8 +142,8 @@ def _concentrated(
     ):  # fmt: skip
         suffix = ALL if window == ALL else f"{window}d"
         yield Feature(
-            f"{source.name}_{category.name}_{words}_{suffix}", sql, source.name, "variety", formula, unit,
-            phrase, null, null, suffix,
+            f"{source.name}_{category.name}_{words}_{suffix}", sql, source.name, "variety", formula,
+            unit, phrase, null, null, suffix,
         )  # fmt: skip
 
 
@@ -190,8 +195,8 @@ def of_the_day(declared: FeatureSet) -> Iterator[Feature]:
         ):  # fmt: skip
             told = name.replace("_", " ")
             yield Feature(
-                f"calendar_{name}", f"cast({sql} as bigint)", "calendar", CALENDAR, f"{told} of as_of",
-                unit, f"{told} {{value:.0f}}", "",
+                f"calendar_{name}", f"cast({sql} as bigint)", "calendar", CALENDAR,
+                f"{told} of as_of", unit, f"{told} {{value:.0f}}", "",
             )  # fmt: skip
         for name, wave in (
             ("winter", "cos"),
@@ -199,6 +204,6 @@ def of_the_day(declared: FeatureSet) -> Iterator[Feature]:
         ):  # a circle: December ends next to January
             formula = f"{wave} of 2 pi x day of year / 365.25"
             yield Feature(
-                f"calendar_{name}", f"{wave}(2 * pi() * dayofyear($as_of) / 365.25)", "calendar", CALENDAR,
-                formula, "-1 to 1", "time of the year", "",
+                f"calendar_{name}", f"{wave}(2 * pi() * dayofyear($as_of) / 365.25)", "calendar",
+                CALENDAR, formula, "-1 to 1", "time of the year", "",
             )  # fmt: skip

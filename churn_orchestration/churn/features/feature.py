@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 ACTIVITY = "activity"
 _TOPICS = {
-    "recency": ACTIVITY, "rhythm": ACTIVITY, "frequency": ACTIVITY, "trend": ACTIVITY, "velocity": ACTIVITY,
-    "momentum": ACTIVITY, "lifecycle": ACTIVITY, "rfm": ACTIVITY, "value": "money", "size": "money",
-    "slope": "money", "variety": "kind", "quality": "kind",
+    "recency": ACTIVITY, "rhythm": ACTIVITY, "frequency": ACTIVITY, "trend": ACTIVITY,
+    "velocity": ACTIVITY, "momentum": ACTIVITY, "lifecycle": ACTIVITY, "rfm": ACTIVITY,
+    "value": "money", "size": "money", "slope": "money", "variety": "kind", "quality": "kind",
 }  # fmt: skip
 
 

@@ -65,7 +65,8 @@ def merged(
     the sums that it is the difference of may wrap around.
 
     >>> days = Days(np.array([0, 0]), np.array([10, 14]), {"events": np.array([2, 5])}, groups=1)
-    >>> found = merged(days, np.array([0, 0]), np.array([13, 15]), {"events": ("sum", ["3", "all"])})
+    >>> wanted = {"events": ("sum", ["3", "all"])}
+    >>> found = merged(days, np.array([0, 0]), np.array([13, 15]), wanted)
     >>> found["events_3"].tolist(), found["events_all"].tolist(), found["_youngest"].tolist()
     ([0, 5], [2, 7], [3, 1])
     """

@@ -113,7 +113,8 @@ def landed_by_day(bronze: Collection[str], silver: Mapping[str, Collection[str]]
     """Of silver, the tables that read nothing but ``bronze``, the tables that land by day; and
     those.
 
-    >>> sorted(landed_by_day(["bronze.orders"], {"silver.a": ["bronze.orders"], "silver.b": ["silver.c"]}))
+    >>> silver = {"silver.a": ["bronze.orders"], "silver.b": ["silver.c"]}
+    >>> sorted(landed_by_day(["bronze.orders"], silver))
     ['bronze.orders', 'silver.a']
     """
     found = set(bronze)

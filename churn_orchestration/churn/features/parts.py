@@ -101,7 +101,10 @@ def _of_categories(source: EventSource) -> Iterator[Part]:
                 f"when {text(value)} then {1 << n}" for n, value in enumerate(category.values)
             )
             known = f"case {column} {bits} else {1 << len(category.values)} end"
-            mask = f"coalesce(bit_or(cast(case when {column} is null then 0 else {known} end as bigint)), 0)"
+            mask = (
+                f"coalesce(bit_or(cast(case when {column} is null then 0 "
+                f"else {known} end as bigint)), 0)"
+            )
             meaning = f"which values of {column}: a bit each, as declared; one for all others"
             yield Part(f"{name}_seen", mask, meaning, MASK)
         else:
@@ -179,7 +182,8 @@ _gone as (
   from _points anti join (select _entity, _day, known_on as _point from _changed)
     using (_entity, _day, _point))
 select _entity as {identifier(entity)}, _day as day, known_on,
-  lead(known_on, 1, {date(OPEN)}) over (partition by _entity, _day order by known_on) as superseded_on,
+  lead(known_on, 1, {date(OPEN)}) over (partition by _entity, _day order by known_on) \
+as superseded_on,
   greatest(known_on, {date(start)}) as _partition, {", ".join(part.name for part in parts(source))}
 from (from _plain union all by name from _changed union all by name from _gone)
 order by _entity, _day, known_on"""
@@ -208,5 +212,11 @@ def _intervals(source: EventSource, only: str | None) -> str:
         f"{sql} desc nulls first" for sql in (identifier(source.entity), "day", *read_from(source))
     ]
     order = ", ".join(["known_on", "_partition", *later])
-    until = f"lead(known_on, 1, {date(OPEN)}) over (partition by {identifiers(source.key)} order by {order})"
-    return f"select * from ({named}, {until} as _until from {events}) {pairs} {chosen} and _until > known_on"
+    until = (
+        f"lead(known_on, 1, {date(OPEN)}) over (partition by {identifiers(source.key)} "
+        f"order by {order})"
+    )
+    return (
+        f"select * from ({named}, {until} as _until from {events}) {pairs} {chosen} "
+        "and _until > known_on"
+    )

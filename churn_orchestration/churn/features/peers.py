@@ -45,7 +45,10 @@ def among_peers(declared: FeatureSet, select: str, edges: str | None) -> str:
         return select
     columns = ", ".join(f"{feature.sql} as {feature.name}" for feature in found)
     first = f"{declared.cohort.source}_days_since_first" if declared.cohort else "null"
-    rows = f"select *, date_trunc('month', as_of - cast({first} as integer)) as {_COHORT} from ({select})"
+    rows = (
+        f"select *, date_trunc('month', as_of - cast({first} as integer)) as {_COHORT} "
+        f"from ({select})"
+    )
     fitted = f" cross join ({edges}) as _edges" if edges else ""
     return f"select f.* exclude ({_COHORT}), {columns} from ({rows}) as f{fitted}"
 
@@ -55,7 +58,10 @@ def _relative(declared: FeatureSet) -> Iterator[Feature]:
         return
     peers = f"over (partition by {_COHORT})"
     for name in declared.cohort.features:
-        mean = f"cast(sum(cast({name} as decimal(38, 6))) {peers} as double) / nullif(count({name}) {peers}, 0)"
+        mean = (
+            f"cast(sum(cast({name} as decimal(38, 6))) {peers} as double) "
+            f"/ nullif(count({name}) {peers}, 0)"
+        )
         told = name.replace("_", " ")
         yield Feature(
             f"{name}_vs_cohort", f"{name} / nullif({mean}, 0)", declared.cohort.source, "cohort",
@@ -76,14 +82,16 @@ def _quintiles(declared: FeatureSet) -> Iterator[Feature]:
         scores.append(f"case when {column} is not null then {sql} end")
         yield Feature(
             f"{rfm.source}_{word}_quintile", f"cast({scores[-1]} as double)", rfm.source, "rfm",
-            f"fifth of {column} by the quintiles of the end of the month before", "1 to 5, 5 is best",
-            f"{word} in fifth {{value:.0f}} of 5", f"no {word}", "no such event yet, or none then",
+            f"fifth of {column} by the quintiles of the end of the month before",
+            "1 to 5, 5 is best", f"{word} in fifth {{value:.0f}} of 5", f"no {word}",
+            "no such event yet, or none then",
         )  # fmt: skip
     total = " + ".join(f"({score})" for score in scores)
     yield Feature(
         f"{rfm.source}_rfm_score", f"cast({total} as double)", rfm.source, "rfm",
         "sum of the fifths of recency, frequency and monetary value", "3 to 15, 15 is best",
-        "recency, frequency and value score {value:.0f} of 15", "no score", "no such event yet, or none then",
+        "recency, frequency and value score {value:.0f} of 15", "no score",
+        "no such event yet, or none then",
     )  # fmt: skip
 
 

@@ -24,9 +24,11 @@ RULES = {
     "altered": "it reads rows beyond as_of: a bound on day or known_on is missing",
     "added after": "it reads days after as_of: bound the window, day <= as_of",
     "added late": "it reads rows that became known after as_of: add known_on <= as_of",
-    "corrected later": "it reads the last version of a row, status or dimension instead of the one known by "
-    "as_of: add known_on <= as_of, and choose the last of those",
-    "dated ahead": "it reads days after as_of that were known before, such as planned ones: add day <= as_of",
+    "corrected later": "it reads the last version of a row, status or dimension instead of the "
+    "one known by as_of: add known_on <= as_of, and choose the last of those",
+    "dated ahead": (
+        "it reads days after as_of that were known before, such as planned ones: add day <= as_of"
+    ),
 }
 """What is done to the rows of a table beyond as_of, and what is likely wrong where a feature
 changes.
@@ -371,7 +373,10 @@ class _Trial:
         """SQL: another value of a column: one that some other row has, or one that none has."""
         if kind == "VARCHAR":
             seen = f"lead({name}, 3) over (order by hash(rowid))"
-            return f"case when hash(rowid) % 3 > 0 then coalesce({seen}, 'other') else concat('~', {name}) end"
+            return (
+                f"case when hash(rowid) % 3 > 0 then coalesce({seen}, 'other') "
+                f"else concat('~', {name}) end"
+            )
         if kind == "BOOLEAN":
             return f"not coalesce({name}, false)"
         if kind.startswith(("DATE", "TIMESTAMP")):

@@ -139,7 +139,10 @@ def _source_ctes(
     yield f"""{name}_rings as materialized (
 select _entity, cast({ring} as tinyint) as _ring, count(*) as _active, {merged}
 from {name}_days group by _entity, _ring)"""
-    yield f"{name}_lives as materialized ({_lives(source, f'{name}_rhythm', as_of, bool(checkpoints))})"
+    yield (
+        f"{name}_lives as materialized "
+        f"({_lives(source, f'{name}_rhythm', as_of, bool(checkpoints))})"
+    )
     yield (
         f"_h{name.removeprefix('_s')} as "
         f"(select {date(as_of)} as _day, max(_oldest) + 1 as _history from {name}_lives)"
@@ -167,7 +170,10 @@ from {name}_days group by _entity, _ring)"""
         ]
     for number, part in enumerate(part for part in parts(source) if part.merge == VALUES):
         until = checkpoints.merged.through if checkpoints else None
-        yield f"{name}_v{number} as ({_distinct(part, f'{name}_days', as_of, spans[part.name], until)})"
+        yield (
+            f"{name}_v{number} as "
+            f"({_distinct(part, f'{name}_days', as_of, spans[part.name], until)})"
+        )
         columns += [f"v{number}.{part.name}_{window}" for window in spans[part.name]]
         joined += f" left join {name}_v{number} as v{number} using (_entity)"
     yield f"{name} as (select e._entity, {', '.join(columns)} from {name}_lives as e {joined})"
@@ -242,7 +248,8 @@ from (select _entity, min(_age) as _youngest, max(_age) as _oldest, count(*) as 
 select _entity, coalesce(_youngest, {date(as_of)} - _last_day) as _youngest,
   coalesce({date(as_of)} - _first_day, _oldest) as _oldest,
   coalesce(_count, 0) + coalesce(_active, 0) as _count,
-  coalesce(_squares, 0) + coalesce(_gap_squares, 0) + coalesce({between} * {between}, 0) as _squares{kept}
+  coalesce(_squares, 0) + coalesce(_gap_squares, 0) + coalesce({between} * {between}, 0) \
+as _squares{kept}
 from (select _entity from {days} union select _entity from {days}_before)
 left join ({lives}) as lives using (_entity) left join {days}_before as before using (_entity)"""
         kept = "".join(f", {name}" for name in ends(source))

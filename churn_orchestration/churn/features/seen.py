@@ -36,7 +36,8 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     """SQL: the events of a source that may be seen at ``as_of``, inclusive; the last known version
     of each.
 
-    >>> visible(EventSource("orders", "silver.orders", "customer_id", "order"), dt.date(2024, 1, 31), "day")
+    >>> orders = EventSource("orders", "silver.orders", "customer_id", "order")
+    >>> visible(orders, dt.date(2024, 1, 31), "day")
     "select day from silver.orders where known_on <= date '2024-01-31'
     and day <= date '2024-01-31' and customer_id is not null"
     """

@@ -104,9 +104,11 @@ class Outcomes:
         people, events = watched(question, people, as_of, self.last)
         first, _ = question.horizon.outcome(as_of)
         return f"""
-select p.{entity}, date '{as_of}' as as_of, {silence} as silence, e.day - date '{as_of}' - {gap} as wait
+select p.{entity}, date '{as_of}' as as_of, {silence} as silence, \
+e.day - date '{as_of}' - {gap} as wait
 from ({people}) as p
-left join (select {entity}, min(day) as day from ({events}) where day >= date '{first}' group by 1) as e
+left join (select {entity}, min(day) as day from ({events}) \
+where day >= date '{first}' group by 1) as e
   using ({entity})"""
 
     @property
@@ -142,11 +144,15 @@ from {self._within(self.question.horizon)} where {_asked(window)} group by 1 ord
             f"coalesce(wait <= {days}, false)" if event else f"coalesce(wait > {days}, true)"
             for days in ("days", longer)
         )
-        back = f"avg(coalesce(wait <= {until_back}, false)::int) filter ({out} and {self._passed(until_back)})"
+        back = (
+            f"avg(coalesce(wait <= {until_back}, false)::int) filter ({out} "
+            f"and {self._passed(until_back)})"
+        )
         parts = [
             f"""
 select {horizon.length} as horizon_{horizon.unit}, count(distinct as_of) as as_ofs, count(*) as rows,
-  avg({out}::int) as base_rate, avg(({out} <> {later})::int) filter ({self._passed(longer)}) as flips,
+  avg({out}::int) as base_rate, \
+avg(({out} <> {later})::int) filter ({self._passed(longer)}) as flips,
   {"null::double" if event else back} as came_back
 from {self._within(horizon)} where {_asked(window)} and {self._passed("days")}"""
             for horizon in horizons

@@ -25,7 +25,8 @@ def distinct(snapshot: "pd.DataFrame", topics: Mapping[str, str], least: int) ->
         other
 
     >>> import pandas as pd
-    >>> people = pd.DataFrame({"as_of": "2024-01-01", "label": False, "spend": range(100), "plan": "a"})
+    >>> same = {"as_of": "2024-01-01", "label": False, "plan": "a"}
+    >>> people = pd.DataFrame({"spend": range(100), **same})
     >>> twice, topics = pd.concat([people, people.head(30)]), {"spend": "money", "plan": "plan"}
     >>> [len(distinct(twice, topics, least)) for least in (1, 2)]
     [100, 130]

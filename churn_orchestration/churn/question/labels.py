@@ -206,7 +206,10 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
     else:
         people, events = watched(question, people, as_of, known_by)
         first, last = question.horizon.outcome(as_of)
-        hit = f"select distinct {entity} from ({events}) where day between date '{first}' and date '{last}'"
+        hit = (
+            f"select distinct {entity} from ({events}) where day between date '{first}' "
+            f"and date '{last}'"
+        )
         outcome = f"select {entity}, true as hit from ({hit})"
         label, asked = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
     return f"""

@@ -351,8 +351,8 @@ class _Probe:
             return np.full(len(self.outcome), self.label.mean())
         model = LGBMClassifier(
             n_estimators=100, learning_rate=0.08, num_leaves=6, colsample_bytree=0.6,
-            min_child_samples=min(50, len(self.label) // 5), deterministic=True, force_row_wise=True,
-            n_jobs=1, random_state=SEED, verbose=-1,
+            min_child_samples=min(50, len(self.label) // 5), deterministic=True,
+            force_row_wise=True, n_jobs=1, random_state=SEED, verbose=-1,
         )  # fmt: skip
         model.fit(self.earlier[kept].to_numpy(float), self.label)
         return np.asarray(model.predict_proba(self.later[kept].to_numpy(float)))[:, 1]

@@ -99,7 +99,9 @@ class ContactRule:
         """The rule in words."""
         room = f"the {self.share:.0%}" if self.most is None else f"the {self.most}"
         return {
-            CAPACITY: f"{room} of a day with the most at stake, of all whose contact is expected to pay",
+            CAPACITY: (
+                f"{room} of a day with the most at stake, of all whose contact is expected to pay"
+            ),
             PROFIT: "all whose contact is expected to pay",
             RECALL: f"the fewest that find {self.floor or 0:.0%} of those who churn",
             PRECISION: f"the most of whom {self.floor or 0:.0%} would churn",

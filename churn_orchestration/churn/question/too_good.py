@@ -43,11 +43,17 @@ def excess(report: Mapping[str, Any], probability: ArrayLike, kind: str) -> str:
     found, loss = report["auc"], report["log_loss"]
     if found["low"] > MOST_AUC[kind]:
         words = f"AUC {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
-        return f"too good to be true: {words}, and no honest model of kind {kind} is sure of {MOST_AUC[kind]}"
+        return (
+            f"too good to be true: {words}, "
+            f"and no honest model of kind {kind} is sure of {MOST_AUC[kind]}"
+        )
     cost = explained(probability)
     if loss["high"] < LEAST_LOSS * cost:
         words = f"log loss {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]"
-        return f"too good to be true: {words}, where right probabilities such as its own cost {cost:.4f}"
+        return (
+            f"too good to be true: {words}, "
+            f"where right probabilities such as its own cost {cost:.4f}"
+        )
     return ""
 
 
@@ -136,9 +142,9 @@ def _combined(before: pd.DataFrame, rows: pd.DataFrame, names: tuple[str, ...]) 
 
 def _model(before: pd.DataFrame, label: np.ndarray) -> LGBMClassifier:
     model = LGBMClassifier(
-        n_estimators=200, learning_rate=0.1, num_leaves=15, min_child_samples=min(20, len(label) // 5),
-        importance_type="gain", deterministic=True, force_row_wise=True, n_jobs=1, random_state=SEED,
-        verbose=-1,
+        n_estimators=200, learning_rate=0.1, num_leaves=15,
+        min_child_samples=min(20, len(label) // 5), importance_type="gain", deterministic=True,
+        force_row_wise=True, n_jobs=1, random_state=SEED, verbose=-1,
     )  # fmt: skip
     return model.fit(before.to_numpy(float), label)
 

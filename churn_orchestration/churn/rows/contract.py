@@ -126,7 +126,10 @@ def typed(column: Column, timezone: str) -> str:
         "id": f"regexp_replace({cell}, '^([0-9]+)\\.0+$', '\\1')",
         "integer": f"case when regexp_full_match({cell}, '[+-]?[0-9]+(\\.0+)?') "
         f"then try_cast({cell} as bigint) end",
-        "double": f"case when isfinite(try_cast({number} as double)) then try_cast({number} as double) end",
+        "double": (
+            f"case when isfinite(try_cast({number} as double)) then "
+            f"try_cast({number} as double) end"
+        ),
         "boolean": f"case when lower({cell}) in ('true', 't', 'yes', 'y', '1') then true "
         f"when lower({cell}) in ('false', 'f', 'no', 'n', '0') then false end",
     }[column.type]
@@ -255,7 +258,8 @@ with typed as (
   select _file, _line, _error, known_on, _partition, {copy} as _copy, {", ".join(cells)}
   from {raw} where {where}),
 named as (
-  select _file, _line, known_on, _partition, _copy, case {" ".join(cases)} end as _broken, {", ".join(names)}
+  select _file, _line, known_on, _partition, _copy, \
+case {" ".join(cases)} end as _broken, {", ".join(names)}
   from typed),
 dated as (select *{own_day}, {day(contract)} as day from named),
 ruled as (

@@ -63,7 +63,10 @@ def _bounded(text: str, most: int) -> str:
     """A text as people see it: its beginning, with its length where that is not all; no NUL
     bytes.
     """
-    rest = f"case when length({text}) > {most} then '… (' || length({text}) || ' characters)' else '' end"
+    rest = (
+        f"case when length({text}) > {most} then '… (' || length({text}) "
+        "|| ' characters)' else '' end"
+    )
     return f"replace(left({text}, {most}) || {rest}, chr(0), '\\0')"
 
 

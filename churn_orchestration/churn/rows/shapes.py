@@ -1,4 +1,4 @@
-"""Values of rows as messages may show them, which go to people who may not see the row: their shape."""
+"""The shape of a row's values: what messages show to people who may not see the row."""
 
 import re
 
@@ -51,14 +51,15 @@ def shape_sql(text: str) -> str:
 
 
 def told_by(error: duckdb.Error) -> str:
-    """What DuckDB says of a fault, on one line, without the statement; of a fault in data, no value.
+    """DuckDB's message for a fault, on one line, without the statement and values of the data.
 
     >>> with duckdb.connect() as db:
     ...     try:
     ...         db.execute("select cast(t as int) from (values ('ann@x.org')) as v(t)")
     ...     except duckdb.Error as error:
     ...         told_by(error)
-    "Conversion Error: Could not convert string 'aaa@a.aaa' to INT32 when casting from source column t"
+    "Conversion Error: Could not convert string 'aaa@a.aaa' to INT32
+    when casting from source column t"
     """
     told = str(error).split("\n\nLINE")[0].replace("\n", " ").strip()
     if not isinstance(error, DATA_FAULTS):
@@ -73,7 +74,8 @@ def without_values(error: Exception) -> str:
     if not (opening := re.search(r"(?<= )['\"]", told)):
         return told
     head, quoted = told[: opening.end()], told[opening.end() :]
-    # A value may hold quotes, or a line's end: what follows the last quote is shown where it is DuckDB's.
+    # A value may hold quotes or the end of a line: what follows the last quote is shown only where
+    # it is DuckDB's.
     end = quoted.rfind(opening[0])
     if not re.match(r".( to | when | according |$)", quoted[end:]):
         end = len(quoted)

@@ -48,7 +48,8 @@ def parsed(condition: str, place: str) -> exp.Expr:
 
     >>> parsed("day < current_date", "orders: rule recent")
     Traceback (most recent call last):
-    ValueError: orders: rule recent: current_date would give another answer tomorrow; days come from the data
+    ValueError: orders: rule recent: current_date would give another answer tomorrow; \
+days come from the data
     """
     try:
         tree = sqlglot.parse_one(f"({condition})", read="duckdb")
@@ -80,8 +81,8 @@ def tables_read_by(
 
     >>> tables_read_by("select content from read_text('/etc/hosts')", "silver/hosts.sql")
     Traceback (most recent call last):
-    ValueError: silver/hosts.sql: read_text() is not allowed: a select reads tables by name and calls \
-functions of values; files, settings and other SQL are out of its reach
+    ValueError: silver/hosts.sql: read_text() is not allowed: a select reads tables by name and \
+calls functions of values; files, settings and other SQL are out of its reach
     """
     nodes = list(_nodes(_statement(select, place)))
     within = {

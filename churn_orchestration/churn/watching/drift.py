@@ -31,7 +31,7 @@ RECENT = (
 REPLAY_DAYS = 8  # not a multiple of a week: every weekday is among them
 MOST_REPLAYS = 31
 NOISE = 0.25  # of independent samples: the same customers stand in the snapshot and in the day
-HARM = 0.05  # log odds, about one point of probability: what a score moves by without anybody acting on it
+HARM = 0.05  # log odds, about one point of probability: a score's move on which nobody acts
 LEAST_ROWS = 20
 
 
@@ -57,7 +57,10 @@ class Bins:
         value, cuts = f"{self.feature}::double", self._literals()
         place = " + ".join(f"({value} > {cut})::int" for cut in cuts)
         missing = f"{self.feature} is null or isnan({value})"
-        return f"case when {missing} then {self.number - 1} else ({value} >= {cuts[0]})::int + {place} end"
+        return (
+            f"case when {missing} then {self.number - 1} "
+            f"else ({value} >= {cuts[0]})::int + {place} end"
+        )
 
     def is_new(self) -> str:
         """SQL condition: a value within the range that the model was never trained on, of few."""

@@ -101,7 +101,8 @@ with seen as (
   from {activity.days_table} where {visible_parts(known_by)} and events > 0),
 members as (select entity, min(month) as cohort from seen group by 1),
 sizes as (select cohort, count(*) as customers from members group by 1),
-counts as (select cohort, month, count(*) as active from members join seen using (entity) group by all)
+counts as (select cohort, month, count(*) as active \
+from members join seen using (entity) group by all)
 select s.cohort, t.month, s.customers, coalesce(c.active, 0) as active
 from sizes as s join (values {told}) as t(month) on t.month >= s.cohort
 left join counts as c on c.cohort = s.cohort and c.month = t.month

@@ -172,7 +172,9 @@ SIGNALS = {
 SAYS = {
     "drift": "A feature drifted beyond the usual, and moves the scores.",
     "performance": "What came is worse than what the training promised, chance ruled out.",
-    "expectation": "What the forecasts expect of themselves is worse than what the training promised.",
+    "expectation": (
+        "What the forecasts expect of themselves is worse than what the training promised."
+    ),
     "calibration": "The probabilities were off by clearly more than chance explains.",
     "age": "The last training was long ago.",
     "labels": "Half as many outcomes again as the last training had have become known since.",
@@ -198,7 +200,10 @@ def calm(name: str, known: Champion) -> str:
         promised, said = known.graded.get("auc"), known.expected.get("auc")
         if not (promised and said):
             return "nothing is expected of its forecasts yet"
-        return f"auc {_words(said)}, trained {_words(promised)}: worse only where the intervals do not meet"
+        return (
+            f"auc {_words(said)}, trained {_words(promised)}: "
+            "worse only where the intervals do not meet"
+        )
     if name == "calibration":
         came, said = (
             known.realised.get("calibration_error"),

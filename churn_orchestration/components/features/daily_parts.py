@@ -48,10 +48,10 @@ def days_asset(
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(source.table.split("."))],
-        description=f"One row per {declared.entity}, day and known_on: what the {source.noun}s of that day "
-        "come to, complete as known then. It stands until superseded_on, when a late row or a "
-        f"correction makes another. All features of {source.name} are merged from "
-        f"it.{look(business, key)}",
+        description=f"One row per {declared.entity}, day and known_on: what the {source.noun}s of "
+        "that day come to, complete as known then. It stands until superseded_on, "
+        "when a late row or a correction makes another. All features of "
+        f"{source.name} are merged from it.{look(business, key)}",
         check_specs=[accepted_spec(key)],
         code_version=_declaration(declared, source),
         **daily(business, key, {"duckdb"}, _columns(declared, source)),

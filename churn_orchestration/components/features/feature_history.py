@@ -213,7 +213,8 @@ with late as (
   join {_SCRATCH}._entities as e on e._entity = d.{identifier(self.declared.entity)}
   where {self._known} and known_on > day),
 other as (
-  select distinct _group, as_of from late join {_SCRATCH}._as_ofs on day <= as_of and as_of < known_on
+  select distinct _group, as_of \
+from late join {_SCRATCH}._as_ofs on day <= as_of and as_of < known_on
   where superseded_on > {date(self.as_ofs[-1])})
 select o._group, as_of, known_on as _since from other as o
 asof left join (select distinct _group, known_on from late) as l
@@ -236,7 +237,8 @@ asof left join (select distinct _group, known_on from late) as l
                 continue  # a bound, with room for its rounding
             found = self.tables.rows(f"""
 select _group, _entity, total from {_SCRATCH}._entities join (
-  select {identifier(self.declared.entity)} as _entity, sum(abs(cast({part.name} as hugeint))) as total
+  select {identifier(self.declared.entity)} as _entity, \
+sum(abs(cast({part.name} as hugeint))) as total
   from {source.days_table} group by 1 having total >= {2**63}) using (_entity) order by 1""")
             if found and part.type != "HUGEINT":
                 [_, entity, total] = found[0]

@@ -40,7 +40,9 @@ class CategorySpec(dg.Model, dg.Resolvable):
     )
     closed: bool = Field(
         False,
-        description="events: `values` are all there are, at most 62; quicker, and others count as one",
+        description=(
+            "events: `values` are all there are, at most 62; quicker, and others count as one"
+        ),
     )
     share_windows: list[int] | None = Field(
         None,
@@ -48,7 +50,9 @@ class CategorySpec(dg.Model, dg.Resolvable):
     )
     concentration: bool = Field(
         False,
-        description="events: top share, Herfindahl index and entropy over `values`, and the share of others",
+        description=(
+            "events: top share, Herfindahl index and entropy over `values`, and the share of others"
+        ),
     )
 
     @model_validator(mode="after")
@@ -191,14 +195,14 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     )
     latest: Literal["landing", "day"] = Field(
         "landing",
-        description="which row of an entity counts, of those known by as_of: that of the last landing or, as "
-        "a history of states wants it, of the latest day",
+        description="which row of an entity counts, of those known by as_of: that of the last "
+        "landing or, as a history of states wants it, of the latest day",
     )
     fixed: bool | list[str] | None = Field(
         None,
-        description="columns that never change after the day of their row; true: all. Where a file without "
-        "{day} in its name dates its rows by an event time, all others are known from its landing "
-        "on",
+        description="columns that never change after the day of their row; true: all. Where a "
+        "file without {day} in its name dates its rows by an event time, "
+        "all others are known from its landing on",
     )
 
     @model_validator(mode="after")
@@ -288,13 +292,15 @@ class RefreshSpec(dg.Model, dg.Resolvable):
 
     mode: Literal["incremental", "full"] = Field(
         "incremental",
-        description="incremental: those that are missing, or whose declaration or ground changed; full: all",
+        description=(
+            "incremental: those that are missing, or whose declaration or ground changed; full: all"
+        ),
     )
     look_back_days: int | None = Field(
         None,
         ge=0,
-        description="as_ofs as far before the newest stay as they were used when an earlier day lands anew; "
-        "null: all as_ofs from that day on are made anew",
+        description="as_ofs as far before the newest stay as they were used when an earlier day "
+        "lands anew; null: all as_ofs from that day on are made anew",
     )
 
 

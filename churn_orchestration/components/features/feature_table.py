@@ -98,12 +98,14 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     )
     calendar: bool = Field(
         False,
-        description="month, weekday and time of the year of as_of; a model takes them in where its as_ofs go "
-        "round the year",
+        description="month, weekday and time of the year of as_of; a model takes them in "
+        "where its as_ofs go round the year",
     )
     sql: list[str] = Field(
         [],
-        description="files beside the YAML, each a select of one row per entity in which $as_of is the day",
+        description=(
+            "files beside the YAML, each a select of one row per entity in which $as_of is the day"
+        ),
     )
     cohort: CohortSpec | None = Field(None, description="features relative to the entity's cohort")
     rfm: RfmSpec | None = Field(
@@ -260,9 +262,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window)
                 for table in upstream
             ],
-            description=f"One row per {self.entity} and as_of: {len(features)} features from the rows with "
-            f"day <= as_of and known_on <= as_of, and from nothing else.\n\n{self.description}"
-            f"{look(business, key)}",
+            description=f"One row per {self.entity} and as_of: {len(features)} features from the "
+            "rows with day <= as_of and known_on <= as_of, and from nothing else.\n\n"
+            f"{self.description}{look(business, key)}",
             check_specs=[
                 accepted_spec(key),
                 proof_spec(key),
@@ -302,15 +304,23 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     tables.drop_day(table_of(key), day)
                 write_catalogue(tables, table_of(key), declared)
                 yield from settle(
-                    context, tables, key, declaration, rows, refused, upstream,
+                    context,
+                    tables,
+                    key,
+                    declaration,
+                    rows,
+                    refused,
+                    upstream,
                     unchanged=[day for day in good if day not in rows],
                     checks=[
                         proof_result(key, proof),
                         *(
-                            [known_late_result(key, known_from(tables, declared), silent)] if silent else []
+                            [known_late_result(key, known_from(tables, declared), silent)]
+                            if silent
+                            else []
                         ),
                     ],
-                )  # fmt: skip
+                )
 
         daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]
         return dg.Definitions(assets=[*daily_parts, gold])
@@ -360,7 +370,10 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
             {"feature": f.name} | said | {"type": f.type, "available_from": str(since or "")}
         )
     shape = json.dumps([dict.fromkeys(about[0], "VARCHAR")])
-    rows = f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), recursive := true)"
+    rows = (
+        f"select unnest(from_json({literal(json.dumps(about))}, {literal(shape)}), "
+        "recursive := true)"
+    )
     tables.db.execute(
         f"create or replace table {table}_catalogue as select * replace "
         f"(try_cast(available_from as date) as available_from) from ({rows})"

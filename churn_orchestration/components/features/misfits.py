@@ -26,8 +26,9 @@ def as_declared_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         AS_DECLARED,
         asset=key,
-        description="Every declared value of a category occurs, every value that occurs is declared, no key "
-        "is used again for another event, and no measure loses its value to its `decimals`.",
+        description="Every declared value of a category occurs, every value that occurs is "
+        "declared, no key is used again for another event, and no measure "
+        "loses its value to its `decimals`.",
     )
 
 

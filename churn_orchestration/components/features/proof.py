@@ -25,9 +25,9 @@ def proof_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
         POINT_IN_TIME,
         asset=key,
         blocking=True,
-        description="For some entities, rows beyond as_of are removed, altered and added in every source, "
-        "and all is made again, through silver and your own SQL: no feature may change. One that "
-        "does is named with its source, and nothing is stored.",
+        description="For some entities, rows beyond as_of are removed, altered and added in every "
+        "source, and all is made again, through silver and your own SQL: no feature "
+        "may change. One that does is named with its source, and nothing is stored.",
     )
 
 

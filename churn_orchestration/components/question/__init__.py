@@ -41,8 +41,8 @@ from churn_orchestration.landing.land import Files
 _NAME = r"^[a-z][a-z0-9_]*$"
 _HORIZONS = ("horizon_days", "horizon_months")
 _OF_TIME = (
-    "activity", *_HORIZONS, "gap_days", "settle_days", "observation_days", "end", "snapshots", "test_as_ofs",
-    "search",
+    "activity", *_HORIZONS, "gap_days", "settle_days", "observation_days", "end", "snapshots",
+    "test_as_ofs", "search",
 )  # fmt: skip
 
 
@@ -91,7 +91,9 @@ class SnapshotSpec(dg.Model, dg.Resolvable):
     as_ofs: int | None = Field(
         None,
         ge=1,
-        description="how many, the newest matured one last; default: 6, or 3 more than go into the horizon",
+        description=(
+            "how many, the newest matured one last; default: 6, or 3 more than go into the horizon"
+        ),
     )
     every: Literal["month", "month_end"] | int = Field(
         "month", description="a calendar month apart, on last days of months, or so many days apart"
@@ -153,8 +155,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     horizon_months: int | None = Field(
         None,
         gt=0,
-        description="inactivity and event: its length in calendar months: after the last day of a month, the "
-        "whole months that follow",
+        description="inactivity and event: its length in calendar months: after the last day of a "
+        "month, the whole months that follow",
     )
     gap_days: int = Field(0, ge=0, description="days between as_of and the outcome window")
     settle_days: int = Field(
@@ -174,8 +176,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
     learner: Literal["blend", "stack", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
         "blend",
-        description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds; stack: the "
-        "same three, weighed and calibrated on what they say of customers that they have not seen",
+        description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds; "
+        "stack: the same three, weighed and calibrated on what they say "
+        "of customers that they have not seen",
     )
     search: SearchSpec | None = Field(None, description="seek better settings, within a budget")
     test_as_ofs: int = Field(3, ge=1, description="later as_ofs on which a candidate is graded")
@@ -193,14 +196,18 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     bands: BandSpec = Field(BandSpec(), description="bands of risk")
     vouched: dict[str, str] = Field(
         {},
-        description="features that look like a leak and are none: feature, and why it is known by as_of",
+        description=(
+            "features that look like a leak and are none: feature, and why it is known by as_of"
+        ),
     )
     vouched_model: str = Field(
         "",
         description="why a model that looks too good is right; it is not promoted without a reason",
     )
     value: str = Field(
-        description="the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d"
+        description=(
+            "the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d"
+        )
     )
 
     @model_validator(mode="after")

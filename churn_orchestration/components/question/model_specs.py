@@ -58,10 +58,10 @@ class ContactSpec(dg.Model, dg.Resolvable):
 
     by: Literal["capacity", "profit", "recall", "precision"] = Field(
         "capacity",
-        description="capacity: those with the most at stake, of all whose contact is expected to pay, as "
-        "many as there is room for; profit: all whose contact is expected to pay; recall: the "
-        "fewest that find the share `floor` of the churners; precision: the most of whom the share "
-        "`floor` would churn",
+        description="capacity: those with the most at stake, of all whose contact is expected to "
+        "pay, as many as there is room for; profit: all whose contact is expected to "
+        "pay; recall: the fewest that find the share `floor` of the churners; "
+        "precision: the most of whom the share `floor` would churn",
     )
     floor: float | None = Field(None, gt=0, le=1, description="with recall and precision")
     most: int | None = Field(None, ge=1, description="with capacity: customers a day")

@@ -15,8 +15,8 @@ from churn_orchestration.churn.question.settings import Budget, ContactRule, Eco
 from churn_orchestration.components.question.store import QuestionStore
 
 _OF_TRAINING = (
-    "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings", "vouched",
-    "vouched_model", "pipeline", "every",
+    "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings",
+    "vouched", "vouched_model", "pipeline", "every",
 )  # fmt: skip
 
 
@@ -127,7 +127,10 @@ class AskedQuestion:
             return (
                 f"nobody in {self.gold} had a {start.noun} ({start.table}) without a later end at"
             )
-        return f"nobody was active in the observation window ({self.question.observation_days} days) of"
+        return (
+            "nobody was active in the observation window "
+            f"({self.question.observation_days} days) of"
+        )
 
     def as_of_grid(self, cutoff: dt.date, first_day: dt.date) -> list[dt.date]:
         """The as_ofs of the snapshot of a cut-off."""
@@ -154,7 +157,10 @@ class AskedQuestion:
         """The question in words."""
         question, horizon = self.question, self.question.horizon
         if question.label:
-            return f"Churn: {question.label.condition} in {question.label.table}, known on the day itself."
+            return (
+                f"Churn: {question.label.condition} in {question.label.table}, "
+                "known on the day itself."
+            )
         noun = question.activity.noun if question.activity else ""
         ahead = horizon.words.removeprefix("1 ")
         gap = f" after a gap of {horizon.gap_days} days" if horizon.gap_days else ""

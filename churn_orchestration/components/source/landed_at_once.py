@@ -47,8 +47,8 @@ def known_late_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         KNOWN_LATE,
         asset=key,
-        description="Every attribute of rows that landed at once, and are dated earlier, is declared `fixed` "
-        "or not: what is not has no value before the landing.",
+        description="Every attribute of rows that landed at once, and are dated earlier, "
+        "is declared `fixed` or not: what is not has no value before the landing.",
     )
 
 
@@ -58,7 +58,10 @@ def known_late_result(
     """A warning where tables of attributes, ``undeclared``, do not say which of their columns are
     fixed.
     """
-    remedy = f"say in {', '.join(undeclared)} which columns never change: `fixed: [column]`, or `fixed: []`"
+    remedy = (
+        f"say in {', '.join(undeclared)} which columns never change: `fixed: [column]`, "
+        "or `fixed: []`"
+    )
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=KNOWN_LATE,

@@ -12,7 +12,7 @@ from churn_orchestration.business import PII_KEY, BusinessError
 from churn_orchestration.churn.rows.contract import Contract
 from churn_orchestration.storage.warehouse import Tables
 
-LEAST = 16  # characters: a shorter one is tried out together with the few million values that a column has
+LEAST = 16  # characters: a shorter key can be guessed, with the few million values of a column
 
 
 @contextmanager

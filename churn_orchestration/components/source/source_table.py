@@ -52,13 +52,14 @@ class ColumnSpec(dg.Model, dg.Resolvable):
     )
     type: str = Field(
         "text",
-        description=f"one of {', '.join(contracts.TYPES)}; decimal(p, s) too, 18 digits and 4 decimals "
-        "where not given; a number with more is refused, never rounded: declare more, or double",
+        description=f"one of {', '.join(contracts.TYPES)}; decimal(p, s) too, 18 digits and 4 "
+        "decimals where not given; a number with more is refused, "
+        "never rounded: declare more, or double",
     )
     format: str | None = Field(
         None,
-        description="how a date or timestamp is written, e.g. %d/%m/%Y, or epoch_s, epoch_ms, epoch_us for "
-        "numbers since 1970; ISO if not given",
+        description="how a date or timestamp is written, e.g. %d/%m/%Y, or epoch_s, epoch_ms, "
+        "epoch_us for numbers since 1970; ISO if not given",
     )
     decimal: Literal[".", ","] = Field(".", description="the decimal sign of a decimal or double")
     required: bool = Field(False, description="a row without it goes to quarantine")
@@ -167,8 +168,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     )
     event_time: str | None = Field(
         None,
-        description="the date or timestamp column that says when it happened; where there is none, a row has "
-        "the day on which it became known",
+        description="the date or timestamp column that says when it happened; where there is "
+        "none, a row has the day on which it became known",
     )
     key: list[str] = Field(
         [], description="columns that identify a row; without it nothing is deduplicated"
@@ -184,8 +185,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     )
     watch: dict[str, Literal["block", "ignore"]] = Field(
         {},
-        description="of a column, or of `rows`: `block` holds a day on which it changed, `ignore` does not "
-        "watch it; what is not named is watched, and a change is a warning",
+        description="of a column, or of `rows`: `block` holds a day on which it changed, `ignore` "
+        "does not watch it; what is not named is watched, and a change is a warning",
     )
 
     @field_validator("files")
@@ -350,8 +351,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
 
         @dg.asset(
             key=raw,
-            description=f"One row per landed record, as it came, with its file and line.\n\n{meaning}"
-            f"{look(business, raw)}",
+            description="One row per landed record, as it came, with its file and line.\n\n"
+            f"{meaning}{look(business, raw)}",
             check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
             code_version=declaration,
             **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
@@ -456,7 +457,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         )
 
     def _files_read(self, tables: Tables, days: list[dt.date]) -> str:
-        counted = f"select count(distinct file) from meta.manifest where source = ? and {within('partition', days)}"
+        counted = (
+            "select count(distinct file) from meta.manifest where source = ? "
+            f"and {within('partition', days)}"
+        )
         [(files,)] = tables.rows(counted, [self.name])
         return f"{files:,} file{'' if files == 1 else 's'} read" if self.files else ""
 
@@ -543,7 +547,9 @@ _STORED_AS = {
 }
 _DECLARED = ("files", "delimiter", "encoding", "query", "expectations", "missing_file")
 _CHECKS = {
-    "conservation": "raw = bronze + quarantine + exact duplicates of a declared key, for every day.",
+    "conservation": (
+        "raw = bronze + quarantine + exact duplicates of a declared key, for every day."
+    ),
     "schema": "Every declared column came; new columns are named.",
     "expectations": "The declared Great Expectations hold.",
     **DOUBTS,

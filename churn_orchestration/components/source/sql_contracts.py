@@ -17,15 +17,18 @@ class SqlTableSpec(dg.Model, dg.Resolvable):
 
     key: list[str] | None = Field(
         None,
-        description="columns that identify a row, among those that became known at once; []: nothing does",
+        description=(
+            "columns that identify a row, among those that became known at once; []: nothing does"
+        ),
     )
     required: list[str] = Field(
         [], description="columns that are never null; those of the key need not be named"
     )
     relationships: dict[str, str] = Field(
         {},
-        description="column: layer.table.column that has each of its values, null aside, in a row that "
-        "landed on the same day or before, e.g. customer_id: bronze.customers.customer_id",
+        description="column: layer.table.column that has each of its values, null aside, in a row "
+        "that landed on the same day or before, e.g. customer_id: "
+        "bronze.customers.customer_id",
     )
     expectations: list[dict[str, Any]] = Field(
         [], description="Great Expectations: type and its arguments"
@@ -102,7 +105,10 @@ def repeated(
     """
     at_once = [name for name in ("_partition", "known_on") if name in tables.columns(table)]
     by = ", ".join(map(quoted, dict.fromkeys([*at_once, *key])))
-    groups = f"select _partition, count(*) as n from {table} where {within('_partition', days)} group by {by}"
+    groups = (
+        f"select _partition, count(*) as n from {table} where {within('_partition', days)} "
+        f"group by {by}"
+    )
     return dict(
         tables.rows(
             f"select _partition, sum(n)::bigint from ({groups}) where n > 1 group by 1 order by 1"
@@ -143,8 +149,8 @@ def declared_spec(key: dg.AssetKey, place: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         DECLARED,
         asset=key,
-        description=f"What {place} declares of the table holds on every day: key, required columns, "
-        "relationships, expectations. A warning where no key is declared.",
+        description=f"What {place} declares of the table holds on every day: key, required "
+        "columns, relationships, expectations. A warning where no key is declared.",
     )
 
 
@@ -162,7 +168,10 @@ def declared_result(
 
 
 def _count(tables: Tables, table: str, days: list[dt.date], condition: str) -> dict[dt.date, int]:
-    rows = f"select _partition, count(*) from {table} where {within('_partition', days)} and {condition}"
+    rows = (
+        f"select _partition, count(*) from {table} where {within('_partition', days)} "
+        f"and {condition}"
+    )
     return dict(tables.rows(f"{rows} group by 1 order by 1"))
 
 

@@ -155,7 +155,10 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
     )
     tables: dict[str, SqlTableSpec] = Field(
         {},
-        description="by name of a .sql file: its key and what else is checked by day, e.g. {key: [order_id]}",
+        description=(
+            "by name of a .sql file: its key and what else is checked by day, "
+            "e.g. {key: [order_id]}"
+        ),
     )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:

@@ -34,11 +34,14 @@ class ChurnRate(Measure):
         ),
         "model_version": ("text", "what forecast; null: nothing did yet"),
         "churn_rate": ("double", "share of customers that churned, or are expected to, 0 to 1"),
-        "low": ("double", "lower end of its 95 % interval, of what is expected that of the later rate; null: "
-                "too few of one outcome for one"),
+        "low": (
+            "double",
+            "lower end of its 95 % interval, of what is expected that of the later rate; null: "
+            "too few of one outcome for one",
+        ),
         "high": ("double", "its upper end"),
         "customers": ("bigint", "of how many"),
-    }  # fmt: skip
+    }
     order = "as_of, kind"
 
     @property
@@ -85,8 +88,8 @@ class ChurnRate(Measure):
         low, high = rate_interval(churned, customers)
         rate = churned / customers if customers else None
         return {
-            "as_of": as_of, "kind": BEFORE, "churn_rate": rate, "low": float(low), "high": float(high),
-            "customers": customers,
+            "as_of": as_of, "kind": BEFORE, "churn_rate": rate, "low": float(low),
+            "high": float(high), "customers": customers,
         }  # fmt: skip
 
     def told(self, on: OnDay) -> dict[str, Any]:

@@ -47,7 +47,10 @@ class Retention(Measure):
         """The months that end on the day; on the first partition, all that have ended."""
         first = on.day
         if on.day == self.business.start:
-            known = f"select min(day) from {self.activity.days_table} where known_on <= {literal(on.day)}"
+            known = (
+                f"select min(day) from {self.activity.days_table} "
+                f"where known_on <= {literal(on.day)}"
+            )
             first = min(on.tables.rows(known)[0][0] or on.day, on.day)
         ends = month_ends(first, on.day)
         if not ends:

@@ -72,5 +72,6 @@ def _sources(tables: Tables) -> dict[str, set[str]]:
 _BRONZE_ABOVE = """
 with recursive above as (
   select table_name, upstream from meta.lineage
-  union select a.table_name, l.upstream from above as a join meta.lineage as l on l.table_name = a.upstream)
+  union select a.table_name, l.upstream \
+from above as a join meta.lineage as l on l.table_name = a.upstream)
 from above where upstream like 'bronze.%' order by all"""

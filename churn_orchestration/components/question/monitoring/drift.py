@@ -153,11 +153,11 @@ def _row(
     small = OPEN if cause else HARMLESS
     verdict = STEADY if effect is None else HARMFUL if abs(effect) >= HARM else small
     return {
-        "feature": each.feature, "model_version": version, "verdict": verdict, "alarm": each.alarmed,
-        "measure": each.measure, "value": each.value, "usual_up_to": each.limit, "recent": each.recent,
-        "effect": effect, "missing": each.missing, "missing_before": each.missing_before,
-        "beyond": each.beyond, "new_values": new, "follows": cause,
-        MEASURED_ON: day,
+        "feature": each.feature, "model_version": version, "verdict": verdict,
+        "alarm": each.alarmed, "measure": each.measure, "value": each.value,
+        "usual_up_to": each.limit, "recent": each.recent, "effect": effect, "missing": each.missing,
+        "missing_before": each.missing_before, "beyond": each.beyond, "new_values": new,
+        "follows": cause, MEASURED_ON: day,
     }  # fmt: skip
 
 
@@ -187,10 +187,11 @@ def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(table.split(".")) for table in upstream],
-        description="One row per feature and day: how far the customers of the day are from those the "
-        "champion was trained on, beside how far is usual, by replays of the days before its "
-        "cut-off. An alarm is ordered by how far it moves the scores; one that hardly does is "
-        f"called harmless.\n\n{asked.sentence()}{look(business, key)}",
+        description="One row per feature and day: how far the customers of the day are from "
+        "those the champion was trained on, beside how far is usual, by replays of "
+        "the days before its cut-off. An alarm is ordered by how far it moves the "
+        "scores; one that hardly does is called harmless.\n\n"
+        f"{asked.sentence()}{look(business, key)}",
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(

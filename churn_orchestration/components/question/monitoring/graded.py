@@ -135,10 +135,11 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
             dg.AssetDep(dg.AssetKey(["predictions", asked.name]), partition_mapping=window),
             dg.AssetKey(outcome.split(".")),
         ],
-        description="One row per forecast, on the day its outcome is known, and one more for each time that "
-        "a late row changes that outcome: the ledger of forecasts, in which nothing is "
-        f"overwritten. The last row of a {question.entity} and as_of is the truth as known. Scores "
-        f"in hindsight are never graded.\n\n{asked.sentence()}{look(business, key)}",
+        description="One row per forecast, on the day its outcome is known, and one more for "
+        "each time that a late row changes that outcome: the ledger of forecasts, in "
+        f"which nothing is overwritten. The last row of a {question.entity} and as_of "
+        "is the truth as known. Scores in hindsight are never graded.\n\n"
+        f"{asked.sentence()}{look(business, key)}",
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(

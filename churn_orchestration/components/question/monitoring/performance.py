@@ -181,10 +181,10 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(table.split(".")) for table in upstream],
-        description="One row per metric, segment and as_of: what the day's forecasts say of themselves "
-        "before any outcome is known, and how those did whose outcome became known on the day, on "
-        "matured forecasts only. What was expected is graded so by what came.\n\n"
-        f"{asked.sentence()}{look(business, key)}",
+        description="One row per metric, segment and as_of: what the day's forecasts say of "
+        "themselves before any outcome is known, and how those did whose outcome "
+        "became known on the day, on matured forecasts only. What was expected is "
+        f"graded so by what came.\n\n{asked.sentence()}{look(business, key)}",
         check_specs=[accepted_spec(key)],
         code_version=asked.scoring,
         **daily(business, key, {"parquet"}, described(COLUMNS)),
@@ -223,9 +223,11 @@ def course(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[st
     files = read_files(tables.day_files(asked.store.performance, day).values())
     first = literal(day - dt.timedelta(days=SHOWN_DAYS))
     query = f"""
-select as_of, metric, kind = '{EXPECTED}' as is_expected, last(value order by {MEASURED_ON}) as value,
+select as_of, metric, kind = '{EXPECTED}' as is_expected, \
+last(value order by {MEASURED_ON}) as value,
   last(low order by {MEASURED_ON}) as low, last(high order by {MEASURED_ON}) as high
-from {files} where feature is null and as_of > {first} and metric in ('auc', 'log_loss', 'base_rate')
+from {files} where feature is null and as_of > {first} \
+and metric in ('auc', 'log_loss', 'base_rate')
 group by all order by 1, 2, 3"""
     return tables.db.execute(query).df().to_dict("records")
 

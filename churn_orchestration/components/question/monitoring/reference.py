@@ -74,8 +74,8 @@ class Reference:
     """
 
     def __init__(
-        self, version: str, model: "LogOddsBlend", record: Mapping[str, Any], bins: Sequence["Bins"],
-        snapshot: Counts, replays: Counts,
+        self, version: str, model: "LogOddsBlend", record: Mapping[str, Any],
+        bins: Sequence["Bins"], snapshot: Counts, replays: Counts,
     ) -> None:  # fmt: skip
         from churn_orchestration.churn.watching import drift
 

@@ -52,7 +52,10 @@ def searched(
     question, label = asked.question, frame["label"].to_numpy(bool)
     scarce = learners.scarce_entities(label, frame[question.entity].to_numpy())
     if scarce < budget.from_entities:
-        small = f"{scarce:,} customers of the rarer outcome; a search begins at {budget.from_entities:,}"
+        small = (
+            f"{scarce:,} customers of the rarer outcome; "
+            f"a search begins at {budget.from_entities:,}"
+        )
         tell(f"{asked.name}: no search: {small}")
         return {"capacity": None, "skipped": small}
     # Without the calendar: the splits of a search need not go round the year.
@@ -127,9 +130,11 @@ def trained(
         "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
         "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
         "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
-        "profit": {}, "evaluation": _told(evaluation), "curves": evaluation.curves if evaluation else {},
+        "profit": {}, "evaluation": _told(evaluation),
+        "curves": evaluation.curves if evaluation else {},
         "influences": influences(
-            model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns], catalogue(question.features)
+            model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns],
+            catalogue(question.features)
         ),
     }  # fmt: skip
     if evaluation:
@@ -175,9 +180,9 @@ def _parameters(asked: "AskedQuestion", record: dict[str, Any]) -> dict[str, Any
     horizon = asked.question.horizon
     return {
         "learner": asked.learner, "rows": record["rows"], "features": len(record["features"]),
-        "cutoff": record["cutoff"], "as_ofs": ", ".join(record["as_ofs"]), "test_as_ofs": asked.test_as_ofs,
-        f"horizon_{horizon.unit}": horizon.length, "gap_days": horizon.gap_days,
-        "capacity": record["search"]["capacity"] or "fixed",
+        "cutoff": record["cutoff"], "as_ofs": ", ".join(record["as_ofs"]),
+        "test_as_ofs": asked.test_as_ofs, f"horizon_{horizon.unit}": horizon.length,
+        "gap_days": horizon.gap_days, "capacity": record["search"]["capacity"] or "fixed",
     }  # fmt: skip
 
 
@@ -222,7 +227,10 @@ def _too_good(
     names = [feature.name for feature in catalogue(question.features)]
     reached = evaluation.report["model"]["auc"]["value"]
     answer = too_good.answering(frame, question.entity, names, question.horizon, reached)
-    remedy = f"take out what knows the outcome; or, if all is right, say why in `vouched_model` of {asked.name}"
+    remedy = (
+        "take out what knows the outcome; or, if all is right, "
+        f"say why in `vouched_model` of {asked.name}"
+    )
     return f"{excess}: {answer}; {remedy}"
 
 

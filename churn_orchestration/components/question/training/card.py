@@ -164,7 +164,10 @@ def _sought(search: Mapping[str, Any]) -> str:
         return f"Fixed settings: no search, for {search['skipped']}."
     if "trials" not in search:
         return "Fixed settings: none were sought."
-    told = f"{search['trials']} settings were tried in {search['seconds']:.0f} s, ended by {search['ended_by']}"
+    told = (
+        f"{search['trials']} settings were tried in {search['seconds']:.0f} s, "
+        f"ended by {search['ended_by']}"
+    )
     if search["trials"] < 2:
         return f"Fixed settings: {told}, too few to compare."
     if search["capacity"] is None:

@@ -181,10 +181,14 @@ def publish_models(tables: Tables, question: str) -> None:
 # Held out are later days; of a static question, which has none, folds of entities.
 METRIC_WORDS = {
     "auc": "area under the ROC curve on held-out rows, 0.5 is chance",
-    "average_precision": "area under precision over recall on held-out rows; chance is the base rate",
+    "average_precision": (
+        "area under precision over recall on held-out rows; chance is the base rate"
+    ),
     "log_loss": "mean negative log likelihood on held-out rows, nats, lower is better",
     "brier": "mean squared error of the probability on held-out rows, lower is better",
-    "calibration_error": "mean gap between forecast and churn rate in ten bins of held-out rows, 0 to 1",
+    "calibration_error": (
+        "mean gap between forecast and churn rate in ten bins of held-out rows, 0 to 1"
+    ),
     "lift_top_decile": "churn rate of the riskiest tenth over that of all, on held-out rows",
     "recall_top_decile": "share of the churners among the riskiest tenth, on held-out rows",
     "base_rate": "churn rate of the held-out rows, 0 to 1",

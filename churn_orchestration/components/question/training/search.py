@@ -1,4 +1,4 @@
-"""Search for how much the members of a learner may learn, within a budget of time, memory and trials.
+"""Search for how much a learner's members may learn, in a budget of time, memory and trials.
 
 The trials run in a process of their own (``python -m`` this module, with a folder), so that the
 budget holds whatever a trial does: the process is ended at the deadline, and the kernel bounds its

@@ -97,12 +97,15 @@ def build(
         f"select as_of, count(*), avg(label::int) from {literal(path)} group by 1 order by 1"
     )
     manifest = {
-        "file": path.name, "sha256": content, "cutoff": str(cutoff), "rows": rows, "columns": columns,
-        "as_ofs": [{"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates],
+        "file": path.name, "sha256": content, "cutoff": str(cutoff), "rows": rows,
+        "columns": columns, "as_ofs": [
+            {"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates
+        ],
         "declaration": digest(question), "code": code_hash(),
         "more_as_ofs": asked.more_as_ofs(cutoff, first_day),
         "without_value": {
-            name: str(day) for name, day in known_from(tables, question.features).items() if day > grid[-1]
+            name: str(day) for name, day in known_from(tables, question.features).items()
+            if day > grid[-1]
         },
     }  # fmt: skip
     write_text(folder / f"{cutoff}.json", json.dumps(manifest, indent=1))
@@ -138,7 +141,10 @@ def as_ofs(
 
 
 def _first_day(question: Question, cutoff: dt.date) -> str:
-    return f"select min(day) as first_day from {question.base.table} where known_on <= {literal(cutoff)}"
+    return (
+        f"select min(day) as first_day from {question.base.table} "
+        f"where known_on <= {literal(cutoff)}"
+    )
 
 
 def require_standing(
@@ -396,8 +402,9 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window)
             for table in upstream
         ],
-        description=f"One row per {question.entity} and as_of with the outcome after it, as knowable at the "
-        f"end of the cut-off day.\n\n{asked.sentence()}{look(business, key)}",
+        description=f"One row per {question.entity} and as_of with the outcome after it, as "
+        "knowable at the end of the cut-off day.\n\n"
+        f"{asked.sentence()}{look(business, key)}",
         check_specs=[
             dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True),
             dg.AssetCheckSpec(
