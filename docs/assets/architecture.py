@@ -3,7 +3,7 @@
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 1160, 710
+WIDTH, HEIGHT = 1160, 780
 INK, PALE = "#1f2430", "#8a93a6"
 DATA, MODEL, OUT, CODE = "#e3efff", "#efe6ff", "#e2f5e9", "#fff3dd"
 FONT = "font-family='system-ui, sans-serif'"
@@ -25,7 +25,7 @@ BOXES = {
     "ledger": (980, 290, MODEL, "ledger", "decisions, sealed", "storage/"),
     "predictions": (980, 70, OUT, "predictions", "probability, reasons", "components/question/"),
     "monitoring": (820, 170, OUT, "monitoring", "grades, drift", "churn/watching/"),
-    "measures": (980, 170, OUT, "measures", "customers, money", "churn/grading/"),
+    "measures": (980, 170, OUT, "measures", "customers, money", "churn/watching/"),
 }
 BOX_WIDTH, BOX_HEIGHT = 140, 64
 ARROWS = [
@@ -33,29 +33,27 @@ ARROWS = [
     ("parts", "gold"), ("gold", "predictions"), ("snapshots", "models"), ("models", "ledger"),
     ("predictions", "monitoring"), ("predictions", "measures"),
 ]  # fmt: skip
-LAYERS = [
+LAYERS = [  # name, what it holds, what for; as the contracts of pyproject.toml order them
+    ("cli, demo, ui, runs, definitions", "", "what a person or a server starts"),
     (
-        "faces",
-        "cli  runs  demo  ui  definitions  business",
-        "what a person or a server starts",
+        "report/, service/, simulator/",
+        "the terminal; guard and pages of the UI; companies",
+        "what people see",
     ),
-    (
-        "automation/, report/",
-        "jobs, schedule, sensors, alerts; the terminal",
-        "when, and for whom",
-    ),
+    ("automation/", "jobs, schedule, sensors, roll back, alerts", "what acts by itself"),
     ("components/", "source/  features/  question/", "HOW: YAML becomes assets and checks"),
+    ("landing/", "files and queries become raw rows", "bytes in"),
+    ("storage/, pictures/", "warehouse, days, door, ledger, model store", "bytes kept, and drawn"),
     (
-        "landing/, storage/, pictures/",
-        "files; warehouse, door, ledger, model store",
-        "bytes in and out",
+        "business, terminal",
+        "the settings of a business; lines for people",
+        "settings that all read",
     ),
     (
         "churn/",
         "rows  features  question  learning  grading  watching",
         "WHAT: pure functions on tables",
     ),
-    ("churn/protocol", "constants without imports", "names that all share"),
 ]
 
 
@@ -112,11 +110,11 @@ def picture() -> str:
         text(20, 402, "Code: imports go downwards only", 16, INK, "font-weight='600'"),
     ]  # fmt: skip
     for place, (name, holds, role) in enumerate(LAYERS):
-        top = 418 + 46 * place
+        top = 418 + 44 * place
         parts += [
-            f"<rect x='20' y='{top}' width='1120' height='40' rx='8' fill='{CODE}' stroke='{PALE}'/>",
+            f"<rect x='20' y='{top}' width='1120' height='38' rx='8' fill='{CODE}' stroke='{PALE}'/>",
             text(34, top + 25, name, 14, INK, "font-weight='600'"),
-            text(280, top + 25, holds, 12),
+            text(330, top + 25, holds, 12),
             text(800, top + 25, role, 12, "#5b6478", "font-style='italic'"),
         ]
     return "\n".join([*parts, "</svg>\n"])
