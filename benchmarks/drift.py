@@ -22,7 +22,7 @@ from churn_orchestration.components.features.feature_table import build_days
 from churn_orchestration.components.question.day_rows import read_files
 from churn_orchestration.components.question.monitoring import drift
 from churn_orchestration.components.question.monitoring.reference import SCORE, Reference
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.scoring.prediction import (
     Forecaster,
     catalogue_words,
@@ -82,72 +82,72 @@ def watched(scenario: str, seed: int, shop: Business) -> Found:
     """
     days = [CUTOFF + dt.timedelta(days=number) for number in range(1, (LAST - CUTOFF).days + 1)]
     with at_work(shop) as work, work.warehouse.open() as tables:
-        [asked] = work.questions().values()
-        snapshots.build(tables, shop, asked, CUTOFF)
+        [settings] = work.questions().values()
+        snapshots.build(tables, shop, settings, CUTOFF)
         record = models.train(
-            tables, work.tracking, asked, CUTOFF, CUTOFF, BACKTEST, "benchmarks.drift"
+            tables, work.tracking, settings, CUTOFF, CUTOFF, BACKTEST, "benchmarks.drift"
         )
-        reference = Reference.of(tables, asked, record["model_version"])
-        build_days(tables, asked.gold, asked.question.features, days)
+        reference = Reference.of(tables, settings, record["model_version"])
+        build_days(tables, settings.gold, settings.question.features, days)
         by, words = (
-            Forecaster.of(tables, asked, record, reference.model),
-            catalogue_words(tables, asked),
+            Forecaster.of(tables, settings, record, reference.model),
+            catalogue_words(tables, settings),
         )
         for day in days:
-            gold = literal(tables.day_file(asked.gold, day))
-            frame = tables.db.execute(population(asked.question, f"(from {gold})", day)).df()
-            write(tables, asked, day, score(asked, frame, words, by), backtest=True)
-            drift.measure(tables, asked, day, reference)
-        found = _told(tables, asked, Found(scenario, days=days))
-    quiet = [(str(day), found.alarms[day][:TOP]) for day in found.quiet if found.alarms[day]]
-    seen = found.seen_after() if scenario in HARMFUL else None
+            gold = literal(tables.day_file(settings.gold, day))
+            frame = tables.db.execute(population(settings.question, f"(from {gold})", day)).df()
+            write(tables, settings, day, score(settings, frame, words, by), backtest=True)
+            drift.measure(tables, settings, day, reference)
+        result = _told(tables, settings, Found(scenario, days=days))
+    quiet = [(str(day), result.alarms[day][:TOP]) for day in result.quiet if result.alarms[day]]
+    seen = result.seen_after() if scenario in HARMFUL else None
     sys.stderr.write(f"  {scenario} {seed}: alarms on quiet days {quiet}; seen after {seen} days\n")
-    return found
+    return result
 
 
-def _told(tables: Tables, asked: AskedQuestion, found: Found) -> Found:
+def _told(tables: Tables, settings: QuestionSettings, result: Found) -> Found:
     """What the tables of the days hold."""
-    files = read_files(tables.day_files(drift.asked.store.drift, LAST).values())
+    files = read_files(tables.day_files(drift.settings.store.drift, LAST).values())
     rows = tables.rows(
         f"select measured_on, feature, alarm, verdict, measure, value from {files} "
         "order by measured_on, abs(effect) desc, feature"
     )
     for day, feature, alarm, verdict, measure, value in rows:
-        for named, is_named in ((found.alarms, alarm), (found.harmful, verdict == drift.HARMFUL)):
+        for named, is_named in ((result.alarms, alarm), (result.harmful, verdict == drift.HARMFUL)):
             named.setdefault(day, []).extend([feature] if is_named else [])
-        found.psi |= {day} if measure == "psi" and value > 0.2 else set()
+        result.psi |= {day} if measure == "psi" and value > 0.2 else set()
     names = sorted({feature for _, feature, *_ in rows} - {SCORE})
-    found.features = len(names)
-    found.ks = dict(_kolmogorov_smirnov(tables, asked, names))
-    return found
+    result.features = len(names)
+    result.ks = dict(_kolmogorov_smirnov(tables, settings, names))
+    return result
 
 
 def _kolmogorov_smirnov(
-    tables: Tables, asked: AskedQuestion, features: list[str]
+    tables: Tables, settings: QuestionSettings, features: list[str]
 ) -> Iterator[tuple[dt.date, float]]:
     """Of some days: the share of features of which Kolmogorov-Smirnov says p < 0.05."""
-    entity = asked.question.entity
-    snapshot, _ = snapshots.load(asked.store.snapshot_files(tables.state), CUTOFF)
+    entity = settings.question.entity
+    snapshot, _ = snapshots.load(settings.store.snapshot_files(tables.state), CUTOFF)
     before = snapshot.sample(min(KS_ROWS, len(snapshot)), random_state=1)
     for number in range(1, (LAST - CUTOFF).days, KS_EVERY):
         day = CUTOFF + dt.timedelta(days=number)
-        scored = literal(tables.day_file(asked.store.forecasts, day))
-        gold = literal(tables.day_file(asked.gold, day))
+        scored = literal(tables.day_file(settings.store.forecasts, day))
+        gold = literal(tables.day_file(settings.gold, day))
         now = tables.db.execute(f"from {gold} semi join {scored} using ({entity})").df()
         pairs = [(before[name].dropna(), now[name].dropna()) for name in features]
         said = [ks_2samp(*pair).pvalue < 0.05 for pair in pairs if len(pair[0]) and len(pair[1])]
         yield day, sum(said) / len(said)
 
 
-def table(found: list[Found]) -> str:
+def table(result: list[Found]) -> str:
     """What was told, by scenario."""
     heads = [
         "scenario", "shops", "features", "quiet days with an alarm", "with a harmful one", "PSI > 0.2",
         "features with KS p < 0.05", "the right feature among the first three within 7 days", "after days",
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for scenario in dict.fromkeys(each.scenario for each in found):
-        of = [each for each in found if each.scenario == scenario]
+    for scenario in dict.fromkeys(each.scenario for each in result):
+        of = [each for each in result if each.scenario == scenario]
         days = [(each, day) for each in of for day in each.quiet]
         alarmed = sum(bool(each.alarms[day]) for each, day in days)
         harmful = sum(bool(each.harmful[day]) for each, day in days)
@@ -158,7 +158,7 @@ def table(found: list[Found]) -> str:
         of_days = [
             f"{hit} of {len(days)} ({hit / len(days):.1%})" for hit in (alarmed, harmful, psi)
         ]
-        told = f"{len(hits)} of {len(seen)}" if seen else "-"
+        message = f"{len(hits)} of {len(seen)}" if seen else "-"
         after = f"{min(hits)} to {max(hits)}" if hits else "-"
         cells = [
             scenario,
@@ -166,7 +166,7 @@ def table(found: list[Found]) -> str:
             of[0].features,
             *of_days,
             f"{sum(ks) / len(ks):.0%}",
-            told,
+            message,
             after,
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -178,7 +178,7 @@ def main() -> None:
     given = arguments(
         __doc__, "price_rise,calm,crisis,harmless", seeds=5, customers=5_000
     ).parse_args()
-    found = list(tried(watched, LAST, given))
+    result = list(tried(watched, LAST, given))
     text = f"""# Drift: how rarely it is told, and how soon
 
 Made by `make bench-drift ARGS="--seeds {given.seeds} --scenarios {given.scenarios}"`.
@@ -191,7 +191,7 @@ changes. PSI and Kolmogorov-Smirnov are told as many use them, on the same featu
     _, heading, others = path.read_text(encoding="utf-8").partition(
         "\n## "
     )  # sections of other benchmarks
-    path.write_text(text + table(found) + "\n" + heading + others, encoding="utf-8")
+    path.write_text(text + table(result) + "\n" + heading + others, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def ours(before: Path, now: Path, features: int) -> None:
         ]
     apart = {
         each.feature: drift.distance(
-            each, *(next(iter(found[each.feature].values())) for found in counts)
+            each, *(next(iter(result[each.feature].values())) for result in counts)
         )
         for each in bins
     }
@@ -104,7 +104,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, shift in (("before", 0.0), ("now", 0.5)):
             write(Path(folder) / f"{name}.parquet", given.rows, given.features, shift)
-        found = {}
+        result = {}
         for way in given.ways.split(","):
             command = [
                 sys.executable,
@@ -117,10 +117,10 @@ def main() -> None:
             ]
             command += ["--features", str(given.features)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[way] = seconds, peak = tuple(map(float, done.stdout.split()))
+            result[way] = seconds, peak = tuple(map(float, done.stdout.split()))
             print(f"{way}: {seconds:.1f} s, peak {peak:.2f} GB", flush=True)
-        if len(found) == 2:
-            (our_time, our_peak), (its_time, its_peak) = found["ours"], found["evidently"]
+        if len(result) == 2:
+            (our_time, our_peak), (its_time, its_peak) = result["ours"], result["evidently"]
             times, peaks = its_time / our_time, its_peak / our_peak
             print(f"evidently takes {times:.1f} x the time and {peaks:.1f} x the memory")
 

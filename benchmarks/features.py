@@ -38,8 +38,9 @@ from churn_orchestration.components.features import feature_table
 from churn_orchestration.components.features.daily_parts import build, checkpoints, make_checkpoints
 from churn_orchestration.components.features.feature_history import write_history
 from churn_orchestration.runs import at_work
+from churn_orchestration.storage.layers import PARQUET
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import PARQUET, Tables, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 FIRST, DAYS = dt.date(2023, 1, 1), 730
 LAST = FIRST + DAY * (DAYS - 1)
@@ -125,7 +126,7 @@ def generate(tables: Tables, events: int, entities: int, seed: int = 1) -> None:
               (hash(i, j, 5) % 100000 / 100)::decimal(18, 4) as amount
             from people, range(events) as t(j) where i >= {low} and i < {low + step})
           order by least(day + late, date '{LAST}'), i, j""")
-        tell(f"generated the events of {min(low + step, entities):,} of {entities:,} entities")
+        log(f"generated the events of {min(low + step, entities):,} of {entities:,} entities")
 
 
 # ---------------- candidates: each is prepared, then timed
@@ -206,11 +207,11 @@ def polars(tables: Tables, given: argparse.Namespace) -> Callable[[], object]:
                 amount=pl.col("amount_usd").cast(pl.Float64),
             )
         )
-        found = []
+        result = []
         for window in (*DECLARED.windows, None):
             kept, name = pl.col("age") < (window or 10**6), f"{window}d" if window else "all"
             amount = pl.col("amount").filter(kept)
-            found += [
+            result += [
                 kept.sum().alias(f"orders_count_{name}"),
                 pl.col("day").filter(kept).n_unique().alias(f"orders_active_days_{name}"),
                 amount.sum().alias(f"orders_amount_sum_{name}"),
@@ -222,17 +223,17 @@ def polars(tables: Tables, given: argparse.Namespace) -> Callable[[], object]:
                 pl.col("is_return").filter(kept).mean().alias(f"orders_is_return_share_{name}"),
             ]
         recent = pl.col("channel").filter(pl.col("age") < 90)
-        found += [
+        result += [
             (recent == value).mean().alias(f"orders_channel_{value}_share_90d")
             for value in CHANNELS
         ]
-        found += [
+        result += [
             pl.col("age").min().alias("orders_days_since_last"),
             pl.col("age").max().alias("orders_days_since_first"),
             pl.col("age").unique().sort().diff().std().alias("orders_gap_days_std_all"),
         ]
         made = (
-            rows.group_by("customer_id").agg(found).sort("customer_id").collect(engine="streaming")
+            rows.group_by("customer_id").agg(result).sort("customer_id").collect(engine="streaming")
         )
         made.write_parquet(Path(given.folder) / "polars.parquet", compression="zstd")
 
@@ -339,8 +340,8 @@ def proof(tables: Tables, _: argparse.Namespace) -> Callable[[], object]:
     )
 
     def run() -> None:
-        found = prove(tables.db, pipeline, LAST - DAY * 30)
-        assert not found.faults, found.faults
+        result = prove(tables.db, pipeline, LAST - DAY * 30)
+        assert not result.faults, result.faults
 
     return run
 
@@ -365,7 +366,7 @@ def step(given: argparse.Namespace) -> dict[str, float]:
             tables.db.execute(
                 "create table bronze.orders as from silver.orders"
             )  # where the proof begins
-        tables.record(
+        tables.days.record(
             ORDERS.days_table, "stored", {FIRST + DAY * n: 1 for n in range(DAYS)}, "benchmark"
         )
         for _ in range(3):
@@ -373,9 +374,9 @@ def step(given: argparse.Namespace) -> dict[str, float]:
 
     def timed(*given: Any) -> Any:
         begun = time.perf_counter()
-        found = prove_table(*given)
+        result = prove_table(*given)
         proofs.append(time.perf_counter() - begun)
-        return found
+        return result
 
     prove_table, feature_table.proved = feature_table.proved, timed
     with at_work(business) as work:
@@ -386,8 +387,8 @@ def step(given: argparse.Namespace) -> dict[str, float]:
             [stats] = work.instance.get_run_step_stats(run.dagster_run.run_id)
             assert stats.start_time and stats.end_time
             steps.append(stats.end_time - stats.start_time - proofs[-1])
-    found = {"seconds": steps, "bare": bare, "proof": proofs}
-    return {name: statistics.median(seconds) for name, seconds in found.items()}
+    result = {"seconds": steps, "bare": bare, "proof": proofs}
+    return {name: statistics.median(seconds) for name, seconds in result.items()}
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -442,9 +443,9 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, float]:
         sys.exit(
             f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}"
         )
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    tell(f"{name}: {found['seconds']:.2f} s, {found['memory']:.2f} GB")
-    return found
+    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    log(f"{name}: {result['seconds']:.2f} s, {result['memory']:.2f} GB")
+    return result
 
 
 def candidate(given: argparse.Namespace) -> None:
@@ -483,11 +484,11 @@ def same_values(folder: Path) -> int:
         )
     if bad := [name for name, count in zip(names, wrong, strict=True) if count]:
         sys.exit(f"ours and naive differ in {', '.join(bad)}")
-    tell(f"ours and naive are equal: {rows:,} entities, {len(names)} features")
+    log(f"ours and naive are equal: {rows:,} entities, {len(names)} features")
     return len(names)
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     """Progress."""
     sys.stderr.write(f"  {text}\n")
 
@@ -508,8 +509,8 @@ def report(given: argparse.Namespace) -> None:
         scan, mine = measure("limit", given), measure("ours", given)
         most, memory = (8.0, 1.0) if given.events <= 10_000_000 else (1.5, 2.5)
         ratio = mine["seconds"] / scan["seconds"]
-        told = f"{mine['seconds']:.2f} s, {scan['seconds']:.2f} s"
-        line("one as_of / scan limit", ratio, f"at most {most}", ratio <= most, told)
+        message = f"{mine['seconds']:.2f} s, {scan['seconds']:.2f} s"
+        line("one as_of / scan limit", ratio, f"at most {most}", ratio <= most, message)
         line(
             "one as_of, peak memory, GB",
             mine["memory"],
@@ -523,27 +524,29 @@ def report(given: argparse.Namespace) -> None:
                 peer
             ]
             ratio = other["seconds"] / mine["seconds"]
-            told = f"{other['seconds']:.1f} s, {other['memory']:.1f} GB"
-            line(f"{peer} / one as_of", ratio, f"at least {least}", ratio >= least, told)
+            message = f"{other['seconds']:.1f} s, {other['memory']:.1f} GB"
+            line(f"{peer} / one as_of", ratio, f"at least {least}", ratio >= least, message)
         if "naive" in given.peers:
             same_values(folder)
     if "step" in sections:
-        found = measure("step", given)
-        ratio = found["seconds"] / found["bare"]
-        told = f"{found['seconds']:.2f} s, {found['bare']:.2f} s; the proof {found['proof']:.2f} s"
-        line("the asset's step / bare SQL", ratio, "at most 1.3", ratio <= 1.3, told)
+        result = measure("step", given)
+        ratio = result["seconds"] / result["bare"]
+        message = (
+            f"{result['seconds']:.2f} s, {result['bare']:.2f} s; the proof {result['proof']:.2f} s"
+        )
+        line("the asset's step / bare SQL", ratio, "at most 1.3", ratio <= 1.3, message)
     for history, most in (("months", 1.5), ("days", 1.2)):
         if history in sections:
             mine, alone = measure(history, given), measure(f"write_{history}", given)
             ratio = mine["seconds"] / alone["seconds"]
-            told = f"{mine['seconds']:.1f} s, {alone['seconds']:.1f} s"
+            message = f"{mine['seconds']:.1f} s, {alone['seconds']:.1f} s"
             what = f"{len(AS_OFS[history])} {history} / writing alone"
-            line(what, ratio, f"at most {most}", ratio <= most, told)
+            line(what, ratio, f"at most {most}", ratio <= most, message)
             if history == "months" and "naive" in given.peers:
                 other = measure("naive_months", given)
                 ratio = other["seconds"] / mine["seconds"]
-                told = f"{other['seconds']:.1f} s, {other['memory']:.1f} GB"
-                line("naive / 24 months", ratio, "at least 10", ratio >= 10, told)
+                message = f"{other['seconds']:.1f} s, {other['memory']:.1f} GB"
+                line("naive / 24 months", ratio, "at least 10", ratio >= 10, message)
             line(
                 f"{history}, peak memory, GB", mine["memory"], "below 1.5", mine["memory"] < 1.5, ""
             )

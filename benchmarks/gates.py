@@ -34,7 +34,7 @@ from churn_orchestration.churn.question import leakage, too_good
 from churn_orchestration.churn.question.halves import halves
 from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.churn.splits import folds
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
@@ -78,44 +78,46 @@ PLANTS: dict[str, Plant] = {
 
 def taken(
     business: str, last: str, cutoffs: list[str]
-) -> Iterator[tuple[str, AskedQuestion, pd.DataFrame]]:
+) -> Iterator[tuple[str, QuestionSettings, pd.DataFrame]]:
     """The snapshots of a business at some cut-offs, made by the assets' functions."""
     churn("--business", business, "run", "--to", last)
     with at_work(Business(ROOT / business)) as work:
-        [asked] = work.questions().values()
+        [settings] = work.questions().values()
         with work.warehouse.open() as tables:
             for cutoff in map(dt.date.fromisoformat, cutoffs):
-                snapshots.build(tables, work.business, asked, cutoff)
-                frame, _ = snapshots.load(asked.store.snapshot_files(tables.state), cutoff)
-                yield str(cutoff), asked, frame
+                snapshots.build(tables, work.business, settings, cutoff)
+                frame, _ = snapshots.load(settings.store.snapshot_files(tables.state), cutoff)
+                yield str(cutoff), settings, frame
 
 
-def everything() -> Iterator[tuple[str, str, AskedQuestion, pd.DataFrame]]:
+def everything() -> Iterator[tuple[str, str, QuestionSettings, pd.DataFrame]]:
     """Every clean snapshot: real data, then the simulated scenarios."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["CHURN_DATA"] = str(folder / "real")
         for business, (last, cutoffs) in REAL.items():
-            for cutoff, asked, frame in taken(f"examples/{business}", last, cutoffs):
-                yield business, cutoff, asked, frame
+            for cutoff, settings, frame in taken(f"examples/{business}", last, cutoffs):
+                yield business, cutoff, settings, frame
         for scenario in SCENARIOS:
             simulate(World.read(scenario, customers=4000), folder / scenario)
             os.environ["CHURN_SHOP"] = str(folder / scenario / "landing")
             os.environ["CHURN_DATA"] = str(folder / f"{scenario}_data")
-            for cutoff, asked, frame in taken("examples/shop", LOAD, CUTOFFS):
-                yield scenario, cutoff, asked, frame
+            for cutoff, settings, frame in taken("examples/shop", LOAD, CUTOFFS):
+                yield scenario, cutoff, settings, frame
 
 
 def alarms(
-    asked: AskedQuestion, frame: pd.DataFrame, planted: Mapping[str, Origin] = MappingProxyType({})
+    settings: QuestionSettings,
+    frame: pd.DataFrame,
+    planted: Mapping[str, Origin] = MappingProxyType({}),
 ) -> list[leakage.Leak]:
     """What is called a leak in a snapshot, with the features that were planted in it."""
-    question = asked.question
-    known = origins(question.features, asked.landed) | planted
+    question = settings.question
+    known = origins(question.features, settings.landed) | planted
     return leakage.find(frame, question.entity, list(known), question.horizon, known)
 
 
-def planted(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
+def planted(settings: QuestionSettings, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
     """Whether each kind of leak, and its honest twin, is named when it is planted."""
     rng, label = np.random.default_rng(SEED), frame["label"].astype(bool)
     chance, other = (
@@ -124,15 +126,17 @@ def planted(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, 
     )
 
     def is_named(values: pd.Series | np.ndarray) -> bool:
-        found = alarms(asked, frame.assign(planted=values), {"planted": Origin("planted")})
-        return any("planted" in leak.feature for leak in found)
+        result = alarms(settings, frame.assign(planted=values), {"planted": Origin("planted")})
+        return any("planted" in leak.feature for leak in result)
 
     return {
         kind: (is_named(p(label, chance)), is_named(p(other, chance))) for kind, p in PLANTS.items()
     }
 
 
-def columns_and_terms(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
+def columns_and_terms(
+    settings: QuestionSettings, frame: pd.DataFrame
+) -> dict[str, tuple[bool, bool]]:
     """Whether what is written over, and a minimum term, are judged as they must be, and their twins
     are.
 
@@ -149,8 +153,8 @@ def columns_and_terms(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tu
     }
 
     def levels(rows: pd.DataFrame, planted: Mapping[str, Origin]) -> set[bool]:
-        found = alarms(asked, rows, planted)
-        return {leak.blocking for leak in found if leak.feature in planted}
+        result = alarms(settings, rows, planted)
+        return {leak.blocking for leak in result if leak.feature in planted}
 
     def written(marked: np.ndarray) -> bool:
         fee = pd.Series(np.where(marked, 25.0, 0.0), index=frame.index)
@@ -160,7 +164,7 @@ def columns_and_terms(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tu
         return levels(frame.assign(label=label, count=count), {"count": origin})
 
     other = rng.permutation(label)
-    found = {
+    result = {
         f"a measure written over for {share:.0%} of those who left": (
             written(label & (chance < share)), written(other & (chance < share)),
         )
@@ -170,37 +174,37 @@ def columns_and_terms(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tu
 
     def is_mild(label: np.ndarray, count: np.ndarray) -> bool:
         rows = frame.assign(label=label, count=count)
-        return any(leak.innocent for leak in alarms(asked, rows, {"count": Origin("count")}))
+        return any(leak.innocent for leak in alarms(settings, rows, {"count": Origin("count")}))
 
     proved, attribute = Origin("count", landed=True), Origin("count")
-    found["a minimum term of 3 payments, which landed: a warning"] = (
+    result["a minimum term of 3 payments, which landed: a warning"] = (
         term(proved, locked, count) == {False}, term(proved, label, count) != set(),
     )  # fmt: skip
-    found["a minimum term in an attribute, in milder words; the twin is a mark set afterwards"] = (
+    result["a minimum term in an attribute, in milder words; the twin is a mark set afterwards"] = (
         is_mild(locked, count), is_mild(label, marks),
     )  # fmt: skip
-    found["a mark set afterwards, in numbers"] = (
+    result["a mark set afterwards, in numbers"] = (
         term(attribute, label, marks) == {True},
         term(attribute, label, np.where(other & (chance < 0.3), count, 0)) != set(),
     )
-    return found
+    return result
 
 
-def pairs(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
+def pairs(settings: QuestionSettings, frame: pd.DataFrame) -> dict[str, tuple[bool, bool]]:
     """Whether two features that answer only together are named, each kind, and in no leak their
     twins.
     """
     rng, label = np.random.default_rng(SEED), frame["label"].astype(bool).to_numpy()
     coin, size = rng.random(len(frame)) < 0.5, rng.normal(size=len(frame)) * 50
-    question = asked.question
+    question = settings.question
     names = [feature.name for feature in catalogue(question.features)]
 
     def is_named(a: np.ndarray, b: np.ndarray) -> bool:
         rows = frame.assign(p_a=a, p_b=b)
-        told = too_good.answering(
+        message = too_good.answering(
             rows, question.entity, [*names, "p_a", "p_b"], question.horizon, 1.0
         )
-        return "p_a and p_b answer together" in told or "p_b and p_a answer together" in told
+        return "p_a and p_b answer together" in message or "p_b and p_a answer together" in message
 
     other = rng.permutation(label)
     return {
@@ -209,28 +213,30 @@ def pairs(asked: AskedQuestion, frame: pd.DataFrame) -> dict[str, tuple[bool, bo
     }
 
 
-def reached(asked: AskedQuestion, frame: pd.DataFrame) -> tuple[float, float, float]:
+def reached(settings: QuestionSettings, frame: pd.DataFrame) -> tuple[float, float, float]:
     """AUC of the served recipe on rows unseen, its lower end, and log loss as a share of the
     expected one.
     """
-    question = asked.question
+    question = settings.question
     earlier, later = halves(frame, question.entity, question.horizon)
     names = evaluation.feature_columns(frame, question)
-    model = learners.fit(asked.learner, earlier[names], earlier["label"], earlier[question.entity])
+    model = learners.fit(
+        settings.learner, earlier[names], earlier["label"], earlier[question.entity]
+    )
     said = model.predict_proba(later[names])[:, 1]
-    found = metrics.evaluate(later["label"], said, later[question.entity])
-    loss = found["log_loss"]["value"] / too_good.explained(said)
-    return found["auc"]["value"], found["auc"]["low"], loss
+    result = metrics.evaluate(later["label"], said, later[question.entity])
+    loss = result["log_loss"]["value"] / too_good.explained(said)
+    return result["auc"]["value"], result["auc"]["low"], loss
 
 
 def replays(
-    asked: AskedQuestion, frame: pd.DataFrame, many: int, lead: float = 0.0
+    settings: QuestionSettings, frame: pd.DataFrame, many: int, lead: float = 0.0
 ) -> dict[str, int]:
     """How often a candidate of the same recipe is promoted over the champion, in so many replays.
 
     ``lead`` > 0: the candidate knows the outcome a little: so much of its log odds is added.
     """
-    question = asked.question
+    question = settings.question
     frame = frame.assign(as_of=pd.to_datetime(frame["as_of"]).dt.date)
     fold = folds(sorted(frame["as_of"].unique()), question.horizon, 1)[0]
     train, test = frame[frame["as_of"].isin(fold.train)], frame[frame["as_of"] == fold.test]
@@ -261,14 +267,14 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=200)
     given = parser.parse_args()
     lines, named, kept, false = [], dict[str, np.ndarray](), {}, 0
-    for name, cutoff, asked, frame in everything():
-        found = alarms(asked, frame)
-        false += len(found)
-        kept[name] = (asked, frame)  # the newest
+    for name, cutoff, settings, frame in everything():
+        result = alarms(settings, frame)
+        false += len(result)
+        kept[name] = (settings, frame)  # the newest
         base = frame["label"].mean()
         lines.append(
             f"| {name} | {cutoff} | {len(frame):,} | {base:.1%} | "
-            f"{'; '.join(map(str, found)) or 'none'} |"
+            f"{'; '.join(map(str, result)) or 'none'} |"
         )
         sys.stderr.write(f"  {lines[-1]}\n")
     for name in PLANTED_IN:
@@ -278,9 +284,9 @@ def main() -> None:
             if not leak or twin:
                 sys.stderr.write(f"  {name}: {kind} named: {leak}, its twin: {twin}\n")
     best = dict[str, list[tuple[float, float, float, str]]]()
-    for name, (asked, frame) in kept.items():
-        best.setdefault(asked.question.kind, []).append((*reached(asked, frame), name))
-        sys.stderr.write(f"  {name}: {best[asked.question.kind][-1]}\n")
+    for name, (settings, frame) in kept.items():
+        best.setdefault(settings.question.kind, []).append((*reached(settings, frame), name))
+        sys.stderr.write(f"  {name}: {best[settings.question.kind][-1]}\n")
     calm = kept["calm"]
     equal, better = replays(*calm, given.replays), replays(*calm, given.replays // 4, lead=0.5)
     text = [
@@ -317,10 +323,10 @@ def main() -> None:
         "|",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {kind} | {len(found)} | {max(found)[0]:.3f} ({max(found)[3]}) | "
-            f"{max(found)[1]:.3f} | {too_good.MOST_AUC[kind]} | {min(one[2] for one in found):.2f} "
-            f"| {too_good.LEAST_LOSS} |"
-            for kind, found in best.items()
+            f"| {kind} | {len(result)} | {max(result)[0]:.3f} ({max(result)[3]}) | "
+            f"{max(result)[1]:.3f} | {too_good.MOST_AUC[kind]} | "
+            f"{min(one[2] for one in result):.2f} | {too_good.LEAST_LOSS} |"
+            for kind, result in best.items()
         ),
         "",
         "## Equal models",

@@ -84,10 +84,10 @@ def tried(seed: int, customers: int, scenarios: list[str]) -> Iterator[Found]:
                 contract = source.contract("UTC", shop.earliest_event)
                 changes_of(tables, source, contract, period, (), ClosedDays.parse(()))
             seconds = (time.perf_counter() - began) / len(period)
-            found = Found(scenario, customers, orders, open_events(tables), seconds)
-            said = {str(event.since): event.says() for event in found.events}
+            result = Found(scenario, customers, orders, open_events(tables), seconds)
+            said = {str(event.since): event.says() for event in result.events}
             sys.stderr.write(f"  {scenario} {customers} {seed}: {said}, {seconds:.2f} s a day\n")
-            yield found
+            yield result
 
 
 def _land(
@@ -102,15 +102,15 @@ def _land(
     tables.db.execute(f"create or replace table bronze.{source.name} as from '{path}'")
 
 
-def calm_table(found: list[Found]) -> str:
+def calm_table(result: list[Found]) -> str:
     """What was said of calm years, by size."""
     heads = [
         "customers", "orders a day", "shops, a year each", "days with a new change", "a month",
         "of these at Christmas", "seconds a day, all tables",
     ]  # fmt: skip
     rows = []
-    for customers in dict.fromkeys(each.customers for each in found):
-        of = [each for each in found if each.customers == customers]
+    for customers in dict.fromkeys(each.customers for each in result):
+        of = [each for each in result if each.customers == customers]
         days = [event.since for each in of for event in each.events]
         christmas = sum(day.month == 12 and day.day in (25, 26) for day in days)
         orders, seconds = median(each.orders for each in of), median(each.seconds for each in of)
@@ -129,12 +129,12 @@ def calm_table(found: list[Found]) -> str:
     return _table(heads, rows)
 
 
-def fault_table(found: list[Found]) -> str:
+def fault_table(result: list[Found]) -> str:
     """How soon each fault was said, by size."""
     heads = ["fault", "orders a day", "said on its day", "within 14 days", "after days", "e.g."]
     rows = []
-    for scenario, customers in dict.fromkeys((each.scenario, each.customers) for each in found):
-        of = [each for each in found if (each.scenario, each.customers) == (scenario, customers)]
+    for scenario, customers in dict.fromkeys((each.scenario, each.customers) for each in result):
+        of = [each for each in result if (each.scenario, each.customers) == (scenario, customers)]
         after = [days for each in of if (days := each.after()) is not None]
         words = next((each.events[0].says() for each in of if each.events), "-")
         on_day, within = (f"{number} of {len(of)}" for number in (after.count(0), len(after)))
@@ -154,7 +154,7 @@ def main() -> None:
     parser = arguments(__doc__, f"{CALM},{FAULTS}", seeds=4, customers=0)
     parser.add_argument("--sizes", default="5000,1500", help="customers of the shops")
     given = parser.parse_args()
-    found = [
+    result = [
         each
         for customers in map(int, given.sizes.split(","))
         for seed in range(1, given.seeds + 1)
@@ -170,13 +170,13 @@ Made by `make bench-landed ARGS="--seeds {given.seeds} --sizes {given.sizes}"`.
 All eight tables of `examples/shop`, {FIRST} to {LAST}, on a machine that had other work besides. A
 simulated shop is nearly shut at Christmas: that is true, and `closed` has such days if nobody wants to know.
 
-{calm_table([each for each in found if each.scenario == CALM])}
+{calm_table([each for each in result if each.scenario == CALM])}
 
 ## Faults
 
 The orders of the same shops from {FAULT} on, when the fault begins ([the scenarios](simulator.md)).
 
-{fault_table([each for each in found if each.scenario != CALM])}
+{fault_table([each for each in result if each.scenario != CALM])}
 """
     (ROOT / "docs" / "landed.md").write_text(text, encoding="utf-8")
 

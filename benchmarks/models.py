@@ -35,7 +35,7 @@ from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.grading.evaluation import feature_columns
 from churn_orchestration.churn.question.labels import Question, labelled
 from churn_orchestration.components.features.feature_history import features_at
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -74,23 +74,23 @@ def days(example: str, last: str, observed: int | str, first: str) -> Iterator[D
     folder = Path("examples") / example
     churn("--business", str(folder), "run", "--to", last)
     with at_work(Business(ROOT / folder)) as work, work.warehouse.open() as tables:
-        [asked] = work.questions().values()
-        name = f"{asked.name}_{observed}"
-        asked = replace(
-            asked,
-            question=replace(asked.question, name=name, observation_days=observed),  # type: ignore[arg-type]
+        [settings] = work.questions().values()
+        name = f"{settings.name}_{observed}"
+        settings = replace(
+            settings,
+            question=replace(settings.question, name=name, observation_days=observed),  # type: ignore[arg-type]
         )
-        newest = asked.question.horizon.newest_as_of(dt.date.fromisoformat(last))
+        newest = settings.question.horizon.newest_as_of(dt.date.fromisoformat(last))
         for as_of in month_ends(dt.date.fromisoformat(first), newest):
-            yield _day(tables, work.business, asked, as_of, dt.date.fromisoformat(last))
+            yield _day(tables, work.business, settings, as_of, dt.date.fromisoformat(last))
 
 
 def _day(
-    tables: Tables, business: Business, asked: AskedQuestion, as_of: dt.date, last: dt.date
+    tables: Tables, business: Business, settings: QuestionSettings, as_of: dt.date, last: dt.date
 ) -> Day:
-    question = asked.question
-    snapshots.build(tables, business, asked, as_of)
-    train, _ = snapshots.load(asked.store.snapshot_files(tables.state), as_of)
+    question = settings.question
+    snapshots.build(tables, business, settings, as_of)
+    train, _ = snapshots.load(settings.store.snapshot_files(tables.state), as_of)
     described = f"({features_at(question.features, as_of)})"
     test = tables.db.execute(labelled(question, described, as_of, last)).df()
     assert question.activity
@@ -226,10 +226,10 @@ def compared(name: str) -> str:
             said[peer] = forecast(day, seconds)
             took = time.process_time() - began
             seconds = seconds or took
-            found = metrics.measure(day.test["label"], said[peer])
+            result = metrics.measure(day.test["label"], said[peer])
             if peer == RANK:
-                found |= {"log_loss": np.nan, "calibration_error": np.nan}
-            rows.append({"as_of": str(day.as_of), "peer": peer, "seconds": took} | found)
+                result |= {"log_loss": np.nan, "calibration_error": np.nan}
+            rows.append({"as_of": str(day.as_of), "peer": peer, "seconds": took} | result)
         print(f"{name}: {day.as_of} of {len(day.test):,} customers", flush=True)
     table = pd.DataFrame(rows)
     mean = table.groupby("peer", sort=False)[["seconds", *SHOWN]].mean()

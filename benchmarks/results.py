@@ -53,9 +53,9 @@ def churn(*arguments: str) -> dict[str, Any]:
     return facts
 
 
-def cell(found: dict[str, Any]) -> str:
+def cell(result: dict[str, Any]) -> str:
     """A number with its interval."""
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    return f"{result['value']:.3f} [{result['low']:.3f}, {result['high']:.3f}]"
 
 
 def looked_back(name: str, facts: dict[str, Any]) -> str:
@@ -76,9 +76,9 @@ def looked_back(name: str, facts: dict[str, Any]) -> str:
 def out_of_fold(name: str, model: dict[str, Any]) -> str:
     """The grade of a static question as a Markdown section."""
     evaluation = model["evaluation"]
-    found = evaluation["report"]["model"]
+    result = evaluation["report"]["model"]
     about = (
-        f"{found['entities']:,} customers, {cell_percent(found['base_rate'])} churned. "
+        f"{result['entities']:,} customers, {cell_percent(result['base_rate'])} churned. "
         f"Graded {evaluation['caveat']}, by `churn train`."
     )
     return "\n".join([f"## {name}", "", about, "", *grades(evaluation["report"])])
@@ -96,9 +96,9 @@ def grades(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def cell_percent(found: dict[str, float]) -> str:
+def cell_percent(result: dict[str, float]) -> str:
     """A share with its interval."""
-    return f"{found['value']:.2%} [{found['low']:.1%}, {found['high']:.1%}]"
+    return f"{result['value']:.2%} [{result['low']:.1%}, {result['high']:.1%}]"
 
 
 def known_truth(customers: int) -> str:
@@ -136,10 +136,10 @@ def known_truth(customers: int) -> str:
                 ("log_loss", columns[0], columns[1]),
             )
         ]
-        told = [f"{cell(found['auc'])}, {found['log_loss']['value']:.3f}" for found in graded]  # type: ignore[arg-type,index]
+        message = [f"{cell(result['auc'])}, {result['log_loss']['value']:.3f}" for result in graded]  # type: ignore[arg-type,index]
         base = cell_percent(graded[0]["base_rate"])  # type: ignore[arg-type]
         lines.append(
-            f"| {as_of} | {len(rows):,} | {base} | {' | '.join(told)} | "
+            f"| {as_of} | {len(rows):,} | {base} | {' | '.join(message)} | "
             f"{' | '.join(map(cell, gaps))} |"
         )
     return "\n".join(lines)

@@ -49,6 +49,7 @@ from churn_orchestration.components.question.training import promotion
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.warehouse import Tables, literal
 
 BEGUN, WEEKS, HORIZON = dt.date(2024, 3, 29), 104, 90
@@ -121,15 +122,15 @@ class Shop:
     turn.
     """
 
-    def __init__(self, work: Work, tables: Tables, tell: Callable[[str], None]) -> None:
-        self.work, self.tables, self.tell = work, tables, tell
-        [self.asked] = work.questions().values()
-        self.words = catalogue_words(tables, self.asked)
+    def __init__(self, work: Work, tables: Tables, log: Callable[[str], None]) -> None:
+        self.work, self.tables, self.tell = work, tables, log
+        [self.settings] = work.questions().values()
+        self.words = catalogue_words(tables, self.settings)
 
     @property
     def monitoring(self) -> list[str]:
         """The tables that watch."""
-        kept = self.asked.store
+        kept = self.settings.store
         return [kept.grades, kept.performance, kept.drift, kept.first_week]
 
     @property
@@ -157,24 +158,27 @@ class Shop:
         be.
         """
         self._begun()
-        found, looks = [], [self.asked.question.horizon.label_known_on(day) for day in FIRST_DAYS]
+        result, looks = (
+            [],
+            [self.settings.question.horizon.label_known_on(day) for day in FIRST_DAYS],
+        )
         days = sorted({*FIRST_DAYS, *looks})
-        build_days(self.tables, self.asked.gold, self.asked.question.features, days)
+        build_days(self.tables, self.settings.gold, self.settings.question.features, days)
         for day in days:
             if day - DAY == FORCED:
-                force_upside_down(self.tables, self.work.tracking, self.asked, BEGUN, FORCED)
+                force_upside_down(self.tables, self.work.tracking, self.settings, BEGUN, FORCED)
             self.score(day, keep=True)
             if day in looks:
                 self.watch(day)
-                known = sensors.champion_known(self.business, self.asked)
+                known = sensors.champion_known(self.business, self.settings)
                 if known and known.outdone:
                     self.undo(known)
-                    found.append((known.version, day))
-        return found
+                    result.append((known.version, day))
+        return result
 
     def _begun(self) -> Policy:
         """From a ledger with nothing in it, with a first model."""
-        for table in [self.asked.store.forecasts, *self.monitoring]:
+        for table in [self.settings.store.forecasts, *self.monitoring]:
             for day in self.tables.day_files(table, LAST):
                 self.tables.drop_day(table, day)
         (self.tables.state / ledger.FILE).unlink(missing_ok=True)
@@ -184,37 +188,41 @@ class Shop:
 
     def score(self, day: dt.date, *, keep: bool) -> pd.DataFrame:
         """The forecasts of a day by its champion; ``keep``: as predictions, which are watched."""
-        gold, asked = literal(self.tables.day_file(self.asked.gold, day)), self.asked
-        people = population(asked.question, f"(from {gold})", day)
-        frame = self.tables.db.execute(f"{people} order by {asked.question.entity}").df()
-        by = Forecaster.in_force(self.tables, asked, day)
+        gold, settings = literal(self.tables.day_file(self.settings.gold, day)), self.settings
+        people = population(settings.question, f"(from {gold})", day)
+        frame = self.tables.db.execute(f"{people} order by {settings.question.entity}").df()
+        by = Forecaster.in_force(self.tables, settings, day)
         if keep:
-            write(self.tables, asked, day, score(asked, frame, self.words, by), backtest=False)
-        keys = frame[[asked.question.entity, "as_of"]]
-        return keys.assign(churn_probability=forecast(asked, frame, by), model_version=by.version)
+            write(
+                self.tables, settings, day, score(settings, frame, self.words, by), backtest=False
+            )
+        keys = frame[[settings.question.entity, "as_of"]]
+        return keys.assign(
+            churn_probability=forecast(settings, frame, by), model_version=by.version
+        )
 
     def watch(self, day: dt.date) -> None:
         """Grade and judge a day."""
-        tables, asked = self.tables, self.asked
-        graded.grade(tables, asked, day)
-        performance.measure(tables, asked, day)
-        champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
-        reference = Reference.of(tables, asked, champion["model_version"]) if champion else None
-        drift.measure(tables, asked, day, reference)
-        first_week.measure(tables, asked, day)
-        tables.publish()
+        tables, settings = self.tables, self.settings
+        graded.grade(tables, settings, day)
+        performance.measure(tables, settings, day)
+        champion = ledger.champion(tables.state, settings.name, day, settings.question.meaning)
+        reference = Reference.of(tables, settings, champion["model_version"]) if champion else None
+        drift.measure(tables, settings, day, reference)
+        first_week.measure(tables, settings, day)
+        publish(tables)
 
     def undo(self, known: Champion) -> None:
         """What the sensor that rolls back asks for."""
-        told = (known.before, known.day, known.outdone, "the sensor")
-        promotion.roll_back(self.tables, self.work.tracking, self.asked, *told)
+        message = (known.before, known.day, known.outdone, "the sensor")
+        promotion.roll_back(self.tables, self.work.tracking, self.settings, *message)
         self.tell(f"{known.day} rolled back {known.version}: {known.outdone}")
 
     def retrain(self, policy: Policy, day: dt.date) -> None:
         """What the sensors ask for."""
-        known = sensors.champion_known(self.business, self.asked)
+        known = sensors.champion_known(self.business, self.settings)
         for name, find in SIGNALS.items() if known else ():
-            said, request = sensors.training(name, find, self.asked, known)
+            said, request = sensors.training(name, find, self.settings, known)
             if request:
                 self.train(policy, day, request.tags[protocol.TRIGGER_TAG], said)
                 return
@@ -223,15 +231,15 @@ class Shop:
         self, policy: Policy, day: dt.date, trigger: str, why: str, *, force: bool = False
     ) -> None:
         """Train and let the gate decide; ``force``: put it in force whatever the gate says."""
-        tables, asked, tracking = self.tables, self.asked, self.work.tracking
-        if not (asked.store.snapshot_files(tables.state) / f"{day}.json").exists():
-            snapshots.build(tables, self.business, asked, day)
-        champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
-        record = models.train(tables, tracking, asked, day, day, trigger, why)
+        tables, settings, tracking = self.tables, self.settings, self.work.tracking
+        if not (settings.store.snapshot_files(tables.state) / f"{day}.json").exists():
+            snapshots.build(tables, self.business, settings, day)
+        champion = ledger.champion(tables.state, settings.name, day, settings.question.meaning)
+        record = models.train(tables, tracking, settings, day, day, trigger, why)
         decision = protocol.PROMOTE if force else record["decision"]
         if decision != record["decision"]:
             promotion.decided(
-                tables, tracking, asked, gate.Decision(protocol.PROMOTE, "unasked"), record, {},
+                tables, tracking, settings, gate.Decision(protocol.PROMOTE, "unasked"), record, {},
                 decided_on=str(day), trigger=trigger, asked_by=why,
                 parent=champion and champion["model_version"],
             )  # fmt: skip
@@ -242,11 +250,11 @@ class Shop:
         """What came of every customer scored in two years, as known at the end."""
         parts = []
         for day in LOOKS:
-            gold = literal(self.tables.day_file(self.asked.gold, day))
-            known = labelled(self.asked.question, f"(from {gold})", day, LAST)
+            gold = literal(self.tables.day_file(self.settings.gold, day))
+            known = labelled(self.settings.question, f"(from {gold})", day, LAST)
             parts.append(
                 self.tables.db.execute(
-                    f"select {self.asked.question.entity}, as_of, label from ({known})"
+                    f"select {self.settings.question.entity}, as_of, label from ({known})"
                 ).df()
             )
         return pd.concat(parts)
@@ -273,26 +281,26 @@ class Tried:
 def gone_through(policies: list[str], scenario: str, seed: int, shop: Business) -> Tried:
     """One shop through two years, by each policy."""
     with at_work(shop) as work, work.warehouse.open() as tables:
-        [asked] = work.questions().values()
-        question, name = asked.question, f"{scenario} {seed}"
+        [settings] = work.questions().values()
+        question, name = settings.question, f"{scenario} {seed}"
         one = Shop(work, tables, lambda text: _tell(f"    {name}: {text}"))
         known_on = question.horizon.label_known_on(FORCED + DAY * first_week.DAYS)
-        found = Tried(name, asked.economics, question.entity, known_on)
+        result = Tried(name, settings.economics, question.entity, known_on)
         if policies != [BAD]:
-            build_days(tables, asked.gold, question.features, LOOKS)
-            found.outcomes = one.outcomes()
+            build_days(tables, settings.gold, question.features, LOOKS)
+            result.outcomes = one.outcomes()
         for policy in policies:
             _tell(f"  {name}, {policy}")
             if policy == BAD:
-                found.rolled_back = one.rolled_back()
+                result.rolled_back = one.rolled_back()
             else:
-                found.policies[policy] = one.tried(policy)
+                result.policies[policy] = one.tried(policy)
             if policy == SENSORS:
                 files = read_files(
-                    tables.day_files(performance.asked.store.performance, LAST).values()
+                    tables.day_files(performance.settings.store.performance, LAST).values()
                 )
-                found.performance = tables.db.execute(f"from {files} where feature is null").df()
-        return found
+                result.performance = tables.db.execute(f"from {files} where feature is null").df()
+        return result
 
 
 def _tell(text: str) -> None:
@@ -326,15 +334,15 @@ def _forecast(shop: Tried, policy: str, other: str | None) -> pd.DataFrame:
     return rows.assign(customer=f"{shop.name} " + rows[shop.entity].astype(str))
 
 
-def worth(found: list[Tried]) -> str:
+def worth(result: list[Tried]) -> str:
     """What each policy did in each shop and in all of them, and what it earned."""
     lines = [
         "| shop | policy | trainings | put in force | profit | above monthly |",
         "|---" * 6 + "|",
     ]
-    groups = {shop.name: [shop] for shop in found}
-    for told, shops in (
-        groups | {f"all {len(found)}": found} if len(found) > 1 else groups
+    groups = {shop.name: [shop] for shop in result}
+    for message, shops in (
+        groups | {f"all {len(result)}": result} if len(result) > 1 else groups
     ).items():
         for name in shops[0].policies:
             of = [shop.policies[name].trained for shop in shops]
@@ -342,17 +350,17 @@ def worth(found: list[Tried]) -> str:
                 decision == protocol.PROMOTE for trained in of for _, decision, _ in trained
             )
             more = _cell(earned(shops, name, MONTHLY), "+") if name != MONTHLY else ""
-            shown = [told, name, sum(map(len, of)), promoted, _cell(earned(shops, name)), more]
+            shown = [message, name, sum(map(len, of)), promoted, _cell(earned(shops, name)), more]
             lines.append(f"| {' | '.join(map(str, shown))} |")
     return "\n".join(lines)
 
 
-def self_knowledge(found: list[Tried]) -> str:
+def self_knowledge(result: list[Tried]) -> str:
     """By shop, how far what forecasts expected of themselves was from what came, over its weeks."""
     heads = ["shop", "weeks", "AUC: median error", "9 of 10 within", "bias"]
     heads += ["churn rate: median error", "9 of 10 within", "bias", "weeks within the interval"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for shop in found:
+    for shop in result:
         rows = shop.performance[shop.performance["model_version"] != protocol.RULES]
         rows = rows.sort_values("measured_on").assign(expected=rows["kind"] == protocol.EXPECTED)
         keys = ["as_of", "metric"]
@@ -376,7 +384,7 @@ def self_knowledge(found: list[Tried]) -> str:
     return "\n".join(lines)
 
 
-def undone(found: list[Tried]) -> str:
+def undone(result: list[Tried]) -> str:
     """What became of the champions that were forced, and of those before them."""
     heads = [
         "shop",
@@ -386,18 +394,18 @@ def undone(found: list[Tried]) -> str:
         "others rolled back",
     ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for shop in found:
-        told = [str(day) for version, day in shop.rolled_back if version == UPSIDE_DOWN] or [
+    for shop in result:
+        message = [str(day) for version, day in shop.rolled_back if version == UPSIDE_DOWN] or [
             "never"
         ]
         others = sum(version != UPSIDE_DOWN for version, _ in shop.rolled_back)
-        cells = [shop.name, FORCED, shop.known_on, ", ".join(told), others]
+        cells = [shop.name, FORCED, shop.known_on, ", ".join(message), others]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
-def _cell(found: dict[str, float], sign: str = "") -> str:
-    value, low, high = (format(found[name], f"{sign}.4f") for name in ("value", "low", "high"))
+def _cell(result: dict[str, float], sign: str = "") -> str:
+    value, low, high = (format(result[name], f"{sign}.4f") for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
@@ -407,7 +415,7 @@ def main() -> None:
     parser.add_argument("--policies", default=",".join(POLICIES))
     given = parser.parse_args()
     policies = given.policies.split(",")
-    found = list(tried(partial(gone_through, policies), LAST, given))
+    result = list(tried(partial(gone_through, policies), LAST, given))
     path = ROOT / "docs" / "retraining.md"
     two_years, heading, first_weeks = path.read_text(encoding="utf-8").partition("\n## A champion")
     of = {
@@ -415,12 +423,12 @@ def main() -> None:
         "customers": f"{given.customers:,}", "begun": BEGUN,
     }  # fmt: skip
     if policies != [BAD]:
-        told = "; ".join(POLICIES[name] for name in policies if name != BAD)
+        message = "; ".join(POLICIES[name] for name in policies if name != BAD)
         two_years = TEXT.format(
-            **of, worth=worth(found), itself=self_knowledge(found), policies=told
+            **of, worth=worth(result), itself=self_knowledge(result), policies=message
         )
     if BAD in policies:
-        heading, first_weeks = "", UNDONE.format(**of, undone=undone(found))
+        heading, first_weeks = "", UNDONE.format(**of, undone=undone(result))
     path.write_text(two_years + heading + first_weeks, encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.results import METRICS, cell, churn
 from churn_orchestration.churn.grading.metrics import evaluate
 from churn_orchestration.simulator import World, forecasts, simulate
-from churn_orchestration.storage.warehouse import door
+from churn_orchestration.storage.door import door
 
 AS_OF, HORIZON = dt.date(2024, 9, 17), 90
 SCENARIOS = "calm,newsletter,crisis,price_rise,new_customers,harmless,label_drift,outreach"
@@ -42,12 +42,12 @@ def graded(scenario: str, customers: int, folder: Path) -> dict[str, str]:
     rows = scored.merge(forecasts(world, AS_OF, HORIZON))
     if len(rows) != len(scored):
         sys.exit(f"{scenario}: {len(scored)} rows were scored, {len(rows)} of them have a bar")
-    found = {"rows": f"{len(rows):,}", "base rate": f"{rows['quiet'].mean():.1%}"}
+    result = {"rows": f"{len(rows):,}", "base rate": f"{rows['quiet'].mean():.1%}"}
     for who, column in (("model", "churn_probability"), ("best", "best_probability")):
         metrics = evaluate(rows["quiet"], rows[column], rows["customer_id"])
         for metric in SHOWN:
-            found[f"{METRICS[metric]}, {who}"] = cell(metrics[metric])  # type: ignore[arg-type]
-    return found
+            result[f"{METRICS[metric]}, {who}"] = cell(metrics[metric])  # type: ignore[arg-type]
+    return result
 
 
 def main() -> None:
@@ -70,8 +70,8 @@ def main() -> None:
         *(f"{METRICS[metric]}, {who}" for metric in SHOWN for who in ("model", "best")),
     ]
     print(f"| scenario | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for scenario, found in table.items():
-        print(f"| {scenario} | {' | '.join(found[column] for column in columns)} |")
+    for scenario, result in table.items():
+        print(f"| {scenario} | {' | '.join(result[column] for column in columns)} |")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
 
-        def tell(line: str) -> None:
+        def log(line: str) -> None:
             sys.stderr.write(f"  {time.perf_counter() - begun:6.1f} s  {line}\n")
 
-        rows = simulate(world, Path(folder), given.processes, tell)
+        rows = simulate(world, Path(folder), given.processes, log)
         took = time.perf_counter() - begun
     own, others = (
         resource.getrusage(who).ru_maxrss / 2**20

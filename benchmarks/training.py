@@ -68,17 +68,17 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(seconds, peak)
         return
-    found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+    result: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS):
         for way in WAYS:
             command = [sys.executable, "-m", "benchmarks.training", "--way", way, *size]
             said = subprocess.run(
                 command, capture_output=True, text=True, check=True
             ).stdout.split()
-            found[way].append((float(said[0]), float(said[1])))
+            result[way].append((float(said[0]), float(said[1])))
             print(way, *said, flush=True)
     seconds, peaks = (
-        {way: np.median(np.array(found[way])[:, at]) for way in WAYS} for at in (0, 1)
+        {way: np.median(np.array(result[way])[:, at]) for way in WAYS} for at in (0, 1)
     )
     of_frame = given.rows * given.features * 8
     print(

@@ -126,8 +126,8 @@ def main() -> None:
                 )
                 for model, frame in ((fooled, all_seen), (fooled, seen), (honest, seen))
             ]
-        told = " | ".join(f"{value:.3f}" for value in auc)
-        print(f"| {share:.0%} | {days} | {rows:,} | {differing} | {told} |")
+        message = " | ".join(f"{value:.3f}" for value in auc)
+        print(f"| {share:.0%} | {days} | {rows:,} | {differing} | {message} |")
 
 
 if __name__ == "__main__":

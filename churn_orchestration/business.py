@@ -64,7 +64,7 @@ class Settings(BaseModel):
         description="how long the daily schedule tries again what was refused or is missing",
     )
     alerts: list[str] = Field(
-        [], description="whom to tell, as addresses of Apprise; may name environment variables"
+        [], description="whom to alert, as addresses of Apprise; may name environment variables"
     )
     ui: str = Field(
         "http://127.0.0.1:3000", description="where the Dagster UI is, for the links of alerts"
@@ -208,8 +208,10 @@ class Business:
         own = set(self.files())
         for folder, below, names in os.walk(self.folder, followlinks=True):
             below[:] = [name for name in below if name[0] != "." and name != "__pycache__"]
-            found = {Path(folder, name) for name in names if name.endswith(".py") or name in LOADED}
-            yield from (path for path in found - own if path.name[0] != ".")
+            result = {
+                Path(folder, name) for name in names if name.endswith(".py") or name in LOADED
+            }
+            yield from (path for path in result - own if path.name[0] != ".")
 
     def filled(self, text: str, setting: str, remedy: str) -> str:
         """A setting with the environment variables that it names; CHURN_DATA has a default.
@@ -351,11 +353,11 @@ def line_of(path: Path, *names: str) -> str:
     """``file:line`` of the block that is called ``names[-1]``, in that called ``names[-2]``, and so
     on.
     """
-    found: list[yaml.Node] = yaml_documents(path)
+    result: list[yaml.Node] = yaml_documents(path)
     line = 1
     for name in names:
-        for node in _called(found, name):
-            found, line = [node], node.start_mark.line + 1
+        for node in _called(result, name):
+            result, line = [node], node.start_mark.line + 1
             break
     return f"{path}:{line}"
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from churn_orchestration.storage.door import publish
 from churn_orchestration.terminal import say, visible
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Door(click.Group):
             sys.exit(stop.exit_code)
         except click.ClickException as error:
             if isinstance(error, click.NoSuchOption) and error.option_name == "--business":
-                told = "--business comes before the command: churn --business FOLDER run"
-                error = click.UsageError(told, error.ctx)
+                message = "--business comes before the command: churn --business FOLDER run"
+                error = click.UsageError(message, error.ctx)
             error.show()
             sys.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
@@ -68,19 +69,21 @@ def _of_the_machine(error: Exception) -> str | None:
     """What to tell of a full disk, a missing right or a lock, whoever met it; None for anything
     else.
     """
-    told, code = str(error).strip(), getattr(error, "errno", None)
-    if any(full in told for full in _FULL):
-        line = next(line for line in told.splitlines() if any(full in line for full in _FULL))
+    message, code = str(error).strip(), getattr(error, "errno", None)
+    if any(full in message for full in _FULL):
+        line = next(line for line in message.splitlines() if any(full in line for full in _FULL))
         return f"the disk is full ({line}); free some space, then give the same command again"
-    if "Could not set lock on file" in told:
-        holder = re.search(r"\(PID \d+\)", told)
+    if "Could not set lock on file" in message:
+        holder = re.search(r"\(PID \d+\)", message)
         return (
             f"warehouse.duckdb is open in another program {holder[0] if holder else ''}: wait for "
             "the run of the UI, or close what else reads it (published.duckdb beside it never "
             "blocks)"
         )
-    if code in _RIGHTS or any(os.strerror(number) in told for number in _RIGHTS):
-        return f"cannot write there: {told}; CHURN_DATA names another folder for all that is made"
+    if code in _RIGHTS or any(os.strerror(number) in message for number in _RIGHTS):
+        return (
+            f"cannot write there: {message}; CHURN_DATA names another folder for all that is made"
+        )
     return None
 
 
@@ -91,7 +94,7 @@ def _expected(error: BaseException) -> str | None:
     from pydantic import ValidationError
 
     from churn_orchestration.business import BusinessError
-    from churn_orchestration.storage.warehouse import WarehouseError
+    from churn_orchestration.storage.session import WarehouseError
 
     if isinstance(error, WarehouseError):
         return str(error)
@@ -102,7 +105,7 @@ def _expected(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, ValidationError):
             folder = Path(os.environ["CHURN_BUSINESS"]) if "CHURN_BUSINESS" in os.environ else None
-            return "; ".join(dict.fromkeys(_told_faults(cause.errors(), chain, folder)))
+            return "; ".join(dict.fromkeys(_fault_lines(cause.errors(), chain, folder)))
         chain.append(str(cause))
         loading = loading or type(cause).__module__.startswith("dagster.components.")
         deeper = cause.__cause__ or cause.__context__
@@ -112,7 +115,7 @@ def _expected(error: BaseException) -> str | None:
     return None
 
 
-def _told_faults(faults: list[Any], chain: list[str], folder: Path | None) -> list[str]:
+def _fault_lines(faults: list[Any], chain: list[str], folder: Path | None) -> list[str]:
     """A line for each fault; of the ways in which a list may be written, the one that was meant."""
     from churn_orchestration.components.faulty_files import shown
 
@@ -125,13 +128,13 @@ def _json(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
     @wraps(command)
-    def told(*args: Any, as_json: bool, **kwargs: Any) -> None:
+    def message(*args: Any, as_json: bool, **kwargs: Any) -> None:
         facts, text, *done = command(*args, **kwargs)
         click.echo(json.dumps(facts, default=str) if as_json else visible(text))
         if done and not done[0]:
             sys.exit(1)
 
-    return told
+    return message
 
 
 @click.group(
@@ -176,7 +179,7 @@ def main(context: click.Context, business: Path | None) -> None:
 
 def _business(context: click.Context) -> "Business":
     from churn_orchestration.business import Business
-    from churn_orchestration.storage.warehouse import is_current
+    from churn_orchestration.storage.door import is_current
 
     business = Business(context.obj)
     business.refuse_namesake()
@@ -257,7 +260,7 @@ def simulate(
             say(f"  wrote {path}")
     except ScenarioError as error:
         raise BusinessError(str(error)) from None
-    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    message = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     look = ""
     if page:
         from churn_orchestration.simulator.page import write_page
@@ -265,7 +268,7 @@ def simulate(
         look = f"\nLook at it: {write_page(world, out)}"
     return (
         {"rows": counts, "scenario": scenario, "about": world.about},
-        f"{world.about}\n\n{out / 'landing'}: {told}; {world.first_day} to {world.last_day}. "
+        f"{world.about}\n\n{out / 'landing'}: {message}; {world.first_day} to {world.last_day}. "
         f"The truth is in {out / 'truth'}{look}",
     )
 
@@ -277,7 +280,7 @@ def simulate(
 @click.option(
     "--to", "last", type=DAY, help="Last day; default: end_date, else the day of the newest file."
 )
-@click.option("--full", is_flag=True, help="Make the features of days that are there anew too.")
+@click.option("--full", is_flag=True, help="Recompute the features of days that are there, too.")
 @_json
 @click.pass_context
 def run(
@@ -340,7 +343,7 @@ def score(
     """
     from churn_orchestration import report
     from churn_orchestration.runs import at_work
-    from churn_orchestration.storage.warehouse import PARQUET_LAYERS
+    from churn_orchestration.storage.layers import PARQUET_LAYERS
 
     with at_work(_business(context)) as work:
         end = _day(last) if last else work.newest_day()
@@ -388,11 +391,11 @@ def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
 
     business = _business(context)
     if trial:
-        told = try_out(business)
-        return {"told": told}, "\n".join(f"told {target}" for target in told)
-    found = read(business.state / FILE)
-    lines = [f"{row['title']}\n  {row['told']}\n  told {row['target']}" for row in found]
-    return {"alerts": found}, "\n".join(lines) or "nobody was told of anything yet"
+        message = try_out(business)
+        return {"told": message}, "\n".join(f"told {target}" for target in message)
+    result = read(business.state / FILE)
+    lines = [f"{row['title']}\n  {row['told']}\n  told {row['target']}" for row in result]
+    return {"alerts": result}, "\n".join(lines) or "no alert was sent yet"
 
 
 @main.command()
@@ -401,7 +404,7 @@ def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A folder; default: beside the tables.",
+    help="A folder; default: next to the tables.",
 )
 @_json
 @click.pass_context
@@ -417,8 +420,8 @@ def card(
     from churn_orchestration.components.tree import questions_of
 
     business = _business(context)
-    asked = _asked(questions_of(business), question)
-    page, text = write(asked, business.state, version, out or business.state / "cards")
+    settings = _asked(questions_of(business), question)
+    page, text = write(settings, business.state, version, out or business.state / "cards")
     return {"page": str(page), "markdown": str(text)}, f"wrote {page} and {text}"
 
 
@@ -442,20 +445,20 @@ def rollback(
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        asked, day = _asked(work.questions(), question), work.newest_day()
+        settings, day = _asked(work.questions(), question), work.newest_day()
         if not yes:
             _ask(
-                f"{asked.name}: {version or 'what scored before the champion'} scores from {day} "
-                "on?"
+                f"{settings.name}: {version or 'what scored before the champion'} scores from "
+                f"{day} on?"
             )
         with work.warehouse.open() as tables:
-            row = roll_back(tables, work.tracking, asked, version, day, reason, "churn rollback")
+            row = roll_back(tables, work.tracking, settings, version, day, reason, "churn rollback")
     again = command(work.business, "score")
-    told = (
-        f"{asked.name}: {row['model_version']} scores from {day} on. "
+    message = (
+        f"{settings.name}: {row['model_version']} scores from {day} on. "
         f"`{again}` scores {day} again by it."
     )
-    return row, told
+    return row, message
 
 
 @main.command()
@@ -484,14 +487,14 @@ def backtest(
     if day is None or (as_of and since):
         raise click.UsageError("wanted: either --as-of DAY or --since DAY")
     with at_work(_business(context)) as work:
-        asked = _asked(work.questions(), question)
+        settings = _asked(work.questions(), question)
         with work.warehouse.open() as tables:
-            given = (tables, work.tracking, work.business, asked)
+            given = (tables, work.tracking, work.business, settings)
             if as_of:
                 facts = look_back.backtest(*given, _day(day), _progress)
                 return facts, report.backtested(facts)
             looks = look_back.rolling(*given, _day(day), _progress)
-    return {"question": asked.name, "looks": looks}, report.rolled(asked.name, looks)
+    return {"question": settings.name, "looks": looks}, report.rolled(settings.name, looks)
 
 
 def _ask(what: str) -> None:
@@ -546,9 +549,9 @@ def status(context: click.Context, check: bool) -> tuple[Any, ...]:
     """Say whether all is well, what was refused and how to mend it, which model scores and what
     waits.
     """
-    from churn_orchestration.report.status import standing
+    from churn_orchestration.report.status import valid
 
-    facts, text = standing(_business(context))
+    facts, text = valid(_business(context))
     return facts, text, not (check and facts["causes"])
 
 
@@ -574,9 +577,9 @@ def drift(context: click.Context, day: dt.datetime | None, question: str | None)
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        asked, of = _asked(work.questions(), question), _day(day) if day else work.newest_day()
+        settings, of = _asked(work.questions(), question), _day(day) if day else work.newest_day()
         with work.warehouse.open() as tables:
-            path = page(tables, asked, of)
+            path = page(tables, settings, of)
     return {"page": str(path)}, f"wrote {path}"
 
 
@@ -632,7 +635,7 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
         evidence = {"table": table, "day": str(_day(day))}
         with work.warehouse.open() as tables:
             with tables.transaction():
-                tables.waive(table, _day(day), reason)
+                tables.days.waive(table, _day(day), reason)
                 row = ledger.append(
                     work.business.state,
                     table,
@@ -642,7 +645,7 @@ def waive(context: click.Context, table: str, day: dt.datetime, reason: str) -> 
                     evidence,
                     cutoff=str(_day(day)),
                 )
-            tables.publish()
+            publish(tables)
     return (
         row,
         f"{table} {_day(day)} counts as closed: {reason}. `churn run` now builds what waited for "
@@ -671,7 +674,7 @@ def accept(context: click.Context, table: str, day: dt.datetime, reason: str) ->
                 row = ledger.append(
                     state, table, "accept", reason, "churn accept", evidence, cutoff=cutoff
                 )
-            tables.publish()
+            publish(tables)
     return (
         row,
         f"accepted: {table}: {evidence['changed']}. `churn run` takes days in that were held for "

@@ -11,7 +11,7 @@ from churn_orchestration.automation.jobs import automation
 from churn_orchestration.automation.rollback import roll_back_job
 from churn_orchestration.automation.sensors import sensors
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.components.question import asked_questions
+from churn_orchestration.components.question import questions_in
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.storage.resources import bring_up_to_date, resources
@@ -34,21 +34,21 @@ def definitions_of(business: Business, loaded: dg.ComponentTree | None = None) -
             "ignore", dg.BetaWarning
         )  # about 40 of them a load, most of Dagster's own making
         tree = loaded or component_tree(business)
-        found, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
+        result, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
         bound = dg.Definitions(resources=resources(business))
-        _refuse_unknown_upstreams(found)
-        questions = asked_questions(tree, business)
-        asked = questions.values()
+        _refuse_unknown_upstreams(result)
+        questions = questions_in(tree, business)
+        settings = questions.values()
         acting = dg.Definitions(
             jobs=[roll_back_job(questions)],
-            sensors=[*sensors(business, asked), alert_sensor(business, asked)],
+            sensors=[*sensors(business, settings), alert_sensor(business, settings)],
         )
-        return dg.Definitions.merge(found, automation(business, sources), acting, bound)
+        return dg.Definitions.merge(result, automation(business, sources), acting, bound)
 
 
-def _refuse_unknown_upstreams(found: dg.Definitions) -> None:
+def _refuse_unknown_upstreams(result: dg.Definitions) -> None:
     """A table that nothing makes would otherwise be waited for, for ever."""
-    assets = [asset for asset in found.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    assets = [asset for asset in result.assets or [] if isinstance(asset, dg.AssetsDefinition)]
     specs = {spec.key: spec for asset in assets for spec in asset.specs}
     for key, spec in specs.items():
         for upstream in (dep.asset_key for dep in spec.deps):

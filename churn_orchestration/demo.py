@@ -8,14 +8,14 @@ from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.report.ranking import top_customers, top_text
 from churn_orchestration.report.text import command
 from churn_orchestration.runs import Work, at_work
-from churn_orchestration.storage.warehouse import DOOR
+from churn_orchestration.storage.layers import DOOR
 from churn_orchestration.terminal import say
 
 if TYPE_CHECKING:
     from churn_orchestration.simulator import World
 
 
-def run_demo(business: Business, customers: int) -> report.Told:
+def run_demo(business: Business, customers: int) -> report.Report:
     """Simulate, land, refresh the initial load, train on it, refresh the days after it, and
     tell.
     """
@@ -33,9 +33,9 @@ def run_demo(business: Business, customers: int) -> report.Told:
         _refresh(work, last)
     facts, models, *_ = report.trained(business, trained, start)
     top = top_customers(business, last)
-    told = [report.layers_text(business), models, top_text(top, last), _next(business, top)]
+    message = [report.layers_text(business), models, top_text(top, last), _next(business, top)]
     everything = {"rows": report.rows_by_layer(business), "top": top} | facts
-    return everything, "\n\n".join(told)
+    return everything, "\n\n".join(message)
 
 
 def _land(business: Business, customers: int) -> None:
@@ -43,7 +43,7 @@ def _land(business: Business, customers: int) -> None:
 
     try:
         simulate(
-            demo_world(business, customers), business.state, tell=lambda line: say(f"     {line}")
+            demo_world(business, customers), business.state, log=lambda line: say(f"     {line}")
         )
     except ScenarioError as error:
         raise BusinessError(str(error)) from None

@@ -35,17 +35,19 @@ from churn_orchestration.churn.protocol import CLI_TAG
 from churn_orchestration.components import declared
 from churn_orchestration.components.days import ACCEPTED, REFUSED, STALE_TAG, range_tags, table_of
 from churn_orchestration.components.features.proof import POINT_IN_TIME
-from churn_orchestration.components.question import asked_questions
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question import questions_in
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training.model import newest_day
 from churn_orchestration.components.question.training.snapshot import as_ofs
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.landing.land import LONG_SILENCE, Files
+from churn_orchestration.storage.door import publish
+from churn_orchestration.storage.files import write_text
+from churn_orchestration.storage.layers import POOL
 from churn_orchestration.storage.resources import Warehouse, warehouse_of
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import POOL, write_text
 from churn_orchestration.terminal import say
 
 LOCATION = "churn_orchestration"  # as workspace.yaml calls it
@@ -178,9 +180,9 @@ class Work:
         """The business's MLflow store."""
         return Tracking(state=str(self.business.state))
 
-    def last_day(self, asked: dt.date | None) -> dt.date:
-        """The day up to which to refresh: ``asked``, else end_date, else the newest file's day that
-        is over.
+    def last_day(self, settings: dt.date | None) -> dt.date:
+        """The day up to which to refresh: ``settings``, else end_date, else the newest file's day
+        that is over.
 
         Raises
         ------
@@ -189,14 +191,14 @@ class Work:
         """
         files = self._landed_by_day()
         landed, end = max(files or {}, default=None), self.business.settings.end_date
-        name, settings = self.business.name, self.business.folder / SETTINGS
-        if files and not (asked or end):
+        name, settings_file = self.business.name, self.business.folder / SETTINGS
+        if files and not (settings or end):
             self._refuse_silence(files)
-        day = asked or end or self._newest_over(files or {})
+        day = settings or end or self._newest_over(files or {})
         if day is None:
             raise BusinessError(
-                f"{name}: give --to, or end_date in {settings}: a source whose file names have no "
-                f"{{day}} does not say which day is its last"
+                f"{name}: give --to, or end_date in {settings_file}: a source whose file names "
+                f"have no {{day}} does not say which day is its last"
             )
         self.require_day(day, self.business.start)
         if landed and any(
@@ -204,12 +206,14 @@ class Work:
         ):
             raise BusinessError(
                 f"{name}: no file in {self.business.landing} is of a day after {landed}: use --to "
-                f"{landed}, or name the days on which nothing lands in `closed` of {settings}"
+                f"{landed}, or name the days on which nothing lands in `closed` of {settings_file}"
             )
         over = self._last_over()
         if over is None or day > over:
             remedy = (
-                f"use --to {over}" if over else f"start_date in {settings} is {self.business.start}"
+                f"use --to {over}"
+                if over
+                else f"start_date in {settings_file} is {self.business.start}"
             )
             raise BusinessError(
                 f"{name}: {day} is not over yet ({self.business.settings.timezone}): {remedy}"
@@ -219,12 +223,12 @@ class Work:
     def _landed_by_day(self) -> dict[dt.date, str] | None:
         """A landing file of each day; None where a source has no days in its file names."""
         sources = self.tree.get_all_components(of_type=SourceTable)
-        found = [Files(source.files or "") for source in sources]
-        if not all(files.is_daily for files in found):
+        result = [Files(source.files or "") for source in sources]
+        if not all(files.is_daily for files in result):
             return None
         return {
             day: path.name
-            for files in found
+            for files in result
             for path, day in files.find(self.business.landing)
             if day
         }
@@ -260,7 +264,7 @@ class Work:
     def newest_day(self) -> dt.date:
         """The last day on which every table that a question reads has landed."""
         with self.warehouse.open() as tables:
-            return min(newest_day(tables, asked) for asked in self.questions().values())
+            return min(newest_day(tables, settings) for settings in self.questions().values())
 
     def plan(self, last: dt.date, layers: Sequence[str] = DAILY_LAYERS) -> Plan:
         """What is to be computed for all tables of the layers to be up to date on all days up to
@@ -285,7 +289,7 @@ class Work:
         With a ``plan``, its tables alone, and of each the stale days alone.
         """
         if first > last:
-            raise BusinessError(f"the first day asked for, {first}, lies after the last, {last}")
+            raise BusinessError(f"the first requested day, {first}, lies after the last, {last}")
         self.require_day(first, self.business.start)
         self.require_day(last, self.business.start)
         selection = [key for key, group in self._groups() if group in layers]
@@ -306,11 +310,11 @@ class Work:
             elif (
                 evaluation.check_name != POINT_IN_TIME
             ):  # what that finds is the reason of a refusal
-                told = evaluation.description or evaluation.check_name
+                message = evaluation.description or evaluation.check_name
                 if evaluation.severity == dg.AssetCheckSeverity.ERROR:
                     failed = True
-                    told = f"check {evaluation.check_name} failed: {told}"
-                notes[table] = f"{notes[table]}; {told}" if table in notes else told
+                    message = f"check {evaluation.check_name} failed: {message}"
+                notes[table] = f"{notes[table]}; {message}" if table in notes else message
         return Refreshed(first, last, refused, result.success and not failed, notes)
 
     def train(self, cutoff: dt.date) -> dict[str, dict[str, Any]]:
@@ -324,8 +328,8 @@ class Work:
         with (
             self.warehouse.open() as tables
         ):  # a cut-off whose run fails is shown as failed for ever
-            for asked in self.questions().values():
-                as_ofs(tables, self.business, asked, cutoff)
+            for settings in self.questions().values():
+                as_ofs(tables, self.business, settings, cutoff)
         selection = [key for key, group in self._groups() if group in SNAPSHOT_LAYERS]
         result = self._execute(TRAIN, cutoff, cutoff, selection)
         if not result.success:
@@ -337,14 +341,14 @@ class Work:
             if fact.asset_key.path[0] == "models"
         }
 
-    def questions(self) -> dict[str, AskedQuestion]:
+    def questions(self) -> dict[str, QuestionSettings]:
         """The churn questions of the business by name. Raises BusinessError: it has none."""
-        asked = asked_questions(self.tree, self.business)
-        if not asked:
+        settings = questions_in(self.tree, self.business)
+        if not settings:
             raise BusinessError(
-                f"{self.business.name} asks no question: declare a ChurnModel (see examples/)"
+                f"{self.business.name} has no question: declare a ChurnModel (see examples/)"
             )
-        return asked
+        return settings
 
     def _groups(self) -> list[tuple[dg.AssetKey, str | None]]:
         graph = self.definitions.resolve_asset_graph()
@@ -372,7 +376,7 @@ class Work:
             raise KeyboardInterrupt
         if job != TRAIN:  # whichever step was the last one: the door shows what is there now
             with self.warehouse.open() as tables:
-                tables.publish()
+                publish(tables)
         if not result.success and not (job != TRAIN and _only_refusals(result)):
             raise BusinessError(_failure(result))
         return result
@@ -404,8 +408,8 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
 def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
     """Whether every failed step failed because all its days were refused: a fault in the data."""
     failed = _failed_steps(result)
-    told = [event.step_failure_data.user_failure_data for event in failed]
-    return bool(failed) and all(data is not None and REFUSED in data.metadata for data in told)
+    message = [event.step_failure_data.user_failure_data for event in failed]
+    return bool(failed) and all(data is not None and REFUSED in data.metadata for data in message)
 
 
 def _message(event: dg.DagsterEvent) -> str:
@@ -418,10 +422,10 @@ def _message(event: dg.DagsterEvent) -> str:
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    told = error.message.strip() if error else "unknown error"
+    message = error.message.strip() if error else "unknown error"
     for expected in ("BusinessError: ", "WarehouseError: "):
-        told = told.split(expected, 1)[-1]
-    return told
+        message = message.split(expected, 1)[-1]
+    return message
 
 
 def _by_check(event: dg.DagsterEvent) -> bool:
@@ -431,12 +435,12 @@ def _by_check(event: dg.DagsterEvent) -> bool:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    told = [
+    message = [
         f"{(event.step_key or '').replace('__', '/')}: {_message(event)}"
         for event in _failed_steps(result)
         if not _by_check(event)
     ]
-    told += [
+    message += [
         f"{evaluation.asset_key.to_user_string()}: "
         f"{evaluation.description or evaluation.check_name}"
         for evaluation in result.get_asset_check_evaluations()
@@ -444,4 +448,4 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
         and not evaluation.passed
         and evaluation.severity == dg.AssetCheckSeverity.ERROR
     ]
-    return "\n".join(told) or f"the run {result.run_id} failed; see it in the UI"
+    return "\n".join(message) or f"the run {result.run_id} failed; see it in the UI"

@@ -72,8 +72,8 @@ def tick(
     """One tick of the sensor: what it says, and its cursor."""
     definitions = definitions_of(shop.business)
     with dg.build_sensor_context(instance, cursor, definitions=definitions) as context:
-        found = definitions.resolve_sensor_def("alerts").evaluate_tick(context)
-    return found.skip_message, found.cursor
+        result = definitions.resolve_sensor_def("alerts").evaluate_tick(context)
+    return result.skip_message, result.cursor
 
 
 def test_a_refused_day_is_told_once_and_without_anybodys_data(
@@ -157,45 +157,45 @@ def test_promotions_and_roll_backs_are_told_with_why_but_not_with_what_a_person_
         decide("roll back", "v0", "performance", "v0 is better than champion v1")
         decide("roll back", "rules", "manual", f"{SOMEBODY} complained")
         tick(shop, work.instance, cursor)
-    told = [post["message"] for _, post in listener.posts]
+    message = [post["message"] for _, post in listener.posts]
     assert [title.split(": ")[1] for title in listener.titles] == [
         "a model was promoted", "a model was rolled back", "a model was rolled back",
     ]  # fmt: skip
-    assert "Model v1 scores q from 2024-01-05 on. better by 0.01." in told[0]
-    assert "v0 is better than champion v1" in told[1]
-    assert "by hand; the ledger says why" in told[2]
+    assert "Model v1 scores q from 2024-01-05 on. better by 0.01." in message[0]
+    assert "v0 is better than champion v1" in message[1]
+    assert "by hand; the ledger says why" in message[2]
     assert SOMEBODY not in json.dumps(listener.posts)
 
 
 def test_drift_and_performance_are_told_once_a_champion_and_again_where_another_feature_drifts() -> (
     None
 ):
-    asked = asking(SILENT)
-    assert list(alerts.watched(asked, STEADY)) == []
+    settings = asking(SILENT)
+    assert list(alerts.watched(settings, STEADY)) == []
     drifted = replace(
         STEADY, drifted={"a": "a: PSI 0.3, usual up to 0.1"}, realised={"auc": interval(0.7)}
     )
-    drift, worse = alerts.watched(asked, drifted)
+    drift, worse = alerts.watched(settings, drifted)
     assert drift.keys == {"drift q v1 a"}
-    assert "a: PSI 0.3, usual up to 0.1" in drift.told
+    assert "a: PSI 0.3, usual up to 0.1" in drift.message
     assert drift.link == "assets/monitoring/q_drift?partition=2024-10-20"
-    assert "auc of 2024-07-22 came to 0.700" in worse.told
+    assert "auc of 2024-07-22 came to 0.700" in worse.message
     later = replace(drifted, day=drifted.day + dt.timedelta(days=1))
-    assert [alert.keys for alert in alerts.watched(asked, later)] == [drift.keys, worse.keys]
+    assert [alert.keys for alert in alerts.watched(settings, later)] == [drift.keys, worse.keys]
     more, _ = alerts.watched(
-        asked, replace(later, drifted=dict(drifted.drifted) | {"b": "b: PSI 0.2"})
+        settings, replace(later, drifted=dict(drifted.drifted) | {"b": "b: PSI 0.2"})
     )
     assert not more.keys <= drift.keys
 
 
 def test_stale_predictions_are_told_when_dagster_finds_them_so() -> None:
-    asked, key = asking(SILENT), dg.AssetKey(["predictions", "q"])
+    settings, key = asking(SILENT), dg.AssetKey(["predictions", "q"])
     with dg.DagsterInstance.ephemeral() as instance:
-        assert list(alerts.stale(instance, asked)) == []
+        assert list(alerts.stale(instance, settings)) == []
         instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="2024-01-05"))
         instance.report_runless_asset_event(dg.deserialize_value(GONE_STALE))
-        [alert] = alerts.stale(instance, asked)
-    assert (alert.keys, alert.told) == (
+        [alert] = alerts.stale(instance, settings)
+    assert (alert.keys, alert.message) == (
         {"stale q 2024-01-05"},
         "The newest predictions of q are of 2024-01-05.",
     )
@@ -309,7 +309,7 @@ def test_addresses_that_an_older_release_stored_are_masked_and_not_told_again(
 def test_without_anybody_to_tell_the_sensor_says_so(shop: Shop) -> None:
     with at_work(shop.business) as work:
         said, _ = tick(shop, work.instance, None)
-    assert said == f"nobody to tell: `alerts` in {shop.folder / 'business.yaml'}"
+    assert said == f"nobody to alert: `alerts` in {shop.folder / 'business.yaml'}"
 
 
 def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Listener) -> None:
@@ -317,7 +317,7 @@ def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Li
         done = CliRunner().invoke(cli.main, ["--business", str(shop.folder), "alerts", *arguments])
         return done.output
 
-    assert churn() == "nobody was told of anything yet\n"
+    assert churn() == "no alert was sent yet\n"
     assert "nobody to tell" in churn("--try")
     telling(shop, f"json://{listener.address}/hook")
     assert churn("--try").startswith("told json://... ")

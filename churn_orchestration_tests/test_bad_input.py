@@ -43,7 +43,7 @@ class Seen:
     stored: tuple[int, int, int, int]
 
     @property
-    def told(self) -> list[str]:
+    def message(self) -> list[str]:
         """All that the user is shown."""
         return self.refused + self.notes + self.quarantined
 
@@ -114,36 +114,38 @@ def code(text: str) -> str:
     return f"`` {short} ``" if "`" in short else f"`{short}`"
 
 
-def table_row(case: Case, found: Seen) -> list[str]:
+def table_row(case: Case, result: Seen) -> list[str]:
     """The row of a case in the page."""
-    told = [code(line) for line in found.told[:2]]
-    told += [f"and {len(found.told) - 2} more"] if len(found.told) > 2 else []
-    numbers = [str(n) for n in found.stored] if found.stored[0] or not found.refused else ["-"] * 4
+    message = [code(line) for line in result.message[:2]]
+    message += [f"and {len(result.message) - 2} more"] if len(result.message) > 2 else []
+    numbers = (
+        [str(n) for n in result.stored] if result.stored[0] or not result.refused else ["-"] * 4
+    )
     why = f"; {case.why}" if case.why else ""
-    return [case.name, found.verdict + why, "<br>".join(told), str(case.records), *numbers]
+    return [case.name, result.verdict + why, "<br>".join(message), str(case.records), *numbers]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_bad_file_is_refused_quarantined_or_read_right_and_every_record_is_counted(shop, case):
-    found = take_in(shop, case)
-    for words in case.told:
-        assert any(words in line for line in found.told), found.told
-    assert found.stored == case.stored, found
-    raw, bronze, quarantine, duplicates = found.stored
-    if not found.refused:
+    result = take_in(shop, case)
+    for words in case.message:
+        assert any(words in line for line in result.message), result.message
+    assert result.stored == case.stored, result
+    raw, bronze, quarantine, duplicates = result.stored
+    if not result.refused:
         assert raw == bronze + quarantine + duplicates
         waiting = int(
-            next((n.split(" holds ")[1].split()[0] for n in found.notes if " holds " in n), 0)
+            next((n.split(" holds ")[1].split()[0] for n in result.notes if " holds " in n), 0)
         )
         assert raw + waiting == case.records
-        assert bool(found.quarantined) == (quarantine > 0)
+        assert bool(result.quarantined) == (quarantine > 0)
     if case.reads:
         column, values = case.reads
         assert [
             str(v)
             for (v,) in shop.rows(f"select {column} from bronze.orders order by _partition, _line")
         ] == list(values)
-    seen[case.name] = table_row(case, found)
+    seen[case.name] = table_row(case, result)
 
 
 @pytest.fixture(scope="module")
@@ -171,27 +173,31 @@ def test_a_mistake_in_yaml_is_told_by_file_and_line_without_a_traceback(
 ):
     name, old, new = mistake.change
     shop.change(name, old, new) if old else shop.write(name, new)
-    told = failing_run(shop, capsys)
-    assert mistake.told in told
-    seen[mistake.name] = [mistake.name, code(told.splitlines()[-1].removeprefix("churn: "))]
+    message = failing_run(shop, capsys)
+    assert mistake.message in message
+    seen[mistake.name] = [mistake.name, code(message.splitlines()[-1].removeprefix("churn: "))]
 
 
 def failing_run(shop: Shop, capsys) -> str:
     """What `churn run` tells of a business that it cannot run to the end."""
     with pytest.raises(SystemExit) as stopped:
         main.main(args=["--business", str(shop.folder), "run", "--to", "2024-01-05"])
-    out, told = capsys.readouterr()
+    out, message = capsys.readouterr()
     assert stopped.value.code == 1
-    assert "Traceback" not in told + out
-    return (told + out).replace(f"{shop.folder.parent}{os.sep}", "").strip()
+    assert "Traceback" not in message + out
+    return (message + out).replace(f"{shop.folder.parent}{os.sep}", "").strip()
 
 
 def test_a_refused_file_is_told_by_the_command_with_the_way_on(shop, capsys):
     shop.land("orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\n")
-    told = failing_run(shop, capsys)
-    assert 'refused: raw.orders 2024-01-05: orders_2024-01-05.csv: has no column "order_id"' in told
-    assert 'declare `delimiter: ";"` beside `files`' in told
-    assert "Mend the file, or its declaration in the YAML, and run again" in " ".join(told.split())
+    message = failing_run(shop, capsys)
+    assert (
+        'refused: raw.orders 2024-01-05: orders_2024-01-05.csv: has no column "order_id"' in message
+    )
+    assert 'declare `delimiter: ";"` next to `files`' in message
+    assert "Mend the file, or its declaration in the YAML, and run again" in " ".join(
+        message.split()
+    )
 
 
 def page() -> str:

@@ -29,9 +29,9 @@ def refused(folder, text):
         ("end_date: soon", "end_date: Input should be a valid date"),
     ],
 )
-def test_a_bad_setting_is_told_with_file_line_and_remedy(tmp_path, line, told):
+def test_a_bad_setting_is_told_with_file_line_and_remedy(tmp_path, line, message):
     message = refused(tmp_path, f"# a shop\n{GOOD}{line}\n")
-    assert message.startswith(f"{tmp_path}/business.yaml:5: {told}")
+    assert message.startswith(f"{tmp_path}/business.yaml:5: {message}")
 
 
 def test_a_misspelt_setting_is_told_with_the_known_ones(tmp_path):
@@ -58,8 +58,8 @@ def test_a_setting_that_is_missing_is_named(tmp_path):
         ("history_from: 2024-02-01", "history_from 2024-02-01 lies after start_date 2024-01-05"),
     ],
 )
-def test_dates_out_of_order_are_refused(tmp_path, line, told):
-    assert told in refused(tmp_path, GOOD + line + "\n")
+def test_dates_out_of_order_are_refused(tmp_path, line, message):
+    assert message in refused(tmp_path, GOOD + line + "\n")
 
 
 def test_reading_where_files_land_leaves_the_environment_as_it_is(tmp_path, monkeypatch):

@@ -129,9 +129,9 @@ def test_a_second_process_on_the_same_business_is_told_who_is_at_work(
     monkeypatch.setenv("CHURN_DATA", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with at_work(Business(landed)):
-        told = churn("--business", str(landed), "run", "--to", "2023-07-13", expect=1).stderr
-    assert f"process {os.getpid()} is at work" in told
-    assert "Traceback" not in told
+        message = churn("--business", str(landed), "run", "--to", "2023-07-13", expect=1).stderr
+    assert f"process {os.getpid()} is at work" in message
+    assert "Traceback" not in message
 
 
 def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
@@ -184,11 +184,11 @@ def test_a_mistake_is_met_with_one_line_that_names_the_remedy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv("CHURN_DATA", str(tmp_path))
     error = churn("--business", str(landed), *arguments, expect=1).stderr
-    assert told in error
+    assert message in error
     assert "Traceback" not in error
 
 

@@ -56,10 +56,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         tool, answered = Path(sys.executable).parent / "dagster-graphql", place / "answers.json"
         command = [str(tool), "-w", "workspace.yaml", "-t", QUESTIONS, "-o", str(answered)]
         here = os.environ | {"CHURN_BUSINESS": str(shop.folder), "DAGSTER_HOME": home}
-        asked = subprocess.run(
+        settings = subprocess.run(
             command, env=here, cwd=PACKAGE.parent, capture_output=True, text=True
         )
-    assert asked.returncode == 0, asked.stderr
+    assert settings.returncode == 0, settings.stderr
     return json.loads(answered.read_text())["data"]
 
 

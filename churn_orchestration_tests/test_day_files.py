@@ -10,8 +10,10 @@ import pytest
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.report.ranking import exported, top_customers
 from churn_orchestration.storage.day_files import damage
+from churn_orchestration.storage.door import door, publish
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import Tables, WarehouseError, door
+from churn_orchestration.storage.session import WarehouseError
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.files import flip_a_bit
 
 DAY, NEXT = dt.date(2024, 1, 5), dt.date(2024, 1, 6)
@@ -39,8 +41,8 @@ def business(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Business:
     with Warehouse.of(Business(folder).state).open() as tables:
         for day in (DAY, NEXT):
             tables.put_day("predictions.q", day, forecasts(day, "0.25", "0.5"))
-            tables.record("predictions.q", "stored", {day: 2}, "declared")
-        tables.publish()
+            tables.days.record("predictions.q", "stored", {day: 2}, "declared")
+        publish(tables)
     return Business(folder)
 
 
@@ -67,17 +69,19 @@ def test_a_damaged_day_is_read_by_nobody_and_named_with_the_command_that_recompu
 ) -> None:
     with Warehouse.of(business.state).open() as tables:
         path = damaged_file(tables)
-        told = rf"predictions\.q 2024-01-05: its file {path} is damaged .*`churn run` recomputes it"
-        with pytest.raises(WarehouseError, match=told):
+        message = (
+            rf"predictions\.q 2024-01-05: its file {path} is damaged .*`churn run` recomputes it"
+        )
+        with pytest.raises(WarehouseError, match=message):
             tables.day_file("predictions.q", DAY)
-        with pytest.raises(WarehouseError, match=told):
+        with pytest.raises(WarehouseError, match=message):
             tables.day_files("predictions.q", NEXT)
         assert tables.day_file("predictions.q", NEXT)
     for read in (
         lambda: top_customers(business, DAY),
         lambda: exported(business, DAY, Path("x.csv"), None),
     ):
-        with pytest.raises(WarehouseError, match=told):
+        with pytest.raises(WarehouseError, match=message):
             read()
     assert not Path("x.csv").exists()
 
@@ -87,15 +91,15 @@ def test_a_damaged_day_is_stale_not_shown_and_whole_again_once_it_is_recomputed(
 ) -> None:
     with Warehouse.of(business.state).open() as tables:
         path = damaged_file(tables)
-        assert tables.stale("predictions.q", "declared", [], [DAY, NEXT]) == [DAY]
-        tables.publish()
+        assert tables.days.stale("predictions.q", "declared", [], [DAY, NEXT]) == [DAY]
+        publish(tables)
         with door(business.state) as db:
             assert db.execute("select distinct as_of from predictions.q").fetchall() == [(NEXT,)]
-        tables.publish()
+        publish(tables)
         assert path.exists(), "what is damaged may still be mended by hand"
         tables.put_day("predictions.q", DAY, forecasts(DAY, "0.25", "0.5"))
         assert tables.day_file("predictions.q", DAY) == path
-        assert tables.stale("predictions.q", "declared", [], [DAY, NEXT]) == []
+        assert tables.days.stale("predictions.q", "declared", [], [DAY, NEXT]) == []
 
 
 @pytest.mark.parametrize("chance", ["2e267", "-0.1", "'nan'", "'inf'", "null"])
@@ -105,7 +109,7 @@ def test_what_is_no_probability_is_not_published(business: Business, chance: str
         with pytest.raises(
             WarehouseError, match=r"predictions\.q 2024-01-06: 1 rows have a churn_p"
         ):
-            tables.publish()
+            publish(tables)
     with door(business.state) as db:
         assert db.execute("select max(churn_probability) from predictions.q").fetchall() == [(0.5,)]
 
@@ -116,7 +120,7 @@ def test_what_is_no_probability_is_not_exported_from_a_door_of_an_earlier_versio
     with Warehouse.of(business.state).open() as tables:
         tables.put_day("predictions.q", NEXT, forecasts(NEXT, "0.5", "2e267"))
         monkeypatch.setattr(Tables, "_refuse_no_probabilities", lambda *_: None)
-        tables.publish()
+        publish(tables)
     with pytest.raises(
         (WarehouseError, BusinessError), match="1 rows have a churn_probability that is none"
     ):

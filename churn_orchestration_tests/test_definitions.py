@@ -177,11 +177,11 @@ def test_a_run_for_several_cut_offs_trains_at_none_and_no_day_is_shown_as_failed
         done = job.execute_in_process(instance=work.instance, tags=range_tags(JAN[6], JAN[8]))
         assert done.success
         assert done.get_asset_materialization_events() == []
-    told = {
+    message = {
         (evaluation.passed, evaluation.description)
         for evaluation in done.get_asset_check_evaluations()
     }
-    [(passed, description)] = told
+    [(passed, description)] = message
     assert not passed
     assert (
         "a run trains at one cut-off, and this one is for all from 2024-01-06 to 2024-01-08"
@@ -203,8 +203,8 @@ def test_a_full_refresh_makes_days_anew_that_an_incremental_one_leaves(
             [record] = work.instance.event_log_storage.get_asset_check_execution_history(
                 key, limit=1
             )
-        told = record.event.dagster_event.asset_check_evaluation_data.metadata["unchanged_days"]
-        return int(told.value)
+        message = record.event.dagster_event.asset_check_evaluation_data.metadata["unchanged_days"]
+        return int(message.value)
 
     assert [unchanged(False), unchanged(True)] == [2, 0]
 
@@ -226,7 +226,7 @@ def asked_on_new_files(
 def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> None:
     shop = Shop(tmp_path / "shop", churn_data / "landing")
     shop.land_quiet_days(1, 7)
-    found = definitions_of(shop.business)
+    result = definitions_of(shop.business)
 
     def nothing_after(day: str) -> tuple[list[str | None], str]:
         return (
@@ -236,27 +236,27 @@ def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> N
         )
 
     # The history before the initial load's day is its own.
-    assert asked_on_new_files(found, None) == (["2024-01-05", "2024-01-06", "2024-01-07"], None)
-    assert asked_on_new_files(found, "2024-01-07") == nothing_after("2024-01-07")
+    assert asked_on_new_files(result, None) == (["2024-01-05", "2024-01-06", "2024-01-07"], None)
+    assert asked_on_new_files(result, "2024-01-07") == nothing_after("2024-01-07")
     shop.land_quiet_days(8, 8)
-    assert asked_on_new_files(found, "2024-01-07") == (["2024-01-08"], None)
+    assert asked_on_new_files(result, "2024-01-07") == (["2024-01-08"], None)
     shop.land_quiet_days(
         21, 21
     )  # after end_date: no partition asks for it, and it hides no later one
-    assert asked_on_new_files(found, "2024-01-08") == nothing_after("2024-01-08")
+    assert asked_on_new_files(result, "2024-01-08") == nothing_after("2024-01-08")
     shop.land_orders(
         4, "late,ann,2024-01-04 10:00,1.00"
     )  # changed and late: the next day takes it in
-    assert asked_on_new_files(found, "2024-01-08") == nothing_after("2024-01-08")
+    assert asked_on_new_files(result, "2024-01-08") == nothing_after("2024-01-08")
 
 
 def test_new_files_begin_after_the_newest_day_that_was_taken_in(features_shop: Shop) -> None:
     features_shop.land_quiet_days(1, 7)
     features_shop.refresh(5, 6)
-    found = definitions_of(features_shop.business)
-    assert asked_on_new_files(found, None) == (["2024-01-07"], None)
+    result = definitions_of(features_shop.business)
+    assert asked_on_new_files(result, None) == (["2024-01-07"], None)
     # 2024-01-06 came by hand while the sensor was off.
-    assert asked_on_new_files(found, "2024-01-05") == (["2024-01-07"], None)
+    assert asked_on_new_files(result, "2024-01-05") == (["2024-01-07"], None)
 
 
 @pytest.mark.parametrize(
@@ -269,11 +269,11 @@ def test_new_files_begin_after_the_newest_day_that_was_taken_in(features_shop: S
     ],
 )
 def test_a_file_that_nothing_would_read_is_told(
-    tmp_path: Path, churn_data: Path, name: str, text: str, told: str
+    tmp_path: Path, churn_data: Path, name: str, text: str, message: str
 ) -> None:
     shop = Shop(tmp_path / "shop", churn_data / "landing")
     path = shop.write(name, text)
-    with pytest.raises(BusinessError, match=told) as error:
+    with pytest.raises(BusinessError, match=message) as error:
         definitions_of(shop.business)
     assert str(error.value).startswith(f"{path} would never be read")
 

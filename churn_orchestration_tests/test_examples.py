@@ -71,11 +71,11 @@ def test_telco_adds_up_and_is_graded_out_of_fold_near_the_best_known(churn_data:
     assert rows["raw.customers"] == 7_043 == rows["bronze.customers"] + rows["quarantine.customers"]
     assert (rows["gold.customer_features"], rows["predictions.churn"]) == (7_043, 5_174)
     [model] = json.loads(commanded(*business, "train", "--cutoff", day, "--json").stdout)["models"]
-    found = model["evaluation"]["report"]["model"]
-    assert (model["decision"], found["entities"]) == ("promote", 7_043)
-    assert found["base_rate"]["value"] == pytest.approx(0.2654, abs=0.0001)
-    assert found["auc"]["value"] >= 0.845
-    assert found["log_loss"]["value"] <= 0.416
+    result = model["evaluation"]["report"]["model"]
+    assert (model["decision"], result["entities"]) == ("promote", 7_043)
+    assert result["base_rate"]["value"] == pytest.approx(0.2654, abs=0.0001)
+    assert result["auc"]["value"] >= 0.845
+    assert result["log_loss"]["value"] <= 0.416
     assert model["evaluation"]["caveat"].startswith("out of fold, not out of time")
     with duckdb.connect(str(churn_data / "telco" / "published.duckdb"), read_only=True) as door:
         [(blank,)] = door.execute(

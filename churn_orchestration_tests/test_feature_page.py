@@ -26,11 +26,11 @@ def test_the_page_of_features_is_that_of_the_declaration(churn_data) -> None:
     assert churn_data
     business = Business(DEMO)
     [table] = component_tree(business).get_all_components(of_type=FeatureTable)
-    told = [
+    message = [
         (f"`{f.name}`", f.source, f.formula, f.window or "-", f.unit, f.type, f.null_means)
         for f in catalogue(table.declared(business.settings.timezone))
     ]
-    rows = [f"| {' | '.join(cells)} |" for cells in told]
+    rows = [f"| {' | '.join(cells)} |" for cells in message]
     page = OPENING + "\n".join(rows) + "\n"
     if os.environ.get("WRITE_FEATURES"):
         PAGE.write_text(page, encoding="utf-8")

@@ -11,6 +11,7 @@ import pytest
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.landing.land import Files, pending
+from churn_orchestration.storage.door import publish
 from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, Shop
 
 HISTORY = '"orders_{day}.csv"', '"history.csv"'
@@ -272,9 +273,9 @@ def test_a_file_of_an_ending_that_is_not_read_is_refused_by_its_name(shop, endin
     ]
     shop.land(f"orders_2024-01-05.{ending}", content)
     landed, judgement = shop.take_in(5)
-    told = landed.refused.get(JAN[5], "")
+    message = landed.refused.get(JAN[5], "")
     assert judgement.rows == {JAN[5]: 1} or (
-        f"orders_2024-01-05.{ending}" in told and "ending" in told
+        f"orders_2024-01-05.{ending}" in message and "ending" in message
     )
 
 
@@ -289,8 +290,8 @@ def test_a_column_of_the_file_may_have_any_name(shop, name):
     )
     landed, judgement = shop.take_in(5)
     clash = f'"{name}"' in landed.refused.get(JAN[5], "") and "column" in landed.refused[JAN[5]]
-    told = clash and "Binder Error" not in landed.refused[JAN[5]]
-    assert told or (judgement.rows, judgement.quarantined) == ({JAN[5]: 1}, {JAN[5]: 1})
+    message = clash and "Binder Error" not in landed.refused[JAN[5]]
+    assert message or (judgement.rows, judgement.quarantined) == ({JAN[5]: 1}, {JAN[5]: 1})
 
 
 def test_json_lines_are_read_with_their_line_numbers_and_a_broken_file_is_refused(shop):
@@ -368,7 +369,7 @@ def test_a_workbook_of_several_sheets_and_a_broken_one_are_refused_with_the_reme
     shop.land_orders(7)
     (shop.landing / "orders_2024-01-07.csv").rename(shop.landing / "orders_2024-01-07.xlsx")
     landed, _ = shop.take_in(5, 6, 7)
-    several = "it has 2 sheets: declare `sheet: Notes` beside `files`, or another of Notes, Orders"
+    several = "it has 2 sheets: declare `sheet: Notes` next to `files`, or another of Notes, Orders"
     assert landed.refused == {
         JAN[5]: f"orders_2024-01-05.xlsx: {several}",
         JAN[6]: "orders_2024-01-06.xlsx: it is no Excel workbook, or was cut",
@@ -819,10 +820,10 @@ class Vanishing(Files):
     """Files that are taken away as soon as they were found."""
 
     def find(self, folder):
-        found = super().find(folder)
-        for path, _ in found:
+        result = super().find(folder)
+        for path, _ in result:
             path.unlink()
-        return found
+        return result
 
 
 def test_a_file_that_is_gone_before_it_was_looked_at_is_not_pending(shop):
@@ -867,8 +868,8 @@ def test_a_files_name_is_a_name_and_no_pattern(shop, name):
     for other in ("orders1.csv", "orders2.csv", "a.csv"):
         shop.land(other, f"{ORDERS_HEADER}{other},ann,2024-01-05,1\n")
     shop.take_in(5)
-    found = shop.rows("select order_id, _file from raw.orders order by 1")
-    assert found == [
+    result = shop.rows("select order_id, _file from raw.orders order by 1")
+    assert result == [
         ("a.csv", "a.csv"), ("o1", name), ("orders1.csv", "orders1.csv"), ("orders2.csv", "orders2.csv")
     ]  # fmt: skip
 
@@ -935,7 +936,7 @@ def test_rows_of_a_file_without_an_id_are_named_by_their_line_and_equal_rows_are
         ("3", "ann"),
     ]
     with shop.tables() as tables:
-        tables.publish()
+        publish(tables)
     assert shop.published("select customer_id, rule, _line from quarantine.orders") == [
         (None, "required:customer_id", 4)
     ]

@@ -35,8 +35,8 @@ def roll_back(
 
 
 def in_force(state: Path, day: str, question: str = "q") -> str | None:
-    found = ledger.champion(state, question, dt.date.fromisoformat(day))
-    return found and found["model_version"]
+    result = ledger.champion(state, question, dt.date.fromisoformat(day))
+    return result and result["model_version"]
 
 
 def test_without_a_ledger_there_is_no_decision_and_no_champion(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_what_is_rolled_back_to_is_what_was_in_force_before_the_champion_ever_wa
 ) -> None:
     def before() -> str | None:
         champion = ledger.champion(tmp_path, "q", dt.date.max, "90 days")
-        found = champion and ledger.before(tmp_path, "q", "90 days", champion["model_version"])
-        return found and found["model_version"]
+        result = champion and ledger.before(tmp_path, "q", "90 days", champion["model_version"])
+        return result and result["model_version"]
 
     assert before() is None
     for version, cutoff in (("a", "2024-01-31"), ("b", "2024-02-29"), ("c", "2024-03-31")):
@@ -248,8 +248,8 @@ def test_a_roll_back_from_a_model_counts_until_the_model_is_put_in_force_again(
     tmp_path: Path,
 ) -> None:
     def rolled_back() -> int | None:
-        found = ledger.rolled_back_from(tmp_path, "q", "90 days", "b")
-        return found and found["sequence"]
+        result = ledger.rolled_back_from(tmp_path, "q", "90 days", "b")
+        return result and result["sequence"]
 
     decide(tmp_path, "promote", "a", "2024-01-31", meaning="90 days")
     decide(tmp_path, "promote", "b", "2024-02-29", meaning="90 days")
@@ -308,6 +308,6 @@ def test_the_same_model_promoted_for_a_changed_question_is_a_decision_of_its_own
     for meaning in ("of 90 days", "of 60 days", "of 60 days"):
         ledger.append(tmp_path, "q", "promote", "because", "train", {}, **facts, meaning=meaning)
     assert [row["meaning"] for row in ledger.read(tmp_path)] == ["of 90 days", "of 60 days"]
-    found = ledger.champion(tmp_path, "q", dt.date(2024, 2, 1), "of 60 days")
-    assert found
-    assert found["sequence"] == 2
+    result = ledger.champion(tmp_path, "q", dt.date(2024, 2, 1), "of 60 days")
+    assert result
+    assert result["sequence"] == 2

@@ -13,9 +13,10 @@ import pytest
 
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.storage import migrations
+from churn_orchestration.storage.door import door, publish
+from churn_orchestration.storage.layers import WAREHOUSE
 from churn_orchestration.storage.migrations import MIGRATIONS, Migration, Upgrade
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import WAREHOUSE, door
 
 NEWEST = len(MIGRATIONS)
 SCHEMA = """
@@ -75,7 +76,7 @@ def state(tmp_path: Path) -> Path:
             "insert into meta.days values ('silver.t', '2024-01-01', 'stored', 1, 'd', null, 'c', "
             "1, 1)"
         )
-        tables.publish()
+        publish(tables)
     (tmp_path / "note.txt").write_text("old")
     return tmp_path
 
@@ -149,7 +150,7 @@ def test_of_two_processes_that_open_a_state_at_once_one_upgrades_it(state):
 def test_a_state_newer_than_the_package_is_refused_at_the_warehouse_and_at_the_door(state):
     with Warehouse.of(state).open() as tables:
         tables.db.execute("insert into meta.migrations values (?, 'later', '9.1.0')", [NEWEST + 1])
-        tables.publish()
+        publish(tables)
     before = contents(state)
     wanted = rf"written by churn-orchestration 9.1.0 \(state version {NEWEST + 1}\).*: update the package"
     with pytest.raises(BusinessError, match=wanted), Warehouse.of(state).open():

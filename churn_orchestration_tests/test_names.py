@@ -145,7 +145,7 @@ def answers(called: list[str]) -> list[tuple]:
         db.execute(touched(source, who, [as_of]))
         db.execute(f"create table gold as {features_at(declared, as_of)}")
         question = Question("q", "inactivity", declared, source, Horizon(2))
-        found = db.execute(labelled(question, "gold", as_of, dt.date(2024, 1, 7))).fetchall()
+        result = db.execute(labelled(question, "gold", as_of, dt.date(2024, 1, 7))).fetchall()
 
         def build(proof: duckdb.DuckDBPyConnection) -> None:
             parts = versions(source, who, dt.date.min)
@@ -154,7 +154,7 @@ def answers(called: list[str]) -> list[tuple]:
         grounds = (Ground("bronze.orders", (number,), who),)
         proof = prove(db, Pipeline(grounds, build, lambda day: features_at(declared, day)), as_of)
     assert (proof.faults, proof.moves) == ([], True)
-    return found
+    return result
 
 
 def test_what_a_feature_reads_is_named_whatever_its_column_is_called():
@@ -163,9 +163,9 @@ def test_what_a_feature_reads_is_named_whatever_its_column_is_called():
         categories=(Category("c", "end", ("x",)),), dates=(Date("d", "at"),),
     )  # fmt: skip
     source = EventSource("s", "silver.s", "group", "order", measures=(Measure("m", "select"),))
-    found = origins(FeatureSet("group", (source,), (30,), (30,), (table,)))
+    result = origins(FeatureSet("group", (source,), (30,), (30,), (table,)))
     features = ("a_m", "a_c_is_x", "a_days_since_d", "s_m_sum_30d")
-    assert {name: sorted(found[name].columns) for name in features} == {
+    assert {name: sorted(result[name].columns) for name in features} == {
         "a_m": ["silver.a.order"], "a_c_is_x": ["silver.a.end"], "a_days_since_d": ["silver.a.at"],
         "s_m_sum_30d": ["silver.s.select"],
     }  # fmt: skip

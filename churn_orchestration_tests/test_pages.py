@@ -46,11 +46,11 @@ def test_a_page_drawn_twice_is_the_same_and_reaches_for_nothing_and_names_what_i
     )
     assert done.stderr == ""
     assert "<title>a day</title>" in done.stdout
-    told = re.search(
+    message = re.search(
         r"the (\d+) features that are furthest off\. .* so not drawn: ([\w, ]+)\.", done.stdout
     )
-    assert told
-    assert told.groups() == ("2", "gone, late")
+    assert message
+    assert message.groups() == ("2", "gone, late")
     verdicts = re.findall(r'"column_name": "(\w+)".*?"data_drift": "([\w ]+)"', done.stdout)
     assert verdicts == [("spend", "Detected"), ("visits", "Not Detected")]
 

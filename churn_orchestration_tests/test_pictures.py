@@ -139,11 +139,11 @@ DRAWN: dict[str, Callable[[], str | None]] = {
 
 def svg(markdown: str | None) -> str:
     """The text of the picture in a piece of Markdown."""
-    found = re.fullmatch(
+    result = re.fullmatch(
         r"!\[[^\]]{10,}\]\(data:image/svg\+xml;base64,([\w+/=]+)\)", markdown or ""
     )
-    assert found, markdown
-    return base64.b64decode(found[1]).decode()
+    assert result, markdown
+    return base64.b64decode(result[1]).decode()
 
 
 def words(markdown: str | None) -> str:

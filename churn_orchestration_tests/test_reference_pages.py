@@ -158,7 +158,7 @@ def cli_page() -> str:
             _paragraphs(command.help or ""),
         ]
         options = ["| option | meaning |", "|---|---|"]
-        options += [f"| `{option}` | {_cell(told)} |" for option, told in rows]
+        options += [f"| `{option}` | {_cell(message)} |" for option, message in rows]
         parts.append("\n".join(options))
     parts.append(MADE.format("the commands themselves"))
     return "\n\n".join(parts) + "\n"

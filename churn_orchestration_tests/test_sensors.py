@@ -10,23 +10,23 @@ from churn_orchestration.business import PACKAGE
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG
 from churn_orchestration.churn.watching import signals
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.tree import questions_of
 from churn_orchestration.storage import ledger
 from churn_orchestration_tests.support.shop import JAN, Shop
 
 
-def refuse(shop: Shop, asked: AskedQuestion, version: str, day: str, trigger: str) -> None:
+def refuse(shop: Shop, settings: QuestionSettings, version: str, day: str, trigger: str) -> None:
     """A training whose model was refused, in the ledger and on record."""
-    folder = shop.business.state / "models" / asked.name
+    folder = shop.business.state / "models" / settings.name
     folder.mkdir(parents=True, exist_ok=True)
-    features = [feature.name for feature in catalogue(asked.question.features)]
+    features = [feature.name for feature in catalogue(settings.question.features)]
     report = {"report": {"model": {"auc": {"value": 0.9, "low": 0.8, "high": 1.0}}}}
     record = {"cutoff": day, "as_ofs": ["2023-07-01"], "features": features, "evaluation": report}
     (folder / f"{version}.json").write_text(json.dumps(record))
     ledger.append(
-        shop.business.state, asked.name, "refuse", "no better than the rules", trigger, {"of": version},
-        model_version=version, cutoff=day, decided_on=day, meaning=asked.question.meaning,
+        shop.business.state, settings.name, "refuse", "no better than the rules", trigger, {"of": version},
+        model_version=version, cutoff=day, decided_on=day, meaning=settings.question.meaning,
     )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_the_ui_shows_words_of_each_signal_and_no_docstring(
     assert signals.SAYS.keys() == signals.SIGNALS.keys()
     for name, says in signals.SAYS.items():
         assert (
-            f"asks for a training of the newest day when this is so: {says} It waits"
+            f"requests a training on the newest day when this holds: {says} It waits"
             in (shown[f"retrain_on_{name}"])
         )
 
@@ -48,12 +48,12 @@ def test_a_business_too_small_to_be_measured_grows_old_all_the_same(shop: Shop) 
     shop.land_quiet_days(1, 6)
     assert shop.refresh(5, 6).succeeded
     assert shop.published("from monitoring.churn_90d_performance") == []
-    asked = questions_of(shop.business)["churn_90d"]
-    refuse(shop, asked, "first", "2023-10-01", "initial")
-    known = champion_known(shop.business, asked)
+    settings = questions_of(shop.business)["churn_90d"]
+    refuse(shop, settings, "first", "2023-10-01", "initial")
+    known = champion_known(shop.business, settings)
     assert known
     assert known.day == JAN[6]
-    _, request = training("age", signals.age, asked, known)
+    _, request = training("age", signals.age, settings, known)
     assert request
 
 
@@ -64,22 +64,22 @@ def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time
         who = range(200) if day == 1 else range(100)  # half of them are never seen again
         shop.land_orders(day, *(f"o{day}_{n},c{n},{JAN[day]} 10:00,9.50" for n in who))
     assert shop.refresh(5, 6).succeeded
-    asked = questions_of(shop.business)["churn_90d"]
-    assert champion_known(shop.business, asked) is None
-    refuse(shop, asked, "first", "2023-10-01", "initial")
-    known = champion_known(shop.business, asked)
+    settings = questions_of(shop.business)["churn_90d"]
+    assert champion_known(shop.business, settings) is None
+    refuse(shop, settings, "first", "2023-10-01", "initial")
+    known = champion_known(shop.business, settings)
     assert known
     assert (known.day, known.version, known.in_vain) == (JAN[6], RULES, {"initial": 1})
     assert (known.graded, known.realised, known.drifted) == ({}, {}, {})
-    said, request = training("age", signals.age, asked, known)
+    said, request = training("age", signals.age, settings, known)
     assert said.startswith("it was trained 97 days ago; it would learn from outcomes of ")
     assert request
     assert request.tags[TRIGGER_TAG] == "scheduled"
-    refuse(shop, asked, "second", "2023-12-20", "scheduled")
-    known = champion_known(shop.business, asked)
+    refuse(shop, settings, "second", "2023-12-20", "scheduled")
+    known = champion_known(shop.business, settings)
     assert known
     assert (known.in_vain["scheduled"], str(known.cool_on("scheduled"))) == (1, "2024-01-17")
-    said, request = training("labels", signals.labels, asked, known)
+    said, request = training("labels", signals.labels, settings, known)
     assert request is None
     assert (
         "trained on 2023-12-20, 1 in vain for such a reason, and cools down until 2024-01-17"

@@ -12,11 +12,11 @@ import pytest
 from churn_orchestration.business import Business
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.door import door
 from churn_orchestration.storage.migrations import MIGRATIONS
 from churn_orchestration.storage.model_store import MODEL, ModelFiles
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import door
 from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
 from churn_orchestration_tests.support.stored_state import REFUSED, STATES, unpack
 

@@ -51,10 +51,10 @@ def test_a_missing_folder_of_real_data_is_named_with_the_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CHURN_REAL_DATA", raising=False)
-    told = stumble(ROOT / "examples/cdnow", "run")
+    message = stumble(ROOT / "examples/cdnow", "run")
     assert (
         "examples/cdnow/business.yaml: landing: the environment variable 'CHURN_REAL_DATA' is not "
-        "set" in told
+        "set" in message
     )
 
 
@@ -62,9 +62,11 @@ def test_a_wrong_folder_of_real_data_is_named_with_the_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CHURN_REAL_DATA", "/nowhere")
-    told = stumble(ROOT / "examples/cdnow", "run")
-    assert "the landing folder /nowhere/cdnow does not exist" in told
-    assert "check `landing` in business.yaml, and the environment variables that it names" in told
+    message = stumble(ROOT / "examples/cdnow", "run")
+    assert "the landing folder /nowhere/cdnow does not exist" in message
+    assert (
+        "check `landing` in business.yaml, and the environment variables that it names" in message
+    )
 
 
 def test_days_beyond_the_files_are_refused_with_the_last_one(shop: Shop) -> None:
@@ -94,10 +96,10 @@ def test_one_wrong_year_in_a_files_name_does_not_make_years_of_empty_days(shop: 
     shop.change("business.yaml", "end_date: 2024-01-20\n", "")
     shop.land_quiet_days(1, 7)
     wrong = shop.land("orders_2042-01-07.csv", "order_id\n")
-    told = stumble(shop.folder, "run")
+    message = stumble(shop.folder, "run")
     assert (
         "no file is of the 6574 days before orders_2042-01-07.csv: mend its name, or use --to "
-        "2024-01-07" in told
+        "2024-01-07" in message
     )
     wrong.rename(
         shop.landing / "orders_2024-02-09.csv"
@@ -137,8 +139,8 @@ def test_a_business_whose_first_day_is_to_come_says_so(shop: Shop) -> None:
         "business.yaml", "start_date: 2024-01-05\nend_date: 2024-01-20", "start_date: 2999-01-05"
     )
     shop.land("orders_2999-01-05.csv", ORDERS_HEADER)
-    told = stumble(shop.folder, "run")
-    assert "2999-01-05 is not over yet (UTC): start_date in" in told
+    message = stumble(shop.folder, "run")
+    assert "2999-01-05 is not over yet (UTC): start_date in" in message
 
 
 def test_a_history_without_an_end_asks_for_the_last_day(shop: Shop) -> None:
@@ -173,8 +175,8 @@ def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
     shop.land_quiet_days(1, 7)
     done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-03-01"])
     assert done.exit_code == 0
-    asked = "the newest row of orders*.csv is of 2024-01-07, 54 days before 2024-03-01: is that the last day"
-    assert f"note: raw.orders: {asked} of the data?" in " ".join(done.stdout.split())
+    settings = "the newest row of orders*.csv is of 2024-01-07, 54 days before 2024-03-01: is that the last day"
+    assert f"note: raw.orders: {settings} of the data?" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -190,14 +192,14 @@ def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
     ],
 )
 def test_a_later_day_asked_for_before_the_initial_load_is_refused(
-    shop: Shop, layers: tuple[str, ...], told: str
+    shop: Shop, layers: tuple[str, ...], message: str
 ) -> None:
     shop.land_quiet_days(1, 7)
     try:
         done = str(shop.refresh(7, layers=layers).refused)
     except BusinessError as error:
         done = str(error)
-    assert told in done
+    assert message in done
 
 
 def test_a_start_date_that_moved_is_refused_before_history_is_taken_in_twice(shop: Shop) -> None:
@@ -205,10 +207,10 @@ def test_a_start_date_that_moved_is_refused_before_history_is_taken_in_twice(sho
     shop.land_quiet_days(1, 12)
     shop.refresh(5)
     shop.change("business.yaml", "start_date: 2024-01-05", "start_date: 2024-01-10")
-    told = stumble(shop.folder, "run", "--to", "2024-01-10")
+    message = stumble(shop.folder, "run", "--to", "2024-01-10")
     assert (
         "raw.orders begins with the initial load of 2024-01-05, and start_date is 2024-01-10 now"
-        in told
+        in message
     )
     assert shop.rows("select count(*) from raw.orders") == [(5,)]
 
@@ -235,8 +237,8 @@ def test_a_file_whose_rows_are_quarantined_is_no_success_without_a_word(shop: Sh
     done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-01-05"])
     wanted = '2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. orders_2024-01-05.csv:2 "99.99.9999"'
     assert wanted in " ".join(done.output.split())
-    told = CliRunner().invoke(main, ["--business", str(shop.folder), "status"]).output
-    assert "most rows of orders are quarantined" in " ".join(told.split())
+    message = CliRunner().invoke(main, ["--business", str(shop.folder), "status"]).output
+    assert "most rows of orders are quarantined" in " ".join(message.split())
 
 
 def test_a_business_named_after_the_command_says_where_it_belongs(shop: Shop) -> None:
@@ -254,8 +256,8 @@ def test_training_before_the_initial_load_says_what_comes_first(shop: Shop) -> N
 def test_a_port_that_is_taken_is_named_with_another(shop: Shop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        told = stumble(shop.folder, "ui", "--port", str(port))
-    assert told == f"churn: port {port} is taken; choose another: churn ui --port {port + 1}"
+        message = stumble(shop.folder, "ui", "--port", str(port))
+    assert message == f"churn: port {port} is taken; choose another: churn ui --port {port + 1}"
 
 
 def test_status_and_export_work_while_another_program_holds_the_warehouse(
@@ -280,9 +282,9 @@ def test_a_place_that_cannot_be_written_is_named_with_the_setting(
         Path("/sys/churn"),
     ):  # not even root may write the second
         monkeypatch.setenv("CHURN_DATA", str(place))
-        told = stumble(shop.folder, "run")
-        assert told.startswith("churn: cannot write there: ")
-        assert told.endswith("CHURN_DATA names another folder for all that is made")
+        message = stumble(shop.folder, "run")
+        assert message.startswith("churn: cannot write there: ")
+        assert message.endswith("CHURN_DATA names another folder for all that is made")
 
 
 @pytest.fixture
@@ -308,10 +310,10 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(
     command = [sys.executable, "-m", "churn_orchestration.cli", "--business", str(shop.folder)]
     command += ["run", "--to", "2024-01-06"]
     first = subprocess.run(command, capture_output=True, text=True)
-    told = first.stderr.splitlines()[-1]
+    message = first.stderr.splitlines()[-1]
     assert first.returncode == 1
-    assert told.startswith("churn: the disk is full")
-    assert told.endswith("free some space, then give the same command again")
+    assert message.startswith("churn: the disk is full")
+    assert message.endswith("free some space, then give the same command again")
     subprocess.run(["mount", "-o", "remount,size=60m", str(small_disk)], check=True)
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
@@ -338,8 +340,8 @@ def test_a_python_that_is_too_old_is_named_with_its_version_and_the_remedy(tmp_p
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
     old.chmod(0o755)
-    told = make(tmp_path, PYTHON=str(old))
-    assert told == (
+    message = make(tmp_path, PYTHON=str(old))
+    assert message == (
         f"Python 3.11 or 3.12 is needed, {old} is Python 3.9.2: make PYTHON=/path/to/python3.11\n"
     )
 
@@ -396,10 +398,10 @@ COMPONENT = "churn_orchestration.components.SourceTable"
     ],
 )  # fmt: skip
 def test_yaml_is_data_of_a_bounded_size(
-    shop: Shop, name: str, old: str, new: str, told: str
+    shop: Shop, name: str, old: str, new: str, message: str
 ) -> None:
     shop.change(name, old, new)
-    assert told in stumble(shop.folder, "run")
+    assert message in stumble(shop.folder, "run")
 
 
 @pytest.mark.parametrize("name", ["business.yaml", "raw/defs.yaml"])
@@ -450,9 +452,9 @@ def test_a_condition_may_read_a_column_that_is_called_like_a_command(shop: Shop)
 
 def test_what_files_are_called_does_not_operate_the_terminal(shop: Shop) -> None:
     shop.change("business.yaml", "${CHURN_DATA}/landing", '"a\\x1b]0;owned\\x07"')
-    told = stumble(shop.folder, "run")
-    assert r"a\x1b]0;owned\x07" in told
-    assert not {"\x1b", "\x07"} & {*told}
+    message = stumble(shop.folder, "run")
+    assert r"a\x1b]0;owned\x07" in message
+    assert not {"\x1b", "\x07"} & {*message}
 
 
 def test_a_state_folder_is_its_owners_and_dagster_reads_its_settings_wherever_that_lies(

@@ -11,8 +11,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from churn_orchestration.storage.door import KEPT, door, publish
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import KEPT, Tables, WarehouseError, door
+from churn_orchestration.storage.session import WarehouseError
+from churn_orchestration.storage.warehouse import Tables
 
 ONE, TWO, THREE = (dt.date(2024, 1, day) for day in (1, 2, 3))
 
@@ -113,7 +115,7 @@ PARQUET = "x, as_of"
 
 def test_a_parquet_day_is_a_file_of_its_own_and_the_door_shows_them_all(tables):
     tables.replace_days("gold.t", [ONE, TWO], values((1, day(ONE)), (2, day(TWO)), columns=PARQUET))
-    tables.publish()
+    publish(tables)
     assert sorted(path.name[:10] for path in (tables.state / "gold/t").iterdir()) == [
         "2024-01-01",
         "2024-01-02",
@@ -137,7 +139,7 @@ def test_a_parquet_column_of_another_type_is_refused_with_table_column_and_both_
 def test_a_new_parquet_column_is_null_on_earlier_days(tables):
     tables.replace_days("gold.t", [ONE], values((1, day(ONE)), columns=PARQUET))
     tables.replace_days("gold.t", [TWO], values((2, "'new'", day(TWO)), columns="x, y, as_of"))
-    tables.publish()
+    publish(tables)
     with door(tables.state) as db:
         assert db.execute("select x, y from gold.t order by x").fetchall() == [
             (1, None),
@@ -151,7 +153,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_day_whole(tables):
     breaks = f"select {half_way} as x, {day(ONE)} as as_of from range(1000000) as r(i) order by x"
     with pytest.raises(duckdb.Error, match="the disk is full"):
         tables.replace_days("gold.t", [ONE], breaks)
-    tables.publish()
+    publish(tables)
     with door(tables.state) as db:
         assert db.execute("from gold.t").fetchall() == [(1, ONE)]
 
@@ -186,11 +188,11 @@ def test_readers_of_the_door_never_fail_and_see_whole_days_while_another_process
         seen = set()
         while child.poll() is None:
             with door(tmp_path) as db:
-                found = db.execute(
+                result = db.execute(
                     "select version, count(*), sum(length(t)) from gold.t group by all"
                 ).fetchall()
-            assert len(found) == 1
-            [(version, rows, _)] = found
+            assert len(result) == 1
+            [(version, rows, _)] = result
             assert rows == 1000 + version * 37
             seen.add(version)
     assert child.returncode == 0
@@ -200,7 +202,7 @@ def test_readers_of_the_door_never_fail_and_see_whole_days_while_another_process
 def put_version(tables: Tables, version: int) -> Path:
     """Replace the one day of gold.t, and publish it; its file."""
     tables.replace_days("gold.t", [ONE], values((version, day(ONE)), columns=PARQUET))
-    tables.publish()
+    publish(tables)
     file = tables.day_file("gold.t", ONE)
     assert file
     return file
@@ -229,7 +231,7 @@ def test_a_replaced_file_is_removed_by_the_first_publishing_after_its_time(table
     assert all(file.exists() for file in files)
     age(files[0], KEPT / dt.timedelta(days=1))
     age(files[1], 0.9 * (KEPT / dt.timedelta(days=1)))
-    tables.publish()
+    publish(tables)
     assert [file.exists() for file in files] == [False, True, True]
 
 
@@ -244,8 +246,8 @@ def test_a_file_that_was_current_for_long_is_kept_from_the_day_on_which_it_is_re
 def test_the_current_file_of_a_day_is_kept_whatever_its_age(tables):
     current = put_version(tables, 0)
     age(current, 400)
-    tables.publish()
-    tables.publish()
+    publish(tables)
+    publish(tables)
     assert current.exists()
 
 
@@ -253,9 +255,9 @@ def test_who_publishes_beside_an_open_door_takes_the_tables_that_are_gone_out_of
     put_version(tables, 0)
     with door(tables.state):
         tables.replace_days("gold.other", [ONE], values((1, day(ONE)), columns=PARQUET))
-        tables.publish()
+        publish(tables)
         tables.drop_day("gold.other", ONE)
-        tables.publish()
+        publish(tables)
     with door(tables.state) as db, pytest.raises(duckdb.Error, match="other does not exist"):
         db.execute("from gold.other")
 
@@ -292,10 +294,10 @@ def test_the_door_of_a_business_without_any_run_says_what_to_do(tmp_path):
 def test_the_door_of_a_state_folder_that_moved_shows_its_files_after_the_next_publishing(tmp_path):
     with Warehouse.of(tmp_path / "here").open() as tables:
         tables.replace_days("gold.t", [ONE], values((1, day(ONE)), columns=PARQUET))
-        tables.publish()
+        publish(tables)
     (tmp_path / "here").rename(tmp_path / "there")
     with Warehouse.of(tmp_path / "there").open() as tables:
-        tables.publish()
+        publish(tables)
     with door(tmp_path / "there") as db:
         assert db.execute("from gold.t").fetchall() == [(1, ONE)]
 
@@ -303,9 +305,9 @@ def test_the_door_of_a_state_folder_that_moved_shows_its_files_after_the_next_pu
 def test_a_table_whose_last_day_was_dropped_is_gone_from_the_door_and_the_others_stay(tables):
     for table in ("gold.t", "gold.u"):
         tables.replace_days(table, [ONE], values((1, day(ONE)), columns=PARQUET))
-    tables.publish()
+    publish(tables)
     tables.drop_day("gold.t", ONE)
-    tables.publish()
+    publish(tables)
     with door(tables.state) as db:
         assert db.execute(
             "select view_name from duckdb_views() where schema_name = 'gold'"
@@ -314,7 +316,7 @@ def test_a_table_whose_last_day_was_dropped_is_gone_from_the_door_and_the_others
 
 
 def test_nobody_can_write_through_the_door(tables):
-    tables.publish()
+    publish(tables)
     with door(tables.state) as db, pytest.raises(duckdb.Error, match="read-only"):
         db.execute("create table meta.mine (x int)")
 
@@ -322,23 +324,27 @@ def test_nobody_can_write_through_the_door(tables):
 def noted(
     tables: Tables, table: str, *days: dt.date, by: str = "v1", refused: str | None = None
 ) -> None:
-    tables.record(table, "refused" if refused else "stored", dict.fromkeys(days, 1), by, refused)
+    tables.days.record(
+        table, "refused" if refused else "stored", dict.fromkeys(days, 1), by, refused
+    )
 
 
 def test_a_table_stands_where_every_day_is_stored_or_waived(tables):
     noted(tables, "silver.t", ONE)
     noted(tables, "silver.t", TWO, refused="no column x")
-    assert tables.not_standing("silver.t", ONE, ONE) is None
+    assert tables.days.why_invalid("silver.t", ONE, ONE) is None
     assert (
-        tables.not_standing("silver.t", ONE, THREE)
+        tables.days.why_invalid("silver.t", ONE, THREE)
         == "silver.t 2024-01-02 is refused (no column x)"
     )
-    assert tables.not_standing("silver.t", THREE, THREE) == "silver.t 2024-01-03 is not there yet"
-    assert tables.refused("silver.t", ONE) == {}
-    assert tables.refused("silver.t", THREE) == {TWO: "no column x"}
-    tables.waive("silver.t", TWO, "the file is lost for good")
-    assert tables.not_standing("silver.t", ONE, TWO) is None
-    assert tables.refused("silver.t", THREE) == {}
+    assert (
+        tables.days.why_invalid("silver.t", THREE, THREE) == "silver.t 2024-01-03 is not there yet"
+    )
+    assert tables.days.refused("silver.t", ONE) == {}
+    assert tables.days.refused("silver.t", THREE) == {TWO: "no column x"}
+    tables.days.waive("silver.t", TWO, "the file is lost for good")
+    assert tables.days.why_invalid("silver.t", ONE, TWO) is None
+    assert tables.days.refused("silver.t", THREE) == {}
 
 
 def test_only_a_refused_day_can_be_waived_and_only_once(tables):
@@ -347,14 +353,14 @@ def test_only_a_refused_day_can_be_waived_and_only_once(tables):
     with pytest.raises(
         WarehouseError, match="silver.t 2024-01-01 is not refused: there is nothing to waive"
     ):
-        tables.waive("silver.t", ONE, "why not")
-    tables.waive("silver.t", TWO, "lost")
+        tables.days.waive("silver.t", ONE, "why not")
+    tables.days.waive("silver.t", TWO, "lost")
     with pytest.raises(WarehouseError, match="nothing to waive"):
-        tables.waive("silver.t", TWO, "lost")
+        tables.days.waive("silver.t", TWO, "lost")
 
 
 def first_stale(tables: Tables, table: str, by: str = "v1") -> dt.date | None:
-    return next(iter(tables.stale(table, by, ["silver.up"], [ONE, TWO, THREE])), None)
+    return next(iter(tables.days.stale(table, by, ["silver.up"], [ONE, TWO, THREE])), None)
 
 
 def test_a_day_is_stale_when_missing_refused_or_made_by_another_declaration(tables):
@@ -364,7 +370,7 @@ def test_a_day_is_stale_when_missing_refused_or_made_by_another_declaration(tabl
     noted(tables, "silver.t", THREE, refused="no column x")
     assert first_stale(tables, "silver.t") == THREE
     assert first_stale(tables, "silver.t", by="v2") == ONE
-    tables.waive("silver.t", THREE, "lost")
+    tables.days.waive("silver.t", THREE, "lost")
     assert first_stale(tables, "silver.t") is None
 
 
@@ -387,34 +393,34 @@ def test_a_transaction_that_fails_writes_nothing_of_it(tables):
         noted(tables, "silver.t", ONE)
         raise RuntimeError("stopped")
     assert tables.rows("from silver.t") == [(1, ONE)]
-    assert tables.stored("silver.t") == set()
+    assert tables.days.stored("silver.t") == set()
 
 
 def test_a_waiver_ends_when_its_day_is_mended(tables):
-    tables.record("bronze.t", "refused", {ONE: 0}, "d", "no column")
-    tables.waive("bronze.t", ONE, "the till was broken")
-    tables.record("bronze.t", "stored", {ONE: 1}, "d")
-    tables.record("bronze.t", "refused", {ONE: 0}, "d", "another fault")
-    assert not tables.is_waived("bronze.t", ONE)
-    assert "another fault" in tables.not_standing("bronze.t", ONE, ONE)
+    tables.days.record("bronze.t", "refused", {ONE: 0}, "d", "no column")
+    tables.days.waive("bronze.t", ONE, "the till was broken")
+    tables.days.record("bronze.t", "stored", {ONE: 1}, "d")
+    tables.days.record("bronze.t", "refused", {ONE: 0}, "d", "another fault")
+    assert not tables.days.is_waived("bronze.t", ONE)
+    assert "another fault" in tables.days.why_invalid("bronze.t", ONE, ONE)
 
 
 def test_a_gold_day_does_not_stand_once_an_earlier_day_that_it_read_is_made_anew(tables):
     for table, day_ in (("silver.t", ONE), ("silver.t", TWO), ("gold.f", TWO)):
-        tables.record(table, "stored", {day_: 1}, "d")
-    tables.descends("gold.f", ["silver.t"])
-    assert tables.not_standing("gold.f", TWO, TWO) is None
-    tables.record("silver.t", "stored", {ONE: 1}, "d")
+        tables.days.record(table, "stored", {day_: 1}, "d")
+    tables.days.descends("gold.f", ["silver.t"])
+    assert tables.days.why_invalid("gold.f", TWO, TWO) is None
+    tables.days.record("silver.t", "stored", {ONE: 1}, "d")
     assert (
-        tables.not_standing("gold.f", TWO, TWO)
-        == "gold.f 2024-01-02 was made before silver.t was made anew"
+        tables.days.why_invalid("gold.f", TWO, TWO)
+        == "gold.f 2024-01-02 was made before silver.t was recomputed"
     )
 
 
 def test_a_day_of_the_same_rows_keeps_its_version_in_whatever_order_they_come(tables):
     def recorded(select: str) -> int:
         tables.replace_days("silver.t", [ONE], select)
-        tables.record("silver.t", "stored", {ONE: 2}, "v1")
+        tables.days.record("silver.t", "stored", {ONE: 2}, "v1")
         return tables.rows("select version from meta.days")[0][0]
 
     first = recorded(values((1, day(ONE)), (2, day(ONE))))
@@ -461,13 +467,13 @@ def test_sql_on_the_warehouse_reaches_files_of_the_state_and_of_the_landing_alon
 
 def test_a_value_that_does_not_fit_is_told_by_its_shape_and_never_quoted(tmp_path):
     """Dagster keeps what is raised, with all that it comes from."""
-    with pytest.raises(WarehouseError) as told, Warehouse.of(tmp_path).open() as tables:
+    with pytest.raises(WarehouseError) as message, Warehouse.of(tmp_path).open() as tables:
         tables.rows("select strptime(t, '%Y') from (values ('ann@mail.org')) as v(t)")
-    assert "aaa@aaaa.aaa" in str(told.value)
-    assert "ann@mail.org" not in "".join(traceback.format_exception(told.value))
-    with pytest.raises(WarehouseError) as told, Warehouse.of(tmp_path).open() as tables:
+    assert "aaa@aaaa.aaa" in str(message.value)
+    assert "ann@mail.org" not in "".join(traceback.format_exception(message.value))
+    with pytest.raises(WarehouseError) as message, Warehouse.of(tmp_path).open() as tables:
         tables.rows("select cast(t as int) from (values ('ann o''mail\nlee')) as v(t)")
-    assert not re.search("ann|mail|lee", str(told.value))
-    with pytest.raises(WarehouseError) as told, Warehouse.of(tmp_path).open() as tables:
+    assert not re.search("ann|mail|lee", str(message.value))
+    with pytest.raises(WarehouseError) as message, Warehouse.of(tmp_path).open() as tables:
         tables.rows("select cast(t as tinyint) from (values (49171)) as v(t)")
-    assert "value 99999 can't be cast" in str(told.value)
+    assert "value 99999 can't be cast" in str(message.value)

@@ -1,4 +1,4 @@
-"""What people are told of: found in the ledger, in monitoring and in finished runs; each told once
+"""What people are told of: from the ledger, in monitoring and in finished runs; each told once
 a target.
 
 An alert names tables, features, versions and numbers, never a row: no value of a customer leaves
@@ -21,18 +21,21 @@ from churn_orchestration.churn.question.labels import STATIC
 from churn_orchestration.churn.watching import signals
 from churn_orchestration.components.days import DAY_TAG, LAST_DAY_TAG, REFUSED, table_of
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.door import door
+from churn_orchestration.storage.files import write_text
+from churn_orchestration.storage.layers import DOOR
 from churn_orchestration.storage.masking import masked
 from churn_orchestration.storage.open_changes import Event, open_events
-from churn_orchestration.storage.warehouse import DOOR, Tables, door, write_text
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 FILE = "alerts.jsonl"
 MOST = 50  # finished runs a look
 Ends = Literal[dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE]
 ENDS: tuple[Ends, ...] = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE)
-TO_WATCH = "See `churn watch`: what came beside what was expected, and what drifted."
+TO_WATCH = "See `churn watch`: the realised performance next to the expected one, and what drifted."
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,20 @@ class Alert:
 
     keys: frozenset[str]
     title: str
-    told: str
+    message: str
     step: str
     link: str
 
     def body(self, ui: str) -> str:
         """The text below the title."""
-        return f"{self.told}\nFirst: {self.step}\n{ui.rstrip('/')}/{self.link}"
+        return f"{self.message}\nFirst: {self.step}\n{ui.rstrip('/')}/{self.link}"
 
 
-def alert_sensor(business: Business, questions: Iterable["AskedQuestion"]) -> dg.SensorDefinition:
+def alert_sensor(
+    business: Business, questions: Iterable["QuestionSettings"]
+) -> dg.SensorDefinition:
     """The sensor that tells people."""
-    asked = list(questions)
+    settings = list(questions)
 
     @dg.sensor(
         name="alerts",
@@ -73,12 +78,12 @@ def alert_sensor(business: Business, questions: Iterable["AskedQuestion"]) -> dg
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if not business.settings.alerts:
             return dg.SensorResult(
-                skip_reason=f"nobody to tell: `alerts` in {business.folder / SETTINGS}"
+                skip_reason=f"nobody to alert: `alerts` in {business.folder / SETTINGS}"
             )
         looked = Looked.at(context.cursor, context.instance, business)
-        found, seen = looked.since(business, asked, context.instance)
-        told = tell(business, found)
-        reason = f"told: {'; '.join(told)}" if told else "nothing new"
+        result, seen = looked.since(business, settings, context.instance)
+        message = send(business, result)
+        reason = f"told: {'; '.join(message)}" if message else "nothing new"
         return dg.SensorResult(skip_reason=reason, cursor=seen.text())
 
     return sensor
@@ -104,23 +109,23 @@ class Looked:
         return json.dumps({"runs": dict(self.runs), "line": self.line}, sort_keys=True)
 
     def since(
-        self, business: Business, questions: list["AskedQuestion"], instance: dg.DagsterInstance
+        self, business: Business, questions: list["QuestionSettings"], instance: dg.DagsterInstance
     ) -> tuple[list[Alert], "Looked"]:
         """What is worth telling since then, and how far was looked now."""
-        runs, found = dict(self.runs), list[Alert]()
+        runs, result = dict(self.runs), list[Alert]()
         for kind in ENDS:
             after = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=self.runs[kind.value])
             for record in instance.fetch_run_status_changes(after, MOST, ascending=True).records:
                 runs[kind.value] = record.storage_id
-                found += ended(instance, record.event_log_entry.run_id, kind)
-        found += map(changed, changes_open(business))
+                result += ended(instance, record.event_log_entry.run_id, kind)
+        result += map(changed, changes_open(business))
         rows = ledger.read(business.state)
-        found += chain.from_iterable(map(decided, rows[self.line :]))
-        for asked in questions:
-            found += stale(instance, asked)
-            if asked.question.kind != STATIC and (known := champion_known(business, asked)):
-                found += watched(asked, known)
-        return found, Looked(runs, len(rows))
+        result += chain.from_iterable(map(decided, rows[self.line :]))
+        for settings in questions:
+            result += stale(instance, settings)
+            if settings.question.kind != STATIC and (known := champion_known(business, settings)):
+                result += watched(settings, known)
+        return result, Looked(runs, len(rows))
 
 
 def ended(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[Alert]:
@@ -199,14 +204,14 @@ def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
     key = frozenset({f"ledger {row['sequence']} {row['hash'][:16]}"})
     by_hand = row["trigger"] == protocol.MANUAL
     if decision == protocol.PROMOTE:
-        told = f"Model {version} scores {question} from {row['decided_on']} on. {row['reason']}."
+        message = f"Model {version} scores {question} from {row['decided_on']} on. {row['reason']}."
         step = "read its card, `churn card`; `churn rollback --reason WHY` undoes it."
         yield Alert(
-            key, f"{question}: a model was promoted", told, step, f"assets/models/{question}"
+            key, f"{question}: a model was promoted", message, step, f"assets/models/{question}"
         )
     else:
         why = "by hand; the ledger says why" if by_hand else row["reason"]
-        told = (
+        message = (
             f"{version} scores {question} "
             f"from {row['decided_on']} on, in place of {row['parent']}: {why}."
         )
@@ -215,13 +220,13 @@ def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
             "before it is trained again."
         )
         yield Alert(
-            key, f"{question}: a model was rolled back", told, step, f"assets/models/{question}"
+            key, f"{question}: a model was rolled back", message, step, f"assets/models/{question}"
         )
 
 
-def watched(asked: "AskedQuestion", known: signals.Champion) -> Iterator[Alert]:
+def watched(settings: "QuestionSettings", known: signals.Champion) -> Iterator[Alert]:
     """What monitoring says against a champion on its newest day."""
-    of, strongest = f"{asked.name} {known.version}", list(known.drifted.values())[:3]
+    of, strongest = f"{settings.name} {known.version}", list(known.drifted.values())[:3]
     of_changes = [cause for feature, cause in known.follows.items() if feature in known.drifted]
     follow = (
         f" {len(of_changes)} of {len(known.drifted)} follow from {of_changes[0]}."
@@ -233,11 +238,11 @@ def watched(asked: "AskedQuestion", known: signals.Champion) -> Iterator[Alert]:
             frozenset(
                 f"drift {of} {known.follows.get(feature, feature)}" for feature in known.drifted
             ),
-            f"{asked.name}: harmful drift",
+            f"{settings.name}: harmful drift",
             f"On {known.day}, beyond the usual and moving the scores: "
             f"{'; '.join(strongest)}.{follow}",
             f"ask what changed in the source of {next(iter(known.drifted))}. {TO_WATCH}",
-            f"assets/monitoring/{asked.name}_drift?partition={known.day}",
+            f"assets/monitoring/{settings.name}_drift?partition={known.day}",
         )
     for name, find in (
         ("performance", signals.performance),
@@ -247,32 +252,32 @@ def watched(asked: "AskedQuestion", known: signals.Champion) -> Iterator[Alert]:
         if signal := find(known):
             yield Alert(
                 frozenset({f"{name} {of}"}),
-                f"{asked.name}: worse than when trained",
+                f"{settings.name}: worse than when trained",
                 f"{signal.evidence}.",
                 f"ask what changed since {known.cutoff}. {TO_WATCH}",
-                f"assets/monitoring/{asked.name}_performance?partition={known.day}",
+                f"assets/monitoring/{settings.name}_performance?partition={known.day}",
             )
 
 
-def stale(instance: dg.DagsterInstance, asked: "AskedQuestion") -> Iterator[Alert]:
+def stale(instance: dg.DagsterInstance, settings: "QuestionSettings") -> Iterator[Alert]:
     """Predictions that are not as fresh as their policy wants, as Dagster's daemon found."""
-    key = dg.AssetKey(["predictions", asked.name])
+    key = dg.AssetKey(["predictions", settings.name])
     state = instance.get_freshness_state_records([key]).get(key)
     if state is None or state.freshness_state.value != "FAIL":
         return
     event = instance.get_latest_materialization_event(key)
     newest = event.dagster_event.partition if event and event.dagster_event else None
     yield Alert(
-        frozenset({f"stale {asked.name} {newest}"}),
-        f"{asked.name}: predictions are stale",
-        f"The newest predictions of {asked.name} are of {newest or 'no day'}.",
+        frozenset({f"stale {settings.name} {newest}"}),
+        f"{settings.name}: predictions are stale",
+        f"The newest predictions of {settings.name} are of {newest or 'no day'}.",
         "see in `churn status` what was refused or has not come, and whether the schedule `daily` "
         "is on.",
-        f"assets/predictions/{asked.name}",
+        f"assets/predictions/{settings.name}",
     )
 
 
-def tell(business: Business, found: Iterable[Alert]) -> list[str]:
+def send(business: Business, result: Iterable[Alert]) -> list[str]:
     """Tell each target what it has not been told yet; the titles of what was told to any.
 
     Raises
@@ -280,7 +285,7 @@ def tell(business: Business, found: Iterable[Alert]) -> list[str]:
     BusinessError : a target could not be told; the others were, and what was told is not told again
     """
     path, titles, faults = business.state / FILE, dict[str, None](), list[str]()
-    news = list(found)
+    news = list(result)
     path.parent.mkdir(parents=True, exist_ok=True)
     _mask_stored(path)
     for target, send in _targets(business).items():
@@ -296,14 +301,14 @@ def tell(business: Business, found: Iterable[Alert]) -> list[str]:
             row = {
                 "keys": sorted(alert.keys),
                 "title": alert.title,
-                "told": alert.told,
+                "told": alert.message,
                 "target": target,
             }
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
     if faults:
         raise BusinessError(
-            f"{business.folder / SETTINGS}: alerts: could not tell {'; '.join(faults)}; is it "
+            f"{business.folder / SETTINGS}: alerts: could not alert {'; '.join(faults)}; is it "
             "right, and can it be reached?"
         )
     return list(titles)
@@ -319,11 +324,11 @@ def try_out(business: Business) -> list[str]:
     where = f"{business.folder / SETTINGS}: alerts"
     targets = _targets(business)
     if not targets:
-        raise BusinessError(f"{where}: nobody to tell; name addresses, such as slack://A/B/C")
+        raise BusinessError(f"{where}: nobody to alert; name addresses, such as slack://A/B/C")
     trial = Alert(frozenset(), "a trial", "Alerts come here.", "nothing: it works.", "")
     for target, send in targets.items():
         if fault := send(f"[{business.name}] {trial.title}", trial.body(business.settings.ui)):
-            raise BusinessError(f"{where}: could not tell {target}: {fault}")
+            raise BusinessError(f"{where}: could not alert {target}: {fault}")
     return list(targets)
 
 
@@ -365,7 +370,7 @@ def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
     """
     import apprise
 
-    found = {}
+    result = {}
     for number, named in enumerate(business.settings.alerts):
         address = business.filled(named, "alerts", "set it, or take the entry out")
         with (
@@ -378,10 +383,10 @@ def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
                 "Apprise knows, such as slack://A/B/C, mailtos://user:password@host?to=you@host or "
                 "jsons://host/path"
             )
-        found[_shown(f"{address} {digest(address)[:4]}")] = _sender(
+        result[_shown(f"{address} {digest(address)[:4]}")] = _sender(
             service, address.partition("://")[2]
         )
-    return found
+    return result
 
 
 def _sender(service: Any, secret: str) -> Callable[[str, str], str | None]:

@@ -11,8 +11,10 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.components.days import FULL_TAG, range_tags
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.landing.land import Files
+from churn_orchestration.storage.door import door
 from churn_orchestration.storage.freshness import missing
-from churn_orchestration.storage.warehouse import DOOR, Tables, door
+from churn_orchestration.storage.layers import DOOR
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration.terminal import say
 
 REFRESH, REFRESH_FULLY, TRAIN, PROGRESS = "refresh", "refresh_fully", "train", "progress"
@@ -46,7 +48,7 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
                 REFRESH,
                 DAILY_LAYERS,
                 {},
-                "Land the days asked for and bring every daily table up to them. Incremental: "
+                "Land the requested days and bring every daily table up to them. Incremental: "
                 "features of days that are there, and under which nothing has changed, stay as "
                 "they are.",
             ),
@@ -54,7 +56,7 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
                 REFRESH_FULLY,
                 DAILY_LAYERS,
                 {FULL_TAG: "true"},
-                "The same, and full: every table of the days asked for is made anew, whatever is "
+                "The same, and full: every table of the days asked for is recomputed, whatever is "
                 "there.",
             ),
             (
@@ -167,9 +169,7 @@ def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefini
         )
         requests = [dg.RunRequest(run_key=f"{REFRESH}:{day}", partition_key=day) for day in days]
         after = (
-            ""
-            if newest == dt.date.min
-            else f" after {newest}, the newest one taken in or asked for"
+            "" if newest == dt.date.min else f" after {newest}, the newest one loaded or requested"
         )
         reason = None if requests else f"{business.landing} has no file of a day{after}"
         return dg.SensorResult(

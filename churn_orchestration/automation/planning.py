@@ -34,15 +34,15 @@ class Plan:
             if node.group_name not in layers:
                 continue
             upstream = [table_of(parent) for parent in node.parent_keys]
-            found = tables.why_stale(table, node.code_version or "", upstream, days)
+            result = tables.days.why_stale(table, node.code_version or "", upstream, days)
             if (
                 node.group_name == "raw"
             ):  # what bronze refuses waits there for a file that is mended
-                refused = tables.refused(table.replace("raw.", "bronze."), max(days))
-                found = dict.fromkeys(refused, "its file was refused, and may be mended") | found
-            if found:
-                stale[table] = found
-            if found or keys & node.parent_keys:
+                refused = tables.days.refused(table.replace("raw.", "bronze."), max(days))
+                result = dict.fromkeys(refused, "its file was refused, and may be mended") | result
+            if result:
+                stale[table] = result
+            if result or keys & node.parent_keys:
                 keys |= node.execution_set_asset_keys
         return cls(stale, frozenset(keys))
 
@@ -55,7 +55,7 @@ class Plan:
         """Which days of which table, and why; tables with the same days for the same reason
         together.
         """
-        told = dict[str, list[str]]()
+        message = dict[str, list[str]]()
         for table, days in self.stale.items():
             for why in dict.fromkeys(days.values()):
                 those = sorted(day for day, reason in days.items() if reason == why)
@@ -64,8 +64,8 @@ class Plan:
                     if len(those) == 1
                     else f"{len(those)} days, {those[0]} to {those[-1]}"
                 )
-                told.setdefault(f"{span}: {why}", []).append(table)
-        lines = [f"{', '.join(tables)}: {what}" for what, tables in told.items()]
+                message.setdefault(f"{span}: {why}", []).append(table)
+        lines = [f"{', '.join(tables)}: {what}" for what, tables in message.items()]
         made_of = sorted({table_of(key) for key in self.keys} - set(self.stale))
         return lines + ([f"and what changes by that of {', '.join(made_of)}"] if made_of else [])
 

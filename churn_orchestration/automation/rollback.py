@@ -9,12 +9,12 @@ from churn_orchestration.components.question.training import promotion
 from churn_orchestration.components.question.training.model import newest_day
 from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.layers import POOL
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import POOL
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 ROLL_BACK, UNDO = "roll_back", "undo"
 
@@ -30,26 +30,26 @@ class Undoing(dg.Config):
     reason: str
 
 
-def roll_back_job(questions: Mapping[str, "AskedQuestion"]) -> dg.JobDefinition:
+def roll_back_job(questions: Mapping[str, "QuestionSettings"]) -> dg.JobDefinition:
     """The job ``roll_back``, over all questions of a business."""
 
     @dg.op(name=UNDO, pool=POOL)
     def undo(
         context: dg.OpExecutionContext, config: Undoing, warehouse: Warehouse, tracking: Tracking
     ) -> None:
-        asked = questions[config.question]
+        settings = questions[config.question]
         with warehouse.open() as tables:
-            day = newest_day(tables, asked)
-            champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+            day = newest_day(tables, settings)
+            champion = ledger.champion(tables.state, settings.name, day, settings.question.meaning)
             if champion is None or champion["model_version"] != config.version:
-                context.log.info(f"{asked.name}: {config.version} is champion no more")
+                context.log.info(f"{settings.name}: {config.version} is champion no more")
                 return
             trigger, asked_by = trigger_of(context.run.tags)
             promotion.roll_back(
-                tables, tracking, asked, config.to, day, config.reason, asked_by, trigger
+                tables, tracking, settings, config.to, day, config.reason, asked_by, trigger
             )
             context.log.info(
-                f"{asked.name}: {config.to} is in force from {day} on: {config.reason}"
+                f"{settings.name}: {config.to} is in force from {day} on: {config.reason}"
             )
 
     @dg.job(

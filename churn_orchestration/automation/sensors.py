@@ -24,32 +24,35 @@ from churn_orchestration.components.question.monitoring.first_week import (
 )
 from churn_orchestration.components.question.training.promotion import record_of
 from churn_orchestration.storage import ledger
-from churn_orchestration.storage.warehouse import DOOR, door, refuse_damaged
+from churn_orchestration.storage.door import door, refuse_damaged
+from churn_orchestration.storage.layers import DOOR
 
 if TYPE_CHECKING:
     import duckdb
 
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 METRICS = ("auc", "log_loss", "calibration_error", "base_rate")
 TRAINED = (protocol.PROMOTE, protocol.KEEP, protocol.REFUSE)
 Answer = tuple[str, dg.RunRequest | None]
 """What is to be done about a champion, in words; and the run, if one is asked for."""
-Look = Callable[["AskedQuestion", signals.Champion], Answer]
+Look = Callable[["QuestionSettings", signals.Champion], Answer]
 
 
-def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg.SensorDefinition]:
+def sensors(
+    business: Business, questions: Iterable["QuestionSettings"]
+) -> list[dg.SensorDefinition]:
     """A sensor for each signal and one that rolls back, over all questions of time of a
     business.
     """
-    watched = [asked for asked in questions if asked.question.kind != STATIC]
+    watched = [settings for settings in questions if settings.question.kind != STATIC]
     retrain = [
         _once_a_day(
             business,
             watched,
             f"retrain_on_{name}",
             TRAIN,
-            "Once switched on, asks for a training of the newest day when this is so: "
+            "Once switched on, requests a training on the newest day when this holds: "
             f"{signals.SAYS[name]} It waits for {signals.COOL_DOWN_DAYS} days after a training, "
             "twice as long after each in vain for the same reason, and for something new to learn. "
             "The gate decides whether what was trained is promoted.",
@@ -72,7 +75,7 @@ def sensors(business: Business, questions: Iterable["AskedQuestion"]) -> list[dg
 
 def _once_a_day(
     business: Business,
-    watched: list["AskedQuestion"],
+    watched: list["QuestionSettings"],
     name: str,
     job: str,
     description: str,
@@ -85,22 +88,22 @@ def _once_a_day(
     @dg.sensor(name=name, job_name=job, minimum_interval_seconds=300, description=description)
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-        requests, told = list[dg.RunRequest](), list[str]()
-        for asked in watched:
-            known = champion_known(business, asked)
+        requests, message = list[dg.RunRequest](), list[str]()
+        for settings in watched:
+            known = champion_known(business, settings)
             day = str(known.day) if known else ""
             if known is None:
-                told.append(f"{asked.name}: nothing was trained yet, or no day is watched")
-            elif seen.get(asked.name, "") >= day:
-                told.append(f"{asked.name}: looked at {day} already")
+                message.append(f"{settings.name}: nothing was trained yet, or no day is watched")
+            elif seen.get(settings.name, "") >= day:
+                message.append(f"{settings.name}: looked at {day} already")
             else:
-                seen[asked.name] = day
-                reason, request = look(asked, known)
-                told.append(f"{asked.name}: {reason}")
+                seen[settings.name] = day
+                reason, request = look(settings, known)
+                message.append(f"{settings.name}: {reason}")
                 requests += [request] if request else []
         cursor = json.dumps(seen, sort_keys=True)
         return dg.SensorResult(
-            requests, skip_reason=None if requests else "; ".join(told), cursor=cursor
+            requests, skip_reason=None if requests else "; ".join(message), cursor=cursor
         )
 
     return sensor
@@ -109,7 +112,7 @@ def _once_a_day(
 def training(
     name: str,
     find: Callable[[signals.Champion], signals.Signal | None],
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     known: signals.Champion,
 ) -> Answer:
     """Whether a signal speaks for a training of the day."""
@@ -130,15 +133,15 @@ def training(
         )
     evidence = f"{signal.evidence}; {worth}"
     request = dg.RunRequest(
-        run_key=f"{name}:{asked.name}:{known.day}",
+        run_key=f"{name}:{settings.name}:{known.day}",
         partition_key=str(known.day),
-        asset_selection=[dg.AssetKey([layer, asked.name]) for layer in SNAPSHOT_LAYERS],
+        asset_selection=[dg.AssetKey([layer, settings.name]) for layer in SNAPSHOT_LAYERS],
         tags={protocol.TRIGGER_TAG: signal.trigger, protocol.EVIDENCE_TAG: evidence},
     )
     return evidence, request
 
 
-def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
+def _undoing(settings: "QuestionSettings", known: signals.Champion) -> Answer:
     """Whether the champion's first week was worse than without it."""
     if known.outdone is None:
         return (
@@ -146,18 +149,18 @@ def _undoing(asked: "AskedQuestion", known: signals.Champion) -> Answer:
             None,
         )
     undo = Undoing(
-        question=asked.name, version=known.version, to=str(known.before), reason=known.outdone
+        question=settings.name, version=known.version, to=str(known.before), reason=known.outdone
     )
     request = dg.RunRequest(
         # One a day: where it failed, again tomorrow.
-        run_key=f"{ROLL_BACK}:{asked.name}:{known.version}:{known.day}",
+        run_key=f"{ROLL_BACK}:{settings.name}:{known.version}:{known.day}",
         run_config=dg.RunConfig({UNDO: undo}),
         tags={protocol.TRIGGER_TAG: protocol.PERFORMANCE, protocol.EVIDENCE_TAG: known.outdone},
     )
     return known.outdone, request
 
 
-def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champion | None:
+def champion_known(business: Business, settings: "QuestionSettings") -> signals.Champion | None:
     """What is known of the champion at the end of the newest watched day; None before the first
     training.
 
@@ -167,36 +170,36 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
     trained = [
         row
         for row in ledger.read(business.state)
-        if row["subject"] == asked.name
+        if row["subject"] == settings.name
         and row["decision"] in TRAINED
-        and row.get("meaning") == asked.question.meaning
+        and row.get("meaning") == settings.question.meaning
     ]
     if not trained or not (business.state / DOOR).is_file():
         return None
     with door(business.state) as db:
         tables = {name for (name,) in _rows(db, "select view_name from duckdb_views()")}
         drift, performance, week = (
-            f"{asked.name}_{what}" for what in ("drift", "performance", "first_week")
+            f"{settings.name}_{what}" for what in ("drift", "performance", "first_week")
         )
         if not {drift, performance, week} <= tables:
             return None
         watched = (f"monitoring.{table}" for table in (drift, performance, week))
-        refuse_damaged(db, *watched, asked.store.forecasts)
+        refuse_damaged(db, *watched, settings.store.forecasts)
         [(day,)] = _rows(  # of the scores where too few customers are measured
             db,
             f"""select coalesce(
                 greatest((select max(measured_on) from monitoring.{performance}),
                          (select max(measured_on) from monitoring.{drift})),
-                (select max(as_of) from predictions.{asked.name}))""",
+                (select max(as_of) from predictions.{settings.name}))""",
         )
         if day is None:
             return None
-        champion = ledger.champion(business.state, asked.name, day, asked.question.meaning)
-        version = champion["model_version"] if champion else asked.untrained
-        said = _said(db, asked, version, day) if champion else {}
-    last = record_of(business.state, asked.name, trained[-1]["model_version"])
-    record = record_of(business.state, asked.name, version) if champion else last
-    season = {f.name for f in catalogue(asked.question.features) if f.family == CALENDAR}
+        champion = ledger.champion(business.state, settings.name, day, settings.question.meaning)
+        version = champion["model_version"] if champion else settings.untrained
+        said = _said(db, settings, version, day) if champion else {}
+    last = record_of(business.state, settings.name, trained[-1]["model_version"])
+    record = record_of(business.state, settings.name, version) if champion else last
+    season = {f.name for f in catalogue(settings.question.features) if f.family == CALENDAR}
     not_promoted = takewhile(lambda row: row["decision"] != protocol.PROMOTE, reversed(trained))
     return signals.Champion(
         day=day, version=version, cutoff=dt.date.fromisoformat(record["cutoff"]),
@@ -204,26 +207,28 @@ def champion_known(business: Business, asked: "AskedQuestion") -> signals.Champi
         as_ofs=[dt.date.fromisoformat(as_of) for as_of in last["as_ofs"]],
         in_vain=Counter(row["trigger"] for row in not_promoted),
         features=[name for name in record["features"] if name not in season],
-        declared=[f.name for f in catalogue(asked.question.features) if f.name not in season],
-        matured=asked.question.horizon.newest_as_of(day),
+        declared=[f.name for f in catalogue(settings.question.features) if f.name not in season],
+        matured=settings.question.horizon.newest_as_of(day),
         graded=record["evaluation"]["report"].get("model", {}) if champion else {},
         **said,
     )  # fmt: skip
 
 
 def _said(
-    db: "duckdb.DuckDBPyConnection", asked: "AskedQuestion", version: str, day: dt.date
+    db: "duckdb.DuckDBPyConnection", settings: "QuestionSettings", version: str, day: dt.date
 ) -> dict[str, Any]:
     """What monitoring says of a model at the end of a day."""
     mine = (
-        f"from monitoring.{asked.name}_performance where feature is null "
+        f"from monitoring.{settings.name}_performance where feature is null "
         f"and model_version = '{version}'"
     )
     [(of,)] = _rows(db, f"select max(as_of) {mine} and kind <> '{protocol.EXPECTED}'")
     of_day = f"measured_on = '{day}' and model_version = '{version}'"
-    harmful = f"from monitoring.{asked.name}_drift where {of_day} and verdict = '{HARMFUL}'"
+    harmful = f"from monitoring.{settings.name}_drift where {of_day} and verdict = '{HARMFUL}'"
     alarms = db.execute(f"{harmful} order by abs(effect) desc, feature").df().to_dict("records")
-    worse = f"from monitoring.{asked.name}_first_week where worse and model_version = '{version}'"
+    worse = (
+        f"from monitoring.{settings.name}_first_week where worse and model_version = '{version}'"
+    )
     last = "qualify measured_on = max(measured_on) over ()"
     outdone = db.execute(f"{worse} {last}").df().to_dict("records")
     return {

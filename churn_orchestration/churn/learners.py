@@ -350,12 +350,12 @@ def _stacked(
 
     begin = np.append(np.full(len(odds), 1 / len(odds)), 0.0)
     bounds = [(0, None)] * len(odds) + [(None, None)]
-    found = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B").x
-    weights, used = found[:-1], found[:-1] > 0
+    result = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B").x
+    weights, used = result[:-1], result[:-1] > 0
     if not used.any():  # nothing is known of the outcome: every member counts for nothing
-        return model.set_params(slope=0.0, intercept=float(found[-1]))
+        return model.set_params(slope=0.0, intercept=float(result[-1]))
     members = [member for member, counts in zip(model.members, used, strict=True) if counts]
-    return LogOddsBlend(members, weights[used].tolist(), float(weights.sum()), float(found[-1]))
+    return LogOddsBlend(members, weights[used].tolist(), float(weights.sum()), float(result[-1]))
 
 
 def scarce_entities(churned: np.ndarray, entity: np.ndarray) -> int:

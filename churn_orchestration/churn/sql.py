@@ -84,3 +84,9 @@ def close_off(
     connection.execute(f"set allowed_directories = [{', '.join(map(literal, spellings))}]")
     connection.execute(f"set allowed_configs = [{', '.join(map(literal, changing))}]")
     connection.execute("set enable_external_access = false; set lock_configuration = true")
+
+
+def within(column: str, days: Iterable[dt.date]) -> str:
+    """An SQL condition: the column holds one of the days."""
+    listed = ", ".join(map(literal, sorted(days)))
+    return f"{column} in ({listed})" if listed else "false"

@@ -10,7 +10,9 @@ import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.components.shown import about, freshness
-from churn_orchestration.storage.warehouse import PARQUET_LAYERS, POOL, Tables
+from churn_orchestration.storage.door import publish
+from churn_orchestration.storage.layers import PARQUET_LAYERS, POOL
+from churn_orchestration.storage.warehouse import Tables
 
 ACCEPTED, REFUSED = "accepted", "refused"
 STALE_TAG = "churn/stale"
@@ -66,7 +68,7 @@ def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         ACCEPTED,
         asset=key,
-        description="Every day of the run stands; refused days are named. Mend the file of a "
+        description="Every day of the run is valid; refused days are named. Mend the file of a "
         "refused day and run it again, or waive it: `churn waive`.",
     )
 
@@ -85,7 +87,9 @@ def due(context: dg.AssetExecutionContext, tables: Tables, key: dg.AssetKey) -> 
         return days
     declared = context.assets_def
     upstream = [table_of(parent) for parent in declared.asset_deps[key]]
-    return tables.stale(table_of(key), declared.code_versions_by_key[key] or "", upstream, days)
+    return tables.days.stale(
+        table_of(key), declared.code_versions_by_key[key] or "", upstream, days
+    )
 
 
 def table_of(key: dg.AssetKey) -> str:
@@ -101,7 +105,7 @@ def require_initial_load(
 
     Nor may the initial load move: what an earlier one took in would be taken in a second time.
     """
-    first = tables.first_day(table)
+    first = tables.days.first_day(table)
     if first and first != business.start:
         raise dg.Failure(
             f"{table} begins with the initial load of {first}, and start_date is {business.start} "
@@ -109,7 +113,9 @@ def require_initial_load(
             "business.yaml, which begins a new state",
             allow_retries=False,
         )
-    started = business.start in tables.stored(table) or tables.is_waived(table, business.start)
+    started = business.start in tables.days.stored(table) or tables.days.is_waived(
+        table, business.start
+    )
     if business.start not in days and not started:
         raise dg.Failure(
             f"{table}: the initial load, partition {business.start}, comes first: `churn run`",
@@ -119,10 +125,10 @@ def require_initial_load(
 
 def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt.date, str]:
     """Those of ``days`` on which a table upstream does not stand, with the reason."""
-    found: dict[dt.date, str] = {}
+    result: dict[dt.date, str] = {}
     for table in upstream if days else ():
-        found |= tables.faults(table, min(days), max(days))
-    return {day: found[day] for day in days if day in found}
+        result |= tables.days.faults(table, min(days), max(days))
+    return {day: result[day] for day in days if day in result}
 
 
 def blocked_since(
@@ -131,13 +137,13 @@ def blocked_since(
     """Those of ``days`` that would read over a day since ``start`` which does not stand, with the
     reason.
     """
-    found: dict[dt.date, str] = {}
+    result: dict[dt.date, str] = {}
     for table in upstream if days else ():
-        if fault := tables.fault(table, start, max(days)):
+        if fault := tables.days.fault(table, start, max(days)):
             root, first, reason = fault
-            told = f"it reads days up to its own, and {root} {first} {reason}"
-            found = {day: told for day in days if day >= first} | found
-    return found
+            message = f"it reads days up to its own, and {root} {first} {reason}"
+            result = {day: message for day in days if day >= first} | result
+    return result
 
 
 _LATER = f"from meta.days where split_part(table_name, '.', 1) in {PARQUET_LAYERS} limit 1"
@@ -175,17 +181,17 @@ def settle(
     table = table_of(key)
     good = {day: count for day, count in rows.items() if day not in refused}
     with tables.transaction():
-        tables.descends(table, upstream)
-        tables.record(table, "stored", good, declaration)
+        tables.days.descends(table, upstream)
+        tables.days.record(table, "stored", good, declaration)
         for day, reason in refused.items():
-            tables.record(table, "refused", {day: 0}, declaration, reason)
+            tables.days.record(table, "refused", {day: 0}, declaration, reason)
             tables.withdraw(table, day)
     if refused or key.path[0] in PARQUET_LAYERS or not tables.rows(_LATER):
-        tables.publish()
+        publish(tables)
     still_refused = {
-        day: reason for day, reason in refused.items() if not tables.is_waived(table, day)
+        day: reason for day, reason in refused.items() if not tables.days.is_waived(table, day)
     }
-    kept = tables.rows_of(table, {*unchanged, *wanted(context)} - {*rows, *refused})
+    kept = tables.days.rows_of(table, {*unchanged, *wanted(context)} - {*rows, *refused})
     for day, count in (good | kept).items():
         report_day(context, key, day, count, (metadata or {}).get(day, {}))
     if good:
@@ -224,10 +230,10 @@ def _done(rows: Mapping[dt.date, int], kept: int, refused: int, note: str) -> st
     >>> _done({dt.date(2024, 1, 5): 1}, 0, 2, "")
     '1 row on 1 day; 2 days refused'
     """
-    told = [f"{_counted(sum(rows.values()), 'row')} on {_counted(len(rows), 'day')}"]
-    told += [f"{_counted(kept, 'day')} unchanged"] if kept else []
-    told += [f"{_counted(refused, 'day')} refused"] if refused else []
-    return "; ".join([*told, note] if note else told)
+    message = [f"{_counted(sum(rows.values()), 'row')} on {_counted(len(rows), 'day')}"]
+    message += [f"{_counted(kept, 'day')} unchanged"] if kept else []
+    message += [f"{_counted(refused, 'day')} refused"] if refused else []
+    return "; ".join([*message, note] if note else message)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from churn_orchestration.business import PACKAGE, Business, digest
-from churn_orchestration.storage.warehouse import write_text
+from churn_orchestration.storage.files import write_text
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -44,7 +44,7 @@ def keep(business: Business, tree: "dg.ComponentTree") -> None:
 
 
 def _loaded(business: Business, tree: "dg.ComponentTree") -> Declared:
-    from churn_orchestration.components.question import asked_questions
+    from churn_orchestration.components.question import questions_in
     from churn_orchestration.components.source.source_table import SourceTable
 
     sources = tree.get_all_components(of_type=SourceTable)
@@ -52,7 +52,8 @@ def _loaded(business: Business, tree: "dg.ComponentTree") -> Declared:
         of=_read_from(business),
         files={source.name: source.files for source in sources if source.files},
         meanings={
-            name: asked.question.meaning for name, asked in asked_questions(tree, business).items()
+            name: settings.question.meaning
+            for name, settings in questions_in(tree, business).items()
         },
     )
 

@@ -33,10 +33,10 @@ def refuse_faulty_files(business: Business) -> None:
             f"{code}: a business is YAML and SQL, and Dagster would load this with every command: "
             f"move it out of {business.folder}"
         )
-    found = sorted(business.files())
-    blocks = {path.parent for path in found if path.name == BLOCKS}
+    result = sorted(business.files())
+    blocks = {path.parent for path in result if path.name == BLOCKS}
     named: dict[tuple[str, str], str] = {}
-    for path in found:
+    for path in result:
         bounded_text(path)
         if path.suffix == ".sql":
             _refuse_lonely_sql(path, blocks)
@@ -185,7 +185,7 @@ def shown(fault: Any, chain: list[str], folder: Path | None) -> str:
 
 def _place(fault: Any, chain: list[str], folder: Path | None) -> str:
     """``file:line: `` of the component that was being loaded, by its key and its value."""
-    loading = next((found for text in chain if (found := _LOADING.search(text))), None)
+    loading = next((result for text in chain if (result := _LOADING.search(text))), None)
     if loading is None or folder is None:
         return ""
     path = folder / loading[1] / BLOCKS

@@ -10,7 +10,7 @@ import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.churn.features.feature import Feature
-from churn_orchestration.storage.warehouse import DOOR
+from churn_orchestration.storage.layers import DOOR
 
 IN_WAREHOUSE = ("raw", "bronze", "silver")  # the door shows all others
 ALL_TIME = "as of the day"
@@ -97,13 +97,13 @@ def selected(
 
     The type of a computed column is known once the table is made: ``types``.
     """
-    told = dict(re.findall(r"(?<![\w.])(\w+): ([^.;]+)", comment))
+    message = dict(re.findall(r"(?<![\w.])(\w+): ([^.;]+)", comment))
     known = {name: platform(name)[0] for name in PLATFORM} | dict(upstream)
     computed = dg.TableColumn("", "computed")
     return [
         dg.TableColumn(
-            name, types.get(name, found.type).lower(), told.get(name) or found.description
+            name, types.get(name, result.type).lower(), message.get(name) or result.description
         )
         for name in names
-        for found in [known.get(name, computed)]
+        for result in [known.get(name, computed)]
     ]

@@ -8,8 +8,8 @@ import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.components.faulty_files import refuse_faulty_files
-from churn_orchestration.components.question import asked_questions
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question import questions_in
+from churn_orchestration.components.question.question import QuestionSettings
 
 
 def component_tree(business: Business) -> dg.ComponentTree:
@@ -25,6 +25,6 @@ def component_tree(business: Business) -> dg.ComponentTree:
     return dg.ComponentTree.from_module(defs_module=module, project_root=business.folder)
 
 
-def questions_of(business: Business) -> dict[str, AskedQuestion]:
+def questions_of(business: Business) -> dict[str, QuestionSettings]:
     """The churn questions of a business by name."""
-    return asked_questions(component_tree(business), business)
+    return questions_in(component_tree(business), business)

@@ -22,12 +22,12 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.calendar import days_between
 from churn_orchestration.churn.rows import contract as contracts
 from churn_orchestration.churn.rows.shapes import DATA_FAULTS, without_values
-from churn_orchestration.churn.sql import close_off, connect
+from churn_orchestration.churn.sql import close_off, connect, within
 from churn_orchestration.landing.reading import Shape, read, shape_of
 from churn_orchestration.landing.sniffing import UnreadableFileError, reason
 from churn_orchestration.storage.day_files import content_hash
 from churn_orchestration.storage.masking import database_secrets, masked
-from churn_orchestration.storage.warehouse import Tables, literal, quoted, within
+from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 _DAY = re.compile(r"\{day(?::([^}]+))?\}")
 
@@ -59,7 +59,7 @@ class Files:
     def named(self, folder: Path) -> list[tuple[Path, dt.date | None]]:
         """The same, and what only has the name of such a file; see ``unusable``."""
         fitting = [(path, day) for path, day in self._fitting(folder) if day or not self.is_daily]
-        return sorted(fitting, key=lambda found: (found[1] or dt.date.min, found[0]))
+        return sorted(fitting, key=lambda result: (result[1] or dt.date.min, result[0]))
 
     def strays(self, folder: Path) -> list[str]:
         """Files that fit the pattern but for their day, which cannot be read."""
@@ -196,11 +196,13 @@ def _take_daily(
     """
     known = {file: entry for file, *entry in tables.rows(_MANIFEST, [name])}
     awaiting = {
-        day for layer in ("raw", "bronze") for day in tables.refused(f"{layer}.{name}", dt.date.max)
+        day
+        for layer in ("raw", "bronze")
+        for day in tables.days.refused(f"{layer}.{name}", dt.date.max)
     }
-    standing = tables.stored(f"raw.{name}") - awaiting
-    newest = max(standing, default=business.start)
-    seeing = [day for day in days if day not in standing or day == newest]
+    valid = tables.days.stored(f"raw.{name}") - awaiting
+    newest = max(valid, default=business.start)
+    seeing = [day for day in days if day not in valid or day == newest]
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
     refused: dict[dt.date, str] = {}
@@ -215,7 +217,7 @@ def _take_daily(
         if (size, mtime) != (stat.st_size, stat.st_mtime_ns):
             content = content_hash(path)
             replaced = partition in days and (
-                partition in awaiting or partition not in standing or len(days) == 1
+                partition in awaiting or partition not in valid or len(days) == 1
             )
             if content != sha and not replaced:
                 if partition in awaiting:
@@ -231,7 +233,7 @@ def _take_daily(
                     )
                 if first is None or first in refused:
                     continue
-                initial = first == business.start and first not in standing
+                initial = first == business.start and first not in valid
                 partition, known_on = first, expected if initial else first
             entries.append(
                 [name, file, content, stat.st_size, stat.st_mtime_ns, partition, known_on]
@@ -254,7 +256,7 @@ def pending(
     known = {
         file: (sha, size, mtime) for file, sha, size, mtime, *_ in tables.rows(_MANIFEST, [name])
     }
-    found = []
+    result = []
     for path, day in files.find(business.landing):
         file = path.relative_to(business.landing).as_posix()
         sha, size, mtime = known.get(file, (None, None, None))
@@ -262,10 +264,10 @@ def pending(
             stat = path.stat()
             same = (size, mtime) == (stat.st_size, stat.st_mtime_ns)
             if not same and (size != stat.st_size or content_hash(path) != sha):
-                found.append((file, day))
+                result.append((file, day))
         except FileNotFoundError:  # taken away since it was found: no file waits there
             continue
-    return found
+    return result
 
 
 def _take_history(
@@ -279,21 +281,21 @@ def _take_history(
     """Every file of a history, for each of ``days``; its records are told apart by the day of their
     event.
     """
-    found = files.find(business.landing)
+    result = files.find(business.landing)
     refused = {}
     for path, _ in files.named(business.landing):
         if fault := unusable(path, business.landing):
             refused = dict.fromkeys(
                 days, f"{path.relative_to(business.landing).as_posix()}: {fault}"
             )
-    if not found and not refused:
+    if not result and not refused:
         raise BusinessError(
             f"{name}: no file {files.pattern} in the landing folder {business.landing}"
         )
     recorded = {(file, day): seen for file, day, *seen in tables.rows(_LAST_SEEN, [name])}
     taken: list[_Taken] = []
     entries: list[list[Any]] = []
-    for path, _ in found:
+    for path, _ in result:
         file, stat = path.relative_to(business.landing).as_posix(), path.stat()
         content = content_hash(path)
         seen = [content, stat.st_size, stat.st_mtime_ns]
@@ -372,12 +374,12 @@ def _refuse_changed_history(
 
     Rows that are gone are no fault where rows have a day: many a history is the last months only.
     """
-    standing = sorted(tables.stored(f"raw.{name}") - set(landed.rows))
+    valid = sorted(tables.days.stored(f"raw.{name}") - set(landed.rows))
     last_seen = {(file, day): sha for file, day, sha, *_ in tables.rows(_LAST_SEEN, [name])}
-    if all(last_seen.get((item.file, day)) == item.content for item in taken for day in standing):
+    if all(last_seen.get((item.file, day)) == item.content for item in taken for day in valid):
         return
     arrived = " union all by name ".join(f"(from {group})" for group in groups)
-    split = _split_by_event_day(contract, business.start, standing, f"({arrived})")
+    split = _split_by_event_day(contract, business.start, valid, f"({arrived})")
     there = set(tables.columns(f"raw.{name}")) & {n for n, *_ in tables.rows(f"describe {arrived}")}
     declared = dict.fromkeys(
         column.source for column in contract.columns
@@ -385,23 +387,25 @@ def _refuse_changed_history(
     compared = ", ".join(quoted(column) for column in (*declared, "_error") if column in there)
     present = ", ".join(literal(item.file) for item in taken)
     gone = "false" if contract.event_time else f"sum(n) filter (n > 0 or _file in ({present})) < 0"
-    found = tables.rows(
+    result = tables.rows(
         f"""
 select _partition, sum(now)::bigint, sum(before)::bigint, min(_file) filter (is_other) from (
   select _partition, count(*) filter (n > 0) as now, count(*) filter (n < 0) as before,
     min(_file) as _file, sum(n) > 0 or {gone} as is_other
   from (select {compared}, _partition, _file, 1 as n from ({split})
     union all select {compared}, _partition, _file, -1 from raw.{name}
-    where {within("_partition", standing)})
+    where {within("_partition", valid)})
   group by {compared}, _partition)
 group by _partition having bool_or(is_other) order by _partition limit 1"""
     )
-    for day, now, before, file in found:
+    for day, now, before, file in result:
         for wanted in landed.rows:
-            landed.refused[wanted] = _told_change(contract, files.pattern, day, now, before, file)
+            landed.refused[wanted] = _change_message(
+                contract, files.pattern, day, now, before, file
+            )
 
 
-def _told_change(
+def _change_message(
     contract: contracts.Contract, pattern: str, day: dt.date, now: int, before: int, file: str
 ) -> str:
     if contract.event_time is None:
@@ -414,11 +418,11 @@ def _told_change(
             f"what a file brings is known from its day on. Only if what {day} took in was wrong, "
             f"take it in again (--from {day}): all that the file says then counts as known on {day}"
         )
-    told = f"the history's rows of {day} are not those that were taken in: corrections"
+    message = f"the history's rows of {day} are not those that were taken in: corrections"
     if now > before:
-        told = f"the history has {now} rows of {day}, and {before} were taken in: late rows"
+        message = f"the history has {now} rows of {day}, and {before} were taken in: late rows"
     return (
-        f"{told} need daily files, or that day refreshed again (--from {day}), "
+        f"{message} need daily files, or that day refreshed again (--from {day}), "
         "as if known on their day"
     )
 
@@ -445,17 +449,17 @@ def _beyond(
         f"{literal(last)}), max(_day) filter (_day between {literal(earliest)} and "
         f"{literal(last)}) from (select {day} as _day from ({arrived}))"
     )
-    told = (
+    message = (
         [f"{place} holds {rows} rows of days after {last}, from {first} on: not taken in yet"]
         if rows
         else []
     )
     if newest and (last - newest).days > LONG_SILENCE:
-        told.append(
+        message.append(
             f"the newest row of {place} is of {newest}, {(last - newest).days} days before {last}: "
             "is that the last day of the data?"
         )
-    return "; ".join(told) or None
+    return "; ".join(message) or None
 
 
 def _refuse(landed: Landed, files: Files, item: _Taken, reason: str) -> None:
@@ -673,14 +677,14 @@ def land_query(
     except (
         Exception
     ) as error:  # whatever the driver raises: it is told with the source and the variable
-        told = str(error).strip().splitlines()[0]
+        message = str(error).strip().splitlines()[0]
         if (
             isinstance(error, DATA_FAULTS) or type(error).__name__ == "DataError"
         ):  # SQLAlchemy's name for it
-            told = without_values(error)
-        told = masked(told, *database_secrets(address))
+            message = without_values(error)
+        message = masked(message, *database_secrets(address))
         # From None: Dagster's log keeps what an error comes from.
-        raise BusinessError(f"{name}: the query on {url_variable} failed: {told}") from None
+        raise BusinessError(f"{name}: the query on {url_variable} failed: {message}") from None
     columns = ", ".join(f"{quoted(column)} varchar" for column in names)
     tables.db.execute(f"create or replace temp table _queried ({columns}, _line bigint)")
     if rows:

@@ -25,7 +25,8 @@ from churn_orchestration.landing.sniffing import (
     wrong_encoding,
 )
 from churn_orchestration.landing.workbooks import header_of, records
-from churn_orchestration.storage.warehouse import file_literal, literal, quoted
+from churn_orchestration.storage.files import file_literal
+from churn_orchestration.storage.warehouse import literal, quoted
 
 RESERVED = ("_path", "_file", "_line", "_error", "_partition", "known_on")
 KEPT = 10_000  # characters of a malformed record that DuckDB hands on
@@ -91,8 +92,8 @@ def shape_of(
         raise UnreadableFileError(nothing)
     _refuse_names(names)
     if declared and not set(declared) & set(names):
-        if is_text and (found := really(head)):
-            raise UnreadableFileError(found)
+        if is_text and (result := really(head)):
+            raise UnreadableFileError(result)
         shown = ", ".join(repr(name[:40])[1:-1] for name in _as_header(names)[:12])
         hint = f"; {guess(names, declared)}" if kind == "csv" else ""
         raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
@@ -216,8 +217,8 @@ def _sheets(db: duckdb.DuckDBPyConnection, table: str, shape: Shape, paths: list
     marks = ", ".join("unnest(?::varchar[])" for _ in (*shape.names, "_path"))
     insert = f"insert into {table} select {marks}, unnest(?::bigint[]), unnest(?::varchar[])"
     for path in paths:
-        found = records(path, shape.sheet, len(shape.names))
-        while rows := list(islice(found, CHUNK)):
+        result = records(path, shape.sheet, len(shape.names))
+        while rows := list(islice(result, CHUNK)):
             cells, lines, errors = zip(*rows, strict=True)
             values = [list(column) for column in zip(*cells, strict=True)]
             db.execute(insert, [*values, [str(path)] * len(rows), list(lines), list(errors)])

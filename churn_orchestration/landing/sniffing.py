@@ -92,9 +92,9 @@ def wrong_encoding(head: bytes, encoding: str, *, whole: bool) -> str | None:
     """
     if head.startswith(codecs.BOM_UTF16_BE) and encoding == "utf-16":
         return "it is UTF-16 written big end first, which is not read: save it as UTF-8"
-    for mark, found in _BOMS.items():
-        if head.startswith(mark) and found != encoding:
-            return f"it begins with the byte order mark of {found}: declare `encoding: {found}`"
+    for mark, result in _BOMS.items():
+        if head.startswith(mark) and result != encoding:
+            return f"it begins with the byte order mark of {result}: declare `encoding: {result}`"
     if encoding == "latin-1" and not head.isascii():
         try:
             codecs.getincrementaldecoder("utf-8")().decode(head, final=whole)
@@ -113,7 +113,9 @@ def wrong_encoding(head: bytes, encoding: str, *, whole: bool) -> str | None:
 
 def really(head: bytes) -> str | None:
     """What a file is that is no text; None where it may be text."""
-    if known := next((told for magic, told in _REALLY.items() if head.startswith(magic)), None):
+    if known := next(
+        (message for magic, message in _REALLY.items() if head.startswith(magic)), None
+    ):
         return known
     if head[1:100:2].count(0) > 20 or head[0:100:2].count(0) > 20:
         if set(head[:100]) == {0}:
@@ -135,7 +137,7 @@ def guess(names: list[str], declared: list[str]) -> str:
         row = next(csv.reader([",".join(names)], delimiter=other), [])
         if len(row) > 1 and {name.strip() for name in row} & set(declared):
             shown = "\\t" if other == "\t" else other
-            return f'declare `delimiter: "{shown}"` beside `files`'
+            return f'declare `delimiter: "{shown}"` next to `files`'
     if first.lstrip().startswith("<"):
         return "it is HTML or XML, not CSV: is it an error page?"
     if first.lstrip().startswith(("{", "[")):
@@ -149,13 +151,13 @@ def guess(names: list[str], declared: list[str]) -> str:
 def reason(error: BaseException) -> str:
     """Why a file cannot be read, without the names of classes and folders."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", lines[0])
-    told = re.sub(r"(:? ?(in file )?'?/\S+'?)", "", told)
-    for found, remedy in _REASONS.items():
-        if found in str(error):
+    message = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", lines[0])
+    message = re.sub(r"(:? ?(in file )?'?/\S+'?)", "", message)
+    for result, remedy in _REASONS.items():
+        if result in str(error):
             line = re.search(r"on Line: (\d+)", str(error))
             return f"cannot be read: {f'line {line[1]}: ' if line else ''}{remedy}"
-    return f"cannot be read: {told}"
+    return f"cannot be read: {message}"
 
 
 _REASONS = {

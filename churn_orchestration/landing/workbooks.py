@@ -42,8 +42,8 @@ def _opened(path: Path, sheet: str | None) -> Iterator[Any]:
 
 def header_of(path: Path, sheet: str | None) -> list[str]:
     """The names in the first row, up to the last that is one. Raises UnreadableFileError."""
-    with _opened(path, sheet) as found:
-        first = next(found.iter_rows(values_only=True), ())
+    with _opened(path, sheet) as result:
+        first = next(result.iter_rows(values_only=True), ())
     names = [_text(cell) or "" for cell in first]
     while names and not names[-1].strip():
         names.pop()
@@ -56,12 +56,12 @@ def records(
     """Every row below the first that holds something: its cells as text, its line, what is wrong
     with it.
     """
-    with _opened(path, sheet) as found:
-        for line, row in enumerate(found.iter_rows(min_row=2, values_only=True), 2):
+    with _opened(path, sheet) as result:
+        for line, row in enumerate(result.iter_rows(min_row=2, values_only=True), 2):
             cells = [_text(cell) for cell in row]
             if any(cell is not None for cell in cells[width:]):
-                told = "too many columns: " + ",".join(cell or "" for cell in cells)
-                yield [None] * width, line, told
+                message = "too many columns: " + ",".join(cell or "" for cell in cells)
+                yield [None] * width, line, message
             elif any(cell is not None for cell in cells):
                 yield (cells + [None] * width)[:width], line, None
 

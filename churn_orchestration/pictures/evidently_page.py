@@ -49,18 +49,20 @@ def page(
         )
         sides = [Dataset.from_pandas(frame[drawn], data_definition=defined) for frame in frames]
         text = Report([preset]).run(*sides).get_html_str(as_iframe=False)
-    told = (
-        f"{len(now):,} customers of the day (current) beside {len(before):,} rows of the training "
+    message = (
+        f"{len(now):,} customers of the day (current) next to {len(before):,} rows of the training "
         f"snapshot (reference), both sampled where there are more: the {len(drawn)} features that "
         "are furthest off. Evidently counts those beyond the limits of the table of drift on these "
         "samples and on values that are there; that table, which decides, counts on all rows, "
         "missing values too, so both may differ."
     )
     if empty := [name for name in wanted if name not in drawn]:
-        told += f" Without any value on one side, so not drawn: {', '.join(empty)}."
-    head = f'<div style="font:15px/1.5 sans-serif;margin:2em"><h1>{title}</h1><p>{told}</p></div>'
+        message += f" Without any value on one side, so not drawn: {', '.join(empty)}."
+    head = (
+        f'<div style="font:15px/1.5 sans-serif;margin:2em"><h1>{title}</h1><p>{message}</p></div>'
+    )
     names: dict[str, str] = {}
-    text = BY_CHANCE.sub(lambda found: names.setdefault(found[0], f"drawn_{len(names)}"), text)
+    text = BY_CHANCE.sub(lambda result: names.setdefault(result[0], f"drawn_{len(names)}"), text)
     # Where the page is narrower, Evidently cuts its last columns off.
     wide = "<style>[id^=root_]{min-width:1300px}</style>"
     text = text.replace("<head>", f"<head><title>{title}</title>{wide}", 1)

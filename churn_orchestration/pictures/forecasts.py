@@ -46,7 +46,7 @@ def scores_by_band(
         return None
     heights = [counts.get(n, 0) for n in range(SCORE_BINS)]
     edges = [100 * n / SCORE_BINS for n in range(SCORE_BINS + 1)]
-    told = f"{question} {day}: {100 * mean:.1f} % of {sum(heights):,} expected to churn"
+    message = f"{question} {day}: {100 * mean:.1f} % of {sum(heights):,} expected to churn"
     top = 1.3 * max(heights)
 
     def paint(axes: "Axes") -> None:
@@ -56,10 +56,10 @@ def scores_by_band(
             axes.plot((100 * low, 100 * high), (0.86 * top, 0.86 * top), color=color, linewidth=3)
             middle = 50 * (low + high)
             write(axes, f"{name} {inside:,}", (middle, 0.86 * top), (0, 4), color, "center")
-        axes.set(title=told, xlabel="churn probability, %", ylabel="customers, bins of 2.5 %")
+        axes.set(title=message, xlabel="churn probability, %", ylabel="customers, bins of 2.5 %")
         axes.set(xlim=(0, 100), ylim=(0, top))
 
-    return picture(told, paint)
+    return picture(message, paint)
 
 
 def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | None:
@@ -71,11 +71,13 @@ def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | Non
     if not course:
         return None
     by_day = {(p["as_of"], p["metric"], p["is_expected"]): p["value"] for p in course}
-    told = "AUC; no outcome yet, so expected from the forecasts alone"
+    message = "AUC; no outcome yet, so expected from the forecasts alone"
     if known := [day for day, metric, is_expected in by_day if metric == "auc" and not is_expected]:
         day = max(known)
-        told = f"AUC of {day:%Y-%m-%d}: {by_day[day, 'auc', False]:.3f}"
-        told += f", expected {by_day[day, 'auc', True]:.3f}" if (day, "auc", True) in by_day else ""
+        message = f"AUC of {day:%Y-%m-%d}: {by_day[day, 'auc', False]:.3f}"
+        message += (
+            f", expected {by_day[day, 'auc', True]:.3f}" if (day, "auc", True) in by_day else ""
+        )
 
     def line(metric: str, scale: float, title: str) -> Panel:
         def paint(axes: "Axes") -> None:
@@ -97,7 +99,7 @@ def performance(question: str, course: Sequence[Mapping[str, Any]]) -> str | Non
         return paint
 
     rate = line("base_rate", 100, "Churn rate, %")
-    return picture(f"{question}: {told}", line("auc", 1, told), rate, height=3.2)
+    return picture(f"{question}: {message}", line("auc", 1, message), rate, height=3.2)
 
 
 def drift(
@@ -110,13 +112,13 @@ def drift(
     """
     if not features:
         return None
-    alarmed = [found for found in features if found["alarm"]]
-    told = (
+    alarmed = [result for result in features if result["alarm"]]
+    message = (
         f"{question} {day}: {len(alarmed)} alarms"
         if alarmed
         else f"{question} {day}: no drift beyond the usual"
     )
-    shares = [found["value"] / found["usual_up_to"] for found in features][::-1]
+    shares = [result["value"] / result["usual_up_to"] for result in features][::-1]
     colors = {"harmful": RED, "open": RED, "harmless": ORANGE, "steady": BLUE}
 
     def paint(axes: "Axes") -> None:
@@ -127,15 +129,15 @@ def drift(
             color=[colors[f["verdict"]] for f in features[::-1]],
         )
         axes.axvline(1, color=INK, linewidth=1, linestyle=DASHED)
-        for place, found in enumerate(features[::-1]):
-            words = f"{found['measure'].upper()} {found['value']:.3f}"
-            if found["alarm"]:
-                words += f", {found['verdict']}: scores {found['effect']:+.2f} log odds"
+        for place, result in enumerate(features[::-1]):
+            words = f"{result['measure'].upper()} {result['value']:.3f}"
+            if result["alarm"]:
+                words += f", {result['verdict']}: scores {result['effect']:+.2f} log odds"
             write(axes, words, (shares[place], place), (5, -3), INK)
         axes.set_yticks(
-            range(len(shares)), [titled(titles, found["feature"]) for found in features[::-1]]
+            range(len(shares)), [titled(titles, result["feature"]) for result in features[::-1]]
         )
-        axes.set(title=told, xlim=(0, 1.8 * max(1, *shares)))
+        axes.set(title=message, xlim=(0, 1.8 * max(1, *shares)))
         axes.set_xlabel("distance from the training snapshot, in shares of what is usual (dashed)")
 
-    return picture(told, paint, height=1.1 + 0.33 * len(features), left=0.38)
+    return picture(message, paint, height=1.1 + 0.33 * len(features), left=0.38)

@@ -34,14 +34,14 @@ def rows_by_day(
     edges, totals, width = in_bins(rows, min(rows), max([*rows, *refused]))
     heights = [total / (b - a) for total, a, b in zip(totals, edges, edges[1:], strict=False)]
     newest, top = max(rows), 1.12 * max(heights) or 1
-    told = f"{table}: {sum(rows.values()):,} rows, {rows[newest]:,} of them on {newest}"
+    message = f"{table}: {sum(rows.values()):,} rows, {rows[newest]:,} of them on {newest}"
     if refused:
-        told += f"; {len(refused)} {'day' if len(refused) == 1 else 'days'} refused"
+        message += f"; {len(refused)} {'day' if len(refused) == 1 else 'days'} refused"
 
     def paint(axes: "Axes") -> None:
         axes.stairs(heights, edges, fill=True, color=BLUE, alpha=0.85)
         per = "rows a day" if width == 1 else f"rows a day, mean of {width} days"
-        axes.set(title=told, ylabel=per, ylim=(0, top), xlim=(edges[0], edges[-1]))
+        axes.set(title=message, ylabel=per, ylim=(0, top), xlim=(edges[0], edges[-1]))
         days_below(axes)
         for day in refused:
             axes.axvline(number_of(day) + 0.5, color=RED, linewidth=1.2)
@@ -50,7 +50,7 @@ def rows_by_day(
             side = "right" if last > (edges[0] + edges[-1]) / 2 else "left"
             write(axes, f"refused {max(refused)}", (last, top), (5, -9), RED, side)
 
-    return picture(told, paint)
+    return picture(message, paint)
 
 
 def quarantined_by_rule(source: str, counts: Sequence[tuple[dt.date, str, int]]) -> str | None:
@@ -74,7 +74,7 @@ def quarantined_by_rule(source: str, counts: Sequence[tuple[dt.date, str, int]])
     }
     most = max(max(heights) for _, heights, _ in binned.values())
     total, leading = sum(totals.values()), ranked[0]
-    told = (
+    message = (
         f"{source}: {total:,} rows quarantined, "
         f"most by {leading} ({100 * totals[leading] / total:.0f} %)"
     )
@@ -90,7 +90,7 @@ def quarantined_by_rule(source: str, counts: Sequence[tuple[dt.date, str, int]])
         axes.set_yticks([floor + 0.4 for floor in range(len(names))], names)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set(title=told, ylim=(0, len(names)), xlim=(number_of(first), number_of(last) + 1))
+        axes.set(title=message, ylim=(0, len(names)), xlim=(number_of(first), number_of(last) + 1))
         days_below(axes)
 
-    return picture(told, paint, height=1.1 + 0.5 * len(strips), left=0.28)
+    return picture(message, paint, height=1.1 + 0.5 * len(strips), left=0.28)

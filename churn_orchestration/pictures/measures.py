@@ -41,7 +41,7 @@ def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None
     last = {point["is_expected"]: point for point in course}
     since = min(point["as_of"] for point in last.values()) - dt.timedelta(days=RECENT_DAYS)
     since = max(since, next((point["as_of"] for point in course if point["is_expected"]), since))
-    told = {
+    message = {
         is_expected: f"{100 * point['churn_rate']:.1f} % {word} of {point['as_of']}"
         for is_expected, word in ((False, "churned"), (True, "expected"))
         if (point := last.get(is_expected))
@@ -51,7 +51,7 @@ def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None
         days, rates, low, high = _columns(by_month)
         axes.vlines(days, low, high, color=BLUE, alpha=0.45, linewidth=4)
         axes.plot(days, rates, "o", color=BLUE, markersize=4)
-        axes.set(title=told.get(False, "No outcome is known yet"), ylim=(0, None))
+        axes.set(title=message.get(False, "No outcome is known yet"), ylim=(0, None))
         axes.set(xlabel="last as_of of each month", ylabel="churn rate, %, 95 % interval")
         days_below(axes)
 
@@ -64,12 +64,12 @@ def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None
                 axes.fill_between(days, low, high, color=color, alpha=0.2, linewidth=0)
                 axes.plot(days, rates, "-" if len(points) > 1 else "o", color=color)
                 write(axes, name, (days[0], rates[0]), (0, 8), color, "right")
-        axes.set(title=told.get(True, "Nothing is expected yet"), ylabel="churn rate, %")
+        axes.set(title=message.get(True, "Nothing is expected yet"), ylabel="churn rate, %")
         axes.set_xlabel("as_of; shaded: 95 % interval")
         axes.margins(y=0.2)
         days_below(axes)
 
-    return picture(f"{question}: {', '.join(told.values())}", months, of_late, height=3.2)
+    return picture(f"{question}: {', '.join(message.values())}", months, of_late, height=3.2)
 
 
 def _columns(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
@@ -108,7 +108,9 @@ def at_risk(
         (name, by_band[name], color) for name, color in BAND_COLORS.items() if name in by_band
     ]
     of = f" {unit}" if unit else ""
-    told = f"{question} {day}: {whole['value_at_risk']:,.0f} of {whole['value']:,.0f}{of} at risk"
+    message = (
+        f"{question} {day}: {whole['value_at_risk']:,.0f} of {whole['value']:,.0f}{of} at risk"
+    )
     people = f"{whole['expected_churners']:,.0f} of {whole['customers']:,} expected to churn"
 
     def paint(axes: "Axes") -> None:
@@ -124,14 +126,14 @@ def at_risk(
             )
             write(axes, words, (row["value"], place), (5, -3), INK)
         axes.set_yticks(places, [words for words, *_ in shown])
-        axes.set(title=told, xlim=(0, 1.9 * max(row["value"] for _, row, _ in shown) or 1))
+        axes.set(title=message, xlim=(0, 1.9 * max(row["value"] for _, row, _ in shown) or 1))
         axes.set_xlabel(
             f"recent value{unit and ', '}{unit}; solid: at risk, the sum of probability x recent "
             "value"
         )
         axes.xaxis.set_major_formatter("{x:,.0f}")
 
-    return picture(f"{told}, {people}", paint, height=1.1 + 0.33 * len(shown), left=0.38)
+    return picture(f"{message}, {people}", paint, height=1.1 + 0.33 * len(shown), left=0.38)
 
 
 def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> str | None:
@@ -150,9 +152,9 @@ def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> s
     ages = [age for age in sorted(of_age) if age]
     means = [100 * of_age[age][0] / of_age[age][1] for age in ages]
     top = max(100 * cell["active"] / cell["customers"] for cell in cells if cell["age"])
-    told = f"{means[0]:.0f} % active a month later"
+    message = f"{means[0]:.0f} % active a month later"
     if len(ages) > 1:
-        told += f", {means[-1]:.0f} % after {ages[-1]}"
+        message += f", {means[-1]:.0f} % after {ages[-1]}"
 
     def heat(axes: "Axes") -> None:
         from matplotlib.colors import to_rgba_array
@@ -179,12 +181,12 @@ def retention(question: str, noun: str, cells: Sequence[Mapping[str, Any]]) -> s
         axes.plot(ages, means, "o-", color=BLUE, markersize=3)
         write(axes, f"{means[0]:.0f}", (ages[0], means[0]), (0, 6), BLUE)
         write(axes, f"{means[-1]:.0f}", (ages[-1], means[-1]), (0, 6), BLUE, "right")
-        axes.set(title=told, xlabel=f"months since the first {noun}")
+        axes.set(title=message, xlabel=f"months since the first {noun}")
         axes.set_ylabel("active, %, of all cohorts of that age")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_ylim(0, 1.2 * max(means) or 1)
 
-    return picture(f"{question}: {told}", heat, mean, height=3.4, left=0.12)
+    return picture(f"{question}: {message}", heat, mean, height=3.4, left=0.12)
 
 
 def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -198,9 +200,9 @@ def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> st
         return None
     first = rows[0]
     span = f"{100 * first['before']:.0f} to {100 * first['now']:.0f} %"
-    told = f"{question} {day}: {first['who']} rose most, {span}"
+    message = f"{question} {day}: {first['who']} rose most, {span}"
     if first["forecaster_changed"]:
-        told += "; the forecaster changed"
+        message += "; the forecaster changed"
 
     def paint(axes: "Axes") -> None:
         for place, row in enumerate(rows):
@@ -211,10 +213,10 @@ def movers(question: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -> st
             words = shorten(row["reason"] or "", MOST_LETTERS, placeholder=" ...")
             write(axes, words, (now, place), (7, -3), INK)
         axes.set_yticks(range(len(rows)), [str(row["who"]) for row in rows])
-        axes.set(title=told, xlim=(0, 170), xticks=range(0, 101, 20))
+        axes.set(title=message, xlim=(0, 170), xticks=range(0, 101, 20))
         axes.set_xlabel(
-            "churn probability, %: grey a week before, red now; beside it what moved it most"
+            "churn probability, %: grey a week before, red now; next to it what moved it most"
         )
         axes.invert_yaxis()
 
-    return picture(told, paint, height=1.1 + 0.25 * len(rows), left=0.14)
+    return picture(message, paint, height=1.1 + 0.25 * len(rows), left=0.14)

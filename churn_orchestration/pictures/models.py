@@ -37,13 +37,13 @@ def churn_by_as_of(question: str, as_ofs: Sequence[Mapping[str, Any]]) -> str | 
     names, rows = [str(entry["as_of"]) for entry in as_ofs], [entry["rows"] for entry in as_ofs]
     rates, places = [entry["churn_rate"] for entry in as_ofs], range(len(as_ofs))
     low, high = rate_interval([n * rate for n, rate in zip(rows, rates, strict=True)], rows)
-    found = f"{100 * rates[-1]:.1f} % churned, as_of {names[-1]}"
+    result = f"{100 * rates[-1]:.1f} % churned, as_of {names[-1]}"
 
     def churned(axes: "Axes") -> None:
         dots(axes, places, rates, low, high)
         for place in places:
             write(axes, f"{100 * rates[place]:.1f}", (place, 100 * rates[place]), (7, -3), BLUE)
-        axes.set(title=found, ylabel="churn rate, %, 95 % interval", ylim=(0, 115 * max(high)))
+        axes.set(title=result, ylabel="churn rate, %, 95 % interval", ylim=(0, 115 * max(high)))
         as_ofs_below(axes, names)
 
     def population(axes: "Axes") -> None:
@@ -53,7 +53,7 @@ def churn_by_as_of(question: str, as_ofs: Sequence[Mapping[str, Any]]) -> str | 
         axes.set(title="Population by as_of", ylabel="rows", ylim=(0, 1.15 * max(rows)))
         as_ofs_below(axes, names)
 
-    return picture(f"{question}: {found}, of {rows[-1]:,}", churned, population, height=2.8)
+    return picture(f"{question}: {result}, of {rows[-1]:,}", churned, population, height=2.8)
 
 
 def quality(record: Mapping[str, Any]) -> str | None:
@@ -63,25 +63,25 @@ def quality(record: Mapping[str, Any]) -> str | None:
     if not record["curves"]:
         return None
     bins, gains = record["curves"]["calibration"], record["curves"]["gain"]
-    held_out = f"{sum(found['rows'] for found in bins):,} held-out rows"
+    held_out = f"{sum(result['rows'] for result in bins):,} held-out rows"
     caveat = record["evaluation"].get("caveat")
-    asked = (
+    settings = (
         f"Churned as forecast? {held_out}"
         if not caveat
         else f"{held_out}, not out of time: as forecast?"
     )
-    found = f"The riskiest 20 % hold {100 * gains['model'][SHARES.index(20)]:.0f} % of churners"
+    result = f"The riskiest 20 % hold {100 * gains['model'][SHARES.index(20)]:.0f} % of churners"
 
     def calibration(axes: "Axes") -> None:
         forecast, rate, low, high = (
-            [found[name] for found in bins]
+            [result[name] for result in bins]
             for name in ("mean_probability", "churn_rate", "low", "high")
         )
         top = 105 * max(*high, *forecast)
         axes.plot([0, top], [0, top], color=INK, linewidth=1, linestyle=DASHED)
         write(axes, "dashed: exactly as forecast", (top, 0), (0, 6), INK, "right")
         dots(axes, [100 * p for p in forecast], rate, low, high)
-        axes.set(title=asked, xlim=(0, top), ylim=(0, top))
+        axes.set(title=settings, xlim=(0, top), ylim=(0, top))
         axes.set(xlabel="mean forecast of each tenth, %", ylabel="churned, %, 95 % interval")
 
     def gain(axes: "Axes") -> None:
@@ -92,12 +92,12 @@ def quality(record: Mapping[str, Any]) -> str | None:
                 write(axes, name, (62, height), (0, 0), color)
         write(axes, "dashed: by chance", (62, 34), (0, 0), INK)
         axes.plot([20], [100 * gains["model"][SHARES.index(20)]], "o", color=BLUE)
-        axes.set(title=found, xlim=(0, 100), ylim=(0, 102))
-        axes.set(xlabel="customers, riskiest first, %", ylabel="churners found, %")
+        axes.set(title=result, xlim=(0, 100), ylim=(0, 102))
+        axes.set(xlabel="customers, riskiest first, %", ylabel="churners reached, %")
 
     tests = ", ".join(fold["test"] for fold in record["evaluation"]["tests"])
     return picture(
-        f"Calibration and gain on {held_out} ({caveat or tests}): {found}",
+        f"Calibration and gain on {held_out} ({caveat or tests}): {result}",
         calibration,
         gain,
         height=3.6,
@@ -117,7 +117,7 @@ def worth(record: Mapping[str, Any]) -> str | None:
     }
     best = max(earned["model"]["curve"])
     share = SHARES[earned["model"]["curve"].index(best)]
-    told = (
+    message = (
         f"Contacting the riskiest {share} % earns most"
         if share
         else "Contacting nobody loses least"
@@ -144,12 +144,12 @@ def worth(record: Mapping[str, Any]) -> str | None:
                 axes.plot(SHARES, earned[name]["curve"], color=color)
                 write(axes, name, (62, height * best), (0, 0), color)
         axes.plot([share], [best], "o", color=BLUE)
-        axes.set(title=told, xlim=(0, 100))
+        axes.set(title=message, xlim=(0, 100))
         axes.set(
             xlabel="customers contacted, riskiest first, %", ylabel="profit, of a customer's value"
         )
 
-    return picture(f"Lift and profit: {told}, {best:.3f} a customer", lift, profit, height=3.6)
+    return picture(f"Lift and profit: {message}, {best:.3f} a customer", lift, profit, height=3.6)
 
 
 def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None:
@@ -158,13 +158,13 @@ def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None
     ``titles``: the features in words, by name.
     """
     curve = record["evaluation"].get("learning", [])
-    segments = [found for found in record.get("segments", []) if "skill" in found][:MOST_SEGMENTS][
-        ::-1
-    ]
+    segments = [result for result in record.get("segments", []) if "skill" in result][
+        :MOST_SEGMENTS
+    ][::-1]
     if len(curve) < 2 or not segments:
         return None
     few, all_ = ((point["entities"], point["log_loss"]["value"]) for point in (curve[0], curve[-1]))
-    told = f"{all_[0]:,} customers: log loss {all_[1]:.3f}; {few[0]:,} of them: {few[1]:.3f}"
+    message = f"{all_[0]:,} customers: log loss {all_[1]:.3f}; {few[0]:,} of them: {few[1]:.3f}"
     worst = segments[-1]
 
     def losses(axes: "Axes") -> None:
@@ -178,15 +178,15 @@ def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None
         axes.set(xlabel="customers learned from", ylabel="log loss, 95 % interval")
 
     def skill(axes: "Axes") -> None:
-        sizes = [100 * found["skill"] for found in segments]
+        sizes = [100 * result["skill"] for result in segments]
         axes.barh(
             range(len(sizes)),
             sizes,
             color=[RED if size < 0 else BLUE for size in sizes],
             height=0.62,
         )
-        for place, found in enumerate(segments):
-            words = titled(titles, found["feature"], found["segment"])
+        for place, result in enumerate(segments):
+            words = titled(titles, result["feature"], result["segment"])
             write(axes, words, (max(sizes[place], 0), place), (5, -3), INK)
         axes.axvline(0, color=INK, linewidth=1)
         axes.set(
@@ -195,7 +195,7 @@ def learning(record: Mapping[str, Any], titles: Mapping[str, str]) -> str | None
         axes.set_xlabel("log loss taken off the segment's own rate, %")
 
     least = titled(titles, worst["feature"], worst["segment"])
-    alt = f"Learning curve and segments: {told}; least is known of {least}"
+    alt = f"Learning curve and segments: {message}; least is known of {least}"
     return picture(alt, losses, skill, height=3.6)
 
 
@@ -209,7 +209,7 @@ def influences(families: Sequence[Mapping[str, Any]], titles: Mapping[str, str])
     shown = families[:MOST_FAMILIES][::-1]
     sizes = [entry["mean_abs_log_odds"] for entry in shown]
     most = shown[-1]["family"].replace("_", " ")
-    told = f"{most} moves a forecast most: by {sizes[-1]:.2f} in log odds on average"
+    message = f"{most} moves a forecast most: by {sizes[-1]:.2f} in log odds on average"
 
     def paint(axes: "Axes") -> None:
         axes.barh(range(len(shown)), sizes, color=BLUE, height=0.62)
@@ -217,9 +217,9 @@ def influences(families: Sequence[Mapping[str, Any]], titles: Mapping[str, str])
             words = f"{sizes[place]:.2f}   {titled(titles, entry['feature'])}"
             write(axes, words, (sizes[place], place), (5, -3), INK)
         axes.set_yticks(range(len(shown)), [entry["family"].replace("_", " ") for entry in shown])
-        axes.set(title=told, xlim=(0, 1.8 * sizes[-1] or 1))
+        axes.set(title=message, xlim=(0, 1.8 * sizes[-1] or 1))
         axes.set_xlabel(
             "mean absolute contribution of the family, log odds; with it its strongest feature"
         )
 
-    return picture(told, paint, height=1.1 + 0.3 * len(shown), left=0.12)
+    return picture(message, paint, height=1.1 + 0.3 * len(shown), left=0.12)

@@ -13,15 +13,17 @@ from churn_orchestration.business import Business
 from churn_orchestration.components.declared import declared
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.text import command, grid, plain
+from churn_orchestration.storage.door import door
 from churn_orchestration.storage.freshness import by_layer, states
-from churn_orchestration.storage.warehouse import DOOR, Tables, door
+from churn_orchestration.storage.layers import DOOR
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
     import duckdb
 
     from churn_orchestration.automation.planning import Refreshed
 
-Told = tuple[Any, ...]
+Report = tuple[Any, ...]
 METRICS = {
     "auc": "AUC", "average_precision": "avg. precision", "log_loss": "log loss", "brier": "Brier",
     "calibration_error": "calibration error", "lift_top_decile": "lift, top 10 %",
@@ -67,16 +69,18 @@ def layers_text(business: Business) -> str:
         went = sources(db)
     for name, rows in counted.items():
         layer, source = name.split(".")
-        told = ""
+        message = ""
         if layer == "raw" and source in went:
             valid, refused, duplicates, waiting = went[source]
-            told = f"= {valid:,} bronze + {refused:,} quarantine + {duplicates:,} exact duplicates"
-            told += f" + {waiting:,} of refused days" if waiting else ""
-        table.add_row(name, f"{rows:,}", told)
+            message = (
+                f"= {valid:,} bronze + {refused:,} quarantine + {duplicates:,} exact duplicates"
+            )
+            message += f" + {waiting:,} of refused days" if waiting else ""
+        table.add_row(name, f"{rows:,}", message)
     return plain(table)
 
 
-def refreshed(business: Business, done: "Refreshed") -> Told:
+def refreshed(business: Business, done: "Refreshed") -> Report:
     """What a refresh did; done only if no day was refused."""
     rows = rows_by_layer(business) if (business.state / DOOR).exists() else {}
     facts = {
@@ -105,7 +109,7 @@ def refreshed(business: Business, done: "Refreshed") -> Told:
     return facts, text, done.succeeded and not done.refused
 
 
-def up_to_date(business: Business, last: dt.date) -> Told:
+def up_to_date(business: Business, last: dt.date) -> Report:
     """Nothing was left to do; done only if no file waits for a day that is there to be made
     again.
     """
@@ -127,11 +131,11 @@ def up_to_date(business: Business, last: dt.date) -> Told:
         "rows": rows,
         "landing": landing,
     }
-    told = f"{business.name}: everything up to {last} is there already{waits if files else ''}"
-    return facts, f"{told}\n{layers_text(business)}", not (files and landing["again"])
+    message = f"{business.name}: everything up to {last} is there already{waits if files else ''}"
+    return facts, f"{message}\n{layers_text(business)}", not (files and landing["again"])
 
 
-def trained(business: Business, became: Mapping[str, Mapping[str, Any]], cutoff: dt.date) -> Told:
+def trained(business: Business, became: Mapping[str, Mapping[str, Any]], cutoff: dt.date) -> Report:
     """Models of a cut-off, how they did on later days, and what was decided; ``became``: see
     ``Work.train``.
 
@@ -164,18 +168,18 @@ def _without_value(business: Business, question: str, cutoff: dt.date) -> list[s
 def model_text(question: str, record: dict[str, Any], decision: str, reason: str) -> str:
     """A model's metrics on later days beside the baselines, with the decision."""
     evaluation = record["evaluation"]
-    told = [
+    message = [
         f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} "
         f"({reason})",
         *(f"warning: {warning}" for warning in record.get("warnings", [])),
     ]
     if copied := record.get("copies"):
-        told.append(f"{copied}.")
+        message.append(f"{copied}.")
     if not evaluation["report"]:
-        return plain(*told)
+        return plain(*message)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])
     how = evaluation.get("caveat") or f"on later days that have matured since: {days}"
-    return plain(*told, metrics_table(f"Graded {how}", evaluation["report"]))
+    return plain(*message, metrics_table(f"Graded {how}", evaluation["report"]))
 
 
 def metrics_table(title: str, graded: dict[str, Any]) -> Table:
@@ -193,8 +197,8 @@ def metrics_table(title: str, graded: dict[str, Any]) -> Table:
     )
     for metric, words in METRICS.items():
         cells = []
-        for name, found in graded.items():
-            number = found.get(metric)
+        for name, result in graded.items():
+            number = result.get(metric)
             text = f"{number['value']:.3f}" if number else "-"
             if number and name in ("model", "rules"):
                 text += f" [{number['low']:.3f}, {number['high']:.3f}]"
@@ -210,9 +214,7 @@ def backtested(facts: dict[str, Any]) -> str:
         f"{facts['trained_on'][0]} to {facts['trained_on'][-1]}, graded on data until "
         f"{facts['graded_on_data_until']}"
     )
-    kept = (
-        "" if facts["stored"] else "\nA forecast of that day stands already; it was left as it is."
-    )
+    kept = "" if facts["stored"] else "\nThat day has a forecast already; it was left as it is."
     return plain(metrics_table(title, facts["report"])) + kept
 
 
@@ -243,9 +245,9 @@ def rolled(question: str, looks: list[dict[str, Any]]) -> str:
         ]
         lines.append([report["model"]["auc"]["value"], *losses])
         auc = report["model"]["auc"]
-        told = f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
+        message = f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
         counted = (look["as_of"], f"{look['entities']:,}", f"{look['base_rate']:.1%}")
-        table.add_row(*counted, told, *_losses(losses))
+        table.add_row(*counted, message, *_losses(losses))
     if lines:
         auc, *losses = (
             None if None in column else sum(column) / len(column)

@@ -4,12 +4,13 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.report import Told
+from churn_orchestration.report import Report
 from churn_orchestration.report.customer import catalogue, changes, feature_row, introduced, said
 from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
 from churn_orchestration.report.ranking import question_named, ranked
-from churn_orchestration.storage.warehouse import Tables, door, quoted, refuse_damaged
+from churn_orchestration.storage.door import door, refuse_damaged
+from churn_orchestration.storage.warehouse import Tables, quoted
 
 _NOW = (
     "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on",
@@ -19,7 +20,7 @@ _NOW = (
 
 def explained(
     business: Business, entity: str, day: dt.date | None, question: str | None = None
-) -> Told:
+) -> Report:
     """One customer's risk: who it is, now, why, and over the scored days; as facts and as text."""
     with door(business.state) as db:
         tables = Tables(db, business.state)
@@ -27,14 +28,14 @@ def explained(
         key, kind = _key(tables, question)
         gold = _gold(tables, question)
         refuse_damaged(db, *[gold] if gold else [])
-        found = tables.rows(
+        result = tables.rows(
             f"select {quoted(key)}, {', '.join(_NOW)} from predictions.{question} "
             f"where {quoted(key)} = try_cast(? as {kind}) order by as_of",
             [entity],
         )
-        if not found:
+        if not result:
             raise BusinessError(_not_scored_ever(tables, question, gold, key, kind, entity))
-        entity_id, rows = found[0][0], [dict(zip(_NOW, row[1:], strict=True)) for row in found]
+        entity_id, rows = result[0][0], [dict(zip(_NOW, row[1:], strict=True)) for row in result]
         now = _asked_row(tables, question, entity, rows, day)
         words = catalogue(tables, gold) if gold else {}
         history = [row for row in rows if row["backtest"] == now["backtest"]]
@@ -62,12 +63,12 @@ def _key(tables: Tables, question: str) -> tuple[str, str]:
 
 def _gold(tables: Tables, question: str) -> str | None:
     """The feature table that a question reads; None where the door has none."""
-    found = tables.rows(
+    result = tables.rows(
         "select upstream from meta.lineage join duckdb_views() on upstream = schema_name || '.' || "
         "view_name where table_name = 'predictions.' || ? and schema_name = 'gold' order by 1",
         [question],
     )
-    return found[0][0] if found else None
+    return result[0][0] if result else None
 
 
 def _asked_row(
@@ -86,7 +87,7 @@ def _asked_row(
             f"{question}: {entity} was not in the population of {day}; it was scored from "
             f"{rows[0]['as_of']} to {rows[-1]['as_of']}"
         )
-    fault = tables.fault(f"predictions.{question}", day, day)
+    fault = tables.days.fault(f"predictions.{question}", day, day)
     because = f" ({' '.join(map(str, fault))})" if fault and fault[2] != "is not there yet" else ""
     near = sorted(scored, key=lambda other: (abs(other - day), other))[0]
     raise BusinessError(

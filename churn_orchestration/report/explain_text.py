@@ -103,8 +103,8 @@ def _moved(facts: dict[str, Any]) -> Iterator[str]:
         yield from (f"    {change}" for change in move["changes"])
     others = [row for row in facts["history"] if row["backtest"] != kind]
     if others:
-        told = ", ".join(f"{row['as_of']} {_percent(row)}" for row in others[-5:])
-        yield f"  {'forecasts' if kind else 'looks back'}: {told}"
+        message = ", ".join(f"{row['as_of']} {_percent(row)}" for row in others[-5:])
+        yield f"  {'forecasts' if kind else 'looks back'}: {message}"
 
 
 def _percent(row: dict[str, Any]) -> str:

@@ -15,21 +15,26 @@ def listed(business: Business, question: str | None) -> tuple[dict[str, Any], st
     """Every decision on the models of a question, or of all, oldest first, with the champion of
     each.
     """
-    asked = questions_of(business)
-    if question is not None and question not in asked:
-        raise BusinessError(f'there is no question "{question}"; wanted: one of {", ".join(asked)}')
-    names = [question] if question else list(asked)
+    settings = questions_of(business)
+    if question is not None and question not in settings:
+        raise BusinessError(
+            f'there is no question "{question}"; wanted: one of {", ".join(settings)}'
+        )
+    names = [question] if question else list(settings)
     rows = [row for row in ledger.read(business.state) if row["subject"] in names]
     facts: dict[str, Any] = {"business": business.name, "decisions": rows, "champions": {}}
     parts: list[Any] = []
     for name in names:
-        champion = ledger.champion(business.state, name, dt.date.max, asked[name].question.meaning)
+        champion = ledger.champion(
+            business.state, name, dt.date.max, settings[name].question.meaning
+        )
         facts["champions"][name] = champion and champion["model_version"]
         decided = [row for row in rows if row["subject"] == name]
         if not decided:
             train = command(business, "train")
             parts.append(
-                f"{name}: no decision yet, {asked[name].untrained} score; `{train}` makes a model"
+                f"{name}: no decision yet, {settings[name].untrained} score; `{train}` makes a "
+                "model"
             )
             continue
         headings = (
@@ -43,7 +48,7 @@ def listed(business: Business, question: str | None) -> tuple[dict[str, Any], st
             "why trained",
             "by",
         )
-        table = grid(f"{name}: {_by(champion, asked[name].untrained)}", *headings)
+        table = grid(f"{name}: {_by(champion, settings[name].untrained)}", *headings)
         for row in decided:
             table.add_row(*_cells(row, champion))
         newest = decided[-1]

@@ -10,7 +10,7 @@ from churn_orchestration.storage.warehouse import Tables
 
 
 def new_files(
-    tables: Tables, business: Business, found: dict[str, dict[str, Any]], sources: dict[str, str]
+    tables: Tables, business: Business, result: dict[str, dict[str, Any]], sources: dict[str, str]
 ) -> dict[str, Any]:
     """Files that no day has taken in yet, by source, and the command that does; ``sources``: their
     files.
@@ -31,8 +31,8 @@ def new_files(
         after_end += len(there) - len(can_come)
         if can_come:
             new[source] = [file for file, _ in can_come]
-            newest = found.get(f"raw.{source}", {}).get("newest") or business.start
-            awaited = tables.refused(f"raw.{source}", dt.date.max) | tables.refused(
+            newest = result.get(f"raw.{source}", {}).get("newest") or business.start
+            awaited = tables.days.refused(f"raw.{source}", dt.date.max) | tables.days.refused(
                 f"bronze.{source}", dt.date.max
             )
             if Files(pattern).is_daily or newest == end:
@@ -62,7 +62,7 @@ def missing_days(tables: Tables, business: Business, source: str, files: Files) 
         return []
     taken = tables.rows("select distinct file from meta.manifest where source = ?", [source])
     landed = {files.day_of(file) for (file,) in taken}
-    days = tables.stored(f"raw.{source}") - {business.start}
+    days = tables.days.stored(f"raw.{source}") - {business.start}
     return sorted(day for day in days if day not in landed and day not in business.closed)
 
 

@@ -12,7 +12,7 @@ from churn_orchestration.churn.protocol import ENTITY_FOLDS
 from churn_orchestration.churn.question import answerable
 from churn_orchestration.churn.question.copies import copies_message
 from churn_orchestration.churn.question.labels import EVENT, STATIC, Question, labelled
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training.model import newest_day
 from churn_orchestration.components.question.training.snapshot import distinct
 from churn_orchestration.report.text import grid, plain
@@ -24,29 +24,37 @@ if TYPE_CHECKING:
 MOST_AS_OFS = 24
 
 
-def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
+def weighed(tables: Tables, settings: QuestionSettings) -> tuple[dict[str, Any], str]:
     """The verdict on a question from all that has landed: facts, and the same as text."""
-    if asked.question.kind == STATIC:
-        return _static(tables, asked)
-    question, last = asked.question, newest_day(tables, asked)
+    if settings.question.kind == STATIC:
+        return _static(tables, settings)
+    question, last = settings.question, newest_day(tables, settings)
     [(first,)] = tables.rows(
         f"select min(day) from {question.base.table} where known_on <= date '{last}'"
     )
     if first is None:
         raise BusinessError(
-            f"{asked.name}: {question.base.table} has no row that is known by {last}: is there "
+            f"{settings.name}: {question.base.table} has no row that is known by {last}: is there "
             "any, and what went to quarantine (`churn status`)?"
         )
-    history = asked.min_history_days
-    as_ofs = calendar.as_of_grid(last, question.horizon, first, history, MOST_AS_OFS, asked.every)
-    facts: dict[str, Any] = {"question": asked.name, "asks": asked.sentence(), "data_until": last}
+    history = settings.min_history_days
+    as_ofs = calendar.as_of_grid(
+        last, question.horizon, first, history, MOST_AS_OFS, settings.every
+    )
+    facts: dict[str, Any] = {
+        "question": settings.name,
+        "asks": settings.sentence(),
+        "data_until": last,
+    }
     if not as_ofs:
-        told = (
+        message = (
             f"no outcome is known yet: data go from {first} to {last}, and the first as_of needs "
         )
-        told += f"{asked.min_history_days} days before it and {question.horizon.words} after it"
-        return facts | {"hopeless": [told]}, plain(
-            f"{asked.name}: {asked.sentence()}", f"hopeless: {told}"
+        message += (
+            f"{settings.min_history_days} days before it and {question.horizon.words} after it"
+        )
+        return facts | {"hopeless": [message]}, plain(
+            f"{settings.name}: {settings.sentence()}", f"hopeless: {message}"
         )
     outcomes = answerable.Outcomes(question, tuple(as_ofs), last, "outcomes")
     tables.db.execute(f"create or replace temp table outcomes as {outcomes.sql()}")
@@ -60,7 +68,7 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
     by_window = (
         None if question.kind == EVENT else tables.db.execute(outcomes.by_window(windows)).df()
     )
-    graded = by_as_of.tail(asked.test_as_ofs)
+    graded = by_as_of.tail(settings.test_as_ofs)
     churned = int(graded["churned"].sum())
     least = answerable.detectable_auc(churned, int(graded["entities"].sum()) - churned)
     advised = answerable.recommended(by_horizon, unit)
@@ -69,7 +77,9 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         "windows": [] if by_window is None else by_window.to_dict("records"),
         "detectable_auc": least, f"advised_horizon_{unit}": advised,
     }  # fmt: skip
-    months = grid("by as_of, as the question is asked", "as_of", "asked of", "churned", "base rate")
+    months = grid(
+        "by as_of, as the question is declared", "as_of", "asked of", "churned", "base rate"
+    )
     for row in facts["as_ofs"]:
         months.add_row(
             str(row["as_of"])[:10],
@@ -98,7 +108,7 @@ def weighed(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
         "be told from chance. " + _advice(by_horizon, question)
     )
     return facts, plain(
-        f"{asked.name}: {asked.sentence()}", *tables_shown, "* as it is asked now", verdict
+        f"{settings.name}: {settings.sentence()}", *tables_shown, "* as it is declared now", verdict
     )
 
 
@@ -129,26 +139,28 @@ def _advice(by_horizon: "pd.DataFrame", question: Question) -> str:
     return f"Of those called churned {_share(back)} come back, and {shortest}."
 
 
-def _static(tables: Tables, asked: AskedQuestion) -> tuple[dict[str, Any], str]:
-    label, last = asked.question.label, newest_day(tables, asked)
+def _static(tables: Tables, settings: QuestionSettings) -> tuple[dict[str, Any], str]:
+    label, last = settings.question.label, newest_day(tables, settings)
     assert label is not None
-    people = labelled(asked.question, f"({features_at(asked.question.features, last)})", last, last)
+    people = labelled(
+        settings.question, f"({features_at(settings.question.features, last)})", last, last
+    )
     everybody = tables.db.execute(people).df()
-    once = distinct(asked, everybody)
+    once = distinct(settings, everybody)
     entities, churned = len(once), int(once["label"].sum())
-    copied = copies_message(len(everybody) - entities, len(everybody), asked.question.entity)
+    copied = copies_message(len(everybody) - entities, len(everybody), settings.question.entity)
     least = answerable.detectable_auc(churned, entities - churned)
     facts = {
-        "question": asked.name, "asks": asked.sentence(), "data_until": last, "entities": entities,
+        "question": settings.name, "asks": settings.sentence(), "data_until": last, "entities": entities,
         "churned": churned, "copies": len(everybody) - entities, "detectable_auc": least,
     }  # fmt: skip
-    told = (
+    message = (
         f"{copied}{'. ' if copied else ''}Of {entities:,} the label is known, {churned:,} have "
         f"churned ({_share(churned / max(1, entities))}). Out of fold ({ENTITY_FOLDS} folds) an "
-        f"AUC of {least:.3f} or more can be told from chance. The outcome is known on the day "
-        "itself: nothing can say how well it is known before."
+        f"AUC of {least:.3f} or more can be distinguished from chance. The outcome is known on the "
+        "day itself: nothing can say how well it is known before."
     )
-    return facts, plain(f"{asked.name}: {asked.sentence()}", told)
+    return facts, plain(f"{settings.name}: {settings.sentence()}", message)
 
 
 def _share(value: float | None) -> str:

@@ -16,19 +16,14 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.protocol import BASE_RATE, RULES
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
-from churn_orchestration.storage.warehouse import (
-    door,
-    literal,
-    quoted,
-    refuse_damaged,
-    refuse_no_probabilities,
-)
+from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
+from churn_orchestration.storage.warehouse import literal, quoted
 from churn_orchestration.terminal import visible
 
 if TYPE_CHECKING:
     import duckdb
 
-Told = tuple[Any, ...]
+Report = tuple[Any, ...]
 
 _FORMULA = re.compile(r"(^|;\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 """Where a spreadsheet begins to compute, full-width signs too; in many countries a `;` begins a
@@ -48,10 +43,10 @@ _FIRST = (
 
 def questions(db: "duckdb.DuckDBPyConnection") -> list[str]:
     """The questions that have predictions at the door."""
-    found = db.execute(
+    result = db.execute(
         "select view_name from duckdb_views() where schema_name = 'predictions' order by 1"
     ).fetchall()
-    return [name for (name,) in found]
+    return [name for (name,) in result]
 
 
 def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
@@ -113,7 +108,7 @@ def scored(
     return name, day
 
 
-def listed(business: Business, day: dt.date | None, question: str | None, most: int) -> Told:
+def listed(business: Business, day: dt.date | None, question: str | None, most: int) -> Report:
     """The first of the list of a day (None: the last scored one)."""
     with door(business.state) as db:
         name, day = scored(db, business, question, day)
@@ -127,9 +122,9 @@ def top_customers(
     """The customers with the most at stake on a day, the entity's column first."""
     with door(business.state) as db:
         select = ranked(db, question_named(db, question), day)
-        found = db.execute(f"from ({select}) order by rank limit {most}")
-        names = [column[0] for column in found.description]
-        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        result = db.execute(f"from ({select}) order by rank limit {most}")
+        names = [column[0] for column in result.description]
+        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
     return [{names[1]: row[names[1]]} | row for row in rows]
 
 
@@ -159,7 +154,7 @@ def _value(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def exported(business: Business, day: dt.date | None, out: Path, question: str | None) -> Told:
+def exported(business: Business, day: dt.date | None, out: Path, question: str | None) -> Report:
     """Write the list of a day (None: the last scored one) to a file, the most at stake first.
 
     ``.csv`` and ``.xlsx`` are for people: rounded numbers, reasons as one text, what a person acts
@@ -181,8 +176,8 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
         )
         [(scored_by,)] = by.fetchall()
     facts = {"question": name, "day": day, "rows": rows, "out": str(out), "scored_by": scored_by}
-    told = f"{rows:,} customers of {day} in {out}, the most at stake first"
-    return facts, told + unranked_message(business, name, scored_by)
+    message = f"{rows:,} customers of {day} in {out}, the most at stake first"
+    return facts, message + unranked_message(business, name, scored_by)
 
 
 def unranked_message(business: Business, question: str, scored_by: str | None) -> str:
@@ -211,14 +206,14 @@ def _for_people(
     _, entity, *rest = [name for name, *_ in db.execute(f"describe {select}").fetchall()]
     others = [name for name in rest if name not in (*_FIRST, "backtest")]
     columns = ["rank", entity, *_FIRST, *others]
-    found = db.execute(
+    result = db.execute(
         f"""
 select {", ".join(map(quoted, columns))} from (select * replace (
   round(churn_probability, 4) as churn_probability, round(recent_value, 2) as recent_value,
   round(at_stake, 2) as at_stake, array_to_string(reasons, '; ') as reasons)
     from ({select})) order by rank"""
     )
-    return columns, [tuple(map(_cell, row)) for row in found.fetchall()]
+    return columns, [tuple(map(_cell, row)) for row in result.fetchall()]
 
 
 def _cell(value: Any) -> Any:

@@ -10,23 +10,24 @@ from typing import Any
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import REFUSE
 from churn_orchestration.components.declared import declared
-from churn_orchestration.report import Told, sources
+from churn_orchestration.report import Report, sources
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.ranking import questions
 from churn_orchestration.report.status_text import status_text
 from churn_orchestration.report.text import command
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.door import door
 from churn_orchestration.storage.freshness import Missing, ancestors, causes, missing, states
 from churn_orchestration.storage.open_changes import HELD, Event, open_events
-from churn_orchestration.storage.warehouse import Tables, door, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 
-def standing(business: Business) -> Told:
+def valid(business: Business) -> Report:
     """How a business stands, as facts and as text."""
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        found = states(tables)
-        damaged = tables.damaged() if tables.columns("meta.files") else []
+        result = states(tables)
+        damaged = tables.days.damaged() if tables.columns("meta.files") else []
         roots, loose = causes(missing(tables), ancestors(tables))
         refused = tables.rows(_REFUSED)
         waived = _waived(tables)
@@ -34,18 +35,18 @@ def standing(business: Business) -> Told:
         now = declared(business)
         broken = {(table, day) for table, day, _ in damaged}
         models = {
-            name: _model(tables, name, found, now.meanings.get(name), broken)
+            name: _model(tables, name, result, now.meanings.get(name), broken)
             for name in _asked(tables)
         }
-        landing = new_files(tables, business, found, now.files)
+        landing = new_files(tables, business, result, now.files)
         changed = [_changed(business, event) for event in open_events(tables)]
-    newest = max((state["newest"] for state in found.values() if state["newest"]), default=None)
+    newest = max((state["newest"] for state in result.values() if state["newest"]), default=None)
     facts = {
         "business": business.name,
-        "fresh": not damaged and not any(state["fault"] for state in found.values()),
+        "fresh": not damaged and not any(state["fault"] for state in result.values()),
         "first": business.start,
         "newest": newest,
-        "tables": found,
+        "tables": result,
         "refused": [{"table": name, "day": day, "reason": reason} for name, day, reason in refused],
         "causes": _causes(business, roots, newest),
         "damaged": [
@@ -109,11 +110,13 @@ def _waived(tables: Tables) -> list[dict[str, Any]]:
         for row in ledger.read(tables.state)
         if row["decision"] == "waive"
     }
-    found = tables.rows("select table_name, day, reason from meta.waivers order by day, table_name")
+    result = tables.rows(
+        "select table_name, day, reason from meta.waivers order by day, table_name"
+    )
     return [
         {"table": table, "day": day, "reason": reason}
         | {name: decided.get((table, str(day)), {}).get(name) for name in ("trigger", "sequence")}
-        for table, day, reason in found
+        for table, day, reason in result
     ]
 
 
@@ -121,7 +124,7 @@ def _quarantine(tables: Tables) -> dict[str, dict[str, Any]]:
     """Refused rows of each source: of its newest day and of all days, and the rules that refused
     most.
     """
-    found = {}
+    result = {}
     for source, (valid, refused, duplicates, _) in sorted(sources(tables.db).items()):
         [(day, rows, raw)] = tables.rows(_NEWEST_QUARANTINE, [source, source]) or [(None, 0, 0)]
         rules: list[tuple[Any, ...]] = []
@@ -131,12 +134,12 @@ def _quarantine(tables: Tables) -> dict[str, dict[str, Any]]:
             rules = tables.rows(
                 f"select rule, count(*) from quarantine.{source} group by 1 order by 2 desc, 1"
             )
-        found[source] = {
+        result[source] = {
             "newest": {"day": day} | _part(rows, raw),
             "all": _part(refused, valid + refused + duplicates),
             "rules": dict(rules),
         }
-    return found
+    return result
 
 
 def _part(rows: int, of: int) -> dict[str, Any]:
@@ -159,14 +162,14 @@ def _asked(tables: Tables) -> list[str]:
 def _model(
     tables: Tables,
     question: str,
-    found: dict[str, dict[str, Any]],
+    result: dict[str, dict[str, Any]],
     meaning: str | None,
     broken: set[tuple[str, dt.date]],
 ) -> dict[str, Any]:
     """The champion of a question with its age and grade; without one, the newest candidate and its
     reason.
     """
-    scored = found.get(f"predictions.{question}", {}).get("newest")
+    scored = result.get(f"predictions.{question}", {}).get("newest")
     by = (
         tables.rows(
             f"select any_value(model_version) from predictions.{question} where as_of = "

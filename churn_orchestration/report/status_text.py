@@ -40,30 +40,30 @@ def headline(facts: dict[str, Any]) -> str:
     waiting = {day for cause in roots for day in cause["waiting"]} - {
         cause["day"] for cause in roots
     }
-    told = []
+    message = []
     if roots:
-        told.append(f"{counted(len({cause['day'] for cause in roots}), 'day')} refused")
+        message.append(f"{counted(len({cause['day'] for cause in roots}), 'day')} refused")
     if waiting:
-        told.append(f"{len(waiting)} waiting for {'it' if len(roots) == 1 else 'them'}")
+        message.append(f"{len(waiting)} waiting for {'it' if len(roots) == 1 else 'them'}")
     if facts["damaged"]:
-        told.append(f"{counted(len(facts['damaged']), 'damaged file')}")
+        message.append(f"{counted(len(facts['damaged']), 'damaged file')}")
     behind = [table for table, state in facts["tables"].items() if state["fault"]]
     if not roots and behind:
-        told.append(f"nothing refused, but {counted(len(behind), 'table')} not up to date")
+        message.append(f"nothing refused, but {counted(len(behind), 'table')} not up to date")
     upto = _fresh_until(facts)
-    told = told or [f"all fresh up to {facts['newest']}"]
-    for source, found in facts["quarantine"].items():
-        if (found["all"]["share"] or 0) > 0.5:
-            told.append(f"most rows of {source} are quarantined")
+    message = message or [f"all fresh up to {facts['newest']}"]
+    for source, result in facts["quarantine"].items():
+        if (result["all"]["share"] or 0) > 0.5:
+            message.append(f"most rows of {source} are quarantined")
     if facts["changed"]:
-        told.append(f"{counted(len(facts['changed']), 'change')} in what landed")
+        message.append(f"{counted(len(facts['changed']), 'change')} in what landed")
     if facts["waived"]:
-        told.append(f"{counted(len(facts['waived']), 'day')} waived")
+        message.append(f"{counted(len(facts['waived']), 'day')} waived")
     if not facts["fresh"] and upto:
-        told.append(f"all fresh up to {upto}")
-    if found := sum(map(len, facts["landing"]["new_files"].values())):
-        told.append(f"{counted(found, 'new file')} not taken in")
-    return f"{name}: {', '.join(told)}"
+        message.append(f"all fresh up to {upto}")
+    if result := sum(map(len, facts["landing"]["new_files"].values())):
+        message.append(f"{counted(result, 'new file')} not taken in")
+    return f"{name}: {', '.join(message)}"
 
 
 def _fresh_until(facts: dict[str, Any]) -> dt.date | None:
@@ -101,12 +101,12 @@ def _why(name: str, state: dict[str, Any], refused: set[tuple[str, dt.date]]) ->
 def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
     for cause in causes[:SHOWN]:
         waiting = [day for day in cause["waiting"] if day != cause["day"]]
-        told = (
+        message = (
             f"; {_days(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for it"
             if waiting
             else ""
         )
-        yield f"refused: {cause['table']} {cause['day']}: {cause['reason']}{told}"
+        yield f"refused: {cause['table']} {cause['day']}: {cause['reason']}{message}"
         yield f"  {cause['edit']}, then:"
         yield f"    {cause['run']}"
         yield "  or let the day count as closed, and run:"
@@ -115,7 +115,7 @@ def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
             yield "  or say that what changed is right, and run:"
             yield f"    {cause['accept']}"
     if len(causes) > SHOWN:
-        yield f"and {len(causes) - SHOWN} more refused (--json tells all)"
+        yield f"and {len(causes) - SHOWN} more refused (--json lists all)"
 
 
 def _damaged(damaged: list[dict[str, Any]]) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _changed(events: list[dict[str, Any]]) -> Iterator[str]:
         for accept in events[-1]["accept"]:
             yield f"    {accept}"
     if len(events) > SHOWN:
-        yield f"and {len(events) - SHOWN} earlier changes (--json tells all)"
+        yield f"and {len(events) - SHOWN} earlier changes (--json lists all)"
 
 
 def _missing(files: dict[str, list[dt.date]]) -> Iterator[str]:
@@ -174,23 +174,23 @@ def _waived(waived: list[dict[str, Any]]) -> Iterator[str]:
         )
         yield f"waived: {row['table']} {row['day']}: {row['reason']}{who}"
     if len(waived) > SHOWN:
-        yield f"and {len(waived) - SHOWN} more waived (--json tells all)"
+        yield f"and {len(waived) - SHOWN} more waived (--json lists all)"
 
 
 def _quarantine(sources: dict[str, dict[str, Any]]) -> Iterator[str]:
-    for source, found in sources.items():
-        newest, everything = found["newest"], found["all"]
+    for source, result in sources.items():
+        newest, everything = result["newest"], result["all"]
         if not everything["rows"]:
             yield f"quarantine: {source}: none of {counted(everything['of'], 'row')}"
             continue
-        rules = ", ".join(f"{rule} {rows:,}" for rule, rows in list(found["rules"].items())[:3])
+        rules = ", ".join(f"{rule} {rows:,}" for rule, rows in list(result["rules"].items())[:3])
         of_newest = f", {_share(newest)} on {newest['day']}" if newest["day"] else ""
         yield f"quarantine: {source}: {_share(everything)} in all{of_newest}; most by {rules}"
 
 
-def _share(found: dict[str, Any]) -> str:
-    share = "" if found["share"] is None else f" ({found['share']:.1%})"
-    return f"{found['rows']:,} of {counted(found['of'], 'row')}{share}"
+def _share(result: dict[str, Any]) -> str:
+    share = "" if result["share"] is None else f" ({result['share']:.1%})"
+    return f"{result['rows']:,} of {counted(result['of'], 'row')}{share}"
 
 
 def _models(
@@ -241,16 +241,16 @@ def _no_model(
 
 def _grade(grade: dict[str, dict[str, float]]) -> str:
     words = {"log_loss": "log loss", "auc": "AUC"}
-    told = []
+    message = []
     for metric, word in words.items():
         own, *others = [
-            f"{peer} {found[metric]:.3f}"
-            for peer, found in grade.items()
-            if metric in found and (metric, peer) != ("auc", "constant")  # a constant ranks nobody
+            f"{peer} {result[metric]:.3f}"
+            for peer, result in grade.items()
+            if metric in result and (metric, peer) != ("auc", "constant")  # a constant ranks nobody
         ]
         beside = f" ({', '.join(others)})" if others else ""
-        told.append(f"{word} {own.removeprefix('model ')}{beside}")
-    return ", ".join(told)
+        message.append(f"{word} {own.removeprefix('model ')}{beside}")
+    return ", ".join(message)
 
 
 def _landing(landing: dict[str, Any]) -> Iterator[str]:

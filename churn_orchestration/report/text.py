@@ -40,14 +40,14 @@ def plain(*parts: str | Table) -> str:
 
 
 def _wrapped(part: str) -> list[str]:
-    found: list[str] = []
+    result: list[str] = []
     for line in part.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()) + 4)
         is_command = line.lstrip().startswith("churn ")
-        found += [line] if is_command else textwrap.wrap(
+        result += [line] if is_command else textwrap.wrap(
             line, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
         ) or [""]  # fmt: skip
-    return found
+    return result
 
 
 def grid(title: str, *columns: str) -> Table:

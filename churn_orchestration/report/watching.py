@@ -9,7 +9,7 @@ from churn_orchestration.churn.protocol import EXPECTED, RESTATED
 from churn_orchestration.components.question.monitoring.drift import sentences
 from churn_orchestration.components.question.monitoring.first_week import sentence as first_week
 from churn_orchestration.report.text import command, grid, plain
-from churn_orchestration.storage.warehouse import door, refuse_damaged
+from churn_orchestration.storage.door import door, refuse_damaged
 
 SHOWN = {
     "auc": "AUC",
@@ -32,8 +32,8 @@ def watched(business: Business, question: str | None) -> tuple[dict[str, Any], s
     with door(business.state) as db:
 
         def query(sql: str) -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = db.execute(sql).df().to_dict("records")
-            return found
+            result: list[dict[str, Any]] = db.execute(sql).df().to_dict("records")
+            return result
 
         views = query(
             "select view_name as name from duckdb_views() where schema_name = 'monitoring'"
@@ -41,13 +41,13 @@ def watched(business: Business, question: str | None) -> tuple[dict[str, Any], s
         tables = {view["name"] for view in views}
         names = sorted(name.removesuffix("_drift") for name in tables if name.endswith("_drift"))
         if not names or question not in (None, *names):
-            told = (
+            message = (
                 f'no "{question}" is watched, but {", ".join(names)}'
                 if names
                 else "nothing is watched yet"
             )
             raise BusinessError(
-                f"{business.name}: {told}; to watch the days: {command(business, 'run')}"
+                f"{business.name}: {message}; to watch the days: {command(business, 'run')}"
             )
         shown = [name for name in names if question in (None, name)]
         of_each = ("performance", "first_week", "drift")
@@ -62,7 +62,7 @@ def watched(business: Business, question: str | None) -> tuple[dict[str, Any], s
             }
             for name in shown
         }
-    parts = [part for name, found in facts.items() for part in _told(name, found)]
+    parts = [part for name, result in facts.items() for part in _lines(name, result)]
     return {"questions": facts}, plain(*parts)
 
 
@@ -133,8 +133,8 @@ def _day(value: Any) -> dt.date | None:
     return None if value is None or value != value else value.date()  # NaT is no day
 
 
-def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
-    performance, drift = found["performance"], found["drift"]
+def _lines(question: str, result: Mapping[str, Any]) -> list[Any]:
+    performance, drift = result["performance"], result["drift"]
     parts: list[Any] = []
     if performance and performance["as_of"]:
         lines = grid(
@@ -151,7 +151,7 @@ def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
     if performance and performance["waiting"]:
         waiting = f"{performance['waiting']:,} forecasts up to {performance['day']}"
         parts.append(f"{waiting} wait for their outcome")
-    if week := found["first_week"]:
+    if week := result["first_week"]:
         parts.append(f"first week, on {week['day']}: {week['says']}")
     if not drift["features"]:
         return [
@@ -159,10 +159,10 @@ def _told(question: str, found: Mapping[str, Any]) -> list[Any]:
             "drift: nothing to compare with: no model scored the newest day, or no replay",
         ]
     alarms = drift["alarms"]
-    told = (
+    message = (
         f"{len(alarms) or 'no'} alarm{'s' * (len(alarms) != 1)} among {drift['features']} features"
     )
-    parts.append(f"drift on {drift['day']}: {told}")
+    parts.append(f"drift on {drift['day']}: {message}")
     by_verdict = {
         each["verdict"]: [a for a in alarms if a["verdict"] == each["verdict"]] for each in alarms
     }

@@ -133,10 +133,10 @@ def _look(chain: _Chain, lives: Lives, known: np.ndarray, last: int) -> None:
     day, who, ill = lives.day[seen][order], lives.customer[seen][order], lives.bad[seen][order]
     place = np.cumsum(known) - 1
     edges = np.searchsorted(day, np.arange(last + 2))
-    told = chain.world.mail.tells & (
+    message = chain.world.mail.tells & (
         lives.mails[:, 1] <= last - chain.world.mail.REPORTED_AFTER_DAYS
     )
-    mails = lives.mails[told]
+    mails = lives.mails[message]
     mails = mails[np.argsort(mails[:, 1], kind="stable")]
     mailed = np.searchsorted(mails[:, 1], np.arange(last + 2))
     for today in range(int(lives.signed_up[known].min(initial=last)), last + 1):
@@ -179,15 +179,15 @@ def outreach_effects(world: World, lives: Lives, horizon_days: int) -> pd.DataFr
     customer (number from 0), day, campaign, treated, true_effect: one row a contact or control, by
     day; below 0 where a contact keeps. Contacts that come later are left out of both
     """
-    found = []
+    result = []
     for day, campaign in np.unique(lives.contacts[:, 1:3], axis=0).tolist():
         those = lives.contacts[(lives.contacts[:, 1] == day) & (lives.contacts[:, 2] == campaign)]
         alone = _knowing(world, lives, day, those[:, 0], horizon_days, contacts_until=day - 1)
         reached = copy.deepcopy(alone)
         reached.contacted.contact(day, np.arange(len(those)), those[:, 2])
         effect = reached.quiet(day + 1, horizon_days) - alone.quiet(day + 1, horizon_days)
-        found.append(np.column_stack([those, effect]))
-    every = np.concatenate(found or [np.empty((0, 5))])
+        result.append(np.column_stack([those, effect]))
+    every = np.concatenate(result or [np.empty((0, 5))])
     table = pd.DataFrame(every, columns=["customer", "day", "campaign", "treated", "true_effect"])
     table = table.astype({"customer": int, "day": int, "campaign": int, "treated": bool})
     return table.assign(customer=table["customer"] + lives.first)
@@ -381,8 +381,8 @@ def _satisfaction(world: World, lives: Lives, last: int) -> np.ndarray:
     memory = 0.5 ** (1 / world.experience.half_life_days)
     did = np.where(lives.bad, -world.experience.hurt, world.experience.help)[seen]
     faded = did * memory ** (last - lives.day[seen])
-    found: np.ndarray = np.bincount(lives.customer[seen], weights=faded, minlength=lives.customers)
-    return found
+    result: np.ndarray = np.bincount(lives.customer[seen], weights=faded, minlength=lives.customers)
+    return result
 
 
 def _left(lives: Lives, last: int) -> np.ndarray:

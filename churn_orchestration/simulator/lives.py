@@ -91,7 +91,7 @@ def draw(world: World, block: int) -> Lives:
 
 def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Whom a campaign drew, and whether they were contacted; nobody's life bears on it."""
-    found = [np.empty((0, 4), dtype=np.int64)]
+    result = [np.empty((0, 4), dtype=np.int64)]
     for number, campaign in enumerate(world.outreach):
         first, last = (
             max(0, world.ordinal(campaign.first)),
@@ -101,12 +101,12 @@ def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> 
             known = int(np.searchsorted(signed_up, day - 30, side="right"))  # sign-ups are sorted
             drawn = np.flatnonzero(rng.random(known) < campaign.per_day)
             treated = rng.random(len(drawn)) >= campaign.control
-            found.append(
+            result.append(
                 np.column_stack(
                     [drawn, np.full(len(drawn), day), np.full(len(drawn), number), treated]
                 )
             )
-    every = np.concatenate(found).astype(np.int64)
+    every = np.concatenate(result).astype(np.int64)
     return every[np.argsort(every[:, 1], kind="stable")]
 
 

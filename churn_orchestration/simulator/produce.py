@@ -40,7 +40,7 @@ create macro one_of(names, u) as names[1 + floor(u * len(names))::int];
 
 
 def simulate(
-    world: World, out: Path, processes: int = 2, tell: Callable[[str], None] = lambda _: None
+    world: World, out: Path, processes: int = 2, log: Callable[[str], None] = lambda _: None
 ) -> dict[str, int]:
     """Write ``out/landing`` (a shop: a file a table and day; a help desk: a file a table) and
     ``out/truth``.
@@ -49,7 +49,7 @@ def simulate(
     frailty, when they last left, why, and came back), ``events.parquet`` (as they happened, and
     whether they went badly) and ``world.json``, which is there once all is; of outreach,
     ``outreach.parquet``: what each contact did, or would have done to a control, to the probability
-    of no order in EFFECT_DAYS. One that was stopped is made anew.
+    of no order in EFFECT_DAYS. One that was stopped is recomputed.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def simulate(
     if note.exists():
         if note.read_text(encoding="utf-8") != wanted:
             raise ScenarioError(f"{out} holds another simulation ({note}): remove it first")
-        tell(f"{out} is there already")
+        log(f"{out} is there already")
         return _counted(world, out)
     begun = truth / f"{WORLD}.begun"
     stopped = begun.exists() and begun.read_text(encoding="utf-8") == wanted
@@ -74,9 +74,9 @@ def simulate(
     begun.write_text(wanted, encoding="utf-8")
 
     def progress(done: int, of: int) -> None:
-        tell(f"wrote the files of {done} of {of} tables")
+        log(f"wrote the files of {done} of {of} tables")
 
-    with furnished(world, processes, tell, out) as db:
+    with furnished(world, processes, log, out) as db:
         counts = dict(BUSINESSES[world.business].land(db, world, out / "landing", progress))
         _write_truth(db, world, truth)
     begun.replace(note)
@@ -87,7 +87,7 @@ def simulate(
 def furnished(
     world: World,
     processes: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     scratch_in: Path | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """While the block lasts: a database with the tables of the business, see ``retail`` and
@@ -105,7 +105,7 @@ def furnished(
         db.execute(f"set temp_directory = '{scratch}/spill'")
         write, every = partial(_write_block, world, Path(scratch)), range(blocks(world))
         for done, _ in enumerate(_each(write, every, processes), 1):
-            tell(
+            log(
                 f"lived the lives of {min(done * BLOCK, world.customers):,} of {world.customers:,} "
                 "customers"
             )
@@ -257,7 +257,7 @@ def _write_truth(db: duckdb.DuckDBPyConnection, world: World, truth: Path) -> No
 
 
 def _counted(world: World, out: Path) -> dict[str, int]:
-    found = dict.fromkeys(BUSINESSES[world.business].tables(world), 0)
+    result = dict.fromkeys(BUSINESSES[world.business].tables(world), 0)
     for path in (out / "landing").rglob("*.csv"):
-        found[re.sub("_(en|[0-9-]{10})$", "", path.stem)] += path.read_bytes().count(b"\n") - 1
-    return found
+        result[re.sub("_(en|[0-9-]{10})$", "", path.stem)] += path.read_bytes().count(b"\n") - 1
+    return result

@@ -281,8 +281,8 @@ def mean_amounts(
     amounts, prices = (
         course[days.start : days.stop] for course in (world.amounts(), world.prices())
     )
-    found: np.ndarray = amounts * ((1 + prices) * paid + shipping)
-    return found
+    result: np.ndarray = amounts * ((1 + prices) * paid + shipping)
+    return result
 
 
 def landed_orders(world: World) -> str:

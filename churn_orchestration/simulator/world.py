@@ -285,8 +285,8 @@ class World(_Section):
             )
         of_shops = {"outreach", "new_channel_from", "mail"} & self.model_fields_set
         if self.cancels and (of_shops or any(change.amount for change in self.changes)):
-            told = "outreach, new_channel_from, mail and changes of amount"
-            raise ValueError(f"{told}: a help desk has none of them")
+            message = "outreach, new_channel_from, mail and changes of amount"
+            raise ValueError(f"{message}: a help desk has none of them")
         for again in (*self.faults.resent, *self.faults.copied):
             if again.sent_on <= again.day:
                 raise ValueError(f"faults: resent: {again.sent_on} is not after {again.day}")
@@ -318,10 +318,10 @@ class World(_Section):
         except (yaml.YAMLError, TypeError) as error:
             raise ScenarioError(f"{path}: no settings in YAML: {error}") from None
         except ValidationError as error:
-            told = [
+            message = [
                 f"{'.'.join(map(str, f['loc'])) or 'scenario'}: {f['msg']}" for f in error.errors()
             ]
-            raise ScenarioError(f"{path}: " + "; ".join(told)) from None
+            raise ScenarioError(f"{path}: " + "; ".join(message)) from None
 
     @property
     def cancels(self) -> bool:

@@ -23,11 +23,11 @@ def damage(path: Path) -> str | None:
         stat = path.stat()
     except FileNotFoundError:
         return f"its file {path} is gone"
-    found, named = _hashed(path, stat.st_size, stat.st_mtime_ns)[:NAMED], path.stem[-NAMED:]
-    if found == named:
+    result, named = _hashed(path, stat.st_size, stat.st_mtime_ns)[:NAMED], path.stem[-NAMED:]
+    if result == named:
         return None
     return (
-        f"its file {path} is damaged (its content has SHA-256 {found}, "
+        f"its file {path} is damaged (its content has SHA-256 {result}, "
         f"and not {named} as its name says)"
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from churn_orchestration.storage.warehouse import PARQUET_LAYERS, Tables
+from churn_orchestration.storage.layers import PARQUET_LAYERS
+from churn_orchestration.storage.warehouse import Tables
 
 LAYER_ORDER = (
     "raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring",
@@ -51,12 +52,12 @@ def causes(
         for item in sorted(missing)
         if item.reason and not _repeats(item.reason, ancestors.get(item.table, set()))
     ]
-    found: dict[Missing, list[Missing]] = {root: [] for root in roots}
+    result: dict[Missing, list[Missing]] = {root: [] for root in roots}
     loose: list[Missing] = []
     for item in sorted(set(missing) - set(roots)):
         root = next((root for root in roots if _waits(item, root, ancestors)), None)
-        (found[root] if root else loose).append(item)
-    return found, loose
+        (result[root] if root else loose).append(item)
+    return result, loose
 
 
 def _repeats(reason: str, above: set[str]) -> bool:
@@ -90,10 +91,10 @@ where status is distinct from 'stored' order by 1, 2"""
 
 def ancestors(tables: Tables) -> dict[str, set[str]]:
     """All that each table descends from."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for table, upstream in tables.rows(_ANCESTORS):
-        found.setdefault(table, set()).add(upstream)
-    return found
+        result.setdefault(table, set()).add(upstream)
+    return result
 
 
 _ANCESTORS = """
@@ -108,14 +109,14 @@ def states(tables: Tables) -> dict[str, dict[str, Any]]:
     """Each table in the order of the flow: days, newest day, rows, and why it is not up to date, if
     so.
     """
-    found = sorted(tables.rows(_STATES), key=lambda row: by_layer(row[0]))
-    last = max((day for *_, day in found), default=None)
+    result = sorted(tables.rows(_STATES), key=lambda row: by_layer(row[0]))
+    last = max((day for *_, day in result), default=None)
     return {
         name: {
             "days": days, "newest": newest, "rows": rows,
-            "fault": _told(tables.fault(name, first, last)) if last else None,
+            "fault": _as_record(tables.days.fault(name, first, last)) if last else None,
         }
-        for name, days, newest, rows, first, _ in found
+        for name, days, newest, rows, first, _ in result
     }  # fmt: skip
 
 
@@ -125,7 +126,7 @@ select table_name, count(*) filter (status = 'stored'), max(day) filter (status 
 from meta.days group by 1"""
 
 
-def _told(fault: tuple[str, dt.date, str] | None) -> dict[str, Any] | None:
+def _as_record(fault: tuple[str, dt.date, str] | None) -> dict[str, Any] | None:
     if fault is None:
         return None
     table, day, reason = fault

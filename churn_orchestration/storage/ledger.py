@@ -114,7 +114,7 @@ def append(
     Parameters
     ----------
     subject : the question or table it is about
-    trigger : who or what asked for it
+    trigger : who or what requested it
     evidence : what it rests on; its SHA-256 is kept beside it
     facts : what else there is to know, such as ``model_version``, ``cutoff`` and ``decided_on``,
         the newest day that had landed
@@ -163,19 +163,19 @@ def _reigns(
     state: Path, question: str, as_of: dt.date, meaning: str | None
 ) -> list[dict[str, Any] | None]:
     """What was in force for ``as_of``, one entry a change, oldest first; None: the rules."""
-    found: list[dict[str, Any] | None] = []
+    result: list[dict[str, Any] | None] = []
     for row in read(state):
-        asked = row["subject"] == question and meaning in (None, row.get("meaning"))
-        if not asked or max(row["cutoff"], row["decided_on"]) > as_of.isoformat():
+        settings = row["subject"] == question and meaning in (None, row.get("meaning"))
+        if not settings or max(row["cutoff"], row["decided_on"]) > as_of.isoformat():
             continue
-        in_force = found[-1] if found else None
+        in_force = result[-1] if result else None
         if row["decision"] == ROLL_BACK:
-            found.append(None if row["model_version"] in (RULES, BASE_RATE) else row)
+            result.append(None if row["model_version"] in (RULES, BASE_RATE) else row)
         elif row["decision"] == PROMOTE and (
             in_force is None or row["cutoff"] >= in_force["cutoff"]
         ):
-            found.append(row)
-    return found
+            result.append(row)
+    return result
 
 
 def newest_report(state: Path, question: str, as_of: dt.date, meaning: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.protocol import IDENTIFY
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.files import swap_in
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import swap_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,14 +117,14 @@ class ModelFiles:
 
     def identify(self, reason: str) -> dict[str, str]:
         """Note in the ledger what the files are now, and why; their hashes."""
-        row, found = self._decisions()[-1], self.hashes()
+        row, result = self._decisions()[-1], self.hashes()
         kept = ("cutoff", "decided_on", "model_version", "mlflow_version", "meaning")
         facts = {name: row[name] for name in kept if name in row}
         ledger.append(
-            self.state, self.question, IDENTIFY, reason, IDENTIFY, {"files_sha256": found}, **facts,
-            files_sha256=found,
+            self.state, self.question, IDENTIFY, reason, IDENTIFY, {"files_sha256": result}, **facts,
+            files_sha256=result,
         )  # fmt: skip
-        return found
+        return result
 
     def _identify(self, kind: str) -> dict[str, str]:
         """Of a model that was registered before the ledger held hashes: what is there, from now

@@ -38,13 +38,13 @@ def open_events(tables: Tables, until: dt.date = dt.date.max) -> list[Event]:
     if not tables.columns("meta.changes"):  # a door that was published before there were any
         return []
     rows = tables.rows(_OPEN, [until])
-    found = []
+    result = []
     for since in dict.fromkeys(row[2] for row in rows):
         of = [row for row in rows if row[2] == since]
         by_table: dict[str, list[Change]] = {}
         for table, column, _, day, _, factor, says, _ in of:
             by_table.setdefault(table, []).append(Change(column, day, since, factor, says))
-        found.append(
+        result.append(
             Event(
                 since,
                 min(row[3] for row in of),
@@ -57,7 +57,7 @@ def open_events(tables: Tables, until: dt.date = dt.date.max) -> list[Event]:
                 sorted({day for row in of for day in row[7]}),
             )
         )
-    return found
+    return result
 
 
 _OPEN = """
@@ -83,8 +83,8 @@ def accept(tables: Tables, table: str, day: dt.date, reason: str) -> str:
         there = sorted(
             {f"{t} {event.since}" for event in open_events(tables) for t in event.tables}
         )
-        told = f"open are {', '.join(there)}" if there else "no change is open"
-        raise BusinessError(f"{table}: no change up to {day} waits for anybody: {told}")
+        message = f"open are {', '.join(there)}" if there else "no change is open"
+        raise BusinessError(f"{table}: no change up to {day} waits for anybody: {message}")
     accepted = [
         [table, column, event.since, reason] for event in events for column in event.columns[table]
     ]

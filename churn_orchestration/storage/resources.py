@@ -9,15 +9,12 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 from churn_orchestration.business import Business
-from churn_orchestration.churn.rows.shapes import DATA_FAULTS, told_by
+from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
+from churn_orchestration.storage.door import is_current, publish
+from churn_orchestration.storage.layers import WAREHOUSE
+from churn_orchestration.storage.session import WarehouseError
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import (
-    WAREHOUSE,
-    Tables,
-    WarehouseError,
-    is_current,
-    opened,
-)
+from churn_orchestration.storage.warehouse import Tables, opened
 from churn_orchestration.terminal import say
 
 
@@ -54,7 +51,7 @@ class Warehouse(DuckDBResource):
                 DATA_FAULTS
             ) as error:  # it quotes the value, and Dagster's log keeps what is raised
                 raise WarehouseError(
-                    f"a value does not fit what is made of it: {told_by(error)}"
+                    f"a value does not fit what is made of it: {fault_message(error)}"
                 ) from None
 
     @contextmanager
@@ -87,7 +84,7 @@ def bring_up_to_date(business: Business) -> None:
     """
     if (business.state / WAREHOUSE).is_file() and not is_current(business.state):
         with warehouse_of(business).open() as tables:
-            tables.publish()
+            publish(tables)
 
 
 def warehouse_of(business: Business) -> Warehouse:

@@ -202,8 +202,8 @@ class Tracking(dg.ConfigurableResource):
 
     def find(self, question: str, version: str) -> str | None:
         """The registered number of a ``model_version``, where it was registered before."""
-        found = self.client().search_model_versions(f"name = '{question}'")
-        numbers = [m.version for m in found if m.tags.get("model_version") == version]
+        result = self.client().search_model_versions(f"name = '{question}'")
+        numbers = [m.version for m in result if m.tags.get("model_version") == version]
         return str(min(numbers, key=int)) if numbers else None
 
     def model_file(self, question: str, number: str | None, version: str) -> Path | None:
@@ -230,8 +230,8 @@ class Tracking(dg.ConfigurableResource):
         if not self.database.is_file():
             return None
         with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)) as db:
-            found = db.execute(_ALIASED, (question, CHAMPION)).fetchall()
-        return found[0][0] if found else None
+            result = db.execute(_ALIASED, (question, CHAMPION)).fetchall()
+        return result[0][0] if result else None
 
     def crown(self, question: str, version: str | None) -> bool:
         """Let the alias ``champion`` name the registered model of a version; whether there is one.

@@ -45,7 +45,7 @@ def test_enough_of_both_and_a_feature_that_differs_is_not_hopeless() -> None:
     [
         (
             snapshot(0, 300),
-            "all have the same outcome: found 0 customers that churned and 300 that stayed",
+            "all have the same outcome: there are 0 customers that churned and 300 that stayed",
         ),
         (snapshot(300, 0), "all have the same outcome"),
         (
@@ -56,20 +56,20 @@ def test_enough_of_both_and_a_feature_that_differs_is_not_hopeless() -> None:
         (snapshot(100, 300, orders_count=None), "all 1 features are constant"),
     ],
 )
-def test_a_hopeless_question_says_what_was_found(frame: pd.DataFrame, told: str) -> None:
+def test_a_hopeless_question_says_what_was_found(frame: pd.DataFrame, message: str) -> None:
     [reason] = reasons(frame)
-    assert pd.Series([reason]).str.contains(told).item()
+    assert pd.Series([reason]).str.contains(message).item()
 
 
 def test_a_base_rate_at_chance_level_with_constant_features_is_hopeless_twice() -> None:
     days = [snapshot(8, 6660, orders_count=1).assign(as_of=day) for day in AS_OFS]
     days = [day.assign(customer_id=day["customer_id"] + n * 10_000) for n, day in enumerate(days)]
-    told = hopeless(pd.concat(days), "customer_id", ["orders_count"], tests=1)
-    assert len(told) == 2
-    assert told[0].startswith(
+    message = hopeless(pd.concat(days), "customer_id", ["orders_count"], tests=1)
+    assert len(message) == 2
+    assert message[0].startswith(
         "a base rate of 0.12% is at chance level: with 8 of 6,668 rows to grade on"
     )
-    assert told[1].startswith("all 1 features are constant")
+    assert message[1].startswith("all 1 features are constant")
 
 
 def opened(orders: pd.DataFrame) -> duckdb.DuckDBPyConnection:
@@ -117,9 +117,9 @@ def test_who_is_asked_and_who_churned_are_those_counted_one_by_one(
 ) -> None:
     db, orders = shop
     for question in (QUESTION, replace(QUESTION, horizon=Horizon(30, gap_days=10))):
-        found = db.execute(Outcomes(question, AS_OFS, LAST).by_as_of(90)).df()
+        result = db.execute(Outcomes(question, AS_OFS, LAST).by_as_of(90)).df()
         lag, days = question.horizon.gap_days, question.horizon.horizon_days
-        for as_of, row in zip(AS_OFS, found.itertuples(), strict=True):
+        for as_of, row in zip(AS_OFS, result.itertuples(), strict=True):
             wait = by_hand(orders, as_of, 90)["wait"]
             active = db.execute(
                 f"select count(distinct customer_id) from {ORDERS.days_table} where customer_id in "
@@ -135,11 +135,11 @@ def test_how_the_label_moves_with_the_horizon_is_as_counted_one_by_one(
     shop: tuple[duckdb.DuckDBPyConnection, pd.DataFrame],
 ) -> None:
     db, orders = shop
-    found = db.execute(
+    result = db.execute(
         Outcomes(QUESTION, AS_OFS, LAST).by_horizon(90, (Horizon(30), Horizon(60)))
     ).df()
     waits = {as_of: by_hand(orders, as_of, 90)["wait"] for as_of in AS_OFS}
-    for row, days in zip(found.itertuples(), (30, 60), strict=True):
+    for row, days in zip(result.itertuples(), (30, 60), strict=True):
         wait = pd.concat(waits.values())
         assert row.base_rate == pytest.approx((wait > days).mean())
         assert row.flips == pytest.approx(((wait > days) != (wait > days * 1.5)).mean())
@@ -159,8 +159,8 @@ def test_months_are_as_long_as_each_of_them_is(
     lengths = {dt.date(2024, *day): days for day, days in month_ends.items()}
     outcomes = Outcomes(replace(QUESTION, horizon=Horizon(horizon_months=1)), tuple(lengths), LAST)
     waits = {as_of: by_hand(orders, as_of, 90)["wait"] for as_of in lengths}
-    found = db.execute(outcomes.by_as_of(90)).df()
-    assert found["churned"].tolist() == [
+    result = db.execute(outcomes.by_as_of(90)).df()
+    assert result["churned"].tolist() == [
         (waits[as_of] > days).sum() for as_of, (days, _) in lengths.items()
     ]
     tried = db.execute(outcomes.by_horizon(90, [Horizon(horizon_months=n) for n in (1, 2)])).df()
@@ -176,8 +176,8 @@ def test_the_population_grows_with_the_window(
     shop: tuple[duckdb.DuckDBPyConnection, pd.DataFrame],
 ) -> None:
     db, orders = shop
-    found = db.execute(Outcomes(QUESTION, AS_OFS, LAST).by_window((30, 90, "all"))).df()
-    assert found["entities"].tolist() == [
+    result = db.execute(Outcomes(QUESTION, AS_OFS, LAST).by_window((30, 90, "all"))).df()
+    assert result["entities"].tolist() == [
         len(by_hand(orders, AS_OFS[-1], w)) for w in (30, 90, 999)
     ]
 
@@ -205,16 +205,16 @@ def test_who_is_counted_is_who_training_asks_also_late_rows_and_those_who_were_n
         EventSource("end", "bronze.ends", "customer_id", "cancellation") if kind == EVENT else None
     )
     question = Question("q", kind, features, ORDERS, Horizon(60, gap_days=5), ALL, ends)
-    found = db.execute(Outcomes(question, AS_OFS, LAST).by_as_of(ALL)).df()
-    for as_of, row in zip(AS_OFS, found.itertuples(), strict=True):
+    result = db.execute(Outcomes(question, AS_OFS, LAST).by_as_of(ALL)).df()
+    for as_of, row in zip(AS_OFS, result.itertuples(), strict=True):
         trained = labelled(question, f"({features_at(features, as_of)})", as_of, LAST)
-        [(asked, churned)] = db.execute(
+        [(settings, churned)] = db.execute(
             f"select count(*), count(*) filter (label) from ({trained})"
         ).fetchall()
-        assert (row.entities, row.churned) == (asked, churned)
-        assert 0 < churned < asked
+        assert (row.entities, row.churned) == (settings, churned)
+        assert 0 < churned < settings
     if kind == EVENT:
-        assert found["entities"].max() > 60, "those who were never active are asked too"
+        assert result["entities"].max() > 60, "those who were never active are asked too"
 
 
 def test_after_30_days_those_who_come_once_a_year_and_never_leave_are_no_leavers() -> None:

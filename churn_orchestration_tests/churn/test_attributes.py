@@ -76,8 +76,8 @@ def rows_at(
             )
         make_parts(db, declared)
         frame = db.execute(features_at(declared, jan(day))).df()
-    found = frame.astype(object).where(frame.notna(), None).set_index("customer_id")
-    return {str(who): row for who, row in found.drop(columns="as_of").to_dict("index").items()}
+    result = frame.astype(object).where(frame.notna(), None).set_index("customer_id")
+    return {str(who): row for who, row in result.drop(columns="as_of").to_dict("index").items()}
 
 
 def fee_at(day: int, *plans: tuple[Any, ...]) -> float | None:
@@ -85,8 +85,8 @@ def fee_at(day: int, *plans: tuple[Any, ...]) -> float | None:
 
 
 def test_measures_categories_and_flags_are_numbers_of_the_entity() -> None:
-    found = rows_at(5, [plan("ann", 5, fee=Decimal("70.35"), contract="Two {year}", pays="auto")])
-    assert found == {
+    result = rows_at(5, [plan("ann", 5, fee=Decimal("70.35"), contract="Two {year}", pays="auto")])
+    assert result == {
         "ann": {
             "plans_monthly_fee": 70.35,
             "plans_contract_is_month_to_month": 0,
@@ -101,8 +101,8 @@ def test_what_is_not_given_is_null_and_not_zero() -> None:
 
 
 def test_a_category_that_nobody_declared_is_none_of_the_declared() -> None:
-    found = rows_at(5, [plan("ann", 5, contract="Weekly")])["ann"]
-    assert (found["plans_contract_is_month_to_month"], found["plans_contract_is_two__year_"]) == (
+    result = rows_at(5, [plan("ann", 5, contract="Weekly")])["ann"]
+    assert (result["plans_contract_is_month_to_month"], result["plans_contract_is_two__year_"]) == (
         0,
         0,
     )
@@ -129,9 +129,9 @@ def test_of_rows_known_on_the_same_day_the_one_of_the_latest_day_counts() -> Non
 
 def test_the_order_of_storage_decides_no_tie() -> None:
     tied = [plan("ann", 5, fee=fee, contract=contract) for fee in (2, 1) for contract in ("b", "a")]
-    found = [rows_at(5, order) for order in (tied, tied[::-1], tied[1:] + tied[:1])]
-    assert found[0] == found[1] == found[2]
-    assert found[0]["ann"]["plans_monthly_fee"] == 1
+    result = [rows_at(5, order) for order in (tied, tied[::-1], tied[1:] + tied[:1])]
+    assert result[0] == result[1] == result[2]
+    assert result[0]["ann"]["plans_monthly_fee"] == 1
 
 
 @pytest.mark.parametrize(("day", "fee", "auto"), [(1, None, None), (8, None, None), (9, 5, 1)])
@@ -165,10 +165,10 @@ def test_a_later_known_attribute_changes_later_as_ofs_only() -> None:
 
 def test_every_entity_of_an_event_or_an_attribute_has_a_row() -> None:
     both = FeatureSet("customer_id", (ORDERS,), (7,), (7,), (PLANS,))
-    found = rows_at(5, [plan("ann", 5, fee=1), plan(None, 5, fee=1)], ("bob",), both)
-    assert set(found) == {"ann", "bob"}
-    assert (found["ann"]["orders_count_7d"], found["ann"]["orders_days_since_last"]) == (0, None)
-    assert (found["bob"]["orders_count_7d"], found["bob"]["plans_monthly_fee"]) == (1, None)
+    result = rows_at(5, [plan("ann", 5, fee=1), plan(None, 5, fee=1)], ("bob",), both)
+    assert set(result) == {"ann", "bob"}
+    assert (result["ann"]["orders_count_7d"], result["ann"]["orders_days_since_last"]) == (0, None)
+    assert (result["bob"]["orders_count_7d"], result["bob"]["plans_monthly_fee"]) == (1, None)
 
 
 def test_the_catalogue_says_of_each_attribute_what_it_is() -> None:
@@ -233,9 +233,9 @@ def test_a_date_is_the_days_from_it_and_of_a_date_to_come_the_days_to_it_below_z
         plan("bob", 5, contract="2024-01-08"),
         plan("cem", 5),
     ]
-    found = rows_at(6, plans, declared=declared)
+    result = rows_at(6, plans, declared=declared)
     days = {"ann": 37, "bob": -2, "cem": None}
-    assert {who: row["plans_days_since_signed"] for who, row in found.items()} == days
+    assert {who: row["plans_days_since_signed"] for who, row in result.items()} == days
     assert rows_at(9, plans, declared=declared)["bob"]["plans_days_since_signed"] == 1
 
     [feature] = catalogue(declared)

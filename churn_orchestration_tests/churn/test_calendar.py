@@ -241,8 +241,8 @@ def test_the_grid_goes_back_from_the_newest_and_does_not_drift_over_short_months
 def test_as_ofs_may_follow_each_other_by_days_or_lie_on_month_ends(
     every: Any, grid: list[dt.date]
 ) -> None:
-    found = as_of_grid(dt.date(2024, 6, 29), Horizon(90), dt.date(2020, 1, 1), 28, 3, every)
-    assert found == grid
+    result = as_of_grid(dt.date(2024, 6, 29), Horizon(90), dt.date(2020, 1, 1), 28, 3, every)
+    assert result == grid
 
 
 def test_the_newest_month_end_of_a_grid_has_matured() -> None:

@@ -34,12 +34,12 @@ def sizes(typical: np.ndarray, spread: float = 0.8) -> Column:
     return a_column(sized=USUAL, log=USUAL * logs, square=USUAL * (logs**2 + (spread * LOGS) ** 2))
 
 
-def found(profile: Profile, day: dt.date = LAST, **given: object) -> dict[str, Change]:
+def result(profile: Profile, day: dt.date = LAST, **given: object) -> dict[str, Change]:
     return {change.column: change for change in changes(profile, day, **given)}  # type: ignore[arg-type]
 
 
 def of_column(column: Column) -> Change | None:
-    return found(Profile(FIRST, USUAL, {"amount": column})).get("amount")
+    return result(Profile(FIRST, USUAL, {"amount": column})).get("amount")
 
 
 def test_days_that_are_alike_have_no_change() -> None:
@@ -47,7 +47,7 @@ def test_days_that_are_alike_have_no_change() -> None:
     profile = Profile(
         FIRST, USUAL, {"amount": sizes(USUAL), "channel": a_column(categories)}, (a_column(),)
     )
-    assert found(profile) == {}
+    assert result(profile) == {}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_days_that_are_alike_have_no_change() -> None:
 def test_half_of_the_rows_lost_or_none_at_all_is_said_and_a_quiet_day_is_not(
     rows: float, says: str | None
 ) -> None:
-    change = found(Profile(FIRST, last(rows), {})).get(ROWS)
+    change = result(Profile(FIRST, last(rows), {})).get(ROWS)
     assert (change.says if change else None) == says
 
 
@@ -71,16 +71,16 @@ def test_a_sunday_is_compared_with_sundays() -> None:
     weekday = (np.arange(DAYS) + FIRST.weekday()) % 7
     rows = np.where(weekday == 6, 10.0, 100.0)
     assert LAST.weekday() == 6
-    assert found(Profile(FIRST, rows, {})) == {}
-    assert found(Profile(FIRST, last(100, rows), {}))[ROWS].factor == pytest.approx(10, rel=0.01)
+    assert result(Profile(FIRST, rows, {})) == {}
+    assert result(Profile(FIRST, last(100, rows), {}))[ROWS].factor == pytest.approx(10, rel=0.01)
 
 
 def test_a_shop_of_few_rows_is_silent_on_one_empty_day_and_not_on_the_second() -> None:
     rows = np.full(DAYS, 10.0)
     rows[-2:] = 0
     profile = Profile(FIRST, rows, {})
-    assert found(profile, LAST - DAY) == {}
-    assert found(profile)[ROWS].since == LAST - DAY
+    assert result(profile, LAST - DAY) == {}
+    assert result(profile)[ROWS].since == LAST - DAY
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_changed_in_a_column_is_said_without_a_value_of_it(column: Column, 
 
 def test_a_load_that_comes_twice_is_a_change_of_the_rows() -> None:
     twice = (a_column(rows=last(200), again=last(100, USUAL * 0)),)
-    change = found(Profile(FIRST, last(200), {}, twice))[ROWS]
+    change = result(Profile(FIRST, last(200), {}, twice))[ROWS]
     assert (
         change.says
         == "50% of the rows landed before, usually 0%: 200 rows where about 100 are usual (x 2)"
@@ -151,23 +151,23 @@ def test_a_change_lasts_until_it_is_accepted_and_then_the_new_level_is_usual() -
     typical = np.where(np.arange(DAYS) >= 40, 10_000.0, 100.0)
     profile = Profile(FIRST, USUAL, {"amount": sizes(typical)})
     since = {began + n * DAY for n in range(29)}
-    assert found(profile, unusual={"amount": since})["amount"].factor == pytest.approx(100)
-    assert found(profile, accepted={"amount": began}) == {}
+    assert result(profile, unusual={"amount": since})["amount"].factor == pytest.approx(100)
+    assert result(profile, accepted={"amount": began}) == {}
     back = Profile(FIRST, USUAL, {"amount": sizes(last(100.0, typical))})
-    assert found(back, accepted={"amount": began}) == {}
+    assert result(back, accepted={"amount": began}) == {}
     other = Profile(FIRST, USUAL, {"amount": sizes(last(1_000_000.0, typical))})
-    assert found(other, accepted={"amount": began})["amount"].factor == pytest.approx(100)
+    assert result(other, accepted={"amount": began})["amount"].factor == pytest.approx(100)
 
 
 def test_nothing_is_usual_in_the_first_three_weeks_and_absent_days_say_nothing() -> None:
     begins = np.where(np.arange(DAYS) < DAYS - 20, 0.0, 100.0)
-    assert found(Profile(FIRST, last(0, begins), {})) == {}
+    assert result(Profile(FIRST, last(0, begins), {})) == {}
     closed = last(0, np.where(np.arange(DAYS) % 7 == 3, 0.0, 100.0))
     absent = {FIRST + n * DAY for n in range(DAYS) if n % 7 == 3}
-    assert found(Profile(FIRST, closed, {}), absent=absent)[ROWS].factor == 0
-    assert found(Profile(FIRST, closed, {}), absent={*absent, LAST}) == {}
+    assert result(Profile(FIRST, closed, {}), absent=absent)[ROWS].factor == 0
+    assert result(Profile(FIRST, closed, {}), absent={*absent, LAST}) == {}
 
 
 def test_rows_that_come_in_bursts_are_let_be() -> None:
     bursts = np.where(np.arange(DAYS) % 10 == 9, 1000.0, 20.0)
-    assert found(Profile(FIRST, bursts, {})) == {}
+    assert result(Profile(FIRST, bursts, {})) == {}

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.grading.contact import NOBODY, contacted, halves, threshold, told
+from churn_orchestration.churn.grading.contact import (
+    NOBODY,
+    contact_summary,
+    contacted,
+    halves,
+    threshold,
+)
 from churn_orchestration.churn.question.settings import (
     CAPACITY,
     PRECISION,
@@ -34,18 +40,18 @@ def held_out(customers: int = 2_000, days: int = 2) -> pd.DataFrame:
 
 def test_a_threshold_is_chosen_on_older_days_and_reported_on_the_newest() -> None:
     rows = held_out(days=3)
-    found = told(ContactRule(RECALL, 0.6), rows, "id", Economics())
-    assert (found["chosen_on"], found["reported_on"]) == (
+    result = contact_summary(ContactRule(RECALL, 0.6), rows, "id", Economics())
+    assert (result["chosen_on"], result["reported_on"]) == (
         ["2024-01-01", "2024-02-01"],
         "2024-03-01",
     )
-    assert found["rows"] == 2_000
+    assert result["rows"] == 2_000
     spoiled = rows.assign(label=rows["label"].where(rows["as_of"] < "2024-03-01", ~rows["label"]))
-    again = told(ContactRule(RECALL, 0.6), spoiled, "id", Economics())
-    assert again["threshold"] == found["threshold"], (
+    again = contact_summary(ContactRule(RECALL, 0.6), spoiled, "id", Economics())
+    assert again["threshold"] == result["threshold"], (
         "the day that is reported took part in the choice"
     )
-    assert again["recall"]["value"] < found["recall"]["value"]
+    assert again["recall"]["value"] < result["recall"]["value"]
 
 
 def test_of_one_day_customers_are_split_and_none_is_in_both_parts() -> None:
@@ -74,12 +80,12 @@ def test_the_most_are_contacted_that_keep_the_precision(floor: float) -> None:
 
 def test_where_no_threshold_keeps_the_precision_nobody_is_contacted() -> None:
     rows = held_out().assign(label=lambda rows: rows["model"] < 0.05)
-    found = told(
+    result = contact_summary(
         ContactRule(PRECISION, 0.99), rows.assign(model=1 - rows["model"] * 0), "id", Economics()
     )
-    assert found["threshold"] == NOBODY
-    assert found["contacted"]["value"] == 0
-    assert "precision" not in found
+    assert result["threshold"] == NOBODY
+    assert result["contacted"]["value"] == 0
+    assert "precision" not in result
 
 
 def test_profit_contacts_whom_the_probability_says_to_pay_and_no_other_cut_earns_more() -> None:
@@ -116,13 +122,13 @@ def test_the_capacity_goes_to_those_with_the_most_at_stake_of_all_whose_contact_
 
 def test_what_is_told_is_what_counting_says() -> None:
     rows, economics = held_out(), Economics()
-    found = told(ContactRule(PROFIT), rows, "id", economics)
+    result = contact_summary(ContactRule(PROFIT), rows, "id", economics)
     newest = rows[rows["as_of"] == "2024-02-01"]
     chosen = newest[newest["model"] >= economics.cut]
-    assert found["precision"]["value"] == pytest.approx(chosen["label"].mean())
-    assert found["recall"]["value"] == pytest.approx(chosen["label"].sum() / newest["label"].sum())
-    assert found["contacted"]["value"] == pytest.approx(len(chosen) / len(newest))
+    assert result["precision"]["value"] == pytest.approx(chosen["label"].mean())
+    assert result["recall"]["value"] == pytest.approx(chosen["label"].sum() / newest["label"].sum())
+    assert result["contacted"]["value"] == pytest.approx(len(chosen) / len(newest))
     expected = economics.earned(chosen["label"].sum(), (~chosen["label"]).sum()) / len(newest)
-    assert found["profit"]["value"] == pytest.approx(expected)
+    assert result["profit"]["value"] == pytest.approx(expected)
     for name in ("precision", "recall", "contacted", "profit"):
-        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+        assert result[name]["low"] < result[name]["value"] < result[name]["high"]

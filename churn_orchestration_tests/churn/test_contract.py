@@ -204,11 +204,11 @@ def verdicts(db, contract, *rows, known_on="2024-01-05"):
         db.execute(
             "insert into raw values (?, ?, ?, ?, ?, 'f', ?, null)", [*row[:3], known, known, line]
         )
-    found = db.execute(
+    result = db.execute(
         f"select _rule from ({judged(contract, 'raw', ['id', 'placed', 'amount'], 'true')}) order "
         "by _line"
     ).fetchall()
-    return [rule for (rule,) in found]
+    return [rule for (rule,) in result]
 
 
 def test_each_row_is_judged_by_the_first_rule_it_breaks(db):
@@ -308,5 +308,5 @@ def test_rows_that_landed_at_once_conflict_on_different_days_with_those_of_their
         ("values ('o3')", [None, "conflicting_key", None, "conflicting_key"]),
     ):
         select = judged(KEYED, "raw", landed, "true", AT_ONCE, earlier)
-        found = db.execute(f"select _rule from ({select}) order by _line").fetchall()
-        assert [rule for (rule,) in found] == wanted
+        result = db.execute(f"select _rule from ({select}) order by _line").fetchall()
+        assert [rule for (rule,) in result] == wanted

@@ -57,8 +57,8 @@ def test_of_shuffled_labels_nothing_is_learned() -> None:
         frame[frame["as_of"] < dt.date(2024, 3, 1)],
         frame[frame["as_of"] > dt.date(2024, 3, 1)],
     )
-    found = shuffled_control(early, late, ["x", "z"], QUESTION, "logistic")
-    assert found["low"] < 0.5 < found["high"]
+    result = shuffled_control(early, late, ["x", "z"], QUESTION, "logistic")
+    assert result["low"] < 0.5 < result["high"]
 
 
 def test_a_recipe_that_looks_at_the_labels_it_is_graded_on_fails_the_shuffled_control(
@@ -76,8 +76,8 @@ def test_a_recipe_that_looks_at_the_labels_it_is_graded_on_fails_the_shuffled_co
             return np.column_stack([1 - p, p])
 
     monkeypatch.setattr(learners, "fit", lambda *_: Peeks())
-    found = shuffled_control(early, late, ["x", "z"], QUESTION, "logistic")
-    assert found["low"] > 0.5
+    result = shuffled_control(early, late, ["x", "z"], QUESTION, "logistic")
+    assert result["low"] > 0.5
 
 
 def test_an_encoder_that_is_fitted_again_at_scoring_moves_a_customer_with_its_company() -> None:
@@ -105,16 +105,16 @@ SOUND = {
             "from shuffled labels it still ranks",
         ),
         ({"auc_trained": 0.99}, "AUC falls from 0.990 .* learned its rows by heart"),
-        ({"company": 0.02}, "moves by 0.02 with whom it is scored beside"),
+        ({"company": 0.02}, "moves by 0.02 with the other rows that are scored together with it"),
         ({"auc_later": float("nan")}, "AUC falls"),
     ],
 )
 def test_a_training_that_fails_a_control_is_refused_whatever_its_grade(
-    control: dict[str, Any], told: str
+    control: dict[str, Any], message: str
 ) -> None:
     lead = {"constant": {"value": -0.1, "low": -0.12, "high": -0.08}}
     good = Evaluation({}, [], lead, {}, pd.DataFrame(), controls=SOUND)
     assert decide(good).decision == "promote"
     refused = decide(replace(good, controls=SOUND | control))
     assert refused.decision == "refuse"
-    assert re.search(told, refused.reason)
+    assert re.search(message, refused.reason)

@@ -26,9 +26,9 @@ def noise(customers: int = 160, times: int = 5) -> pd.DataFrame:
 def test_copies_under_new_ids_are_graded_on_each_other_unless_each_counts_once() -> None:
     copied, auc = noise(), {}
     for name, frame in (("copied", copied), ("once", distinct(copied, TOPICS, 1))):
-        found = evaluate(frame, STATIC, "xgboost", 3, learners.Capacity(60, 5, leaves=8, rate=0.2))
-        assert found is not None
-        auc[name] = found.report["model"]["auc"]
+        result = evaluate(frame, STATIC, "xgboost", 3, learners.Capacity(60, 5, leaves=8, rate=0.2))
+        assert result is not None
+        auc[name] = result.report["model"]["auc"]
     assert auc["copied"]["low"] > 0.8
     assert auc["once"]["low"] < 0.5
 

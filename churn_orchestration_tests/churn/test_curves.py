@@ -18,19 +18,19 @@ def scored(rows: int = 4_000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_bins_hold_every_row_once_and_equal_forecasts_together() -> None:
-    found = calibration(LABEL, PROBABILITY, list("abcdefgh"))
-    told = [(b["mean_probability"], b["rows"], b["churned"]) for b in found]
-    assert told == [(0.1, 1, 0), (0.2, 2, 0), (0.4, 1, 0), (0.6, 1, 1), (0.8, 2, 1), (0.9, 1, 1)]
+    result = calibration(LABEL, PROBABILITY, list("abcdefgh"))
+    message = [(b["mean_probability"], b["rows"], b["churned"]) for b in result]
+    assert message == [(0.1, 1, 0), (0.2, 2, 0), (0.4, 1, 0), (0.6, 1, 1), (0.8, 2, 1), (0.9, 1, 1)]
 
 
 def test_a_bins_interval_holds_its_churn_rate() -> None:
-    for found in calibration(*scored(), np.arange(4_000)):
+    for result in calibration(*scored(), np.arange(4_000)):
         assert (
             0
-            <= found["low"]
-            <= found["churn_rate"]
-            == found["churned"] / found["rows"]
-            <= found["high"]
+            <= result["low"]
+            <= result["churn_rate"]
+            == result["churned"] / result["rows"]
+            <= result["high"]
             <= 1
         )
 
@@ -58,10 +58,10 @@ def test_where_nothing_happened_the_interval_begins_at_nought_and_still_has_a_wi
 
 
 def test_the_gain_begins_at_nought_and_ends_at_one() -> None:
-    found = gain(LABEL, PROBABILITY)
-    assert (found[0], found[-1], len(found)) == (0, 1, 21)
-    assert found[10] == 1  # the riskier half holds all three
-    assert found[5] == pytest.approx(1.5 / 3)  # of the two equal forecasts at the border, one half
+    result = gain(LABEL, PROBABILITY)
+    assert (result[0], result[-1], len(result)) == (0, 1, 21)
+    assert result[10] == 1  # the riskier half holds all three
+    assert result[5] == pytest.approx(1.5 / 3)  # of the two equal forecasts at the border, one half
 
 
 def test_the_gain_of_a_tenth_is_the_recall_of_the_top_decile() -> None:

@@ -14,8 +14,8 @@ from churn_orchestration.churn.splits import Fold
 def against(**differences: tuple[float, float, float]) -> Evaluation:
     """An evaluation with (value, low, high) of the log loss difference to each peer."""
     names = ("value", "low", "high")
-    found = {peer: dict(zip(names, numbers, strict=True)) for peer, numbers in differences.items()}
-    return Evaluation({}, [], found, {}, pd.DataFrame())
+    result = {peer: dict(zip(names, numbers, strict=True)) for peer, numbers in differences.items()}
+    return Evaluation({}, [], result, {}, pd.DataFrame())
 
 
 def test_a_candidate_below_rules_and_constant_is_promoted_with_its_lead() -> None:
@@ -58,9 +58,9 @@ def test_without_a_test_on_later_days_nothing_is_promoted() -> None:
 def test_more_as_ofs_are_the_remedy_only_where_the_history_has_them() -> None:
     assert "`snapshots: {as_ofs: 12}` reach further back" in decide(None, more_as_ofs=12).reason
     day, refused = dt.date(2024, 1, 1), against(rules=(-0.01, -0.03, 0.01))
-    for trained_on, more, told in ((1, 12, True), (2, 12, True), (3, 12, False), (1, 0, False)):
-        found = replace(refused, folds=[Fold(day, (day,) * 5), Fold(day, (day,) * trained_on)])
-        assert ("`snapshots: {as_ofs: 12}`" in decide(found, more_as_ofs=more).reason) == told
+    for trained_on, more, message in ((1, 12, True), (2, 12, True), (3, 12, False), (1, 0, False)):
+        result = replace(refused, folds=[Fold(day, (day,) * 5), Fold(day, (day,) * trained_on)])
+        assert ("`snapshots: {as_ofs: 12}`" in decide(result, more_as_ofs=more).reason) == message
     promoted = replace(against(rules=(-0.05, -0.07, -0.03)), folds=[Fold(day, (day,))])
     assert "as_ofs: 12" not in decide(promoted, more_as_ofs=12).reason
 

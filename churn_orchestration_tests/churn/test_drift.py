@@ -48,13 +48,13 @@ def alarms(shift: Shift, days: int, rows: int = 1500) -> list[int]:
     replays = {day: normal(day, shift, rows) for day in replay_days(as_ofs[0], CUTOFF)}
     known = usual(BINS, {day: normal(day, shift, rows) for day in as_ofs}, replays)
     assert known is not None
-    before, found = dict[dt.date, float](), list[int]()
+    before, result = dict[dt.date, float](), list[int]()
     for number in range(1, days + 1):
         day = CUTOFF + DAY * number
         judged = drifted(BINS, normal(day, shift, rows), day, known, before)
         before[day] = judged.value
-        found += [number] if judged.alarmed else []
-    return found
+        result += [number] if judged.alarmed else []
+    return result
 
 
 def test_a_feature_that_stands_still_is_not_alarmed() -> None:
@@ -66,15 +66,15 @@ def test_a_feature_that_goes_on_at_its_pace_is_not_alarmed() -> None:
 
 
 def test_a_feature_that_jumps_is_alarmed_on_the_day_and_until_the_month_has_turned() -> None:
-    found = alarms(lambda day: 0.4 * (day >= CUTOFF + DAY * 10), 60)
-    assert found[0] == 10
-    assert found[-1] <= 10 + drift.RECENT[0]
-    assert found == list(range(found[0], found[-1] + 1))
+    result = alarms(lambda day: 0.4 * (day >= CUTOFF + DAY * 10), 60)
+    assert result[0] == 10
+    assert result[-1] <= 10 + drift.RECENT[0]
+    assert result == list(range(result[0], result[-1] + 1))
 
 
 def test_of_a_hundred_features_that_stand_still_one_is_alarmed_on_few_days() -> None:
     as_ofs = [CUTOFF - DAY * ago for ago in (240, 210, 180, 150, 120, 90)]
-    rng, found, days = (
+    rng, result, days = (
         np.random.default_rng(2),
         set[dt.date](),
         [CUTOFF + DAY * n for n in range(1, 201)],
@@ -92,8 +92,8 @@ def test_of_a_hundred_features_that_stand_still_one_is_alarmed_on_few_days() -> 
         for day in days:
             judged = drifted(bins, draw[day], day, known, before)
             before[day] = judged.value
-            found |= {day} if judged.alarmed else set()
-    assert len(found) <= 16  # of 200 days: 8 %
+            result |= {day} if judged.alarmed else set()
+    assert len(result) <= 16  # of 200 days: 8 %
 
 
 @given(st.lists(st.integers(0, 500), min_size=2, max_size=12), st.integers(0, 2**32 - 1))

@@ -54,10 +54,10 @@ def test_no_outcome_of_a_training_as_of_ends_after_the_test_as_of(
     as_ofs: list[dt.date], horizon_days: int, gap_days: int, settle_days: int, most: int
 ) -> None:
     horizon = Horizon(horizon_days, gap_days, settle_days)
-    found = folds(as_ofs, horizon, most)
-    assert len(found) <= most
-    assert [fold.test for fold in found] == sorted({fold.test for fold in found}, reverse=True)
-    for fold in found:
+    result = folds(as_ofs, horizon, most)
+    assert len(result) <= most
+    assert [fold.test for fold in result] == sorted({fold.test for fold in result}, reverse=True)
+    for fold in result:
         assert fold.train
         for as_of in fold.train:
             assert horizon.outcome(as_of)[1] <= fold.test
@@ -67,8 +67,8 @@ def test_no_outcome_of_a_training_as_of_ends_after_the_test_as_of(
 
 
 def test_the_newest_as_ofs_are_the_tests_and_each_trains_on_what_was_known_by_then() -> None:
-    found = folds(MONTHS, Horizon(60), most=2)
-    assert [(fold.test.month, [day.month for day in fold.train]) for fold in found] == [
+    result = folds(MONTHS, Horizon(60), most=2)
+    assert [(fold.test.month, [day.month for day in fold.train]) for fold in result] == [
         (6, [1, 2, 3, 4]), (5, [1, 2, 3]),
     ]  # fmt: skip
     assert [fold.test.month for fold in folds(MONTHS, Horizon(60), most=9)] == [6, 5, 4, 3]
@@ -96,36 +96,36 @@ def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed() ->
 def test_an_as_of_on_which_all_had_the_same_outcome_is_no_test() -> None:
     frame = snapshot(MONTHS[:4])
     frame.loc[frame["as_of"] == pd.Timestamp(MONTHS[3]), "label"] = True
-    found = evaluate(frame, QUESTION, "logistic", 3)
-    assert found is not None
-    assert [fold.test for fold in found.folds] == [MONTHS[2], MONTHS[1]]
+    result = evaluate(frame, QUESTION, "logistic", 3)
+    assert result is not None
+    assert [fold.test for fold in result.folds] == [MONTHS[2], MONTHS[1]]
 
 
 def test_a_member_that_the_stack_of_one_fold_left_out_has_no_grade_and_the_stack_has_one() -> None:
-    found = evaluate(snapshot(MONTHS[:5], seed=1), QUESTION, "stack", 3, learners.Capacity(10, 20))
-    assert found is not None
-    assert len(found.folds) == 3
-    assert not found.held_out.isna().any(axis=None)
-    assert {"model", "rules", "constant"} <= set(found.report)
-    assert not {"logistic", "lightgbm", "xgboost"} <= set(found.report)
+    result = evaluate(snapshot(MONTHS[:5], seed=1), QUESTION, "stack", 3, learners.Capacity(10, 20))
+    assert result is not None
+    assert len(result.folds) == 3
+    assert not result.held_out.isna().any(axis=None)
+    assert {"model", "rules", "constant"} <= set(result.report)
+    assert not {"logistic", "lightgbm", "xgboost"} <= set(result.report)
 
 
 def test_a_scarce_first_fold_does_not_keep_the_later_ones_from_being_graded() -> None:
     frame = snapshot(MONTHS[:4])
     early = frame["as_of"] == pd.Timestamp(MONTHS[0])
     frame.loc[early, "label"] = frame["customer_id"].isin([f"c{n}" for n in range(7)])
-    found = evaluate(frame, QUESTION, "logistic", 3)
-    assert found is not None
-    assert [fold.test for fold in found.folds] == [MONTHS[3]]
+    result = evaluate(frame, QUESTION, "logistic", 3)
+    assert result is not None
+    assert [fold.test for fold in result.folds] == [MONTHS[3]]
 
 
 def test_all_forecasters_are_graded_on_the_same_later_rows() -> None:
-    found = evaluate(snapshot(MONTHS[:3]), QUESTION, "logistic", 1)
-    assert found is not None
-    assert {"model", "rules", "recency", "constant"} <= set(found.report)
+    result = evaluate(snapshot(MONTHS[:3]), QUESTION, "logistic", 1)
+    assert result is not None
+    assert {"model", "rules", "recency", "constant"} <= set(result.report)
     frame = snapshot(MONTHS[:3])
     test = frame[frame["as_of"] == pd.Timestamp(MONTHS[2])]
-    for report in found.report.values():
+    for report in result.report.values():
         assert report["base_rate"]["value"] == pytest.approx(test["label"].mean())
 
 
@@ -184,7 +184,7 @@ def test_the_order_of_the_rows_changes_no_number() -> None:
     assert one is not None
     assert other is not None
     assert one.folds == other.folds
-    values = [found.report["model"]["auc"]["value"] for found in (one, other)]
+    values = [result.report["model"]["auc"]["value"] for result in (one, other)]
     assert values[0] == pytest.approx(values[1], abs=1e-9)
 
 
@@ -215,28 +215,28 @@ def test_no_entity_is_graded_by_a_model_that_has_seen_it(monkeypatch: pytest.Mon
 
     fit, ids, fold = learners.fit, frame["customer_id"], entity_folds(frame["customer_id"])
     monkeypatch.setattr(learners, "fit", watched)
-    found = evaluate(frame, STATIC, "logistic", 3)
+    result = evaluate(frame, STATIC, "logistic", 3)
     assert trained_on[:5] == [set(ids) - set(ids[fold == number]) for number in range(5)]
-    assert found is not None
-    assert (found.report["model"]["rows"], found.report["model"]["entities"]) == (600, 400)
+    assert result is not None
+    assert (result.report["model"]["rows"], result.report["model"]["entities"]) == (600, 400)
 
 
 def test_a_static_grade_says_that_it_is_not_out_of_time_and_has_the_peers_that_are_there() -> None:
-    found = evaluate(snapshot(MONTHS[:1], 400), STATIC, "logistic", 3)
-    assert found is not None
-    assert found.caveat == "out of fold, not out of time (5 folds of entities by hash)"
-    assert (set(found.report), set(found.differences)) == ({"model", "constant"}, {"constant"})
-    assert found.differences["constant"]["high"] < 0
+    result = evaluate(snapshot(MONTHS[:1], 400), STATIC, "logistic", 3)
+    assert result is not None
+    assert result.caveat == "out of fold, not out of time (5 folds of entities by hash)"
+    assert (set(result.report), set(result.differences)) == ({"model", "constant"}, {"constant"})
+    assert result.differences["constant"]["high"] < 0
 
 
 def test_the_constant_of_a_static_question_is_the_base_rate_of_the_other_folds() -> None:
     frame = snapshot(MONTHS[:1], 400)
     fold = entity_folds(frame["customer_id"])
     rates = pd.Series([frame.loc[fold != number, "label"].mean() for number in fold])
-    found = evaluate(frame, STATIC, "logistic", 3)
-    assert found is not None
+    result = evaluate(frame, STATIC, "logistic", 3)
+    assert result is not None
     brier = ((rates - frame["label"]) ** 2).mean()
-    assert found.report["constant"]["brier"]["value"] == pytest.approx(brier)
+    assert result.report["constant"]["brier"]["value"] == pytest.approx(brier)
 
 
 def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
@@ -249,18 +249,18 @@ def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
 def test_the_learning_curve_rises_to_all_customers_and_ends_at_the_grade_of_the_newest_day() -> (
     None
 ):
-    found = evaluate(snapshot(MONTHS, customers=400), QUESTION, "logistic", most=2)
-    assert found
-    few, more, whole = found.learning
+    result = evaluate(snapshot(MONTHS, customers=400), QUESTION, "logistic", most=2)
+    assert result
+    few, more, whole = result.learning
     assert few["entities"] < more["entities"] < whole["entities"] == 400
-    newest = found.held_out[found.held_out["as_of"] == found.held_out["as_of"].max()]
+    newest = result.held_out[result.held_out["as_of"] == result.held_out["as_of"].max()]
     assert whole["log_loss"]["value"] == pytest.approx(
         measure(newest["label"], newest["model"])["log_loss"]
     )
 
 
 def test_shares_of_too_few_customers_are_left_out_of_the_learning_curve() -> None:
-    found = evaluate(snapshot(MONTHS, customers=60), QUESTION, "logistic", most=1)
-    assert found
-    assert [point["entities"] for point in found.learning][-1] == 60
-    assert len(found.learning) < 3
+    result = evaluate(snapshot(MONTHS, customers=60), QUESTION, "logistic", most=1)
+    assert result
+    assert [point["entities"] for point in result.learning][-1] == 60
+    assert len(result.learning) < 3

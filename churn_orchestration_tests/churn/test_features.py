@@ -114,9 +114,9 @@ def engine(
     with duckdb.connect() as db:
         store(db, orders, visits)
         make_parts(db, declared)
-        found = db.execute(features_at(declared, as_of))
-        names = [column[0] for column in found.description]
-        rows = found.fetchall()
+        result = db.execute(features_at(declared, as_of))
+        names = [column[0] for column in result.description]
+        rows = result.fetchall()
     assert [row[0] for row in rows] == sorted({row[0] for row in rows})
     return {row[0]: dict(zip(names[1:], row[1:], strict=True)) for row in rows}
 
@@ -282,12 +282,12 @@ def _trends(
             yield f"{source}_{measure}_sum_trend_{trend}d", float((a - b) / size) if size else None
 
 
-def assert_same(found: dict[str, dict[str, Any]], wanted: dict[str, dict[str, Any]]) -> None:
-    assert list(found) == sorted(wanted)
+def assert_same(result: dict[str, dict[str, Any]], wanted: dict[str, dict[str, Any]]) -> None:
+    assert list(result) == sorted(wanted)
     for customer, row in wanted.items():
-        assert set(found[customer]) == set(row)
+        assert set(result[customer]) == set(row)
         for name, value in row.items():
-            got = found[customer][name]
+            got = result[customer][name]
             if isinstance(value, float) and got is not None:
                 assert isinstance(got, float), name
                 assert math.isclose(got, value, rel_tol=1e-12, abs_tol=0), (
@@ -319,7 +319,7 @@ _AMOUNTS = st.one_of(
 @st.composite
 def _order_lists(draw: st.DrawFn) -> list[Order]:
     """Orders with corrections: of one order_id, each version is known on another day."""
-    found = {}
+    result = {}
     for _ in range(draw(st.integers(0, 60))):
         day = ago(draw(_AGES))
         row = Order(
@@ -331,23 +331,23 @@ def _order_lists(draw: st.DrawFn) -> list[Order]:
             draw(st.one_of(st.none(), st.integers(-3, 5))),
             draw(st.sampled_from(["web", "in store", "app", "", None])),
         )
-        found[row.order_id, row.known_on] = row
-    return list(found.values())
+        result[row.order_id, row.known_on] = row
+    return list(result.values())
 
 
 @st.composite
 def _visit_lists(draw: st.DrawFn) -> list[Visit]:
-    found = []
+    result = []
     for _ in range(draw(st.integers(0, 60))):
         day = ago(draw(_AGES))
         known_on = day + dt.timedelta(days=draw(_LATENESS))
         minutes = draw(st.one_of(st.none(), st.decimals(-9, 999, places=1)))
         page, device = draw(st.sampled_from([*PAGES, None])), draw(st.sampled_from(["phone", None]))
         row = Visit(draw(_NAMES), day, known_on, minutes, page, device)
-        found += [row] * draw(
+        result += [row] * draw(
             st.sampled_from([1, 1, 2])
         )  # nothing identifies a visit: equal rows both count
-    return found
+    return result
 
 
 settings.register_profile(
@@ -380,9 +380,9 @@ def test_seventy_categories_are_seventy() -> None:
         Visit("ann", ago(number % 90), ago(number % 90), page=page)
         for number, page in enumerate(PAGES)
     ]
-    found = engine([], visits)["ann"]
-    assert (found["visits_page_distinct_7d"], found["visits_page_distinct_all"]) == (7, 70)
-    assert found["visits_page_page_1_share_all"] == 1 / 70
+    result = engine([], visits)["ann"]
+    assert (result["visits_page_distinct_7d"], result["visits_page_distinct_all"]) == (7, 70)
+    assert result["visits_page_page_1_share_all"] == 1 / 70
 
 
 @settings(_SLOW, max_examples=examples(5))
@@ -401,21 +401,21 @@ def test_rows_beyond_as_of_change_no_feature(
 
 
 def test_a_customer_silent_for_30_days_keeps_the_90_day_history() -> None:
-    found = engine([order("1", "ann", 30, amount_usd=Decimal("12.50")), order("2", "bob", 0)], [])[
+    result = engine([order("1", "ann", 30, amount_usd=Decimal("12.50")), order("2", "bob", 0)], [])[
         "ann"
     ]
-    assert (found["orders_count_30d"], found["orders_count_90d"]) == (0, 1)
-    assert (found["orders_amount_sum_30d"], found["orders_amount_sum_90d"]) == (0.0, 12.5)
-    assert (found["orders_amount_mean_30d"], found["orders_amount_mean_90d"]) == (None, 12.5)
-    assert found["orders_days_since_last"] == 30
+    assert (result["orders_count_30d"], result["orders_count_90d"]) == (0, 1)
+    assert (result["orders_amount_sum_30d"], result["orders_amount_sum_90d"]) == (0.0, 12.5)
+    assert (result["orders_amount_mean_30d"], result["orders_amount_mean_90d"]) == (None, 12.5)
+    assert result["orders_days_since_last"] == 30
 
 
 def test_a_customer_silent_for_longer_than_any_window_is_still_there() -> None:
-    found = engine([order("1", "ann", 900)], [])["ann"]
+    result = engine([order("1", "ann", 900)], [])["ann"]
     assert (
-        found["orders_count_90d"],
-        found["orders_count_all"],
-        found["orders_days_since_last"],
+        result["orders_count_90d"],
+        result["orders_count_all"],
+        result["orders_days_since_last"],
     ) == (
         0,
         1,
@@ -424,19 +424,19 @@ def test_a_customer_silent_for_longer_than_any_window_is_still_there() -> None:
 
 
 def test_never_is_null_and_today_is_0_days() -> None:
-    found = engine([order("1", "ann", 0)], [])["ann"]
-    assert (found["orders_days_since_last"], found["visits_days_since_last"]) == (0, None)
-    assert (found["orders_count_7d"], found["visits_count_7d"]) == (1, 0)
-    assert (found["visits_minutes_sum_all"], found["visits_minutes_mean_all"]) == (0.0, None)
+    result = engine([order("1", "ann", 0)], [])["ann"]
+    assert (result["orders_days_since_last"], result["visits_days_since_last"]) == (0, None)
+    assert (result["orders_count_7d"], result["visits_count_7d"]) == (1, 0)
+    assert (result["visits_minutes_sum_all"], result["visits_minutes_mean_all"]) == (0.0, None)
 
 
 def test_a_window_of_w_days_holds_as_of_and_the_w_minus_1_days_before() -> None:
-    found = engine(
+    result = engine(
         [order(str(days), f"{days} days ago", days) for days in (6, 7, 29, 30, 89, 90)], []
     )
     inside = {
         who: [row[f"orders_count_{window}d"] for window in (7, 30, 90)]
-        for who, row in found.items()
+        for who, row in result.items()
     }
     assert inside == {
         "6 days ago": [1, 1, 1],
@@ -449,18 +449,18 @@ def test_a_window_of_w_days_holds_as_of_and_the_w_minus_1_days_before() -> None:
 
 
 def test_two_events_of_one_day_are_two_events_one_active_day_and_no_gap() -> None:
-    found = engine([order("1", "ann", 5), order("2", "ann", 5)], [])["ann"]
-    assert (found["orders_count_7d"], found["orders_active_days_7d"]) == (2, 1)
-    assert (found["orders_gap_days_mean_all"], found["orders_gap_ratio_all"]) == (None, None)
+    result = engine([order("1", "ann", 5), order("2", "ann", 5)], [])["ann"]
+    assert (result["orders_count_7d"], result["orders_active_days_7d"]) == (2, 1)
+    assert (result["orders_gap_days_mean_all"], result["orders_gap_ratio_all"]) == (None, None)
 
 
 def test_gaps_are_days_between_active_days() -> None:
-    found = engine([order(str(days), "ann", days) for days in (50, 40, 20)], [])[
+    result = engine([order(str(days), "ann", days) for days in (50, 40, 20)], [])[
         "ann"
     ]  # gaps 10 and 20
-    assert found["orders_gap_days_mean_all"] == 15.0
-    assert found["orders_gap_days_std_all"] == math.sqrt(50)
-    assert found["orders_gap_ratio_all"] == 20 / 15
+    assert result["orders_gap_days_mean_all"] == 15.0
+    assert result["orders_gap_days_std_all"] == math.sqrt(50)
+    assert result["orders_gap_ratio_all"] == 20 / 15
 
 
 def test_a_late_row_counts_from_the_day_on_which_it_became_known() -> None:
@@ -494,16 +494,16 @@ def test_a_correction_that_takes_an_order_from_its_customer_leaves_it_to_nobody(
 
 
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:
-    found = engine(
+    result = engine(
         [
             order("1", "ann", 3, amount_usd=Decimal("-5")), order("2", "ann", 60, amount_usd=Decimal("15")),
             order("3", "bob", 119),  # the data cover both windows
         ],
         [],
     )["ann"]  # fmt: skip
-    assert (found["orders_amount_sum_90d"], found["orders_amount_min_90d"]) == (10.0, -5.0)
-    assert found["orders_amount_sum_trend_60d"] == -1.0  # (-5 - 15) / (5 + 15)
-    assert found["orders_refund_share_90d"] == 0.5
+    assert (result["orders_amount_sum_90d"], result["orders_amount_min_90d"]) == (10.0, -5.0)
+    assert result["orders_amount_sum_trend_60d"] == -1.0  # (-5 - 15) / (5 + 15)
+    assert result["orders_refund_share_90d"] == 0.5
 
 
 def test_nobody_at_all_gives_no_row_and_the_same_columns(tmp_path: Path) -> None:
@@ -519,8 +519,8 @@ def test_the_parquet_schema_holds_bigint_counts_and_double_shares_and_nothing_wi
 
 
 def _schema(folder: Path) -> dict[str, str]:
-    found = duckdb.sql(f"describe from '{folder / 'features.parquet'}'").fetchall()
-    return {name: kind for name, kind, *_ in found}
+    result = duckdb.sql(f"describe from '{folder / 'features.parquet'}'").fetchall()
+    return {name: kind for name, kind, *_ in result}
 
 
 def _wanted_schema() -> dict[str, str]:
@@ -657,9 +657,9 @@ def _one(column: str, **source: Any) -> dict[str, Any]:
             "c", (EventSource("o", "silver.o", "c", "order", **source),), (7,), (7,)
         )
         make_parts(db, declared)
-        found = db.execute(features_at(declared, AS_OF))
+        result = db.execute(features_at(declared, AS_OF))
         return dict(
-            zip([name for name, *_ in found.description], found.fetchone() or (), strict=True)
+            zip([name for name, *_ in result.description], result.fetchone() or (), strict=True)
         )
 
 
@@ -679,32 +679,32 @@ def _one(column: str, **source: Any) -> dict[str, Any]:
 )
 def test_a_measure_may_be_of_any_numeric_type(kind: str) -> None:
     largest = {"tinyint": 100, "smallint": 30_000}.get(kind, 400_000)
-    found = _one(f"{largest}::{kind} as x", measures=(Measure("size", "x"),))
-    assert (found["o_size_sum_7d"], found["o_size_max_all"]) == (largest, largest)
+    result = _one(f"{largest}::{kind} as x", measures=(Measure("size", "x"),))
+    assert (result["o_size_sum_7d"], result["o_size_max_all"]) == (largest, largest)
 
 
 @pytest.mark.parametrize(
     "name", ["gap", "n", "active", "age", "youngest", "oldest", "gaps", "entity", "ring"]
 )
 def test_a_measure_may_have_any_name(name: str) -> None:
-    found = _one("5.0 as x", measures=(Measure(name, "x"),))
-    assert (found[f"o_{name}_sum_7d"], found[f"o_{name}_mean_all"]) == (5.0, 5.0)
+    result = _one("5.0 as x", measures=(Measure(name, "x"),))
+    assert (result[f"o_{name}_sum_7d"], result[f"o_{name}_mean_all"]) == (5.0, 5.0)
 
 
 @pytest.mark.parametrize("name", ["days", "visible", "rings", "windows", "merged", "n", "active"])
 def test_a_category_may_have_any_name(name: str) -> None:
-    found = _one("'web' as x", categories=(Category(name, "x", ("web",)),))
-    assert (found[f"o_{name}_distinct_7d"], found[f"o_{name}_web_share_7d"]) == (1, 1.0)
+    result = _one("'web' as x", categories=(Category(name, "x", ("web",)),))
+    assert (result[f"o_{name}_distinct_7d"], result[f"o_{name}_web_share_7d"]) == (1, 1.0)
 
 
 @pytest.mark.parametrize("column", ["n", "age", "entity", "active", "gap", "x_sum", "ring"])
 def test_a_column_of_the_table_may_be_called_as_the_engine_calls_its_own(column: str) -> None:
-    found = _one(
+    result = _one(
         f"5.0 as {column}",
         measures=(Measure("x", column),),
         flags=(Flag("large", f"{column} > 4"),),
     )
-    assert (found["o_x_sum_7d"], found["o_large_share_7d"], found["o_count_7d"]) == (5.0, 1.0, 1)
+    assert (result["o_x_sum_7d"], result["o_large_share_7d"], result["o_count_7d"]) == (5.0, 1.0, 1)
 
 
 def test_a_count_is_a_bigint_whatever_the_category_is_called() -> None:

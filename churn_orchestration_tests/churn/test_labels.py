@@ -59,9 +59,9 @@ def ask(
                     f"insert into silver.{table} by position values (?, ?, ?, ?, ?, 1)", list(row)
                 )
         make_parts(db, FEATURES)
-        found = db.execute(sql)
-        names = [name for name, *_ in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        result = db.execute(sql)
+        names = [name for name, *_ in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def labels(
@@ -215,14 +215,14 @@ def test_a_cancellation_known_after_the_cut_off_is_no_label_yet() -> None:
 def test_who_had_already_left_when_a_late_cancellation_came_in_is_not_labelled_as_having_stayed() -> (
     None
 ):
-    found = labels(CANCELS, [event("ann", 5), event("bob", 5)], ends=(event("ann", 19, known=22),))
-    assert found in ({"bob": False}, {"ann": True, "bob": False})
+    result = labels(CANCELS, [event("ann", 5), event("bob", 5)], ends=(event("ann", 19, known=22),))
+    assert result in ({"bob": False}, {"ann": True, "bob": False})
 
 
 def test_who_left_in_the_gap_is_not_labelled_as_having_stayed() -> None:
     question = replace(CANCELS, horizon=Horizon(10, gap_days=3))
-    found = labels(question, [event("ann", 5), event("bob", 5)], ends=(event("ann", 22),))
-    assert found in ({"bob": False}, {"ann": True, "bob": False})
+    result = labels(question, [event("ann", 5), event("bob", 5)], ends=(event("ann", 22),))
+    assert result in ({"bob": False}, {"ann": True, "bob": False})
 
 
 @pytest.mark.parametrize("question", [SILENT, CANCELS])
@@ -273,8 +273,8 @@ def test_a_static_question_is_asked_of_all_who_are_not_known_to_have_churned() -
 
 def test_a_static_label_is_the_one_known_last_on_the_day_itself() -> None:
     ends = (*SAID_OF_THREE, event("bob", 6, known=21, name="gone"), event("ann", 22, name="stays"))
-    found = [labels(STATIC, FOUR, as_of=day, known_by=day, ends=ends) for day in (20, 21, 22)]
-    assert found == [
+    result = [labels(STATIC, FOUR, as_of=day, known_by=day, ends=ends) for day in (20, 21, 22)]
+    assert result == [
         {"ann": True, "bob": False},
         {"ann": True, "bob": True},
         {"ann": False, "bob": True},

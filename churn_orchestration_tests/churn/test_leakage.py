@@ -54,14 +54,14 @@ def _chance(frame: pd.DataFrame) -> np.ndarray:
     return pd.util.hash_array(frame["customer_id"].to_numpy(object)) / 2.0**64
 
 
-def found(frame: pd.DataFrame, *features: str) -> list[str]:
+def result(frame: pd.DataFrame, *features: str) -> list[str]:
     """The features that are called leaks, among those of a shop and ``features``."""
     named = [*FEATURES, *features]
     return [leak.feature for leak in leakage.find(frame, "customer_id", named, HORIZON, {})]
 
 
 def test_an_honest_shop_has_no_leak(shop: pd.DataFrame) -> None:
-    assert found(shop) == []
+    assert result(shop) == []
 
 
 Plant = Callable[[pd.DataFrame], pd.Series]
@@ -90,21 +90,21 @@ COPIES: dict[str, Plant] = {
 
 @pytest.mark.parametrize("kind", COPIES)
 def test_a_copy_of_the_label_is_named_whatever_its_shape(shop: pd.DataFrame, kind: str) -> None:
-    assert found(shop.assign(status=COPIES[kind](shop)), "status") == ["status"]
+    assert result(shop.assign(status=COPIES[kind](shop)), "status") == ["status"]
 
 
 @pytest.mark.parametrize("kind", COPIES)
 def test_the_same_made_of_another_customers_outcome_passes(shop: pd.DataFrame, kind: str) -> None:
     other = shop.sample(frac=1, random_state=7).reset_index(drop=True)
     twin = COPIES[kind](shop.assign(label=other["label"]))
-    assert found(shop.assign(status=twin), "status") == []
+    assert result(shop.assign(status=twin), "status") == []
 
 
 def test_an_id_that_encodes_the_outcome_is_named(shop: pd.DataFrame) -> None:
     number = shop.index.to_numpy() * 2 + shop["label"].to_numpy()
     even = shop.assign(account=number)
-    assert "account modulo 2" in found(even, "account")
-    assert found(shop.assign(account=shop.index.to_numpy() * 2), "account") == []
+    assert "account modulo 2" in result(even, "account")
+    assert result(shop.assign(account=shop.index.to_numpy() * 2), "account") == []
 
 
 def test_a_tag_derived_from_the_score_that_the_label_is_made_of(shop: pd.DataFrame) -> None:
@@ -114,7 +114,7 @@ def test_a_tag_derived_from_the_score_that_the_label_is_made_of(shop: pd.DataFra
     assert leak.feature == "tags"
     assert "after the outcome" in leak.cause
     other = (shop["chance"] * 1e6 % 1) > 0.6
-    assert found(shop.assign(label=label, tags=other * (shop["frequency"] % 7 + 1)), "tags") == []
+    assert result(shop.assign(label=label, tags=other * (shop["frequency"] % 7 + 1)), "tags") == []
 
 
 def test_a_label_that_is_a_threshold_on_a_feature_of_the_same_instant(shop: pd.DataFrame) -> None:
@@ -156,8 +156,8 @@ def test_the_tenure_of_those_who_began_together_against_a_label_of_recency(
 
 def test_without_a_later_day_other_customers_judge(shop: pd.DataFrame) -> None:
     day = shop[shop["as_of"] == shop["as_of"].max()].reset_index(drop=True)
-    assert found(day) == []
-    assert found(day.assign(status=day["label"]), "status") == ["status"]
+    assert result(day) == []
+    assert result(day.assign(status=day["label"]), "status") == ["status"]
 
 
 def test_a_static_question_is_probed_on_customers_that_did_not_fit_the_tree(

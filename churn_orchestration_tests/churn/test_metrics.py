@@ -60,13 +60,13 @@ def test_calibration_error_is_the_mean_gap_of_ten_equal_bins() -> None:
 
 def test_the_top_decile_of_twenty_rows_is_two_rows() -> None:
     label, probability = [1, 0, 1, 1, 1] + [0] * 15, np.arange(20, 0, -1) / 20
-    found = measure(label, probability)
-    assert (found["recall_top_decile"], found["lift_top_decile"]) == pytest.approx((0.25, 2.5))
+    result = measure(label, probability)
+    assert (result["recall_top_decile"], result["lift_top_decile"]) == pytest.approx((0.25, 2.5))
 
 
 def test_when_all_scores_tie_the_top_decile_holds_a_tenth_of_the_events() -> None:
-    found = measure([1, 0, 0, 0, 1], [0.5] * 5)
-    assert (found["recall_top_decile"], found["lift_top_decile"], found["auc"]) == pytest.approx(
+    result = measure([1, 0, 0, 0, 1], [0.5] * 5)
+    assert (result["recall_top_decile"], result["lift_top_decile"], result["auc"]) == pytest.approx(
         (0.1, 1, 0.5)
     )
 

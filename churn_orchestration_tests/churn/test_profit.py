@@ -10,14 +10,14 @@ from churn_orchestration.churn.question.settings import Economics
 def by_integration(label: np.ndarray, score: np.ndarray, e: Economics) -> float:
     """EMPC from its definition: for each share kept try every cut, then integrate numerically."""
     cuts = [score >= cut for cut in (*np.unique(score), np.inf)]
-    found = np.array(
+    result = np.array(
         [[(reached & label).sum(), (reached & ~label).sum()] for reached in cuts]
     ) / len(label)
 
     def best(kept: float) -> float:
         churner = kept * (1 - e.offer_cost) - e.contact_cost
         other = e.offer_cost + e.contact_cost
-        return float((found @ [churner, -other]).max() * beta.pdf(kept, e.accepts, e.declines))
+        return float((result @ [churner, -other]).max() * beta.pdf(kept, e.accepts, e.declines))
 
     return float(quad(best, 0, 1, limit=400)[0])
 
@@ -32,8 +32,8 @@ def test_the_expected_maximum_is_what_integrating_its_definition_gives(
     rng = np.random.default_rng(seed)
     score = rng.integers(0, 12, 60) / 12  # ties
     label = rng.random(60) < score
-    found, share = expected_maximum(label, score, economics)
-    assert found == pytest.approx(by_integration(label, score, economics), abs=1e-6)
+    result, share = expected_maximum(label, score, economics)
+    assert result == pytest.approx(by_integration(label, score, economics), abs=1e-6)
     assert 0 <= share <= 1
 
 

@@ -18,18 +18,18 @@ CALLS = {
 
 def acts(source: str) -> list[str]:
     """What a module's text does beside computing, by line."""
-    found = []
+    result = []
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):
-                found += [
+                result += [
                     f"{node.lineno}: {n.name}" for n in names if n.name.split(".")[0] in IMPORTS
                 ]
             case ast.ImportFrom(module=str(module)) if module.split(".")[0] in IMPORTS:
-                found.append(f"{node.lineno}: {module}")
+                result.append(f"{node.lineno}: {module}")
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in CALLS:
-                found.append(f"{node.lineno}: {name}()")
-    return found
+                result.append(f"{node.lineno}: {name}()")
+    return result
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(HERE)))

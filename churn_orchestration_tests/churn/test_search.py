@@ -72,20 +72,20 @@ def test_without_a_split_before_the_graded_days_there_is_nothing_to_search_on() 
 
 
 def test_where_small_trees_are_too_small_a_search_finds_larger_ones(tmp_path: Path) -> None:
-    found = ask(tmp_path, rows_of(snapshot(crossed=True)), "lightgbm", Budget(300, 4, 12))
-    assert found["ended_by"] == "trials"
-    assert found["trials"] == 12
-    assert found["difference"]["high"] < 0
-    assert found["losses"]["best"] < found["losses"]["fixed"] - 0.02
-    assert Capacity(*found["capacity"]).leaf_rows < 200
+    result = ask(tmp_path, rows_of(snapshot(crossed=True)), "lightgbm", Budget(300, 4, 12))
+    assert result["ended_by"] == "trials"
+    assert result["trials"] == 12
+    assert result["difference"]["high"] < 0
+    assert result["losses"]["best"] < result["losses"]["fixed"] - 0.02
+    assert Capacity(*result["capacity"]).leaf_rows < 200
 
 
 def test_where_the_fixed_settings_do_as_well_they_stand(tmp_path: Path) -> None:
     frame = snapshot()
     frame["x"] = frame["z"]  # which says nothing
-    found = ask(tmp_path, rows_of(frame), "lightgbm", Budget(300, 4, 6))
-    assert found["capacity"] is None
-    assert found["losses"]["best"] <= found["losses"]["fixed"]
+    result = ask(tmp_path, rows_of(frame), "lightgbm", Budget(300, 4, 6))
+    assert result["capacity"] is None
+    assert result["losses"]["best"] <= result["losses"]["fixed"]
 
 
 def test_the_first_trials_are_the_fixed_settings_and_the_champions(tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_the_first_trials_are_the_fixed_settings_and_the_champions(tmp_path: Pat
 def test_the_seconds_end_a_search_in_the_middle_of_a_trial(tmp_path: Path) -> None:
     rows = rows_of(snapshot(4_000))
     began = time.monotonic()
-    found = ask(tmp_path, rows, "blend", Budget(8, 4, 10_000))
+    result = ask(tmp_path, rows, "blend", Budget(8, 4, 10_000))
     assert time.monotonic() - began >= 8
-    assert found["ended_by"] == "seconds"
-    assert found["seconds"] <= 8
+    assert result["ended_by"] == "seconds"
+    assert result["seconds"] <= 8
 
 
 def test_too_little_memory_is_said_before_a_trial_begins(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_a_search_that_was_killed_goes_on_and_finds_what_it_would_have_found(
     time.sleep(1)
     assert done <= _done(tmp_path / "killed") < 5, "its trials went on without it"
     resumed = ask(tmp_path / "killed", rows, "lightgbm", budget)
-    told = ("capacity", "difference", "losses", "trials", "splits", "ended_by")
-    assert {name: resumed[name] for name in told} == {name: whole[name] for name in told}
+    message = ("capacity", "difference", "losses", "trials", "splits", "ended_by")
+    assert {name: resumed[name] for name in message} == {name: whole[name] for name in message}
 
 
 def _done(place: Path) -> int:

@@ -35,13 +35,13 @@ def test_the_segment_of_which_least_is_known_comes_first() -> None:
 
 def test_every_row_is_in_one_segment_of_each_feature() -> None:
     frame = rows()
-    found = by_segment(frame, "id", ["plan", "spent", "seats"])
+    result = by_segment(frame, "id", ["plan", "spent", "seats"])
     for feature in ("plan", "spent", "seats"):
-        assert sum(part["rows"] for part in found if part["feature"] == feature) == len(frame)
-    named = {part["segment"]: part["rows"] for part in found if part["feature"] == "spent"}
+        assert sum(part["rows"] for part in result if part["feature"] == feature) == len(frame)
+    named = {part["segment"]: part["rows"] for part in result if part["feature"] == "spent"}
     assert named[UNKNOWN] == frame["spent"].isna().sum()
     assert len(named) == 5
-    assert {part["segment"] for part in found if part["feature"] == "seats"} == {"1", "2", "3"}
+    assert {part["segment"] for part in result if part["feature"] == "seats"} == {"1", "2", "3"}
 
 
 def test_a_segment_with_too_few_of_one_outcome_has_counts_and_no_grade() -> None:

@@ -11,14 +11,14 @@ from churn_orchestration_tests.support.champions import AS_OFS, STEADY, interval
 LIMIT = ": worse only where the intervals do not meet"
 
 
-def told(known: Champion) -> dict[str, str]:
+def message(known: Champion) -> dict[str, str]:
     """What each signal says of a champion: its trigger."""
-    found = {name: find(known) for name, find in SIGNALS.items()}
-    return {name: signal.trigger for name, signal in found.items() if signal}
+    result = {name: find(known) for name, find in SIGNALS.items()}
+    return {name: signal.trigger for name, signal in result.items() if signal}
 
 
 def test_of_a_champion_that_does_as_it_promised_nothing_is_said() -> None:
-    assert told(STEADY) == {}
+    assert message(STEADY) == {}
     assert {name: signals.calm(name, STEADY) for name in SIGNALS} == {
         "drift": "no feature is beyond the usual and moves the scores",
         "performance": "auc 0.790 [0.770, 0.810], trained 0.800 [0.780, 0.820]; "
@@ -54,19 +54,19 @@ def test_of_a_champion_that_does_as_it_promised_nothing_is_said() -> None:
 def test_each_signal_is_given_by_what_it_looks_for_and_by_nothing_less(
     changed: dict[str, object], wanted: dict[str, str]
 ) -> None:
-    assert told(replace(STEADY, **changed)) == wanted  # type: ignore[arg-type]
+    assert message(replace(STEADY, **changed)) == wanted  # type: ignore[arg-type]
 
 
 def test_the_evidence_names_what_came_and_what_was_promised() -> None:
-    found = signals.performance(replace(STEADY, realised={"auc": interval(0.7)}))
-    assert found is not None
-    assert found.evidence == (
+    result = signals.performance(replace(STEADY, realised={"auc": interval(0.7)}))
+    assert result is not None
+    assert result.evidence == (
         "auc of 2024-07-22 came to 0.700 [0.680, 0.720], when trained it was 0.800 [0.780, 0.820]"
     )
 
 
 def test_without_outcomes_nothing_is_said_of_them() -> None:
-    assert told(replace(STEADY, graded={}, of=None, realised={}, foreseen={}, expected={})) == {}
+    assert message(replace(STEADY, graded={}, of=None, realised={}, foreseen={}, expected={})) == {}
 
 
 def test_a_training_that_would_see_no_new_outcome_is_worth_nothing_unless_the_features_changed() -> (

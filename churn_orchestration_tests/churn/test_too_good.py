@@ -33,8 +33,8 @@ def answering(**features: np.ndarray) -> str:
     ids=["a xor label", "a + label", "3 a + 2 x label", "none"],
 )
 def test_the_pair_that_answers_together_is_named_and_no_other(pair: dict[str, np.ndarray]) -> None:
-    told = answering(**pair)
-    is_pair = "and b answer together" in told or "and a answer together" in told
+    message = answering(**pair)
+    is_pair = "and b answer together" in message or "and a answer together" in message
     assert is_pair == pair["b"].any()
 
 
@@ -58,9 +58,9 @@ def test_an_auc_is_too_good_where_its_whole_interval_is() -> None:
 def test_a_log_loss_is_too_good_where_its_own_probabilities_cost_twice_as_much() -> None:
     auc = metric(0.9, 0.88, 0.92)  # a probability of one half costs ln 2 = 0.6931
     below, above = metric(0.30, 0.28, 0.34), metric(0.30, 0.28, 0.35)
-    told = too_good.excess({"auc": auc, "log_loss": below}, [0.5, 0.5], INACTIVITY)
+    message = too_good.excess({"auc": auc, "log_loss": below}, [0.5, 0.5], INACTIVITY)
     assert (
         "log loss 0.3000 [0.2800, 0.3400], where right probabilities such as its own cost 0.6931"
-        in told
+        in message
     )
     assert too_good.excess({"auc": auc, "log_loss": above}, [0.5, 0.5], INACTIVITY) == ""

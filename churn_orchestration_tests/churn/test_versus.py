@@ -49,8 +49,8 @@ def test_of_equal_candidates_few_are_promoted() -> None:
 
 
 def test_nothing_is_promoted_by_a_comparison_that_cannot_tell_an_oracle_from_anything() -> None:
-    found = _versus(0.9)
-    for controls, told in (
+    result = _versus(0.9)
+    for controls, message in (
         (
             {"oracle": False, "nobody": False, "everybody": False},
             "knows every outcome does not win",
@@ -58,10 +58,10 @@ def test_nothing_is_promoted_by_a_comparison_that_cannot_tell_an_oracle_from_any
         ({"oracle": True, "nobody": True, "everybody": False}, "contacting nobody wins"),
         ({"oracle": True, "nobody": False, "everybody": True}, "contacting everybody wins"),
     ):
-        decided = between(replace(found, controls=controls), "abc")
+        decided = between(replace(result, controls=controls), "abc")
         assert decided.decision == "refuse"
-        assert told in decided.reason
-    assert found.controls == {"oracle": True, "nobody": False, "everybody": False}
+        assert message in decided.reason
+    assert result.controls == {"oracle": True, "nobody": False, "everybody": False}
 
 
 def test_without_an_outcome_that_neither_has_seen_the_champion_stays() -> None:

@@ -29,7 +29,7 @@ from churn_orchestration.components.question.measures.measure import Measure as 
 from churn_orchestration.components.question.measures.measure import OnDay
 from churn_orchestration.components.question.measures.movers import Movers
 from churn_orchestration.components.question.measures.retention import Retention
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.storage.day_files import content_hash
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables
@@ -118,9 +118,9 @@ def tables(business: Business) -> Iterator[Tables]:
         yield tables
 
 
-def asking(question: Question) -> AskedQuestion:
+def asking(question: Question) -> QuestionSettings:
     segments = ("plan", "spend")
-    return AskedQuestion(
+    return QuestionSettings(
         question, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "spend", segments,
         pipeline=pipeline_of(question.features, dt.date(2024, 1, 1), (), {}),
     )  # fmt: skip
@@ -136,7 +136,7 @@ def made(measure: BusinessMeasure, tables: Tables, day: dt.date) -> list[dict[st
 def put(tables: Tables, table: str, day: dt.date, rows: str) -> None:
     """Store a day of a table as if an asset had."""
     count = tables.put_day(table, day, rows)
-    tables.record(table, "stored", {day: count}, "test")
+    tables.days.record(table, "stored", {day: count}, "test")
 
 
 # ---------------- churn rate
@@ -148,19 +148,19 @@ def outcome(question: Question, as_of: dt.date, known_by: dt.date) -> tuple[int,
     orders, after = seen(ORDERED, as_of), seen(ORDERED, known_by)
     if question.kind == "inactivity":
         window = 10_000 if question.observation_days == ALL else int(question.observation_days)
-        asked = {who for who, day in orders if (as_of - day).days < window}
-        return len(asked), len(asked - {who for who, day in after if first <= day <= last})
+        settings = {who for who, day in orders if (as_of - day).days < window}
+        return len(settings), len(settings - {who for who, day in after if first <= day <= last})
     ended = seen(ENDED, known_by)
-    asked = {who for who, _ in orders} | {*PEOPLE[:5], "never"}
-    asked -= {who for who, _ in seen(ENDED, as_of)} | {who for who, day in ended if day < first}
-    return len(asked), len(asked & {who for who, day in ended if first <= day <= last})
+    settings = {who for who, _ in orders} | {*PEOPLE[:5], "never"}
+    settings -= {who for who, _ in seen(ENDED, as_of)} | {who for who, day in ended if day < first}
+    return len(settings), len(settings & {who for who, day in ended if first <= day <= last})
 
 
 @pytest.mark.parametrize("question", [SILENT, EVER, CANCELS], ids=["window", "ever", "event"])
 def test_rates_of_month_ends_before_the_first_forecast_are_told_once_their_outcome_is_known(
     tables: Tables, business: Business, question: Question
 ) -> None:
-    measure, found = (
+    measure, result = (
         ChurnRate(business, asking(question)),
         dict[dt.date, tuple[dt.date, int, int]](),
     )
@@ -177,8 +177,8 @@ def test_rates_of_month_ends_before_the_first_forecast_are_told_once_their_outco
             assert row["kind"] == "before"
             assert row["low"] <= row["churn_rate"] <= row["high"]
             counted = round(row["churn_rate"] * row["customers"])
-            found[row["as_of"]] = (row["measured_on"], row["customers"], counted)
-    assert found == wanted
+            result[row["as_of"]] = (row["measured_on"], row["customers"], counted)
+    assert result == wanted
 
 
 def _performance(rows: list[tuple[Any, ...]]) -> str:
@@ -199,14 +199,14 @@ def _performance(rows: list[tuple[Any, ...]]) -> str:
 def test_what_is_known_and_expected_is_that_of_the_performance_and_no_interval_is_made_up(
     tables: Tables, business: Business
 ) -> None:
-    day, told = LAST, [
+    day, message = LAST, [
         ("2024-08-31", "expected", None, "base_rate", 0.4, 0.35, 0.45),
         ("2024-08-31", "expected", None, "auc", 0.7, 0.6, 0.8),
         ("2024-08-06", "realised", None, "base_rate", 0.03, None, None),
         ("2024-08-06", "realised", "plan", "base_rate", 0.9, None, None),
         ("2024-08-01", "restated", None, "base_rate", 0.5, 0.4, 0.6),
     ]  # fmt: skip
-    put(tables, "monitoring.q_performance", day, _performance(told))
+    put(tables, "monitoring.q_performance", day, _performance(message))
     measure = ChurnRate(business, asking(SILENT))
     rows = made(measure, tables, day)
     shown = [
@@ -219,7 +219,7 @@ def test_what_is_known_and_expected_is_that_of_the_performance_and_no_interval_i
         ("2024-08-31", "expected", 0.4, 0.35, 0.45, 30),
     ]
     on = OnDay(tables, day)
-    assert measure.told(on) == {"churn_rate": 0.03, "expected_churn_rate": 0.4}
+    assert measure.day_metadata(on) == {"churn_rate": 0.03, "expected_churn_rate": 0.4}
     assert "3.0 % churned of 2024-08-06, 40.0 % expected of 2024-08-31" in (
         measure.picture(on) or ""
     )
@@ -283,22 +283,24 @@ def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(
     for row in rows:
         wanted.setdefault((None, None, row["band"]), []).append(row)
         wanted.setdefault(("plan", row["plan"] or "unknown", None), []).append(row)
-    found = {}
+    result = {}
     for row in made(measure, tables, day):
         of = (row["feature"], row["segment"], row["band"])
         assert row["measured_on"] == day
-        found[of] = {name: row[name] for name in summed([])}
+        result[of] = {name: row[name] for name in summed([])}
     quarters = {
-        segment: sums for (feature, segment, _), sums in found.items() if feature == "spend"
+        segment: sums for (feature, segment, _), sums in result.items() if feature == "spend"
     }
     for of, part in wanted.items():
-        assert found[of] == pytest.approx(summed(part)), of
-    assert set(found) - set(wanted) == {("spend", segment, None) for segment in quarters}
+        assert result[of] == pytest.approx(summed(part)), of
+    assert set(result) - set(wanted) == {("spend", segment, None) for segment in quarters}
     top = next(sums for segment, sums in quarters.items() if segment.startswith("above"))
     assert top == pytest.approx(summed(by_spend[-10:]))
     on = OnDay(tables, day)
     assert measure.amiss(on) == []
-    assert measure.told(on) == {name: round(value, 2) for name, value in summed(rows).items()}
+    assert measure.day_metadata(on) == {
+        name: round(value, 2) for name, value in summed(rows).items()
+    }
     assert f"q {day}: " in (measure.picture(on) or "")
 
 
@@ -315,7 +317,7 @@ def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(
     ],
 )  # fmt: skip
 def test_the_check_fails_where_a_row_was_damaged_and_names_the_sum(
-    tables: Tables, business: Business, damage: str, told: list[str]
+    tables: Tables, business: Business, damage: str, message: list[str]
 ) -> None:
     day, measure = START, AtRisk(business, asking(SILENT))
     scored(tables, day, 2, PEOPLE)
@@ -326,7 +328,9 @@ def test_the_check_fails_where_a_row_was_damaged_and_names_the_sum(
     result = measure.checked(key, [on])
     assert not result.passed
     amiss: Any = result.metadata["amiss"].value
-    assert [fault.split(" comes to ")[0] for fault in amiss] == [f"{day}: {name}" for name in told]
+    assert [fault.split(" comes to ")[0] for fault in amiss] == [
+        f"{day}: {name}" for name in message
+    ]
 
 
 def test_a_look_back_is_nobody_at_risk_and_before_a_model_nobody_can_tell_whom_to_contact(
@@ -367,7 +371,7 @@ def active_by_cohort(
     }
 
 
-def told(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+def message(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
     return {(row["cohort"], row["month"], row["customers"], row["active"]) for row in rows}
 
 
@@ -380,11 +384,11 @@ def test_each_month_is_measured_on_its_last_day_as_known_then_and_all_before_on_
         assert {row["measured_on"] for row in rows} <= {day}
         ends = month_ends(FIRST, START) if day == START else month_ends(day, day)
         months = [end.replace(day=1) for end in ends]
-        assert told(rows) == active_by_cohort(seen(ORDERED, day), months), day
-        assert len(rows) == len(told(rows))
+        assert message(rows) == active_by_cohort(seen(ORDERED, day), months), day
+        assert len(rows) == len(message(rows))
     on = OnDay(tables, LAST)
-    assert set(measure.told(on)) == {"active_customers", "new_customers"}
-    assert measure.told(replace(on, day=LAST - DAY)) == {}
+    assert set(measure.day_metadata(on)) == {"active_customers", "new_customers"}
+    assert measure.day_metadata(replace(on, day=LAST - DAY)) == {}
     assert "active a month later" in (measure.picture(on) or "")
 
 
@@ -403,7 +407,7 @@ def test_a_late_row_changes_no_month_that_is_measured_and_the_next_one_knows_it(
     make_parts(tables.db, FEATURES, START)
     made(measure, tables, june)
     assert content_hash(_file(tables, measure, june)) == before
-    assert told(made(measure, tables, july)) == active_by_cohort(
+    assert message(made(measure, tables, july)) == active_by_cohort(
         seen([*ORDERED, late], july), [july.replace(day=1)]
     )
 
@@ -447,7 +451,7 @@ def test_those_whose_risk_rose_most_within_a_week_are_told_by_falling_rise(
         assert row["reasons"] == [f"↑ {who}"], "without a model, the reasons of the day"
         assert (row["as_of"], row["measured_on"], row["forecaster_changed"]) == (day, day, False)
     on = OnDay(tables, day)
-    assert measure.told(on) == {"movers": 100, "largest_rise": round(-wanted[0][0], 4)}
+    assert measure.day_metadata(on) == {"movers": 100, "largest_rise": round(-wanted[0][0], 4)}
     assert f"{wanted[0][1]} rose most" in (measure.picture(on) or "")
     scored(tables, day, 6, people[5:], model_version="'base_rate'")
     assert made(measure, tables, day) == [], "a churn rate rises for all alike"
@@ -463,7 +467,7 @@ def test_without_forecasts_of_the_day_a_week_before_there_is_no_mover(
     assert made(measure, tables, day) == []
     scored(tables, START, 5, PEOPLE, model_version="'another'")
     assert {row["forecaster_changed"] for row in made(measure, tables, day)} == {True}
-    tables.record("predictions.q", "refused", {START: 0}, "test", "its files are bad")
+    tables.days.record("predictions.q", "refused", {START: 0}, "test", "its files are bad")
     assert made(measure, tables, day) == []
     assert measure.picture(OnDay(tables, day)) is None
 
@@ -478,8 +482,8 @@ def test_a_day_measured_again_gives_the_same_bytes_whatever_came_since_and_howev
     for each in (day - week, day, day + week):
         scored(tables, each, each.day, PEOPLE)
         put(tables, "monitoring.q_performance", each, _performance([]))
-    asked = asking(replace(SILENT, horizon=Horizon((day - dt.date(2024, 5, 31)).days)))
-    measures = [kind(business, asked) for kind in (AtRisk, Movers, Retention, ChurnRate)]
+    settings = asking(replace(SILENT, horizon=Horizon((day - dt.date(2024, 5, 31)).days)))
+    measures = [kind(business, settings) for kind in (AtRisk, Movers, Retention, ChurnRate)]
     before = {}
     for measure in measures:
         assert made(measure, tables, day)

@@ -22,29 +22,29 @@ CAUSE = "bronze.orders 2024-01-08"
 def test_a_feature_follows_from_a_change_of_its_column_or_of_the_rows_until_that_is_accepted(
     shop: Shop, column: str, follows: str, does_not: str
 ) -> None:
-    [asked] = questions_of(shop.business).values()
+    [settings] = questions_of(shop.business).values()
     with shop.tables() as tables:
         tables.db.execute(
             "create table bronze.orders (customer_id text, amount_usd decimal(18, 4))"
         )
-        tables.descends("silver.orders", ["bronze.orders"])
-        tables.descends("gold.customer_features", ["silver.orders"])
+        tables.days.descends("silver.orders", ["bronze.orders"])
+        tables.days.descends("gold.customer_features", ["silver.orders"])
         tables.insert(
             "meta.changes", [["bronze.orders", JAN[8], column, JAN[8], 100.0, "x 100", False]]
         )
-        found = causes(tables, asked, JAN[9])
-        before = causes(tables, asked, JAN[7])
+        result = causes(tables, settings, JAN[9])
+        before = causes(tables, settings, JAN[7])
         accept(tables, "bronze.orders", JAN[8], "right")
-        after = causes(tables, asked, JAN[9])
-    assert (found[follows], found[SCORE]) == (CAUSE, CAUSE)
-    assert does_not not in found
+        after = causes(tables, settings, JAN[9])
+    assert (result[follows], result[SCORE]) == (CAUSE, CAUSE)
+    assert does_not not in result
     assert (before, after) == ({}, {})
 
 
 def test_alarms_with_one_cause_are_one() -> None:
     alarm = {"measure": "psi", "value": 0.5, "usual_up_to": 0.1, "effect": -0.01}
-    found = [{"feature": name, "follows": CAUSE, **alarm} for name in ("sum", "mean", "slope")]
-    assert sentences([*found, {"feature": "tenure", "follows": None, **alarm}]) == [
+    result = [{"feature": name, "follows": CAUSE, **alarm} for name in ("sum", "mean", "slope")]
+    assert sentences([*result, {"feature": "tenure", "follows": None, **alarm}]) == [
         f"3 features follow from the change of {CAUSE}, such as mean, slope and sum: PSI 0.500, "
         "usual up to 0.100; it moves the mean score by -0.01 log odds",
         "tenure: PSI 0.500, usual up to 0.100; it moves the mean score by -0.01 log odds",

@@ -39,7 +39,7 @@ from churn_orchestration.components.features.feature_table import (
 )
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.backtest import backtest, rolling
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.scoring.prediction import (
     Forecaster,
     copied_message,
@@ -54,10 +54,12 @@ from churn_orchestration.report import model_text, rolled
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.door import door, publish
+from churn_orchestration.storage.layers import DOOR
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import DOOR, Tables, door
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 
 pytestmark = IN_PROCESS
@@ -76,7 +78,7 @@ PIPELINE = replace(
     pipeline_of(FEATURES, dt.date(2023, 11, 30), (), {}),
     grounds=(Ground("silver.orders", ("order_id",), "customer_id"),),
 )
-ASKED = AskedQuestion(
+ASKED = QuestionSettings(
     Question("churn_60d", "inactivity", FEATURES, ORDERS, Horizon(60), 90),
     gold="gold.customer_features", most_as_ofs=3, min_history_days=28, learner="logistic", test_as_ofs=1,
     edges=(0.3, 0.5, 0.7), relative_bands=False, value="orders_amount_sum_90d",
@@ -84,7 +86,7 @@ ASKED = AskedQuestion(
 )  # fmt: skip
 
 
-def asking(**changed: Any) -> AskedQuestion:
+def asking(**changed: Any) -> QuestionSettings:
     """The question, with something of it changed."""
     of_question = {
         name: changed.pop(name) for name in list(changed) if name in Question.__dataclass_fields__
@@ -111,16 +113,16 @@ class Shop:
         with Warehouse.of(self.state).open() as tables:
             yield tables
 
-    def build(self, asked: AskedQuestion = ASKED, cutoff: dt.date = CUTOFF) -> dict[str, Any]:
+    def build(self, settings: QuestionSettings = ASKED, cutoff: dt.date = CUTOFF) -> dict[str, Any]:
         with self.open() as tables:
-            return snapshots.build(tables, self.business, asked, cutoff)
+            return snapshots.build(tables, self.business, settings, cutoff)
 
     def train(
-        self, asked: AskedQuestion = ASKED, cutoff: dt.date = CUTOFF, trigger: str = "manual"
+        self, settings: QuestionSettings = ASKED, cutoff: dt.date = CUTOFF, trigger: str = "manual"
     ) -> dict[str, Any]:
         with self.open() as tables:
-            snapshots.build(tables, self.business, asked, cutoff)
-            return models.train(tables, self.tracking, asked, cutoff, cutoff, trigger, "a test")
+            snapshots.build(tables, self.business, settings, cutoff)
+            return models.train(tables, self.tracking, settings, cutoff, cutoff, trigger, "a test")
 
     def roll_back(self, to: str | None = None) -> dict[str, Any]:
         with self.open() as tables:
@@ -128,13 +130,13 @@ class Shop:
                 tables, self.tracking, ASKED, to, CUTOFF, "it went wrong", asked_by="a test"
             )
 
-    def score(self, *days: dt.date, asked: AskedQuestion = ASKED) -> pd.DataFrame:
+    def score(self, *days: dt.date, settings: QuestionSettings = ASKED) -> pd.DataFrame:
         """Score days; the stored rows of the last of them."""
         with self.open() as tables:
-            rows, refused = score_days(tables, asked, list(days))
+            rows, refused = score_days(tables, settings, list(days))
             assert refused == {}
-            tables.record(asked.store.forecasts, "stored", rows, "test")
-            tables.publish()
+            tables.days.record(settings.store.forecasts, "stored", rows, "test")
+            publish(tables)
         return pd.read_parquet(self.scored_file(days[-1]))
 
     def scored_file(self, day: dt.date) -> Path:
@@ -149,11 +151,11 @@ class Shop:
         assert path is not None
         return path
 
-    def differing(self, asked: AskedQuestion = ASKED) -> dict[str, int]:
+    def differing(self, settings: QuestionSettings = ASKED) -> dict[str, int]:
         """The check that training saw what scoring saw."""
-        manifest = self.build(asked)
+        manifest = self.build(settings)
         with self.open() as tables:
-            return snapshots.differing_rows(tables, asked.question, asked.gold, manifest)
+            return snapshots.differing_rows(tables, settings.question, settings.gold, manifest)
 
     def rewrite_gold(self, day: dt.date, select: str) -> None:
         """Tamper with a gold day: ``select`` reads from ``gold``."""
@@ -174,8 +176,8 @@ def _bring_parts(tables: Tables, business: Business) -> None:
     """The daily parts of the orders as they are now, of every day."""
     [source] = FEATURES.sources
     daily_parts.build(tables, FEATURES, source, business.start, [business.start])
-    tables.descends(source.days_table, [source.table])
-    tables.record(
+    tables.days.descends(source.days_table, [source.table])
+    tables.days.record(
         source.days_table, "stored", dict.fromkeys(days_between(business.start, LAST), 1), "test"
     )
 
@@ -200,12 +202,12 @@ def _found(folder: Path) -> Shop:
             select order_id, customer_id, ordered_at::date as day, amount_usd::decimal(18, 4) as amount_usd,
               channel, ordered_at::date as known_on, ordered_at::date as _partition from _orders""")
         days = list(days_between(shop.business.start, LAST))
-        tables.record("silver.orders", "stored", dict.fromkeys(days, 1), "test")
+        tables.days.record("silver.orders", "stored", dict.fromkeys(days, 1), "test")
         _bring_parts(tables, shop.business)
         rows = build_days(tables, ASKED.gold, FEATURES, SCORED)
-        tables.record(ASKED.gold, "stored", rows, feature_declaration(FEATURES))
+        tables.days.record(ASKED.gold, "stored", rows, feature_declaration(FEATURES))
         write_catalogue(tables, ASKED.gold, FEATURES)
-        tables.publish()
+        publish(tables)
     return shop
 
 
@@ -389,9 +391,9 @@ def test_the_asset_check_blocks_when_gold_is_tampered_with(shop: Shop) -> None:
             resources={"warehouse": Warehouse.of(shop.state)},
             raise_on_error=False,
         )
-        found = {check.check_name: check for check in result.get_asset_check_evaluations()}
-        assert found["no_leak"].passed
-        return found["same_as_scored"]
+        result = {check.check_name: check for check in result.get_asset_check_evaluations()}
+        assert result["no_leak"].passed
+        return result["same_as_scored"]
 
     assert (check().passed, check().blocking) == (True, True)
     shop.rewrite_gold(
@@ -422,7 +424,9 @@ def test_no_data_at_all_is_a_clear_message(shop: Shop) -> None:
 
 def test_a_snapshot_does_not_read_over_a_refused_day(shop: Shop) -> None:
     with shop.open() as tables:
-        tables.record("silver.orders", "refused", {dt.date(2024, 1, 10): 0}, "test", "half a file")
+        tables.days.record(
+            "silver.orders", "refused", {dt.date(2024, 1, 10): 0}, "test", "half a file"
+        )
     with pytest.raises(BusinessError, match=r"silver.orders 2024-01-10 is refused \(half a file\)"):
         shop.build()
 
@@ -511,11 +515,11 @@ def test_a_run_in_mlflow_names_its_snapshot_its_forecasters_and_its_pictures(
 
 def test_the_alias_champion_mirrors_the_ledger(trained_shop: Shop) -> None:
     decided = []
-    for asked in (
+    for settings in (
         replace(ASKED, learner="logistic", most_as_ofs=1),
         replace(ASKED, learner="logistic"),
     ):
-        record = trained_shop.train(asked)
+        record = trained_shop.train(settings)
         aliased = trained_shop.tracking.client().get_model_version_by_alias(ASKED.name, "champion")
         assert aliased.tags["model_version"] == _champion(trained_shop)["model_version"]
         decided.append(
@@ -549,26 +553,28 @@ def test_the_ledger_says_what_was_decided_and_the_door_shows_it(trained: Shop) -
     row = _champion(trained)
     assert (row["decision"], row["trigger"], row["cutoff"]) == ("promote", "initial", str(CUTOFF))
     with door(trained.state) as db:
-        found = db.execute(
+        result = db.execute(
             f"select model_version, decision, auc from models.{ASKED.name}"
         ).fetchall()
     record = promotion.record_of(trained.state, ASKED.name, row["model_version"])
     auc = record["evaluation"]["report"]["model"]["auc"]
-    assert found == [(row["model_version"], "promote", auc["value"])]
+    assert result == [(row["model_version"], "promote", auc["value"])]
     assert auc["low"] <= auc["value"] <= auc["high"]
 
 
 def _registered(shop: Shop) -> set[str]:
-    found = shop.tracking.client().search_model_versions(f"name = '{ASKED.name}'")
-    return {f"{model.version} {model.tags['model_version']}" for model in found}
+    result = shop.tracking.client().search_model_versions(f"name = '{ASKED.name}'")
+    return {f"{model.version} {model.tags['model_version']}" for model in result}
 
 
 def test_a_rolling_look_back_says_of_each_month_end_what_a_look_back_from_it_says(
     trained_shop: Shop,
 ) -> None:
-    asked = replace(ASKED, min_history_days=300)  # an as_of from 2023-10-28 on, known by 2023-12-27
+    settings = replace(
+        ASKED, min_history_days=300
+    )  # an as_of from 2023-10-28 on, known by 2023-12-27
     with trained_shop.open() as tables:
-        given = (tables, trained_shop.tracking, trained_shop.business, asked)
+        given = (tables, trained_shop.tracking, trained_shop.business, settings)
         looks = rolling(*given, dt.date(2023, 10, 15))
         alone = backtest(*given, dt.date(2024, 1, 31))
         with pytest.raises(
@@ -582,10 +588,10 @@ def test_a_rolling_look_back_says_of_each_month_end_what_a_look_back_from_it_say
     assert [look["as_of"] for look in early] == ends[:2]
     assert all(f"no as_of has matured by {look['as_of']}" in look["refused"] for look in early)
     graded = [look for look in looks if "refused" not in look]
-    told = rolled(ASKED.name, looks)
+    message = rolled(ASKED.name, looks)
     mean = sum(look["report"]["model"]["log_loss"]["value"] for look in graded) / len(graded)
-    assert f"{mean:.4f}" in told
-    assert all(look["refused"][:40] in told for look in early)
+    assert f"{mean:.4f}" in message
+    assert all(look["refused"][:40] in message for look in early)
 
 
 LONG = replace(ASKED, most_as_ofs=8, budget=Budget(120, 4, 3))
@@ -593,16 +599,16 @@ LONG = replace(ASKED, most_as_ofs=8, budget=Budget(120, 4, 3))
 
 def test_a_search_is_told_in_the_record_and_the_card_and_is_not_repeated(shop: Shop) -> None:
     record = shop.train(LONG)
-    found = record["search"]
-    assert (found["trials"], found["ended_by"]) == (3, "trials")
+    result = record["search"]
+    assert (result["trials"], result["ended_by"]) == (3, "trials")
     [graded] = record["evaluation"]["tests"]
-    searched = max(day for test, train in found["splits"] for day in (test, *train))
+    searched = max(day for test, train in result["splits"] for day in (test, *train))
     known_on = Horizon(60).label_known_on(dt.date.fromisoformat(searched))
     assert known_on <= dt.date.fromisoformat(graded["test"])
     assert "3 settings were tried" in card.markdown(LONG, record)
     (shop.state / "models" / ASKED.name / f"{record['model_version']}.json").unlink()
     again = shop.train(LONG)
-    assert (again["search"], again["model_version"]) == (found, record["model_version"])
+    assert (again["search"], again["model_version"]) == (result, record["model_version"])
 
 
 @pytest.mark.parametrize(
@@ -619,12 +625,12 @@ def test_a_search_is_told_in_the_record_and_the_card_and_is_not_repeated(shop: S
     ],
 )
 def test_a_search_that_cannot_pay_is_left_out_and_that_is_told(
-    shop: Shop, asked: AskedQuestion, why: str
+    shop: Shop, settings: QuestionSettings, why: str
 ) -> None:
-    record = shop.train(asked)
+    record = shop.train(settings)
     assert why in record["search"]["skipped"]
     assert f"Fixed settings: no search, for {record['search']['skipped']}" in card.markdown(
-        asked, record
+        settings, record
     )
 
 
@@ -667,13 +673,13 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
 def test_every_held_out_row_is_in_one_day_and_one_segment_of_each_feature(
     trained_shop: Shop,
 ) -> None:
-    asked = replace(
+    settings = replace(
         ASKED, segments=("orders_amount_sum_90d", "orders_days_since_last"), learner="lightgbm"
     )
-    record = trained_shop.train(asked)
+    record = trained_shop.train(settings)
     rows = record["evaluation"]["report"]["model"]["rows"]
     assert sum(day["rows"] for day in record["by_day"]) == rows
-    for feature in asked.segments:
+    for feature in settings.segments:
         assert (
             sum(part["rows"] for part in record["segments"] if part["feature"] == feature) == rows
         )
@@ -684,11 +690,11 @@ def test_a_model_says_whom_to_contact_and_the_rules_say_less_surely(trained_shop
     assert set(by_model["confidence"]) == {"normal"}
     assert 0 < by_model["contact"].sum() <= ceil(len(by_model) / 10)
     paying = trained_shop.score(
-        dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(PROFIT))
+        dt.date(2024, 2, 1), settings=replace(ASKED, contact=ContactRule(PROFIT))
     )
     assert (paying["contact"] == (paying["churn_probability"] >= ASKED.economics.cut)).all()
     few = trained_shop.score(
-        dt.date(2024, 2, 1), asked=replace(ASKED, contact=ContactRule(CAPACITY, most=7))
+        dt.date(2024, 2, 1), settings=replace(ASKED, contact=ContactRule(CAPACITY, most=7))
     )
     assert few["contact"].sum() == 7
     paid = few[few["churn_probability"] >= ASKED.economics.cut]
@@ -704,7 +710,7 @@ def test_a_model_says_whom_to_contact_and_the_rules_say_less_surely(trained_shop
 def test_where_no_model_was_graded_nobody_can_tell_from_which_probability_on_a_recall_is_reached(
     shop: Shop,
 ) -> None:
-    scored = shop.score(CUTOFF, asked=replace(ASKED, contact=ContactRule(RECALL, 0.6)))
+    scored = shop.score(CUTOFF, settings=replace(ASKED, contact=ContactRule(RECALL, 0.6)))
     assert scored["contact"].isna().all()
 
 
@@ -726,12 +732,14 @@ def test_an_event_is_scored_by_the_share_that_left_in_the_newest_horizon_that_is
             f"known_on, day as _partition from (select *, date '2023-12-20' as day from ({there} "
             "order by 1 limit 50))"
         )
-        tables.record(
+        tables.days.record(
             "silver.ends", "stored", dict.fromkeys(days_between(dt.date(2023, 11, 30), LAST), 1), ""
         )
         [(people,)] = tables.rows(f"select count(*) from ({there})")
     ends = EventSource("end", "silver.ends", "customer_id", "cancellation")
-    scored = shop.score(CUTOFF, asked=asking(kind="event", terminal=ends, observation_days="all"))
+    scored = shop.score(
+        CUTOFF, settings=asking(kind="event", terminal=ends, observation_days="all")
+    )
     assert set(scored["model_version"]) == {"base_rate"}
     assert set(scored["churn_probability"]) == {50.5 / (people + 1)}
     assert set(scored["reasons"].map(len)) == {0}
@@ -757,9 +765,9 @@ def test_where_a_training_graded_the_rules_worse_than_a_constant_the_churn_rate_
 
 
 def _champion(shop: Shop, day: dt.date = LAST) -> dict[str, Any]:
-    found = ledger.champion(shop.state, ASKED.name, day)
-    assert found is not None
-    return found
+    result = ledger.champion(shop.state, ASKED.name, day)
+    assert result is not None
+    return result
 
 
 def test_a_roll_back_puts_the_rules_in_force_where_no_model_was_before(trained_shop: Shop) -> None:
@@ -770,10 +778,10 @@ def test_a_roll_back_puts_the_rules_in_force_where_no_model_was_before(trained_s
     assert set(trained_shop.score(CUTOFF)["model_version"]) == {"rules"}
     assert "champion" not in trained_shop.tracking.client().get_registered_model(ASKED.name).aliases
     with door(trained_shop.state) as db:
-        told = db.execute(
+        message = db.execute(
             f"select decision, model_version, reason from models.{ASKED.name}"
         ).fetchall()
-    assert told[1:] == [("roll back", "rules", "it went wrong")]
+    assert message[1:] == [("roll back", "rules", "it went wrong")]
     with pytest.raises(
         BusinessError, match=f"no model is champion, .* nothing .* VERSION may be {version}"
     ):
@@ -864,9 +872,9 @@ def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once
     assert (
         once <= record["rows"] < 1.4 * once
     )  # of others, no two topics have a value of theirs alone
-    told = f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another in every column but customer_id"
-    assert told in record["copies"]
-    assert told in " ".join(card.markdown(ASKED, record).split())
+    message = f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another in every column but customer_id"
+    assert message in record["copies"]
+    assert message in " ".join(card.markdown(ASKED, record).split())
 
 
 def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(shop: Shop) -> None:
@@ -878,8 +886,8 @@ def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(s
     manifest["sha256"] = content_hash(path)
     manifest["file"] = path.rename(path.parent / f"{CUTOFF}-{manifest['sha256'][:12]}.parquet").name
     (path.parent / f"{CUTOFF}.json").write_text(json.dumps(manifest))
-    told = "refuses to train at cut-off .* orders_amount_sum_30d alone ranks the outcome with AUC 1.000"
-    with shop.open() as tables, pytest.raises(BusinessError, match=told):
+    message = "refuses to train at cut-off .* orders_amount_sum_30d alone ranks the outcome with AUC 1.000"
+    with shop.open() as tables, pytest.raises(BusinessError, match=message):
         models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "manual", "a test")
     assert ledger.read(shop.state) == []
     vouched = replace(ASKED, vouched={"orders_amount_sum_30d": "the bank tells us on the day"})
@@ -888,21 +896,21 @@ def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(s
 
 
 def test_weak_signs_of_a_leak_warn_and_block_nothing() -> None:
-    found = snapshots.Leaks(
+    result = snapshots.Leaks(
         warnings=("orders_count_all from 1 to 2 has 0 of 70 customers that churn",)
     )
-    check = snapshots.no_leak(ASKED, CUTOFF, found)
+    check = snapshots.no_leak(ASKED, CUTOFF, result)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert check.description == found.warnings[0]
+    assert check.description == result.warnings[0]
     assert snapshots.no_leak(ASKED, CUTOFF, snapshots.Leaks()).passed
 
 
 def test_a_minimum_term_is_refused_with_the_line_to_paste_before_anything_else() -> None:
-    found = snapshots.Leaks(
+    result = snapshots.Leaks(
         ("plan_months_left from 1 to 9 ...",), (), {"plan_months_left": "a minimum term"}
     )
     vouched = replace(ASKED, vouched={"orders_count_30d": "counted at the till"})
-    check = snapshots.no_leak(vouched, CUTOFF, found)
+    check = snapshots.no_leak(vouched, CUTOFF, result)
     assert check.severity == dg.AssetCheckSeverity.ERROR
     assert check.description is not None
     line = "`vouched: {orders_count_30d: counted at the till, plan_months_left: a minimum term}`"
@@ -915,8 +923,8 @@ def test_a_training_tells_its_warnings_in_the_terminal_and_on_the_card(trained_s
         trained_shop.state, ASKED.name, _champion(trained_shop)["model_version"]
     )
     record |= {"warnings": ["orders_count_all from 1 to 2: a minimum term?"]}
-    told = model_text(ASKED.name, record, "promote", "it is better")
-    assert "warning: orders_count_all from 1 to 2: a minimum term?" in told
+    message = model_text(ASKED.name, record, "promote", "it is better")
+    assert "warning: orders_count_all from 1 to 2: a minimum term?" in message
     assert "- Warning: orders_count_all from 1 to 2: a minimum term?." in card.markdown(
         ASKED, record
     )
@@ -1022,7 +1030,7 @@ def test_bands_are_of_the_probability_or_of_multiples_of_the_base_rate(trained_s
     )
     plain = trained_shop.score(CUTOFF)
     relative = trained_shop.score(
-        CUTOFF, asked=replace(ASKED, edges=(0.5, 1.0, 1.5), relative_bands=True)
+        CUTOFF, settings=replace(ASKED, edges=(0.5, 1.0, 1.5), relative_bands=True)
     )
     for scored, scale in ((plain, 1.0), (relative, record["base_rate"])):
         edges = (0.3, 0.5, 0.7) if scale == 1.0 else (0.5, 1.0, 1.5)
@@ -1037,8 +1045,8 @@ def test_a_day_on_which_nobody_was_active_is_stored_empty(trained_shop: Shop, by
         (trained_shop.state / ledger.FILE).unlink()
     columns = trained_shop.score(CUTOFF).columns.tolist()
     trained_shop.rewrite_gold(CUTOFF, "from gold where orders_days_since_last >= 90")
-    for asked in (ASKED, replace(ASKED, relative_bands=True, edges=(1, 2, 3))):
-        empty = trained_shop.score(CUTOFF, asked=asked)
+    for settings in (ASKED, replace(ASKED, relative_bands=True, edges=(1, 2, 3))):
+        empty = trained_shop.score(CUTOFF, settings=settings)
         assert (len(empty), empty.columns.tolist()) == (0, columns)
 
 
@@ -1078,7 +1086,7 @@ def test_a_day_whose_features_do_not_stand_is_refused_and_what_was_issued_stays(
 ) -> None:
     trained_shop.score(CUTOFF)
     with trained_shop.open() as tables:
-        tables.record(ASKED.gold, "refused", {CUTOFF: 0}, "test", "half a file")
+        tables.days.record(ASKED.gold, "refused", {CUTOFF: 0}, "test", "half a file")
         rows, refused = score_days(tables, ASKED, [CUTOFF])
         path = tables.day_file(f"predictions.{ASKED.name}", CUTOFF)
     assert (rows, list(refused)) == ({}, [CUTOFF])
@@ -1095,7 +1103,7 @@ def test_a_day_is_not_scored_over_a_refused_day_of_the_cancellations(shop: Shop)
         "create table silver.ends (customer_id varchar, day date, known_on date, _partition date)"
     )
     with shop.open() as tables:
-        tables.record("silver.ends", "refused", {CUTOFF: 0}, "test", "half a file")
+        tables.days.record("silver.ends", "refused", {CUTOFF: 0}, "test", "half a file")
         rows, refused = score_days(tables, asking(kind="event", terminal=ENDS), [CUTOFF])
     assert (rows, list(refused)) == ({}, [CUTOFF])
 
@@ -1115,11 +1123,11 @@ def _look_back(shop: Shop, as_of: dt.date = CUTOFF) -> dict[str, Any]:
 
 def test_a_model_answers_only_the_question_that_it_was_trained_on(trained_shop: Shop) -> None:
     with trained_shop.open() as tables:
-        asked, changed = (
+        settings, changed = (
             Forecaster.in_force(tables, question, LAST).version
             for question in (ASKED, asking(horizon=Horizon(45)))
         )
-    assert asked not in ("rules", "")
+    assert settings not in ("rules", "")
     assert changed == "rules"
 
 
@@ -1199,7 +1207,7 @@ def test_the_manifest_is_json_that_names_declaration_and_code(trained: Shop) -> 
 def test_a_picture_of_a_model_can_be_made_again_from_its_record(trained: Shop) -> None:
     record = promotion.record_of(trained.state, ASKED.name, _champion(trained)["model_version"])
     assert (
-        sum(found["rows"] for found in record["curves"]["calibration"])
+        sum(result["rows"] for result in record["curves"]["calibration"])
         == (record["evaluation"]["report"]["model"]["rows"])
     )
     assert record["curves"]["gain"]["model"][-1] == 1
@@ -1216,13 +1224,13 @@ def test_the_influences_are_those_of_families_strongest_first(trained: Shop) -> 
 
 
 def test_the_columns_told_of_snapshots_and_models_are_those_of_the_door(trained: Shop) -> None:
-    for table, told in (
+    for table, message in (
         ("snapshots", snapshots._columns(ASKED.question)),
         ("models", promotion.columns()),
     ):
         with door(trained.state) as db:
-            found = db.execute(f"describe {table}.{ASKED.name}").fetchall()
-        expected = [(name, kind.lower()) for name, kind, *_ in found]
+            result = db.execute(f"describe {table}.{ASKED.name}").fetchall()
+        expected = [(name, kind.lower()) for name, kind, *_ in result]
         assert [
-            (column.name, column.type.replace("text", "varchar")) for column in told
+            (column.name, column.type.replace("text", "varchar")) for column in message
         ] == expected

@@ -95,11 +95,11 @@ def land(tables: Tables, source: EventSource, *days: dt.date) -> dict[dt.date, i
 @st.composite
 def _rows(draw: st.DrawFn) -> list[Row]:
     """Orders of January; those of the initial load were known on days of their own."""
-    found = []
+    result = []
     for _ in range(draw(st.integers(0, 25))):
         day = draw(st.integers(0, 12))
         known = day + draw(st.sampled_from([0, 0, 0, 1, 2, 9]))
-        found.append(
+        result.append(
             Row(
                 draw(st.sampled_from([f"o{n}" for n in range(9)])),
                 draw(st.sampled_from(["ann", "bob", "cem", None])),
@@ -111,7 +111,7 @@ def _rows(draw: st.DrawFn) -> list[Row]:
                 draw(st.sampled_from(["a", "b", None])),
             )
         )
-    return found
+    return result
 
 
 # ---------------- landing by day equals making all at once
@@ -270,8 +270,8 @@ def test_a_checkpoint_serves_a_month_and_is_forgotten_when_a_day_that_it_saw_lan
     land(tables, KEYED, START, JAN[6])
 
     def known_by(as_of: dt.date) -> dt.date | None:
-        found = checkpoints(tables, features, as_of)
-        return found["orders"].merged.known_by if found else None
+        result = checkpoints(tables, features, as_of)
+        return result["orders"].merged.known_by if result else None
 
     assert known_by(JAN[7]) is None  # no day is older than every window
     assert known_by(JAN[15]) == JAN[15]

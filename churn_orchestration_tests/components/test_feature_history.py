@@ -75,12 +75,12 @@ def tables(tmp_path: Path) -> Iterator[Tables]:
 
 @st.composite
 def _orders(draw: st.DrawFn) -> list[list[object]]:
-    found: list[list[object]] = []
+    result: list[list[object]] = []
     for _ in range(draw(st.integers(0, 40))):
         day = draw(st.integers(0, 20))
         known = JAN[day + draw(st.sampled_from([0, 0, 0, 1, 4, 9]))]
         who = [draw(st.sampled_from(["c1", "c2", "c3", "", "é", None])) for _ in range(2)]
-        found.append(
+        result.append(
             [
                 draw(st.sampled_from([f"o{n}" for n in range(20)])), *who, JAN[day], known, known,
                 draw(st.sampled_from([Decimal("-1.50"), Decimal("0.01"), Decimal(99), None])),
@@ -88,7 +88,7 @@ def _orders(draw: st.DrawFn) -> list[list[object]]:
                 draw(st.sampled_from(["web", "store", "app", None])), draw(st.sampled_from(["a", "b", None])),
             ]
         )  # fmt: skip
-    return found
+    return result
 
 
 @pytest.mark.hypothesis

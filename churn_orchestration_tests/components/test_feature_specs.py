@@ -23,6 +23,6 @@ def test_bands_of_the_day_are_of_the_local_clock_through_changes_of_daylight_sav
     bands = ", ".join(f"({flags[band]})" for band in BANDS)
     with duckdb.connect() as db:
         db.execute("set TimeZone = 'UTC'")
-        found = db.execute(f"select {bands} from (values {listed}) as t(ordered_at)").fetchall()
+        result = db.execute(f"select {bands} from (values {listed}) as t(ordered_at)").fetchall()
     local = [moment.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone)) for moment in moments]
-    assert found == [tuple(at.hour // 6 == n for n in range(4)) for at in local]
+    assert result == [tuple(at.hour // 6 == n for n in range(4)) for at in local]

@@ -23,7 +23,7 @@ from churn_orchestration.churn.question.labels import Question
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.monitoring.first_week import ended_on, measure
 from churn_orchestration.components.question.monitoring.graded import grade
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
 from churn_orchestration.components.question.training import promotion
 from churn_orchestration.storage import ledger
@@ -40,7 +40,7 @@ pytestmark = IN_PROCESS
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
 FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
 QUESTION = Question("q", "inactivity", FEATURES, ORDERS, Horizon(5))
-ASKED = AskedQuestion(
+ASKED = QuestionSettings(
     QUESTION,
     "gold.f",
     3,
@@ -80,7 +80,7 @@ class Small:
         ]
         tables.insert("silver.orders", rows)
         for table in QUESTION.tables:
-            tables.record(table, "stored", dict.fromkeys(days, 1), "declared")
+            tables.days.record(table, "stored", dict.fromkeys(days, 1), "declared")
         make_parts(tables.db, FEATURES)
         for n, day in enumerate(days):
             self._describe(day, ordered[: n + 1])
@@ -167,7 +167,7 @@ def test_a_bad_champion_is_rolled_back_when_its_first_week_is_known(
     small.score(START, LAST)
     counts = {day: small.measured(day) for day in days_between(START, LAST)}
     # Once for each: what is good is compared with the rules, what is bad with what is good.
-    known = {day: told for day, (rows, told) in counts.items() if rows}
+    known = {day: message for day, (rows, message) in counts.items() if rows}
     assert list(known) == [GOOD_ON + DAY * (6 + 5), KNOWN_ON]
     first, second = known.values()
     assert first.startswith(
@@ -204,10 +204,10 @@ def test_what_cannot_be_compared_is_said_and_no_number(small: Small) -> None:
         small.score(GOOD_ON, GOOD_ON)
     small.promote("new", truth, GOOD_ON + DAY)
     small.score(GOOD_ON + DAY, LAST)
-    rows, told = small.measured(GOOD_ON + DAY * 12)
+    rows, message = small.measured(GOOD_ON + DAY * 12)
     assert rows == []
     assert (
-        told
+        message
         == "new cannot be compared with what was before it: old reads features that are gone: often_before"
     )
 
@@ -225,7 +225,7 @@ def test_a_first_week_that_looks_a_month_ahead_ends_once_though_its_day_falls_du
     tmp_path: Path,
 ) -> None:
     question = replace(QUESTION, horizon=Horizon(horizon_months=1))
-    asked = replace(ASKED, question=question)
+    settings = replace(ASKED, question=question)
     second, third = dt.date(2024, 1, 23), dt.date(2024, 2, 22)
     with Warehouse.of(tmp_path).open() as tables:
         for day in days_between(START, third + DAY * 10):
@@ -238,7 +238,7 @@ def test_a_first_week_that_looks_a_month_ahead_ends_once_though_its_day_falls_du
         weeks = {
             day: (week.version, week.as_ofs[-1])
             for day in days_between(START, dt.date(2024, 4, 10))
-            if (week := ended_on(tables, asked, day))
+            if (week := ended_on(tables, settings, day))
         }
     assert weeks == {
         dt.date(2024, 2, 7): ("first", dt.date(2024, 1, 7)),

@@ -42,32 +42,32 @@ def refused(tables: Tables, place: Place, **changed: str) -> str:
     tables.db.execute(
         f"create or replace table silver.orders as select {listed} from range(1000000) as t(n)"
     )
-    with pytest.raises(BusinessError) as told:
+    with pytest.raises(BusinessError) as message:
         require_columns(tables, ORDERS, place)
         require_rows(tables, ORDERS, [JAN[5]], JAN[1], place)
-    return str(told.value)
+    return str(message.value)
 
 
 def test_a_measure_that_is_text(tables: Tables, place: Place) -> None:
-    told = refused(tables, place, amount_usd="'1,50'")
-    assert "defs.yaml:11: measure amount of orders: silver.orders.amount_usd is varchar" in told
+    message = refused(tables, place, amount_usd="'1,50'")
+    assert "defs.yaml:11: measure amount of orders: silver.orders.amount_usd is varchar" in message
 
 
 def test_a_category_of_a_million_values(tables: Tables, place: Place) -> None:
-    told = refused(tables, place, item="n::varchar")
-    assert "category item of orders has about" in told
-    assert "that names single events" in told
+    message = refused(tables, place, item="n::varchar")
+    assert "category item of orders has about" in message
+    assert "that names single events" in message
 
 
 def test_amounts_beyond_64_bits(tables: Tables, place: Place) -> None:
-    told = refused(
+    message = refused(
         tables, place, amount_usd="(case when n = 7 then -1e15 else 1 end)::decimal(18, 0)"
     )
     assert (
         "defs.yaml:11: measure amount of orders: 1 amounts of silver.orders.amount_usd lie beyond"
-        in told
+        in message
     )
-    assert "e.g. -9999999999999999:" in told
+    assert "e.g. -9999999999999999:" in message
 
 
 def test_a_key_that_rows_of_one_day_share(tables: Tables, place: Place) -> None:
@@ -80,22 +80,23 @@ def test_a_key_that_rows_of_one_day_share(tables: Tables, place: Place) -> None:
           day as _partition from range(10) as t(n)"""
     )
     lines = replace(ORDERS, key=("order_id",))
-    with pytest.raises(BusinessError) as told:
+    with pytest.raises(BusinessError) as message:
         require_rows(tables, lines, [JAN[5]], JAN[1], place)
     assert (
         "defs.yaml:6: order_id is no key of silver.orders: 10 rows share it with another that"
-        in str(told.value)
+        in str(message.value)
     )
     assert "unique would be `key: [order_id, line]`; or `group by order_id` in the SQL" in str(
-        told.value
+        message.value
     )
     require_rows(tables, replace(ORDERS, key=("order_id", "line")), [JAN[5]], JAN[1], place)
 
 
 def test_events_before_the_start_of_the_business(tables: Tables, place: Place) -> None:
-    told = refused(tables, place, day="date '2023-12-31' - (n % 2)::int")
+    message = refused(tables, place, day="date '2023-12-31' - (n % 2)::int")
     assert (
-        "1,000,000 events of silver.orders lie before 2024-01-01, the first on 2023-12-30" in told
+        "1,000,000 events of silver.orders lie before 2024-01-01, the first on 2023-12-30"
+        in message
     )
 
 

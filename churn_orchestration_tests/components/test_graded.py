@@ -13,8 +13,8 @@ import pytest
 
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between
 from churn_orchestration.churn.question.labels import Question
-from churn_orchestration.components.question.monitoring.graded import grade, told, ungraded
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.monitoring.graded import day_metadata, grade, ungraded
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.storage.day_files import content_hash
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables
@@ -51,7 +51,7 @@ def happened(seed: int, days: int = 25) -> list[Event]:
 
 @contextmanager
 def warehouse(
-    folder: Path, events: list[Event], asked: AskedQuestion, last: dt.date = LAST
+    folder: Path, events: list[Event], settings: QuestionSettings, last: dt.date = LAST
 ) -> Iterator[Tables]:
     """Events in silver, and a forecast for everybody every day."""
     with Warehouse.of(folder).open() as tables:
@@ -60,7 +60,7 @@ def warehouse(
                 f"create table silver.{table} (order_id varchar, customer_id varchar, day date, "
                 "known_on date, _partition date)"
             )
-        filled = "silver.ends" if asked.question.terminal else "silver.orders"
+        filled = "silver.ends" if settings.question.terminal else "silver.orders"
         if filled == "silver.ends":
             tables.db.execute(
                 "insert into silver.orders select 'first ' || unnest($1), unnest($1), $2, $2, $2",
@@ -71,14 +71,16 @@ def warehouse(
             tables.insert(filled, rows)
         make_parts(tables.db, FEATURES)
         for day in days_between(FIRST, last):
-            forecast(tables, asked, day)
+            forecast(tables, settings, day)
         yield tables
 
 
-def forecast(tables: Tables, asked: AskedQuestion, day: dt.date, backtest: bool = False) -> None:
-    known = asked.question.horizon.label_known_on(day)
+def forecast(
+    tables: Tables, settings: QuestionSettings, day: dt.date, backtest: bool = False
+) -> None:
+    known = settings.question.horizon.label_known_on(day)
     tables.put_day(
-        asked.store.forecasts, day,
+        settings.store.forecasts, day,
         f"select unnest({list(PEOPLE)}) as customer_id, date '{day}' as as_of, 0.5 as "
         "churn_probability, 'high' as band, 'v1' as model_version, true as contact, 1.0 as "
         f"recent_value, date '{known}' as label_known_on, {backtest} as backtest order by 1",
@@ -94,32 +96,32 @@ def truth(
         if event.known_on <= known_by:
             versions[event.name] = event
     first, last = question.horizon.outcome(as_of)
-    found: dict[str, bool | None] = {}
+    result: dict[str, bool | None] = {}
     for who in PEOPLE:
         days = [
             event.day for event in versions.values() if event.who == who and event.day <= known_by
         ]
         hit = any(first <= day <= last for day in days)
         if question.kind == "event":
-            found[who] = None if any(day < first for day in days) else hit
+            result[who] = None if any(day < first for day in days) else hit
         else:
-            found[who] = not hit
-    return found
+            result[who] = not hit
+    return result
 
 
 def graded_by(
-    tables: Tables, asked: AskedQuestion, day: dt.date
+    tables: Tables, settings: QuestionSettings, day: dt.date
 ) -> dict[dt.date, dict[str, bool | None]]:
     """The last grade of every forecast, as stored up to a day."""
-    files = list(map(str, tables.day_files(asked.store.grades, day).values()))
+    files = list(map(str, tables.day_files(settings.store.grades, day).values()))
     rows = tables.rows(
         f"select as_of, customer_id, last(label order by measured_on) from read_parquet({files}) "
         "group by all"
     )
-    found: dict[dt.date, dict[str, bool | None]] = {}
+    result: dict[dt.date, dict[str, bool | None]] = {}
     for as_of, who, label in rows:
-        found.setdefault(as_of, {})[who] = label
-    return found
+        result.setdefault(as_of, {})[who] = label
+    return result
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -130,18 +132,18 @@ def test_every_day_the_ledger_holds_what_the_events_known_by_then_say(
     question = CANCELS if kind == "event" else SILENT
     if kind.endswith("settles"):
         question = replace(SILENT, horizon=Horizon(4, gap_days=2, settle_days=3))
-    asked, events = asking(question), happened(seed)
+    settings, events = asking(question), happened(seed)
     if kind == "event":
         events = [event for event in events if int(event.name[1:]) < 20]
     restated = 0
-    with warehouse(tmp_path, events, asked) as tables:
+    with warehouse(tmp_path, events, settings) as tables:
         for day in days_between(FIRST, LAST):
-            grade(tables, asked, day)
+            grade(tables, settings, day)
             due = list(days_between(FIRST, question.horizon.newest_as_of(day)))
             wanted = {as_of: truth(question, events, as_of, day) for as_of in due}
-            assert graded_by(tables, asked, day) == wanted, day
-            assert ungraded(tables, asked, day) == 0
-            restated += told(tables, asked, day)["restated"]
+            assert graded_by(tables, settings, day) == wanted, day
+            assert ungraded(tables, settings, day) == 0
+            restated += day_metadata(tables, settings, day)["restated"]
     assert restated > 0
 
 
@@ -150,33 +152,33 @@ def test_forecasts_of_a_month_ahead_are_graded_where_several_fall_due_together_o
     tmp_path: Path, kind: str
 ) -> None:
     question = replace(CANCELS if kind == "event" else SILENT, horizon=Horizon(horizon_months=1))
-    asked, last = asking(question), dt.date(2024, 3, 2)
+    settings, last = asking(question), dt.date(2024, 3, 2)
     events = happened(3, days=60)[: 20 if kind == "event" else 60]
     graded = dict[dt.date, int]()
-    with warehouse(tmp_path, events, asked, last) as tables:
+    with warehouse(tmp_path, events, settings, last) as tables:
         for day in days_between(FIRST, last):
-            grade(tables, asked, day)
+            grade(tables, settings, day)
             # The outcomes of 29, 30 and 31 January all end with February.
             same_day = 31 if day == dt.date(2024, 2, 29) else day.day
             until = dt.date(2024, day.month - 1, same_day) if day.month > 1 else FIRST - DAY
             wanted = {
                 as_of: truth(question, events, as_of, day) for as_of in days_between(FIRST, until)
             }
-            assert graded_by(tables, asked, day) == wanted, day
-            assert ungraded(tables, asked, day) == 0
-            graded[day] = told(tables, asked, day)["graded"]
+            assert graded_by(tables, settings, day) == wanted, day
+            assert ungraded(tables, settings, day) == 0
+            graded[day] = day_metadata(tables, settings, day)["graded"]
     assert graded[dt.date(2024, 1, 31)] == 0
     assert [graded[dt.date(2024, 2, day)] for day in (1, 28, 29)] == [12, 12, 36]
     assert graded[dt.date(2024, 3, 1)] == 12
 
 
 def test_a_restatement_stands_beside_the_first_grade_and_says_what_it_was(tmp_path: Path) -> None:
-    asked, day = asking(SILENT), FIRST + DAY * 10
+    settings, day = asking(SILENT), FIRST + DAY * 10
     late = Event("o", "ann", FIRST + DAY * 3, day)
-    with warehouse(tmp_path, [late], asked) as tables:
+    with warehouse(tmp_path, [late], settings) as tables:
         for each in days_between(FIRST, day):
-            grade(tables, asked, each)
-        files = list(map(str, tables.day_files(asked.store.grades, day).values()))
+            grade(tables, settings, each)
+        files = list(map(str, tables.day_files(settings.store.grades, day).values()))
         rows = tables.rows(
             "select label, was, restated, measured_on, label_known_on "
             f"from read_parquet({files}) where customer_id = 'ann' and as_of = ? order by "
@@ -190,50 +192,50 @@ def test_a_restatement_stands_beside_the_first_grade_and_says_what_it_was(tmp_pa
 def test_a_day_graded_again_gives_the_same_bytes_though_later_days_were_graded_since(
     tmp_path: Path,
 ) -> None:
-    asked = asking(SILENT)
-    with warehouse(tmp_path, happened(1), asked) as tables:
+    settings = asking(SILENT)
+    with warehouse(tmp_path, happened(1), settings) as tables:
         for day in days_between(FIRST, LAST):
-            grade(tables, asked, day)
-        before = tables.day_files(asked.store.grades, LAST)
+            grade(tables, settings, day)
+        before = tables.day_files(settings.store.grades, LAST)
         hashes = {day: content_hash(path) for day, path in before.items()}
         for day in (LAST - DAY * 9, LAST - DAY * 12):
-            grade(tables, asked, day)
-        after = tables.day_files(asked.store.grades, LAST)
+            grade(tables, settings, day)
+        after = tables.day_files(settings.store.grades, LAST)
         assert {day: content_hash(path) for day, path in after.items()} == hashes
 
 
 def test_scores_in_hindsight_are_never_graded(tmp_path: Path) -> None:
-    asked, looked_back = asking(SILENT), FIRST + DAY * 4
-    with warehouse(tmp_path, [], asked) as tables:
-        forecast(tables, asked, looked_back, backtest=True)
+    settings, looked_back = asking(SILENT), FIRST + DAY * 4
+    with warehouse(tmp_path, [], settings) as tables:
+        forecast(tables, settings, looked_back, backtest=True)
         for day in days_between(FIRST, FIRST + DAY * 14):
-            grade(tables, asked, day)
-        assert looked_back not in graded_by(tables, asked, LAST)
-        assert looked_back + DAY in graded_by(tables, asked, LAST)
-        assert ungraded(tables, asked, FIRST + DAY * 14) == 0
+            grade(tables, settings, day)
+        assert looked_back not in graded_by(tables, settings, LAST)
+        assert looked_back + DAY in graded_by(tables, settings, LAST)
+        assert ungraded(tables, settings, FIRST + DAY * 14) == 0
 
 
 def test_what_could_not_be_graded_on_its_day_is_graded_on_the_next(tmp_path: Path) -> None:
-    asked, missed = asking(SILENT), FIRST + DAY * 7
-    with warehouse(tmp_path, [], asked) as tables:
+    settings, missed = asking(SILENT), FIRST + DAY * 7
+    with warehouse(tmp_path, [], settings) as tables:
         for day in days_between(FIRST, missed + DAY):
             if day != missed:
-                grade(tables, asked, day)
-        assert told(tables, asked, missed + DAY)["graded"] == 2 * len(PEOPLE)
-        assert ungraded(tables, asked, missed + DAY) == 0
+                grade(tables, settings, day)
+        assert day_metadata(tables, settings, missed + DAY)["graded"] == 2 * len(PEOPLE)
+        assert ungraded(tables, settings, missed + DAY) == 0
 
 
 def test_a_forecast_without_a_grade_and_one_graded_twice_are_counted(tmp_path: Path) -> None:
-    asked, day = asking(SILENT), FIRST + DAY * 8
-    with warehouse(tmp_path, [], asked) as tables:
+    settings, day = asking(SILENT), FIRST + DAY * 8
+    with warehouse(tmp_path, [], settings) as tables:
         for each in days_between(FIRST, day):
-            grade(tables, asked, each)
-        stored = tables.day_file(asked.store.grades, day)
-        tables.put_day(asked.store.grades, day, f"from '{stored}' where customer_id <> 'bob'")
-        assert ungraded(tables, asked, day) == 1
-        before = tables.day_file(asked.store.grades, day - DAY)
+            grade(tables, settings, each)
+        stored = tables.day_file(settings.store.grades, day)
+        tables.put_day(settings.store.grades, day, f"from '{stored}' where customer_id <> 'bob'")
+        assert ungraded(tables, settings, day) == 1
+        before = tables.day_file(settings.store.grades, day - DAY)
         again = (
             f"select * replace (date '{day}' as measured_on) from '{before}' order by customer_id"
         )
-        tables.put_day(asked.store.grades, day, again)
-        assert ungraded(tables, asked, day) == 2 * len(PEOPLE)
+        tables.put_day(settings.store.grades, day, again)
+        assert ungraded(tables, settings, day) == 2 * len(PEOPLE)

@@ -15,7 +15,7 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.question.labels import Horizon, Question
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.monitoring.graded import grade, last_known, ungraded
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.scoring.issued import issue, set_apart_former
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.resources import Warehouse
@@ -29,7 +29,7 @@ pytestmark = IN_PROCESS
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
 FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
-ASKED = AskedQuestion(
+ASKED = QuestionSettings(
     Question("q", "inactivity", FEATURES, ORDERS, Horizon(3)), "gold.f", 3, 28, "logistic", 1,
     (0.3, 0.5, 0.7), False, "v",
     pipeline=pipeline_of(FEATURES, dt.date(2023, 11, 30), (), {}),
@@ -138,10 +138,10 @@ def test_another_meaning_of_the_question_sets_its_forecasts_apart(tables: Tables
     score(tables, ONE, 0.25)
     assert set_apart_former(tables, ASKED) is None
     other = replace(ASKED, question=replace(ASKED.question, horizon=Horizon(9)))
-    told = set_apart_former(tables, other)
-    assert told
+    message = set_apart_former(tables, other)
+    assert message
     [(now,)] = tables.rows("select table_name from meta.files")
-    assert told == f"q means another thing now: what it forecast before is kept in {now}"
+    assert message == f"q means another thing now: what it forecast before is kept in {now}"
     assert tables.day_file("predictions.q", ONE) is None
     assert ledger.read(tables.state)[-1]["decision"] == "rename"
     score(tables, ONE, 0.75)
@@ -192,13 +192,13 @@ def test_a_refused_day_takes_its_features_and_not_the_forecast_that_was_issued(
 ) -> None:
     score(tables, ONE, 0.25)
     tables.put_day("gold.f", ONE, f"select 'ann' as customer_id, date '{ONE}' as as_of")
-    tables.descends("gold.f", ["silver.orders"])
-    tables.descends("predictions.q", ["gold.f"])
-    tables.record("predictions.q", "stored", {ONE: 2}, "declared")
+    tables.days.descends("gold.f", ["silver.orders"])
+    tables.days.descends("predictions.q", ["gold.f"])
+    tables.days.record("predictions.q", "stored", {ONE: 2}, "declared")
     tables.withdraw("silver.orders", ONE)
     assert tables.day_file("gold.f", ONE) is None
     assert tables.day_file("predictions.q", ONE)
-    assert tables.stored("predictions.q") == set()
+    assert tables.days.stored("predictions.q") == set()
 
 
 def test_a_past_day_landed_again_rewrites_no_forecast_and_says_so(shop: Shop) -> None:
@@ -220,9 +220,9 @@ def test_a_past_day_landed_again_rewrites_no_forecast_and_says_so(shop: Shop) ->
         "select day, file from meta.files where table_name = 'predictions.churn_90d' order by 1"
     )
     assert now[:-1] == issued[:-1], "a forecast of a day that is over was rewritten"
-    told = [(row["decision"], row["cutoff"]) for row in ledger.read(shop.business.state)]
+    message = [(row["decision"], row["cutoff"]) for row in ledger.read(shop.business.state)]
     days = [str(JAN[day]) for day in (7, 8, 9)]
-    assert told == [("restate", days[0]), ("restate", days[1]), ("supersede", days[2])]
+    assert message == [("restate", days[0]), ("restate", days[1]), ("supersede", days[2])]
     assert shop.published(
         "select as_of::varchar, status, count(*) from restated.churn_90d group by all order by 1"
     ) == [(days[0], "restated", 2), (days[1], "restated", 2), (days[2], "superseded", 1)]

@@ -36,7 +36,7 @@ def tables() -> Iterator[Tables]:
         yield Tables(db, Path())
 
 
-def told(tables: Tables, *days: dt.date, decimals: int = 4) -> str | None:
+def message(tables: Tables, *days: dt.date, decimals: int = 4) -> str | None:
     source = AttributeTable(
         "c",
         "bronze.customers",
@@ -48,13 +48,13 @@ def told(tables: Tables, *days: dt.date, decimals: int = 4) -> str | None:
 
 
 def test_values_that_no_row_has_and_values_that_nobody_declared_are_told_with_their_rows(tables):
-    assert told(tables, START, decimals=6) == (
+    assert message(tables, START, decimals=6) == (
         "category plan of c: pro in no row; not declared: Pro (10 rows), 10 more values (10 rows)"
     )
 
 
 def test_a_later_day_tells_only_of_values_that_are_new_on_it(tables):
-    assert told(tables, NEXT) == "category plan of c: not declared: trial (12 rows)"
+    assert message(tables, NEXT) == "category plan of c: not declared: trial (12 rows)"
 
 
 def test_a_key_that_is_used_again_for_another_event_is_told_and_a_correction_is_not(tables):
@@ -67,8 +67,8 @@ def test_a_key_that_is_used_again_for_another_event_is_told_and_a_correction_is_
         as t(number, customer_id, day, known_on, _partition)"""
     )
     source = EventSource("r", "bronze.receipts", "customer_id", "receipt", key=("number",))
-    told = as_declared_result(tables, dg.AssetKey("f"), [source], START, [START]).description
-    assert told == (
+    message = as_declared_result(tables, dg.AssetKey("f"), [source], START, [START]).description
+    assert message == (
         "1 values of number stand for receipts of several days, each known on its own day, and the "
         "last alone counts: is number really the key of bronze.receipts?"
     )
@@ -84,11 +84,11 @@ def test_an_entity_with_two_attributes_of_one_day_is_told(tables):
     source = AttributeTable(
         "p", "bronze.plans", "customer_id", categories=(Category("plan", "plan"),)
     )
-    told = as_declared_result(tables, dg.AssetKey("f"), [source], START, [START]).description
-    assert str(told).startswith("1 values of customer_id have several rows in bronze.plans")
+    message = as_declared_result(tables, dg.AssetKey("f"), [source], START, [START]).description
+    assert str(message).startswith("1 values of customer_id have several rows in bronze.plans")
 
 
 def test_a_measure_that_its_decimals_take_away_is_told(tables):
     assert "measure fee of c: at 4 decimals 30 of 30 values lose more than a hundredth" in str(
-        told(tables, START)
+        message(tables, START)
     )

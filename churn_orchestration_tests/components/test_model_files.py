@@ -20,7 +20,7 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.grading.gate import Decision
 from churn_orchestration.churn.question.labels import Horizon, Question
 from churn_orchestration.components.features.proof import pipeline_of
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import promotion
 from churn_orchestration.components.question.training.candidate import keep
 from churn_orchestration.storage import ledger
@@ -33,7 +33,7 @@ pytestmark = IN_PROCESS
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
 FEATURES = FeatureSet("customer_id", (ORDERS,), (7,), (7,))
-ASKED = AskedQuestion(
+ASKED = QuestionSettings(
     Question("q", "inactivity", FEATURES, ORDERS, Horizon(5)), "gold.f", 3, 28, "logistic", 1,
     (0.3, 0.5, 0.7), False, "orders_days_since_last",
     pipeline=pipeline_of(FEATURES, dt.date(2023, 11, 30), (), {}),
@@ -82,9 +82,9 @@ class Registry:
 
     def mlflow_folder(self, version: str = "a") -> Path:
         number = self.tracking.find("q", version)
-        found = self.tracking.model_file("q", number, version)
-        assert found is not None
-        return found.parent
+        result = self.tracking.model_file("q", number, version)
+        assert result is not None
+        return result.parent
 
     def before_there_were_hashes(self) -> None:
         """As an earlier version of the package left it: models in MLflow alone, no hash in the
@@ -128,9 +128,9 @@ def test_a_model_with_other_coefficients_in_the_place_of_the_champion_is_refused
     registry.files().path(MODEL).write_bytes(skops.io.dumps(LOUD))
     with pytest.raises(
         BusinessError, match=r"a\.skops is not what was registered as a .*in the ledger"
-    ) as told:
+    ) as message:
         registry.probability()
-    assert f"churn train --cutoff {CUTOFF}" in str(told.value)
+    assert f"churn train --cutoff {CUTOFF}" in str(message.value)
 
 
 class Bomb:
@@ -240,8 +240,8 @@ def test_an_alias_that_was_moved_by_hand_is_named_and_put_back(registry: Registr
     assert registry.tracking.aliased("q") == "a"
     registry.tracking.crown("q", "b")
     with registry.open() as tables:
-        told = promotion.mirror(tables, registry.tracking, ASKED)
-        assert told == (
+        message = promotion.mirror(tables, registry.tracking, ASKED)
+        assert message == (
             "MLflow's alias champion of q named b, and the ledger says a: it was put back"
         )  # fmt: skip
         assert promotion.mirror(tables, registry.tracking, ASKED) is None

@@ -133,8 +133,8 @@ def test_who_cancels_next_month_is_asked_at_month_ends_and_graded_when_that_mont
     gym: Gym,
 ) -> None:
     gym.churn("run", "--to", str(START))
-    asked = gym.churn("question")
-    assert asked["asks"].startswith(
+    settings = gym.churn("question")
+    assert settings["asks"].startswith(
         "Churn: any cancellation in the next month, among those with a start"
     )
     months = {
@@ -142,7 +142,9 @@ def test_who_cancels_next_month_is_asked_at_month_ends_and_graded_when_that_mont
         dt.date(2023, 11, 30): dt.date(2023, 12, 31), dt.date(2023, 12, 31): dt.date(2024, 1, 31),
         dt.date(2024, 1, 31): dt.date(2024, 2, 29), dt.date(2024, 2, 29): START,
     }  # fmt: skip
-    shares = {str(row["as_of"])[:10]: (row["entities"], row["churned"]) for row in asked["as_ofs"]}
+    shares = {
+        str(row["as_of"])[:10]: (row["entities"], row["churned"]) for row in settings["as_ofs"]
+    }
     for as_of, last in months.items():
         outcomes = gym.cancels(as_of, last)
         assert shares[str(as_of)] == (len(outcomes), sum(outcomes.values()))

@@ -107,19 +107,19 @@ def test_what_the_proof_refuses_is_neither_trained_on_nor_looked_back_to(
         reason in done.refused["gold.customer_features"][str(JAN[day])] for day in range(5, 21)
     )
     with at_work(features_shop.business) as work, work.warehouse.open() as tables:
-        asked = work.questions()["churn_90d"]
+        settings = work.questions()["churn_90d"]
         with pytest.raises(
             BusinessError, match=rf"gold.customer_features as of {JAN[15]} .* {reason}"
         ):
-            snapshots.build(tables, work.business, asked, JAN[20])
+            snapshots.build(tables, work.business, settings, JAN[20])
         with pytest.raises(
             BusinessError, match=rf"gold.customer_features as of {JAN[5]} .* {reason}"
         ):
-            backtest(tables, work.tracking, work.business, asked, JAN[10])
-    told = commanded(
+            backtest(tables, work.tracking, work.business, settings, JAN[10])
+    message = commanded(
         "--business", str(features_shop.folder), "train", "--cutoff", str(JAN[20]), expect=1
     )
-    assert reason in told.output
+    assert reason in message.output
 
 
 @pytest.mark.parametrize(
@@ -149,24 +149,26 @@ def test_what_the_proof_refuses_is_neither_trained_on_nor_looked_back_to(
     ],
 )
 def test_a_select_that_is_no_feature_is_told_by_file(
-    own: Shop, capsys: pytest.CaptureFixture[str], old: str, new: str, told: str
+    own: Shop, capsys: pytest.CaptureFixture[str], old: str, new: str, message: str
 ) -> None:
     own.change("gold/mine.sql", old, new)
-    assert told in failing_run(own, capsys)
+    assert message in failing_run(own, capsys)
 
 
 def test_shares_over_no_window_of_the_table_are_refused(
     own: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own.change("gold/defs.yaml", "windows: [7]}", "windows: [45]}")
-    told = failing_run(own, capsys)
-    assert "shares of weekend are asked over 45 days, which is none of the windows (3, 7)" in told
+    message = failing_run(own, capsys)
+    assert (
+        "shares of weekend are asked over 45 days, which is none of the windows (3, 7)" in message
+    )
 
 
 def failing_run(shop: Shop, capsys: pytest.CaptureFixture[str]) -> str:
     """What `churn run` tells of a business that it cannot run to the end."""
     with pytest.raises(SystemExit):
         main.main(args=["--business", str(shop.folder), "run", "--to", str(JAN[12])])
-    told = "".join(capsys.readouterr())
-    assert "Traceback" not in told
-    return told
+    message = "".join(capsys.readouterr())
+    assert "Traceback" not in message
+    return message

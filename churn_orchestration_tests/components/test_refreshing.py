@@ -86,7 +86,7 @@ def test_days_before_the_look_back_stay_as_they_were_used(ran: Shop) -> None:
     assert files(ran)[JAN[10]] != was[JAN[10]]
     assert ran.first_stale(11) is None
     with ran.tables() as tables:
-        assert tables.not_standing(GOLD, JAN[5], JAN[11]) is None
+        assert tables.days.why_invalid(GOLD, JAN[5], JAN[11]) is None
 
 
 def test_a_full_refresh_makes_every_day_and_gives_the_same_bytes(ran: Shop) -> None:
@@ -114,7 +114,7 @@ def test_days_beyond_those_kept_are_dropped_and_told_and_can_be_had_again(ran: S
     assert sorted(files(ran)) == [JAN[10], JAN[11], JAN[12]]
     assert ran.first_stale(12) is None
     with ran.tables() as tables:
-        assert tables.not_standing(GOLD, JAN[9], JAN[9]) == (
+        assert tables.days.why_invalid(GOLD, JAN[9], JAN[9]) == (
             f"{GOLD} 2024-01-09 is no longer there (only 3 days are kept)"
         )
     ran.change("gold/defs.yaml", "  keep_days: 3\n", "")

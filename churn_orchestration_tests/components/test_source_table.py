@@ -11,6 +11,7 @@ from churn_orchestration.components.source.expectations import _failures, _may_f
 from churn_orchestration.components.source.judging import judge
 from churn_orchestration.components.source.pii_key import pii_key
 from churn_orchestration.landing.land import Files, land
+from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration_tests.support.shop import (
     JAN,
@@ -92,7 +93,7 @@ def test_no_row_is_lost_or_told_twice_whatever_the_files_hold(one_shop, first, s
     (shop.business.state / "warehouse.duckdb").unlink(missing_ok=True)
     with shop.tables() as tables:
         landed = land(tables, shop.business, "orders", Files(source.files), contract, JAN[5:7])
-        tables.record("raw.orders", "stored", landed.rows, "test")
+        tables.days.record("raw.orders", "stored", landed.rows, "test")
         judgement = judge(tables, source, contract, JAN[5:7])
         lines = tables.rows("select count(*), count(distinct (_file, _line)) from raw.orders")
         broken = tables.rows(f"from bronze.orders where {BROKEN}")
@@ -101,8 +102,10 @@ def test_no_row_is_lost_or_told_twice_whatever_the_files_hold(one_shop, first, s
     assert all("is a quote not closed?" in reason for reason in landed.refused.values())
     assert judgement.refused == {}
     for day in JAN[5:7]:
-        told = judgement.rows[day] + judgement.quarantined[day] + judgement.duplicates.get(day, 0)
-        assert landed.rows[day] == told
+        message = (
+            judgement.rows[day] + judgement.quarantined[day] + judgement.duplicates.get(day, 0)
+        )
+        assert landed.rows[day] == message
     assert lines[0][0] == lines[0][1]
     assert broken == []
 
@@ -133,7 +136,7 @@ def test_another_delimiter_is_guessed_at_in_the_refusal(shop):
         "orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\no1;ann;2024-01-05;1\n"
     )
     _, judgement = shop.take_in(5)
-    assert judgement.refused[JAN[5]].endswith('; declare `delimiter: ";"` beside `files`)')
+    assert judgement.refused[JAN[5]].endswith('; declare `delimiter: ";"` next to `files`)')
 
 
 def test_an_undeclared_column_is_named_and_refuses_nothing(shop):
@@ -225,7 +228,7 @@ def test_nothing_personal_and_nothing_undeclared_leaves_through_published_quaran
     """
     pii.take_in(5)
     with pii.tables() as tables:
-        tables.publish()
+        publish(tables)
     cells = [str(cell) for row in pii.published("from quarantine.orders") for cell in row]
     assert "where:positive_amount" in cells
     assert not [cell for cell in cells if "bob" in cell or "555" in cell]
@@ -240,7 +243,7 @@ def test_values_that_slid_into_other_columns_are_shown_as_their_shape_and_are_in
               "o3,ann@mail.org\no4,bob,2024-01-05,-1\n")  # fmt: skip
     _, judgement = shop.take_in(5)
     with shop.tables() as tables:
-        tables.publish()
+        publish(tables)
     shown = "order_id, customer_id, amount_usd, rule, detail from quarantine.orders order by _line"
     assert shop.published(f"select {shown}") == [
         ("a9", "Aaa Aaa", "aaa@aaaa.aaa", "type:amount_usd", '"aaa@aaaa.aaa" is no decimal'),
@@ -283,10 +286,10 @@ def test_what_sql_can_say_of_an_expectation_is_what_the_library_says(tmp_path):
     }
     amounts["double"] = amounts["decimal(18,4)"]
     bounds = [{"min_value": 0.1}, {"max_value": 10}, {"min_value": 0, "max_value": 10}]
-    asked = [
+    settings = [
         {"type": "expect_column_values_to_be_between", "column": "x"} | ends for ends in bounds
     ]
-    asked += [{"type": "expect_column_values_to_not_be_null", "column": "x"}]
+    settings += [{"type": "expect_column_values_to_not_be_null", "column": "x"}]
     with Warehouse.of(tmp_path).open() as tables:
         for kind, values in amounts.items():
             for value in values:
@@ -294,8 +297,10 @@ def test_what_sql_can_say_of_an_expectation_is_what_the_library_says(tmp_path):
                 tables.db.execute(f"create or replace table bronze.t as {row}")
                 number = "x::double" if kind.startswith("decimal") else "x"
                 frame = tables.db.execute(f"select {number} as x from bronze.t").df()
-                broken = [each for each in asked if _may_fail(tables, "bronze.t", each, [JAN[5]])]
-                assert (len(_failures(frame, asked)), kind, value) == (len(broken), kind, value)
+                broken = [
+                    each for each in settings if _may_fail(tables, "bronze.t", each, [JAN[5]])
+                ]
+                assert (len(_failures(frame, settings)), kind, value) == (len(broken), kind, value)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +314,7 @@ def test_what_sql_can_say_of_an_expectation_is_what_the_library_says(tmp_path):
     ],
 )
 def test_an_expectation_that_cannot_be_evaluated_is_a_mistake_of_the_yaml_told_in_a_line(
-    shop, type_and_column, told
+    shop, type_and_column, message
 ):
     shop.change(
         "raw/defs.yaml", "  where:", f"  expectations:\n    - {{{type_and_column}}}\n  where:"
@@ -317,7 +322,7 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_mistake_of_the_yaml_told_i
     shop.land_quiet_days(5, 5)
     with pytest.raises(Exception) as refusal:  # noqa: PT011 - Dagster wraps what pydantic raises
         shop.take_in(5)
-    assert told in str(_expected(refusal.value))
+    assert message in str(_expected(refusal.value))
     assert "Traceback" not in str(_expected(refusal.value))
 
 
@@ -343,7 +348,9 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_mistake_of_the_yaml_told_i
         ("name: customer_id", "name: order_id", "column order_id is declared twice"),
     ],
 )
-def test_a_contract_that_contradicts_itself_is_refused_when_the_yaml_is_read(shop, old, new, told):
+def test_a_contract_that_contradicts_itself_is_refused_when_the_yaml_is_read(
+    shop, old, new, message
+):
     shop.change("raw/defs.yaml", old, new)
     with pytest.raises(Exception) as refusal:  # noqa: PT011 - Dagster wraps what pydantic raises
         shop.source()
@@ -351,7 +358,7 @@ def test_a_contract_that_contradicts_itself_is_refused_when_the_yaml_is_read(sho
     while error:
         chain.append(str(error))
         error = error.__cause__ or error.__context__
-    assert told in "\n".join(chain)
+    assert message in "\n".join(chain)
 
 
 def test_a_rule_over_an_unknown_column_is_told_with_the_rules_name(shop):
@@ -446,7 +453,7 @@ def test_a_waived_day_counts_as_closed_and_what_waited_for_it_is_built(shop):
     shop.refresh(5, 7, UP_TO_FEATURES)
     assert as_ofs(shop) == [(JAN[5], 5)]
     with shop.tables() as tables:
-        tables.waive("bronze.orders", JAN[6], "the till was broken")
+        tables.days.waive("bronze.orders", JAN[6], "the till was broken")
     assert shop.refresh(6, 7, UP_TO_FEATURES).refused == {}
     assert as_ofs(shop) == [(JAN[5], 5), (JAN[6], 5), (JAN[7], 6)]
 
@@ -456,7 +463,7 @@ def test_nothing_is_left_to_run_once_a_refused_day_was_waived_and_what_waited_is
     shop.land("orders_2024-01-06.csv", BAD)
     shop.refresh(5, 7)
     with shop.tables() as tables:
-        tables.waive("bronze.orders", JAN[6], "the till was broken")
+        tables.days.waive("bronze.orders", JAN[6], "the till was broken")
     shop.refresh(5, 7)
     assert shop.first_stale(7) is None
 
@@ -476,7 +483,7 @@ def test_a_good_day_that_turns_bad_is_refused_everywhere_and_blocks_the_days_aft
     )
     assert as_ofs(shop) == [(JAN[5], 5)]
     with shop.tables() as tables:
-        tables.waive("bronze.orders", JAN[6], "the till was broken")
+        tables.days.waive("bronze.orders", JAN[6], "the till was broken")
     shop.refresh(6, 7, UP_TO_FEATURES)
     assert as_ofs(shop) == [(JAN[5], 5), (JAN[6], 5), (JAN[7], 6)]
 
@@ -486,7 +493,7 @@ def test_a_waived_initial_load_lets_the_days_after_it_begin(shop):
     shop.land_quiet_days(6, 6)
     shop.refresh(5, layers=UP_TO_FEATURES)
     with shop.tables() as tables:
-        tables.waive("raw.orders", JAN[5], "there is no history")
+        tables.days.waive("raw.orders", JAN[5], "there is no history")
     shop.refresh(5, layers=UP_TO_FEATURES)
     assert shop.refresh(6, layers=UP_TO_FEATURES).refused == {}
     assert as_ofs(shop)[-1] == (JAN[6], 1)
@@ -496,10 +503,10 @@ def test_a_run_of_whose_rows_none_is_valid_is_no_success(shop):
     shop.land_orders(5, "o5,ann,2024-01-05 10:00,-1")
     done = shop.refresh(5, layers=UP_TO_FEATURES[:3])
     assert not done.succeeded
-    told = (
+    message = (
         "check mostly_valid failed: 1 of 1 rows are quarantined, 1 of them by where:positive_amount"
     )
-    assert done.notes["bronze.orders"].startswith(told)
+    assert done.notes["bronze.orders"].startswith(message)
     shop.land_orders(5, "o5,ann,2024-01-05 10:00,1")
     assert shop.refresh(5, layers=UP_TO_FEATURES[:3]).succeeded
 
@@ -542,9 +549,9 @@ def test_a_refused_day_is_marked_until_it_is_mended(shop):
     shop.land("orders_2024-01-07.csv", BAD)
     shop.refresh(5)
     shop.refresh(6, 8)
-    told = "bronze.orders: 7 rows, 1 of them on 2024-01-08"
+    message = "bronze.orders: 7 rows, 1 of them on 2024-01-08"
     picture = metadata(shop, "bronze/orders", JAN[8])["picture_rows_by_day"].value
-    assert picture.startswith(f"![{told}; 1 day refused]")
+    assert picture.startswith(f"![{message}; 1 day refused]")
     shop.land_orders(7, "o7,ann,2024-01-07 10:00,7")
     shop.refresh(7, 8)
     picture = metadata(shop, "bronze/orders", JAN[8])["picture_rows_by_day"].value

@@ -84,10 +84,10 @@ def test_a_quote_that_never_ends_names_file_and_line(tmp_path):
         ),
     ],
 )
-def test_sql_that_is_no_daily_table_is_refused_with_the_remedy(tmp_path, text, told):
+def test_sql_that_is_no_daily_table_is_refused_with_the_remedy(tmp_path, text, message):
     message = refused(tmp_path, text)
     assert message.startswith(f"{tmp_path}/table.sql: ")
-    assert told in message
+    assert message in message
 
 
 def test_a_table_that_no_one_makes_is_named_when_the_sql_is_read(shop):
@@ -129,8 +129,8 @@ def test_the_columns_of_a_table_are_told_with_the_types_it_has(shop):
     shop.change("silver/orders.sql", "amount_usd,", "amount_usd, amount_usd > 5 as is_large,")
     shop.land_quiet_days(1, 6)
     shop.refresh(5, 6)
-    told = metadata(shop, "silver/orders", JAN[6])["dagster/column_schema"].value
-    assert {column.name: column.type for column in told.columns} == {
+    message = metadata(shop, "silver/orders", JAN[6])["dagster/column_schema"].value
+    assert {column.name: column.type for column in message.columns} == {
         "order_id": "varchar", "customer_id": "varchar", "day": "date", "amount_usd": "decimal(18,4)",
         "is_large": "boolean", "known_on": "date", "_partition": "date",
     }  # fmt: skip
@@ -145,9 +145,11 @@ def test_what_the_definition_says_of_the_columns_is_what_the_tables_have(shop):
         layer, table = spec.key.path
         if layer not in ("snapshots", "models"):
             seen = shop.rows if layer in ("raw", "bronze", "silver") else shop.published
-            told = spec.metadata["dagster/column_schema"].columns
-            found = [(name, kind.lower()) for name, kind, *_ in seen(f"describe {layer}.{table}")]
-            assert [(c.name, c.type.replace("text", "varchar")) for c in told] == found, spec.key
+            message = spec.metadata["dagster/column_schema"].columns
+            result = [(name, kind.lower()) for name, kind, *_ in seen(f"describe {layer}.{table}")]
+            assert [(c.name, c.type.replace("text", "varchar")) for c in message] == result, (
+                spec.key
+            )
 
 
 def test_silver_in_a_folder_that_is_shared_by_a_link_is_found(shop, tmp_path):

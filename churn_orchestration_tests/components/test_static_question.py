@@ -24,7 +24,7 @@ from churn_orchestration.components.question.backtest import backtest
 from churn_orchestration.components.question.training.promotion import record_of, report_table
 from churn_orchestration.pictures import pages
 from churn_orchestration.report.explain import explained
-from churn_orchestration.report.status import standing
+from churn_orchestration.report.status import valid
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.storage import ledger
 from churn_orchestration_tests.support.in_process import IN_PROCESS
@@ -170,10 +170,10 @@ def test_the_snapshot_has_all_of_whom_the_label_is_known_and_features_as_scored(
     trained: tuple[Shop, pd.DataFrame],
 ) -> None:
     shop, _ = trained
-    found = shop.published(
+    result = shop.published(
         "select count(*), count(*) filter (label), min(as_of) from snapshots.churn"
     )
-    assert found == [(299, 150, JAN[6])]
+    assert result == [(299, 150, JAN[6])]
     [manifest] = (shop.business.state / "snapshots" / "churn").glob("*.json")
     assert [entry["as_of"] for entry in json.loads(manifest.read_text())["as_ofs"]] == [str(JAN[6])]
 
@@ -186,9 +186,9 @@ def test_the_grade_is_told_as_not_out_of_time_wherever_it_is_told(
     assert record["decision"] == "promote"
     assert "not out of time" in record["evaluation"]["caveat"]
     assert "not out of time" in record["reason"]
-    told = report.trained(shop.business, {"churn": record | {"done": True}}, JAN[6])[1]
-    assert "Graded out of fold, not out of time" in told
-    assert "later days" not in told
+    message = report.trained(shop.business, {"churn": record | {"done": True}}, JAN[6])[1]
+    assert "Graded out of fold, not out of time" in message
+    assert "later days" not in message
     assert report_table(record).startswith("Graded out of fold, not out of time")
     with at_work(shop.business) as work:
         node = work.definitions.resolve_asset_graph().get(dg.AssetKey(["models", "churn"]))
@@ -206,10 +206,10 @@ def test_a_customer_is_explained_without_days_that_mean_nothing(
     trained: tuple[Shop, pd.DataFrame],
 ) -> None:
     shop, _ = trained
-    told = explained(shop.business, "c000", JAN[6])[1]
-    assert "contract: month" in told
-    assert "last active" not in told
-    assert "the outcome is known" not in told
+    message = explained(shop.business, "c000", JAN[6])[1]
+    assert "contract: month" in message
+    assert "last active" not in message
+    assert "the outcome is known" not in message
 
 
 def test_there_is_nothing_to_look_back_to(trained: tuple[Shop, pd.DataFrame]) -> None:
@@ -227,14 +227,14 @@ def test_who_is_known_to_have_left_is_scored_until_that_day_and_no_longer(
 ) -> None:
     shop = asking(tmp_path / "shop", churn_data / "landing")
     shop.refresh(5, 6)
-    found = [
+    result = [
         ("c002" in scored(shop, day).index, "c000" in scored(shop, day).index) for day in (5, 6)
     ]
-    assert found == [(True, False), (False, True)]
-    told = " ".join(standing(shop.business)[1].split())
+    assert result == [(True, False), (False, True)]
+    message = " ".join(valid(shop.business)[1].split())
     assert (
         "churn: none in force, scored by base_rate, all alike: there is no ranking; no model is"
-        in told
+        in message
     )
 
 
@@ -249,9 +249,9 @@ def test_a_day_on_which_no_label_is_known_is_refused_by_name(
             str(JAN[5]): "bronze.customers says of nobody whether churned = 'Yes'"
         }
     }
-    told = standing(shop.business)[1]
+    message = valid(shop.business)[1]
     assert "refused: predictions.churn 2024-01-05: bronze.customers says of nobody" in " ".join(
-        told.split()
+        message.split()
     )
     nobody = "nobody in gold.customer_features has a label .bronze.customers: churned = 'Yes'. at any as_of"
     with at_work(shop.business) as work, pytest.raises(BusinessError, match=nobody):
@@ -332,7 +332,7 @@ def test_a_feature_that_reads_what_the_label_is_made_of_is_refused_by_name() -> 
         with pytest.raises(
             BusinessError, match=r'customers: gone reads "churned" of bronze.customers, .* answer'
         ):
-            question(value="customers_gone").asked(*described(given), "churn/defs.yaml", "UTC")
+            question(value="customers_gone").settings(*described(given), "churn/defs.yaml", "UTC")
 
 
 def test_a_column_of_that_name_in_another_table_is_no_answer() -> None:
@@ -341,12 +341,14 @@ def test_a_column_of_that_name_in_another_table_is_no_answer() -> None:
         "table": "bronze.survey",
         "flags": {"gone_before": "churned = 'Yes'"},
     }
-    assert question().asked(*described(given), "churn/defs.yaml", "UTC").untrained == "base_rate"
+    assert question().settings(*described(given), "churn/defs.yaml", "UTC").untrained == "base_rate"
 
 
 def test_two_loads_of_one_declaration_score_alike_so_that_no_day_is_made_twice() -> None:
     given = yaml.safe_load(FEATURES)["attributes"]
-    first, again = (question().asked(*described(given), "churn/defs.yaml", "UTC") for _ in range(2))
+    first, again = (
+        question().settings(*described(given), "churn/defs.yaml", "UTC") for _ in range(2)
+    )
     assert first.scoring == again.scoring
     assert first.scoring != replace(first, value="customers_contract_month").scoring
 
@@ -379,8 +381,10 @@ def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something
         ({"ceilings": {"loss": 0.7}}, 'churn: ceilings: "loss" is no metric; there are auc, '),
     ],
 )
-def test_a_rule_or_a_bound_that_means_nothing_is_refused(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_rule_or_a_bound_that_means_nothing_is_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         question(**given)
 
 
@@ -388,10 +392,15 @@ def test_economics_are_read_as_shares_of_a_customers_value() -> None:
     from churn_orchestration.churn.question.settings import Economics
 
     assert question().economics.economics() == Economics()
-    asked = question(
+    settings = question(
         economics={"kept": 0.5, "kept_seen": 8, "offer_cost": 0.2}
     ).economics.economics()
-    assert (asked.accepts, asked.declines, asked.kept, asked.offer_cost) == (4, 4, 0.5, 0.2)
+    assert (settings.accepts, settings.declines, settings.kept, settings.offer_cost) == (
+        4,
+        4,
+        0.5,
+        0.2,
+    )
 
 
 def test_the_settings_that_the_docs_show_are_understood() -> None:
@@ -399,7 +408,7 @@ def test_the_settings_that_the_docs_show_are_understood() -> None:
     [block] = [
         part for part in text.split("```yaml\n")[1:] if "search:" in part.partition("```")[0]
     ]
-    asked = question(kind="inactivity", label=None, activity="orders", horizon_days=90,
+    settings = question(kind="inactivity", label=None, activity="orders", horizon_days=90,
                      **yaml.safe_load(block.partition("```")[0]))  # fmt: skip
-    assert asked.search
-    assert asked.search.budget().seconds == 600
+    assert settings.search
+    assert settings.search.budget().seconds == 600

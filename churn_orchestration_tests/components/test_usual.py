@@ -12,7 +12,7 @@ from churn_orchestration.automation import alerts
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
 from churn_orchestration.components.source.usual import changes_of
-from churn_orchestration.report.status import standing
+from churn_orchestration.report.status import valid
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.open_changes import accept, open_events
@@ -118,8 +118,10 @@ def test_what_is_not_watched_is_no_change_and_a_column_that_is_not_there_is_name
         tables.db.execute(FAULTS["unit"].format(today=f"known_on = date '{LAST}'"))
         assert judged(tables, channels, LAST) == ({}, {})
     channels.change("raw/defs.yaml", "watch: {amount_usd: ignore}", "watch: {amount: block}")
-    told = commanded("--business", str(channels.folder), "run", "--to", str(LAST), expect=1).output
-    assert 'orders: watch: no column "amount"' in told
+    message = commanded(
+        "--business", str(channels.folder), "run", "--to", str(LAST), expect=1
+    ).output
+    assert 'orders: watch: no column "amount"' in message
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +167,7 @@ def test_a_day_that_changed_is_held_where_it_blocks_before_anything_reads_it(cha
 
 
 def test_status_has_the_change_since_when_it_is_and_the_day_without_a_file(changed: Shop) -> None:
-    text = standing(changed.business)[1]
+    text = valid(changed.business)[1]
     assert "changed: 2024-02-07:" in text
     assert "bronze.orders: 0 rows where about 30 are usual (x 0) since 2024-02-07" in text
     assert (
@@ -184,7 +186,7 @@ def test_people_are_told_of_a_change_once_with_all_that_changed_from_one_day_on(
     lost, cents = map(alerts.changed, alerts.changes_open(changed.business))
     assert lost.keys == {"changed bronze.orders rows 2024-02-07"}
     assert cents.title == "2024-02-08: bronze.orders changed"
-    assert cents.told.startswith(
+    assert cents.message.startswith(
         "bronze.orders: amount_usd: x 100, typically 756 where 7.56 is usual"
     )
 

@@ -11,6 +11,7 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.report.customer import changes, introduced
 from churn_orchestration.report.explain import explained
 from churn_orchestration.report.history import band_since, largest_move, sparkline
+from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.warehouse import quoted
 from churn_orchestration_tests.support.shop import JAN, Shop
 
@@ -65,17 +66,17 @@ def publish(
     with shop.tables() as tables:
         for day, rows in scored.items():
             tables.put_day(f"predictions.{question}", day, _predictions(kind, day, rows))
-            tables.record(f"predictions.{question}", "stored", {day: len(rows)}, "test")
+            tables.days.record(f"predictions.{question}", "stored", {day: len(rows)}, "test")
         for day, features in gold.items():
             names = ", ".join(WORDS)
             rows = f"(values {_values(features)}) as t(id, {names})"
             select = f"select id::{kind} as id, date '{day}' as as_of, * exclude (id) from {rows}"
             tables.put_day("gold.people", day, select)
-        tables.descends(f"predictions.{question}", ["gold.people"])
+        tables.days.descends(f"predictions.{question}", ["gold.people"])
         columns = ", ".join(map(quoted, WORDS["plan_fee"]))
         catalogue = f"from (values {_values(CATALOGUE)}) as t({columns})"
         tables.db.execute(f"create or replace table gold.people_catalogue as {catalogue}")
-        tables.publish()
+        publish(tables)
 
 
 def _predictions(kind: str, day: dt.date, rows: list[Prediction]) -> str:
@@ -163,9 +164,9 @@ def test_the_history_marks_the_forecaster_and_tells_the_largest_move_of_one_in_w
 
 def test_one_who_left_the_population_is_told_so(shop: Shop) -> None:
     three_days(shop)
-    told = lines(shop, "8")
-    assert told[0] == "id 8, churn_90d on 2024-01-06"
-    assert "no longer in the population on 2024-01-07" in told
+    message = lines(shop, "8")
+    assert message[0] == "id 8, churn_90d on 2024-01-06"
+    assert "no longer in the population on 2024-01-07" in message
 
 
 def test_without_activity_value_and_known_day_only_what_is_known_is_told(shop: Shop) -> None:
@@ -203,7 +204,9 @@ def test_one_that_gold_knows_outside_the_population_is_told_with_its_last_activi
         ("' or '1'='1", "no id ' or '1'='1 in gold.people, nor one that begins so"),
     ],
 )
-def test_an_unknown_id_is_met_with_the_nearest_ones(shop: Shop, asked: str, told: str) -> None:
+def test_an_unknown_id_is_met_with_the_nearest_ones(
+    shop: Shop, settings: str, message: str
+) -> None:
     row = (None, None, 0, 0, 0.0, 0, 0.0)
     publish(
         shop,
@@ -211,7 +214,7 @@ def test_an_unknown_id_is_met_with_the_nearest_ones(shop: Shop, asked: str, told
         {JAN[5]: [("0012", *row), ("ann o'x [b]", *row)]},
         kind="varchar",
     )
-    assert error(shop, asked) == f"churn_90d: {told}"
+    assert error(shop, settings) == f"churn_90d: {message}"
 
 
 def test_an_id_with_blanks_quotes_and_brackets_is_found_and_told_whole(shop: Shop) -> None:
@@ -221,9 +224,9 @@ def test_an_id_with_blanks_quotes_and_brackets_is_found_and_told_whole(shop: Sho
 
 
 @pytest.mark.parametrize("asked", ["7", " 7", "007", "7.0"])
-def test_an_integer_id_is_found_however_it_is_written(shop: Shop, asked: str) -> None:
+def test_an_integer_id_is_found_however_it_is_written(shop: Shop, settings: str) -> None:
     three_days(shop)
-    assert explained(shop.business, asked, None)[0]["entity"] == "7"
+    assert explained(shop.business, settings, None)[0]["entity"] == "7"
 
 
 def test_a_text_asked_of_integer_ids_is_an_id_that_nobody_has(shop: Shop) -> None:
@@ -248,8 +251,8 @@ def test_a_day_without_scores_names_the_nearest_one_and_a_day_without_the_custom
 def test_a_refused_day_says_why_it_was_not_scored(shop: Shop) -> None:
     three_days(shop)
     with shop.tables() as tables:
-        tables.record("gold.people", "refused", {JAN[8]: 0}, "test", "no file")
-        tables.publish()
+        tables.days.record("gold.people", "refused", {JAN[8]: 0}, "test", "no file")
+        publish(tables)
     assert "2024-01-08 was not scored (gold.people 2024-01-08 is refused (no file))" in error(
         shop, "7", JAN[8]
     )

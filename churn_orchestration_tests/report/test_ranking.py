@@ -10,7 +10,7 @@ from openpyxl import load_workbook
 
 from churn_orchestration.business import Business
 from churn_orchestration.report.ranking import exported, top_customers
-from churn_orchestration.storage.warehouse import DOOR
+from churn_orchestration.storage.layers import DOOR
 from churn_orchestration_tests.support.shop import Shop
 
 DAY = dt.date(2024, 1, 5)

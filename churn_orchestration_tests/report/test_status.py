@@ -14,10 +14,11 @@ from churn_orchestration.components.declared import declared, keep
 from churn_orchestration.components.tree import component_tree, questions_of
 from churn_orchestration.report import refreshed, up_to_date
 from churn_orchestration.report.ranking import unranked_message
-from churn_orchestration.report.status import standing
+from churn_orchestration.report.status import valid
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.door import door, publish
 from churn_orchestration.storage.freshness import Missing, causes
-from churn_orchestration.storage.warehouse import Tables, door
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import JAN, Shop
 
@@ -26,11 +27,11 @@ MEASURES = ("at_risk", "churn_rate", "movers", "retention")
 
 def said(shop: Shop) -> list[str]:
     """The lines that a person reads, blanks before and after left out."""
-    return [line.strip() for line in standing(shop.business)[1].splitlines() if line.strip()]
+    return [line.strip() for line in valid(shop.business)[1].splitlines() if line.strip()]
 
 
 def facts(shop: Shop) -> dict[str, Any]:
-    return standing(shop.business)[0]
+    return valid(shop.business)[0]
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +68,14 @@ def test_a_status_that_checks_exits_with_1_where_a_day_is_refused(troubled: Shop
 
 
 def test_a_roll_back_that_nobody_can_confirm_names_the_option_that_does(troubled: Shop) -> None:
-    told = commanded(
+    message = commanded(
         "--business", str(troubled.folder), "rollback", "--reason", "worse", expect=1
     ).stderr
     assert (
         "churn_90d: what scored before the champion scores from 2024-01-08 on? Nobody is here"
-        in told
+        in message
     )
-    assert "add --yes" in told
+    assert "add --yes" in message
 
 
 def test_what_is_kept_of_a_declaration_is_read_again_once_a_file_changes(shop: Shop) -> None:
@@ -112,10 +113,10 @@ def test_a_damaged_file_is_named_with_what_recomputes_it(troubled: Shop) -> None
     content = path.read_bytes()
     path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
     try:
-        told, lines = facts(troubled), said(troubled)
+        message, lines = facts(troubled), said(troubled)
     finally:
         path.write_bytes(content)
-    [damaged] = told["damaged"]
+    [damaged] = message["damaged"]
     assert (damaged["table"], damaged["day"]) == ("predictions.churn_90d", dt.date(2024, 1, 6))
     assert "1 damaged file" in lines[0]
     at = next(
@@ -157,8 +158,8 @@ def test_the_facts_name_every_refusal_and_its_one_cause(troubled: Shop) -> None:
 def test_a_table_that_lags_names_the_root_table_and_day(troubled: Shop) -> None:
     lines = said(troubled)
     assert lines[1].split() == ["table", "newest", "day", "days", "rows"]
-    told = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[2:9]}
-    assert told == {
+    message = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[2:9]}
+    assert message == {
         "raw.orders": "2024-01-08 4 9",
         "bronze.orders": "2024-01-08 3 7 2024-01-07 is refused",
         "quarantine.orders": "2024-01-08 4 1",
@@ -198,7 +199,7 @@ def test_no_line_but_a_command_is_wider_than_the_terminal_and_no_name_is_cut(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")
-    text = standing(troubled.business)[1]
+    text = valid(troubled.business)[1]
     assert all(len(line) <= columns for line in text.splitlines() if "churn --business" not in line)
     assert "gold.customer_features" in text
     assert "\x1b" not in text
@@ -259,13 +260,13 @@ def test_a_run_with_nothing_to_do_names_a_file_that_was_corrected_in_place_and_w
         "shop: everything up to 2024-01-20 is there already\n"
     )
     shop.land_orders(3, "o3,ann,2024-01-03 10:00,3.50")
-    found, told, done = up_to_date(shop.business, JAN[20])
-    assert told.startswith(
+    result, message, done = up_to_date(shop.business, JAN[20])
+    assert message.startswith(
         "shop: everything up to 2024-01-20 is there already, but not what is in "
         f"orders_2024-01-03.csv now; to take that in: churn --business {shop.folder} run --from "
         "2024-01-20 --to 2024-01-20\n"
     )
-    assert (found["landing"]["new_files"], done) == ({"orders": ["orders_2024-01-03.csv"]}, False)
+    assert (result["landing"]["new_files"], done) == ({"orders": ["orders_2024-01-03.csv"]}, False)
 
 
 def test_a_history_is_taken_in_by_a_run_to_the_end_not_to_the_next_day(shop: Shop) -> None:
@@ -311,17 +312,17 @@ def written(shop: Shop, *days: dt.date) -> None:
     )
     with shop.tables() as tables:
         for table in ("raw.orders", "predictions.churn_90d"):
-            tables.record(table, "stored", dict.fromkeys(days, 1), "test")
+            tables.days.record(table, "stored", dict.fromkeys(days, 1), "test")
         for day in days:
             tables.put_day("predictions.churn_90d", day, select.format(day=day))
-        tables.publish()
+        publish(tables)
 
 
 def test_days_that_no_run_has_made_wait_for_a_run_and_are_nobodys_fault(shop: Shop) -> None:
     written(shop, JAN[8])
     with shop.tables() as tables:
-        tables.record("raw.orders", "stored", {JAN[9]: 1}, "test")
-        tables.publish()
+        tables.days.record("raw.orders", "stored", {JAN[9]: 1}, "test")
+        publish(tables)
     assert facts(shop)["waits_for_a_run"] == [JAN[9]]
     lines = said(shop)
     assert (
@@ -336,10 +337,10 @@ def test_the_newest_day_of_a_quarantine_is_the_newest_that_was_judged_and_stands
 ) -> None:
     written(shop, JAN[8], JAN[9])
     with shop.tables() as tables:
-        tables.record("quarantine.orders", "stored", {JAN[8]: 1, JAN[9]: 0}, "test")
-        tables.record("bronze.orders", "stored", {JAN[8]: 0}, "test")
-        tables.record("bronze.orders", "refused", {JAN[9]: 0}, "test", "no column")
-        tables.publish()
+        tables.days.record("quarantine.orders", "stored", {JAN[8]: 1, JAN[9]: 0}, "test")
+        tables.days.record("bronze.orders", "stored", {JAN[8]: 0}, "test")
+        tables.days.record("bronze.orders", "refused", {JAN[9]: 0}, "test", "no column")
+        publish(tables)
     assert facts(shop)["quarantine"]["orders"]["newest"] == {
         "day": JAN[8],
         "rows": 1,
@@ -412,27 +413,27 @@ def test_a_training_that_was_refused_before_there_was_a_candidate_is_told_with_i
 ) -> None:
     written(shop, JAN[19])
     decided(shop, "not trained", {}, reason="a feature knows the outcome: fee")
-    told = " ".join(said(shop))
+    message = " ".join(said(shop))
     assert (
         "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee"
-        in told
+        in message
     )
     assert facts(shop)["models"]["churn_90d"]["refused_candidate"]["trained"] is False
 
 
 def test_a_list_that_no_model_has_made_says_so_and_why(shop: Shop) -> None:
     assert unranked_message(shop.business, "churn_90d", "abc") == ""
-    told = unranked_message(shop.business, "churn_90d", "rules")
+    message = unranked_message(shop.business, "churn_90d", "rules")
     assert (
-        told
+        message
         == "; scored by rules of silence alone, for no model is in force; no model is trained yet"
     )
     decided(shop, "not trained", {}, reason="a feature knows the outcome: fee")
-    told = unranked_message(shop.business, "churn_90d", "base_rate")
-    assert "not ranked by risk: all have the same churn probability" in told
+    message = unranked_message(shop.business, "churn_90d", "base_rate")
+    assert "not ranked by risk: all have the same churn probability" in message
     assert (
         "the newest training, cut-off 2024-01-05, was refused: a feature knows the outcome: fee"
-        in told
+        in message
     )
 
 
@@ -490,14 +491,14 @@ def test_a_business_that_has_only_a_source_shows_what_landed_and_what_was_refuse
         shutil.rmtree(shop.folder / folder)
     shop.land_orders(5, "o1,ann,2024-01-05,1.50", "o2,bob,2024-01-05,1,000.50")
     done = shop.refresh(5)
-    facts, told, succeeded = refreshed(shop.business, done)
+    facts, message, succeeded = refreshed(shop.business, done)
     assert succeeded
     assert facts["rows"] == {"raw.orders": 2, "bronze.orders": 1, "quarantine.orders": 1}
-    assert "raw.orders            2  = 1 bronze + 1 quarantine + 0 exact duplicates" in told
-    assert standing(shop.business)[0]["quarantine"]["orders"]["rules"] == {"malformed": 1}
+    assert "raw.orders            2  = 1 bronze + 1 quarantine + 0 exact duplicates" in message
+    assert valid(shop.business)[0]["quarantine"]["orders"]["rules"] == {"malformed": 1}
     shop.land("orders_2024-01-06.csv", "order_id\n")
     shop.refresh(6)
-    assert [refused["day"] for refused in standing(shop.business)[0]["refused"]] == [JAN[6]]
+    assert [refused["day"] for refused in valid(shop.business)[0]["refused"]] == [JAN[6]]
     shop.land_orders(6, "o3,ann,2024-01-06,2.50")
     shop.refresh(6)
-    assert standing(shop.business)[0]["refused"] == []
+    assert valid(shop.business)[0]["refused"] == []

@@ -88,12 +88,12 @@ def test_the_forecast_is_the_share_of_quiet_ones_among_many_with_the_same_histor
             number = lives.first + who
             groups[history].append((said[number], came[number]))
     tried = 0
-    for history, found in groups.items():
-        said, came = np.array([s for s, _ in found]), np.array([c for _, c in found])
+    for history, result in groups.items():
+        said, came = np.array([s for s, _ in result]), np.array([c for _, c in result])
         assert np.ptp(said) < 1e-12, f"one history, several forecasts: {history}"
-        if len(found) >= 30:
+        if len(result) >= 30:
             tried += 1
-            assert abs(z(said, came)) < 4.5, (history, said[0], came.mean(), len(found))
+            assert abs(z(said, came)) < 4.5, (history, said[0], came.mean(), len(result))
     assert tried >= 10
 
 
@@ -166,9 +166,9 @@ def test_what_a_contact_does_is_what_lots_show_between_those_contacted_and_those
     for name, blocks in shown.items():
         treated, quiet, said = np.concatenate(blocks).T
         arms = [quiet[treated == arm] for arm in (1, 0)]
-        found = arms[0].mean() - arms[1].mean()
+        result = arms[0].mean() - arms[1].mean()
         error = np.sqrt(sum(arm.var() / len(arm) for arm in arms))
-        assert abs(found - said.mean()) < 4 * error, name
+        assert abs(result - said.mean()) < 4 * error, name
         effects[name] = said.mean() / error
     assert effects["kept"] < -5
     assert effects["driven"] > 5

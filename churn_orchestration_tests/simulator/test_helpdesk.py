@@ -79,11 +79,11 @@ def test_a_ticket_goes_badly_where_its_sla_was_breached_and_is_judged_so(
         from tickets join true_events using (ticket_id) where closed_at is not null""").fetchall()
     assert wrong == 0
     assert bad < 3 < good
-    [(open_ones, told)] = db.execute("""
+    [(open_ones, message)] = db.execute("""
         select count(*), count(resolution_time_hours) + count(csat_score) + count(nps_score) from tickets
         where closed_at is null""").fetchall()
     assert open_ones > 0
-    assert told == 0
+    assert message == 0
 
 
 def test_some_messages_hold_an_address_of_a_person(db: duckdb.DuckDBPyConnection) -> None:
@@ -129,8 +129,8 @@ def test_a_scenario_like_another_differs_in_what_it_says_and_an_unknown_one_is_t
         ({"business": "retail", "faults": {"leaky_tag": True}}, "leaky_tag is no fault of the business"),
     ],
 )  # fmt: skip
-def test_what_a_help_desk_cannot_be_is_refused(said: dict, told: str) -> None:
-    with pytest.raises(ScenarioError, match=told):
+def test_what_a_help_desk_cannot_be_is_refused(said: dict, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
         World.read("helpdesk", **said)
 
 

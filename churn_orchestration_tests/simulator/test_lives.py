@@ -26,9 +26,9 @@ def present(world: World, lives: Lives) -> np.ndarray:
     return there
 
 
-def near(found: float, expected: float, error: float) -> bool:
+def near(result: float, expected: float, error: float) -> bool:
     """Within five standard errors."""
-    return bool(abs(found - expected) <= 5 * error)
+    return bool(abs(result - expected) <= 5 * error)
 
 
 def test_a_block_is_always_the_same_and_another_seed_is_another(calm: tuple[World, Lives]) -> None:
@@ -65,8 +65,8 @@ def test_events_come_at_the_rate_of_the_customer_the_segment_and_the_season(
     season = world.seasons()
     for chosen in range(len(world.segments)):
         expected = (there[lives.segment == chosen] @ season * pace[lives.segment == chosen]).sum()
-        found = (lives.segment[lives.customer[later]] == chosen).sum()
-        assert near(found, expected, np.sqrt(expected))
+        result = (lives.segment[lives.customer[later]] == chosen).sum()
+        assert near(result, expected, np.sqrt(expected))
     for weekday in range(7):
         days = np.arange(world.days) % 7 == weekday
         expected = pace @ (there * season)[:, days].sum(axis=1)
@@ -91,7 +91,7 @@ def test_the_unhappy_leave_as_much_more_often_as_the_page_says(calm: tuple[World
     np.add.at(counts, (lives.customer, lives.day), did)
     memory = 0.5 ** (1 / world.experience.half_life_days)
     satisfaction, there = np.zeros(lives.customers), present(world, lives)
-    expected, found, variance = np.zeros(2), np.zeros(2), np.zeros(2)
+    expected, result, variance = np.zeros(2), np.zeros(2), np.zeros(2)
     left = {(who, day) for who, day, _, _ in lives.absences}
     for day in range(world.days):
         satisfaction = satisfaction * memory + counts[:, day]
@@ -104,10 +104,10 @@ def test_the_unhappy_leave_as_much_more_often_as_the_page_says(calm: tuple[World
             those = there[:, day] & unhappy
             expected[group] += chance[those].sum()
             variance[group] += (chance[those] * (1 - chance[those])).sum()
-            found[group] += sum((who, day) in left for who in np.flatnonzero(those))
+            result[group] += sum((who, day) in left for who in np.flatnonzero(those))
     assert expected[1] > 200
     for group in range(2):
-        assert near(found[group], expected[group], np.sqrt(variance[group]))
+        assert near(result[group], expected[group], np.sqrt(variance[group]))
 
 
 def test_a_share_of_leavers_comes_back_after_the_mean_time(calm: tuple[World, Lives]) -> None:

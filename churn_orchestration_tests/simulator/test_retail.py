@@ -73,9 +73,9 @@ def test_a_finished_simulation_is_let_be_and_another_does_not_mix_with_it(
     calm: tuple[Path, World], tmp_path: Path
 ) -> None:
     folder, world = calm
-    before, told = hashes(folder), list[str]()
-    counts = simulate(world, folder, tell=told.append)
-    assert told == [f"{folder} is there already"]
+    before, message = hashes(folder), list[str]()
+    counts = simulate(world, folder, log=message.append)
+    assert message == [f"{folder} is there already"]
     assert counts == {name: len(list(rows(folder, name))) for name in TABLES}
     with pytest.raises(ScenarioError, match="holds another simulation"):
         simulate(world.model_copy(update={"seed": 8}), folder)
@@ -96,7 +96,7 @@ def test_a_simulation_that_was_stopped_is_made_anew(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        simulate(world, tmp_path, processes=1, tell=stop)
+        simulate(world, tmp_path, processes=1, log=stop)
     assert not (tmp_path / "truth" / "world.json").exists()
     simulate(world, tmp_path, processes=1)
     assert hashes(tmp_path) == hashes(folder)
@@ -136,16 +136,16 @@ def test_what_went_badly_is_late_and_told_so(calm: tuple[Path, World]) -> None:
     _, world = calm
     with furnished(world) as db:
         late = "select order_id, delivered_on > promised_on as late from deliveries"
-        found = db.execute(
+        result = db.execute(
             f"select bad, late, count(*) from orders join ({late}) using (order_id) group by all"
         )
-        assert {(bad, is_late) for bad, is_late, _ in found.fetchall()} == {
+        assert {(bad, is_late) for bad, is_late, _ in result.fetchall()} == {
             (True, True),
             (False, False),
         }
         stars = "select bad, max(score), min(score) from reviews join orders using (order_id) group by 1"
-        told = {bad: rest for bad, *rest in db.execute(stars).fetchall()}
-        assert (told[True][0], told[False][1]) == (2, 4)
+        message = {bad: rest for bad, *rest in db.execute(stars).fetchall()}
+        assert (message[True][0], message[False][1]) == (2, 4)
         words = db.execute("select distinct score <= 2, text from reviews").fetchall()
         assert len(words) == 6
 
@@ -188,12 +188,12 @@ def test_an_order_comes_to_what_its_lines_cost_less_the_discount_and_with_shippi
 def test_a_cancelled_order_is_not_delivered_and_all_others_are(calm: tuple[Path, World]) -> None:
     _, world = calm
     with furnished(world) as db:
-        found = db.execute(
+        result = db.execute(
             "select status, d.order_id is not null as delivered, count(*) from orders "
             "left join deliveries as d using (order_id) group by all"
         ).fetchall()
-    counts = {status: (delivered, count) for status, delivered, count in found}
-    assert len(found) == 2
+    counts = {status: (delivered, count) for status, delivered, count in result}
+    assert len(result) == 2
     assert (counts["placed"][0], counts["cancelled"][0]) == (True, False)
     assert 0.02 < counts["cancelled"][1] / (counts["placed"][1] + counts["cancelled"][1]) < 0.04
 
@@ -221,7 +221,7 @@ def test_each_fault_is_there_in_its_share(messy: tuple[Path, World]) -> None:
         [(orders,)] = db.execute(
             f"select count(*) from orders where day <= '{world.last_day}'"
         ).fetchall()
-        found = dict(db.execute("select fault, count(*) from landed_orders group by 1").fetchall())
+        result = dict(db.execute("select fault, count(*) from landed_orders group by 1").fetchall())
         [(late,)] = db.execute(
             "select count(*) from landed_orders where fault = '' and file_day > ordered_at::date"
         ).fetchall()
@@ -229,10 +229,10 @@ def test_each_fault_is_there_in_its_share(messy: tuple[Path, World]) -> None:
             "select distinct file_day - ordered_at::date from landed_orders where fault = '' order "
             "by 1"
         ).fetchall()
-    kinds = {kind: found.pop(kind) for kind in MALFORMED}
+    kinds = {kind: result.pop(kind) for kind in MALFORMED}
     for count, share in (
-        (late, faults.late), (found["duplicate"], faults.duplicate),
-        (sum(kinds.values()), faults.malformed), (found["future_dated"], faults.future_dated),
+        (late, faults.late), (result["duplicate"], faults.duplicate),
+        (sum(kinds.values()), faults.malformed), (result["future_dated"], faults.future_dated),
     ):  # fmt: skip
         assert abs(count - orders * share) < 5 * (orders * share) ** 0.5 + 0.03 * orders * share
     assert [days for (days,) in lateness] == list(range(faults.most_days_late + 1))

@@ -13,8 +13,8 @@ from click.testing import Result
 from churn_orchestration.business import DEMO, PACKAGE
 from churn_orchestration.churn.grading.metrics import evaluate
 from churn_orchestration.simulator import World, forecasts, furnished, simulate
+from churn_orchestration.storage.door import door
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import door
 from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
 
 pytestmark = [pytest.mark.usefixtures("churn_data"), *IN_PROCESS]
@@ -42,9 +42,9 @@ class Business:
         return commanded("--business", str(self.folder), *arguments, expect=expect)
 
     def facts(self, *arguments: str) -> dict[str, Any]:
-        told = self.churn(*arguments, "--json", expect=0).stdout
-        found: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
-        return found
+        message = self.churn(*arguments, "--json", expect=0).stdout
+        result: dict[str, Any] = json.loads(message.strip().splitlines()[-1])
+        return result
 
 
 def shop(tmp_path: Path, scenario: str, customers: int, pattern: Path = DEMO) -> Business:
@@ -120,9 +120,9 @@ def test_in_the_calm_shop_the_model_comes_within_two_hundredths_of_the_best_poss
         evaluate(rows["quiet"], rows[column], rows["customer_id"])["auc"]["value"]  # type: ignore[index]
         for column in ("churn_probability", "best_probability", "oracle_probability")
     )
-    told = f"AUC: model {model:.3f}, best possible {best:.3f}, oracle {oracle:.3f}"
-    assert best - 0.02 <= model <= best + 0.01 < oracle, told
-    sys.stderr.write(f"\n{told}, {len(rows):,} customers\n")
+    message = f"AUC: model {model:.3f}, best possible {best:.3f}, oracle {oracle:.3f}"
+    assert best - 0.02 <= model <= best + 0.01 < oracle, message
+    sys.stderr.write(f"\n{message}, {len(rows):,} customers\n")
 
 
 def desk(tmp_path: Path, scenario: str) -> Business:
@@ -157,14 +157,14 @@ def test_at_the_help_desk_the_model_comes_near_the_best_possible_forecast_and_no
     model, best = looked_back(made, tmp_path / "data")
     assert best - 0.05 <= model <= best + 0.01
     with Warehouse.of(tmp_path / "data" / "shop").open() as tables:
-        found = tables.rows(
+        result = tables.rows(
             "select table_schema, table_name, column_name from information_schema.columns "
             "where table_schema not in ('raw', 'quarantine', 'meta')"
         )
-    assert ("bronze", "users", "role") in found
+    assert ("bronze", "users", "role") in result
     personal = {"company_name", "tax_id", "customer_name", "email", "ssn", "birth_date", "phone"}
     personal |= {"agent_name", "author_name", "subject", "description", "message"}
-    assert [named for named in found if named[2] in personal] == []
+    assert [named for named in result if named[2] in personal] == []
 
 
 def test_a_tag_that_was_put_on_afterwards_is_named_and_nothing_is_trained_on_it(

@@ -27,13 +27,13 @@ from churn_orchestration.components.question.monitoring.drift_page import SAMPLE
 from churn_orchestration.components.question.training.promotion import record_of
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.pictures import pages
-from churn_orchestration.report.watching import watched as told
+from churn_orchestration.report.watching import watched as message
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash
+from churn_orchestration.storage.door import door
 from churn_orchestration.storage.model_store import ModelFiles
-from churn_orchestration.storage.warehouse import door
 from churn_orchestration_tests.support.daemon import Daemon
 from churn_orchestration_tests.support.daemon import at_work as daemon_at_work
 from churn_orchestration_tests.support.in_process import IN_PROCESS
@@ -52,13 +52,13 @@ SUDDEN = {"first": CHANGE, "amount": 1.5, "activity": 0.3}
 class Watched:
     """The demo's YAML with fewer windows, and a horizon short enough for outcomes to be known.
 
-    ``said``, ``calm``, ``told``: of the calm day, what each sensor said, how runs ended, what was
-    alerted.
+    ``said``, ``calm``, ``message``: of the calm day, what each sensor said, how runs ended, what
+    was alerted.
     """
 
     said: dict[str, str]
     calm: list[str]
-    told: list[str]
+    message: list[str]
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.data = folder / "shop", folder / "data"
@@ -124,7 +124,7 @@ def through_a_calm_day(shop: Watched) -> None:
     shop.calm = [
         run.status.value for run in (refreshed, *daemon.runs("train"), *daemon.runs("roll_back"))
     ]
-    shop.told = listener.titles
+    shop.message = listener.titles
     settings.write_text(before)
     listener.close()
     daemon.switch_all_off()
@@ -133,7 +133,7 @@ def through_a_calm_day(shop: Watched) -> None:
 def test_on_a_calm_day_the_daemon_refreshes_and_nothing_fires(watched: Watched) -> None:
     assert watched.calm == ["SUCCESS"]  # the refresh, and no other run
     assert all(said.startswith(f"churn_90d: nothing on {CALM}: ") for said in watched.said.values())
-    assert watched.told == []
+    assert watched.message == []
     days = watched.rows(f"select count(*) from predictions.churn_90d where as_of = '{CALM}'")
     assert days[0][0] > 0
 
@@ -151,11 +151,11 @@ def test_the_change_is_alarmed_within_a_week_and_nothing_before(watched: Watched
 def test_amounts_that_rose_follow_from_a_change_that_nobody_accepted_and_are_not_called_harmless(
     watched: Watched,
 ) -> None:
-    told = watched.rows(
+    message = watched.rows(
         "select distinct verdict, follows from monitoring.churn_90d_drift "
         "where alarm and feature like '%amount_mean%'"
     )
-    assert told == [("open", f"bronze.orders {CHANGE}")]
+    assert message == [("open", f"bronze.orders {CHANGE}")]
 
 
 def test_a_day_before_the_champion_has_no_drift_and_each_day_after_has_all_features(
@@ -196,11 +196,11 @@ def test_each_forecast_is_graded_once_its_outcome_is_known_and_the_rest_are_coun
         "select count(*), count(distinct measured_on - as_of) from monitoring.churn_90d_graded"
     )
     assert (graded, days) == (forecasts, 1)
-    told = watched.rows(
+    message = watched.rows(
         "select distinct waiting from monitoring.churn_90d_performance where measured_on = "
         f"'{LAST}'"
     )
-    assert told == [(waiting,)]
+    assert message == [(waiting,)]
 
 
 def test_segments_are_measured_with_their_size(watched: Watched) -> None:
@@ -221,20 +221,20 @@ def test_segments_are_measured_with_their_size(watched: Watched) -> None:
 def test_the_terminal_tells_what_came_beside_what_was_expected_and_the_alarms(
     watched: Watched,
 ) -> None:
-    facts, text = told(Business(watched.folder), None)
-    [found] = facts["questions"].values()
+    facts, text = message(Business(watched.folder), None)
+    [result] = facts["questions"].values()
     newest = LAST - dt.timedelta(days=HORIZON)
-    assert (found["performance"]["as_of"], found["performance"]["day"]) == (newest, LAST)
-    auc = found["performance"]["metrics"]["auc"]
+    assert (result["performance"]["as_of"], result["performance"]["day"]) == (newest, LAST)
+    auc = result["performance"]["metrics"]["auc"]
     assert f"{auc['value']:.3f}" in text
     assert f"{auc['expected']:.3f}" in text
     [(alarms,)] = watched.rows(
         f"select count(*) from monitoring.churn_90d_drift where alarm and measured_on = '{LAST}'"
     )
-    assert len(found["drift"]["alarms"]) == alarms > 0
-    assert found["first_week"]["says"].startswith("rules is not surely better than champion")
-    assert found["first_week"]["says"] in " ".join(text.split())
-    assert all(alarm["feature"] in text for alarm in found["drift"]["alarms"][:3])
+    assert len(result["drift"]["alarms"]) == alarms > 0
+    assert result["first_week"]["says"].startswith("rules is not surely better than champion")
+    assert result["first_week"]["says"] in " ".join(text.split())
+    assert all(alarm["feature"] in text for alarm in result["drift"]["alarms"][:3])
     assert "harmful: " in text
 
 
@@ -271,7 +271,7 @@ def test_of_a_question_that_is_not_watched_it_is_said_which_are(watched: Watched
     with pytest.raises(
         BusinessError, match='no "other" is watched, but churn_90d; to watch the days: churn'
     ):
-        told(Business(watched.folder), "other")
+        message(Business(watched.folder), "other")
 
 
 def test_a_day_run_again_gives_the_same_bytes(watched: Watched) -> None:
@@ -345,7 +345,7 @@ def test_what_is_at_risk_is_that_of_the_predictions_of_each_day(watched: Watched
 def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watched) -> None:
     business = Business(watched.folder)
     definitions = definitions_of(business)
-    told = {}
+    message = {}
     with dg.DagsterInstance.ephemeral() as instance:
         for name in (
             "retrain_on_age",
@@ -354,9 +354,9 @@ def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watche
             "roll_back_champion",
         ):
             with dg.build_sensor_context(instance, definitions=definitions) as context:
-                found = definitions.resolve_sensor_def(name).evaluate_tick(context)
-            told[name] = (len(found.run_requests), found.skip_message)
-    assert {(asked, said.split(":")[1]) for asked, said in told.values()} == {
+                result = definitions.resolve_sensor_def(name).evaluate_tick(context)
+            message[name] = (len(result.run_requests), result.skip_message)
+    assert {(settings, said.split(":")[1]) for settings, said in message.values()} == {
         (0, f" nothing on {LAST}")
     }
 
@@ -366,8 +366,8 @@ def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
 ) -> None:
     first, second = LAST + DAY, LAST + DAY * 2
     with at_work(watched.business) as work, work.warehouse.open() as tables:
-        [asked] = work.questions().values()
-        bad = force_upside_down(tables, work.tracking, asked, CUTOFF, CUTOFF)
+        [settings] = work.questions().values()
+        bad = force_upside_down(tables, work.tracking, settings, CUTOFF, CUTOFF)
     settings = watched.folder / "business.yaml"
     settings.write_text(settings.read_text() + f"alerts: ['json://{listener.address}/hook']\n")
     daemon = Daemon(watched.folder, watched.data, watched.state / "dagster")
@@ -399,9 +399,11 @@ def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(
         )
     )
     assert by == {first: bad, second: row["model_version"]}
-    told = listener.about("churn_90d")
+    message = listener.about("churn_90d")
     assert (
-        told.count("churn_90d: a model was promoted") == told.count("churn_90d: harmful drift") == 1
+        message.count("churn_90d: a model was promoted")
+        == message.count("churn_90d: harmful drift")
+        == 1
     )
     promoted = next(post["message"] for _, post in listener.posts if "promoted" in post["title"])
     assert f"Model {row['model_version']} scores churn_90d from {first} on." in promoted

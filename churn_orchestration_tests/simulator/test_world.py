@@ -46,13 +46,13 @@ def test_every_scenario_that_comes_with_the_package_is_read_and_says_what_it_is_
     ],
 )
 def test_a_scenario_that_cannot_be_is_refused_by_file_and_place(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(ScenarioError, match="mine.yaml: ") as error:
         World.read(str(path))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_an_unknown_scenario_is_told_with_those_that_are_known() -> None:

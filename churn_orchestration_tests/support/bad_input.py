@@ -23,7 +23,7 @@ class Case:
     kind, name : where in the table, and what is wrong
     content : of the day's file; None is a folder of that name
     records : in the files, counted by hand
-    told : what the user must be told; each text occurs
+    message : what the user must be told; each text occurs
     stored : raw, bronze, quarantine, duplicates
     change : of the shop's YAML; ``file``: the landing file's name; ``then``: what lands on the next
         day
@@ -36,7 +36,7 @@ class Case:
     content: Content
     records: int
     stored: tuple[int, int, int, int]
-    told: tuple[str, ...] = ()
+    message: tuple[str, ...] = ()
     change: tuple[Change, ...] = ()
     file: str = FILE
     then: tuple[str, Content] | None = None
@@ -315,7 +315,7 @@ class Mistake:
 
     name: str
     change: Change
-    told: str
+    message: str
 
 
 def _instead(text: str, name: str = RAW) -> Change:
@@ -387,6 +387,6 @@ MISTAKES = [
          "shop/gold/defs.yaml:1: customer_features: two features are called orders_amount_max_3d"),
     Mistake("a select of features that is not there",
          (GOLD, "  windows:", "  sql: [own.sql]\n  windows:"),
-         "shop/gold/own.sql does not exist; `sql` names files beside the YAML"),
+         "shop/gold/own.sql does not exist; `sql` names files next to the YAML"),
 ]
 # fmt: on

@@ -71,8 +71,8 @@ class Daemon:
         """What is waited for, once it is there."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            if found := what():
-                return found
+            if result := what():
+                return result
             time.sleep(0.5)
         raise AssertionError(
             f"the daemon did not do it in {PATIENCE} s: {self.log.read_text()[-3000:]}"
@@ -81,8 +81,8 @@ class Daemon:
     def runs(self, job: str) -> list[dg.DagsterRun]:
         """The runs of a job that the daemon started, the newest first."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
-            found = instance.get_runs(dg.RunsFilter(job_name=job))
-        return [run for run in found if "churn/cli" not in run.tags]
+            result = instance.get_runs(dg.RunsFilter(job_name=job))
+        return [run for run in result if "churn/cli" not in run.tags]
 
     def finished(self, job: str, day: dt.date) -> dg.DagsterRun | None:
         """The run of a job for a day, once it has ended."""
@@ -99,7 +99,10 @@ class Daemon:
     def said(self, sensor: str, day: dt.date) -> str | None:
         """Why a sensor that looked at a day did nothing; None: it has not looked at it yet."""
         reasons = (tick.skip_reason or "" for tick in self.ticks(sensor))
-        return next((told for told in reasons if str(day) in told and "already" not in told), None)
+        return next(
+            (message for message in reasons if str(day) in message and "already" not in message),
+            None,
+        )
 
     def looked(self, sensor: str, day: dt.date, hour: int, minute: int) -> bool:
         """Whether a sensor has looked, to the end, since a time of a day."""

@@ -7,7 +7,7 @@ from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.question.labels import Label, Question
 from churn_orchestration.components.features.proof import pipeline_of
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 
 ORDERS = EventSource("orders", "silver.orders", "customer_id", "order", ("order_id",))
 ENDS = EventSource("end", "silver.ends", "customer_id", "cancellation", ("order_id",))
@@ -19,9 +19,9 @@ QUESTION = Question("q", "inactivity", FeatureSet("customer_id", (ORDERS,)), ORD
 STATIC = replace(QUESTION, kind="static", activity=None, horizon=Horizon(0), label=LABEL)
 
 
-def asking(question: Question) -> AskedQuestion:
+def asking(question: Question) -> QuestionSettings:
     """The question as a component of a business asks it."""
-    return AskedQuestion(
+    return QuestionSettings(
         question, "gold.f", 3, 28, "logistic", 1, (0.3, 0.5, 0.7), False, "v",
         pipeline=pipeline_of(question.features, dt.date(2024, 1, 1), (), {}),
     )  # fmt: skip

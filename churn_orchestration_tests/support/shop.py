@@ -18,8 +18,9 @@ from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.landing.land import Landed
 from churn_orchestration.runs import at_work
+from churn_orchestration.storage.door import door
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import Tables, door
+from churn_orchestration.storage.warehouse import Tables
 
 JAN = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(-1, 31)]  # JAN[5] is 2024-01-05
 UP_TO_FEATURES = ("raw", "bronze", "quarantine", "silver", "gold")
@@ -149,8 +150,8 @@ class Shop:
     def source(self, name: str = "orders") -> tuple[SourceTable, Contract]:
         """A declared source and its contract, loaded from its YAML."""
         business = self.business
-        found = component_tree(business).get_all_components(of_type=SourceTable)
-        source = next(s for s in found if s.name == name)
+        result = component_tree(business).get_all_components(of_type=SourceTable)
+        source = next(s for s in result if s.name == name)
         return source, source.contract(business.settings.timezone, business.earliest_event)
 
     @contextmanager
@@ -195,7 +196,7 @@ class Shop:
             )
 
     def first_stale(self, last: int) -> dt.date | None:
-        """The first day of January 2024 that would be made anew."""
+        """The first day of January 2024 that would be recomputed."""
         with at_work(self.business) as work:
             return work.plan(JAN[last], self.layers).first
 
@@ -215,8 +216,8 @@ def metadata(shop: Shop, asset: str, day: dt.date) -> dict[str, dg.MetadataValue
 def _record(
     tables: Tables, table: str, rows: dict[dt.date, int], refused: dict[dt.date, str]
 ) -> None:
-    tables.record(
+    tables.days.record(
         table, "stored", {day: n for day, n in rows.items() if day not in refused}, "test"
     )
     for day, reason in refused.items():
-        tables.record(table, "refused", {day: 0}, "test", reason)
+        tables.days.record(table, "refused", {day: 0}, "test", reason)

@@ -42,24 +42,24 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
     ``<attributes>_<measure>``, ``<attributes>_<category>_is_<value>`` and ``<attributes>_<flag>``
     of attributes.
     """
-    found: list[Feature] = []
+    result: list[Feature] = []
     for number, source in enumerate(declared.sources):
         row = f"_s{number}"
-        found += _recency(source, row)
+        result += _recency(source, row)
         for window in (*map(str, declared.windows), ALL):
-            found += _of_window(source, row, window)
+            result += _of_window(source, row, window)
         for days in declared.trends:
-            found += _trends(source, row, days)
-        found += dynamics(declared, source, row)
-        found += concentration(declared, source, row)
-        found += ratios(declared, source, row)
-        found += thirds(source, row)
+            result += _trends(source, row, days)
+        result += dynamics(declared, source, row)
+        result += concentration(declared, source, row)
+        result += ratios(declared, source, row)
+        result += thirds(source, row)
     for number, attributes in enumerate(declared.attributes):
-        found += _of_attributes(attributes, f"_a{number}")
+        result += _of_attributes(attributes, f"_a{number}")
     for number, own in enumerate(declared.own):
-        found += _of_own(own, f"_u{number}")
-    found += of_the_day(declared)
-    return found
+        result += _of_own(own, f"_u{number}")
+    result += of_the_day(declared)
+    return result
 
 
 def _recency(source: EventSource, row: str) -> Iterator[Feature]:
@@ -133,8 +133,10 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         f"cast(coalesce({n}, 0) as bigint)",
         f"cast(coalesce({row}._active_{window}, 0) as bigint)",
     )
-    told = f"{{value:.0f}} {plural} {when}"
-    yield feature("count", count, "frequency", "number of rows", "count", told, zero_phrase=nothing)
+    message = f"{{value:.0f}} {plural} {when}"
+    yield feature(
+        "count", count, "frequency", "number of rows", "count", message, zero_phrase=nothing
+    )
     days = f"{plural} on {{value:.0f}} days {when}"
     yield feature(
         "active_days", active, "frequency", "distinct days", "days", days, zero_phrase=nothing
@@ -145,8 +147,8 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         )
         scale, unit = f"{10**m.decimals}::double", f" {m.unit}" if m.unit else ""
         summed = f"cast(coalesce({total}, 0) as double) / {scale}"
-        told = f"{m.name} of {{value:,.0f}}{unit} {when}"
-        yield feature(f"{m.name}_sum", summed, "value", f"sum of {m.column}", m.unit, told)
+        message = f"{m.name} of {{value:,.0f}}{unit} {when}"
+        yield feature(f"{m.name}_sum", summed, "value", f"sum of {m.column}", m.unit, message)
         for aggregate, sql in {
             "mean": f"cast({total} as double) / nullif({filled}, 0)",
             "max": f"cast({row}.{m.name}_max_{window} as double)",
@@ -162,15 +164,15 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
                 "min": "smallest {}",
                 "std": "{} varies by",
             }
-            told = f"{word[aggregate].format(m.name)} {{value:,.2f}}{unit} {when}"
+            message = f"{word[aggregate].format(m.name)} {{value:,.2f}}{unit} {when}"
             of = f"{aggregate} of {m.column}"
             yield feature(
-                f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, told, few
+                f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, message, few
             )
     for category in source.categories:
         seen = f"bit_count({row}.{category.name}_seen_{window})"
         counted = seen if category.closed else f"{row}.{category.name}_values_{window}"
-        distinct, told = (
+        distinct, message = (
             f"cast(coalesce({counted}, 0) as bigint)",
             f"{category.name}: {{value:.0f}} different {when}",
         )
@@ -178,14 +180,14 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         of = f"distinct values of {category.column}{others}"
         none = f"no {category.name} {when}"
         yield feature(
-            f"{category.name}_distinct", distinct, "variety", of, "count", told, zero_phrase=none
+            f"{category.name}_distinct", distinct, "variety", of, "count", message, zero_phrase=none
         )
         for value in category.values if category.is_shared(window) else ():
             share = (
                 f"cast({row}.{category.name}_is_{label_of(value)}_{window} as double) "
                 f"/ nullif({n}, 0)"
             )
-            told = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
+            message = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
             of = f"share of rows with {category.column} = {value}"
             yield feature(
                 f"{category.name}_{label_of(value)}_share",
@@ -193,16 +195,16 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
                 "variety",
                 of,
                 "share",
-                told,
+                message,
                 nothing,
             )
     for flag in source.flags:
         if not flag.is_shared(window):
             continue
         share = f"cast({row}.{flag.name}_hits_{window} as double) / nullif({n}, 0)"
-        told = f"{{value:.0%}} of {plural} {when}: {flag.name}"
+        message = f"{{value:.0%}} of {plural} {when}: {flag.name}"
         of = f"share of rows with {flag.condition}"
-        yield feature(f"{flag.name}_share", share, "quality", of, "share", told, nothing)
+        yield feature(f"{flag.name}_share", share, "quality", of, "share", message, nothing)
 
 
 def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
@@ -263,7 +265,7 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
     ) -> Feature:
         family, null_phrase, null_means = (
             f"{table.name}_{of}",
-            f"{told(of)}: not given",
+            f"{spoken(of)}: not given",
             "not given",
         )
         if family in table.known_late:
@@ -283,12 +285,12 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
             zero_phrase,
         )
 
-    def told(name: str) -> str:
+    def spoken(name: str) -> str:
         return f"{table.noun} {name}".strip().replace("_", " ")
 
     for number, m in enumerate(table.measures):
         unit = f" {m.unit}" if m.unit else ""
-        phrase = f"{told(m.name)} of {{value:,.{min(m.decimals, 2)}f}}{unit}"
+        phrase = f"{spoken(m.name)} of {{value:,.{min(m.decimals, 2)}f}}{unit}"
         sql = f"cast({row}._m{number} as double) / {10**m.decimals}::double"
         yield feature(m.name, sql, m.name, m.column, m.unit, phrase)
     for number, category in enumerate(table.categories):
@@ -298,8 +300,8 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
                 f"1 if {category.column} = {value}, else 0",
             )
             phrase, other = (
-                f"{told(category.name)}: {_braced(value)}",
-                f"{told(category.name)}: not {value}",
+                f"{spoken(category.name)}: {_braced(value)}",
+                f"{spoken(category.name)}: not {value}",
             )
             yield feature(
                 name,
@@ -313,8 +315,8 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
     for number, flag in enumerate(table.flags):
         formula, yes, no = (
             f"1 if {flag.condition}, else 0",
-            f"{told(flag.name)}: yes",
-            f"{told(flag.name)}: no",
+            f"{spoken(flag.name)}: yes",
+            f"{spoken(flag.name)}: no",
         )
         yield feature(flag.name, f"{row}._f{number}", flag.name, formula, "0 or 1", yes, no)
 
@@ -326,17 +328,17 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
             of.name,
             formula,
             "days",
-            f"{told(of.name)} {{ago}}",
+            f"{spoken(of.name)} {{ago}}",
         )
 
 
 def _of_own(table: UserTable, row: str) -> Iterator[Feature]:
     for column, meaning in table.columns:
-        told = f"{table.name} {column}".replace("_", " ")
-        absent = f"{told}: no row"
+        message = f"{table.name} {column}".replace("_", " ")
+        absent = f"{message}: no row"
         yield Feature(
             f"{table.name}_{column}", f"cast({row}.{column} as double)", table.name,
-            f"{table.name}_{column}", meaning or f"see {table.file}", "", f"{told} {{value:,.2f}}",
+            f"{table.name}_{column}", meaning or f"see {table.file}", "", f"{message} {{value:,.2f}}",
             absent, f"no row in {table.file}",
         )  # fmt: skip
 

@@ -231,7 +231,8 @@ class FeatureSet:
     ----------
     windows : days
     trends : windows that are compared with the one before, days
-    velocity : windows between which change per day is told, and the change of that change, days
+    velocity : windows between which the change per day is measured, and the change of that change,
+        days
     momentum : windows whose rate is compared with that of the whole life, days
     calendar : whether month, weekday and time of the year of as_of are features
     own : selects of the user's own, whose columns join the rest

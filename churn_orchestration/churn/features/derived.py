@@ -23,7 +23,7 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
     summed += [
         (f"{m.name}_sum", m.name, f"{m.name}_sum", m.unit, 10**m.decimals) for m in source.measures
     ]
-    for words, told, part, unit, scale in summed:
+    for words, message, part, unit, scale in summed:
         for window in declared.velocity:
             now, middle, old = (
                 f"coalesce({row}.{part}_{times * window}, 0)" for times in (1, 2, 3)
@@ -32,16 +32,16 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
             velocity = f"cast(2 * {now} - {middle} as double) / {per_day}"
             unknown = [
                 (
-                    f"no {told} to compare over {days} days",
+                    f"no {message} to compare over {days} days",
                     f"the data begin less than {days} days before",
                 )
                 for days in (2 * window, 3 * window)
             ]
             yield Feature(
                 f"{name}_{words}_velocity_{window}d", where_covered(row, 2 * window, velocity),
-                name, "velocity", f"({told} - {told} before) / {window}, windows of {window} days",
+                name, "velocity", f"({message} - {message} before) / {window}, windows of {window} days",
                 f"{unit} a day",
-                f"{told} change by {{value:+.2f}} a day from {window} days to the next",
+                f"{message} change by {{value:+.2f}} a day from {window} days to the next",
                 *unknown[0], window=f"{window}d",
             )  # fmt: skip
             change = f"cast(3 * {now} - 3 * {middle} + {old} as double) / {per_day}"
@@ -49,18 +49,19 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
                 f"{name}_{words}_acceleration_{window}d", where_covered(row, 3 * window, change),
                 name, "velocity",
                 f"velocity - velocity before, windows of {window} days", f"{unit} a day",
-                f"the change of {told} itself changes by {{value:+.2f}} a day over {window} days",
+                f"the change of {message} itself changes by {{value:+.2f}} a day over {window} "
+                "days",
                 *unknown[1], window=f"{window}d",
             )  # fmt: skip
         for window in declared.momentum:
             rate = f"cast(coalesce({row}.{part}_{window}, 0) as double) / {window}"
             life = f"cast({row}.{part}_{ALL} as double) / ({row}._oldest + 1)"
-            nothing = f"no {told} so far"
+            nothing = f"no {message} so far"
             usual = where_covered(row, window, f"{rate} / nullif({life}, 0)")
             yield Feature(
                 f"{name}_{words}_momentum_{window}d", usual, name, "momentum",
-                f"{told} a day in {window} days / {told} a day since the first {source.noun}",
-                "ratio", f"{told} of {window} days at {{value:.1f}} times the usual rate", nothing,
+                f"{message} a day in {window} days / {message} a day since the first {source.noun}",
+                "ratio", f"{message} of {window} days at {{value:.1f}} times the usual rate", nothing,
                 f"{nothing}, or the data begin less than {window} days before", f"{window}d",
             )  # fmt: skip
     if declared.velocity or declared.momentum:
@@ -193,10 +194,10 @@ def of_the_day(declared: FeatureSet) -> Iterator[Feature]:
             ("month", "month($as_of)", "1 to 12"), ("weekday", "isodow($as_of)", "1: Monday, to 7"),
             ("day_of_year", "dayofyear($as_of)", "1 to 366"),
         ):  # fmt: skip
-            told = name.replace("_", " ")
+            message = name.replace("_", " ")
             yield Feature(
                 f"calendar_{name}", f"cast({sql} as bigint)", "calendar", CALENDAR,
-                f"{told} of as_of", unit, f"{told} {{value:.0f}}", "",
+                f"{message} of as_of", unit, f"{message} {{value:.0f}}", "",
             )  # fmt: skip
         for name, wave in (
             ("winter", "cos"),

@@ -78,9 +78,9 @@ def merged(
     block = np.empty(
         (len(names), len(as_of)), "int64"
     )  # at once: memory for each by itself costs more
-    found = dict(zip(names, block, strict=True))
+    result = dict(zip(names, block, strict=True))
     for name, (how, windows) in wanted.items():
-        into = {window: found[f"{name}_{window}"] for window in windows}
+        into = {window: result[f"{name}_{window}"] for window in windows}
         if name == "_active":
             for window, out in into.items():
                 np.subtract(place.last, place.first[window], out=out)
@@ -88,15 +88,15 @@ def merged(
             _sums(days.parts[name], place, into)
         else:
             _extremes(how, days.parts[name], place, into)
-    found |= _rhythm(days, place, as_of)
+    result |= _rhythm(days, place, as_of)
     for name, (part, end) in ends.items():
         row = place.first[ALL] if end == "first" else place.last - 1
-        found[name] = np.where(
+        result[name] = np.where(
             place.last > place.first[ALL], np.append(days.parts[part], 0)[row], 0
         )
     if thirds_of:
-        found |= _thirds(days, place, group, as_of, thirds_of)
-    return found
+        result |= _thirds(days, place, group, as_of, thirds_of)
+    return result
 
 
 class _Places:
@@ -131,14 +131,14 @@ class _Places:
             "int64"
         )  # by length
         row, half = level * (self.rows + 1), 1 << level
-        found = {}
+        result = {}
         for window, first in self.first.items():
             length = self.last - first
             start, none = row[length], length == 0
             left, right = start + first, start + self.last - half[length]
             left[none] = right[none] = self.rows
-            found[window] = (left, right)
-        return found
+            result[window] = (left, right)
+        return result
 
 
 def _rhythm(days: Days, place: _Places, as_of: np.ndarray) -> dict[str, np.ndarray]:

@@ -54,7 +54,7 @@ def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Ori
     >>> found["orders_count_30d"]
     Origin(family='frequency', columns=frozenset(), landed=True)
     """
-    found: dict[str, Origin] = {}
+    result: dict[str, Origin] = {}
     tables: dict[str, Sequence[_Table]] = {
         "s": declared.sources, "a": declared.attributes, "u": declared.own,
     }  # fmt: skip
@@ -65,12 +65,12 @@ def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Ori
         ]
         columns = frozenset[str]().union(*(_columns(table, part) for table, part in named))
         if not named:  # among peers a feature is made of finished ones
-            read = set(re.findall(r"\w+", feature.sql)) & found.keys()
-            columns = columns.union(*(found[name].columns for name in read))
-        found[feature.name] = Origin(
+            read = set(re.findall(r"\w+", feature.sql)) & result.keys()
+            columns = columns.union(*(result[name].columns for name in read))
+        result[feature.name] = Origin(
             feature.family, columns, not columns and feature.source in proved
         )
-    return found
+    return result
 
 
 def _columns(table: _Table, part: str) -> frozenset[str]:
@@ -117,9 +117,9 @@ def landed_by_day(bronze: Collection[str], silver: Mapping[str, Collection[str]]
     >>> sorted(landed_by_day(["bronze.orders"], silver))
     ['bronze.orders', 'silver.a']
     """
-    found = set(bronze)
+    result = set(bronze)
     while more := {
-        name for name, read in silver.items() if name not in found and set(read) <= found
+        name for name, read in silver.items() if name not in result and set(read) <= result
     }:
-        found |= more
-    return frozenset(found)
+        result |= more
+    return frozenset(result)

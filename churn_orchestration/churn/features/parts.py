@@ -133,7 +133,7 @@ def touched(source: EventSource, entity: str, days: Iterable[dt.date]) -> str:
     and, with a key, those of every other version of the events that landed.
     """
     landed = f"_partition in ({', '.join(date(day) for day in sorted(days))})"
-    found = [
+    result = [
         f"select {identifier(source.entity)} as _entity, day as _day from {source.table} where "
         f"{landed}",
         f"select {identifier(entity)}, day from {source.days_table} where {landed}",
@@ -143,11 +143,13 @@ def touched(source: EventSource, entity: str, days: Iterable[dt.date]) -> str:
         same = " and ".join(
             f"e.{name} is not distinct from k.{name}" for name in map(identifier, source.key)
         )
-        found.append(
+        result.append(
             f"select e.{identifier(source.entity)}, e.day from {source.table} as e "
             f"semi join ({again}) as k on {same}"
         )
-    return f"select * from ({' union '.join(found)}) where _entity is not null and _day is not null"
+    return (
+        f"select * from ({' union '.join(result)}) where _entity is not null and _day is not null"
+    )
 
 
 def versions(source: EventSource, entity: str, start: dt.date, only: str | None = None) -> str:

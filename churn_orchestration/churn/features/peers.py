@@ -40,10 +40,10 @@ def among_peers(declared: FeatureSet, select: str, edges: str | None) -> str:
     ``edges`` is SQL of one row of quintile edges, see ``edges_of``; None where no quintiles are
     declared.
     """
-    found = peer_features(declared)
-    if not found:
+    result = peer_features(declared)
+    if not result:
         return select
-    columns = ", ".join(f"{feature.sql} as {feature.name}" for feature in found)
+    columns = ", ".join(f"{feature.sql} as {feature.name}" for feature in result)
     first = f"{declared.cohort.source}_days_since_first" if declared.cohort else "null"
     rows = (
         f"select *, date_trunc('month', as_of - cast({first} as integer)) as {_COHORT} "
@@ -62,12 +62,12 @@ def _relative(declared: FeatureSet) -> Iterator[Feature]:
             f"cast(sum(cast({name} as decimal(38, 6))) {peers} as double) "
             f"/ nullif(count({name}) {peers}, 0)"
         )
-        told = name.replace("_", " ")
+        message = name.replace("_", " ")
         yield Feature(
             f"{name}_vs_cohort", f"{name} / nullif({mean}, 0)", declared.cohort.source, "cohort",
             f"{name} / its mean over all whose first event was in the same month", "ratio",
-            f"{told} at {{value:.1f}} times that of those who began in the same month",
-            f"{told}: no one to compare with", f"no {name}, or 0 for the whole cohort",
+            f"{message} at {{value:.1f}} times that of those who began in the same month",
+            f"{message}: no one to compare with", f"no {name}, or 0 for the whole cohort",
         )  # fmt: skip
 
 

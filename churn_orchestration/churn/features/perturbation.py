@@ -78,10 +78,10 @@ class Leak:
     example: str
 
     def __str__(self) -> str:
-        told = "whole rows" if self.feature == "*" else self.feature
+        message = "whole rows" if self.feature == "*" else self.feature
         return (
-            f"{told}: changed by rows of {self.table} beyond as_of ({self.rule}; {self.entities} "
-            f"entities, {self.example}). Most likely {RULES[self.rule]}"
+            f"{message}: changed by rows of {self.table} beyond as_of ({self.rule}; "
+            f"{self.entities} entities, {self.example}). Most likely {RULES[self.rule]}"
         )
 
 
@@ -172,7 +172,7 @@ class _Trial:
         """The sampled rows of every ground, kept as they are as ``proof.kept.g<n>``."""
         for schema in ("raw", "bronze", "silver", "gold", "meta", "kept"):
             self.db.execute(f"create schema if not exists {_PROOF}.{schema}")
-        found = " union ".join(
+        result = " union ".join(
             f"select {g.entity} as entity from {self.home}.{g.table} where {g.entity} is not null"
             for g in self.pipeline.grounds
             if g.entity
@@ -180,7 +180,7 @@ class _Trial:
         chosen = f"{_PROOF}.kept.entities"
         self.db.execute(
             f"create table {chosen} as select entity from "
-            f"({found or 'select null as entity limit 0'}) order by hash(entity::varchar), entity "
+            f"({result or 'select null as entity limit 0'}) order by hash(entity::varchar), entity "
             f"limit {most_entities}"
         )
         for number, ground in enumerate(self.pipeline.grounds):
@@ -260,9 +260,9 @@ class _Trial:
             self.reset()
             self.alter(ground, f"not {self.beyond}")
             self.make("changed")
-            found = set(self.differing())
-            moved |= found
-            if not found and self.rows(
+            result = set(self.differing())
+            moved |= result
+            if not result and self.rows(
                 f"select 1 from {ground.table} where not {self.beyond} limit 1"
             ):
                 blind.append(ground.table)
@@ -281,8 +281,8 @@ class _Trial:
             f"count(*) filter (not ({gone}) and a.{f} is distinct from b.{f})"
             for f in self.features
         ]
-        [found] = self.rows(f"select {', '.join(counts)} from {both}")
-        return {name: n for name, n in zip(("*", *self.features), found, strict=True) if n}
+        [result] = self.rows(f"select {', '.join(counts)} from {both}")
+        return {name: n for name, n in zip(("*", *self.features), result, strict=True) if n}
 
     def example(self, feature: str) -> str:
         """What became of a feature of one entity, which is not named: messages tell of no row."""

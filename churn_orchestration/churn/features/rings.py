@@ -193,9 +193,9 @@ def _days_seen(
     """
     entity = identifier(declared.entity)
     read = f"select *, {entity} as _entity, {date(as_of)} - day as _age from {source.days_table}"
-    found = f"{read} where {visible_parts(as_of)} and events > 0"
+    result = f"{read} where {visible_parts(as_of)} and events > 0"
     if not checkpoint:
-        yield f"{name} as not materialized ({found})"
+        yield f"{name} as not materialized ({result})"
         return
     through = date(checkpoint.through)
     yield f"""{name}_void as (
@@ -204,8 +204,8 @@ where day <= {through} and known_on > {date(checkpoint.known_by)} and known_on <
     kept = f"select * rename ({entity} as _entity) from {checkpoint.table}"
     yield f"{name}_before as (from ({kept}) anti join {name}_void using (_entity))"
     yield f"""{name} as not materialized (
-{found} and day > {through}
-union all select * from ({found} and day <= {through}) semi join {name}_void using (_entity))"""
+{result} and day > {through}
+union all select * from ({result} and day <= {through}) semi join {name}_void using (_entity))"""
 
 
 def _thirds(name: str) -> str:

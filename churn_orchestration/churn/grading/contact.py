@@ -78,7 +78,7 @@ def halves(held_out: pd.DataFrame, entity: str) -> tuple[pd.DataFrame, pd.DataFr
     return held_out[~newest], held_out[newest]
 
 
-def told(
+def contact_summary(
     rule: ContactRule, held_out: pd.DataFrame, entity: str, economics: Economics
 ) -> dict[str, Any]:
     """What the rule would have done on rows on which it was not chosen, with 95 % intervals.
@@ -108,11 +108,11 @@ def told(
     }
     if chosen.any():
         counted["precision"] = lambda weight: weight @ hit / max(weight @ chosen, 1e-9)
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         name: metrics.resampled(label, reported_on[entity], statistic)
         for name, statistic in counted.items()
     }
-    return found | {
+    return result | {
         "rule": rule.sentence(),
         "threshold": least,
         "rows": len(reported_on),

@@ -67,5 +67,5 @@ def gain(label: ArrayLike, score: ArrayLike) -> list[float]:
     """
     by_score = pd.DataFrame({"label": np.asarray(label, float), "score": np.asarray(score, float)})
     groups = by_score.groupby("score")["label"].agg(["size", "sum"]).iloc[::-1].cumsum()
-    seen, found = np.insert(groups.to_numpy(float), 0, 0.0, axis=0).T
-    return [float(share) for share in np.interp(SHARES * seen[-1], seen, found) / found[-1]]
+    seen, result = np.insert(groups.to_numpy(float), 0, 0.0, axis=0).T
+    return [float(share) for share in np.interp(SHARES * seen[-1], seen, result) / result[-1]]

@@ -85,8 +85,8 @@ def graded(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[st
     """
     report = {}
     for name in forecasts:
-        found = metrics.evaluate(frame["label"], forecasts[name], frame[entity])
-        report[str(name)] = {k: v for k, v in found.items() if name != "recency" or k in RANKING}
+        result = metrics.evaluate(frame["label"], forecasts[name], frame[entity])
+        report[str(name)] = {k: v for k, v in result.items() if name != "recency" or k in RANKING}
     return report
 
 
@@ -151,8 +151,8 @@ def evaluate(
             capacity,
             OUT_OF_FOLD,
         )
-    used, found = _out_of_time(snapshot, question, learner, most, capacity)
-    return _pooled(question, used, found, learner, capacity) if used else None
+    used, result = _out_of_time(snapshot, question, learner, most, capacity)
+    return _pooled(question, used, result, learner, capacity) if used else None
 
 
 def _controls(
@@ -167,8 +167,8 @@ def _controls(
     }
     company = depends_on_company(lambda rows: model.predict_proba(rows)[:, 1], test[columns])
     shuffled = shuffled_control(train, test, columns, question, learner, capacity)
-    found = {"shuffled_auc": shuffled, "company": company}
-    return found | {f"auc_{when}": value for when, value in auc.items()}
+    result = {"shuffled_auc": shuffled, "company": company}
+    return result | {f"auc_{when}": value for when, value in auc.items()}
 
 
 def _out_of_fold(
@@ -187,18 +187,18 @@ def _out_of_time(
 ) -> tuple[list[Fold], list[Forecasted]]:
     """Every fold's later as_of by a model of the as_ofs that were known by then."""
     snapshot = snapshot.assign(as_of=pd.to_datetime(snapshot["as_of"]).dt.date)
-    used, found = [], []
+    used, result = [], []
     for fold in folds(sorted(snapshot["as_of"].unique()), question.horizon, most):
         train = snapshot[snapshot["as_of"].isin(fold.train)]
         test = snapshot[snapshot["as_of"] == fold.test]
         if test["label"].nunique() < 2:
             continue
         try:
-            found.append(_forecasted(train, test, question, learner, capacity))
+            result.append(_forecasted(train, test, question, learner, capacity))
         except learners.HopelessLabel:
             continue  # too few in an early fold; the refit on all as_ofs is what may refuse
         used.append(fold)
-    return used, found
+    return used, result
 
 
 def _forecasted(
@@ -217,15 +217,15 @@ def _forecasted(
 def _pooled(
     question: Question,
     used: list[Fold],
-    found: list[Forecasted],
+    result: list[Forecasted],
     learner: str,
     capacity: Capacity | None,
     caveat: str = "",
 ) -> Evaluation:
-    test = pd.concat([rows for rows, *_ in found])
+    test = pd.concat([rows for rows, *_ in result])
     # A stack keeps other members in each fold: of one that a fold left out, nothing is forecast
     # there.
-    forecast = pd.concat([forecasts for _, forecasts, *_ in found], join="inner")
+    forecast = pd.concat([forecasts for _, forecasts, *_ in result], join="inner")
     differences = {
         peer: metrics.paired_difference(
             test["label"], forecast["model"], forecast[peer], test[question.entity], "log_loss"
@@ -239,8 +239,8 @@ def _pooled(
         drop=True
     )
     held_out["as_of"] = pd.to_datetime(held_out["as_of"])
-    controls = _controls(found[0], question, learner, capacity)  # the newest day
-    learning = learning_curve(*found[0][:3], question, learner, capacity)
+    controls = _controls(result[0], question, learner, capacity)  # the newest day
+    learning = learning_curve(*result[0][:3], question, learner, capacity)
     return Evaluation(report, used, differences, curved, held_out, caveat, controls, learning)
 
 
@@ -259,7 +259,7 @@ def learning_curve(
     by share, rising: ``entities``, and ``auc`` and ``log_loss`` with 95 % intervals; a share that
     holds too few customers of one outcome is left out
     """
-    columns, fold, found = (
+    columns, fold, result = (
         feature_columns(train, question),
         entity_folds(train[question.entity]),
         [],
@@ -277,5 +277,5 @@ def learning_curve(
             said = fitted.predict_proba(test[columns])[:, 1]
         graded = metrics.evaluate(test["label"], said, test[question.entity], resamples=200)
         reached: dict[str, Any] = {name: graded[name] for name in ("auc", "log_loss")}
-        found.append(reached | {"entities": int(some[question.entity].nunique())})
-    return found
+        result.append(reached | {"entities": int(some[question.entity].nunique())})
+    return result

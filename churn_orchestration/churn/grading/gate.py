@@ -42,11 +42,11 @@ def decide(
     must look first; empty: nobody need.
     """
     if evaluation is None:
-        told = "no later as_of with a matured label to test on: "
+        message = "no later as_of with a matured label to test on: "
         more = (
             f"`snapshots: {{as_ofs: {more_as_ofs}}}` reach further back, which the history allows"
         )
-        return Decision(REFUSE, told + (more if more_as_ofs else "more history is needed"))
+        return Decision(REFUSE, message + (more if more_as_ofs else "more history is needed"))
     graded = f" {evaluation.caveat}" if evaluation.caveat else ""
     faults = _unsound(evaluation.controls)
     faults += [
@@ -102,8 +102,8 @@ def _unsound(controls: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _plain(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+def _plain(result: Mapping[str, float]) -> str:
+    return f"{result['value']:.3f} [{result['low']:.3f}, {result['high']:.3f}]"
 
 
 def between(versus: "Versus | None", champion: str) -> Decision:
@@ -123,19 +123,19 @@ def between(versus: "Versus | None", champion: str) -> Decision:
         return Decision(
             REFUSE, f"the comparison with champion {champion} cannot be trusted: {broken}"
         )
-    told = (
+    message = (
         f"{versus.how}: log loss {_interval(versus.log_loss, 4)}, profit "
         f"{_interval(versus.profit, 4)} of a customer's value; +{POWER_OF_AUC} AUC would be seen "
         f"with probability {versus.power:.0%}"
     )
     if versus.better:
-        return Decision(PROMOTE, f"better than champion {champion}, {told}")
+        return Decision(PROMOTE, f"better than champion {champion}, {message}")
     why = "chance is not ruled out"
     if versus.log_loss["low"] > 0:
         why = "the candidate is worse, chance ruled out"
     elif versus.log_loss["high"] < 0:
         why = "the candidate's log loss is better, its profit is worse, chance ruled out of both"
-    return Decision(KEEP, f"champion {champion} stays: {why}, {told}")
+    return Decision(KEEP, f"champion {champion} stays: {why}, {message}")
 
 
 def rolled_back(undone: Mapping[str, Any], champion: str | None) -> Decision:
@@ -176,5 +176,7 @@ def better_untrained(report: Mapping[str, Any], usual: str) -> str:
     return RULES if lost["rules"] < lost["constant"] else BASE_RATE
 
 
-def _interval(found: dict[str, float], digits: int) -> str:
-    return f"{found['value']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"
+def _interval(result: dict[str, float], digits: int) -> str:
+    return (
+        f"{result['value']:+.{digits}f} [{result['low']:+.{digits}f}, {result['high']:+.{digits}f}]"
+    )

@@ -93,9 +93,9 @@ def _auc(sample: _Weighed) -> float:
 
 
 def _average_precision(sample: _Weighed) -> float:
-    found, seen = sample.events[1:], sample.rows[1:]
-    precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
-    return np.diff(sample.events) @ precision / found[-1]
+    result, seen = sample.events[1:], sample.rows[1:]
+    precision = np.divide(result, seen, out=np.zeros_like(result), where=seen > 0)
+    return np.diff(sample.events) @ precision / result[-1]
 
 
 def _calibration_error(sample: _Weighed) -> float:
@@ -246,7 +246,7 @@ def expected(
                 drawn.append({name: float(metric(sample)) for name, metric in metrics.items()})
     values = {name: [draw[name] for draw in drawn] for name in metrics}
     return {
-        name: _interval(float(np.mean(found)), np.array(found)) for name, found in values.items()
+        name: _interval(float(np.mean(result)), np.array(result)) for name, result in values.items()
     }
 
 
@@ -313,18 +313,18 @@ def _resample(
     sizes, label = np.bincount(codes), np.empty(len(codes), bool)
     label[scored[0].order] = scored[0].label
     summed = np.column_stack([sizes, *sums]).astype(float)
-    found = {name: np.empty((resamples, len(scored))) for name in metrics}
+    result = {name: np.empty((resamples, len(scored))) for name in metrics}
     with _ONE_THREAD():
         for place, times in enumerate(_drawn_entities(label, codes, resamples, seed)):
             rows_drawn, *drawn = times @ summed
             for number, name in enumerate(means):
                 of = drawn[number * len(scored) : (number + 1) * len(scored)]
-                found[name][place] = np.array(of) / rows_drawn
+                result[name][place] = np.array(of) / rows_drawn
             for forecast, rows in enumerate(scored if ranks else ()):
                 sample = rows.weigh(times[codes])
                 for name, metric in ranks.items():
-                    found[name][place, forecast] = metric(sample)
-    return found
+                    result[name][place, forecast] = metric(sample)
+    return result
 
 
 def _drawn_entities(

@@ -26,7 +26,7 @@ def curve(label: ArrayLike, score: ArrayLike, economics: Economics) -> list[floa
     churners, others = _reached(label, score)
     rows = churners + others
     at = [np.interp(SHARES * rows[-1], rows, counts) for counts in (churners, others)]
-    return [float(found) for found in economics.earned(*at) / rows[-1]]
+    return [float(result) for result in economics.earned(*at) / rows[-1]]
 
 
 def expected_maximum(

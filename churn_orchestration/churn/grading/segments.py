@@ -40,28 +40,28 @@ def by_segment(rows: pd.DataFrame, entity: str, features: Sequence[str]) -> list
     takes away, below 0 where it knows less than that rate. Of segments with fewer than MIN_ENTITIES
     customers of one outcome the counts and rates alone
     """
-    found = [
-        {"feature": feature, "segment": segment} | _told(part, entity)
+    result = [
+        {"feature": feature, "segment": segment} | _measured(part, entity)
         for feature, segment, part in cut(rows, features)
     ]
-    return sorted(found, key=lambda told: told.get("skill", np.inf))
+    return sorted(result, key=lambda message: message.get("skill", np.inf))
 
 
-def _told(part: pd.DataFrame, entity: str) -> dict[str, Any]:
+def _measured(part: pd.DataFrame, entity: str) -> dict[str, Any]:
     label = part["label"].astype(bool)
-    told: dict[str, Any] = {
+    message: dict[str, Any] = {
         "rows": len(part),
         "entities": int(part[entity].nunique()),
         "base_rate": float(label.mean()),
         "mean_forecast": float(part["model"].mean()),
     }
     if min(part.loc[rows, entity].nunique() for rows in (label, ~label)) < MIN_ENTITIES:
-        return told
+        return message
     graded = metrics.evaluate(label, part["model"], part[entity], resamples=RESAMPLES)
-    rate = np.full(len(part), told["base_rate"])
+    rate = np.full(len(part), message["base_rate"])
     own = metrics.measure(label, rate)["log_loss"]
-    told |= {name: graded[name] for name in ("auc", "log_loss")}
-    return told | {"skill": 1 - told["log_loss"]["value"] / own}
+    message |= {name: graded[name] for name in ("auc", "log_loss")}
+    return message | {"skill": 1 - message["log_loss"]["value"] / own}
 
 
 def _segments(values: pd.Series) -> pd.Series:

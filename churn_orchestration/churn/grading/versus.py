@@ -62,12 +62,12 @@ class Versus:
             name: better_in(difference(forecast, "log_loss"), difference(forecast, earned))
             for name, forecast in known.items()
         }
-        found = (
+        result = (
             difference(candidate, "log_loss"),
             difference(candidate, earned),
             difference(candidate, "auc"),
         )
-        return cls(*found, len(outcome), how, controls)
+        return cls(*result, len(outcome), how, controls)
 
     @property
     def better(self) -> bool:
@@ -89,7 +89,7 @@ class Versus:
         won = [name for name in ("nobody", "everybody") if self.controls[name]]
         return f"contacting {won[0]} wins it" if won else ""
 
-    def told(self) -> dict[str, Any]:
+    def evidence(self) -> dict[str, Any]:
         """As evidence for the ledger."""
         return asdict(self) | {"power_of_auc_0.02": self.power}
 

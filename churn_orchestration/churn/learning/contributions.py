@@ -59,7 +59,7 @@ def influences(
     families = moved.columns.map(lambda name: family.get(name, name))
     sums = moved.T.groupby(families).sum().T.abs().mean()
     alone = moved.abs().mean()
-    found = [
+    result = [
         {
             "family": name,
             "feature": alone[families == name].idxmax(),
@@ -67,7 +67,7 @@ def influences(
         }
         for name, size in sums.items()
     ]
-    return sorted(found, key=lambda entry: -entry["mean_abs_log_odds"])
+    return sorted(result, key=lambda entry: -entry["mean_abs_log_odds"])
 
 
 def _member_contributions(member: Member, table: pd.DataFrame) -> np.ndarray:

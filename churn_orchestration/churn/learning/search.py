@@ -183,12 +183,12 @@ RANGES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
 
 
 def _ranges(members: set[str]) -> dict[str, Range]:
-    found = dict(RANGES["logistic"]) if "logistic" in members else {}
+    result = dict(RANGES["logistic"]) if "logistic" in members else {}
     if members - {"logistic"}:
-        found |= RANGES["trees"]
+        result |= RANGES["trees"]
     if members & {"lightgbm", "xgboost"}:
-        found |= RANGES["boosted"]
-    return found
+        result |= RANGES["boosted"]
+    return result
 
 
 def parameters(capacity: Capacity, members: set[str]) -> dict[str, float]:
@@ -196,10 +196,10 @@ def parameters(capacity: Capacity, members: set[str]) -> dict[str, float]:
 
 
 def suggested(trial: "optuna.Trial", members: set[str]) -> Capacity:
-    begin, found = Capacity(trees=300, leaf_rows=200), dict[str, Any]()
+    begin, result = Capacity(trees=300, leaf_rows=200), dict[str, Any]()
     for name, (low, high, log) in _ranges(members).items():
         if isinstance(getattr(begin, name), int):
-            found[name] = trial.suggest_int(name, int(low), int(high), log=log)
+            result[name] = trial.suggest_int(name, int(low), int(high), log=log)
         else:
-            found[name] = trial.suggest_float(name, low, high, log=log)
-    return begin._replace(**found)
+            result[name] = trial.suggest_float(name, low, high, log=log)
+    return begin._replace(**result)

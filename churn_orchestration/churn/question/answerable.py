@@ -53,7 +53,7 @@ def hopeless(
     gone, stayed = (snapshot.loc[rows, entity].nunique() for rows in (label, ~label))
     counts = f"{gone:,} customers that churned and {stayed:,} that stayed in {len(snapshot):,} rows"
     if not gone or not stayed:
-        return [f"all have the same outcome: found {counts}"]
+        return [f"all have the same outcome: there are {counts}"]
     if min(gone, stayed) < MIN_ENTITIES:
         wanted = f"at least {MIN_ENTITIES} customers that churned and {MIN_ENTITIES} that stayed"
         return [f"want {wanted}, found {counts}"]
@@ -69,7 +69,8 @@ def hopeless(
         )
     if all(snapshot[name].nunique(dropna=False) < 2 for name in features):
         reasons.append(
-            f"all {len(features)} features are constant: nothing tells one customer from another"
+            f"all {len(features)} features are constant: nothing distinguishes one customer from "
+            "another"
         )
     return reasons
 

@@ -119,9 +119,9 @@ class Question:
     @property
     def base(self) -> EventSource | Label:
         """Where its entities come from, and its first day."""
-        found = self.start or self.activity or self.label
-        assert found is not None
-        return found
+        result = self.start or self.activity or self.label
+        assert result is not None
+        return result
 
 
 def population(question: Question, features: str, as_of: dt.date) -> str:
@@ -198,7 +198,7 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
         raise ValueError(f"the outcome of {as_of} is known on {known_on}, after {known_by}")
     entity = identifier(question.entity)
     if question.label is not None:
-        outcome, label, asked = (
+        outcome, label, settings = (
             question.label.at(as_of, question.entity),
             "o.label",
             "where o.label is not null",
@@ -211,13 +211,13 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
             f"and date '{last}'"
         )
         outcome = f"select {entity}, true as hit from ({hit})"
-        label, asked = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
+        label, settings = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
     return f"""
 select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on,
   p.* exclude ({entity}, as_of)
 from ({people}) as p
 left join ({outcome}) as o using ({entity})
-{asked} order by p.{entity}"""
+{settings} order by p.{entity}"""
 
 
 def watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:

@@ -143,12 +143,12 @@ class _Probe:
         self.origins = {name: origins.get(name, Origin(name)) for name in self.earlier}
 
     def leaks(self) -> list[Leak]:
-        found = [leak for name in self._suspects() if (leak := self._judged(name))]
-        found.sort(key=lambda leak: (not leak.blocking, -self.alone[leak.feature].auc))
+        result = [leak for name in self._suspects() if (leak := self._judged(name))]
+        result.sort(key=lambda leak: (not leak.blocking, -self.alone[leak.feature].auc))
         named: dict[Collection[str], Leak] = {}  # one is enough to name a column
-        for leak in found:
+        for leak in result:
             named.setdefault(self.origins[leak.feature].columns or leak.feature, leak)
-        return [*named.values(), *self._answer_together({leak.feature for leak in found})]
+        return [*named.values(), *self._answer_together({leak.feature for leak in result})]
 
     def _answer_together(self, named: Collection[str]) -> list[Leak]:
         """The pair that answers best together and not alone, if any does: as one that is the other
@@ -223,9 +223,9 @@ class _Probe:
 
         leaves = {name: list(fewest(alone)) for name, alone in self.alone.items()}
         sure = {
-            name: min(found)
-            for name, found in leaves.items()
-            if found and min(found)[0] < SUSPECT_SHARE
+            name: min(result)
+            for name, result in leaves.items()
+            if result and min(result)[0] < SUSPECT_SHARE
         }
         unlikely = {name: min(chance for _, chance in leaves[name]) for name in sure}
         rank = {name: -alone.auc for name, alone in self.alone.items() if alone.auc >= SUSPECT_AUC}
@@ -265,15 +265,15 @@ class _Probe:
         """The leaf with hardly an exception where the others expect some, the least likely by
         chance.
         """
-        leaf, found = self.alone[name].leaf, list[_Range]()
+        leaf, result = self.alone[name].leaf, list[_Range]()
         for at in (leaf == one for one in np.unique(leaf)):
             churned = self.outcome[at].sum(), others[at].sum()
             stayed = at.sum() - churned[0], (1 - others[at]).sum()
-            found += [
+            result += [
                 self._range(name, at, *stayed, "stay"),
                 self._range(name, at, *churned, "churn"),
             ]
-        return min((one for one in found if one.is_sure), key=lambda one: one.chance, default=None)
+        return min((one for one in result if one.is_sure), key=lambda one: one.chance, default=None)
 
     def _free_end(self, name: str, others: np.ndarray) -> _Range | None:
         """The end of an ordered quantity's range where nobody churns, the widest; None: there is
@@ -282,7 +282,7 @@ class _Probe:
         Nor is there one where the rest is as sure: a minimum term says who cannot leave, not who
         does.
         """
-        found, alone = list[_Range](), self.alone[name]
+        result, alone = list[_Range](), self.alone[name]
         values = self.later[name].to_numpy(float)
         for leaf in np.unique(alone.leaf) if name in self.ordered else ():
             inside = values[(alone.leaf == leaf) & ~np.isnan(values)]
@@ -291,10 +291,10 @@ class _Probe:
                 stay, leave = (~self.outcome[rest]).sum(), self.outcome[rest].sum()
                 is_open = leave and stay > SURE_SHARE * (1 - others[rest]).sum()
                 if is_open and auc(self.outcome[rest], alone.forecast[rest]) < STRONG_AUC:
-                    found.append(
+                    result.append(
                         self._range(name, end, self.outcome[end].sum(), others[end].sum(), "churn")
                     )
-        return max((one for one in found if one.is_sure), key=lambda one: one.rows, default=None)
+        return max((one for one in result if one.is_sure), key=lambda one: one.rows, default=None)
 
     def _range(
         self, name: str, at: np.ndarray, exceptions: int, expected: float, what: str

@@ -13,7 +13,7 @@ PROFIT, RECALL, PRECISION, CAPACITY = "profit", "recall", "precision", "capacity
 class Budget:
     """Seconds of wall clock, gigabytes of memory, trials: any of them ends a search.
 
-    ``from_entities``: with fewer customers of the rarer outcome the fixed settings stand,
+    ``from_entities``: with fewer customers of the rarer outcome the fixed settings stay,
     unsearched.
     """
 

@@ -40,9 +40,9 @@ def excess(report: Mapping[str, Any], probability: ArrayLike, kind: str) -> str:
     report : the metrics of the model on rows unseen, with intervals
     probability : what it forecast of them
     """
-    found, loss = report["auc"], report["log_loss"]
-    if found["low"] > MOST_AUC[kind]:
-        words = f"AUC {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+    result, loss = report["auc"], report["log_loss"]
+    if result["low"] > MOST_AUC[kind]:
+        words = f"AUC {result['value']:.4f} [{result['low']:.4f}, {result['high']:.4f}]"
         return (
             f"too good to be true: {words}, "
             f"and no honest model of kind {kind} is sure of {MOST_AUC[kind]}"
@@ -157,8 +157,8 @@ def _differing(rows: pd.DataFrame, outcome: np.ndarray) -> list[tuple[str, str]]
     ranked = dict[tuple[str, str], float]()
     for number, name in enumerate(rows.columns[:-1]):
         difference = values[:, number + 1 :] - values[:, [number]]
-        for found in (difference, np.abs(difference)):
-            wins = rankdata(found, axis=0)[outcome].sum(axis=0) - hits * (hits + 1) / 2
+        for result in (difference, np.abs(difference)):
+            wins = rankdata(result, axis=0)[outcome].sum(axis=0) - hits * (hits + 1) / 2
             area = np.abs(wins / (hits * (len(outcome) - hits)) - 0.5)
             for other, excess in zip(rows.columns[number + 1 :], area, strict=True):
                 ranked[name, other] = max(float(excess), ranked.get((name, other), 0.0))

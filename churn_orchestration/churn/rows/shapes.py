@@ -50,7 +50,7 @@ def shape_sql(text: str) -> str:
     return f"case when lower({text}) in ({words}) then {text} else {shaped} end"
 
 
-def told_by(error: duckdb.Error) -> str:
+def fault_message(error: duckdb.Error) -> str:
     """DuckDB's message for a fault, on one line, without the statement and values of the data.
 
     >>> with duckdb.connect() as db:
@@ -61,19 +61,19 @@ def told_by(error: duckdb.Error) -> str:
     "Conversion Error: Could not convert string 'aaa@a.aaa' to INT32
     when casting from source column t"
     """
-    told = str(error).split("\n\nLINE")[0].replace("\n", " ").strip()
+    message = str(error).split("\n\nLINE")[0].replace("\n", " ").strip()
     if not isinstance(error, DATA_FAULTS):
-        return told
+        return message
     return without_values(error)
 
 
 def without_values(error: Exception) -> str:
     """The first line of a message, for others may quote a value again, without what it quotes."""
-    told = str(error).strip().splitlines()[0]
-    told = re.sub(r"(?<=value )[^ ]+", lambda found: shape(found[0]), told)
-    if not (opening := re.search(r"(?<= )['\"]", told)):
-        return told
-    head, quoted = told[: opening.end()], told[opening.end() :]
+    message = str(error).strip().splitlines()[0]
+    message = re.sub(r"(?<=value )[^ ]+", lambda result: shape(result[0]), message)
+    if not (opening := re.search(r"(?<= )['\"]", message)):
+        return message
+    head, quoted = message[: opening.end()], message[opening.end() :]
     # A value may hold quotes or the end of a line: what follows the last quote is shown only where
     # it is DuckDB's.
     end = quoted.rfind(opening[0])

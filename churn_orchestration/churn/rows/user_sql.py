@@ -108,16 +108,16 @@ calls functions of values; files, settings and other SQL are out of its reach
 def _statement(select: str, place: str) -> dict[str, Any]:
     with closing(_duckdb().cursor()) as db:
         [(text,)] = db.execute("select json_serialize_sql($1)", [select]).fetchall()
-    found = json.loads(text)
-    if found["error"]:
+    result = json.loads(text)
+    if result["error"]:
         if (
-            found["error_type"] == "not implemented"
+            result["error_type"] == "not implemented"
         ):  # also a pivot that has to look for its columns
             raise ValueError(
                 f"{place}: wanted one select; a pivot lists its values: `on kind in ('a', 'b')`"
             )
-        raise ValueError(f"{place}: not valid SQL: {str(found['error_message']).splitlines()[0]}")
-    [statement, *more] = found["statements"]
+        raise ValueError(f"{place}: not valid SQL: {str(result['error_message']).splitlines()[0]}")
+    [statement, *more] = result["statements"]
     if more:
         raise ValueError(f"{place}: wanted one select, got {1 + len(more)} statements")
     return dict(statement)

@@ -29,7 +29,7 @@ class Change:
     says: str
 
 
-def sentence(found: Sequence[Change]) -> str:
+def sentence(result: Sequence[Change]) -> str:
     """Changes of one day in a sentence; columns that changed by one factor have one cause, said
     once.
 
@@ -39,7 +39,7 @@ def sentence(found: Sequence[Change]) -> str:
     '50 rows where about 100 are usual (x 0.5); amount, shipping: x 100 since 2024-07-01'
     """
     alike = list[list[Change]]()
-    for change in found:
+    for change in result:
         same = [each for each in alike if _by_one_factor(each[0], change)]
         if same:
             same[0].append(change)
@@ -49,7 +49,7 @@ def sentence(found: Sequence[Change]) -> str:
     for each in alike:
         names = ", ".join(change.column for change in each)
         parts.append(each[0].says if names == ROWS else f"{names}: {each[0].says}")
-    return f"{'; '.join(parts)} since {min(change.since for change in found)}"
+    return f"{'; '.join(parts)} since {min(change.since for change in result)}"
 
 
 def _by_one_factor(one: Change, other: Change) -> bool:

@@ -81,10 +81,10 @@ def changes(
 
     if day in absent:
         return []
-    found = list(of(ROWS, lambda span: _rows(profile, span)))
+    result = list(of(ROWS, lambda span: _rows(profile, span)))
     for name, column in profile.columns.items():
-        found += of(name, lambda span, column=column: _column(column, span))  # type: ignore[misc]
-    return found
+        result += of(name, lambda span, column=column: _column(column, span))  # type: ignore[misc]
+    return result
 
 
 def _spans(

@@ -91,9 +91,9 @@ def touched(
     leave.
     """
     happened = sorted(days)
-    found = []
+    result = []
     for as_of in sorted(as_ofs):
         first, last = question.horizon.outcome(as_of)
         if any((question.kind == EVENT or first <= day) and day <= last for day in happened):
-            found.append(as_of)
-    return found
+            result.append(as_of)
+    return result

@@ -94,7 +94,7 @@ def cohorts(
     one row per cohort and month in their order, also where nobody was active: cohort and month
     (their first days), customers (of the cohort), active (of those, in the month)
     """
-    told = ", ".join(f"({date(day.replace(day=1))})" for day in month_ends)
+    message = ", ".join(f"({date(day.replace(day=1))})" for day in month_ends)
     return f"""
 with seen as (
   select distinct {identifier(entity)} as entity, date_trunc('month', day)::date as month
@@ -104,7 +104,7 @@ sizes as (select cohort, count(*) as customers from members group by 1),
 counts as (select cohort, month, count(*) as active \
 from members join seen using (entity) group by all)
 select s.cohort, t.month, s.customers, coalesce(c.active, 0) as active
-from sizes as s join (values {told}) as t(month) on t.month >= s.cohort
+from sizes as s join (values {message}) as t(month) on t.month >= s.cohort
 left join counts as c on c.cohort = s.cohort and c.month = t.month
 order by 1, 2"""
 

@@ -144,8 +144,8 @@ def labels(known: Champion) -> Signal | None:
         return None
     return Signal(
         SCHEDULED,
-        f"{known.unseen_as_ofs:.1f} months of outcomes beside the {len(known.as_ofs)} of the last "
-        "training",
+        f"{known.unseen_as_ofs:.1f} months of outcomes compared with the {len(known.as_ofs)} of "
+        "the last training",
     )
 
 
@@ -153,10 +153,10 @@ def schema(known: Champion) -> Signal | None:
     """The feature table has other features than those it reads."""
     new = sorted(set(known.declared) - set(known.features))
     gone = sorted(set(known.features) - set(known.declared))
-    told = [
+    message = [
         f"{word}: {', '.join(names[:3])}" for word, names in (("new", new), ("gone", gone)) if names
     ]
-    return Signal(DRIFT, f"features are {'; '.join(told)}") if told else None
+    return Signal(DRIFT, f"features are {'; '.join(message)}") if message else None
 
 
 SIGNALS = {
@@ -194,8 +194,12 @@ def calm(name: str, known: Champion) -> str:
             for metric in ("auc", "log_loss")
             if metric in known.graded and metric in known.realised
         ]
-        told = (f"{m} {_words(known.realised[m])}, trained {_words(known.graded[m])}" for m in both)
-        return f"{'; '.join(told)}: worse only where the intervals do not meet" if both else unknown
+        message = (
+            f"{m} {_words(known.realised[m])}, trained {_words(known.graded[m])}" for m in both
+        )
+        return (
+            f"{'; '.join(message)}: worse only where the intervals do not meet" if both else unknown
+        )
     if name == "expectation":
         promised, said = known.graded.get("auc"), known.expected.get("auc")
         if not (promised and said):
@@ -239,5 +243,5 @@ def _worse(came: Interval, promised: Interval, better: int) -> bool:
     return came["low"] > promised["high"]
 
 
-def _words(found: Interval) -> str:
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+def _words(result: Interval) -> str:
+    return f"{result['value']:.3f} [{result['low']:.3f}, {result['high']:.3f}]"

@@ -16,7 +16,7 @@ from churn_orchestration.churn.features.rings import (
     merged_until,
     rhythm_until,
 )
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
@@ -29,7 +29,7 @@ from churn_orchestration.components.days import (
 from churn_orchestration.components.features.fitness import Place, require_columns, require_rows
 from churn_orchestration.components.shown import look, platform
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import Tables, literal, within
+from churn_orchestration.storage.warehouse import Tables, literal
 
 WORTH_A_CHECKPOINT = 1_000_000
 """Daily parts older than every window, below which reading them is as quick."""
@@ -49,7 +49,7 @@ def days_asset(
         key=key,
         deps=[dg.AssetKey(source.table.split("."))],
         description=f"One row per {declared.entity}, day and known_on: what the {source.noun}s of "
-        "that day come to, complete as known then. It stands until superseded_on, "
+        "that day come to, complete as known then. It is valid until superseded_on, "
         "when a late row or a correction makes another. All features of "
         f"{source.name} are merged from it.{look(business, key)}",
         check_specs=[accepted_spec(key)],
@@ -63,7 +63,7 @@ def days_asset(
             require_columns(tables, source, place)
             require_rows(tables, source, days, business.earliest_event, place)
             declaration = _declaration(declared, source)
-            stale = tables.stale(source.days_table, declaration, [source.table], days)
+            stale = tables.days.stale(source.days_table, declaration, [source.table], days)
             refused = blocked(tables, [source.table], days)
             rows = build(tables, declared, source, business.start, stale) if stale else {}
             yield from settle(
@@ -107,14 +107,14 @@ def build(
 
 
 def checkpoints(tables: Tables, declared: FeatureSet, as_of: dt.date) -> dict[str, Checkpoints]:
-    """The checkpoints that serve ``as_of``, by source; made anew where they are a month old.
+    """The checkpoints that serve ``as_of``, by source; recomputed where they are a month old.
 
     None where there is little to spare, and for an as_of before the one they were made at.
     """
-    found = {
+    result = {
         source.name: _checkpoints_of(tables, declared, source, as_of) for source in declared.sources
     }
-    return {name: those for name, those in found.items() if those}
+    return {name: those for name, those in result.items() if those}
 
 
 def _checkpoints_of(
@@ -168,12 +168,12 @@ def forget_checkpoints(tables: Tables, source: EventSource, day: dt.date) -> Non
 
 
 def _kept(tables: Tables, declared: FeatureSet, source: EventSource) -> Checkpoints | None:
-    found = tables.rows(
+    result = tables.rows(
         "select kind, relation, through, known_by from meta.checkpoints "
         "where days_table = ? and declaration = ?",
         [source.days_table, _declaration(declared, source)],
     )
-    kept = {kind: Checkpoint(*rest) for kind, *rest in found}
+    kept = {kind: Checkpoint(*rest) for kind, *rest in result}
     return Checkpoints(**kept) if kept else None
 
 

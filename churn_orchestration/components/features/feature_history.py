@@ -30,7 +30,8 @@ from churn_orchestration.churn.features.rings import (
 from churn_orchestration.churn.features.seen import date
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.features.daily_parts import checkpoints
-from churn_orchestration.storage.warehouse import Tables, file_literal, literal
+from churn_orchestration.storage.files import file_literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,18 +189,18 @@ class _Pass:
         return f"day <= {date(self.as_ofs[-1])} and known_on <= {date(self.as_ofs[-1])}"
 
     def _entities(self) -> str:
-        found = [
+        result = [
             f"select {identifier(self.declared.entity)} as _entity, count(*) as _rows "
             f"from {source.days_table} where {self._known} group by 1"
             for source in self.declared.sources
         ]
-        found += [
+        result += [
             f"select _entity, count(*) as _rows from {_SCRATCH}._attributes{number} group by 1"
             for number in range(len(self.declared.attributes))
         ]
         return (
             "select row_number() over (order by _entity) - 1 as _group, _entity, _rows from "
-            f"(select _entity, sum(_rows) as _rows from ({' union all '.join(found)}) group by 1) "
+            f"(select _entity, sum(_rows) as _rows from ({' union all '.join(result)}) group by 1) "
             "order by 1"
         )
 
@@ -235,18 +236,18 @@ asof left join (select distinct _group, known_on from late) as l
         for part, value in zip(summed, largest, strict=True):
             if float(value) * float(rows) < 2**62:
                 continue  # a bound, with room for its rounding
-            found = self.tables.rows(f"""
+            result = self.tables.rows(f"""
 select _group, _entity, total from {_SCRATCH}._entities join (
   select {identifier(self.declared.entity)} as _entity, \
 sum(abs(cast({part.name} as hugeint))) as total
   from {source.days_table} group by 1 having total >= {2**63}) using (_entity) order by 1""")
-            if found and part.type != "HUGEINT":
-                [_, entity, total] = found[0]
+            if result and part.type != "HUGEINT":
+                [_, entity, total] = result[0]
                 raise BusinessError(
                     f"{source.days_table}.{part.name}: {entity} comes to {total} in all, beyond 64 "
                     "bits: keep fewer `decimals`, or leave such rows out by a rule"
                 )
-            wide[part.name] = [group for group, *_ in found]
+            wide[part.name] = [group for group, *_ in result]
         return wide
 
     def _columns(self, number: int, span: "_Span") -> list["_Column"]:
@@ -273,9 +274,9 @@ sum(abs(cast({part.name} as hugeint))) as total
         cells = len(self.as_ofs) * max(widths, default=1)
         share = f"sum(_rows / {MOST_ROWS}.0 + {cells} / {MOST_CELLS}.0) over (order by _group)"
         ends = "min(_group), max(_group), min(_entity), max(_entity)"
-        found = f"select floor({share}) as _range, * from {_SCRATCH}._entities"
+        result = f"select floor({share}) as _range, * from {_SCRATCH}._entities"
         for ends_found in self.tables.rows(
-            f"select {ends} from ({found}) group by _range order by 1"
+            f"select {ends} from ({result}) group by _range order by 1"
         ):
             yield _Span(*ends_found)
 
@@ -340,8 +341,8 @@ sum(abs(cast({part.name} as hugeint))) as total
         view[np.searchsorted(as_ofs, other["as_of"]) * entities + other["_group"]] = (
             entities + other["_view"]
         )
-        asked = as_of >= begun[view]
-        group, as_of, view = group[asked], as_of[asked], view[asked]
+        settings = as_of >= begun[view]
+        group, as_of, view = group[settings], as_of[settings], view[settings]
         named = tables.rows(
             f"select _entity from {_SCRATCH}._entities where {span.chosen} order by _group"
         )
@@ -418,10 +419,10 @@ def _number(day: dt.date) -> int:
 
 def _numbers(tables: Tables, query: str) -> "dict[str, np.ndarray]":
     """The columns of a query as 64-bit integers; none of them may be null."""
-    found = tables.db.sql(query).to_arrow_table()
+    result = tables.db.sql(query).to_arrow_table()
     return {
-        name: found.column(name).to_numpy().astype("int64", copy=False)
-        for name in found.column_names
+        name: result.column(name).to_numpy().astype("int64", copy=False)
+        for name in result.column_names
     }
 
 

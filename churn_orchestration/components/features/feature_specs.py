@@ -23,7 +23,7 @@ class MeasureSpec(dg.Model, dg.Resolvable):
 
     name: str = Field(pattern=NAME, description="its name in the features")
     column: str = Field(description="the column that holds it")
-    unit: str = Field("", description="shown beside it, e.g. usd")
+    unit: str = Field("", description="shown next to it, e.g. usd")
     decimals: int = Field(4, ge=0, le=9, description="decimals kept, exactly")
     slope: bool = Field(
         False, description="events: how it changed from the first active day to the last"
@@ -288,7 +288,7 @@ def columns_of(
 
 
 class RefreshSpec(dg.Model, dg.Resolvable):
-    """Which days of a run are made anew."""
+    """Which days of a run are recomputed."""
 
     mode: Literal["incremental", "full"] = Field(
         "incremental",
@@ -300,7 +300,7 @@ class RefreshSpec(dg.Model, dg.Resolvable):
         None,
         ge=0,
         description="as_ofs as far before the newest stay as they were used when an earlier day "
-        "lands anew; null: all as_ofs from that day on are made anew",
+        "lands anew; null: all as_ofs from that day on are recomputed",
     )
 
 

@@ -91,7 +91,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     trends: list[int] = Field([30, 90], description="windows that are compared with the one before")
     velocity: list[int] = Field(
         [],
-        description="windows between which change per day is told, and the change of that change",
+        description="windows between which the change per day is measured, and the change of that change",
     )
     momentum: list[int] = Field(
         [], description="windows whose rate is compared with that of the whole life"
@@ -104,14 +104,14 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     sql: list[str] = Field(
         [],
         description=(
-            "files beside the YAML, each a select of one row per entity in which $as_of is the day"
+            "files next to the YAML, each a select of one row per entity in which $as_of is the day"
         ),
     )
     cohort: CohortSpec | None = Field(None, description="features relative to the entity's cohort")
     rfm: RfmSpec | None = Field(
         None, description="recency, frequency and monetary value in quintiles"
     )
-    refresh: RefreshSpec = Field(RefreshSpec(), description="which days of a run are made anew")
+    refresh: RefreshSpec = Field(RefreshSpec(), description="which days of a run are recomputed")
     keep_days: int | None = Field(
         None,
         ge=1,
@@ -286,18 +286,18 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     require_columns(tables, source, place)
                 yield as_declared_result(tables, key, declared.inputs, business.start, days)
                 refused = blocked_since(tables, declared.tables, business.start, days)
-                standing = [day for day in days if day not in refused]
-                if standing:
-                    require_own(tables, declared, standing[-1])
-                proof = proved(tables, pipeline, standing[-1]) if standing else None
+                valid = [day for day in days if day not in refused]
+                if valid:
+                    require_own(tables, declared, valid[-1])
+                proof = proved(tables, pipeline, valid[-1]) if valid else None
                 if proof and proof.faults:
-                    refused |= dict.fromkeys(standing, proof.faults[0])
+                    refused |= dict.fromkeys(valid, proof.faults[0])
                 tables.keep_to(table_of(key), days, self.refresh.look_back_days, self.keep_days)
                 good = [day for day in days if day not in refused]
                 anew = good
                 if self.refresh.mode == "incremental" and FULL_TAG not in context.run.tags:
-                    stale = tables.stale(table_of(key), declaration, upstream, good)
-                    there = tables.stored(table_of(key))
+                    stale = tables.days.stale(table_of(key), declaration, upstream, good)
+                    there = tables.days.stored(table_of(key))
                     anew = [day for day in good if day in stale or day not in there]
                 rows = build_days(tables, table_of(key), declared, anew)
                 for day in refused:

@@ -10,9 +10,9 @@ from itertools import chain
 from churn_orchestration.business import SETTINGS, BusinessError
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, Measure
 from churn_orchestration.churn.rows.shapes import shape
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.components.source.doubts import widened
-from churn_orchestration.storage.warehouse import Tables, literal, quoted, within
+from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 MOST_VALUES = 100_000
 """Distinct values of a category in one landing; more are names of single events, and no

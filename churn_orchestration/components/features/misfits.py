@@ -13,7 +13,8 @@ from churn_orchestration.churn.features.declared import (
     EventSource,
     Measure,
 )
-from churn_orchestration.storage.warehouse import Tables, literal, quoted, within
+from churn_orchestration.churn.sql import within
+from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 AS_DECLARED = "as_declared"
 SHOWN, HARMLESS = 5, 10
@@ -42,7 +43,7 @@ def as_declared_result(
     """What ``days`` brought that does not fit; with ``start``, the initial load, all that does not
     fit.
     """
-    misfits = [told for source in inputs for told in _misfits(tables, source, start, days)]
+    misfits = [message for source in inputs for message in _misfits(tables, source, start, days)]
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=AS_DECLARED,
@@ -58,8 +59,8 @@ def _misfits(
     if not tables.columns(source.table):
         return
     for category in source.categories:
-        if category.values and (told := _strange_values(tables, source, category, start, days)):
-            yield f"category {category.name} of {source.name}: {told}"
+        if category.values and (message := _strange_values(tables, source, category, start, days)):
+            yield f"category {category.name} of {source.name}: {message}"
     if isinstance(source, EventSource) and source.key:
         yield from _reused_keys(tables, source, days)
     if isinstance(source, AttributeTable):
@@ -82,7 +83,7 @@ def _strange_values(
         f"and _partition <= {literal(max(days))} group by 1 order by 2 desc, 1"
     )
     absent = [value for value in category.values if value not in {value for value, *_ in met}]
-    told = (
+    message = (
         [f"{', '.join(absent[:SHOWN])}{_more(absent)} in no row"]
         if absent and met and start in days
         else []
@@ -95,8 +96,8 @@ def _strange_values(
         more = "more " if shown else ""
         named.append(f"{len(rest):,} {more}values ({sum(rows for _, rows, *_ in rest):,} rows)")
     if named:
-        told.append(f"not declared: {', '.join(named)}")
-    return "; ".join(told)
+        message.append(f"not declared: {', '.join(named)}")
+    return "; ".join(message)
 
 
 def _more(values: list[str]) -> str:

@@ -10,7 +10,7 @@ import duckdb
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.declared import FeatureSet, UserTable
-from churn_orchestration.churn.rows.shapes import told_by
+from churn_orchestration.churn.rows.shapes import fault_message
 from churn_orchestration.components.features.feature_specs import NAME
 from churn_orchestration.components.features.fitness import NUMBER
 from churn_orchestration.components.shown import selected
@@ -21,7 +21,7 @@ from churn_orchestration.storage.warehouse import Tables
 def own_table(path: Path, entity: str) -> UserTable:
     """A user's own select of features, checked. Raises BusinessError with file and remedy."""
     if not path.is_file():
-        raise BusinessError(f"{path} does not exist; `sql` names files beside the YAML")
+        raise BusinessError(f"{path} does not exist; `sql` names files next to the YAML")
     select = Select.read(path)
     carried = select.tree.named_selects
     if "*" in carried or entity not in carried:
@@ -35,7 +35,7 @@ def own_table(path: Path, entity: str) -> UserTable:
         )
     if wrong := [name for name in carried if not re.fullmatch(NAME, name)]:
         raise BusinessError(f'{path}: a column "{wrong[0]}": name it with a-z, 0-9 and _, by `as`')
-    told = {
+    message = {
         column.name: column.description or ""
         for column in selected(carried, select.description, {})
     }
@@ -43,7 +43,7 @@ def own_table(path: Path, entity: str) -> UserTable:
         path.stem,
         entity,
         select.text,
-        tuple((name, told[name]) for name in carried if name != entity),
+        tuple((name, message[name]) for name in carried if name != entity),
         select.upstream,
         path.name,
     )
@@ -57,7 +57,7 @@ def require_own(tables: Tables, declared: FeatureSet, as_of: dt.date) -> None:
         try:
             columns = tables.rows(f"describe {own.at(as_of)}")
         except duckdb.Error as error:
-            raise BusinessError(f"{own.file}: {told_by(error)}") from None
+            raise BusinessError(f"{own.file}: {fault_message(error)}") from None
         for name, kind, *_ in columns[1:]:
             if kind != "BOOLEAN" and not NUMBER.fullmatch(kind):
                 raise BusinessError(

@@ -11,7 +11,7 @@ from churn_orchestration.churn.features.declared import FeatureSet
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, Proof, prove
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.rows.shapes import told_by
+from churn_orchestration.churn.rows.shapes import fault_message
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.sql_tables import SqlTable
 from churn_orchestration.storage.warehouse import Tables
@@ -38,12 +38,12 @@ def proof_result(key: dg.AssetKey, proof: Proof | None) -> dg.AssetCheckResult:
             asset_key=key, check_name=POINT_IN_TIME, passed=True, description="no day was made"
         )
     unseen = f"; no feature reads {', '.join(proof.blind)}" if proof.blind else ""
-    told = f"{proof.entities} entities, {proof.rows:,} rows as of {proof.as_of}{unseen}"
+    message = f"{proof.entities} entities, {proof.rows:,} rows as of {proof.as_of}{unseen}"
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=POINT_IN_TIME,
         passed=not proof.faults,
-        description="; ".join(proof.faults) or told,
+        description="; ".join(proof.faults) or message,
         metadata={
             "as_of": str(proof.as_of),
             "entities": proof.entities,
@@ -60,9 +60,9 @@ def proved(tables: Tables, pipeline: Pipeline, as_of: dt.date) -> Proof:
     try:
         return prove(tables.db, pipeline, as_of)
     except duckdb.Error as error:
-        told = told_by(error)
+        message = fault_message(error)
         raise BusinessError(
-            f"the point-in-time proof could not make the features: {told}"
+            f"the point-in-time proof could not make the features: {message}"
         ) from None
 
 
@@ -103,7 +103,7 @@ def pipeline_of(
     keys = {f"bronze.{source.name}": tuple(source.key) for source in sources}
     names = {f"bronze.{s.name}": [c.name for c in s.columns if c.pii != "drop"] for s in sources}
     wanted = [declared.entity, *(table.entity for table in declared.inputs)]
-    found = [
+    result = [
         Ground(
             table,
             keys.get(table, ()),
@@ -119,4 +119,4 @@ def pipeline_of(
             made = versions(source, declared.entity, start)
             db.execute(f"create or replace table {source.days_table} as {made}")
 
-    return Pipeline(tuple(found), build, lambda as_of: features_at(declared, as_of))
+    return Pipeline(tuple(result), build, lambda as_of: features_at(declared, as_of))

@@ -28,7 +28,7 @@ from churn_orchestration.components.question.monitoring.drift import drift_asset
 from churn_orchestration.components.question.monitoring.first_week import first_week_asset
 from churn_orchestration.components.question.monitoring.graded import graded_asset
 from churn_orchestration.components.question.monitoring.performance import performance_asset
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.scoring.prediction import prediction_asset
 from churn_orchestration.components.question.training.model import model_asset
 from churn_orchestration.components.question.training.promotion import METRIC_WORDS
@@ -168,7 +168,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     end: EndSpec | None = Field(None, description="event: the table of ending events")
     start: StartSpec | None = Field(
         None,
-        description="event: the table of beginnings: only who is bound is asked about",
+        description="event: the table of beginnings: only who is bound is in the population",
     )
     label: LabelSpec | None = Field(
         None, description="static: the condition that says who has churned"
@@ -262,30 +262,30 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             )
         table, landed = tables[self.features], _landed(context.component_tree, business)
         pipeline = table.pipeline(context.component_tree, business)
-        asked = self.asked(table, pipeline, str(place), business.settings.timezone, landed)
+        settings = self.settings(table, pipeline, str(place), business.settings.timezone, landed)
         assets = [
-            snapshot_asset(business, asked),
-            model_asset(business, asked),
-            prediction_asset(business, asked),
-            drift_asset(business, asked),
-            *measure_assets(business, asked),
+            snapshot_asset(business, settings),
+            model_asset(business, settings),
+            prediction_asset(business, settings),
+            drift_asset(business, settings),
+            *measure_assets(business, settings),
         ]
         if self.kind != STATIC:  # there, no outcome lies ahead that could grade a forecast
             assets += [
-                graded_asset(business, asked),
-                performance_asset(business, asked),
-                first_week_asset(business, asked),
+                graded_asset(business, settings),
+                performance_asset(business, settings),
+                first_week_asset(business, settings),
             ]
         return dg.Definitions(assets=assets)
 
-    def asked(
+    def settings(
         self,
         table: FeatureTable,
         pipeline: Pipeline,
         place: str,
         timezone: str,
         landed: Sequence[str] = (),
-    ) -> AskedQuestion:
+    ) -> QuestionSettings:
         """The question in the words of ``churn.labels``. Raises BusinessError for an unknown
         name.
         """
@@ -302,12 +302,12 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             label = Label(says.table, says.entity or declared.entity, says.condition)
             _refuse_answers(declared, label, f"{place}: {self.name}")
         names = [feature.name for feature in catalogue(declared)]
-        told = [
+        message = [
             ("value", [self.value]),
             ("vouched", self.vouched),
             ("segments", self.segments or []),
         ]
-        for field, given in told:
+        for field, given in message:
             if unknown := [name for name in given if name not in names]:
                 near = difflib.get_close_matches(unknown[0], names, 5, 0.5)
                 raise BusinessError(
@@ -334,7 +334,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             label,
             self.start.source("start", declared.entity) if self.start else None,
         )
-        return AskedQuestion(
+        return QuestionSettings(
             question,
             f"gold.{table.name}",
             # Today is the only day whose label is known today.
@@ -363,17 +363,17 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         )
 
 
-def asked_questions(tree: dg.ComponentTree, business: Business) -> dict[str, AskedQuestion]:
+def questions_in(tree: dg.ComponentTree, business: Business) -> dict[str, QuestionSettings]:
     """The churn questions of a business by name."""
     features = {table.name: table for table in tree.get_all_components(of_type=FeatureTable)}
-    found, landed = {}, _landed(tree, business)
+    result, landed = {}, _landed(tree, business)
     for question in tree.get_all_components(of_type=ChurnModel):
         table = features[question.features]
         pipeline = table.pipeline(tree, business)
-        found[question.name] = question.asked(
+        result[question.name] = question.settings(
             table, pipeline, str(business.folder), business.settings.timezone, landed
         )
-    return found
+    return result
 
 
 def _landed(tree: dg.ComponentTree, business: Business) -> list[str]:
@@ -399,9 +399,9 @@ def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:
         )
         for name, sql in read.items():
             used = {column.lower() for column in columns_of(parsed(sql, f"{place}: {name}"))}
-            if table.table == label.table and (told := sorted(used & answers)):
+            if table.table == label.table and (message := sorted(used & answers)):
                 raise BusinessError(
-                    f'{place}: {table.name}: {name} reads "{told[0]}" of {label.table}, as the '
+                    f'{place}: {table.name}: {name} reads "{message[0]}" of {label.table}, as the '
                     "label does "
                     f"({label.condition}): it would be the answer itself; take it out of the "
                     "features"

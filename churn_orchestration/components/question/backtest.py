@@ -20,25 +20,26 @@ from churn_orchestration.components.question.scoring.prediction import (
 )
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
+from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration.storage.tracking import Tracking
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 
 def backtest(
     tables: Tables,
     tracking: Tracking,
     business: Business,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     as_of: dt.date,
-    tell: Callable[[str], None] = models.LOG.info,
+    log: Callable[[str], None] = models.LOG.info,
 ) -> dict[str, Any]:
     """Train at cut-off ``as_of``, score ``as_of``, grade on the data that came since.
 
-    ``tell`` is given the progress of a search. The scores are stored as predictions marked
+    ``log`` is given the progress of a search. The scores are stored as predictions marked
     ``backtest``, unless a forecast of that day stands.
 
     Raises
@@ -48,48 +49,48 @@ def backtest(
     """
     from churn_orchestration.churn.grading import evaluation as evaluations
 
-    question = asked.question
+    question = settings.question
     if question.kind == STATIC:
         raise BusinessError(
-            f"{asked.name}: a static question has no later outcome, so there is nothing to look "
+            f"{settings.name}: a static question has no later outcome, so there is nothing to look "
             "back to; `churn train` grades it out of fold"
         )
-    known_by = models.newest_day(tables, asked)
+    known_by = models.newest_day(tables, settings)
     matures = question.horizon.label_known_on(as_of)
     if matures > known_by:
         raise BusinessError(
-            f"{asked.name}: the outcome of {as_of} is known on {matures}, and data reach "
+            f"{settings.name}: the outcome of {as_of} is known on {matures}, and data reach "
             f"{known_by}: the latest day to look back to is "
             f"{question.horizon.newest_as_of(known_by)}"
         )
-    snapshots.require_standing(tables, business, question, known_by)
-    snapshots.build(tables, business, asked, as_of)
+    snapshots.require_valid(tables, business, question, known_by)
+    snapshots.build(tables, business, settings, as_of)
     record = models.train(
-        tables, tracking, asked, as_of, known_by, protocol.BACKTEST, "churn backtest", tell
+        tables, tracking, settings, as_of, known_by, protocol.BACKTEST, "churn backtest", log
     )
     features = f"({features_at(question.features, as_of)})"
     frame = tables.db.execute(labelled(question, features, as_of, known_by)).df()
-    once = snapshots.distinct(asked, frame)
+    once = snapshots.distinct(settings, frame)
     if frame["label"].nunique() < 2:
         raise BusinessError(
-            f"{asked.name}: the {len(frame)} customers of {as_of} all had the same outcome: no "
+            f"{settings.name}: the {len(frame)} customers of {as_of} all had the same outcome: no "
             "grade"
         )
-    model = ModelFiles(tables.state, asked.name, record["model_version"]).model()
-    by = Forecaster.of(tables, asked, record, model)
-    stored = not is_issued(tables, asked, as_of)
+    model = ModelFiles(tables.state, settings.name, record["model_version"]).model()
+    by = Forecaster.of(tables, settings, record, model)
+    stored = not is_issued(tables, settings, as_of)
     if stored:
         write(
             tables,
-            asked,
+            settings,
             as_of,
-            score(asked, frame, catalogue_words(tables, asked), by),
+            score(settings, frame, catalogue_words(tables, settings), by),
             backtest=True,
         )
-        tables.publish()
+        publish(tables)
     forecasts = evaluations.scores(model, once, question, record["base_rate"])
     return {
-        "question": asked.name, "as_of": str(as_of), "graded_on_data_until": str(known_by),
+        "question": settings.name, "as_of": str(as_of), "graded_on_data_until": str(known_by),
         "entities": len(once), "base_rate": float(once["label"].mean()),
         "model_version": record["model_version"], "trained_on": record["as_ofs"],
         "learner": record["learner"], "stored": stored,
@@ -101,9 +102,9 @@ def rolling(
     tables: Tables,
     tracking: Tracking,
     business: Business,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     since: dt.date,
-    tell: Callable[[str], None] = models.LOG.info,
+    log: Callable[[str], None] = models.LOG.info,
 ) -> list[dict[str, Any]]:
     """Look back from every month-end since a day whose outcome is known; each as ``backtest``,
     oldest first.
@@ -114,17 +115,17 @@ def rolling(
     ------
     BusinessError : the outcome of none of them is known
     """
-    newest = asked.question.horizon.newest_as_of(models.newest_day(tables, asked))
-    found = list[dict[str, Any]]()
+    newest = settings.question.horizon.newest_as_of(models.newest_day(tables, settings))
+    result = list[dict[str, Any]]()
     for as_of in month_ends(since, newest):
-        tell(f"{asked.name}: looking back from {as_of}")
+        log(f"{settings.name}: looking back from {as_of}")
         try:
-            found.append(backtest(tables, tracking, business, asked, as_of, tell))
+            result.append(backtest(tables, tracking, business, settings, as_of, log))
         except BusinessError as error:
-            found.append({"as_of": str(as_of), "refused": str(error)})
-    if not found:
+            result.append({"as_of": str(as_of), "refused": str(error)})
+    if not result:
         raise BusinessError(
-            f"{asked.name}: no month ends from {since} on whose outcome is known: outcomes are "
+            f"{settings.name}: no month ends from {since} on whose outcome is known: outcomes are "
             f"known of days up to {newest}"
         )
-    return found
+    return result

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dagster as dg
 
 from churn_orchestration.churn.sql import identifier
-from churn_orchestration.storage.warehouse import Tables, file_literal
+from churn_orchestration.storage.files import file_literal
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from churn_orchestration.churn.question.settings import (
 
 
 class SearchSpec(dg.Model, dg.Resolvable):
-    """What a search for better settings may take; without the block the fixed settings stand."""
+    """What a search for better settings may take; without the block the fixed settings stay."""
 
     minutes: float = Field(10, gt=0, description="wall clock")
     memory_gb: float = Field(4, gt=0, description="memory of the process that tries")
@@ -25,7 +25,7 @@ class SearchSpec(dg.Model, dg.Resolvable):
     from_customers: int = Field(
         2_000,
         ge=0,
-        description="with fewer customers of the rarer outcome the fixed settings stand",
+        description="with fewer customers of the rarer outcome the fixed settings stay",
     )
 
     def budget(self) -> Budget:

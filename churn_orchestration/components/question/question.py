@@ -21,7 +21,7 @@ _OF_TRAINING = (
 
 
 @dataclass(frozen=True)
-class AskedQuestion:
+class QuestionSettings:
     """A question, the gold table that describes its entities, and how its models are made and read.
 
     Parameters

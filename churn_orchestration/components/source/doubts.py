@@ -6,7 +6,8 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 
 from churn_orchestration.churn.rows.contract import Contract
-from churn_orchestration.storage.warehouse import Tables, quoted, within
+from churn_orchestration.churn.sql import within
+from churn_orchestration.storage.warehouse import Tables, quoted
 
 DOUBTS = {
     "mostly_valid": "Most rows meet the contract; if not, a declaration may be wrong.",
@@ -53,7 +54,7 @@ def shared_keys(tables: Tables, contract: Contract, judged: str) -> str | None:
     remedy = (
         f"unique would be `key: [{', '.join(wider)}]`"
         if wider
-        else "no declared columns tell them apart, and without `key` every row counts"
+        else "no declared columns distinguish them, and without `key` every row counts"
     )
     return (
         f"{rows:,} rows are quarantined by conflicting_key, e.g. {file}:{line}: is {named} really "

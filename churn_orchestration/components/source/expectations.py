@@ -6,7 +6,8 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.storage.warehouse import Tables, quoted, within
+from churn_orchestration.churn.sql import within
+from churn_orchestration.storage.warehouse import Tables, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,8 @@ def unmet(
         f"select {columns} from {table} where {within('_partition', days)}"
     ).df()
     by_day = {day: frame[frame["_partition"].dt.date == day] for day in days}
-    found = {day: _failures(part, expectations) for day, part in by_day.items()}
-    return {day: "; ".join(failures) for day, failures in found.items() if failures}
+    result = {day: _failures(part, expectations) for day, part in by_day.items()}
+    return {day: "; ".join(failures) for day, failures in result.items() if failures}
 
 
 def _may_fail(tables: Tables, table: str, expectation: dict[str, Any], days: list[dt.date]) -> bool:
@@ -99,8 +100,10 @@ def _failures(frame: "pd.DataFrame", expectations: list[dict[str, Any]]) -> list
         try:
             result = batch.validate(config.to_domain_obj(), result_format="COMPLETE")
         except (ExpectationNotFoundError, pydantic.ValidationError) as error:
-            told = str(error).strip().replace("\n", "; ")
-            raise BusinessError(f"expectation {expectation['type']} {arguments}: {told}") from None
+            message = str(error).strip().replace("\n", "; ")
+            raise BusinessError(
+                f"expectation {expectation['type']} {arguments}: {message}"
+            ) from None
         raised = [
             e
             for e in (result.exception_info or {}).values()

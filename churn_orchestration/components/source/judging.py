@@ -11,13 +11,14 @@ from churn_orchestration.churn.calendar import ClosedDays
 from churn_orchestration.churn.rows import contract as contracts
 from churn_orchestration.churn.rows.refusals import explained
 from churn_orchestration.churn.rows.shapes import shape_sql
+from churn_orchestration.churn.sql import within
 from churn_orchestration.components.days import blocked
 from churn_orchestration.components.source.doubts import DOUBTS, mostly_refused, shared_keys
 from churn_orchestration.components.source.pii_key import pii_key
 from churn_orchestration.components.source.usual import changes_of
 from churn_orchestration.landing.land import Files
 from churn_orchestration.storage.open_changes import HELD
-from churn_orchestration.storage.warehouse import Tables, literal, quoted, within
+from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 if TYPE_CHECKING:
     from churn_orchestration.components.source.source_table import SourceTable
@@ -53,7 +54,7 @@ class Judgement:
             for day in self.rows
         }
 
-    def told(self) -> str:
+    def quarantine_message(self) -> str:
         """How many rows were quarantined, by which rules most."""
         rows = sum(self.quarantined.values())
         if not rows:
@@ -91,14 +92,14 @@ class Judgement:
                 severity=dg.AssetCheckSeverity.ERROR if nothing else dg.AssetCheckSeverity.WARN,
                 description=doubt,
             )
-        told = {**self.unusual, **self.held}
+        message = {**self.unusual, **self.held}
         yield dg.AssetCheckResult(
             asset_key=bronze,
             check_name="as_usual",
-            passed=not told,
+            passed=not message,
             severity=dg.AssetCheckSeverity.ERROR if self.held else dg.AssetCheckSeverity.WARN,
-            description="; ".join(f"{day}: {told[day]}" for day in sorted(told)) or None,
-            metadata={"changed_days": len(told), "held_days": len(self.held)},
+            description="; ".join(f"{day}: {message[day]}" for day in sorted(message)) or None,
+            metadata={"changed_days": len(message), "held_days": len(self.held)},
         )
 
 

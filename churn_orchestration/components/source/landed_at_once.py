@@ -21,13 +21,13 @@ def dated_back(sources: Iterable[SourceTable], selects: Mapping[str, SqlTable]) 
 
     ``selects`` are the silver tables by name.
     """
-    found = {f"bronze.{source.name}" for source in sources if source.is_dated_back}
+    result = {f"bronze.{source.name}" for source in sources if source.is_dated_back}
     while (
-        more := {name for name, table in selects.items() if found.intersection(table.upstream)}
-        - found
+        more := {name for name, table in selects.items() if result.intersection(table.upstream)}
+        - result
     ):
-        found |= more
-    return found
+        result |= more
+    return result
 
 
 def known_from(tables: Tables, declared: FeatureSet) -> dict[str, dt.date]:

@@ -17,7 +17,7 @@ from churn_orchestration import pictures
 from churn_orchestration.business import PII_KEY, Business, digest
 from churn_orchestration.churn.rows import contract as contracts
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
-from churn_orchestration.churn.sql import connect
+from churn_orchestration.churn.sql import connect, within
 from churn_orchestration.components.days import (
     accepted_spec,
     daily,
@@ -34,8 +34,9 @@ from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.components.source.doubts import DOUBTS
 from churn_orchestration.components.source.judging import judge
 from churn_orchestration.landing.land import Files, Landed, land, land_query
+from churn_orchestration.storage.layers import POOL
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import POOL, Tables, literal, within
+from churn_orchestration.storage.warehouse import Tables, literal
 
 _ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
 _TYPE = re.compile(
@@ -93,9 +94,9 @@ class ColumnSpec(dg.Model, dg.Resolvable):
             with connect() as db:
                 db.execute("select try_strptime('', ?)", [form])
         except duckdb.Error as error:
-            told = str(error).partition(f"specifier {form}: ")[2]
+            message = str(error).partition(f"specifier {form}: ")[2]
             raise ValueError(
-                f'"{form}" is no format ({told}): wanted letters such as %d/%m/%Y %H:%M, or '
+                f'"{form}" is no format ({message}): wanted letters such as %d/%m/%Y %H:%M, or '
                 f"{', '.join(contracts.EPOCHS)}"
             ) from None
         return form
@@ -123,7 +124,7 @@ class QuerySpec(dg.Model, dg.Resolvable):
         description="environment variable with an SQLAlchemy URL or a DuckDB file's path"
     )
     sql: str = Field(
-        description="one select; :first_day and :last_day are the landing days asked for"
+        description="one select; :first_day and :last_day are the requested landing days"
     )
 
     @field_validator("url_variable")
@@ -285,7 +286,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             columns, self.event_time, tuple(self.key), where, timezone, earliest_event
         )
 
-    def _told(self, column: ColumnSpec) -> str:
+    def _column_description(self, column: ColumnSpec) -> str:
         """A column's description; where there is none, what else is declared of it."""
         key = "identifies a row" if len(self.key) == 1 else "part of the key"
         words = column.description or (key if column.name in self.key else "")
@@ -297,10 +298,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
 
     def raw_columns(self) -> list[dg.TableColumn]:
         """The declared columns as they land; a file may bring more."""
-        named = {c.source or c.name: self._told(c) for c in self.columns}
+        named = {c.source or c.name: self._column_description(c) for c in self.columns}
         landed = [
-            dg.TableColumn(c, "text", told)
-            for c, told in named.items()
+            dg.TableColumn(c, "text", message)
+            for c, message in named.items()
             if c not in contracts.PLACES
         ]
         error = dg.TableColumn(
@@ -314,7 +315,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             dg.TableColumn(
                 c.name,
                 "text" if c.pii == "hash" else _STORED_AS.get(c.type, c.type),
-                self._told(c) or ("UTC" if c.type.startswith("timestamp") else ""),
+                self._column_description(c) or ("UTC" if c.type.startswith("timestamp") else ""),
                 dg.TableColumnConstraints(nullable=not (c.required or c.name in self.key)),
             )
             for c in self.columns
@@ -410,7 +411,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                 judgement = judge(tables, self, contract, days, business.closed)
                 # Nothing of a refused day is quarantined: its rows wait in raw.
                 empty = dict.fromkeys(judgement.refused, 0)
-                tables.record(
+                tables.days.record(
                     f"quarantine.{self.name}", "stored", empty | judgement.quarantined, judged_by
                 )
                 for day, rows in judgement.quarantined.items():
@@ -437,7 +438,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                         )
                     },
                     checks=judgement.checks(bronze),
-                    note=judgement.told(),
+                    note=judgement.quarantine_message(),
                 )
                 yield dg.MaterializeResult(asset_key=quarantine)
 
@@ -449,7 +450,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         """The days that a run lands, or judges; one that bronze refused is landed again: it may be
         mended.
         """
-        refused = tables.refused(f"bronze.{self.name}", dt.date.max)
+        refused = tables.days.refused(f"bronze.{self.name}", dt.date.max)
         days = {day for key in keys for day in due(context, tables, key)}
         return (
             sorted(days | {day for day in wanted(context) if day in refused})
@@ -492,14 +493,14 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         one.
         """
         table = f"{layer}.{self.name}"
-        found = tables.columns(table)
+        result = tables.columns(table)
         rows = (
             tables.rows(f"select {_shown_day(earliest)}, count(*) from {table} group by 1")
-            if found
+            if result
             else []
         )
-        now = {day for day in refused if not tables.is_waived(table, day)}
-        before = set(tables.refused(table, dt.date.max)) - set(days)
+        now = {day for day in refused if not tables.days.is_waived(table, day)}
+        before = set(tables.days.refused(table, dt.date.max)) - set(days)
         return pictures.rows_by_day(table, dict(rows), sorted(before | now))
 
     def _quarantined_by_rule(self, tables: Tables, earliest: dt.date) -> str | None:
@@ -512,22 +513,22 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     def _files_complete(
         self, key: dg.AssetKey, landed: Landed, business: Business
     ) -> dg.AssetCheckResult:
-        told = []
+        message = []
         if landed.missing:
             more = f" and {len(landed.missing) - 10} more" if len(landed.missing) > 10 else ""
-            told.append(f"no file for {', '.join(map(str, landed.missing[:10]))}{more}")
+            message.append(f"no file for {', '.join(map(str, landed.missing[:10]))}{more}")
         if landed.strays:
-            told.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
+            message.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
         if landed.beyond:
-            told.append(landed.beyond)
-        told += landed.repeated[:5]
+            message.append(landed.beyond)
+        message += landed.repeated[:5]
         failing = landed.missing and self.missing_file == "fail"
         return dg.AssetCheckResult(
             asset_key=key,
             check_name="files_complete",
-            passed=not told,
+            passed=not message,
             severity=dg.AssetCheckSeverity.ERROR if failing else dg.AssetCheckSeverity.WARN,
-            description="; ".join(told) or None,
+            description="; ".join(message) or None,
             metadata={"missing_days": len(landed.missing), "landing": str(business.landing)},
         )
 

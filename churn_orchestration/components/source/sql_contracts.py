@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator
 
-from churn_orchestration.storage.warehouse import Tables, quoted, within
+from churn_orchestration.churn.sql import within
+from churn_orchestration.storage.warehouse import Tables, quoted
 
 DECLARED = "declared"
 
@@ -65,15 +66,15 @@ def faults(
     """The days of a table that break its contract, with what is broken; counts alone, no value of a
     row.
     """
-    stored, found = list(days), dict[dt.date, list[str]]()
+    stored, result = list(days), dict[dt.date, list[str]]()
 
     def note(by_day: Mapping[dt.date, object], message: str) -> None:
         for day, count in by_day.items():
-            found.setdefault(day, []).append(message.format(count))
+            result.setdefault(day, []).append(message.format(count))
 
     if spec.key:
         named = ", ".join(spec.key)
-        remedy = "does a join multiply them? Group them, or name in `key` what tells them apart"
+        remedy = "does a join multiply them? Group them, or name in `key` what distinguishes them"
         note(
             repeated(tables, table, spec.key, stored),
             f"{{}} rows share their key ({named}) with another: {remedy}",
@@ -92,7 +93,7 @@ def faults(
         from churn_orchestration.components.source.expectations import unmet
 
         note(unmet(tables, table, spec.expectations, stored), "{}")
-    return {day: "; ".join(messages) for day, messages in sorted(found.items())}
+    return {day: "; ".join(messages) for day, messages in sorted(result.items())}
 
 
 def repeated(
@@ -133,15 +134,13 @@ def unkeyed_message(
             f"no key is declared, so rows that a join multiplies are not seen: in {place}, "
             f"`tables: {{{name}: {{key: [{', '.join(unique[0])}]}}}}`"
         )
-    told = [
+    message = [
         f"{rows:,} rows share {', '.join(carried[each])}, the key of {each}, with another"
         for each, rows in shared.items()
     ]
-    told += ["no key is declared, so rows that a join multiplies are not seen"]
-    declare = (
-        f"in {place}, `tables: {{{name}: {{key: [what tells rows apart]}}}}`, or [] if nothing does"
-    )
-    return f"{'; '.join(told)}: {declare}"
+    message += ["no key is declared, so rows that a join multiplies are not seen"]
+    declare = f"in {place}, `tables: {{{name}: {{key: [what distinguishes rows]}}}}`, or [] if nothing does"
+    return f"{'; '.join(message)}: {declare}"
 
 
 def declared_spec(key: dg.AssetKey, place: str) -> dg.AssetCheckSpec:

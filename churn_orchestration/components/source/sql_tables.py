@@ -17,8 +17,9 @@ from pydantic import Field
 from sqlglot import exp
 
 from churn_orchestration.business import Business, BusinessError, digest
-from churn_orchestration.churn.rows.shapes import DATA_FAULTS, told_by
+from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
 from churn_orchestration.churn.rows.user_sql import tables_read_by
+from churn_orchestration.churn.sql import within
 from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
@@ -39,7 +40,6 @@ from churn_orchestration.components.source.sql_contracts import (
     unkeyed_message,
 )
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import within
 
 NAME = r"^[a-z][a-z0-9_]*$"
 PARTITION = "_partition"
@@ -195,7 +195,7 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
         for name, spec in self.tables.items():
             if name not in columns:
                 there = ", ".join(columns) or "none at all"
-                raise BusinessError(f"{place}: tables: there is no {name}.sql beside it ({there})")
+                raise BusinessError(f"{place}: tables: there is no {name}.sql next to it ({there})")
             has = columns[name]  # not known of a star
             if unknown := [column for column in spec.columns if has and column not in has]:
                 raise BusinessError(
@@ -242,7 +242,7 @@ def _asset(
                 rows = tables.replace_days(name, good, select) if good else {}
                 broken = faults(tables, name, spec, good) if good else {}
             except (duckdb.BinderException, duckdb.CatalogException, *DATA_FAULTS) as error:
-                raise BusinessError(f"{table.path}: {told_by(error)}") from None
+                raise BusinessError(f"{table.path}: {fault_message(error)}") from None
             refused |= broken
             if refused and tables.columns(name):
                 tables.replace_days(name, refused, f"from {name} limit 0")

@@ -11,9 +11,10 @@ import numpy as np
 
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
 from churn_orchestration.churn.rows import contract as contracts
+from churn_orchestration.churn.sql import within
 from churn_orchestration.churn.watching import profile as profiles
 from churn_orchestration.churn.watching.change import Change, sentence
-from churn_orchestration.storage.warehouse import Tables, literal, quoted, within
+from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 if TYPE_CHECKING:
     from churn_orchestration.components.source.source_table import SourceTable
@@ -32,13 +33,15 @@ def profile_of(
     period = f"known_on between {literal(first)} and {literal(last)}"
 
     def by_day(query: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        found = tables.db.execute(query).fetchnumpy()
-        return (found.pop("day").astype("datetime64[D]") - np.datetime64(first)).astype(int), found
+        result = tables.db.execute(query).fetchnumpy()
+        return (result.pop("day").astype("datetime64[D]") - np.datetime64(first)).astype(
+            int
+        ), result
 
     def laid_out(query: str) -> dict[str, np.ndarray]:
-        places, found = by_day(query)
-        laid = {each: np.zeros(days) for each in found}
-        for each, values in found.items():
+        places, result = by_day(query)
+        laid = {each: np.zeros(days) for each in result}
+        for each, values in result.items():
             laid[each][places] = values
         return laid
 
@@ -47,9 +50,9 @@ def profile_of(
         tables.db.execute(f"create or replace temp table {profiles.CELLS} as {cells}")
         values = np.zeros((0, days))
         if few:
-            places, found = by_day(profiles.VALUES)
-            values = np.zeros((int(found["place"].max(initial=-1)) + 1, days))
-            values[found["place"].astype(int), places] = found["rows"]
+            places, result = by_day(profiles.VALUES)
+            values = np.zeros((int(result["place"].max(initial=-1)) + 1, days))
+            values[result["place"].astype(int), places] = result["rows"]
         return profiles.Column(laid_out(profiles.counted(number=number)), values)
 
     rows = laid_out(
@@ -101,15 +104,15 @@ def changes_of(
             profile = profile_of(tables, source.name, contract, first, days[-1])
             silent |= {each for each in days_between(first, days[-1]) if each in closed}
         before = Before.of(tables, bronze, day)
-        found = [
+        result = [
             replace(change, since=before.since(change))
             for change in judging.changes(profile, day, silent, before.unusual, before.accepted)
             if source.watch.get(change.column) != IGNORE
         ]
-        new = [change for change in found if not before.is_accepted(change)]
+        new = [change for change in result if not before.is_accepted(change)]
         holds = any(source.watch.get(change.column) == BLOCK for change in new)
-        if found:
-            kept = [[bronze, day, c.column, c.since, c.factor, c.says, holds] for c in found]
+        if result:
+            kept = [[bronze, day, c.column, c.since, c.factor, c.says, holds] for c in result]
             tables.insert("meta.changes", kept)
         if new:
             (held if holds else noted)[day] = sentence(new)

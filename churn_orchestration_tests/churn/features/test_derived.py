@@ -75,9 +75,9 @@ def engine(orders: list[Order], declared: FeatureSet = DECLARED) -> dict[str, di
     with duckdb.connect() as db:
         store(db, orders)
         make_parts(db, declared)
-        found = db.execute(features_at(declared, AS_OF))
-        names = [column[0] for column in found.description]
-        return {row[0]: dict(zip(names[2:], row[2:], strict=True)) for row in found.fetchall()}
+        result = db.execute(features_at(declared, AS_OF))
+        names = [column[0] for column in result.description]
+        return {row[0]: dict(zip(names[2:], row[2:], strict=True)) for row in result.fetchall()}
 
 
 def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
@@ -170,10 +170,10 @@ _ORDERS = st.lists(
 @settings(max_examples=examples(40), deadline=None, derandomize=True)
 @given(_ORDERS)
 def test_every_derived_feature_equals_the_slow_oracle(orders: list[Order]) -> None:
-    found = engine(orders)
+    result = engine(orders)
     history = max(((AS_OF - row.day).days + 1 for row in orders), default=0)
-    assert set(found) == {row.customer_id for row in orders}
-    for who, features in found.items():
+    assert set(result) == {row.customer_id for row in orders}
+    for who, features in result.items():
         for name, wanted in oracle([row for row in orders if row.customer_id == who], history):
             got = features[name]
             assert (got is None) == (wanted is None), (who, name, got, wanted)
@@ -203,10 +203,10 @@ def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_
 
 
 def test_values_that_are_not_declared_are_no_value_of_their_own() -> None:
-    found = engine(
+    result = engine(
         [Order("ann", ago(n), None, None, c) for n, c in enumerate(["web", "app", "fair", "phone"])]
     )
-    assert {name: found["ann"][f"orders_channel_{name}_30d"] for name in
+    assert {name: result["ann"][f"orders_channel_{name}_30d"] for name in
             ("top_share", "hhi", "entropy", "undeclared_share")} == {
         "top_share": 0.25, "hhi": 1, "entropy": 0, "undeclared_share": 0.75,
     }  # fmt: skip
@@ -225,19 +225,19 @@ def test_a_change_against_a_window_before_the_data_is_null_for_everybody() -> No
     )
     for begun, trend, accelerated in ((18, None, None), (19, 1, None), (28, 1, None), (29, 1, 0.1)):
         bob = Order("bob", ago(begun), Decimal(5), None, "web")
-        found = engine([ann, bob], declared)["ann"]
-        assert [found[name] for name in shares[:2]] == [trend] * 2, begun
-        assert found[shares[2]] == (None if trend is None else 0.1), begun
-        assert found[f"orders_count_{others[0]}"] == accelerated, begun
-        assert (found[f"orders_count_{others[1]}"] is None) == (begun < 29), begun
+        result = engine([ann, bob], declared)["ann"]
+        assert [result[name] for name in shares[:2]] == [trend] * 2, begun
+        assert result[shares[2]] == (None if trend is None else 0.1), begun
+        assert result[f"orders_count_{others[0]}"] == accelerated, begun
+        assert (result[f"orders_count_{others[1]}"] is None) == (begun < 29), begun
 
 
 def test_what_happens_at_a_steady_rate_has_no_velocity_and_a_momentum_of_one() -> None:
-    found = engine([Order("ann", ago(days), Decimal(5), None, "web") for days in range(60)])["ann"]
-    assert (found["orders_count_velocity_10d"], found["orders_count_acceleration_10d"]) == (0, 0)
-    assert (found["orders_count_momentum_30d"], found["orders_amount_slope_all"]) == (1, 0)
-    assert found["orders_regularity_all"] == 0
-    assert found["orders_middle_third_share_all"] == 1 / 3
+    result = engine([Order("ann", ago(days), Decimal(5), None, "web") for days in range(60)])["ann"]
+    assert (result["orders_count_velocity_10d"], result["orders_count_acceleration_10d"]) == (0, 0)
+    assert (result["orders_count_momentum_30d"], result["orders_amount_slope_all"]) == (1, 0)
+    assert result["orders_regularity_all"] == 0
+    assert result["orders_middle_third_share_all"] == 1 / 3
 
 
 def test_of_a_history_of_states_the_latest_day_counts_else_the_latest_landing() -> None:

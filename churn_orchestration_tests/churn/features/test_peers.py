@@ -40,8 +40,8 @@ def features(declared: FeatureSet, orders: list[tuple[str, dt.date, int]]) -> di
 
 def test_a_cohort_are_those_who_began_in_the_same_month() -> None:
     june, may = dt.date(2024, 6, 1), dt.date(2024, 5, 31)
-    found = features(COHORT, [("ann", june, 1), *[("bob", june, 1)] * 3, ("cem", may, 1)])
-    assert {who: row["orders_count_30d_vs_cohort"] for who, row in found.items()} == {
+    result = features(COHORT, [("ann", june, 1), *[("bob", june, 1)] * 3, ("cem", may, 1)])
+    assert {who: row["orders_count_30d_vs_cohort"] for who, row in result.items()} == {
         "ann": 0.5, "bob": 1.5, "cem": 1.0,
     }  # fmt: skip
 
@@ -50,14 +50,14 @@ def test_quintiles_are_those_of_the_end_of_the_month_before() -> None:
     then = [
         (f"c{n}", dt.date(2024, 5, 10 + n), n) for n in range(10)
     ]  # amounts 0 to 9 by the end of May
-    found = features(RFM, [*then, ("new", AS_OF, 1000), ("low", AS_OF, -5)])
-    assert found["new"]["orders_monetary_quintile"] == 5  # above all of May
-    assert found["low"]["orders_monetary_quintile"] == 1
+    result = features(RFM, [*then, ("new", AS_OF, 1000), ("low", AS_OF, -5)])
+    assert result["new"]["orders_monetary_quintile"] == 5  # above all of May
+    assert result["low"]["orders_monetary_quintile"] == 1
     assert (
-        found["new"]["orders_recency_quintile"] == 5
+        result["new"]["orders_recency_quintile"] == 5
     )  # more recent than anybody at the end of May
-    assert found["c9"]["orders_rfm_score"] == sum(
-        found["c9"][f"orders_{word}_quintile"] for word in ("recency", "frequency", "monetary")
+    assert result["c9"]["orders_rfm_score"] == sum(
+        result["c9"][f"orders_{word}_quintile"] for word in ("recency", "frequency", "monetary")
     )
 
 

@@ -72,18 +72,18 @@ def proof(
 def test_a_planted_leak_is_caught_and_named(
     db: duckdb.DuckDBPyConnection, planted: Planted
 ) -> None:
-    found = proof(db, planted.leaks, planted.silver).leaks
-    assert {leak.feature for leak in found} & {"x", "*"}
-    assert {leak.table for leak in found} & set(planted.tables)
-    assert all(str(leak.entities) in str(leak) and leak.rule in str(leak) for leak in found)
+    result = proof(db, planted.leaks, planted.silver).leaks
+    assert {leak.feature for leak in result} & {"x", "*"}
+    assert {leak.table for leak in result} & set(planted.tables)
+    assert all(str(leak.entities) in str(leak) and leak.rule in str(leak) for leak in result)
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=[planted.name for planted in PLANTED])
 def test_its_clean_twin_is_not(db: duckdb.DuckDBPyConnection, planted: Planted) -> None:
-    found = proof(db, planted.clean, planted.clean_silver)
-    assert [str(leak) for leak in found.leaks] == []
-    assert found.rows > 0
-    assert "x" not in found.unmoved
+    result = proof(db, planted.clean, planted.clean_silver)
+    assert [str(leak) for leak in result.leaks] == []
+    assert result.rows > 0
+    assert "x" not in result.unmoved
 
 
 def test_there_are_twelve_kinds_and_more() -> None:
@@ -111,7 +111,7 @@ DECLARED = FeatureSet(
 def test_the_declared_features_pass_and_the_control_sees_each_of_them(
     db: duckdb.DuckDBPyConnection,
 ) -> None:
-    found = prove(
+    result = prove(
         db,
         Pipeline(
             GROUNDS[:2],
@@ -120,8 +120,8 @@ def test_the_declared_features_pass_and_the_control_sees_each_of_them(
         ),
         AS_OF,
     )
-    assert (found.leaks, found.blind) == ([], [])
-    assert [name for name in found.unmoved if not name.startswith("calendar_")] == []
+    assert (result.leaks, result.blind) == ([], [])
+    assert [name for name in result.unmoved if not name.startswith("calendar_")] == []
 
 
 def test_a_key_may_hold_a_date_or_a_truth_value(db: duckdb.DuckDBPyConnection) -> None:
@@ -147,13 +147,13 @@ def test_a_key_may_hold_a_date_or_a_truth_value(db: duckdb.DuckDBPyConnection) -
 
 
 def test_a_table_that_no_feature_reacts_to_is_told_as_blind(db: duckdb.DuckDBPyConnection) -> None:
-    found = proof(
+    result = proof(
         db,
         "select distinct customer_id, 1 as x from bronze.orders where day <= $as_of and known_on "
         "<= $as_of",
     )
-    assert "bronze.tickets" in found.blind
-    assert found.unmoved == []  # whole rows appear
+    assert "bronze.tickets" in result.blind
+    assert result.unmoved == []  # whole rows appear
 
 
 def test_the_warehouse_is_as_it_was(db: duckdb.DuckDBPyConnection) -> None:

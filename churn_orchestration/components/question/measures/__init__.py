@@ -9,16 +9,16 @@ from churn_orchestration.components.question.measures.churn_rate import ChurnRat
 from churn_orchestration.components.question.measures.measure import Measure
 from churn_orchestration.components.question.measures.movers import Movers
 from churn_orchestration.components.question.measures.retention import Retention
-from churn_orchestration.components.question.question import AskedQuestion
+from churn_orchestration.components.question.question import QuestionSettings
 
 
-def measure_assets(business: Business, asked: AskedQuestion) -> list[dg.AssetsDefinition]:
+def measure_assets(business: Business, settings: QuestionSettings) -> list[dg.AssetsDefinition]:
     """The assets measures/<question>_*; without a later outcome, or an activity, those that need
     none.
     """
     kinds: list[type[Measure]] = [AtRisk, Movers]
-    if asked.question.kind != STATIC:
+    if settings.question.kind != STATIC:
         kinds.append(ChurnRate)
-    if asked.question.activity:
+    if settings.question.activity:
         kinds.append(Retention)
-    return [kind(business, asked).asset() for kind in kinds]
+    return [kind(business, settings).asset() for kind in kinds]

@@ -22,7 +22,7 @@ class AtRisk(Measure):
         "segments of each feature."
     )
     columns = {
-        "feature": ("text", "whose segments are told; null: all customers, or a band"),
+        "feature": ("text", "whose segments are measured; null: all customers, or a band"),
         "segment": ("text", "the segment; null: all customers, or a band"),
         "band": ("text", "low, medium, high or critical; null: all bands"),
         "customers": ("bigint", "scored on the day"),
@@ -37,7 +37,7 @@ class AtRisk(Measure):
         ),
         "to_contact": (
             "bigint",
-            "whom the forecast says to contact; null: before a model nobody can tell",
+            "whom the forecast says to contact; null: not known before there is a model",
         ),
     }
     order = "feature nulls first, segment nulls first, band nulls first"
@@ -48,16 +48,16 @@ class AtRisk(Measure):
     @property
     def upstream(self) -> list[str]:
         """Predictions, and the features that cut customers into segments."""
-        return [self._predictions, self.asked.gold]
+        return [self._predictions, self.settings.gold]
 
     @property
     def _predictions(self) -> str:
-        return self.asked.store.forecasts
+        return self.settings.store.forecasts
 
     def rows(self, on: OnDay) -> list[dict[str, Any]]:
         """Of all, of each band and of each segment."""
-        entity, segments = identifier(self.asked.question.entity), self.asked.segments
-        features = f"select {', '.join([entity, *segments])} from {on.file(self.asked.gold)}"
+        entity, segments = identifier(self.settings.question.entity), self.settings.segments
+        features = f"select {', '.join([entity, *segments])} from {on.file(self.settings.gold)}"
         scored = on.tables.db.execute(
             f"from (from {on.file(self._predictions)} where not backtest) left join ({features}) "
             f"using ({entity}) order by {entity}"
@@ -83,7 +83,7 @@ class AtRisk(Measure):
             if not isclose(cut[name], whole[name], rel_tol=1e-9)
         ]
 
-    def told(self, on: OnDay) -> dict[str, Any]:
+    def day_metadata(self, on: OnDay) -> dict[str, Any]:
         """The sums over all customers."""
         [row] = on.tables.records(
             f"select {', '.join(SUMS)} from {on.file(self.table)} where feature is null and band "
@@ -95,5 +95,5 @@ class AtRisk(Measure):
         """Value at risk by band, and of the segments in which most is at risk."""
         rows = on.tables.records(f"from {on.file(self.table)}")
         return pictures.at_risk(
-            self.asked.name, on.day, rows, self.asked.titles, self.asked.value_unit
+            self.settings.name, on.day, rows, self.settings.titles, self.settings.value_unit
         )

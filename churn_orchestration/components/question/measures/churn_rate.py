@@ -8,7 +8,8 @@ from churn_orchestration.churn.calendar import DAY, month_ends
 from churn_orchestration.churn.protocol import EXPECTED
 from churn_orchestration.churn.watching.measures import churned_at
 from churn_orchestration.components.question.measures.measure import Measure, OnDay
-from churn_orchestration.storage.warehouse import MEASURED_ON, literal
+from churn_orchestration.storage.layers import MEASURED_ON
+from churn_orchestration.storage.warehouse import literal
 
 BEFORE = "before"
 _SHOWN = ("churn_rate", "low", "high")
@@ -47,8 +48,8 @@ class ChurnRate(Measure):
     @property
     def upstream(self) -> list[str]:
         """The performance of the forecasts; of the time before them, activity and outcomes."""
-        question = self.asked.question
-        read = [self.asked.store.performance, *question.bare.tables, *question.outcome_tables]
+        question = self.settings.question
+        read = [self.settings.store.performance, *question.bare.tables, *question.outcome_tables]
         return list(dict.fromkeys(read))
 
     def rows(self, on: OnDay) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ class ChurnRate(Measure):
         """
         known = on.tables.records(
             "select as_of, kind, model_version, value as churn_rate, low, high, forecasts as "
-            f"customers from {on.file(self.asked.store.performance)} "
+            f"customers from {on.file(self.settings.store.performance)} "
             "where metric = 'base_rate' and feature is null"
         )
         before = [self._before(on, as_of) for as_of in self._due(on)]
@@ -68,8 +69,8 @@ class ChurnRate(Measure):
         so far.
         """
         horizon, base, start = (
-            self.asked.question.horizon,
-            self.asked.question.base,
+            self.settings.question.horizon,
+            self.settings.question.base,
             self.business.start,
         )
         [(first,)] = on.tables.rows(
@@ -77,14 +78,14 @@ class ChurnRate(Measure):
         )
         if first is None:
             return []
-        ends = month_ends(first + DAY * (self.asked.min_history_days - 1), start - DAY)
+        ends = month_ends(first + DAY * (self.settings.min_history_days - 1), start - DAY)
         return [end for end in ends if max(horizon.label_known_on(end), start) == on.day]
 
     def _before(self, on: OnDay, as_of: dt.date) -> dict[str, Any]:
         """The churn rate of a day on which nothing was forecast, as known now."""
         from churn_orchestration.churn.grading.curves import rate_interval
 
-        [(customers, churned)] = on.tables.rows(churned_at(self.asked.question, as_of, on.day))
+        [(customers, churned)] = on.tables.rows(churned_at(self.settings.question, as_of, on.day))
         low, high = rate_interval(churned, customers)
         rate = churned / customers if customers else None
         return {
@@ -92,7 +93,7 @@ class ChurnRate(Measure):
             "high": float(high), "customers": customers,
         }  # fmt: skip
 
-    def told(self, on: OnDay) -> dict[str, Any]:
+    def day_metadata(self, on: OnDay) -> dict[str, Any]:
         """What the day's forecasts expect, and the newest rate that became known on it."""
         rows = on.tables.rows(
             f"select if(kind = '{EXPECTED}', 'expected_churn_rate', 'churn_rate'), churn_rate "
@@ -107,4 +108,4 @@ class ChurnRate(Measure):
             f"select as_of, kind = '{EXPECTED}' as is_expected, {last} from {on.files(self.table)} "
             "group by all order by 1, 2"
         )
-        return pictures.churn_rate(self.asked.name, course)
+        return pictures.churn_rate(self.settings.name, course)

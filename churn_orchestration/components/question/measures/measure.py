@@ -27,11 +27,12 @@ from churn_orchestration.components.question.day_rows import (
     read_files,
 )
 from churn_orchestration.components.shown import keys, look
+from churn_orchestration.storage.layers import MEASURED_ON, PARQUET_LAYERS
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import MEASURED_ON, PARQUET_LAYERS, Tables, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 _DAY: Columns = {MEASURED_ON: ("date", "the day at whose end this was known")}
 
@@ -67,12 +68,12 @@ class Measure(ABC):
     adds_up: ClassVar[str] = ""
 
     business: Business
-    asked: "AskedQuestion"
+    settings: "QuestionSettings"
 
     @property
     def table(self) -> str:
         """``layer.table``."""
-        return f"measures.{self.asked.name}_{self.name}"
+        return f"measures.{self.settings.name}_{self.name}"
 
     @property
     @abstractmethod
@@ -89,7 +90,7 @@ class Measure(ABC):
         """The rows of a day, from what was known at its end; its own column is added."""
 
     @abstractmethod
-    def told(self, on: OnDay) -> dict[str, Any]:
+    def day_metadata(self, on: OnDay) -> dict[str, Any]:
         """The numbers of a stored day that are worth a plot."""
 
     @abstractmethod
@@ -112,7 +113,7 @@ class Measure(ABC):
 
         columns = {**self.columns, **_DAY}
         if self.of_entities:
-            entity, base = self.asked.question.entity, self.asked.question.base
+            entity, base = self.settings.question.entity, self.settings.question.base
             kind = on.tables.columns(base.table)[base.entity]
             columns = {entity: (kind, ""), "as_of": ("date", ""), **columns}
         rows = pd.DataFrame(self.rows(on)).assign(**{MEASURED_ON: on.day})
@@ -130,14 +131,14 @@ class Measure(ABC):
 
     def asset(self) -> dg.AssetsDefinition:
         """The asset measures/<question>_<name>, one partition a day."""
-        key, declaration = dg.AssetKey(self.table.split(".")), self.asked.scoring
+        key, declaration = dg.AssetKey(self.table.split(".")), self.settings.scoring
         upstream, mapping = self.upstream, self.days_read()
         sums = (
             [dg.AssetCheckSpec("adds_up", asset=key, description=self.adds_up)]
             if self.adds_up
             else []
         )
-        named = keys(self.asked.question.entity) if self.of_entities else []
+        named = keys(self.settings.question.entity) if self.of_entities else []
 
         @dg.asset(
             key=key,
@@ -145,7 +146,7 @@ class Measure(ABC):
                 dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=mapping)
                 for table in upstream
             ],
-            description=f"{self.says}\n\n{self.asked.sentence()}{look(self.business, key)}",
+            description=f"{self.says}\n\n{self.settings.sentence()}{look(self.business, key)}",
             check_specs=[accepted_spec(key), *sums],
             code_version=declaration,
             **daily(
@@ -155,7 +156,7 @@ class Measure(ABC):
         def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
                 days = [OnDay(tables, day) for day in due(context, tables, key)]
-                tables.look_back_as(self.table, self.asked.gold)
+                tables.days.look_back_as(self.table, self.settings.gold)
                 refused = self.refused(tables, [on.day for on in days])
                 for day in refused:
                     tables.drop_day(self.table, day)
@@ -163,7 +164,7 @@ class Measure(ABC):
                 rows = {on.day: self.store(on) for on in good}
                 if self.adds_up:
                     yield self.checked(key, good)
-                about = {on.day: self.told(on) for on in good}
+                about = {on.day: self.day_metadata(on) for on in good}
                 drawn = {f"picture_{self.name}": self.picture(good[-1])} if good else {}
                 yield from settle(
                     context, tables, key, declaration, rows, refused, upstream, about, drawn
@@ -173,8 +174,8 @@ class Measure(ABC):
 
     def checked(self, key: dg.AssetKey, days: Iterable[OnDay]) -> dg.AssetCheckResult:
         """The check that stored days add up."""
-        found = [f"{on.day}: {fault}" for on in days for fault in self.amiss(on)]
+        result = [f"{on.day}: {fault}" for on in days for fault in self.amiss(on)]
         return dg.AssetCheckResult(
-            asset_key=key, check_name="adds_up", passed=not found, metadata={"amiss": found},
-            description="; ".join(found[:3]) or None,
+            asset_key=key, check_name="adds_up", passed=not result, metadata={"amiss": result},
+            description="; ".join(result[:3]) or None,
         )  # fmt: skip

@@ -51,12 +51,12 @@ class Movers(Measure):
     @property
     def order(self) -> str:
         """The largest rise first."""
-        return f"rise desc, {identifier(self.asked.question.entity)}"
+        return f"rise desc, {identifier(self.settings.question.entity)}"
 
     @property
     def upstream(self) -> list[str]:
         """Forecasts and features."""
-        return [self.asked.store.forecasts, self.asked.gold]
+        return [self.settings.store.forecasts, self.settings.gold]
 
     def days_read(self) -> dg.PartitionMapping | None:
         """The day and those of the week before it."""
@@ -71,9 +71,9 @@ class Movers(Measure):
         all.
         """
         then = replace(on, day=on.day - DAY * WEEK)
-        if any(on.tables.not_standing(table, then.day, then.day) for table in self.upstream):
+        if any(on.tables.days.why_invalid(table, then.day, then.day) for table in self.upstream):
             return []
-        entity, forecasts = self.asked.question.entity, self.asked.store.forecasts
+        entity, forecasts = self.settings.question.entity, self.settings.store.forecasts
         rising = risen(entity, on.file(forecasts), then.file(forecasts), MOST)
         top = on.tables.db.execute(rising).df()
         if len(top) and top["model_version"].iloc[0] == BASE_RATE:
@@ -89,23 +89,25 @@ class Movers(Measure):
         from churn_orchestration.churn.learning.contributions import contributions
         from churn_orchestration.churn.learning.reasons import reasons
 
-        model = ModelFiles(on.tables.state, self.asked.name, top["model_version"].iloc[0]).model()
+        model = ModelFiles(
+            on.tables.state, self.settings.name, top["model_version"].iloc[0]
+        ).model()
         now, before = (
             self._features(top, each, list(model.feature_names_in_)) for each in (on, then)
         )
         moved = contributions(model, now)[0] - contributions(model, before)[0]
-        return reasons(moved, now, catalogue_words(on.tables, self.asked))
+        return reasons(moved, now, catalogue_words(on.tables, self.settings))
 
     def _features(self, top: "pd.DataFrame", on: OnDay, names: list[str]) -> "pd.DataFrame":
         """The feature rows of a day, in the order of ``top``."""
-        entity, db = self.asked.question.entity, on.tables.db
+        entity, db = self.settings.question.entity, on.tables.db
         db.register("_movers", top[[entity]].reset_index(names="_place"))
-        rows = f"_movers left join {on.file(self.asked.gold)} using ({identifier(entity)})"
-        found = db.execute(f"select {', '.join(names)} from {rows} order by _place").df()
+        rows = f"_movers left join {on.file(self.settings.gold)} using ({identifier(entity)})"
+        result = db.execute(f"select {', '.join(names)} from {rows} order by _place").df()
         db.unregister("_movers")
-        return found.astype(float)
+        return result.astype(float)
 
-    def told(self, on: OnDay) -> dict[str, Any]:
+    def day_metadata(self, on: OnDay) -> dict[str, Any]:
         """How many rose, up to the most that are kept, and the largest rise."""
         [(count, rise)] = on.tables.rows(f"select count(*), max(rise) from {on.file(self.table)}")
         return {"movers": count} | ({} if rise is None else {"largest_rise": round(rise, 4)})
@@ -113,8 +115,8 @@ class Movers(Measure):
     def picture(self, on: OnDay) -> str | None:
         """Those in whom it rose most, from then to now, each with its first reason."""
         rows = on.tables.records(
-            f"select {identifier(self.asked.question.entity)} as who, churn_probability_before as "
-            "before, churn_probability as now, reasons[1] as reason, forecaster_changed "
+            f"select {identifier(self.settings.question.entity)} as who, churn_probability_before "
+            "as before, churn_probability as now, reasons[1] as reason, forecaster_changed "
             f"from {on.file(self.table)} order by {self.order} limit {SHOWN}"
         )
-        return pictures.movers(self.asked.name, on.day, rows)
+        return pictures.movers(self.settings.name, on.day, rows)

@@ -10,7 +10,8 @@ from churn_orchestration.churn.features.declared import EventSource
 from churn_orchestration.churn.watching.measures import cohorts
 from churn_orchestration.components.question.day_rows import Rows
 from churn_orchestration.components.question.measures.measure import Measure, OnDay
-from churn_orchestration.storage.warehouse import MEASURED_ON, literal
+from churn_orchestration.storage.layers import MEASURED_ON
+from churn_orchestration.storage.warehouse import literal
 
 
 class Retention(Measure):
@@ -35,8 +36,8 @@ class Retention(Measure):
     @property
     def activity(self) -> EventSource:
         """What counts as being active."""
-        assert self.asked.question.activity is not None
-        return self.asked.question.activity
+        assert self.settings.question.activity is not None
+        return self.settings.question.activity
 
     @property
     def upstream(self) -> list[str]:
@@ -55,10 +56,10 @@ class Retention(Measure):
         ends = month_ends(first, on.day)
         if not ends:
             return []
-        query = cohorts(self.activity, self.asked.question.entity, ends, on.day)
+        query = cohorts(self.activity, self.settings.question.entity, ends, on.day)
         return on.tables.db.execute(query).df()
 
-    def told(self, on: OnDay) -> dict[str, Any]:
+    def day_metadata(self, on: OnDay) -> dict[str, Any]:
         """Of the month that ended on the day: who was active, and how many of them began in it."""
         [(active, new)] = on.tables.rows(
             "select sum(active), sum(active) filter (cohort = month) "
@@ -76,4 +77,4 @@ class Retention(Measure):
             "select cohort, datediff('month', cohort, month) as age, customers, active "
             f"from {on.files(self.table)} order by cohort, month"
         )
-        return pictures.retention(self.asked.name, self.activity.noun, cells)
+        return pictures.retention(self.settings.name, self.activity.noun, cells)

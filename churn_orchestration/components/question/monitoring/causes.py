@@ -16,10 +16,10 @@ from churn_orchestration.storage.open_changes import Event, open_events
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 
-def causes(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, str]:
+def causes(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, str]:
     """By feature, the change that it follows from, such as ``bronze.orders 2024-07-01``; others are
     left out.
 
@@ -31,20 +31,20 @@ def causes(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, st
     if not events:
         return {}
     above = _sources(tables)
-    declared = asked.question.features
+    declared = settings.question.features
     sources: list[EventSource | AttributeTable] = [*declared.sources, *declared.attributes]
     reads = {source.name: (source.table, _columns(source)) for source in sources}
-    found = {}
+    result = {}
     for feature in catalogue(declared):
-        table, columns = reads.get(feature.source, (asked.gold, {}))
+        table, columns = reads.get(feature.source, (settings.gold, {}))
         mine = {column for name, column in columns.items() if f"_{name}_" in f"{feature.name}_"}
         for event in events:
             of = [changed for changed in event.tables if changed in above.get(table, {table})]
             if cause := next((t for t in of if _follows(tables, t, event, mine)), None):
-                found[feature.name] = f"{cause} {event.since}"
-    if of_gold := [(t, e) for e in events for t in e.tables if t in above.get(asked.gold, ())]:
-        found[SCORE] = f"{of_gold[-1][0]} {of_gold[-1][1].since}"
-    return found
+                result[feature.name] = f"{cause} {event.since}"
+    if of_gold := [(t, e) for e in events for t in e.tables if t in above.get(settings.gold, ())]:
+        result[SCORE] = f"{of_gold[-1][0]} {of_gold[-1][1].since}"
+    return result
 
 
 def _columns(source: EventSource | AttributeTable) -> dict[str, str]:
@@ -63,10 +63,10 @@ def _follows(tables: Tables, table: str, event: Event, columns: set[str]) -> boo
 
 def _sources(tables: Tables) -> dict[str, set[str]]:
     """Each table's bronze ancestors."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for table, upstream in tables.rows(_BRONZE_ABOVE):
-        found.setdefault(table, set()).add(upstream)
-    return found
+        result.setdefault(table, set()).add(upstream)
+    return result
 
 
 _BRONZE_ABOVE = """

@@ -27,12 +27,13 @@ from churn_orchestration.components.question.monitoring.reference import (
 from churn_orchestration.components.shown import look
 from churn_orchestration.pictures import pages
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     from churn_orchestration.churn.watching.drift import Drift
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 EXPLAINED = 2_000  # rows of which it is known what each feature adds to a score
 HARMFUL, OPEN, HARMLESS, STEADY = "harmful", "open", "harmless", "steady"
@@ -72,31 +73,31 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def measure(
-    tables: Tables, asked: "AskedQuestion", day: dt.date, reference: Reference | None
+    tables: Tables, settings: "QuestionSettings", day: dt.date, reference: Reference | None
 ) -> int:
     """Store the drift of a day against the champion's training snapshot; no row where no model
     scored it.
     """
     rows = list[dict[str, Any]]()
     if reference:
-        gold = literal(tables.day_file(asked.gold, day))
-        people = population(asked.question, f"(from {gold})", day)
+        gold = literal(tables.day_file(settings.gold, day))
+        people = population(settings.question, f"(from {gold})", day)
         tables.db.execute(f"create or replace temp table _people as {people}")
-        judged, new = _judged(tables, asked, day, reference)
+        judged, new = _judged(tables, settings, day, reference)
         moved = any(each.alarmed for each in judged)
-        effects = _effects(tables, asked, reference) if moved else {}
-        follows = causes(tables, asked, day) if moved else {}
+        effects = _effects(tables, settings, reference) if moved else {}
+        follows = causes(tables, settings, day) if moved else {}
         for each in judged:
             effect = effects[each.feature] if each.alarmed else None
             cause = follows.get(each.feature) if each.alarmed else None
             rows.append(_row(each, effect, cause, reference.version, new[each.feature], day))
         tables.db.execute("drop table _people")
     order = "alarm desc, abs(effect) desc nulls last, value / usual_up_to desc, feature"
-    return put_rows(tables, asked.store.drift, day, rows, COLUMNS, order)
+    return put_rows(tables, settings.store.drift, day, rows, COLUMNS, order)
 
 
 def _judged(
-    tables: Tables, asked: "AskedQuestion", day: dt.date, reference: Reference
+    tables: Tables, settings: "QuestionSettings", day: dt.date, reference: Reference
 ) -> tuple[list["Drift"], dict[str, float]]:
     """Each feature of the table ``_people``, and the share of values that the model was never
     trained on.
@@ -107,15 +108,15 @@ def _judged(
         return [], {}
     of_features = [each for each in reference.bins if each.feature != SCORE]
     of_score = [each for each in reference.bins if each.feature == SCORE]
-    scored = literal(tables.day_file(asked.store.forecasts, day))
+    scored = literal(tables.day_file(settings.store.forecasts, day))
     parts = [(of_features, "_people"), (of_score, scored)]
     query = " union all ".join(drift.counted(bins, rows) for bins, rows in parts if bins)
-    found = tables.db.execute(query).df()
-    if found.empty:
+    result = tables.db.execute(query).df()
+    if result.empty:
         return [], {}
     counts, before = (
-        as_counts(found, reference.bins),
-        _before(tables, asked, day, reference.version),
+        as_counts(result, reference.bins),
+        _before(tables, settings, day, reference.version),
     )
     judged = [
         drift.drifted(
@@ -127,19 +128,21 @@ def _judged(
         )
         for each in reference.bins
     ]
-    by_feature = found.groupby("feature")
+    by_feature = result.groupby("feature")
     return judged, (by_feature["new"].sum() / by_feature["rows"].sum()).to_dict()
 
 
-def _effects(tables: Tables, asked: "AskedQuestion", reference: Reference) -> dict[str, float]:
+def _effects(
+    tables: Tables, settings: "QuestionSettings", reference: Reference
+) -> dict[str, float]:
     """How far each feature moves the mean score of ``_people`` from that of the snapshot; log
     odds.
     """
     from churn_orchestration.churn.learning.contributions import contributions
 
     names, means = reference.record["features"], []
-    for rows in ("_people", literal(snapshot_file(tables, asked, reference.record))):
-        some = sample(tables, asked.question.entity, names, rows, EXPLAINED)[names].astype(float)
+    for rows in ("_people", literal(snapshot_file(tables, settings, reference.record))):
+        some = sample(tables, settings.question.entity, names, rows, EXPLAINED)[names].astype(float)
         means.append(contributions(reference.model, some)[0].mean())
     moved = means[0] - means[1]
     return {SCORE: float(moved.sum())} | {str(name): float(size) for name, size in moved.items()}
@@ -162,87 +165,89 @@ def _row(
 
 
 def _before(
-    tables: Tables, asked: "AskedQuestion", day: dt.date, version: str
+    tables: Tables, settings: "QuestionSettings", day: dt.date, version: str
 ) -> dict[str, dict[dt.date, float]]:
     """The distances of the days before, by the same reference."""
     from churn_orchestration.churn.watching.drift import RECENT
 
-    files = tables.day_files(asked.store.drift, day - dt.timedelta(days=RECENT[0]))
+    files = tables.day_files(settings.store.drift, day - dt.timedelta(days=RECENT[0]))
     near = [file for then, file in files.items() if (day - then).days <= RECENT[1]]
-    found: dict[str, dict[dt.date, float]] = {}
+    result: dict[str, dict[dt.date, float]] = {}
     if near:
         for feature, then, value in tables.rows(
             f"select feature, {MEASURED_ON}, value from {read_files(near)} where model_version = ?",
             [version],
         ):
-            found.setdefault(feature, {})[then] = value
-    return found
+            result.setdefault(feature, {})[then] = value
+    return result
 
 
-def drift_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+def drift_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_drift, one partition a day."""
-    key = dg.AssetKey(["monitoring", f"{asked.name}_drift"])
-    upstream = [asked.store.forecasts]
+    key = dg.AssetKey(["monitoring", f"{settings.name}_drift"])
+    upstream = [settings.store.forecasts]
 
     @dg.asset(
         key=key,
         deps=[dg.AssetKey(table.split(".")) for table in upstream],
         description="One row per feature and day: how far the customers of the day are from "
-        "those the champion was trained on, beside how far is usual, by replays of "
+        "those the champion was trained on, compared with how far is usual, by replays of "
         "the days before its cut-off. An alarm is ordered by how far it moves the "
         "scores; one that hardly does is called harmless.\n\n"
-        f"{asked.sentence()}{look(business, key)}",
+        f"{settings.sentence()}{look(business, key)}",
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(
                 "no_harmful_drift", asset=key, description="No drift that moves the scores."
             ),
         ],
-        code_version=asked.scoring,
+        code_version=settings.scoring,
         **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
     def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = due(context, tables, key)
-            tables.look_back_as(asked.store.drift, asked.gold)
+            tables.days.look_back_as(settings.store.drift, settings.gold)
             refused = blocked(tables, upstream, days)
             references = dict[str, Reference]()
             rows = {}
             for day in days:
                 if day in refused:
-                    tables.drop_day(asked.store.drift, day)
+                    tables.drop_day(settings.store.drift, day)
                     continue
-                champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+                champion = ledger.champion(
+                    tables.state, settings.name, day, settings.question.meaning
+                )
                 reference = None
                 if champion:
                     version = champion["model_version"]
                     if version not in references:
                         context.log.info(
-                            f"{asked.name}: replays the days before {champion['cutoff']}"
+                            f"{settings.name}: replays the days before {champion['cutoff']}"
                         )
-                        references[version] = Reference.of(tables, asked, version)
+                        references[version] = Reference.of(tables, settings, version)
                     reference = references[version]
-                rows[day] = measure(tables, asked, day, reference)
+                rows[day] = measure(tables, settings, day, reference)
             newest = max(rows, default=None)
-            yield _checked(tables, asked, key, newest)
-            about = {day: told(tables, asked, day) for day in rows}
+            yield _checked(tables, settings, key, newest)
+            about = {day: day_metadata(tables, settings, day) for day in rows}
             if newest and about[newest]["alarms"]:
-                path = page(tables, asked, newest)
+                path = page(tables, settings, newest)
                 about[newest] |= {
                     "drift_page": dg.MetadataValue.url(pages.address(path)),
                     "drift_page_file": dg.MetadataValue.path(path),
                 }
-            drawn = {"picture_drift": picture(tables, asked, newest)} if newest else {}
+            drawn = {"picture_drift": picture(tables, settings, newest)} if newest else {}
             yield from settle(
-                context, tables, key, asked.scoring, rows, refused, upstream, about, drawn
+                context, tables, key, settings.scoring, rows, refused, upstream, about, drawn
             )
 
     return drifts
 
 
-def alarms(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[str, Any]]:
+def alarms(tables: Tables, settings: "QuestionSettings", day: dt.date) -> list[dict[str, Any]]:
     """The alarms of a day, the one that moves the scores most first."""
-    file = literal(tables.day_file(asked.store.drift, day))
+    file = literal(tables.day_file(settings.store.drift, day))
     return tables.records(f"from {file} where alarm order by abs(effect) desc, feature")
 
 
@@ -254,12 +259,12 @@ def sentence(alarm: Mapping[str, Any]) -> str:
     )
 
 
-def sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def sentences(result: Sequence[Mapping[str, Any]]) -> list[str]:
     """Alarms in words; those that follow from one change in what landed are one, where the first
     is.
     """
     by_cause: dict[str, list[Mapping[str, Any]]] = {}
-    for alarm in found:
+    for alarm in result:
         by_cause.setdefault(alarm.get("follows") or alarm["feature"], []).append(alarm)
     return [
         f"{len(each)} features follow from the change of {cause}, such as "
@@ -271,11 +276,11 @@ def sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _checked(
-    tables: Tables, asked: "AskedQuestion", key: dg.AssetKey, day: dt.date | None
+    tables: Tables, settings: "QuestionSettings", key: dg.AssetKey, day: dt.date | None
 ) -> dg.AssetCheckResult:
     """The check of the newest day of a run."""
-    found = alarms(tables, asked, day) if day else []
-    harmful = [alarm for alarm in found if alarm["verdict"] in (HARMFUL, OPEN)]
+    result = alarms(tables, settings, day) if day else []
+    harmful = [alarm for alarm in result if alarm["verdict"] in (HARMFUL, OPEN)]
     return dg.AssetCheckResult(
         asset_key=key,
         check_name="no_harmful_drift",
@@ -283,26 +288,26 @@ def _checked(
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{day}: {'; '.join(sentences(harmful)[:3])}" if harmful else None,
         metadata={
-            "alarms": len(found),
+            "alarms": len(result),
             "harmful": [alarm["feature"] for alarm in harmful],
             "day": str(day),
         },
     )
 
 
-def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+def day_metadata(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, Any]:
     """The numbers of a day that are worth a plot."""
-    found = alarms(tables, asked, day)
-    return {"alarms": len(found), "harmful": sum(alarm["verdict"] == HARMFUL for alarm in found)}
+    result = alarms(tables, settings, day)
+    return {"alarms": len(result), "harmful": sum(alarm["verdict"] == HARMFUL for alarm in result)}
 
 
-def page(tables: Tables, asked: "AskedQuestion", day: dt.date) -> Path:
+def page(tables: Tables, settings: "QuestionSettings", day: dt.date) -> Path:
     """Evidently's page of a day. Raises BusinessError where nothing was compared on it."""
-    return drift_page.draw(tables, asked, day, asked.store.drift)
+    return drift_page.draw(tables, settings, day, settings.store.drift)
 
 
-def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+def picture(tables: Tables, settings: "QuestionSettings", day: dt.date) -> str | None:
     """The features that are furthest beyond, or nearest to, what is usual on a day."""
-    file = literal(tables.day_file(asked.store.drift, day))
+    file = literal(tables.day_file(settings.store.drift, day))
     rows = tables.db.execute(f"from {file} order by value / usual_up_to desc limit 12").df()
-    return pictures.drift(asked.name, day, rows.to_dict("records"), asked.titles)
+    return pictures.drift(settings.name, day, rows.to_dict("records"), settings.titles)

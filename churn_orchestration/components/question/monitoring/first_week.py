@@ -20,14 +20,15 @@ from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
 from churn_orchestration.components.shown import look
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.grading.versus import Versus
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 DAYS = 7
 STANDS = "champion_stands"
@@ -60,15 +61,17 @@ class FirstWeek:
     as_ofs: list[dt.date]
 
 
-def ended_on(tables: Tables, asked: "AskedQuestion", day: dt.date) -> FirstWeek | None:
+def ended_on(tables: Tables, settings: "QuestionSettings", day: dt.date) -> FirstWeek | None:
     """The first week whose last outcome became known on ``day``; None: there is none."""
-    weeks = (_week_until(tables, asked, as_of) for as_of in asked.question.horizon.falls_due(day))
+    weeks = (
+        _week_until(tables, settings, as_of) for as_of in settings.question.horizon.falls_due(day)
+    )
     return next(filter(None, weeks), None)
 
 
-def _week_until(tables: Tables, asked: "AskedQuestion", last: dt.date) -> FirstWeek | None:
+def _week_until(tables: Tables, settings: "QuestionSettings", last: dt.date) -> FirstWeek | None:
     """The first week whose last day is ``last``; None: it is no such day."""
-    files = tables.day_files(asked.store.forecasts, last)
+    files = tables.day_files(settings.store.forecasts, last)
     as_ofs = sorted(files)[-DAYS - 1 :]
     if last not in files or len(as_ofs) < DAYS:
         return None
@@ -83,12 +86,12 @@ def _week_until(tables: Tables, asked: "AskedQuestion", last: dt.date) -> FirstW
         return None
     if len(as_ofs) > DAYS and by.get(as_ofs[0]) == version:
         return None
-    row = ledger.before(tables.state, asked.name, asked.question.meaning, version)
+    row = ledger.before(tables.state, settings.name, settings.question.meaning, version)
     return FirstWeek(version, row["model_version"] if row else None, week)
 
 
 def compare(
-    tables: Tables, asked: "AskedQuestion", week: FirstWeek, day: dt.date
+    tables: Tables, settings: "QuestionSettings", week: FirstWeek, day: dt.date
 ) -> "Versus | str":
     """The model before against the champion, on its first week's forecasts; or why that cannot be
     told.
@@ -97,80 +100,78 @@ def compare(
 
     from churn_orchestration.churn.grading.versus import Versus
 
-    entity = asked.question.entity
+    entity = settings.question.entity
     parts = []
     for as_of in week.as_ofs:
-        rows = _rows(tables, asked, as_of, day)
+        rows = _rows(tables, settings, as_of, day)
         if rows is None:
             return f"the features of {as_of} are not kept"
-        former = Forecaster.named(tables, asked, week.before, as_of)
+        former = Forecaster.named(tables, settings, week.before, as_of)
         read = former.model.feature_names_in_ if former.model is not None else ()
         if gone := sorted(set(read) - set(rows.columns)):
             return f"{former.version} reads features that are gone: {', '.join(gone[:3])}"
         parts.append(
             rows[[entity, "label", "churn_probability"]].assign(
-                before=forecast(asked, rows, former)
+                before=forecast(settings, rows, former)
             )
         )
     compared = pd.concat(parts)
     churned = int(compared["label"].sum())
     if min(churned, len(compared) - churned) < MIN_ENTITIES:
-        return f"{churned} of its {len(compared)} forecasts churned: too few to tell"
-    found = Versus.of(
+        return f"{churned} of its {len(compared)} forecasts churned: too few to compare"
+    result = Versus.of(
         compared["label"], compared["before"], compared["churn_probability"], compared[entity],
-        f"the first {DAYS} days that it scored", asked.economics,
+        f"the first {DAYS} days that it scored", settings.economics,
     )  # fmt: skip
-    return found.broken() or found
+    return result.broken() or result
 
 
 def _rows(
-    tables: Tables, asked: "AskedQuestion", as_of: dt.date, day: dt.date
+    tables: Tables, settings: "QuestionSettings", as_of: dt.date, day: dt.date
 ) -> "pd.DataFrame | None":
     """Forecast, outcome as known by ``day`` and features of each entity; None: the features are not
     kept.
     """
-    file, entity = tables.day_file(asked.gold, as_of), identifier(asked.question.entity)
+    file, entity = tables.day_file(settings.gold, as_of), identifier(settings.question.entity)
     if file is None:
         return None
-    told = (
-        f"select {entity}, label, churn_probability from ({last_known(tables, asked, as_of, day)})"
-    )
-    described = population(asked.question, f"(from {literal(file)})", as_of)
+    message = f"select {entity}, label, churn_probability from ({last_known(tables, settings, as_of, day)})"
+    described = population(settings.question, f"(from {literal(file)})", as_of)
     return tables.db.execute(
-        f"from ({described}) join ({told}) using ({entity}) where label is not null order by "
+        f"from ({described}) join ({message}) using ({entity}) where label is not null order by "
         f"{entity}"
     ).df()
 
 
 def measure(
-    tables: Tables, asked: "AskedQuestion", day: dt.date
+    tables: Tables, settings: "QuestionSettings", day: dt.date
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Store the comparison of the first week known on ``day``, if any; its rows, and what they
     say.
     """
-    week = ended_on(tables, asked, day)
-    found = compare(tables, asked, week, day) if week else None
+    week = ended_on(tables, settings, day)
+    result = compare(tables, settings, week, day) if week else None
     rows = list[dict[str, Any]]()
-    if week and found and not isinstance(found, str):
+    if week and result and not isinstance(result, str):
         of = {
-            "model_version": week.version, "before": week.before or asked.untrained,
-            "first_as_of": week.as_ofs[0], "last_as_of": week.as_ofs[-1], "forecasts": found.rows,
-            "worse": found.better, MEASURED_ON: day,
+            "model_version": week.version, "before": week.before or settings.untrained,
+            "first_as_of": week.as_ofs[0], "last_as_of": week.as_ofs[-1], "forecasts": result.rows,
+            "worse": result.better, MEASURED_ON: day,
         }  # fmt: skip
         for metric in ("log_loss", "profit", "auc"):
-            told = getattr(found, metric)
+            message = getattr(result, metric)
             rows.append(
                 of
                 | {
                     "metric": metric,
-                    "difference": told["value"],
-                    "low": told["low"],
-                    "high": told["high"],
+                    "difference": message["value"],
+                    "low": message["low"],
+                    "high": message["high"],
                 }
             )
-    put_rows(tables, asked.store.first_week, day, rows, COLUMNS, "metric")
-    if week and isinstance(found, str):
-        return rows, f"{week.version} cannot be compared with what was before it: {found}"
+    put_rows(tables, settings.store.first_week, day, rows, COLUMNS, "metric")
+    if week and isinstance(result, str):
+        return rows, f"{week.version} cannot be compared with what was before it: {result}"
     return rows, sentence(rows) if rows else None
 
 
@@ -191,12 +192,12 @@ def sentence(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_first_week, one partition a day, and the check that the champion
     stands.
     """
-    key = dg.AssetKey(["monitoring", f"{asked.name}_first_week"])
-    upstream = [asked.store.grades]
+    key = dg.AssetKey(["monitoring", f"{settings.name}_first_week"])
+    upstream = [settings.store.grades]
 
     @dg.asset(
         key=key,
@@ -204,7 +205,7 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
         description="One row per metric on the day on which the outcome of a champion's first "
         f"{DAYS} days is known, none on others: what was in force before it, held up to it on the "
         "same forecasts. It is looked at once a champion, by the rule of the gate: where the model "
-        f"before it would be promoted, it is worse.\n\n{asked.sentence()}{look(business, key)}",
+        f"before it would be promoted, it is worse.\n\n{settings.sentence()}{look(business, key)}",
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(
@@ -213,27 +214,29 @@ def first_week_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 description="The champion's first week was not worse than without it.",
             ),
         ],
-        code_version=asked.scoring,
+        code_version=settings.scoring,
         **daily(business, key, {"parquet", "scikitlearn"}, described(COLUMNS)),
     )
     def first_week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = due(context, tables, key)
-            tables.look_back_as(asked.store.first_week, asked.gold)
+            tables.days.look_back_as(settings.store.first_week, settings.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
-                tables.drop_day(asked.store.first_week, day)
-            found = {day: measure(tables, asked, day) for day in days if day not in refused}
-            told = {day: words for day, (_, words) in found.items() if words}
+                tables.drop_day(settings.store.first_week, day)
+            result = {day: measure(tables, settings, day) for day in days if day not in refused}
+            message = {day: words for day, (_, words) in result.items() if words}
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=STANDS,
-                passed=not any(row["worse"] for rows, _ in found.values() for row in rows),
+                passed=not any(row["worse"] for rows, _ in result.values() for row in rows),
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(told.values()) or None,
+                description="; ".join(message.values()) or None,
             )
-            counts = {day: len(rows) for day, (rows, _) in found.items()}
-            about = {day: {"first_week": words} for day, words in told.items()}
-            yield from settle(context, tables, key, asked.scoring, counts, refused, upstream, about)
+            counts = {day: len(rows) for day, (rows, _) in result.items()}
+            about = {day: {"first_week": words} for day, words in message.items()}
+            yield from settle(
+                context, tables, key, settings.scoring, counts, refused, upstream, about
+            )
 
     return first_week

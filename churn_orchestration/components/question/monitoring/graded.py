@@ -12,17 +12,18 @@ import dagster as dg
 
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.churn.watching import grades
 from churn_orchestration.components.days import accepted_spec, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, read_files
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.storage.day_files import damage
+from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal, within
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 
 COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -50,7 +51,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
 """What a grade holds beside the entity and as_of: type and meaning."""
 
 
-def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+def grade(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:
     """Store the grades of ``day``: of forecasts not graded before whose outcome is known, and
     restatements.
 
@@ -58,8 +59,8 @@ def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     Where what is known by ``day`` has changed since, for a day up to it landed again, its grades
     stay and are restated.
     """
-    question, horizon, table = asked.question, asked.question.horizon, asked.store.grades
-    forecasts = tables.day_files(asked.store.forecasts, horizon.newest_as_of(day))
+    question, horizon, table = settings.question, settings.question.horizon, settings.store.grades
+    forecasts = tables.day_files(settings.store.forecasts, horizon.newest_as_of(day))
     before = list(tables.day_files(table, day - DAY).values())
     done = _days_in(tables, before)
     waiting = [file for as_of, file in forecasts.items() if as_of not in done]
@@ -72,19 +73,19 @@ def grade(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
         changed = [changed_on for (changed_on,) in tables.rows(grades.changed_days(question, day))]
         looked_at |= set(grades.touched(question, done & set(forecasts), changed))
     for as_of in sorted(looked_at):
-        made, last = read_files([forecasts[as_of]]), f"({last_known(tables, asked, as_of, day)})"
+        made, last = read_files([forecasts[as_of]]), f"({last_known(tables, settings, as_of, day)})"
         parts.append(grades.changes(question, made, as_of, day, last))
-    return tables.put_day(table, day, _typed(tables, asked, parts))
+    return tables.put_day(table, day, _typed(tables, settings, parts))
 
 
 def _stored(tables: Tables, table: str, day: dt.date) -> Path | None:
     """The grades that a day has, which stay; none where their file is gone or damaged, and is made
     again.
     """
-    found = tables.rows(
+    result = tables.rows(
         "select file from meta.files where table_name = ? and day = ?", [table, day]
     )
-    whole = [path for (file,) in found if not damage(path := tables.state / file)]
+    whole = [path for (file,) in result if not damage(path := tables.state / file)]
     return whole[0] if whole else None
 
 
@@ -97,9 +98,9 @@ def _days_in(tables: Tables, files: list[Path], condition: str = "") -> set[dt.d
     }
 
 
-def _typed(tables: Tables, asked: "AskedQuestion", parts: list[str]) -> str:
+def _typed(tables: Tables, settings: "QuestionSettings", parts: list[str]) -> str:
     """The grades in one order; an empty day keeps the types."""
-    entity, base = identifier(asked.question.entity), asked.question.base
+    entity, base = identifier(settings.question.entity), settings.question.base
     kind = tables.columns(base.table)[base.entity]
     typed = ", ".join(
         f"null::{'varchar' if type_ == 'text' else type_} as {name}"
@@ -110,20 +111,20 @@ def _typed(tables: Tables, asked: "AskedQuestion", parts: list[str]) -> str:
     return f"{together} order by as_of, {entity}, regraded"
 
 
-def watched(asked: "AskedQuestion") -> str:
+def watched(settings: "QuestionSettings") -> str:
     """The table that says what became of the entities."""
-    question = asked.question
+    question = settings.question
     if question.terminal is not None:
         return question.terminal.table
     assert question.activity is not None
     return question.activity.days_table
 
 
-def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_graded, one partition a day."""
-    key = dg.AssetKey(["monitoring", f"{asked.name}_graded"])
-    question, horizon = asked.question, asked.question.horizon
-    outcome = watched(asked)
+    key = dg.AssetKey(["monitoring", f"{settings.name}_graded"])
+    question, horizon = settings.question, settings.question.horizon
+    outcome = watched(settings)
     soonest, latest = horizon.wait
     window = dg.TimeWindowPartitionMapping(
         start_offset=-latest, end_offset=-soonest, allow_nonexistent_upstream_partitions=True
@@ -132,35 +133,35 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
     @dg.asset(
         key=key,
         deps=[
-            dg.AssetDep(dg.AssetKey(["predictions", asked.name]), partition_mapping=window),
+            dg.AssetDep(dg.AssetKey(["predictions", settings.name]), partition_mapping=window),
             dg.AssetKey(outcome.split(".")),
         ],
         description="One row per forecast, on the day its outcome is known, and one more for "
         "each time that a late row changes that outcome: the ledger of forecasts, in "
         f"which nothing is overwritten. The last row of a {question.entity} and as_of "
         "is the truth as known. Scores in hindsight are never graded.\n\n"
-        f"{asked.sentence()}{look(business, key)}",
+        f"{settings.sentence()}{look(business, key)}",
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(
                 "counts_add_up", asset=key, description="Every forecast has one first grade."
             ),
         ],
-        code_version=digest(asked.question),
+        code_version=digest(settings.question),
         **daily(business, key, {"parquet"}, [*keys(question.entity), *described(COLUMNS)]),
     )
     def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
-            tables.look_back_as(asked.store.grades, asked.gold)
+            tables.days.look_back_as(settings.store.grades, settings.gold)
             rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
             for day in due(context, tables, key):
                 oldest_due = horizon.newest_as_of(day - DAY) + DAY
                 first = max(business.start, horizon.outcome(oldest_due)[0])
-                if fault := tables.not_standing(outcome, first, day):
+                if fault := tables.days.why_invalid(outcome, first, day):
                     refused[day] = fault
                     continue
-                rows[day] = grade(tables, asked, day)
-                if lost := ungraded(tables, asked, day):
+                rows[day] = grade(tables, settings, day)
+                if lost := ungraded(tables, settings, day):
                     missing[str(day)] = lost
             yield dg.AssetCheckResult(
                 asset_key=key,
@@ -168,28 +169,28 @@ def graded_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinit
                 passed=not missing,
                 metadata={"ungraded": missing},
             )
-            about = {day: told(tables, asked, day) for day in rows}
+            about = {day: day_metadata(tables, settings, day) for day in rows}
             yield from settle(
-                context, tables, key, digest(asked.question), rows, refused, [outcome], about
+                context, tables, key, digest(settings.question), rows, refused, [outcome], about
             )
 
     return graded
 
 
-def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+def ungraded(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:
     """How many forecasts have no first grade by ``day``, or several; of the as_ofs due or graded on
     it.
     """
-    entity, horizon = identifier(asked.question.entity), asked.question.horizon
-    forecasts = tables.day_files(asked.store.forecasts, horizon.newest_as_of(day))
-    stored = tables.day_files(asked.store.grades, day)
+    entity, horizon = identifier(settings.question.entity), settings.question.horizon
+    forecasts = tables.day_files(settings.store.forecasts, horizon.newest_as_of(day))
+    stored = tables.day_files(settings.store.grades, day)
     today = _days_in(tables, [stored.pop(day)], "where not restated")
     before = _days_in(tables, list(stored.values()))
     looked_at = [as_of for as_of in forecasts if as_of in today or as_of not in before]
     if not looked_at:
         return 0
     made = read_files(forecasts[as_of] for as_of in looked_at)
-    grades_so_far = read_files(grades_of(tables, asked, looked_at[0], day))
+    grades_so_far = read_files(grades_of(tables, settings, looked_at[0], day))
     [(lost,)] = tables.rows(
         f"select count(*) from (select {entity}, as_of from {made} where not backtest) "
         f"full join (select {entity}, as_of, count(*) as times from {grades_so_far} "
@@ -199,36 +200,38 @@ def ungraded(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
     return int(lost)
 
 
-def grades_of(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> list[Path]:
+def grades_of(
+    tables: Tables, settings: "QuestionSettings", as_of: dt.date, until: dt.date
+) -> list[Path]:
     """The files that may hold a grade of ``as_of`` or of a later day, up to ``until``."""
-    known_on = asked.question.horizon.label_known_on(as_of)
-    files = tables.day_files(asked.store.grades, until)
+    known_on = settings.question.horizon.label_known_on(as_of)
+    files = tables.day_files(settings.store.grades, until)
     return [file for day, file in files.items() if day >= known_on]
 
 
-def last_known(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> str:
+def last_known(tables: Tables, settings: "QuestionSettings", as_of: dt.date, until: dt.date) -> str:
     """SQL: of each entity of ``as_of``, the grade as known at the end of ``until``."""
-    return grades.last_grades(asked.question, _read(tables, asked, as_of, until), as_of)
+    return grades.last_grades(settings.question, _read(tables, settings, as_of, until), as_of)
 
 
-def _read(tables: Tables, asked: "AskedQuestion", as_of: dt.date, until: dt.date) -> str:
+def _read(tables: Tables, settings: "QuestionSettings", as_of: dt.date, until: dt.date) -> str:
     """SQL, in brackets: the grades that may be of ``as_of``, those of before there was ``regraded``
     too.
     """
-    if files := grades_of(tables, asked, as_of, until):
+    if files := grades_of(tables, settings, as_of, until):
         listed = ", ".join(map(literal, files))
         parts = [f"from read_parquet([{listed}], union_by_name = true)"]
     else:
         parts = []
-    return f"({_typed(tables, asked, parts)})"
+    return f"({_typed(tables, settings, parts)})"
 
 
-def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+def day_metadata(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, Any]:
     """The numbers of a day that are worth a plot."""
     [(graded, left, rate, restated)] = tables.rows(
         "select count(*) filter (not restated), count(*) filter (label is null and not restated), "
         "avg(label::int) filter (not restated), count(*) filter (restated) "
-        f"from {literal(tables.day_file(asked.store.grades, day))}"
+        f"from {literal(tables.day_file(settings.store.grades, day))}"
     )
-    found = {"graded": graded, "had_left_before": left, "restated": restated}
-    return found | ({} if rate is None else {"churn_rate": round(rate, 4)})
+    result = {"graded": graded, "had_left_before": left, "restated": restated}
+    return result | ({} if rate is None else {"churn_rate": round(rate, 4)})

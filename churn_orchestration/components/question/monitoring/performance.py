@@ -17,14 +17,15 @@ from churn_orchestration.components.days import accepted_spec, blocked, daily, d
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.shown import look
+from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import MEASURED_ON, Tables, literal
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.grading import metrics
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -32,7 +33,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "kind": (
             "text",
             "expected: from the forecasts alone, before any outcome; realised: once it was known; "
-            "restated: realised anew, since late rows changed it",
+            "restated: realised again, since late rows changed it",
         ),
         "model_version": ("text", "what forecast"),
         "feature": ("text", "whose segments are measured; null: all customers"),
@@ -54,30 +55,30 @@ SHOWN_DAYS = 400
 
 def _rows(
     of: dict[str, Any],
-    found: Mapping[str, Any],
+    result: Mapping[str, Any],
     forecasts: int,
     segment: tuple[str | None, str | None],
 ) -> Iterator[dict[str, Any]]:
     """One row per metric."""
-    for metric, told in found.items():
-        if isinstance(told, dict):
+    for metric, message in result.items():
+        if isinstance(message, dict):
             yield (
                 of
-                | told
+                | message
                 | {"metric": metric, "forecasts": forecasts}
                 | dict(zip(("feature", "segment"), segment, strict=True))
             )
 
 
-def _measured(asked: "AskedQuestion") -> "dict[str, metrics.Metric]":
+def _measured(settings: "QuestionSettings") -> "dict[str, metrics.Metric]":
     """What is measured of a question's forecasts."""
     from churn_orchestration.churn.grading import metrics
 
-    return {**metrics.METRICS, "profit": metrics.profit(asked.economics)}
+    return {**metrics.METRICS, "profit": metrics.profit(settings.economics)}
 
 
 def expected(
-    asked: "AskedQuestion", scored: "pd.DataFrame", of: dict[str, Any]
+    settings: "QuestionSettings", scored: "pd.DataFrame", of: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What the forecasts of a day say of themselves; nothing where too few churners are among
     them.
@@ -88,11 +89,11 @@ def expected(
     if not n or min(chance.sum(), n - chance.sum()) < MIN_ENTITIES:
         return []
     of = of | {"kind": EXPECTED, "model_version": scored["model_version"].iloc[0]}
-    return list(_rows(of, metrics.expected(chance, metrics=_measured(asked)), n, (None, None)))
+    return list(_rows(of, metrics.expected(chance, metrics=_measured(settings)), n, (None, None)))
 
 
 def realised(
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     graded: "pd.DataFrame",
     features: "pd.DataFrame | None",
     of: dict[str, Any],
@@ -110,73 +111,80 @@ def realised(
 
     if graded.empty:
         return []
-    label, entity = graded["label"].astype(bool), asked.question.entity
+    label, entity = graded["label"].astype(bool), settings.question.entity
     of, n = of | {"model_version": graded["model_version"].iloc[0]}, len(graded)
     if min(label.sum(), n - label.sum()) < MIN_ENTITIES:
         rate = {"base_rate": {"value": float(label.mean()), "low": None, "high": None}}
         return list(_rows(of, rate, n, (None, None)))
     chance = graded["churn_probability"]
-    whole = metrics.evaluate(label, chance, graded[entity], metrics=_measured(asked))
-    found = list(_rows(of, whole, n, (None, None)))
+    whole = metrics.evaluate(label, chance, graded[entity], metrics=_measured(settings))
+    result = list(_rows(of, whole, n, (None, None)))
     if features is not None:
         rows = graded.assign(label=label, model=graded["churn_probability"]).merge(
             features, on=entity
         )
-        for told in by_segment(rows, entity, asked.segments):
-            rate = {"base_rate": {"value": told["base_rate"], "low": None, "high": None}}
-            found += _rows(of, told | rate, told["rows"], (told["feature"], told["segment"]))
-    return found
+        for message in by_segment(rows, entity, settings.segments):
+            rate = {"base_rate": {"value": message["base_rate"], "low": None, "high": None}}
+            result += _rows(
+                of, message | rate, message["rows"], (message["feature"], message["segment"])
+            )
+    return result
 
 
-def measure(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+def measure(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:
     """Store what is known of the forecasts' quality at the end of ``day``; its rows."""
     entity, file = (
-        identifier(asked.question.entity),
-        literal(tables.day_file(asked.store.grades, day)),
+        identifier(settings.question.entity),
+        literal(tables.day_file(settings.store.grades, day)),
     )
     scored = tables.db.execute(
         "select churn_probability, model_version "
-        f"from {literal(tables.day_file(asked.store.forecasts, day))} "
+        f"from {literal(tables.day_file(settings.store.forecasts, day))} "
         f"where not backtest order by {entity}"
     ).df()
-    of = {MEASURED_ON: day, "waiting": _waiting(tables, asked, day)}
-    rows = expected(asked, scored, of | {"as_of": day})
+    of = {MEASURED_ON: day, "waiting": _waiting(tables, settings, day)}
+    rows = expected(settings, scored, of | {"as_of": day})
     for as_of, restated in tables.rows(
         f"select as_of, bool_or(restated) from {file} group by 1 order by 1"
     ):
-        last = last_known(tables, asked, as_of, day)
+        last = last_known(tables, settings, as_of, day)
         graded = tables.db.execute(f"from ({last}) where label is not null order by {entity}").df()
         kind = RESTATED if restated else REALISED
         rows += realised(
-            asked, graded, _segmented(tables, asked, as_of), of | {"as_of": as_of, "kind": kind}
+            settings,
+            graded,
+            _segmented(tables, settings, as_of),
+            of | {"as_of": as_of, "kind": kind},
         )
     order = "kind, as_of, feature nulls first, segment nulls first, metric"
-    return put_rows(tables, asked.store.performance, day, rows, COLUMNS, order)
+    return put_rows(tables, settings.store.performance, day, rows, COLUMNS, order)
 
 
-def _waiting(tables: Tables, asked: "AskedQuestion", day: dt.date) -> int:
+def _waiting(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:
     """How many forecasts up to ``day`` have no known outcome yet."""
-    newest = asked.question.horizon.newest_as_of(day)
+    newest = settings.question.horizon.newest_as_of(day)
     files = [
         file
-        for as_of, file in tables.day_files(asked.store.forecasts, day).items()
+        for as_of, file in tables.day_files(settings.store.forecasts, day).items()
         if as_of > newest
     ]
     return int(tables.rows(f"select count(*) from {read_files(files)} where not backtest")[0][0])
 
 
-def _segmented(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "pd.DataFrame | None":
-    file = tables.day_file(asked.gold, as_of)
-    if file is None or not asked.segments:
+def _segmented(
+    tables: Tables, settings: "QuestionSettings", as_of: dt.date
+) -> "pd.DataFrame | None":
+    file = tables.day_file(settings.gold, as_of)
+    if file is None or not settings.segments:
         return None
-    names = identifiers([asked.question.entity, *asked.segments])
+    names = identifiers([settings.question.entity, *settings.segments])
     return tables.db.execute(f"select {names} from {literal(file)}").df()
 
 
-def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+def performance_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_performance, one partition a day."""
-    key = dg.AssetKey(["monitoring", f"{asked.name}_performance"])
-    upstream = [asked.store.forecasts, asked.store.grades]
+    key = dg.AssetKey(["monitoring", f"{settings.name}_performance"])
+    upstream = [settings.store.forecasts, settings.store.grades]
 
     @dg.asset(
         key=key,
@@ -184,43 +192,43 @@ def performance_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDe
         description="One row per metric, segment and as_of: what the day's forecasts say of "
         "themselves before any outcome is known, and how those did whose outcome "
         "became known on the day, on matured forecasts only. What was expected is "
-        f"graded so by what came.\n\n{asked.sentence()}{look(business, key)}",
+        f"graded so by what came.\n\n{settings.sentence()}{look(business, key)}",
         check_specs=[accepted_spec(key)],
-        code_version=asked.scoring,
+        code_version=settings.scoring,
         **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
     def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             days = due(context, tables, key)
-            tables.look_back_as(asked.store.performance, asked.gold)
+            tables.days.look_back_as(settings.store.performance, settings.gold)
             refused = blocked(tables, upstream, days)
             for day in refused:
-                tables.drop_day(asked.store.performance, day)
-            rows = {day: measure(tables, asked, day) for day in days if day not in refused}
-            about = {day: told(tables, asked, day) for day in rows}
-            drawn = {"picture_performance": picture(tables, asked, max(rows))} if rows else {}
+                tables.drop_day(settings.store.performance, day)
+            rows = {day: measure(tables, settings, day) for day in days if day not in refused}
+            about = {day: day_metadata(tables, settings, day) for day in rows}
+            drawn = {"picture_performance": picture(tables, settings, max(rows))} if rows else {}
             yield from settle(
-                context, tables, key, asked.scoring, rows, refused, upstream, about, drawn
+                context, tables, key, settings.scoring, rows, refused, upstream, about, drawn
             )
 
     return performance
 
 
-def told(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
+def day_metadata(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, Any]:
     """The numbers of a day that are worth a plot."""
-    file = literal(tables.day_file(asked.store.performance, day))
-    found = tables.rows(
+    file = literal(tables.day_file(settings.store.performance, day))
+    result = tables.rows(
         f"select kind || '_' || metric, value from {file} where feature is null "
         f"and metric in ('auc', 'log_loss', 'base_rate') and kind <> '{RESTATED}' order by 1, as_of"
     )
-    return {name: round(value, 4) for name, value in found} | {
-        "waiting": _waiting(tables, asked, day)
+    return {name: round(value, 4) for name, value in result} | {
+        "waiting": _waiting(tables, settings, day)
     }
 
 
-def course(tables: Tables, asked: "AskedQuestion", day: dt.date) -> list[dict[str, Any]]:
+def course(tables: Tables, settings: "QuestionSettings", day: dt.date) -> list[dict[str, Any]]:
     """What is known by ``day`` of each as_of of late: expected, and realised or, last, restated."""
-    files = read_files(tables.day_files(asked.store.performance, day).values())
+    files = read_files(tables.day_files(settings.store.performance, day).values())
     first = literal(day - dt.timedelta(days=SHOWN_DAYS))
     query = f"""
 select as_of, metric, kind = '{EXPECTED}' as is_expected, \
@@ -232,6 +240,6 @@ group by all order by 1, 2, 3"""
     return tables.db.execute(query).df().to_dict("records")
 
 
-def picture(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+def picture(tables: Tables, settings: "QuestionSettings", day: dt.date) -> str | None:
     """Expected and realised performance by as_of, in one picture."""
-    return pictures.performance(asked.name, course(tables, asked, day))
+    return pictures.performance(settings.name, course(tables, settings, day))

@@ -15,16 +15,11 @@ from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.storage.day_files import NAMED, content_hash, damage
+from churn_orchestration.storage.door import whole
+from churn_orchestration.storage.files import file_literal, literal_parquet, swap_in
+from churn_orchestration.storage.layers import PARQUET
 from churn_orchestration.storage.model_store import ModelFiles
-from churn_orchestration.storage.warehouse import (
-    PARQUET,
-    Tables,
-    file_literal,
-    literal,
-    literal_parquet,
-    swap_in,
-    whole,
-)
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +27,7 @@ if TYPE_CHECKING:
 
     from churn_orchestration.churn.learners import LogOddsBlend
     from churn_orchestration.churn.watching.drift import Bins, Usual
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 Counts = Mapping[str, Mapping[dt.date, "np.ndarray"]]
 SCORE = "churn_probability"
@@ -43,16 +38,16 @@ AT_ONCE = 25  # features whose values are held in memory at a time
 SNAPSHOT, REPLAY = "snapshot", "replay"
 
 
-def snapshot_file(tables: Tables, asked: "AskedQuestion", record: Mapping[str, Any]) -> Path:
+def snapshot_file(tables: Tables, settings: "QuestionSettings", record: Mapping[str, Any]) -> Path:
     """The snapshot that trained a model. Raises BusinessError where it is gone."""
     name = f"{record['cutoff']}-{record['snapshot_sha256'][:12]}.parquet"
-    path = asked.store.snapshot_files(tables.state) / name
+    path = settings.store.snapshot_files(tables.state) / name
     if not path.is_file():
         raise BusinessError(
-            f"{asked.name}: {path}, which trained {record['model_version']}, is gone; put it back "
-            f"from a copy, or `churn train --cutoff {record['cutoff']}` again"
+            f"{settings.name}: {path}, which trained {record['model_version']}, is gone; put it "
+            f"back from a copy, or `churn train --cutoff {record['cutoff']}` again"
         )
-    return whole(f"snapshots.{asked.name}", record["cutoff"], path)
+    return whole(f"snapshots.{settings.name}", record["cutoff"], path)
 
 
 def sample(
@@ -82,13 +77,13 @@ class Reference:
         self.version, self.model, self.record = version, model, record
         self.usual: dict[str, Usual] = {}
         for each in bins:
-            found = drift.usual(each, snapshot[each.feature], replays.get(each.feature, {}))
-            if found:
-                self.usual[each.feature] = found
+            result = drift.usual(each, snapshot[each.feature], replays.get(each.feature, {}))
+            if result:
+                self.usual[each.feature] = result
         self.bins = [each for each in bins if each.feature in self.usual]
 
     @classmethod
-    def of(cls, tables: Tables, asked: "AskedQuestion", version: str) -> "Reference":
+    def of(cls, tables: Tables, settings: "QuestionSettings", version: str) -> "Reference":
         """From its file, made where it is not there: it follows from the snapshot and days before
         its end.
 
@@ -98,14 +93,14 @@ class Reference:
         """
         from churn_orchestration.churn.watching.drift import Bins
 
-        files = ModelFiles(tables.state, asked.name, version)
+        files = ModelFiles(tables.state, settings.name, version)
         record, model = files.record(), files.model()
-        path = asked.store.model_files(tables.state) / f"{version}.drift"
+        path = settings.store.model_files(tables.state) / f"{version}.drift"
         if path.exists():  # as it was named before its name held the hash of its content
             path.rename(_named(path, path))
         kept = [file for file in path.parent.glob(f"{version}-*.drift") if not damage(file)]
         file = literal_parquet(
-            kept[0] if kept else _Counting(tables, asked, record, model).write(path)
+            kept[0] if kept else _Counting(tables, settings, record, model).write(path)
         )
         bins = [
             Bins(str(feature), tuple(cuts), bool(few))
@@ -131,12 +126,12 @@ class _Counting:
     def __init__(
         self,
         tables: Tables,
-        asked: "AskedQuestion",
+        settings: "QuestionSettings",
         record: Mapping[str, Any],
         model: "LogOddsBlend",
     ) -> None:
-        self.tables, self.asked, self.record, self.model = tables, asked, record, model
-        calendar = {f.name for f in catalogue(asked.question.features) if f.family == CALENDAR}
+        self.tables, self.settings, self.record, self.model = tables, settings, record, model
+        calendar = {f.name for f in catalogue(settings.question.features) if f.family == CALENDAR}
         self.features = [name for name in record["features"] if name not in calendar]
 
     def write(self, path: Path) -> Path:
@@ -147,8 +142,8 @@ class _Counting:
 
         tables, question, file = (
             self.tables,
-            self.asked.question,
-            snapshot_file(self.tables, self.asked, self.record),
+            self.settings.question,
+            snapshot_file(self.tables, self.settings, self.record),
         )
         cutoff = dt.date.fromisoformat(self.record["cutoff"])
         tables.db.execute(
@@ -181,7 +176,7 @@ class _Counting:
     def _scores(self, rows: str) -> Iterator[None]:
         """While the block lasts: a table of what the model says of a sample of rows."""
         some = sample(
-            self.tables, self.asked.question.entity, self.record["features"], rows, SCORED
+            self.tables, self.settings.question.entity, self.record["features"], rows, SCORED
         )
         forecast = some[["as_of"]].copy()
         if len(some):
@@ -202,10 +197,10 @@ class _Counting:
         from churn_orchestration.churn.watching.drift import counted
 
         for each in bins:
-            found = counted([each], "_scores" if each.feature == SCORE else rows)
+            result = counted([each], "_scores" if each.feature == SCORE else rows)
             self.tables.db.execute(
                 f"insert into _counts select '{kind}', feature, day, bin, rows, "
-                f"{list(each.cuts)}::double[], {each.few} from ({found})"
+                f"{list(each.cuts)}::double[], {each.few} from ({result})"
             )
 
 
@@ -215,7 +210,7 @@ def bins_of(tables: Tables, features: Sequence[str], rows: str, key: str) -> lis
     """
     from churn_orchestration.churn.watching import drift
 
-    found = list[drift.Bins]()
+    result = list[drift.Bins]()
     [(count,)] = tables.rows(f"select count(*) from {rows}")
     share = -(-count // SAMPLED)
     tenths = [number / drift.TENTHS for number in range(1, drift.TENTHS)]
@@ -238,8 +233,8 @@ def bins_of(tables: Tables, features: Sequence[str], rows: str, key: str) -> lis
             cuts = few or sorted(
                 {low, high, *(cut for cut in sampled[place] or () if low < cut < high)}
             )
-            found.append(drift.Bins(name, tuple(map(float, cuts)), bool(few)))
-    return found
+            result.append(drift.Bins(name, tuple(map(float, cuts)), bool(few)))
+    return result
 
 
 def _values(tables: Tables, feature: str, rows: str) -> list[float]:
@@ -249,8 +244,8 @@ def _values(tables: Tables, feature: str, rows: str) -> list[float]:
     distinct = (
         f"select distinct {feature}::double from {rows} where {feature} is not null order by 1"
     )
-    found = [value for (value,) in tables.rows(f"{distinct} limit {FEW + 1}")]
-    return found if len(found) <= FEW else []
+    result = [value for (value,) in tables.rows(f"{distinct} limit {FEW + 1}")]
+    return result if len(result) <= FEW else []
 
 
 def as_counts(
@@ -259,12 +254,12 @@ def as_counts(
     """Counts by feature and day, from rows of ``feature``, ``day``, ``bin`` and ``rows``."""
     import numpy as np
 
-    number, found = (
+    number, result = (
         {each.feature: each.number for each in bins},
         dict[str, dict[dt.date, np.ndarray]](),
     )
     for (feature, day), part in rows.groupby(["feature", "day"], sort=True):
         counts = np.zeros(number[str(feature)])
         counts[part["bin"].to_numpy(int)] = part["rows"].to_numpy()
-        found.setdefault(str(feature), {})[day.date()] = counts
-    return found
+        result.setdefault(str(feature), {})[day.date()] = counts
+    return result

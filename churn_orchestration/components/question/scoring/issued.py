@@ -13,7 +13,7 @@ from churn_orchestration.storage.day_files import damage
 from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 AGAIN = "_scored_again"
 SCORED = "score"
@@ -21,7 +21,7 @@ SCORED = "score"
 
 
 def issue(
-    tables: Tables, asked: "AskedQuestion", day: dt.date, select: str, *, backtest: bool
+    tables: Tables, settings: "QuestionSettings", day: dt.date, select: str, *, backtest: bool
 ) -> int:
     """Store a day's forecasts as issued; where that day was issued before, as what it is; their
     number.
@@ -30,42 +30,46 @@ def issue(
     Before, the new forecast replaces it, and what is replaced goes there. A look back never
     replaces a forecast.
     """
-    table = asked.store.forecasts
-    if not is_issued(tables, asked, day):
+    table = settings.store.forecasts
+    if not is_issued(tables, settings, day):
         return tables.replace_days(table, [day], select)[day]
     if not backtest:
         tables.db.execute(f"create or replace temp table {AGAIN} as {select}")
-        _compare(tables, asked, day)
+        _compare(tables, settings, day)
         tables.db.execute(f"drop table {AGAIN}")
     return int(tables.rows(f"select count(*) from {literal(tables.day_file(table, day))}")[0][0])
 
 
-def is_issued(tables: Tables, asked: "AskedQuestion", day: dt.date) -> bool:
+def is_issued(tables: Tables, settings: "QuestionSettings", day: dt.date) -> bool:
     """Whether a forecast of a day was stored that is no look back; of a damaged file: it was."""
-    found = tables.rows(
+    result = tables.rows(
         "select file from meta.files where table_name = ? and day = ?",
-        [asked.store.forecasts, day],
+        [settings.store.forecasts, day],
     )
-    if not found:
+    if not result:
         return False
-    path = tables.state / found[0][0]
+    path = tables.state / result[0][0]
     return bool(
         damage(path) or tables.rows(f"select bool_or(not backtest) from {literal(path)}")[0][0]
     )
 
 
-def scored_again_since(tables: Tables, asked: "AskedQuestion", line: int) -> list[dict[str, Any]]:
+def scored_again_since(
+    tables: Tables, settings: "QuestionSettings", line: int
+) -> list[dict[str, Any]]:
     """The lines of the ledger on forecasts of a question after its first ``line`` ones."""
     return [
-        row for row in ledger.read(tables.state)[line:] if row["subject"] == asked.store.forecasts
+        row
+        for row in ledger.read(tables.state)[line:]
+        if row["subject"] == settings.store.forecasts
     ]
 
 
-def _compare(tables: Tables, asked: "AskedQuestion", day: dt.date) -> None:
+def _compare(tables: Tables, settings: "QuestionSettings", day: dt.date) -> None:
     """Keep apart what was scored again, or what it replaces, where they differ."""
     table, everything = (
-        asked.store.forecasts,
-        f"from {AGAIN} order by {identifier(asked.question.entity)}",
+        settings.store.forecasts,
+        f"from {AGAIN} order by {identifier(settings.question.entity)}",
     )
     [(name,)] = tables.rows(
         "select file from meta.files where table_name = ? and day = ?", [table, day]
@@ -73,8 +77,8 @@ def _compare(tables: Tables, asked: "AskedQuestion", day: dt.date) -> None:
     if wrong := damage(tables.state / name):
         tables.put_day(table, day, everything)
         if (file := tables.day_file(table, day)) != tables.state / name:
-            told = f"what was issued cannot be read, {wrong}; what was scored again is another file, {file}"
-            _line(tables, asked, day, RESTATE, told, name, {})
+            message = f"what was issued cannot be read, {wrong}; what was scored again is another file, {file}"
+            _line(tables, settings, day, RESTATE, message, name, {})
         return
     before = literal(tables.state / name)
     differing = _differing(tables, before)
@@ -85,13 +89,13 @@ def _compare(tables: Tables, asked: "AskedQuestion", day: dt.date) -> None:
     )
     counts = {"differing": differing, "rows": tables.rows(f"select count(*) from {AGAIN}")[0][0]}
     if later:
-        told = f"scored again after {later} was issued, and {differing} rows differ: what was issued stays"
-        row = _line(tables, asked, day, RESTATE, told, name, counts)
-        _keep_apart(tables, asked, day, AGAIN, row)
+        message = f"scored again after {later} was issued, and {differing} rows differ: what was issued stays"
+        row = _line(tables, settings, day, RESTATE, message, name, counts)
+        _keep_apart(tables, settings, day, AGAIN, row)
     else:
-        told = f"scored again before a later day was issued, and {differing} rows differ: it is in force now"
-        row = _line(tables, asked, day, SUPERSEDE, told, name, counts)
-        _keep_apart(tables, asked, day, before, row)
+        message = f"scored again before a later day was issued, and {differing} rows differ: it is in force now"
+        row = _line(tables, settings, day, SUPERSEDE, message, name, counts)
+        _keep_apart(tables, settings, day, before, row)
         tables.put_day(table, day, everything)
 
 
@@ -110,7 +114,7 @@ def _differing(tables: Tables, before: str) -> int:
 
 
 def _line(
-    tables: Tables, asked: "AskedQuestion", day: dt.date, decision: str, reason: str, name: str,
+    tables: Tables, settings: "QuestionSettings", day: dt.date, decision: str, reason: str, name: str,
     counts: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The ledger's line on a day that was scored again."""
@@ -118,20 +122,20 @@ def _line(
         f"select any_value(model_version), sum(hash(t))::varchar from {AGAIN} as t"
     )
     [(newest,)] = tables.rows(
-        "select max(day) from meta.files where table_name = ?", [asked.store.forecasts]
+        "select max(day) from meta.files where table_name = ?", [settings.store.forecasts]
     )
     return ledger.append(
-        tables.state, asked.store.forecasts, decision, reason, SCORED,
+        tables.state, settings.store.forecasts, decision, reason, SCORED,
         {"issued": name, "scored_again": content, **counts},
         model_version=by, cutoff=str(day), decided_on=str(newest),
     )  # fmt: skip
 
 
 def _keep_apart(
-    tables: Tables, asked: "AskedQuestion", day: dt.date, rows: str, line: dict[str, Any]
+    tables: Tables, settings: "QuestionSettings", day: dt.date, rows: str, line: dict[str, Any]
 ) -> None:
     """Add forecasts of a day to ``restated``, with the line of the ledger that is about them."""
-    table, sequence = asked.store.restated, line["sequence"]
+    table, sequence = settings.store.restated, line["sequence"]
     status = "restated" if line["decision"] == RESTATE else "superseded"
     added = (
         f"select *, '{status}' as status, date '{line['decided_on']}' as decided_on, "
@@ -142,29 +146,31 @@ def _keep_apart(
             return
         added = f"from {literal(file)} union all by name {added}"
     tables.put_day(
-        table, day, f"from ({added}) order by sequence, {identifier(asked.question.entity)}"
+        table, day, f"from ({added}) order by sequence, {identifier(settings.question.entity)}"
     )
 
 
-def set_apart_former(tables: Tables, asked: "AskedQuestion") -> str | None:
+def set_apart_former(tables: Tables, settings: "QuestionSettings") -> str | None:
     """Where the question means another thing than before, keep its forecasts and grades under
     another name.
 
     What was forecast for one question is no answer to another, nor are its grades. A sentence that
     says so.
     """
-    found = tables.rows("select meaning from meta.meanings where question = ?", [asked.name])
-    meaning = asked.question.meaning
-    if found == [(meaning,)]:
+    result = tables.rows("select meaning from meta.meanings where question = ?", [settings.name])
+    meaning = settings.question.meaning
+    if result == [(meaning,)]:
         return None
-    tables.db.execute("insert or replace into meta.meanings values (?, ?)", [asked.name, meaning])
-    if not found:
+    tables.db.execute(
+        "insert or replace into meta.meanings values (?, ?)", [settings.name, meaning]
+    )
+    if not result:
         return None
-    mark = digest(found[0][0])[:8]
+    mark = digest(result[0][0])[:8]
     names = {
-        asked.store.forecasts: f"restated.{asked.name}_{mark}",
-        asked.store.restated: f"restated.{asked.name}_{mark}_again",
-        asked.store.grades: f"restated.{asked.name}_{mark}_graded",
+        settings.store.forecasts: f"restated.{settings.name}_{mark}",
+        settings.store.restated: f"restated.{settings.name}_{mark}_again",
+        settings.store.grades: f"restated.{settings.name}_{mark}_graded",
     }
     kept = list[str]()
     for before, now in names.items():
@@ -183,13 +189,13 @@ def set_apart_former(tables: Tables, asked: "AskedQuestion") -> str | None:
             kept.append(now)
     if not kept:
         return None
-    told = f"{asked.name} means another thing now: what it forecast before is kept in {', '.join(kept)}"
+    message = f"{settings.name} means another thing now: what it forecast before is kept in {', '.join(kept)}"
     ledger.append(
         tables.state,
-        asked.store.forecasts,
+        settings.store.forecasts,
         RENAME,
-        told,
+        message,
         SCORED,
-        {"before": found[0][0], "now": meaning},
+        {"before": result[0][0], "now": meaning},
     )
-    return told
+    return message

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.learners import LogOddsBlend
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 NORMAL, LOW = "normal", "low"
 SHOWN = 3  # days that were scored again, in words
@@ -63,95 +63,101 @@ class Forecaster:
         return NORMAL if self.model is not None else LOW
 
     @classmethod
-    def in_force(cls, tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> "Forecaster":
+    def in_force(cls, tables: Tables, settings: "QuestionSettings", as_of: dt.date) -> "Forecaster":
         """The champion by the ledger as of the day; before any, what does without a model."""
-        champion = ledger.champion(tables.state, asked.name, as_of, asked.question.meaning)
+        champion = ledger.champion(tables.state, settings.name, as_of, settings.question.meaning)
         version = champion["model_version"] if champion else None
-        return cls.named(tables, asked, version, as_of)
+        return cls.named(tables, settings, version, as_of)
 
     @classmethod
     def named(
         cls,
         tables: Tables,
-        asked: "AskedQuestion",
+        settings: "QuestionSettings",
         version: str | None,
         as_of: dt.date,
     ) -> "Forecaster":
         """A model version; None: what does without a model on the day."""
         if version is None:
-            least = asked.economics.cut if asked.contact.by == PROFIT else None
-            by, rate = _untrained(tables, asked, as_of)
+            least = settings.economics.cut if settings.contact.by == PROFIT else None
+            by, rate = _untrained(tables, settings, as_of)
             return cls(by, base_rate=rate, least=least)
-        files = ModelFiles(tables.state, asked.name, version)
-        return cls.of(tables, asked, files.record(), files.model())
+        files = ModelFiles(tables.state, settings.name, version)
+        return cls.of(tables, settings, files.record(), files.model())
 
     @classmethod
     def of(
-        cls, tables: Tables, asked: "AskedQuestion", record: dict[str, Any], model: "LogOddsBlend"
+        cls,
+        tables: Tables,
+        settings: "QuestionSettings",
+        record: dict[str, Any],
+        model: "LogOddsBlend",
     ) -> "Forecaster":
         """A trained model; whom to contact is told by its held-out forecasts."""
         version = record["model_version"]
-        return cls(version, model, record["base_rate"], _least(tables, asked, version))
+        return cls(version, model, record["base_rate"], _least(tables, settings, version))
 
 
-def _least(tables: Tables, asked: "AskedQuestion", version: str) -> float | None:
+def _least(tables: Tables, settings: "QuestionSettings", version: str) -> float | None:
     """The probability from which on a customer is contacted, chosen as the record of the model
     tells.
     """
     from churn_orchestration.churn.grading import contact
 
-    held_out = ModelFiles(tables.state, asked.name, version).held_out()
-    if asked.contact.by in (PROFIT, CAPACITY):
-        return contact.threshold(asked.contact, held_out, asked.economics)
+    held_out = ModelFiles(tables.state, settings.name, version).held_out()
+    if settings.contact.by in (PROFIT, CAPACITY):
+        return contact.threshold(settings.contact, held_out, settings.economics)
     if held_out.empty:
         return None
     return contact.threshold(
-        asked.contact, contact.halves(held_out, asked.question.entity)[0], asked.economics
+        settings.contact, contact.halves(held_out, settings.question.entity)[0], settings.economics
     )
 
 
 def _contacted(
-    asked: "AskedQuestion", frame: "pd.DataFrame", probability: "np.ndarray", by: Forecaster
+    settings: "QuestionSettings", frame: "pd.DataFrame", probability: "np.ndarray", by: Forecaster
 ) -> "np.ndarray | None":
     """Who is contacted; None where no model was graded to say from which probability on."""
     import pandas as pd
 
     from churn_orchestration.churn.grading import contact
 
-    if by.least is None and asked.contact.by != CAPACITY:
+    if by.least is None and settings.contact.by != CAPACITY:
         return None
     scored = pd.DataFrame(
-        {"model": probability, "recent_value": frame[asked.value].to_numpy(float)}
+        {"model": probability, "recent_value": frame[settings.value].to_numpy(float)}
     )
-    return contact.contacted(asked.contact, scored, by.least, asked.economics)
+    return contact.contacted(settings.contact, scored, by.least, settings.economics)
 
 
-def _untrained(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> tuple[str, float | None]:
+def _untrained(
+    tables: Tables, settings: "QuestionSettings", as_of: dt.date
+) -> tuple[str, float | None]:
     """What scores a day without a model: the rules, or the churn rate that is known and that
     rate.
     """
-    report = ledger.newest_report(tables.state, asked.name, as_of, asked.question.meaning)
-    if gate.better_untrained(report, asked.untrained) == RULES:
+    report = ledger.newest_report(tables.state, settings.name, as_of, settings.question.meaning)
+    if gate.better_untrained(report, settings.untrained) == RULES:
         return RULES, None
-    rate = _known_rate(tables, asked, as_of)
-    return (RULES, None) if rate is None and asked.question.activity else (BASE_RATE, rate)
+    rate = _known_rate(tables, settings, as_of)
+    return (RULES, None) if rate is None and settings.question.activity else (BASE_RATE, rate)
 
 
-def _known_rate(tables: Tables, asked: "AskedQuestion", as_of: dt.date) -> float | None:
+def _known_rate(tables: Tables, settings: "QuestionSettings", as_of: dt.date) -> float | None:
     """The churn rate of the newest day whose outcome is known at the end of ``as_of``; None: of
     none yet.
     """
-    if label := asked.question.label:
+    if label := settings.question.label:
         return tables.rows(label.rate_at(as_of))[0][0]
-    newest = asked.question.horizon.newest_as_of(as_of)
-    [(customers, churned)] = tables.rows(churned_at(asked.question, newest, as_of))
+    newest = settings.question.horizon.newest_as_of(as_of)
+    [(customers, churned)] = tables.rows(churned_at(settings.question, newest, as_of))
     # Half a customer more of each kind: of a few who all stayed, nobody can say that none ever
     # leaves.
     return (churned + 0.5) / (customers + 1) if customers else None
 
 
 def score(
-    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+    settings: "QuestionSettings", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
 ) -> "pd.DataFrame":
     """Probability, band and reasons of each feature row, in its order.
 
@@ -166,27 +172,27 @@ def score(
     if frame.empty:
         columns = ["churn_probability", "band", "reasons", "model_version", "label_known_on"]
         columns += ["days_since_last", "recent_value", "contact", "confidence"]
-        return frame[[asked.question.entity, "as_of"]].reindex(
-            columns=[asked.question.entity, "as_of", *columns]
+        return frame[[settings.question.entity, "as_of"]].reindex(
+            columns=[settings.question.entity, "as_of", *columns]
         )
-    probability, why = forecast(asked, frame, by), _why(asked, frame, words, by)
+    probability, why = forecast(settings, frame, by), _why(settings, frame, words, by)
     days = frame["as_of"].dt.date
-    known_on = {day: asked.question.horizon.label_known_on(day) for day in days.unique()}
-    base_rate = (by.base_rate or float(probability.mean())) if asked.relative_bands else None
-    return frame[[asked.question.entity, "as_of"]].assign(
+    known_on = {day: settings.question.horizon.label_known_on(day) for day in days.unique()}
+    base_rate = (by.base_rate or float(probability.mean())) if settings.relative_bands else None
+    return frame[[settings.question.entity, "as_of"]].assign(
         churn_probability=probability,
-        band=band(probability, asked.edges, base_rate),
+        band=band(probability, settings.edges, base_rate),
         reasons=why,
         model_version=by.version,
         label_known_on=[known_on[day] for day in days],
-        days_since_last=frame[asked.silence] if asked.silence else None,
-        recent_value=frame[asked.value],
-        contact=_contacted(asked, frame, probability, by),
+        days_since_last=frame[settings.silence] if settings.silence else None,
+        recent_value=frame[settings.value],
+        contact=_contacted(settings, frame, probability, by),
         confidence=by.confidence,
     )
 
 
-def forecast(asked: "AskedQuestion", frame: "pd.DataFrame", by: Forecaster) -> "np.ndarray":
+def forecast(settings: "QuestionSettings", frame: "pd.DataFrame", by: Forecaster) -> "np.ndarray":
     """Probabilities of feature rows, in their order: of the model, of the rules, or the known churn
     rate.
     """
@@ -198,11 +204,11 @@ def forecast(asked: "AskedQuestion", frame: "pd.DataFrame", by: Forecaster) -> "
         return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
     if by.version == BASE_RATE:
         return np.full(len(frame), by.base_rate, float)
-    return rules_forecast(asked.question, frame).to_numpy()
+    return rules_forecast(settings.question, frame).to_numpy()
 
 
 def _why(
-    asked: "AskedQuestion", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+    settings: "QuestionSettings", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
 ) -> list[list[str]]:
     """What speaks for each forecast, in words; a known churn rate has no reasons."""
     import pandas as pd
@@ -219,53 +225,60 @@ def _why(
         return reasons(contributions(by.model, features)[0], frame, words)
     if by.version == BASE_RATE:
         return [[]] * len(frame)
-    odds = logit(forecast(asked, frame, by))
+    odds = logit(forecast(settings, frame, by))
     # Both features of the rules are of one topic, the silence.
-    return reasons(pd.DataFrame({asked.silence: odds - odds.mean()}), frame, words)
+    return reasons(pd.DataFrame({settings.silence: odds - odds.mean()}), frame, words)
 
 
 def score_days(
-    tables: Tables, asked: "AskedQuestion", days: list[dt.date]
+    tables: Tables, settings: "QuestionSettings", days: list[dt.date]
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
     """Store the predictions of each day whose features stand; rows by day, and the refused days."""
-    faults = tables.faults(asked.gold, min(days), max(days)) if days else {}
+    faults = tables.days.faults(settings.gold, min(days), max(days)) if days else {}
     refused = {
         day: reason
         for day in days
-        if (reason := faults.get(day) or _unanswerable(tables, asked, day))
+        if (reason := faults.get(day) or _unanswerable(tables, settings, day))
     }
-    standing = [day for day in days if day not in refused]
-    words = catalogue_words(tables, asked) if standing else None  # made with the first gold day
+    valid = [day for day in days if day not in refused]
+    words = catalogue_words(tables, settings) if valid else None  # made with the first gold day
     rows = {}
-    for day in standing:
+    for day in valid:
         frame = tables.db.execute(
-            population(asked.question, f"(from {literal(tables.day_file(asked.gold, day))})", day)
-            + f" order by {identifier(asked.question.entity)}"
+            population(
+                settings.question, f"(from {literal(tables.day_file(settings.gold, day))})", day
+            )
+            + f" order by {identifier(settings.question.entity)}"
         ).df()
-        scored = score(asked, frame, words, Forecaster.in_force(tables, asked, day))
-        rows[day] = write(tables, asked, day, scored, backtest=False)
+        scored = score(settings, frame, words, Forecaster.in_force(tables, settings, day))
+        rows[day] = write(tables, settings, day, scored, backtest=False)
     return rows, refused
 
 
-def _unanswerable(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str | None:
+def _unanswerable(tables: Tables, settings: "QuestionSettings", day: dt.date) -> str | None:
     """Why a day may not be scored though its features stand: who left does not, or no label is
     known.
     """
-    for table in asked.question.outcome_tables:
-        if reason := tables.not_standing(table, tables.first_day(table) or day, day):
+    for table in settings.question.outcome_tables:
+        if reason := tables.days.why_invalid(table, tables.days.first_day(table) or day, day):
             return reason
-    if (label := asked.question.label) and _known_rate(tables, asked, day) is None:
+    if (label := settings.question.label) and _known_rate(tables, settings, day) is None:
         return f"{label.table} says of nobody whether {label.condition}"
     return None
 
 
 def write(
-    tables: Tables, asked: "AskedQuestion", day: dt.date, scored: "pd.DataFrame", *, backtest: bool
+    tables: Tables,
+    settings: "QuestionSettings",
+    day: dt.date,
+    scored: "pd.DataFrame",
+    *,
+    backtest: bool,
 ) -> int:
     """Store the predictions of one day, one row per entity in its order; an empty day keeps the
     types.
     """
-    entity, base = identifier(asked.question.entity), asked.question.base
+    entity, base = identifier(settings.question.entity), settings.question.base
     kind = tables.columns(base.table)[base.entity]
     tables.db.register("_scored", scored)
     select = f"""
@@ -275,32 +288,39 @@ select {entity}::{kind} as {entity}, as_of::date as as_of, churn_probability::do
   recent_value::double as recent_value, contact::boolean as contact, confidence::varchar as confidence,
   {backtest} as backtest
 from _scored order by {entity}"""
-    rows = issue(tables, asked, day, select, backtest=backtest)
+    rows = issue(tables, settings, day, select, backtest=backtest)
     tables.db.unregister("_scored")
     return rows
 
 
-def catalogue_words(tables: Tables, asked: "AskedQuestion") -> "pd.DataFrame":
+def catalogue_words(tables: Tables, settings: "QuestionSettings") -> "pd.DataFrame":
     """The catalogue of the question's features, indexed by feature."""
-    return tables.db.execute(f"from {asked.gold}_catalogue").df().set_index("feature")
+    return tables.db.execute(f"from {settings.gold}_catalogue").df().set_index("feature")
 
 
-def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
-    noun = asked.question.activity.noun if asked.question.activity else "event: none is asked about"
-    told = {
-        "churn_probability": ("double", f"probability of churn, 0 to 1. {asked.sentence()}"),
+def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
+    noun = (
+        settings.question.activity.noun
+        if settings.question.activity
+        else "event: none is in the population"
+    )
+    message = {
+        "churn_probability": ("double", f"probability of churn, 0 to 1. {settings.sentence()}"),
         "band": ("text", "low, medium, high or critical, by probability"),
         "reasons": (
             "text[]",
             "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it",
         ),
-        "model_version": ("text", f"the model that scored the row; before any, {asked.untrained}"),
+        "model_version": (
+            "text",
+            f"the model that scored the row; before any, {settings.untrained}",
+        ),
         "label_known_on": ("date", "the day on which it is known whether the forecast came true"),
         "days_since_last": ("bigint", f"days since the last {noun}; null: never"),
-        "recent_value": ("double", f"what the entity was worth of late: {asked.value}"),
+        "recent_value": ("double", f"what the entity was worth of late: {settings.value}"),
         "contact": (
             "boolean",
-            f"contact {asked.contact.sentence()}; null: before a model nobody can tell",
+            f"contact {settings.contact.sentence()}; null: not known before there is a model",
         ),
         "confidence": (
             "text",
@@ -312,28 +332,28 @@ def _columns(asked: "AskedQuestion") -> list[dg.TableColumn]:
         ),
     }
     return [
-        *keys(asked.question.entity),
-        *(dg.TableColumn(name, *words) for name, words in told.items()),
+        *keys(settings.question.entity),
+        *(dg.TableColumn(name, *words) for name, words in message.items()),
     ]
 
 
-def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """predictions/<question>, one partition a day."""
-    key = dg.AssetKey(["predictions", asked.name])
+    key = dg.AssetKey(["predictions", settings.name])
 
-    upstream = [asked.gold, *asked.question.outcome_tables]
+    upstream = [settings.gold, *settings.question.outcome_tables]
 
     @dg.asset(
         key=key,
         deps=[
             *(dg.AssetKey(table.split(".")) for table in upstream),
             dg.AssetDep(
-                dg.AssetKey(["models", asked.name]), partition_mapping=dg.LastPartitionMapping()
+                dg.AssetKey(["models", settings.name]), partition_mapping=dg.LastPartitionMapping()
             ),
         ],
-        description=f"One row per {asked.question.entity} and day: probability, band, reasons and forecaster."
-        f"\n\n{asked.sentence()} The champion of the day scores it; before any model: "
-        f"{asked.untrained}." + look(business, key),
+        description=f"One row per {settings.question.entity} and day: probability, band, reasons and forecaster."
+        f"\n\n{settings.sentence()} The champion of the day scores it; before any model: "
+        f"{settings.untrained}." + look(business, key),
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(
@@ -345,7 +365,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 "as_issued",
                 asset=key,
                 description="What was scored again after a later day is what was issued; where it is not, it "
-                f"is kept apart, in restated.{asked.name}, and the ledger says so.",
+                f"is kept apart, in restated.{settings.name}, and the ledger says so.",
             ),
             dg.AssetCheckSpec(
                 "alias_is_the_champion",
@@ -357,29 +377,29 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 "no_copies", asset=key, description="No customer is there twice, under another id."
             ),
         ],
-        code_version=asked.scoring,
-        **daily(business, key, {"parquet", "scikitlearn"}, _columns(asked)),
+        code_version=settings.scoring,
+        **daily(business, key, {"parquet", "scikitlearn"}, _columns(settings)),
     )
     def predictions(
         context: dg.AssetExecutionContext, warehouse: Warehouse, tracking: Tracking
     ) -> Iterator[Any]:
         with warehouse.open() as tables:
-            if former := set_apart_former(tables, asked):
+            if former := set_apart_former(tables, settings):
                 context.log.warning(former)
             line = len(ledger.read(tables.state))
-            rows, refused = score_days(tables, asked, due(context, tables, key))
-            again = scored_again_since(tables, asked, line)
+            rows, refused = score_days(tables, settings, due(context, tables, key))
+            again = scored_again_since(tables, settings, line)
             restated = [row for row in again if row["decision"] == protocol.RESTATE]
-            told = [f"{row['cutoff']}: {row['reason']}" for row in restated[:SHOWN]]
+            message = [f"{row['cutoff']}: {row['reason']}" for row in restated[:SHOWN]]
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name="as_issued",
                 passed=not restated,
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(told) or None,
+                description="; ".join(message) or None,
                 metadata={"scored_again": {row["cutoff"]: row["decision"] for row in again}},
             )
-            moved = mirror(tables, tracking, asked)
+            moved = mirror(tables, tracking, settings)
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name="alias_is_the_champion",
@@ -390,7 +410,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
             empty = [str(day) for day, count in rows.items() if not count]
             why = (
                 "no data in the observation window of"
-                if asked.silence
+                if settings.silence
                 else "nobody is left to score on"
             )
             yield dg.AssetCheckResult(
@@ -400,7 +420,7 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 severity=dg.AssetCheckSeverity.WARN,
                 description=f"{why} {', '.join(empty)}" if empty else None,
             )
-            copied = copied_message(tables, asked, max(rows)) if rows else ""
+            copied = copied_message(tables, settings, max(rows)) if rows else ""
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name="no_copies",
@@ -409,23 +429,24 @@ def prediction_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDef
                 description=copied or None,
             )
             about = {
-                day: _version(tables, asked, day) | _shape(tables, asked.name, day) for day in rows
+                day: _version(tables, settings, day) | _shape(tables, settings.name, day)
+                for day in rows
             }
             drawn = (
-                {"picture_scores_by_band": _scores_by_band(tables, asked.name, max(rows))}
+                {"picture_scores_by_band": _scores_by_band(tables, settings.name, max(rows))}
                 if rows
                 else {}
             )
-            by = sorted({str(told["model_version"]) for told in about.values()})
+            by = sorted({str(message["model_version"]) for message in about.values()})
             yield from settle(
-                context, tables, key, asked.scoring, rows, refused, upstream, about, drawn,
+                context, tables, key, settings.scoring, rows, refused, upstream, about, drawn,
                 note=f"scored by {', '.join(by)}" if by else "",
             )  # fmt: skip
 
     return predictions
 
 
-def copied_message(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str:
+def copied_message(tables: Tables, settings: "QuestionSettings", day: dt.date) -> str:
     """What a person reads of customers whom a day has twice, under other ids; nothing where it has
     none.
     """
@@ -433,12 +454,12 @@ def copied_message(tables: Tables, asked: "AskedQuestion", day: dt.date) -> str:
     from churn_orchestration.components.question.training.snapshot import distinct
 
     frame = (
-        tables.db.execute(f"from {literal(tables.day_file(asked.gold, day))}")
+        tables.db.execute(f"from {literal(tables.day_file(settings.gold, day))}")
         .df()
         .assign(label=False)
     )
     return copies_message(
-        len(frame) - len(distinct(asked, frame)), len(frame), asked.question.entity
+        len(frame) - len(distinct(settings, frame)), len(frame), settings.question.entity
     )
 
 
@@ -467,10 +488,10 @@ def _scores_by_band(tables: Tables, question: str, day: dt.date) -> str | None:
     return pictures.scores_by_band(question, day, mean, dict(counts), spans)
 
 
-def _version(tables: Tables, asked: "AskedQuestion", day: dt.date) -> dict[str, Any]:
-    champion = ledger.champion(tables.state, asked.name, day, asked.question.meaning)
+def _version(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, Any]:
+    champion = ledger.champion(tables.state, settings.name, day, settings.question.meaning)
     if champion is None:
-        file = literal(tables.day_file(asked.store.forecasts, day))
+        file = literal(tables.day_file(settings.store.forecasts, day))
         [(by,)] = tables.rows(f"select any_value(model_version) from {file}")
         return {"model_version": by}
     return {"model_version": champion["model_version"], "model_cutoff": champion["cutoff"]}

@@ -15,26 +15,26 @@ from churn_orchestration.churn.question.copies import copies_message
 from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.components.question.training import card
 from churn_orchestration.components.question.training import snapshot as snapshots
+from churn_orchestration.storage.files import swap_in, write_text
 from churn_orchestration.storage.model_store import HELD_OUT, RECORD, ModelFiles
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import swap_in, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.grading.evaluation import Evaluation
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 
 def searched(
     state: Path,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     frame: "pd.DataFrame",
     sha256: str,
     champion: dict[str, Any] | None,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """What a search found for a snapshot; its ``capacity`` is None where the fixed settings stand.
+    """What a search found for a snapshot; its ``capacity`` is None where the fixed settings stay.
 
     ``champion``: its row in the ledger; its settings, if they were sought, are tried early.
 
@@ -42,42 +42,42 @@ def searched(
     ------
     BusinessError : the budget is less than one trial needs
     """
-    if (budget := asked.budget) is None:
+    if (budget := settings.budget) is None:
         return {"capacity": None}
     from churn_orchestration.churn import learners
     from churn_orchestration.churn.grading import evaluation
     from churn_orchestration.churn.learning.search import Rows
     from churn_orchestration.components.question.training import search
 
-    question, label = asked.question, frame["label"].to_numpy(bool)
+    question, label = settings.question, frame["label"].to_numpy(bool)
     scarce = learners.scarce_entities(label, frame[question.entity].to_numpy())
     if scarce < budget.from_entities:
         small = (
             f"{scarce:,} customers of the rarer outcome; "
             f"a search begins at {budget.from_entities:,}"
         )
-        tell(f"{asked.name}: no search: {small}")
+        log(f"{settings.name}: no search: {small}")
         return {"capacity": None, "skipped": small}
     # Without the calendar: the splits of a search need not go round the year.
     names = evaluation.feature_columns(frame[frame["as_of"] == frame["as_of"].max()], question)
-    rows = Rows.of(frame, question.entity, names, question.horizon, asked.test_as_ofs)
+    rows = Rows.of(frame, question.entity, names, question.horizon, settings.test_as_ofs)
     if rows is None:
         none = (
             "no as_of was known before the oldest day that is graded: more `snapshots.as_ofs` are "
             "needed, or fewer `test_as_ofs`"
         )
-        tell(f"{asked.name}: no search: {none}")
+        log(f"{settings.name}: no search: {none}")
         return {"capacity": None, "skipped": none}
-    settings = [asked.learner, asked.test_as_ofs, question.horizon, budget]
-    place = asked.store.search_files(state) / digest(sha256, settings, snapshots.code_hash())
-    record = ModelFiles(state, asked.name, champion["model_version"]).shown() if champion else {}
+    inputs = [settings.learner, settings.test_as_ofs, question.horizon, budget]
+    place = settings.store.search_files(state) / digest(sha256, inputs, snapshots.code_hash())
+    record = ModelFiles(state, settings.name, champion["model_version"]).shown() if champion else {}
     before = record.get("search", {}).get("capacity")
     warm = learners.Capacity(*before) if before else None
     try:
-        return search.search(place, rows, asked.learner, budget, warm, tell)
+        return search.search(place, rows, settings.learner, budget, warm, log)
     except search.SearchError as error:
         raise BusinessError(
-            f"{asked.name}: {error}: a larger `search.memory_gb`, or fewer rows"
+            f"{settings.name}: {error}: a larger `search.memory_gb`, or fewer rows"
         ) from None
 
 
@@ -92,7 +92,7 @@ def keep(held_out: "pd.DataFrame", path: Path) -> None:
 def trained(
     files: ModelFiles,
     tracking: Tracking,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     frame: "pd.DataFrame",
     manifest: dict[str, Any],
     search: dict[str, Any],
@@ -107,30 +107,30 @@ def trained(
     from churn_orchestration.churn.grading import evaluation as evaluations
     from churn_orchestration.churn.learning.contributions import influences
 
-    question, version = asked.question, files.version
+    question, version = settings.question, files.version
     capacity = search["capacity"] and learners.Capacity(*search["capacity"])
     columns = evaluations.feature_columns(frame, question)
     try:
         evaluation = evaluations.evaluate(
-            frame, question, asked.learner, asked.test_as_ofs, capacity
+            frame, question, settings.learner, settings.test_as_ofs, capacity
         )
         model = learners.fit(
-            asked.learner, frame[columns], frame["label"], frame[question.entity], capacity
+            settings.learner, frame[columns], frame["label"], frame[question.entity], capacity
         )
     except learners.HopelessLabel as error:
         raise BusinessError(
-            f"{asked.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
+            f"{settings.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
         ) from None
-    more, too_good = manifest.get("more_as_ofs", 0), _too_good(asked, evaluation, frame)
-    decision = gate.decide(evaluation, asked.floors, asked.ceilings, more, too_good)
+    more, too_good = manifest.get("more_as_ofs", 0), _too_good(settings, evaluation, frame)
+    decision = gate.decide(evaluation, settings.floors, settings.ceilings, more, too_good)
     record = {
-        "model_version": version, "cutoff": manifest["cutoff"], "learner": asked.learner,
-        "mlflow_version": tracking.find(asked.name, version), "snapshot_sha256": manifest["sha256"],
+        "model_version": version, "cutoff": manifest["cutoff"], "learner": settings.learner,
+        "mlflow_version": tracking.find(settings.name, version), "snapshot_sha256": manifest["sha256"],
         "rows": len(frame), "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
         "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
         "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
         "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
-        "profit": {}, "evaluation": _told(evaluation),
+        "profit": {}, "evaluation": _summary(evaluation),
         "curves": evaluation.curves if evaluation else {},
         "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns],
@@ -138,20 +138,20 @@ def trained(
         ),
     }  # fmt: skip
     if evaluation:
-        record |= _acted_on(asked, evaluation, frame)
+        record |= _acted_on(settings, evaluation, frame)
     if record["mlflow_version"] is None:
         tags = {
             "model_version": version,
             "cutoff": manifest["cutoff"],
             "snapshot_sha256": manifest["sha256"],
         }
-        with tracking.run(asked.name, f"{asked.name} {manifest['cutoff']}", tags) as run_id:
+        with tracking.run(settings.name, f"{settings.name} {manifest['cutoff']}", tags) as run_id:
             import mlflow
 
-            mlflow.log_params(_parameters(asked, record))
-            snapshot = files.state / "snapshots" / asked.name / manifest["file"]
-            tracking.log_dataset(f"snapshots.{asked.name}", snapshot, manifest["sha256"])
-            for name, svg in _pictures(asked, record).items():
+            mlflow.log_params(_parameters(settings, record))
+            snapshot = files.state / "snapshots" / settings.name / manifest["file"]
+            tracking.log_dataset(f"snapshots.{settings.name}", snapshot, manifest["sha256"])
+            for name, svg in _pictures(settings, record).items():
                 mlflow.log_text(svg, f"{name}.svg")
             if evaluation:
                 mlflow.log_metrics(flat_metrics(evaluation))
@@ -160,14 +160,14 @@ def trained(
                         tracking.log_child(run_id, name, _values(report))
                 mlflow.log_metric("empc", record["profit"]["model"]["expected_maximum"])
             mlflow.log_dict(search, "search.json")
-            told = card.markdown(asked, record)
-            mlflow.log_text(told, "model_card.md")
-            mlflow.log_text(card.page(told), "model_card.html")
+            message = card.markdown(settings, record)
+            mlflow.log_text(message, "model_card.md")
+            mlflow.log_text(card.page(message), "model_card.html")
             example = frame[columns].head(5).astype(float)
-            record["mlflow_version"] = tracking.register(asked.name, model, example, version)
+            record["mlflow_version"] = tracking.register(settings.name, model, example, version)
     files.keep(model)
     unseen = (
-        with_value(asked, evaluation, frame)
+        with_value(settings, evaluation, frame)
         if evaluation
         else frame[[question.entity, "as_of", "label"]].head(0)
     )
@@ -175,50 +175,50 @@ def trained(
     write_text(files.path(RECORD), json.dumps(record, indent=1))
 
 
-def _parameters(asked: "AskedQuestion", record: dict[str, Any]) -> dict[str, Any]:
+def _parameters(settings: "QuestionSettings", record: dict[str, Any]) -> dict[str, Any]:
     """What a training was given, and what a search chose of it."""
-    horizon = asked.question.horizon
+    horizon = settings.question.horizon
     return {
-        "learner": asked.learner, "rows": record["rows"], "features": len(record["features"]),
+        "learner": settings.learner, "rows": record["rows"], "features": len(record["features"]),
         "cutoff": record["cutoff"], "as_ofs": ", ".join(record["as_ofs"]),
-        "test_as_ofs": asked.test_as_ofs, f"horizon_{horizon.unit}": horizon.length,
+        "test_as_ofs": settings.test_as_ofs, f"horizon_{horizon.unit}": horizon.length,
         "gap_days": horizon.gap_days, "capacity": record["search"]["capacity"] or "fixed",
     }  # fmt: skip
 
 
-def _pictures(asked: "AskedQuestion", record: dict[str, Any]) -> dict[str, str]:
+def _pictures(settings: "QuestionSettings", record: dict[str, Any]) -> dict[str, str]:
     """The pictures of a model as SVG, by name."""
     drawn = {
         "calibration_and_gain": pictures.quality(record),
         "lift_and_profit": pictures.worth(record),
-        "learning_and_segments": pictures.learning(record, asked.titles),
-        "what_moves_it": pictures.influences(record["influences"], asked.titles),
+        "learning_and_segments": pictures.learning(record, settings.titles),
+        "what_moves_it": pictures.influences(record["influences"], settings.titles),
     }
     return {name: pictures.svg(markdown) for name, markdown in drawn.items() if markdown}
 
 
 def with_value(
-    asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame"
+    settings: "QuestionSettings", evaluation: "Evaluation", frame: "pd.DataFrame"
 ) -> "pd.DataFrame":
     """The rows held out, each with what its customer was worth of late."""
     import pandas as pd
 
-    keys = [asked.question.entity, "as_of"]
+    keys = [settings.question.entity, "as_of"]
     values = frame[keys].assign(
-        as_of=pd.to_datetime(frame["as_of"]), recent_value=frame[asked.value]
+        as_of=pd.to_datetime(frame["as_of"]), recent_value=frame[settings.value]
     )
     return evaluation.held_out.merge(values, on=keys, how="left", validate="one_to_one")
 
 
 def _too_good(
-    asked: "AskedQuestion", evaluation: "Evaluation | None", frame: "pd.DataFrame"
+    settings: "QuestionSettings", evaluation: "Evaluation | None", frame: "pd.DataFrame"
 ) -> str:
     """Why a person must look before the model scores; empty: nobody need, or somebody did."""
-    if evaluation is None or asked.vouched_model:
+    if evaluation is None or settings.vouched_model:
         return ""
     from churn_orchestration.churn.question import too_good
 
-    question = asked.question
+    question = settings.question
     excess = too_good.excess(
         evaluation.report["model"], evaluation.held_out["model"], question.kind
     )
@@ -229,13 +229,13 @@ def _too_good(
     answer = too_good.answering(frame, question.entity, names, question.horizon, reached)
     remedy = (
         "take out what knows the outcome; or, if all is right, "
-        f"say why in `vouched_model` of {asked.name}"
+        f"say why in `vouched_model` of {settings.name}"
     )
     return f"{excess}: {answer}; {remedy}"
 
 
 def _acted_on(
-    asked: "AskedQuestion", evaluation: "Evaluation", frame: "pd.DataFrame"
+    settings: "QuestionSettings", evaluation: "Evaluation", frame: "pd.DataFrame"
 ) -> dict[str, Any]:
     """What acting on the held-out forecasts would have done: profit, the rule of contact; and by
     segment.
@@ -245,19 +245,19 @@ def _acted_on(
     from churn_orchestration.churn.grading import contact
     from churn_orchestration.churn.grading.segments import by_segment
 
-    entity, held_out = asked.question.entity, with_value(asked, evaluation, frame)
-    described = frame[[entity, "as_of", *asked.segments]].assign(
+    entity, held_out = settings.question.entity, with_value(settings, evaluation, frame)
+    described = frame[[entity, "as_of", *settings.segments]].assign(
         as_of=pd.to_datetime(frame["as_of"])
     )
     by_day = by_segment(
         held_out.assign(as_of=held_out["as_of"].dt.date.astype(str)), entity, ["as_of"]
     )
     return {
-        "profit": profits(evaluation, asked.economics),
-        "contact": contact.told(asked.contact, held_out, entity, asked.economics),
+        "profit": profits(evaluation, settings.economics),
+        "contact": contact.contact_summary(settings.contact, held_out, entity, settings.economics),
         "by_day": sorted(by_day, key=lambda day: day["segment"]),
         "segments": by_segment(
-            held_out.merge(described, on=[entity, "as_of"]), entity, asked.segments
+            held_out.merge(described, on=[entity, "as_of"]), entity, settings.segments
         ),
     }
 
@@ -266,17 +266,19 @@ def profits(evaluation: "Evaluation", economics: Economics) -> dict[str, dict[st
     """What acting on each forecaster would have earned on rows unseen; see ``churn.profit``."""
     from churn_orchestration.churn.grading import profit
 
-    held_out, found = evaluation.held_out, {}
+    held_out, result = evaluation.held_out, {}
     for name in evaluation.report:
         if name not in ("recency", "constant"):
             best, contacted = profit.expected_maximum(held_out["label"], held_out[name], economics)
             curve = profit.curve(held_out["label"], held_out[name], economics)
-            found[name] = {"expected_maximum": best, "contacted": contacted, "curve": curve}
-    return found
+            result[name] = {"expected_maximum": best, "contacted": contacted, "curve": curve}
+    return result
 
 
 def _values(report: dict[str, Any]) -> dict[str, float]:
-    return {metric: found["value"] for metric, found in report.items() if isinstance(found, dict)}
+    return {
+        metric: result["value"] for metric, result in report.items() if isinstance(result, dict)
+    }
 
 
 def flat_metrics(evaluation: "Evaluation") -> dict[str, float]:
@@ -286,22 +288,22 @@ def flat_metrics(evaluation: "Evaluation") -> dict[str, float]:
     flat = {}
     for forecaster, report in evaluation.report.items():
         prefix = "" if forecaster == "model" else f"{forecaster}_"
-        for metric, found in report.items():
-            if isinstance(found, dict):
-                flat[f"{prefix}{metric}"] = found["value"]
-                flat |= {f"{prefix}{metric}_{end}": found[end] for end in ("low", "high")}
+        for metric, result in report.items():
+            if isinstance(result, dict):
+                flat[f"{prefix}{metric}"] = result["value"]
+                flat |= {f"{prefix}{metric}_{end}": result[end] for end in ("low", "high")}
     return flat
 
 
-def _told(evaluation: "Evaluation | None") -> dict[str, Any]:
+def _summary(evaluation: "Evaluation | None") -> dict[str, Any]:
     if evaluation is None:
         return {"report": {}, "tests": [], "differences": {}}
     tests = [
         {"test": str(fold.test), "train": [str(day) for day in fold.train]}
         for fold in evaluation.folds
     ]
-    told = {
+    message = {
         "report": evaluation.report, "tests": tests, "differences": evaluation.differences,
         "controls": dict(evaluation.controls), "learning": list(evaluation.learning),
     }  # fmt: skip
-    return told | ({"caveat": evaluation.caveat} if evaluation.caveat else {})
+    return message | ({"caveat": evaluation.caveat} if evaluation.caveat else {})

@@ -16,7 +16,7 @@ from churn_orchestration.storage import ledger
 from churn_orchestration.storage.model_store import ModelFiles
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:76em;margin:2em auto;padding:0 "
@@ -29,7 +29,7 @@ MUCH_GAP = 0.05  # between forecast and churn rate, told as a limit
 
 
 def write(
-    asked: "AskedQuestion", state: Path, version: str | None, folder: Path
+    settings: "QuestionSettings", state: Path, version: str | None, folder: Path
 ) -> tuple[Path, Path]:
     """Write the card of a model, as a page and as Markdown; of the champion, where no version is
     named.
@@ -38,25 +38,26 @@ def write(
     ------
     BusinessError : no model, or more than one, has a version that begins so
     """
-    records = state / "models" / asked.name
+    records = state / "models" / settings.name
     if version is None:
-        champion = ledger.champion(state, asked.name, dt.date.max, asked.question.meaning)
+        champion = ledger.champion(state, settings.name, dt.date.max, settings.question.meaning)
         if champion is None:
             raise BusinessError(
-                f"{asked.name}: no model is champion: name a version of `churn models`"
+                f"{settings.name}: no model is champion: name a version of `churn models`"
             )
         version = champion["model_version"]
-    found = sorted(path.stem for path in records.glob("*.json") if path.stem.startswith(version))
-    if len(found) != 1:
+    result = sorted(path.stem for path in records.glob("*.json") if path.stem.startswith(version))
+    if len(result) != 1:
         raise BusinessError(
-            f'{asked.name}: "{version}" begins {len(found)} model versions; `churn models` lists '
+            f'{settings.name}: "{version}" begins {len(result)} model versions; `churn models` '
+            "lists "
             "them"
         )
-    files = ModelFiles(state, asked.name, found[0])
+    files = ModelFiles(state, settings.name, result[0])
     record = files.shown()
     if "search" not in record:
         raise BusinessError(
-            f"{asked.name}: {found[0]} was trained before there were cards: train again"
+            f"{settings.name}: {result[0]} was trained before there were cards: train again"
         )
     if record["evaluation"][
         "report"
@@ -64,36 +65,36 @@ def write(
         from churn_orchestration.churn.grading import contact
 
         held_out = files.held_out()
-        entity, economics = asked.question.entity, asked.economics
-        record["contact"] = contact.told(asked.contact, held_out, entity, economics)
-    text = markdown(asked, record)
+        entity, economics = settings.question.entity, settings.economics
+        record["contact"] = contact.contact_summary(settings.contact, held_out, entity, economics)
+    text = markdown(settings, record)
     folder.mkdir(parents=True, exist_ok=True)
-    plain, html = (folder / f"{asked.name}-{found[0]}.{kind}" for kind in ("md", "html"))
+    plain, html = (folder / f"{settings.name}-{result[0]}.{kind}" for kind in ("md", "html"))
     plain.write_text(text)
     html.write_text(page(text))
     return html, plain
 
 
-def segments_table(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
+def segments_table(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
     """How the model does by segment of customers, as a Markdown table, the worst first."""
-    return _by_segment(record.get("segments", []), "segment", asked.titles)
+    return _by_segment(record.get("segments", []), "segment", settings.titles)
 
 
-def markdown(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
+def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
     """The card of a model from its record; pictures lie within it. Same record, same bytes."""
     evaluation, version = record["evaluation"], record["model_version"]
     parts: list[str | None] = [
-        f"# Model card: {asked.name}",
+        f"# Model card: {settings.name}",
         f"Model `{version}`, learned from what was known at the end of {record['cutoff']}. "
         f"When it was trained, on its own: **{record['decision']}**: {record['reason']}. "
         "Whether it scores is said by the ledger: `churn models`.",
         "## What it is for",
-        _purpose(asked),
+        _purpose(settings),
         "## What it learned from",
         f"{record['rows']:,} rows, a customer and an as_of each, as_ofs "
         f"{', '.join(record['as_ofs'])}; {record['base_rate']:.1%} of them churned. "
-        f"{len(record['features'])} features of `{asked.gold}`, each as it was known at the end of "
-        f"its as_of. Snapshot SHA-256 `{record['snapshot_sha256'][:12]}`. Learner: "
+        f"{len(record['features'])} features of `{settings.gold}`, each as it was known at the end "
+        f"of its as_of. Snapshot SHA-256 `{record['snapshot_sha256'][:12]}`. Learner: "
         f"{record['learner']}. {_sought(record['search'])}",
     ]
     if not evaluation["report"]:
@@ -107,14 +108,14 @@ def markdown(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
         "By day, each forecast by a model that knew no outcome after it:",
         _by_segment(record["by_day"], "as_of", {}),
         "## Whom to contact",
-        _contact(asked, record["contact"]),
+        _contact(settings, record["contact"]),
         "## Where it is weak",
         "Segments of customers, the worst first. Skill: the share of the log loss of the segment's "
         "own churn rate that the forecast takes away; below 0 it knows less than that rate.",
-        segments_table(asked, record),
-        pictures.learning(record, asked.titles),
+        segments_table(settings, record),
+        pictures.learning(record, settings.titles),
         "## What moves it",
-        pictures.influences(record["influences"], asked.titles),
+        pictures.influences(record["influences"], settings.titles),
         "## What was checked",
         _controls(evaluation["controls"]),
         _list(f"Warning: {warning}." for warning in record.get("warnings", [])),
@@ -123,7 +124,7 @@ def markdown(asked: "AskedQuestion", record: Mapping[str, Any]) -> str:
         "## How to see it again",
         f"`churn train --cutoff {record['cutoff']}` finds the same model again; "
         f"`churn backtest --as-of {record['cutoff']}` grades it once its outcomes are known."
-        if asked.question.kind != STATIC
+        if settings.question.kind != STATIC
         else f"`churn train --cutoff {record['cutoff']}` finds the same model again.",
     ]
     return _joined(parts)
@@ -149,10 +150,10 @@ def _joined(parts: Iterable[str | None]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _purpose(asked: "AskedQuestion") -> str:
+def _purpose(settings: "QuestionSettings") -> str:
     return (
-        f"{asked.sentence()} It gives every {asked.question.entity} of a day the probability of "
-        "that, for customer success to turn first to those whose loss is likely and matters. It "
+        f"{settings.sentence()} It gives every {settings.question.entity} of a day the probability "
+        "of that, for customer success to turn first to those whose loss is likely and matters. It "
         "does not say why somebody leaves, nor who can be kept: what moves a forecast is no cause. "
         "It is not made for decisions to a customer's harm, as higher prices or worse service "
         "would be."
@@ -164,18 +165,19 @@ def _sought(search: Mapping[str, Any]) -> str:
         return f"Fixed settings: no search, for {search['skipped']}."
     if "trials" not in search:
         return "Fixed settings: none were sought."
-    told = (
+    message = (
         f"{search['trials']} settings were tried in {search['seconds']:.0f} s, "
         f"ended by {search['ended_by']}"
     )
     if search["trials"] < 2:
-        return f"Fixed settings: {told}, too few to compare."
+        return f"Fixed settings: {message}, too few to compare."
     if search["capacity"] is None:
-        return f"Fixed settings: {told}, none was better beyond chance."
+        return f"Fixed settings: {message}, none was better beyond chance."
     difference = search["difference"]
     return (
-        f"Settings found: {told}; log loss {difference['value']:+.4f} [{difference['low']:+.4f}, "
-        f"{difference['high']:+.4f}] against the fixed ones, on days before those it is graded on."
+        f"Settings chosen: {message}; log loss {difference['value']:+.4f} "
+        f"[{difference['low']:+.4f}, {difference['high']:+.4f}] against the fixed ones, on days "
+        "before those it is graded on."
     )
 
 
@@ -185,31 +187,31 @@ def _graded(evaluation: Mapping[str, Any]) -> str:
         evaluation.get("caveat")
         or f"on later days ({tests}), by models that knew no outcome after them"
     )
-    return f"Graded {how}. In brackets: 95 % intervals, customers drawn anew with all their rows."
+    return f"Graded {how}. In brackets: 95 % intervals, customers resampled with all their rows."
 
 
-def _contact(asked: "AskedQuestion", found: Mapping[str, Any]) -> str:
-    threshold, economics = found["threshold"], asked.economics
+def _contact(settings: "QuestionSettings", result: Mapping[str, Any]) -> str:
+    threshold, economics = result["threshold"], settings.economics
     least = "" if threshold is None else f", a probability of {threshold:.3f} or more"
     if threshold is not None and threshold > 1:
         least = ": no probability is high enough for it, so nobody"
-    sought = asked.contact.by in ("recall", "precision")
-    chosen = f"Chosen on {', '.join(found['chosen_on'])}. " if sought else ""
+    sought = settings.contact.by in ("recall", "precision")
+    chosen = f"Chosen on {', '.join(result['chosen_on'])}. " if sought else ""
     rows = [
-        [name, _interval(found[name])]
+        [name, _interval(result[name])]
         for name in ("contacted", "precision", "recall", "profit")
-        if name in found
+        if name in result
     ]
     return (
-        f"The rule: {found['rule']}{least}. {chosen}On {found['reported_on']} ({found['rows']:,} "
-        "customers that had no part in the choice) it would have done this; profit per customer, "
-        f"of a customer's value, where an offer costs {economics.offer_cost:.3g}, a contact "
-        f"{economics.contact_cost:.3g} and an offer keeps {economics.kept:.0%} of the churners:\n\n"
-        + _table(["", "value [95 % interval]"], rows)
+        f"The rule: {result['rule']}{least}. {chosen}On {result['reported_on']} "
+        f"({result['rows']:,} customers that had no part in the choice) it would have done this; "
+        "profit per customer, of a customer's value, where an offer costs "
+        f"{economics.offer_cost:.3g}, a contact {economics.contact_cost:.3g} and an offer keeps "
+        f"{economics.kept:.0%} of the churners:\n\n" + _table(["", "value [95 % interval]"], rows)
     )
 
 
-def _by_segment(found: Sequence[Mapping[str, Any]], name: str, titles: Mapping[str, str]) -> str:
+def _by_segment(result: Sequence[Mapping[str, Any]], name: str, titles: Mapping[str, str]) -> str:
     rows = [
         [
             titled(titles, part["feature"], part["segment"], 99) if titles else part["segment"],
@@ -220,7 +222,7 @@ def _by_segment(found: Sequence[Mapping[str, Any]], name: str, titles: Mapping[s
             _interval(part["log_loss"]) if "auc" in part else "",
             f"{part['skill']:.1%}" if "auc" in part else "",
         ]
-        for part in found
+        for part in result
     ]
     return _table([name, "rows", "churned", "mean forecast", "AUC", "log loss", "skill"], rows)
 
@@ -228,7 +230,7 @@ def _by_segment(found: Sequence[Mapping[str, Any]], name: str, titles: Mapping[s
 def _controls(controls: Mapping[str, Any]) -> str:
     return _list(
         [
-            "No feature tells the outcome by itself, and the base rate is not at chance level "
+            "No feature gives the outcome away by itself, and the base rate is not at chance level "
             "(`no_leak`, `answerable`: a training is blocked else).",
             f"AUC where its labels were shuffled: {_interval(controls['shuffled_auc'])}, 99.9 %; "
             "0.5 must lie within.",
@@ -272,8 +274,8 @@ def _limits(record: Mapping[str, Any]) -> list[str]:
     return limits
 
 
-def _interval(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+def _interval(result: Mapping[str, float]) -> str:
+    return f"{result['value']:.3f} [{result['low']:.3f}, {result['high']:.3f}]"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

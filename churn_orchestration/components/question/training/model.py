@@ -27,16 +27,17 @@ from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.components.shown import about, look
 from churn_orchestration.pictures import pages
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.layers import POOL
 from churn_orchestration.storage.model_store import HELD_OUT, REMADE, ModelFiles
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.tracking import Tracking
-from churn_orchestration.storage.warehouse import POOL, Tables
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.grading.versus import Versus
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 
 LOG = logging.getLogger(__name__)
@@ -45,12 +46,12 @@ LOG = logging.getLogger(__name__)
 def train(
     tables: Tables,
     tracking: Tracking,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     cutoff: dt.date,
     decided_on: dt.date,
     trigger: str,
     asked_by: str,
-    tell: Callable[[str], None] = LOG.info,
+    log: Callable[[str], None] = LOG.info,
 ) -> dict[str, Any]:
     """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its
     record.
@@ -60,25 +61,25 @@ def train(
 
     ``decided_on`` is the newest day that has landed: of no earlier day can it become champion.
     ``trigger`` says why, ``asked_by`` who asked; a ``backtest`` is recorded and never becomes
-    champion. ``tell`` is given the progress of a search, line by line.
+    champion. ``log`` is given the progress of a search, line by line.
 
     Raises
     ------
     BusinessError : the label cannot be learned from; the message says what was found and what is
         needed
     """
-    folder = asked.store.snapshot_files(tables.state)
+    folder = settings.store.snapshot_files(tables.state)
     frame, manifest = snapshots.load(folder, cutoff)
-    frame = snapshots.distinct(asked, frame)
-    warnings = snapshots.refuse(folder, asked, frame, manifest)
-    champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
-    search = candidate.searched(tables.state, asked, frame, manifest["sha256"], champion, tell)
-    settings = [asked.learner, asked.test_as_ofs, asked.question.horizon, search["capacity"]]
-    settings += [dict(asked.floors), dict(asked.ceilings), asked.vouched_model, warnings]
-    version = digest(manifest["sha256"], settings, snapshots.code_hash())
-    files = ModelFiles(tables.state, asked.name, version)
+    frame = snapshots.distinct(settings, frame)
+    warnings = snapshots.refuse(folder, settings, frame, manifest)
+    champion = ledger.champion(tables.state, settings.name, decided_on, settings.question.meaning)
+    search = candidate.searched(tables.state, settings, frame, manifest["sha256"], champion, log)
+    inputs = [settings.learner, settings.test_as_ofs, settings.question.horizon, search["capacity"]]
+    inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
+    version = digest(manifest["sha256"], inputs, snapshots.code_hash())
+    files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
-        candidate.trained(files, tracking, asked, frame, manifest, search, warnings)
+        candidate.trained(files, tracking, settings, frame, manifest, search, warnings)
         if files.sealed() not in ({}, files.hashes()):
             files.identify(REMADE)
     record = files.shown()
@@ -88,16 +89,16 @@ def train(
     )
     done = True
     if trigger == protocol.BACKTEST:
-        told = f"trained to look back; it would have been: {decision.decision}"
-        decision = gate.Decision(protocol.BACKTEST, told)
+        message = f"trained to look back; it would have been: {decision.decision}"
+        decision = gate.Decision(protocol.BACKTEST, message)
     elif champion and champion["model_version"] == version:
         since = f"it scores from {max(champion['cutoff'], champion['decided_on'])} on"
-        told = (
+        message = (
             f"it is champion already, by decision {champion['sequence']}: {since}, nothing changed"
         )
-        return record | {"decision": protocol.KEEP, "reason": told, "done": True}
+        return record | {"decision": protocol.KEEP, "reason": message, "done": True}
     elif undone := ledger.rolled_back_from(
-        tables.state, asked.name, asked.question.meaning, version
+        tables.state, settings.name, settings.question.meaning, version
     ):
         scores = champion["model_version"] if champion else None
         decision, done = gate.rolled_back(undone, scores), False
@@ -106,27 +107,31 @@ def train(
     ):
         decision = gate.outlived(champion["model_version"], champion["cutoff"])
     elif champion and decision.decision == protocol.PROMOTE:
-        against = versus(tables.state, asked, frame, record, champion)
+        against = versus(tables.state, settings, frame, record, champion)
         decision = gate.between(against, champion["model_version"])
-        evidence = evidence | {"against_champion": against and against.told()}
-    elif champion is None and trigger == protocol.MANUAL and not _asked_before(tables.state, asked):
+        evidence = evidence | {"against_champion": against and against.evidence()}
+    elif (
+        champion is None
+        and trigger == protocol.MANUAL
+        and not _asked_before(tables.state, settings)
+    ):
         trigger = protocol.INITIAL
     decided(
-        tables, tracking, asked, decision, record, evidence,
+        tables, tracking, settings, decision, record, evidence,
         decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
         parent=champion and champion["model_version"],
     )  # fmt: skip
     return record | {"decision": decision.decision, "reason": decision.reason, "done": done}
 
 
-def _asked_before(state: Path, asked: "AskedQuestion") -> bool:
-    rows = (row for row in ledger.read(state) if row["subject"] == asked.name)
+def _asked_before(state: Path, settings: "QuestionSettings") -> bool:
+    rows = (row for row in ledger.read(state) if row["subject"] == settings.name)
     return any(row["decision"] != protocol.NOT_TRAINED for row in rows)
 
 
 def versus(
     state: Path,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     frame: "pd.DataFrame",
     record: dict[str, Any],
     champion: dict[str, Any],
@@ -142,12 +147,12 @@ def versus(
 
     from churn_orchestration.churn.grading.versus import Versus
 
-    question = asked.question
+    question = settings.question
     keys, former = (
         [question.entity, "as_of"],
-        ModelFiles(state, asked.name, champion["model_version"]),
+        ModelFiles(state, settings.name, champion["model_version"]),
     )
-    held = pd.read_parquet(ModelFiles(state, asked.name, record["model_version"]).path(HELD_OUT))
+    held = pd.read_parquet(ModelFiles(state, settings.name, record["model_version"]).path(HELD_OUT))
     model = former.model()
     later = held[held["as_of"] >= pd.Timestamp(champion["cutoff"])]
     both_outcomes = later["label"].nunique() == 2
@@ -163,7 +168,7 @@ def versus(
         days = sorted({str(day.date()) for day in rows["as_of"]})
         how = f"the champion itself on days after its cut-off ({', '.join(days)})"
         return Versus.of(
-            rows["label"], rows["model"], scored, rows[question.entity], how, asked.economics
+            rows["label"], rows["model"], scored, rows[question.entity], how, settings.economics
         )
     if not former.path(HELD_OUT).is_file():
         return None
@@ -177,29 +182,29 @@ def versus(
         both["model_champion"],
         both[question.entity],
         how,
-        asked.economics,
+        settings.economics,
     )
 
 
-def newest_day(tables: Tables, asked: "AskedQuestion") -> dt.date:
+def newest_day(tables: Tables, settings: "QuestionSettings") -> dt.date:
     """The last day up to which every table that the question reads has landed."""
-    newest = [max(tables.stored(table), default=None) for table in asked.question.tables]
+    newest = [max(tables.days.stored(table), default=None) for table in settings.question.tables]
     if None in newest:
-        raise BusinessError(f"{asked.name}: nothing has been landed yet: `churn run` first")
+        raise BusinessError(f"{settings.name}: nothing has been landed yet: `churn run` first")
     return min(day for day in newest if day)
 
 
-def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+def model_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """models/<question>, one partition a cut-off, and the check that it beats its peers."""
-    key = dg.AssetKey(["models", asked.name])
+    key = dg.AssetKey(["models", settings.name])
 
     @dg.asset(
         key=key,
-        deps=[dg.AssetKey(["snapshots", asked.name])],
+        deps=[dg.AssetKey(["snapshots", settings.name])],
         description="One row per decision on a candidate. Each cut-off has one candidate: "
-        f"{asked.grading}.\n\n{asked.sentence()} Served: {asked.learner}.{look(business, key)}\n"
-        "`churn mlflow` shows its runs.",
-        check_specs=[dg.AssetCheckSpec("promoted", asset=key, description=asked.bar)],
+        f"{settings.grading}.\n\n{settings.sentence()} Served: "
+        f"{settings.learner}.{look(business, key)}\n`churn mlflow` shows its runs.",
+        check_specs=[dg.AssetCheckSpec("promoted", asset=key, description=settings.bar)],
         group_name="models",
         owners=business.settings.owners,
         kinds={"mlflow", "scikitlearn"},
@@ -217,46 +222,48 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
             yield from snapshots.refuse_several(context, key, ["promoted"])
             return
         with warehouse.open() as tables:
-            decided_on = max(cutoff, newest_day(tables, asked))
+            decided_on = max(cutoff, newest_day(tables, settings))
             record = train(
                 tables,
                 tracking,
-                asked,
+                settings,
                 cutoff,
                 decided_on,
                 *trigger_of(context.run.tags),
                 context.log.info,
             )
             [(decided,)] = tables.rows(
-                f"select count(*) from models.{asked.name} where cutoff = ?", [cutoff]
+                f"select count(*) from models.{settings.name} where cutoff = ?", [cutoff]
             )
-            champion = ledger.champion(tables.state, asked.name, decided_on, asked.question.meaning)
+            champion = ledger.champion(
+                tables.state, settings.name, decided_on, settings.question.meaning
+            )
         page, _ = card.write(
-            asked, business.state, record["model_version"], pages.folder(business.state)
+            settings, business.state, record["model_version"], pages.folder(business.state)
         )
         context.log.info(
-            f"models.{asked.name} {record['model_version']}: {record['rows']:,} rows; "
+            f"models.{settings.name} {record['model_version']}: {record['rows']:,} rows; "
             f"{record['decision']}: {record['reason']}"
         )
         report = record["evaluation"]["report"].get("model", {})
         yield dg.MaterializeResult(
             metadata={
                 "model_version": record["model_version"],
-                "mlflow_model": f"models:/{asked.name}/{record['mlflow_version']}",
+                "mlflow_model": f"models:/{settings.name}/{record['mlflow_version']}",
                 "decision": record["decision"],
                 "reason": record["reason"],
                 "done": record["done"],
                 "evaluation": dg.MetadataValue.md(report_table(record)),
-                "segments": dg.MetadataValue.md(card.segments_table(asked, record)),
+                "segments": dg.MetadataValue.md(card.segments_table(settings, record)),
                 "model_card": dg.MetadataValue.url(pages.address(page)),
                 "model_card_file": dg.MetadataValue.path(page),
                 **shown_pictures(
                     {
                         "picture_calibration_and_gain": pictures.quality(record),
                         "picture_lift_and_profit": pictures.worth(record),
-                        "picture_learning_and_segments": pictures.learning(record, asked.titles),
+                        "picture_learning_and_segments": pictures.learning(record, settings.titles),
                         "picture_what_moves_it": pictures.influences(
-                            record["influences"], asked.titles
+                            record["influences"], settings.titles
                         ),
                     }
                 ),
@@ -264,9 +271,9 @@ def model_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefiniti
                 "rows_learned_from": record["rows"],
             }
             | {
-                name: round(found["value"], 4)
-                for name, found in report.items()
-                if isinstance(found, dict)
+                name: round(result["value"], 4)
+                for name, result in report.items()
+                if isinstance(result, dict)
             },
             check_results=[
                 dg.AssetCheckResult(

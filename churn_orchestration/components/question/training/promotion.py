@@ -13,12 +13,13 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.churn import protocol
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration.storage.tracking import Tracking
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -28,35 +29,33 @@ def record_of(state: Path, question: str, version: str) -> dict[str, Any]:
     return ModelFiles(state, question, version).record()
 
 
-def mirror(tables: Tables, tracking: Tracking, asked: "AskedQuestion") -> str | None:
+def mirror(tables: Tables, tracking: Tracking, settings: "QuestionSettings") -> str | None:
     """Let MLflow's alias name the champion of the ledger again; what was wrong with it, if
     anything.
     """
-    champion = ledger.champion(tables.state, asked.name, dt.date.max, asked.question.meaning)
+    champion = ledger.champion(tables.state, settings.name, dt.date.max, settings.question.meaning)
     version: str | None = champion["model_version"] if champion else None
-    named = tracking.aliased(asked.name)
+    named = tracking.aliased(settings.name)
     if named == version:
         return None
-    there = tracking.crown(asked.name, version)
+    there = tracking.crown(settings.name, version)
     if named is None and not there:
         return None
-    told = (
-        f"MLflow's alias champion of {asked.name} named {named or 'no model'}, and the ledger says"
-    )
+    message = f"MLflow's alias champion of {settings.name} named {named or 'no model'}, and the ledger says"
     if version is None:
-        return f"{told} that no model is champion: it was taken away"
+        return f"{message} that no model is champion: it was taken away"
     put = (
         "was put back"
         if there
         else "was taken away, for MLflow has lost that model; scoring has it"
     )
-    return f"{told} {version}: it {put}"
+    return f"{message} {version}: it {put}"
 
 
 def decided(
     tables: Tables,
     tracking: Tracking,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     decision: gate.Decision,
     record: dict[str, Any],
     evidence: dict[str, Any],
@@ -65,32 +64,32 @@ def decided(
     """Write a decision on a model into the ledger and let MLflow and the door say the same; its
     row.
     """
-    if told := mirror(tables, tracking, asked):
-        LOG.warning(told)
-    files = ModelFiles(tables.state, asked.name, record["model_version"])
+    if message := mirror(tables, tracking, settings):
+        LOG.warning(message)
+    files = ModelFiles(tables.state, settings.name, record["model_version"])
     facts |= {
         "model_version": record["model_version"], "cutoff": record["cutoff"],
-        "mlflow_version": record["mlflow_version"], "meaning": asked.question.meaning,
+        "mlflow_version": record["mlflow_version"], "meaning": settings.question.meaning,
         "files_sha256": files.sealed() or files.hashes(),
     }  # fmt: skip
     row = ledger.append(
         tables.state,
-        asked.name,
+        settings.name,
         decision.decision,
         decision.reason,
         facts.pop("trigger"),
         evidence,
         **facts,
     )
-    mirror(tables, tracking, asked)
-    publish_models(tables, asked.name)
+    mirror(tables, tracking, settings)
+    publish_models(tables, settings.name)
     return row
 
 
 def roll_back(
     tables: Tables,
     tracking: Tracking,
-    asked: "AskedQuestion",
+    settings: "QuestionSettings",
     to: str | None,
     decided_on: dt.date,
     reason: str,
@@ -108,10 +107,10 @@ def roll_back(
     BusinessError : it is ``to`` that scores already, ``to`` was never champion of this question, or
         nothing is champion and no ``to`` is given
     """
-    meaning = asked.question.meaning
-    champion = ledger.champion(tables.state, asked.name, dt.date.max, meaning)
-    scores = champion["model_version"] if champion else asked.untrained
-    decided_before = [row for row in ledger.read(tables.state) if row["subject"] == asked.name]
+    meaning = settings.question.meaning
+    champion = ledger.champion(tables.state, settings.name, dt.date.max, meaning)
+    scores = champion["model_version"] if champion else settings.untrained
+    decided_before = [row for row in ledger.read(tables.state) if row["subject"] == settings.name]
     were = [
         row["model_version"]
         for row in decided_before
@@ -120,28 +119,30 @@ def roll_back(
     if to is None and champion is None:
         which = f"; VERSION may be {' or '.join(dict.fromkeys(were))}" if were else ""
         raise BusinessError(
-            f"{asked.name}: no model is champion, {scores} score: nothing to roll back{which}"
+            f"{settings.name}: no model is champion, {scores} score: nothing to roll back{which}"
         )
     if to is None:
         assert champion is not None
-        before = ledger.before(tables.state, asked.name, meaning, champion["model_version"])
-        to = before["model_version"] if before else asked.untrained
+        before = ledger.before(tables.state, settings.name, meaning, champion["model_version"])
+        to = before["model_version"] if before else settings.untrained
     elif to not in (protocol.RULES, protocol.BASE_RATE):
-        found = sorted({version for version in were if version.startswith(to)})
-        if len(found) != 1:
+        result = sorted({version for version in were if version.startswith(to)})
+        if len(result) != 1:
             raise BusinessError(
-                f'{asked.name}: "{to}" is {"more than one" if found else "no"} model that was '
+                f'{settings.name}: "{to}" is {"more than one" if result else "no"} model that was '
                 "champion; "
-                f"wanted: one of {', '.join(dict.fromkeys(were))}, or {asked.untrained}"
+                f"wanted: one of {', '.join(dict.fromkeys(were))}, or {settings.untrained}"
             )
-        [to] = found
+        [to] = result
     if to == scores or (champion is None and to in (protocol.RULES, protocol.BASE_RATE)):
-        raise BusinessError(f"{asked.name}: {to} {'is champion' if champion else 'score'} already")
+        raise BusinessError(
+            f"{settings.name}: {to} {'is champion' if champion else 'score'} already"
+        )
     record = {"model_version": to, "cutoff": str(decided_on), "mlflow_version": None}
     if to not in (protocol.RULES, protocol.BASE_RATE):
-        record = record_of(tables.state, asked.name, to)
+        record = record_of(tables.state, settings.name, to)
     return decided(
-        tables, tracking, asked, gate.Decision(protocol.ROLL_BACK, reason), record,
+        tables, tracking, settings, gate.Decision(protocol.ROLL_BACK, reason), record,
         {"from": scores, "from_sequence": (champion or decided_before[-1])["sequence"]},
         decided_on=str(decided_on), trigger=trigger, asked_by=asked_by, parent=scores,
     )  # fmt: skip
@@ -156,7 +157,7 @@ def publish_models(tables: Tables, question: str) -> None:
         record = ModelFiles(tables.state, question, row["model_version"]).shown()
         report = record.get("evaluation", {}).get("report", {}).get("model", {})
         metrics = {
-            name: found["value"] for name, found in report.items() if isinstance(found, dict)
+            name: result["value"] for name, result in report.items() if isinstance(result, dict)
         }
         rows.append(
             {name: row.get(name) for name in _LEDGER}
@@ -175,7 +176,7 @@ def publish_models(tables: Tables, question: str) -> None:
         "sequence from _models order by sequence"
     )
     tables.db.unregister("_models")
-    tables.publish()
+    publish(tables)
 
 
 # Held out are later days; of a static question, which has none, folds of entities.
@@ -202,7 +203,7 @@ _LEDGER = (
 
 def columns() -> list[dg.TableColumn]:
     """The columns of models.<question>, as the UI shows them."""
-    told = {
+    message = {
         "model_version": (
             "text",
             "hash of snapshot, settings and code: the same triple, the same version",
@@ -216,14 +217,14 @@ def columns() -> list[dg.TableColumn]:
         ),
         "reason": ("text", "why, with paired differences and their 95 % intervals"),
         "trigger": ("text", "initial, manual, scheduled, drift, performance or backtest"),
-        "asked_by": ("text", "who or what asked for it"),
+        "asked_by": ("text", "who or what requested it"),
         "parent": ("text", "the champion when it was decided"),
         "decided_on": ("date", "the newest day that had landed when it was decided"),
         "mlflow_version": ("text", "its number in the MLflow registry"),
     }
     measured = [dg.TableColumn(name, "double", METRIC_WORDS[name]) for name in _METRICS]
     number = dg.TableColumn("sequence", "bigint", "its place in the ledger")
-    return [*(dg.TableColumn(name, *words) for name, words in told.items()), *measured, number]
+    return [*(dg.TableColumn(name, *words) for name, words in message.items()), *measured, number]
 
 
 def report_table(record: dict[str, Any]) -> str:
@@ -241,13 +242,13 @@ def report_table(record: dict[str, Any]) -> str:
         ]
         lines.append(f"| {forecaster} | " + " | ".join(cells) + " |")
     if earned := record.get("profit"):
-        told = (
-            f"{name} {found['expected_maximum']:.4f} (contacting {found['contacted']:.0%})"
-            for name, found in earned.items()
+        message = (
+            f"{name} {result['expected_maximum']:.4f} (contacting {result['contacted']:.0%})"
+            for name, result in earned.items()
         )
         lines += [
             "",
             "Expected maximum profit (EMPC) per customer, of a customer's value: "
-            f"{', '.join(told)}.",
+            f"{', '.join(message)}.",
         ]
     return "\n".join(lines)

@@ -43,7 +43,7 @@ def search(
     learner: str,
     budget: Budget,
     warm: Capacity | None,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     """Search in the folder ``place``, or go on with what a killed search left there; what was
     found.
@@ -54,7 +54,7 @@ def search(
 
     Returns
     -------
-    ``capacity`` (None: the fixed settings stand), ``difference``, ``losses``, ``trials``,
+    ``capacity`` (None: the fixed settings stay), ``difference``, ``losses``, ``trials``,
     ``seconds``, ``peak_gb``, ``ended_by`` and the splits, all plain
 
     Raises
@@ -76,21 +76,21 @@ def search(
         "splits": [[str(split.test), [str(day) for day in split.train]] for split in rows.splits],
     }  # fmt: skip
     (place / "job.json").write_text(json.dumps(job))
-    ended_by = _supervised(place, budget, tell)
-    found = _found(place, rows) | {"ended_by": ended_by, "splits": job["splits"]}
+    ended_by = _supervised(place, budget, log)
+    result = _result(place, rows) | {"ended_by": ended_by, "splits": job["splits"]}
     beside = place / "found.writing"
-    beside.write_text(json.dumps(found, indent=1))
+    beside.write_text(json.dumps(result, indent=1))
     beside.replace(done)
     shutil.rmtree(place / "forecasts", ignore_errors=True)
     (place / "rows.parquet").unlink()
-    return found
+    return result
 
 
 class SearchError(ValueError):
     """A search was given less than one trial needs."""
 
 
-def _supervised(place: Path, budget: Budget, tell: Callable[[str], None]) -> str:
+def _supervised(place: Path, budget: Budget, log: Callable[[str], None]) -> str:
     """Run the trials in a process of their own until they or the seconds end; which of them did."""
     deadline = (
         time.monotonic() + budget.seconds - sum(_seconds(trial) for trial in finished(study(place)))
@@ -116,28 +116,28 @@ def _supervised(place: Path, budget: Budget, tell: Callable[[str], None]) -> str
             try:
                 while worker.poll() is None and time.monotonic() < deadline:
                     time.sleep(0.1)
-                    said = _relayed(place, said, tell)
+                    said = _relayed(place, said, log)
             finally:
                 worker.kill()
         if worker.returncode == 0:
-            _relayed(place, said, tell)
+            _relayed(place, said, log)
             return "trials"
         if time.monotonic() < deadline and len(finished(study(place))) == before:
-            told = (place / "errors.txt").read_text().strip().splitlines()[-1:] or [
+            message = (place / "errors.txt").read_text().strip().splitlines()[-1:] or [
                 "it said nothing"
             ]
             raise SearchError(
                 f"the search ended in its trial {before} (code {worker.returncode}; its budget is "
-                f"{budget.memory_gb} GB of memory): {told[0]}"
+                f"{budget.memory_gb} GB of memory): {message[0]}"
             )
     return "seconds"
 
 
-def _relayed(place: Path, said: int, tell: Callable[[str], None]) -> int:
+def _relayed(place: Path, said: int, log: Callable[[str], None]) -> int:
     """Tell the whole lines of progress beyond the first ``said``; how many there are now."""
     lines = (place / "progress.txt").read_text().split("\n")[:-1]
     for line in lines[said:]:
-        tell(line)
+        log(line)
     return len(lines)
 
 
@@ -165,32 +165,32 @@ def _seconds(trial: "optuna.trial.FrozenTrial") -> float:
     return trial.duration.total_seconds() if trial.duration else 0.0
 
 
-def _found(place: Path, rows: Rows) -> dict[str, Any]:
+def _result(place: Path, rows: Rows) -> dict[str, Any]:
     """What the finished trials of a search say: whether the best of them beats the fixed
     settings.
     """
     done = finished(study(place))
     complete = [trial for trial in done if trial.state.name == "COMPLETE"]
-    told: dict[str, Any] = {
+    message: dict[str, Any] = {
         "capacity": None, "difference": None, "trials": len(done),
         "seconds": round(sum(map(_seconds, done)), 1),
         "peak_gb": max((trial.user_attrs["peak_gb"] for trial in complete), default=None),
     }  # fmt: skip
     if not complete:
-        return told
+        return message
     fixed, best = complete[0], min(complete, key=lambda trial: (trial.value, trial.number))
-    told["losses"] = {"fixed": fixed.value, "best": best.value}
+    message["losses"] = {"fixed": fixed.value, "best": best.value}
     if best.number != fixed.number:
         judged = rows.judged()
         better, plain = (np.load(forecasts_of(place, trial.number)) for trial in (best, fixed))
         difference = metrics.paired_difference(
             judged["label"], better, plain, judged[rows.entity], "log_loss"
         )
-        told["difference"] = difference
-        told["best"] = best.user_attrs["capacity"]
+        message["difference"] = difference
+        message["best"] = best.user_attrs["capacity"]
         if difference["high"] < 0:
-            told["capacity"] = best.user_attrs["capacity"]
-    return told
+            message["capacity"] = best.user_attrs["capacity"]
+    return message
 
 
 def forecasts_of(place: Path, number: int) -> Path:
@@ -212,17 +212,17 @@ def _work(place: Path) -> None:
     ]
     rows = Rows(pd.read_parquet(place / "rows.parquet"), job["entity"], job["features"], splits)
     (place / "forecasts").mkdir(exist_ok=True)
-    found, members = study(place), members_of(job["learner"])
-    for killed in found.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        found.tell(killed.number, state=optuna.trial.TrialState.FAIL)
-    while (number := len(finished(found))) < job["trials"]:
-        found.sampler = optuna.samplers.TPESampler(seed=SEED + number)
+    result, members = study(place), members_of(job["learner"])
+    for killed in result.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        result.tell(killed.number, state=optuna.trial.TrialState.FAIL)
+    while (number := len(finished(result))) < job["trials"]:
+        result.sampler = optuna.samplers.TPESampler(seed=SEED + number)
         given = {0: Capacity.of(*rows.evidence()), 1: job["warm"] and Capacity(*job["warm"])}.get(
             number
         )
-        if given and not found.get_trials(states=(optuna.trial.TrialState.WAITING,)):
-            found.enqueue_trial(parameters(given, members))
-        trial = found.ask()
+        if given and not result.get_trials(states=(optuna.trial.TrialState.WAITING,)):
+            result.enqueue_trial(parameters(given, members))
+        trial = result.ask()
         capacity = suggested(trial, members)
         try:
             loss, forecasts, capacity = tried(
@@ -233,15 +233,15 @@ def _work(place: Path) -> None:
                 raise SearchError(
                     f"the fixed settings fail: {error or type(error).__name__}"
                 ) from error
-            found.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            result.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
             np.save(forecasts_of(place, trial.number), forecasts)
             trial.set_user_attr("capacity", list(capacity))
             trial.set_user_attr("peak_gb", _peak_gb())
-            found.tell(trial, loss)
-        best = found.best_trial
+            result.tell(trial, loss)
+        best = result.best_trial
         if best.number == trial.number or number % 10 == 0:
-            [first, *_] = [done for done in finished(found) if done.state.name == "COMPLETE"]
+            [first, *_] = [done for done in finished(result) if done.state.name == "COMPLETE"]
             print(  # noqa: T201 - to the process that waits
                 f"search: {number + 1} of {job['trials']} trials, best log loss {best.value:.5f}, "
                 f"fixed settings {first.value:.5f}",

@@ -37,21 +37,16 @@ from churn_orchestration.components.shown import about, feature_columns, keys, l
 from churn_orchestration.components.source.landed_at_once import known_from
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash, damage
+from churn_orchestration.storage.door import publish, recomputes
+from churn_orchestration.storage.files import swap_in, write_text
+from churn_orchestration.storage.layers import PARQUET, POOL
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.warehouse import (
-    PARQUET,
-    POOL,
-    Tables,
-    literal,
-    recomputes,
-    swap_in,
-    write_text,
-)
+from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from churn_orchestration.components.question.question import AskedQuestion
+    from churn_orchestration.components.question.question import QuestionSettings
 
 
 def code_hash() -> str:
@@ -60,7 +55,7 @@ def code_hash() -> str:
 
 
 def build(
-    tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt.date
+    tables: Tables, business: Business, settings: "QuestionSettings", cutoff: dt.date
 ) -> dict[str, Any]:
     """Write the snapshot of a cut-off, unless the same one is there; its manifest.
 
@@ -69,12 +64,12 @@ def build(
     BusinessError : no as_of has matured by the cut-off, nobody is in the population, days do not
         stand, or rows beyond as_of change a feature
     """
-    question, grid = asked.question, as_ofs(tables, business, asked, cutoff)
+    question, grid = settings.question, as_ofs(tables, business, settings, cutoff)
     [(first_day,)] = tables.rows(_first_day(question, cutoff))
-    require_proved(tables, asked.pipeline, asked.gold, grid[-1])
+    require_proved(tables, settings.pipeline, settings.gold, grid[-1])
     names = [feature.name for feature in catalogue(question.features)]
     columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
-    folder = asked.store.snapshot_files(tables.state)
+    folder = settings.store.snapshot_files(tables.state)
     beside = folder / f"{cutoff}.writing"
     folder.mkdir(parents=True, exist_ok=True)
     with features_of(tables, question.features, grid, folder / f".{cutoff}") as features:
@@ -88,7 +83,7 @@ def build(
     if not rows:
         beside.unlink()
         raise BusinessError(
-            f"{question.name}: {asked.nobody} any as_of from {grid[0]} to {grid[-1]}"
+            f"{question.name}: {settings.nobody} any as_of from {grid[0]} to {grid[-1]}"
         )
     content = content_hash(beside)
     path = folder / f"{cutoff}-{content[:12]}.parquet"
@@ -102,7 +97,7 @@ def build(
             {"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates
         ],
         "declaration": digest(question), "code": code_hash(),
-        "more_as_ofs": asked.more_as_ofs(cutoff, first_day),
+        "more_as_ofs": settings.more_as_ofs(cutoff, first_day),
         "without_value": {
             name: str(day) for name, day in known_from(tables, question.features).items()
             if day > grid[-1]
@@ -113,7 +108,7 @@ def build(
 
 
 def as_ofs(
-    tables: Tables, business: Business, asked: "AskedQuestion", cutoff: dt.date
+    tables: Tables, business: Business, settings: "QuestionSettings", cutoff: dt.date
 ) -> list[dt.date]:
     """The days of which the snapshot of a cut-off is made.
 
@@ -121,21 +116,21 @@ def as_ofs(
     ------
     BusinessError : none has matured by the cut-off, or days before it do not stand
     """
-    question = asked.question
-    require_standing(tables, business, question, cutoff)
+    question = settings.question
+    require_valid(tables, business, question, cutoff)
     [(first_day,)] = tables.rows(_first_day(question, cutoff))
     if first_day is None:
         raise BusinessError(
             f"{question.name}: {question.base.table} has no row that is known by {cutoff}: is "
             "there any, and what went to quarantine (`churn status`)?"
         )
-    grid = asked.as_of_grid(cutoff, first_day)
+    grid = settings.as_of_grid(cutoff, first_day)
     if not grid:
         wanted = question.horizon.newest_as_of(cutoff)
         raise BusinessError(
             f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to "
-            f"{wanted}, and an as_of needs {asked.min_history_days} days of data, which begin on "
-            f"{first_day}: use a later cut-off, or a shorter horizon"
+            f"{wanted}, and an as_of needs {settings.min_history_days} days of data, which begin "
+            f"on {first_day}: use a later cut-off, or a shorter horizon"
         )
     return grid
 
@@ -147,12 +142,10 @@ def _first_day(question: Question, cutoff: dt.date) -> str:
     )
 
 
-def require_standing(
-    tables: Tables, business: Business, question: Question, until: dt.date
-) -> None:
+def require_valid(tables: Tables, business: Business, question: Question, until: dt.date) -> None:
     """Refuse to read over a day that is refused or not there."""
     for table in question.tables:
-        if reason := tables.not_standing(table, business.start, max(until, business.start)):
+        if reason := tables.days.why_invalid(table, business.start, max(until, business.start)):
             raise BusinessError(
                 f"{question.name}: {reason}; `churn run --to {max(until, business.start)}` first"
             )
@@ -178,18 +171,18 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
     return pd.read_parquet(path), manifest
 
 
-def distinct(asked: "AskedQuestion", frame: "pd.DataFrame") -> "pd.DataFrame":
+def distinct(settings: "QuestionSettings", frame: "pd.DataFrame") -> "pd.DataFrame":
     """The rows of a snapshot that train and are graded: copies of an entity under new ids count
     once.
     """
-    features = catalogue(asked.question.features)
+    features = catalogue(settings.question.features)
     # Of who came once, the first day is the last one: they are no witnesses for each other.
     topics = {
         f.name: topic_of(f.source, "recency" if f.family == "tenure" else f.family)
         for f in features
     }
     least = (
-        1 if asked.question.kind == STATIC else 2
+        1 if settings.question.kind == STATIC else 2
     )  # of events, one day may make all others equal
     return copies.distinct(frame, topics, least)
 
@@ -206,66 +199,66 @@ class Leaks:
     warnings: tuple[str, ...] = ()
     innocent: Mapping[str, str] = field(default_factory=dict)
 
-    def refusal(self, asked: "AskedQuestion", cutoff: dt.date | str) -> str:
+    def refusal(self, settings: "QuestionSettings", cutoff: dt.date | str) -> str:
         """Why the training is refused, with the likeliest remedy first."""
         knows = "may know" if len(self.innocent) == len(self.blocking) else "knows"
         why = "; ".join(self.blocking)
-        told = f"refuses to train at cut-off {cutoff}, for a feature {knows} the outcome: {why}"
+        message = f"refuses to train at cut-off {cutoff}, for a feature {knows} the outcome: {why}"
         if not self.innocent:
-            remedy = f"if it is truly known by as_of, say why in `vouched` of {asked.name}"
-            return f"{told}. Take it out of the features; or, {remedy}"
+            remedy = f"if it is truly known by as_of, say why in `vouched` of {settings.name}"
+            return f"{message}. Take it out of the features; or, {remedy}"
         line = yaml.safe_dump(
-            {**asked.vouched, **self.innocent},
+            {**settings.vouched, **self.innocent},
             default_flow_style=True,
             sort_keys=False,
             width=10_000,
         )
         return (
-            f"{told}. If it is what it looks like, paste `vouched: {line.strip()}` into "
-            f"{asked.name}; if it was written afterwards, take it out of the features"
+            f"{message}. If it is what it looks like, paste `vouched: {line.strip()}` into "
+            f"{settings.name}; if it was written afterwards, take it out of the features"
         )
 
 
 def leaks(
-    folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]
+    folder: Path, settings: "QuestionSettings", frame: "pd.DataFrame", manifest: dict[str, Any]
 ) -> Leaks:
     """What is wrong with training on a snapshot: each feature that knows too much, with evidence
     and cause.
 
     Sought once: what came of it is kept with the snapshot. Features of ``vouched`` are not judged.
     """
-    looked = digest(manifest["sha256"], code_hash(), sorted(asked.vouched), asked.landed)
+    looked = digest(manifest["sha256"], code_hash(), sorted(settings.vouched), settings.landed)
     path = folder / f"{manifest['cutoff']}.leaks"
     if path.exists() and (before := json.loads(path.read_text())).pop("looked") == looked:
         return Leaks(**before)
     from churn_orchestration.churn.question import leakage
 
-    question = asked.question
-    found = leakage.find(
+    question = settings.question
+    result = leakage.find(
         frame,
         question.entity,
         [feature.name for feature in catalogue(question.features)],
         question.horizon,
-        origins(question.features, asked.landed),
-        asked.vouched,
+        origins(question.features, settings.landed),
+        settings.vouched,
     )
-    told = Leaks(
-        tuple(str(leak) for leak in found if leak.blocking),
-        tuple(str(leak) for leak in found if not leak.blocking),
-        {leak.feature: leak.innocent for leak in found if leak.blocking and leak.innocent},
+    message = Leaks(
+        tuple(str(leak) for leak in result if leak.blocking),
+        tuple(str(leak) for leak in result if not leak.blocking),
+        {leak.feature: leak.innocent for leak in result if leak.blocking and leak.innocent},
     )
-    write_text(path, json.dumps({"looked": looked, **asdict(told)}, indent=1))
-    return told
+    write_text(path, json.dumps({"looked": looked, **asdict(message)}, indent=1))
+    return message
 
 
-def hopeless(asked: "AskedQuestion", frame: "pd.DataFrame") -> list[str]:
+def hopeless(settings: "QuestionSettings", frame: "pd.DataFrame") -> list[str]:
     """Why nothing can be learned from a snapshot; empty: something may be."""
-    names = [feature.name for feature in catalogue(asked.question.features)]
-    return answerable.hopeless(frame, asked.question.entity, names, asked.test_as_ofs)
+    names = [feature.name for feature in catalogue(settings.question.features)]
+    return answerable.hopeless(frame, settings.question.entity, names, settings.test_as_ofs)
 
 
 def refuse(
-    folder: Path, asked: "AskedQuestion", frame: "pd.DataFrame", manifest: dict[str, Any]
+    folder: Path, settings: "QuestionSettings", frame: "pd.DataFrame", manifest: dict[str, Any]
 ) -> list[str]:
     """Refuse to train where nothing can be learned, or a feature knows the outcome; warnings if it
     may be.
@@ -274,17 +267,17 @@ def refuse(
     ------
     BusinessError : names each reason, or each feature with evidence and cause
     """
-    if reasons := hopeless(asked, frame):
-        raise BusinessError(f"{asked.name}: {_hopeless(manifest['cutoff'], reasons)}")
-    found = leaks(folder, asked, frame, manifest)
-    if found.blocking:
-        raise BusinessError(f"{asked.name}: {found.refusal(asked, manifest['cutoff'])}")
-    return list(found.warnings)
+    if reasons := hopeless(settings, frame):
+        raise BusinessError(f"{settings.name}: {_hopeless(manifest['cutoff'], reasons)}")
+    result = leaks(folder, settings, frame, manifest)
+    if result.blocking:
+        raise BusinessError(f"{settings.name}: {result.refusal(settings, manifest['cutoff'])}")
+    return list(result.warnings)
 
 
 def _hopeless(cutoff: dt.date | str, reasons: list[str]) -> str:
-    told = f"refuses to train at cut-off {cutoff}: {'; '.join(reasons)}"
-    return f"{told}. `churn question` shows how the label moves with its definition"
+    message = f"refuses to train at cut-off {cutoff}: {'; '.join(reasons)}"
+    return f"{message}. `churn question` shows how the label moves with its definition"
 
 
 def differing_rows(
@@ -299,11 +292,11 @@ def differing_rows(
     )
     days = [dt.date.fromisoformat(entry["as_of"]) for entry in manifest["as_ofs"]]
     declaration, read = feature_declaration(question.features), question.features.tables
-    stale = tables.stale(gold, declaration, read, days, whatever_its_age=True)
+    stale = tables.days.stale(gold, declaration, read, days, whatever_its_age=True)
     differing = {}
     for day in days:
         file = tables.day_file(gold, day)
-        if file and day not in stale and tables.not_standing(gold, day, day) is None:
+        if file and day not in stale and tables.days.why_invalid(gold, day, day) is None:
             trained = f"select {names} from {literal(path)} where as_of = {literal(day)}"
             rows = f"(from {literal(file)})"
             if (
@@ -323,18 +316,18 @@ def differing_rows(
     return differing
 
 
-def no_leak(asked: "AskedQuestion", cutoff: dt.date, found: Leaks) -> dg.AssetCheckResult:
+def no_leak(settings: "QuestionSettings", cutoff: dt.date, result: Leaks) -> dg.AssetCheckResult:
     """The check of a snapshot, for the UI: an error blocks the training, a warning does not."""
-    told = found.refusal(asked, cutoff) if found.blocking else "; ".join(found.warnings)
+    message = result.refusal(settings, cutoff) if result.blocking else "; ".join(result.warnings)
     return dg.AssetCheckResult(
         check_name="no_leak",
-        passed=not told,
-        severity=dg.AssetCheckSeverity.ERROR if found.blocking else dg.AssetCheckSeverity.WARN,
-        description=told or None,
+        passed=not message,
+        severity=dg.AssetCheckSeverity.ERROR if result.blocking else dg.AssetCheckSeverity.WARN,
+        description=message or None,
         metadata={
-            "leaks": list(found.blocking),
-            "warnings": list(found.warnings),
-            "vouched": dict(asked.vouched),
+            "leaks": list(result.blocking),
+            "warnings": list(result.warnings),
+            "vouched": dict(settings.vouched),
         },
     )
 
@@ -360,36 +353,40 @@ def refuse_several(
     each of those days as failed until somebody trains on it.
     """
     first, *_, last = wanted(context)
-    told = (
+    message = (
         f"nothing was done: a run trains at one cut-off, and this one is for all from {first} to "
         f"{last}. Open the job `train` and materialize one day, the newest that has landed; or "
         "`churn train`"
     )
-    context.log.warning(f"{table_of(key)}: {told}")
+    context.log.warning(f"{table_of(key)}: {message}")
     for check in checks:
         yield dg.AssetCheckResult(
             passed=False, asset_key=key, check_name=check, severity=dg.AssetCheckSeverity.WARN,
-            description=told,
+            description=message,
         )  # fmt: skip
 
 
 def _refused(
-    tables: Tables, asked: "AskedQuestion", cutoff: dt.date, reason: str, tags: Mapping[str, str]
+    tables: Tables,
+    settings: "QuestionSettings",
+    cutoff: dt.date,
+    reason: str,
+    tags: Mapping[str, str],
 ) -> None:
     """Keep in the ledger that a training ended before there was a candidate, and why."""
     trigger, asked_by = trigger_of(tags)
     ledger.append(
-        tables.state, asked.name, NOT_TRAINED, reason, trigger, {"reason": reason},
+        tables.state, settings.name, NOT_TRAINED, reason, trigger, {"reason": reason},
         model_version=NO_MODEL, cutoff=str(cutoff), decided_on=str(cutoff), asked_by=asked_by,
-        meaning=asked.question.meaning,
+        meaning=settings.question.meaning,
     )  # fmt: skip
 
 
-def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefinition:
+def snapshot_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """snapshots/<question>, one partition a cut-off, and the check that training saw what scoring
     saw.
     """
-    question = asked.question
+    question = settings.question
     key = dg.AssetKey(["snapshots", question.name])
     window = dg.TimeWindowPartitionMapping(
         start_offset=-max(question.features.rings), allow_nonexistent_upstream_partitions=True
@@ -404,7 +401,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
         ],
         description=f"One row per {question.entity} and as_of with the outcome after it, as "
         "knowable at the end of the cut-off day.\n\n"
-        f"{asked.sentence()}{look(business, key)}",
+        f"{settings.sentence()}{look(business, key)}",
         check_specs=[
             dg.AssetCheckSpec("same_as_scored", asset=key, blocking=True),
             dg.AssetCheckSpec(
@@ -438,20 +435,20 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
             return
         with warehouse.open() as tables:
             try:
-                manifest = build(tables, business, asked, cutoff)
+                manifest = build(tables, business, settings, cutoff)
             except BusinessError as error:
-                _refused(tables, asked, cutoff, str(error), context.run.tags)
+                _refused(tables, settings, cutoff, str(error), context.run.tags)
                 raise
-            differing = differing_rows(tables, question, asked.gold, manifest)
-            folder = asked.store.snapshot_files(tables.state)
-            frame = distinct(asked, load(folder, cutoff)[0])
-            reasons = hopeless(asked, frame)
-            found = Leaks() if reasons else leaks(folder, asked, frame, manifest)
-            if told := reasons or [
-                f"a feature knows the outcome: {leak}" for leak in found.blocking
+            differing = differing_rows(tables, question, settings.gold, manifest)
+            folder = settings.store.snapshot_files(tables.state)
+            frame = distinct(settings, load(folder, cutoff)[0])
+            reasons = hopeless(settings, frame)
+            result = Leaks() if reasons else leaks(folder, settings, frame, manifest)
+            if message := reasons or [
+                f"a feature knows the outcome: {leak}" for leak in result.blocking
             ]:
-                _refused(tables, asked, cutoff, "; ".join(told), context.run.tags)
-            tables.publish()
+                _refused(tables, settings, cutoff, "; ".join(message), context.run.tags)
+            publish(tables)
         copied = copies.copies_message(
             manifest["rows"] - len(frame), manifest["rows"], question.entity
         )
@@ -475,7 +472,7 @@ def snapshot_asset(business: Business, asked: "AskedQuestion") -> dg.AssetsDefin
                     passed=not any(differing.values()),
                     metadata={"as_ofs_compared": len(differing), "differing_rows": differing},
                 ),
-                no_leak(asked, cutoff, found),
+                no_leak(settings, cutoff, result),
                 dg.AssetCheckResult(
                     check_name="answerable",
                     passed=not reasons,
