@@ -55,7 +55,7 @@ Prediction = tuple[object, float, str, float | None]  # id, probability, forecas
 Features = tuple[object, int | None, int | None, int, int, float, int | None, float | None]
 
 
-def publish(
+def publish_scored(
     shop: Shop,
     scored: dict[dt.date, list[Prediction]],
     gold: dict[dt.date, list[Features]],
@@ -117,7 +117,7 @@ def three_days(shop: Shop) -> None:
     """Customer 7: rules, then two days of a model with a jump between them; 8 leaves the
     population.
     """
-    publish(
+    publish_scored(
         shop,
         {
             JAN[5]: [(7, 0.6, "rules", 100.0), (8, 0.7, "rules", 10.0)],
@@ -171,7 +171,7 @@ def test_one_who_left_the_population_is_told_so(shop: Shop) -> None:
 
 def test_without_activity_value_and_known_day_only_what_is_known_is_told(shop: Shop) -> None:
     static = {JAN[5]: [("ann", 0.25, "base_rate", None), ("bob", 0.25, "base_rate", None)]}
-    publish(shop, static, {JAN[5]: [("ann", None, None, 0, 0, 0.0, 0, 3.5)]}, kind="varchar")
+    publish_scored(shop, static, {JAN[5]: [("ann", None, None, 0, 0, 0.0, 0, 3.5)]}, kind="varchar")
     assert lines(shop, "ann") == [
         "id ann, churn_90d on 2024-01-05",
         "visits: no visit yet",
@@ -208,7 +208,7 @@ def test_an_unknown_id_is_met_with_the_nearest_ones(
     shop: Shop, settings: str, message: str
 ) -> None:
     row = (None, None, 0, 0, 0.0, 0, 0.0)
-    publish(
+    publish_scored(
         shop,
         {JAN[5]: [("0012", 0.5, "rules", 1.0)]},
         {JAN[5]: [("0012", *row), ("ann o'x [b]", *row)]},
@@ -219,7 +219,7 @@ def test_an_unknown_id_is_met_with_the_nearest_ones(
 
 def test_an_id_with_blanks_quotes_and_brackets_is_found_and_told_whole(shop: Shop) -> None:
     odd = 'o\'x [bold] :smile: "y"'
-    publish(shop, {JAN[5]: [(odd, 0.5, "rules", 1.0)]}, {}, kind="varchar")
+    publish_scored(shop, {JAN[5]: [(odd, 0.5, "rules", 1.0)]}, {}, kind="varchar")
     assert lines(shop, odd)[0] == f"id {odd}, churn_90d on 2024-01-05"
 
 
@@ -260,7 +260,7 @@ def test_a_refused_day_says_why_it_was_not_scored(shop: Shop) -> None:
 
 def test_of_several_questions_one_is_to_be_named(shop: Shop) -> None:
     three_days(shop)
-    publish(shop, {JAN[5]: [(7, 0.1, "rules", 1.0)]}, {}, question="left_30d")
+    publish_scored(shop, {JAN[5]: [(7, 0.1, "rules", 1.0)]}, {}, question="left_30d")
     assert (
         error(shop, "7") == "2 questions are asked; wanted: --question, one of churn_90d, left_30d"
     )
