@@ -17,7 +17,7 @@ def refused(folder, text):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("timezone: Mars/Olympus", 'timezone: "Mars/Olympus" is not an IANA time zone'),
         ("threads: 0", "threads: Input should be greater than 0"),
@@ -52,7 +52,7 @@ def test_a_setting_that_is_missing_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("end_date: 2024-01-01", "end_date 2024-01-01 lies before start_date 2024-01-05"),
         ("history_from: 2024-02-01", "history_from 2024-02-01 lies after start_date 2024-01-05"),

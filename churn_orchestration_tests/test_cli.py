@@ -170,7 +170,7 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("run", "--to", "2023-08-01"), "is none of its days (2023-07-10 to 2023-07-19)"),
         (("train", "--cutoff", "2022-12-31"), "is none of its days (2023-01-01 to 2023-07-19)"),

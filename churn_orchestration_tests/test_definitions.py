@@ -260,7 +260,7 @@ def test_new_files_begin_after_the_newest_day_that_was_taken_in(features_shop: S
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("gold/more/defs.yaml", "type: x", "gold/defs.yaml lies above it"),
         ("more/spend.sql", "select 1", "its folder has no defs.yaml of the type"),

@@ -180,7 +180,7 @@ def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "message"),
     [
         (("raw",), "raw.orders: the initial load, partition 2024-01-05, comes first: `churn run`"),
         (
@@ -377,7 +377,7 @@ COMPONENT = "churn_orchestration.components.SourceTable"
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "told"),
+    ("name", "old", "new", "message"),
     [
         ("raw/defs.yaml", "name: orders", "name: \"{{ env('HOME') }}\"", ":3: `{{` opens a template"),
         ("raw/defs.yaml", KEY, '  key: ["\\x7b% raw %}"]', ":11: `{%` opens a template"),

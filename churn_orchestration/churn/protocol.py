@@ -26,3 +26,6 @@ OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities b
 """How a question is graded whose outcome has no later day."""
 MIN_ENTITIES = 20
 """Fewer distinct entities that left, or that stayed, neither train a model nor grade one."""
+
+POWER_OF_AUC = 0.02
+"""The difference of AUC for whose being seen a comparison says its chance."""

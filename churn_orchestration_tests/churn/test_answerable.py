@@ -41,7 +41,7 @@ def test_enough_of_both_and_a_feature_that_differs_is_not_hopeless() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "told"),
+    ("frame", "message"),
     [
         (
             snapshot(0, 300),

@@ -98,7 +98,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize(
-    ("control", "told"),
+    ("control", "message"),
     [
         (
             {"shuffled_auc": {"value": 0.7, "low": 0.66, "high": 0.74}},

@@ -305,7 +305,7 @@ def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("select * replace (if(band = 'high', value_at_risk + 1, value_at_risk) as value_at_risk) from t",
          ["value_at_risk by band"]),

@@ -612,7 +612,7 @@ def test_a_search_is_told_in_the_record_and_the_card_and_is_not_repeated(shop: S
 
 
 @pytest.mark.parametrize(
-    ("asked", "why"),
+    ("settings", "why"),
     [
         (
             replace(LONG, budget=Budget(120, 4, 3, from_entities=10**6)),

@@ -123,7 +123,7 @@ def test_what_the_proof_refuses_is_neither_trained_on_nor_looked_back_to(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (
             "count(*) as large_7d",

@@ -304,7 +304,7 @@ def test_what_sql_can_say_of_an_expectation_is_what_the_library_says(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("type_and_column", "told"),
+    ("type_and_column", "message"),
     [
         (
             "type: expect_column_value_to_be_fine, column: amount_usd",
@@ -327,7 +327,7 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_mistake_of_the_yaml_told_i
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (
             "event_time: ordered_at",

@@ -60,7 +60,7 @@ def test_a_quote_that_never_ends_names_file_and_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("select x from bronze.a", "the select does not carry _partition through; add it"),
         (

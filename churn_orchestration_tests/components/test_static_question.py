@@ -369,7 +369,7 @@ def test_a_feature_table_reads_events_or_attributes_and_attributes_say_something
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"contact": {"by": "recall"}}, "contact: by: recall needs `floor`"),
         (

@@ -194,7 +194,7 @@ def test_one_that_gold_knows_outside_the_population_is_told_with_its_last_activi
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("settings", "message"),
     [
         ("12", "no id 12; did you mean 0012?"),
         ("0012.0", "no id 0012.0; did you mean 0012?"),
@@ -223,7 +223,7 @@ def test_an_id_with_blanks_quotes_and_brackets_is_found_and_told_whole(shop: Sho
     assert lines(shop, odd)[0] == f"id {odd}, churn_90d on 2024-01-05"
 
 
-@pytest.mark.parametrize("asked", ["7", " 7", "007", "7.0"])
+@pytest.mark.parametrize("settings", ["7", " 7", "007", "7.0"])
 def test_an_integer_id_is_found_however_it_is_written(shop: Shop, settings: str) -> None:
     three_days(shop)
     assert explained(shop.business, settings, None)[0]["entity"] == "7"

@@ -119,7 +119,7 @@ def test_a_scenario_like_another_differs_in_what_it_says_and_an_unknown_one_is_t
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "message"),
     [
         ({"faults": {"late": 0.1}}, "late is no fault of the business helpdesk"),
         ({"leaving": {"may_return": 0.2}}, "a company that has cancelled does not return"),

@@ -24,7 +24,7 @@ def test_every_scenario_that_comes_with_the_package_is_read_and_says_what_it_is_
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("about: x\nactivty: {per_day: 1}", "activty: Extra inputs are not permitted"),
         ("about: x\nactivity: {per_day: -1}", "activity.per_day: Input should be greater than 0"),

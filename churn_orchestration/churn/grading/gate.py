@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from churn_orchestration.churn.grading.versus import POWER_OF_AUC
-from churn_orchestration.churn.protocol import BASE_RATE, KEEP, PROMOTE, REFUSE, RULES
+from churn_orchestration.churn.protocol import BASE_RATE, KEEP, POWER_OF_AUC, PROMOTE, REFUSE, RULES
 
 if TYPE_CHECKING:
     from churn_orchestration.churn.grading.evaluation import Evaluation

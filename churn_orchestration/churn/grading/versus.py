@@ -10,10 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from churn_orchestration.churn.grading import metrics
+from churn_orchestration.churn.protocol import POWER_OF_AUC
 from churn_orchestration.churn.question.settings import Economics
-
-POWER_OF_AUC = 0.02
-"""The difference of AUC for whose being seen a comparison says its chance."""
 
 
 @dataclass(frozen=True)
