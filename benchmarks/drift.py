@@ -142,8 +142,9 @@ def _kolmogorov_smirnov(
 def table(result: list[Found]) -> str:
     """What was told, by scenario."""
     heads = [
-        "scenario", "shops", "features", "quiet days with an alarm", "with a harmful one", "PSI > 0.2",
-        "features with KS p < 0.05", "the right feature among the first three within 7 days", "after days",
+        "scenario", "shops", "features", "quiet days with an alarm", "with a harmful one",
+        "PSI > 0.2", "features with KS p < 0.05",
+        "the right feature among the first three within 7 days", "after days",
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for scenario in dict.fromkeys(each.scenario for each in result):
@@ -183,8 +184,9 @@ def main() -> None:
 
 Made by `make bench-drift ARGS="--seeds {given.seeds} --scenarios {given.scenarios}"`.
 Shops of {given.customers:,} customers, each a seed of a scenario, watched day by
-day up to {LAST} by a model trained on what was known on {CUTOFF}. Quiet days are those before anything
-changes. PSI and Kolmogorov-Smirnov are told as many use them, on the same features and days.
+day up to {LAST} by a model trained on what was known on {CUTOFF}. Quiet days are
+those before anything changes. PSI and Kolmogorov-Smirnov are told as many use them,
+  on the same features and days.
 
 """
     path = ROOT / "docs" / "drift.md"

@@ -46,7 +46,8 @@ FIRST, DAYS = dt.date(2023, 1, 1), 730
 LAST = FIRST + DAY * (DAYS - 1)
 CHANNELS = ("web", "store", "app", "phone", "partner")
 ORDERS = EventSource(
-    "orders", "silver.orders", "customer_id", "order", (), (Measure("amount", "amount_usd", "usd", 4),),
+    "orders", "silver.orders", "customer_id", "order", (),
+    (Measure("amount", "amount_usd", "usd", 4),),
     (Category("channel", "channel", CHANNELS, closed=True, share_windows=(90,)),),
     (Flag("is_return", "is_return"),),
 )  # fmt: skip
@@ -71,7 +72,9 @@ attributes:
     - {name: is_return, type: boolean}
   event_time: ordered_at
 """,
-    "silver/defs.yaml": "type: churn_orchestration.components.SqlTables\nattributes:\n  layer: silver\n",
+    "silver/defs.yaml": (
+        "type: churn_orchestration.components.SqlTables\nattributes:\n  layer: silver\n"
+    ),
     "silver/orders.sql": """-- Orders.
 select customer_id, day, known_on, _partition, amount_usd, channel, is_return from bronze.orders
 """,
@@ -111,18 +114,22 @@ def generate(tables: Tables, events: int, entities: int, seed: int = 1) -> None:
     tables.db.execute(f"""create or replace temp table people as
       select i, 'C' || lpad(i::varchar, 7, '0') as customer_id, start,
         greatest(1, round(weight / sum(weight) over () * {events}))::bigint as events,
-        case when hash(i, {seed}, 3) % 10 < 4 then ({DAYS} - start) / 2 else {DAYS} - start end as life
+        case when hash(i, {seed}, 3) % 10 < 4 then ({DAYS} - start) / 2
+          else {DAYS} - start end as life
       from (select i, pow((hash(i, {seed}, 1) % 1000003 + 1) / 1000004, -0.6) as weight,
         hash(i, {seed}, 2) % {DAYS * 8 // 10} as start from range({entities}) as t(i))""")
-    tables.db.execute("""create or replace table silver.orders (customer_id varchar, day date, known_on date,
+    tables.db.execute("""create or replace table silver.orders (customer_id varchar, day date,
+      known_on date,
       _partition date, amount_usd decimal(18, 4), channel varchar, is_return boolean)""")
     step = max(1, entities * 10_000_000 // max(events, 1))
     for low in range(0, entities, step):  # in ranges of people, for bounded memory
         tables.db.execute(f"""insert into silver.orders
-          select customer_id, day, least(day + late, date '{LAST}'), least(day + late, date '{LAST}'), amount,
+          select customer_id, day, least(day + late, date '{LAST}'),
+            least(day + late, date '{LAST}'), amount,
             {list(CHANNELS)}[(1 + hash(i, j, 6) % 5)::int], hash(i, j, 7) % 20 = 0
           from (select *, date '{FIRST}' + (start + hash(i, j, {seed}) % life)::int as day,
-              (case when hash(i, j, 4) % 50 = 0 then 1 + hash(i, j, 8) % 30 else 0 end)::int as late,
+              (case when hash(i, j, 4) % 50 = 0 then 1 + hash(i, j, 8) % 30
+                else 0 end)::int as late,
               (hash(i, j, 5) % 100000 / 100)::decimal(18, 4) as amount
             from people, range(events) as t(j) where i >= {low} and i < {low + step})
           order by least(day + late, date '{LAST}'), i, j""")
@@ -184,10 +191,12 @@ def naive_sql(as_of: dt.date) -> str:
 with entities as (select distinct customer_id from silver.orders where {seen}),
 rows as (select e.customer_id, o.* exclude (customer_id) from entities as e
   join silver.orders as o on e.customer_id = o.customer_id and {seen}),
-gaps as (select customer_id, avg(gap) as orders_gap_days_mean_all, stddev_samp(gap) as orders_gap_days_std_all
+gaps as (select customer_id, avg(gap) as orders_gap_days_mean_all,
+  stddev_samp(gap) as orders_gap_days_std_all
   from (select customer_id, day - lag(day) over (partition by customer_id order by day) as gap
     from (select distinct customer_id, day from rows)) group by 1)
-select * from (select customer_id, date '{as_of}' as as_of, {", ".join(columns)} from rows group by 1)
+select * from (select customer_id, date '{as_of}' as as_of, {", ".join(columns)} from rows
+  group by 1)
 join gaps using (customer_id) order by customer_id"""
 
 
@@ -258,7 +267,8 @@ def pandas(tables: Tables, given: argparse.Namespace) -> Callable[[], object]:
                 kept.agg(
                     count=("age", "size"), active_days=("age", "nunique"), total=("amount", "sum"),
                     mean=("amount", "mean"), highest=("amount", "max"), lowest=("amount", "min"),
-                    spread=("amount", "std"), channels=("channel", "nunique"), returns=("is_return", "mean"),
+                    spread=("amount", "std"), channels=("channel", "nunique"),
+                    returns=("is_return", "mean"),
                 ).add_suffix(f"_{window}")
             )  # fmt: skip
         recent = frame[frame["age"] < 90]

@@ -67,8 +67,10 @@ def tried(seed: int, customers: int, scenarios: list[str]) -> Iterator[Found]:
     ):
         for source in sources:
             _land(db, tables, source, f"landed_{source.name}", name)
-        [(orders,)] = db.execute(f"select count(*) / 91 from orders where day between date '{FAULT}' - 91 "
-                                 f"and date '{FAULT}' - 1").fetchall()  # fmt: skip
+        [(orders,)] = db.execute(
+            "select count(*) / 91 from orders "
+            f"where day between date '{FAULT}' - 91 and date '{FAULT}' - 1"
+        ).fetchall()
         for scenario in scenarios:
             calm = scenario == CALM
             period = list(
@@ -160,7 +162,8 @@ def main() -> None:
         for seed in range(1, given.seeds + 1)
         for each in tried(seed, customers, given.scenarios.split(","))
     ]
-    text = f"""# Changes in what lands: how rarely they are false alarms, and how soon a fault is said
+    text = f"""# Changes in what lands: how rarely they are false alarms, \
+and how soon a fault is said
 
 Made by `make bench-landed ARGS="--seeds {given.seeds} --sizes {given.sizes}"`.
 [ADR 28](adr/0028-changes-in-what-lands.md) has the limits.
@@ -168,7 +171,8 @@ Made by `make bench-landed ARGS="--seeds {given.seeds} --sizes {given.sizes}"`.
 ## Calm shops
 
 All eight tables of `examples/shop`, {FIRST} to {LAST}, on a machine that had other work besides. A
-simulated shop is nearly shut at Christmas: that is true, and `closed` has such days if nobody wants to know.
+simulated shop is nearly shut at Christmas: that is true, and `closed` has such days if
+nobody wants to know.
 
 {calm_table([each for each in result if each.scenario == CALM])}
 

@@ -177,9 +177,9 @@ def flaml(day: Day, seconds: float) -> np.ndarray:
 
     model = AutoML()
     model.fit(
-        day.train[day.features].astype(float), day.train["label"].astype(int), task="classification",
-        metric="log_loss", time_budget=max(seconds, 1), n_jobs=1, verbose=0, seed=SEED % 2**31,
-        estimator_list=["lgbm", "xgboost", "rf", "extra_tree"],
+        day.train[day.features].astype(float), day.train["label"].astype(int),
+        task="classification", metric="log_loss", time_budget=max(seconds, 1), n_jobs=1, verbose=0,
+        seed=SEED % 2**31, estimator_list=["lgbm", "xgboost", "rf", "extra_tree"],
     )  # fmt: skip
     return np.asarray(model.predict_proba(day.test[day.features].astype(float))[:, 1])
 

@@ -78,19 +78,21 @@ SHIFTS = ("price_rise", "crisis", "label_drift", "new_customers")
 TEXT = """# Retraining: what it is worth, and how far a forecast knows itself
 
 Made by `{command}`.
-Shops of {customers} customers in all, each a seed of a scenario; a first model is trained, then two years are
-gone through week by week. Profit is that of a customer and week, in customers' values, of contacting whom the
-champion of the week says it pays to contact, by the outcomes as they came; its 95 % intervals are those of
-resampled customers. {policies}.
-Worlds of one seed begin with the same customers, so that the intervals over all shops are too narrow.
+Shops of {customers} customers in all, each a seed of a scenario; a first model is trained, then two
+years are gone through week by week. Profit is that of a customer and week, in customers' values, of
+contacting whom the champion of the week says it pays to contact, by the outcomes as they came; its
+95 % intervals are those of resampled customers. {policies}.
+Worlds of one seed begin with the same customers, so that the intervals over all shops are too
+narrow.
 
 {worth}
 
 ## Expected and realised
 
-Of each week of the sensors' two years: what its forecasts expected of themselves, before any outcome, less
-what came. Where what makes a customer leave changes, as in `price_rise`, forecasts do not know it: the churn
-rate falls out of the interval that they expected.
+Of each week of the
+  sensors' two years: what its forecasts expected of themselves, before any outcome,
+less what came. Where what makes a customer leave changes, as in `price_rise`, forecasts do not know
+it: the churn rate falls out of the interval that they expected.
 
 {itself}
 """
@@ -99,9 +101,10 @@ UNDONE = """
 ## A champion that should never have been one
 
 Made by `{command}`.
-Shops of {customers} customers in all, each a seed of a scenario. A model that learned the wrong way round is
-put in force, and nothing trains another: what undoes it is the sensor that judges a champion's first week,
-once its outcome is known. That of the first model, of {begun} on, is judged too.
+Shops of {customers} customers in all, each a seed of a scenario. A model that learned the wrong way
+round is put in force, and nothing trains another: what undoes it is the sensor that judges a
+champion's first week, once its outcome is known. That of the first model, of {begun} on, is
+judged too.
 
 {undone}
 """

@@ -48,7 +48,8 @@ def land(tables: Tables, share: float) -> None:
     tables.db.execute(f"""create or replace table all_orders as
         select order_id, customer_id, day, greatest(known_on, date '{FIRST}') as known_on,
           greatest(known_on, date '{START}') as _partition, amount_usd
-        from (select order_id, customer_id, ordered_at::date as day, amount_usd::decimal(18, 4) as amount_usd,
+        from (select order_id, customer_id, ordered_at::date as day,
+          amount_usd::decimal(18, 4) as amount_usd,
             ordered_at::date + (case when hash(order_id) % 1000 < {1000 * share}
               then 1 + hash(order_id, 1) % 30 else 0 end)::int as known_on from _orders)""")
     tables.db.unregister("_orders")
@@ -103,8 +104,8 @@ def main() -> None:
             train = [months_back(test, n) for n in (3, 4, 5)]
             known, seen = (frames(tables, as_ofs, FEATURES) for as_ofs in (train, [test]))
             early = EventSource(
-                "early", "(select * replace (day as known_on) from all_orders)", "customer_id", "order",
-                ("order_id",), ORDERS.measures,
+                "early", "(select * replace (day as known_on) from all_orders)", "customer_id",
+                "order", ("order_id",), ORDERS.measures,
             )  # fmt: skip
             tables.db.execute(f"create or replace table silver.kept as from {ORDERS.days_table}")
             made = versions(early, "customer_id", FIRST)

@@ -30,7 +30,8 @@ from churn_orchestration_tests.support.shop import Shop
 
 GONE_STALE = """{"__class__": "FreshnessStateChange",
     "key": {"__class__": "AssetKey", "path": ["predictions", "q"]},
-    "previous_state": {"__enum__": "FreshnessState.PASS"}, "new_state": {"__enum__": "FreshnessState.FAIL"},
+    "previous_state": {"__enum__": "FreshnessState.PASS"},
+      "new_state": {"__enum__": "FreshnessState.FAIL"},
     "state_change_timestamp": 1704500000.0}"""  # as Dagster's daemon stores it
 SOMEBODY = "ann.smith@example.org"
 
@@ -167,7 +168,7 @@ def test_promotions_and_roll_backs_are_told_with_why_but_not_with_what_a_person_
     assert SOMEBODY not in json.dumps(listener.posts)
 
 
-def test_drift_and_performance_are_told_once_a_champion_and_again_where_another_feature_drifts() -> (
+def test_drift_and_performance_alert_once_a_champion_and_again_where_another_feature_drifts() -> (
     None
 ):
     settings = asking(SILENT)

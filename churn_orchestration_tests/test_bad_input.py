@@ -15,18 +15,25 @@ DOC = PACKAGE.parent / "docs" / "bad-input.md"
 OPENING = """\
 # Bad input, and what becomes of it
 
-You have a bad file in hand: find its row, and do what its third column says in the words that `churn run` and
-the quarantine show. A file that cannot be trusted is refused by name and its day waits; a row that cannot be
-trusted goes to `quarantine.<source>` with its file, its line and the rule it broke, and the rest of its file
-stands. For every day raw = bronze + quarantine + exact duplicates, or raw waits until its day is mended:
+You have a bad file in hand: find its row, and do what its third column says in the words that \
+`churn run` and
+the quarantine show. A file that cannot be trusted is refused by name and its day waits; a row \
+that cannot be
+trusted goes to `quarantine.<source>` with its file, its line and the rule it broke, and the rest \
+of its file
+stands. For every day raw = bronze + quarantine + exact duplicates, or raw waits until its \
+day is mended:
 nothing is lost without a word.
 
-What a row held is told by its shape, `A`, `a` and `9` for letters and digits; `raw.<source>` has it.
+What a row held is told by its shape, `A`, `a` and `9` for letters and \
+digits; `raw.<source>` has it.
 
-A test tries each of these and writes this page (`make bad-input`). `-`: nothing of the file is stored.
+A test tries each of these and writes this page (`make bad-input`). `-`: \
+nothing of the file is stored.
 """
 TITLES = {
-    "files": "Files", "rows": "Rows", "time": "Time", "names": "Names of columns", "yaml": "YAML and SQL",
+    "files": "Files", "rows": "Rows", "time": "Time", "names": "Names of columns",
+    "yaml": "YAML and SQL",
 }  # fmt: skip
 HEAD = (
     "| bad input | what happens | what is told | records | raw | bronze | quarantine | duplicates |"

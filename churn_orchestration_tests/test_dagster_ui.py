@@ -19,7 +19,8 @@ pytestmark = IN_PROCESS
 QUESTIONS = """{
   repositoryOrError(repositorySelector:
       {repositoryLocationName: "churn_orchestration", repositoryName: "__repository__"}) {
-    ... on Repository { pipelines { name runs { tags { key value } repositoryOrigin { repositoryName } } } } }
+    ... on Repository {
+      pipelines { name runs { tags { key value } repositoryOrigin { repositoryName } } } } }
   assetNodeOrError(assetKey: {path: ["bronze", "orders"]}) {
     ... on AssetNode { assetChecksOrError {
       ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } }
@@ -48,7 +49,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             refresh = work.definitions.resolve_job_def("refresh")
             done = refresh.execute_in_process(
                 instance=work.instance, asset_selection=keys, raise_on_error=False,
-                partition_key=str(JAN[6]),  # as the UI does for one day; the command line gives a range
+                partition_key=str(JAN[6]),  # as the UI does for one day
             )  # fmt: skip
             assert done.dagster_run.tags[DAY_TAG] == "2024-01-06"
             assert not done.success

@@ -13,9 +13,11 @@ PAGE = PACKAGE.parent / "docs" / "features.md"
 OPENING = """\
 # The features of the demo
 
-Made from `churn_orchestration/defs/gold/defs.yaml` by `make features`; `gold.<table>_catalogue` says the same
+Made from `churn_orchestration/defs/gold/defs.yaml` by `make features`; \
+`gold.<table>_catalogue` says the same
 of any business, with the day from which each is available. A feature of `as_of` reads rows with
-`day <= as_of` and `known_on <= as_of` and no other; a window of w days is `as_of - w + 1` to `as_of`.
+`day <= as_of` and `known_on <= as_of` and no other; a window of w days is \
+`as_of - w + 1` to `as_of`.
 
 | feature | source | formula | window | unit | type | null means |
 |---|---|---|---|---|---|---|

@@ -296,7 +296,10 @@ def test_a_column_of_the_file_may_have_any_name(shop, name):
 
 def test_json_lines_are_read_with_their_line_numbers_and_a_broken_file_is_refused(shop):
     shop.change("raw/defs.yaml", "orders_{day}.csv", "orders_{day}.jsonl")
-    good = '{"order_id": 17850.0, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", "amount_usd": 1.5}\n'
+    good = (
+        '{"order_id": 17850.0, "customer_id": "ann", "ordered_at": "2024-01-05 10:00", '
+        '"amount_usd": 1.5}\n'
+    )
     shop.land("orders_2024-01-05.jsonl", good + good.replace("1.5", "NaN").replace("NaN", '"NaN"'))
     shop.land("orders_2024-01-06.jsonl", '{"order_id": 1\n')
     landed, judgement = shop.take_in(5, 6)
@@ -870,7 +873,8 @@ def test_a_files_name_is_a_name_and_no_pattern(shop, name):
     shop.take_in(5)
     result = shop.rows("select order_id, _file from raw.orders order by 1")
     assert result == [
-        ("a.csv", "a.csv"), ("o1", name), ("orders1.csv", "orders1.csv"), ("orders2.csv", "orders2.csv")
+        ("a.csv", "a.csv"), ("o1", name), ("orders1.csv", "orders1.csv"),
+        ("orders2.csv", "orders2.csv")
     ]  # fmt: skip
 
 
@@ -905,10 +909,8 @@ def test_a_link_that_leads_out_of_the_landing_folder_is_refused_by_name(shop, tm
     (shop.landing / "orders_2024-01-07.csv").symlink_to(shop.landing / "orders_2024-01-05.csv")
     landed, _ = shop.take_in(5, 6)
     assert landed.refused == {
-        JAN[
-            6
-        ]: "orders_2024-01-06.csv: it is a link that leads out of the landing folder: put the file itself "
-        "there"
+        JAN[6]: "orders_2024-01-06.csv: it is a link that leads out of the landing folder: "
+        "put the file itself there"
     }
     shop.change("raw/defs.yaml", "orders_{day}.csv", "2024/*.csv")
     (shop.landing / "2024").symlink_to(elsewhere)

@@ -50,9 +50,9 @@ def test_a_decision_is_one_line_with_who_why_and_the_hash_of_its_evidence(tmp_pa
     written = json.loads((tmp_path / ledger.FILE).read_text())
     assert written.pop("hash") == sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
     assert written == {
-        "sequence": 1, "subject": "q", "decision": "promote", "reason": "because", "trigger": "train",
-        "model_version": "a", "cutoff": "2024-01-31", "decided_on": "2024-01-31", "mlflow_version": "a",
-        "evidence": {"auc": 0.75},
+        "sequence": 1, "subject": "q", "decision": "promote", "reason": "because",
+        "trigger": "train", "model_version": "a", "cutoff": "2024-01-31",
+        "decided_on": "2024-01-31", "mlflow_version": "a", "evidence": {"auc": 0.75},
         "evidence_sha256": sha256(b'{"auc": 0.75}').hexdigest(),
         "format": 1, "previous": "0" * 64,
     }  # fmt: skip
@@ -80,7 +80,8 @@ def test_the_same_decision_is_there_once_and_is_given_back(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "other",
     [
-        {"decision": "refuse"}, {"version": "b"}, {"cutoff": "2024-02-29"}, {"question": "p"}, {"auc": 0.7},
+        {"decision": "refuse"}, {"version": "b"}, {"cutoff": "2024-02-29"}, {"question": "p"},
+        {"auc": 0.7},
     ],
 )  # fmt: skip
 def test_a_decision_that_differs_in_anything_is_another(

@@ -21,7 +21,8 @@ from churn_orchestration.storage.resources import Warehouse
 NEWEST = len(MIGRATIONS)
 SCHEMA = """
 select table_name, column_name, data_type from duckdb_columns()
-where schema_name = 'meta' and database_name = current_database() order by table_name, column_index"""
+where schema_name = 'meta' and database_name = current_database() order by table_name,
+  column_index"""
 STEP = """
 import os, signal, sys, time
 from pathlib import Path
@@ -152,7 +153,10 @@ def test_a_state_newer_than_the_package_is_refused_at_the_warehouse_and_at_the_d
         tables.db.execute("insert into meta.migrations values (?, 'later', '9.1.0')", [NEWEST + 1])
         publish(tables)
     before = contents(state)
-    wanted = rf"written by churn-orchestration 9.1.0 \(state version {NEWEST + 1}\).*: update the package"
+    wanted = (
+        rf"written by churn-orchestration 9.1.0 \(state version {NEWEST + 1}\).*: "
+        "update the package"
+    )
     with pytest.raises(BusinessError, match=wanted), Warehouse.of(state).open():
         pass
     with pytest.raises(BusinessError, match=wanted), door(state):

@@ -61,7 +61,8 @@ attributes:
       categories: [{name: copy, column: copy}, {name: select, column: select}]
 """
 OWN = """\
-select "group", count(*) as "end" from silver."union" where day <= $as_of and known_on <= $as_of group by all
+select "group", count(*) as "end" from silver."union" where day <= $as_of and known_on <= $as_of
+group by all
 """
 QUESTION = """\
 type: churn_orchestration.components.ChurnModel
@@ -78,9 +79,10 @@ def test_reserved_words_are_names_like_others_from_the_source_to_the_door(shop):
     (shop.folder / "silver/orders.sql").unlink()
     tables = "  tables: {union: {key: [order], relationships: {group: bronze.order.group}}}\n"
     for name, text in {
-        "raw/defs.yaml": SOURCE, "silver/union.sql": SQL, "gold/defs.yaml": FEATURES, "gold/own.sql": OWN,
-        "churn_90d/defs.yaml": QUESTION,
-        "silver/defs.yaml": "type: churn_orchestration.components.SqlTables\nattributes:\n" + tables,
+        "raw/defs.yaml": SOURCE, "silver/union.sql": SQL, "gold/defs.yaml": FEATURES,
+        "gold/own.sql": OWN, "churn_90d/defs.yaml": QUESTION,
+        "silver/defs.yaml": "type: churn_orchestration.components.SqlTables\n"
+                             "attributes:\n" + tables,
     }.items():  # fmt: skip
         shop.write(name, text)
     shop.land_quiet_days(1, 10)
@@ -122,7 +124,8 @@ def answers(called: list[str]) -> list[tuple]:
         moment, (number,),
     )  # fmt: skip
     source = EventSource(
-        "orders", "bronze.orders", who, "order", (number,), (Measure("amount", amount, slope=True),),
+        "orders", "bronze.orders", who, "order", (number,),
+        (Measure("amount", amount, slope=True),),
         (Category("kind", kind, ("a",), True), Category("any", kind)),
     )  # fmt: skip
     declared, as_of = FeatureSet(who, (source,), (3, 7), (3,)), dt.date(2024, 1, 5)

@@ -27,7 +27,8 @@ from churn_orchestration.evidently_page import page
 def refuse(*where, **_): os._exit(3)
 socket.socket.connect = socket.getaddrinfo = refuse
 
-before = pd.DataFrame({"spend": np.arange(300.0), "visits": np.arange(300) % 3, "gone": 1.0, "late": np.nan})
+visits = np.arange(300) % 3
+before = pd.DataFrame({"spend": np.arange(300.0), "visits": visits, "gone": 1.0, "late": np.nan})
 now = before.assign(spend=before["spend"] ** 2, gone=np.nan, late=1.0)
 now.loc[0, "spend"] = np.inf
 judged = [("spend", "psi"), ("visits", "js"), ("gone", "psi"), ("late", "psi")]
@@ -78,7 +79,8 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     ]
     with subprocess.Popen(
         [*command, "--port", address.rpartition(":")[2]],
-        env=os.environ | {"CHURN_DATA": str(data)}, start_new_session=True, stderr=subprocess.DEVNULL,
+        env=os.environ | {"CHURN_DATA": str(data)}, start_new_session=True,
+        stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
             until = time.monotonic() + 180

@@ -25,8 +25,9 @@ def refuse(shop: Shop, settings: QuestionSettings, version: str, day: str, trigg
     record = {"cutoff": day, "as_ofs": ["2023-07-01"], "features": features, "evaluation": report}
     (folder / f"{version}.json").write_text(json.dumps(record))
     ledger.append(
-        shop.business.state, settings.name, "refuse", "no better than the rules", trigger, {"of": version},
-        model_version=version, cutoff=day, decided_on=day, meaning=settings.question.meaning,
+        shop.business.state, settings.name, "refuse", "no better than the rules", trigger,
+        {"of": version}, model_version=version, cutoff=day, decided_on=day,
+        meaning=settings.question.meaning,
     )  # fmt: skip
 
 

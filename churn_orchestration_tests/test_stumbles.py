@@ -175,7 +175,10 @@ def test_a_last_day_long_after_the_data_is_asked_about(shop: Shop) -> None:
     shop.land_quiet_days(1, 7)
     done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-03-01"])
     assert done.exit_code == 0
-    settings = "the newest row of orders*.csv is of 2024-01-07, 54 days before 2024-03-01: is that the last day"
+    settings = (
+        "the newest row of orders*.csv is of 2024-01-07, 54 days before 2024-03-01: "
+        "is that the last day"
+    )
     assert f"note: raw.orders: {settings} of the data?" in " ".join(done.stdout.split())
 
 
@@ -235,7 +238,10 @@ def test_two_folders_of_one_name_do_not_share_their_tables(shop: Shop, tmp_path:
 def test_a_file_whose_rows_are_quarantined_is_no_success_without_a_word(shop: Shop) -> None:
     shop.land_orders(5, "o1,ann,05.01.2024,1", "o2,ann,05.01.2024,1", "o3,bob,2024-01-05,2")
     done = CliRunner().invoke(main, ["--business", str(shop.folder), "run", "--to", "2024-01-05"])
-    wanted = '2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. orders_2024-01-05.csv:2 "99.99.9999"'
+    wanted = (
+        "2 of 3 rows are quarantined, 2 of them by type:ordered_at, e.g. "
+        'orders_2024-01-05.csv:2 "99.99.9999"'
+    )
     assert wanted in " ".join(done.output.split())
     message = CliRunner().invoke(main, ["--business", str(shop.folder), "status"]).output
     assert "most rows of orders are quarantined" in " ".join(message.split())
@@ -379,7 +385,8 @@ COMPONENT = "churn_orchestration.components.SourceTable"
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("raw/defs.yaml", "name: orders", "name: \"{{ env('HOME') }}\"", ":3: `{{` opens a template"),
+        ("raw/defs.yaml", "name: orders", "name: \"{{ env('HOME') }}\"",
+         ":3: `{{` opens a template"),
         ("raw/defs.yaml", KEY, '  key: ["\\x7b% raw %}"]', ":11: `{%` opens a template"),
         ("raw/defs.yaml", COMPONENT, "dagster.DefsFolderComponent",
          "raw/defs.yaml:1: type: no component dagster.DefsFolderComponent; there are: "
@@ -387,14 +394,17 @@ COMPONENT = "churn_orchestration.components.SourceTable"
         ("raw/defs.yaml", "attributes:", "template_vars_module: os\nattributes:",
          "raw/defs.yaml:2: template_vars_module: no such setting; a component has a type and "
          "attributes"),
-        ("raw/defs.yaml", f"type: {COMPONENT}", "type: [a]", "raw/defs.yaml:1: wanted a component, `type:`"),
-        ("raw/defs.yaml", 'files: "orders_{day}.csv"', "query: {url_variable: CHURN_PII_KEY, sql: select 1}",
+        ("raw/defs.yaml", f"type: {COMPONENT}", "type: [a]",
+         "raw/defs.yaml:1: wanted a component, `type:`"),
+        ("raw/defs.yaml", 'files: "orders_{day}.csv"',
+         "query: {url_variable: CHURN_PII_KEY, sql: select 1}",
          "url_variable: CHURN_PII_KEY is the key of hashes, and no address"),
         ("raw/defs.yaml", KEY, "  key: &k [*k]", "raw/defs.yaml:11: *k names no anchor"),
         ("raw/defs.yaml", KEY, f"  key: {'[' * 60}{']' * 60}", "raw/defs.yaml:11: more than"),
         ("raw/defs.yaml", KEY, f"# {MEGABYTE}\n{KEY}", f"raw/defs.yaml {LARGE}"),
         ("business.yaml", "name: shop", f"name: shop\n# {MEGABYTE}", f"business.yaml {LARGE}"),
-        ("silver/orders.sql", "-- One row", f"-- {MEGABYTE}\n-- One row", f"silver/orders.sql {LARGE}"),
+        ("silver/orders.sql", "-- One row", f"-- {MEGABYTE}\n-- One row",
+         f"silver/orders.sql {LARGE}"),
     ],
 )  # fmt: skip
 def test_yaml_is_data_of_a_bounded_size(

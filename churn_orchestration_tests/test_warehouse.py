@@ -166,7 +166,8 @@ day = dt.date(2024, 1, 1)
 with Warehouse.of(Path(sys.argv[1])).open() as tables:
     for version in range(int(sys.argv[2])):
         rows = 1000 + version * 37  # another size each time, so that an old footer fits no new file
-        source = f"select {version} as version, i, repeat('x', (i % 50)::int) as t, date '{day}' as "
+        text = "repeat('x', (i % 50)::int) as t"
+        source = f"select {version} as version, i, {text}, date '{day}' as "
         numbers = f" from range({rows}) as r(i)"
         tables.replace_days("gold.t", [day], f"{source} as_of {numbers}")
         tables.replace_days("silver.t", [day], f"{source} _partition {numbers}")
@@ -178,7 +179,8 @@ with Warehouse.of(Path(sys.argv[1])).open() as tables:
 def writing(state: Path, versions: int) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(state), str(versions)],
-        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
 
 

@@ -151,8 +151,9 @@ def _static(tables: Tables, settings: QuestionSettings) -> tuple[dict[str, Any],
     copied = copies_message(len(everybody) - entities, len(everybody), settings.question.entity)
     least = answerable.detectable_auc(churned, entities - churned)
     facts = {
-        "question": settings.name, "asks": settings.sentence(), "data_until": last, "entities": entities,
-        "churned": churned, "copies": len(everybody) - entities, "detectable_auc": least,
+        "question": settings.name, "asks": settings.sentence(), "data_until": last,
+        "entities": entities, "churned": churned, "copies": len(everybody) - entities,
+        "detectable_auc": least,
     }  # fmt: skip
     message = (
         f"{copied}{'. ' if copied else ''}Of {entities:,} the label is known, {churned:,} have "

@@ -211,7 +211,8 @@ with asked as (select ? as table_name, ?::varchar[] as upstream),
 policy as (select look_back_days from meta.policies semi join asked using (table_name) where not ?),
 mine as (select * exclude (table_name) from meta.days semi join asked using (table_name)),
 reads as (
-  select day, max(version) as version from meta.days as u join asked on list_contains(upstream, u.table_name)
+  select day, max(version) as version \
+from meta.days as u join asked on list_contains(upstream, u.table_name)
   group by 1),
 wanted as (select unnest(?::date[]) as day)
 select w.day, case
@@ -257,6 +258,7 @@ select distinct on (day) table_name, day, reason from (
   join meta.days as u on u.table_name = e.upstream and u.version > t.made
     and (u.day = t.day or (u.day < t.day and t.table_name {_READS_EARLIER}))
   left join meta.policies as p on p.table_name = t.table_name
-  where (t.day > (select max(day) from meta.days as n where n.table_name = t.table_name) - p.look_back_days)
+  where (t.day > \
+(select max(day) from meta.days as n where n.table_name = t.table_name) - p.look_back_days)
     is distinct from false)
 order by day, depth desc, table_name, reason"""

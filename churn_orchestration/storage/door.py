@@ -141,8 +141,10 @@ def _files_shown(door: Path) -> dict[str, list[str]]:
 
 _SMALL_TABLES = """
 select schema_name || '.' || table_name from duckdb_tables()
-where database_name = 'warehouse' and (schema_name in ('gold', 'models') or (schema_name = 'meta' and
-  table_name in ('days', 'files', 'lineage', 'waivers', 'policies', 'manifest', 'changes', 'accepted', 'migrations')))
+where database_name = 'warehouse' and \
+(schema_name in ('gold', 'models') or (schema_name = 'meta' and
+  table_name in ('days', 'files', 'lineage', 'waivers', 'policies', 'manifest', 'changes', \
+'accepted', 'migrations')))
 order by 1"""
 
 

@@ -121,8 +121,8 @@ class ModelFiles:
         kept = ("cutoff", "decided_on", "model_version", "mlflow_version", "meaning")
         facts = {name: row[name] for name in kept if name in row}
         ledger.append(
-            self.state, self.question, IDENTIFY, reason, IDENTIFY, {"files_sha256": result}, **facts,
-            files_sha256=result,
+            self.state, self.question, IDENTIFY, reason, IDENTIFY, {"files_sha256": result},
+            **facts, files_sha256=result,
         )  # fmt: skip
         return result
 

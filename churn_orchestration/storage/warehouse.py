@@ -53,14 +53,16 @@ create table if not exists meta.manifest (
 create table if not exists meta.lineage (table_name varchar, upstream varchar);
 create table if not exists meta.waivers (table_name varchar, day date, reason varchar);
 create table if not exists meta.changes (
-    table_name varchar, day date, column_name varchar, since date, factor double, says varchar, held boolean);
+    table_name varchar, day date, column_name varchar, since date, factor double, says varchar, \
+held boolean);
 create table if not exists meta.accepted (
     table_name varchar, column_name varchar, since date, reason varchar);
 create table if not exists meta.files (
     table_name varchar, day date, file varchar, primary key (table_name, day));
 create table if not exists meta.meanings (question varchar primary key, meaning varchar);
 create table if not exists meta.checkpoints (
-    days_table varchar, kind varchar, relation varchar, through date, known_by date, declaration varchar);
+    days_table varchar, kind varchar, relation varchar, through date, known_by date, \
+declaration varchar);
 """
 
 

@@ -65,9 +65,11 @@ def rows_at(
     """
     with duckdb.connect() as db:
         db.execute("""create schema silver;
-            create table silver.plans (customer_id varchar, day date, known_on date, _partition date,
+            create table silver.plans (customer_id varchar, day date, known_on date,
+              _partition date,
               fee_usd decimal(18, 4), contract varchar, pays varchar);
-            create table silver.orders (customer_id varchar, day date, known_on date, _partition date)""")
+            create table silver.orders (customer_id varchar, day date, known_on date,
+              _partition date)""")
         for row in plans:
             db.execute("insert into silver.plans values (?, ?, ?, ?, ?, ?, ?)", list(row))
         for who in orders:
@@ -219,7 +221,8 @@ def test_a_category_is_told_by_its_value_whichever_of_its_features_pushes_more()
     pushed = pd.DataFrame([[0.1, 0.6], [-0.1, -0.6], [0.2, 0.1]], columns=names)
     values = pd.DataFrame([[1, 0], [1, 0], [0, 0]], columns=names)
     assert reasons(pushed, values, catalogued) == [
-        ["↑ contract: Month-to-month"], ["↓ contract: Month-to-month"], ["↑ contract: not Month-to-month"],
+        ["↑ contract: Month-to-month"], ["↓ contract: Month-to-month"],
+        ["↑ contract: not Month-to-month"],
     ]  # fmt: skip
 
 

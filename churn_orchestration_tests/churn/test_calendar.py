@@ -107,16 +107,14 @@ def test_without_settling_a_label_is_known_on_the_last_day_of_its_outcome(
         ("2023-12-01", 2, "2023-12-02", "2024-02-01"),
     ],
 )
-def test_a_horizon_in_months_is_whole_months_after_a_month_end_and_ends_on_the_same_day_after_another(
+def test_a_horizon_in_months_is_whole_months_after_a_month_end_and_keeps_the_day_after_another(
     as_of: str, months: int, first: str, last: str
 ) -> None:
     outcome = Horizon(horizon_months=months).outcome(dt.date.fromisoformat(as_of))
     assert outcome == (dt.date.fromisoformat(first), dt.date.fromisoformat(last))
 
 
-def test_a_gap_that_ends_on_a_month_end_is_followed_by_whole_months_and_settling_delays_the_label() -> (
-    None
-):
+def test_a_gap_to_a_month_end_is_followed_by_whole_months_and_settling_delays_the_label() -> None:
     horizon = Horizon(gap_days=3, settle_days=5, horizon_months=1)
     assert horizon.outcome(dt.date(2023, 1, 28)) == (dt.date(2023, 2, 1), dt.date(2023, 2, 28))
     assert horizon.label_known_on(dt.date(2023, 1, 28)) == dt.date(2023, 3, 5)
@@ -182,8 +180,8 @@ def test_every_day_falls_due_once_and_a_late_day_of_a_month_together_with_others
         days_between(dt.date(2022, 12, 1), dt.date(2023, 11, 30))
     )
     assert {str(day)[5:]: len(as_ofs) for day, as_ofs in due if len(as_ofs) != 1} == {
-        "02-28": 4, "03-28": 0, "03-29": 0, "03-30": 0, "04-30": 2, "05-30": 0, "06-30": 2, "07-30": 0,
-        "09-30": 2, "10-30": 0, "11-30": 2, "12-30": 0,
+        "02-28": 4, "03-28": 0, "03-29": 0, "03-30": 0, "04-30": 2, "05-30": 0, "06-30": 2,
+        "07-30": 0, "09-30": 2, "10-30": 0, "11-30": 2, "12-30": 0,
     }  # fmt: skip
 
 

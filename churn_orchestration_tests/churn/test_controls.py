@@ -92,8 +92,8 @@ def test_an_encoder_that_is_fitted_again_at_scoring_moves_a_customer_with_its_co
 
 
 SOUND = {
-    "shuffled_auc": {"value": 0.51, "low": 0.47, "high": 0.55}, "auc_trained": 0.8, "auc_later": 0.75,
-    "company": 0.0,
+    "shuffled_auc": {"value": 0.51, "low": 0.47, "high": 0.55}, "auc_trained": 0.8,
+    "auc_later": 0.75, "company": 0.0,
 }  # fmt: skip
 
 

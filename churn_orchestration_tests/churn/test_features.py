@@ -39,7 +39,8 @@ DECLARED = FeatureSet(
             "orders", "silver.orders", "customer_id", "order", key=("order_id",),
             measures=(Measure("amount", "amount_usd", "usd", 4), Measure("items", "items", "", 0)),
             categories=(Category("channel", "channel", ("web", "in store")),),
-            flags=(Flag("refund", "amount_usd < 0"), Flag("big", "items >= 3 and amount_usd is not null")),
+            flags=(Flag("refund", "amount_usd < 0"),
+             Flag("big", "items >= 3 and amount_usd is not null")),
         ),
         EventSource(
             "visits", "silver.visits", "visitor", "visit",
@@ -91,7 +92,8 @@ def order(
 
 def store(db: duckdb.DuckDBPyConnection, orders: list[Order], visits: list[Visit]) -> None:
     db.execute("""create schema if not exists silver;
-        create or replace table silver.orders (order_id varchar, customer_id varchar, day date, known_on date,
+        create or replace table silver.orders (order_id varchar, customer_id varchar, day date,
+          known_on date,
           amount_usd decimal(18, 4), items bigint, channel varchar, _partition date);
         create or replace table silver.visits (visitor varchar, day date, known_on date,
           minutes decimal(18, 1), page varchar, device varchar)""")
@@ -496,7 +498,8 @@ def test_a_correction_that_takes_an_order_from_its_customer_leaves_it_to_nobody(
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:
     result = engine(
         [
-            order("1", "ann", 3, amount_usd=Decimal("-5")), order("2", "ann", 60, amount_usd=Decimal("15")),
+            order("1", "ann", 3, amount_usd=Decimal("-5")),
+            order("2", "ann", 60, amount_usd=Decimal("15")),
             order("3", "bob", 119),  # the data cover both windows
         ],
         [],
@@ -585,8 +588,10 @@ def test_sums_of_a_hundred_thousand_amounts_do_not_depend_on_order_or_threads(
     for threads, order_by in ((1, "n"), (2, "hash(n)"), (4, "-n")):
         with duckdb.connect(config={"threads": threads}) as db:
             db.execute(f"""create schema silver; create table silver.o as
-                select 'c' || (n % 50) as c, date '2024-06-30' - (n % 200)::int as day, day as known_on,
-                  (hash(n) % 1000003) / 7.0 as amount from range(100000) as t(n) order by {order_by}""")
+                select 'c' || (n % 50) as c, date '2024-06-30' - (n % 200)::int as day,
+                  day as known_on,
+                  (hash(n) % 1000003) / 7.0 as amount
+                    from range(100000) as t(n) order by {order_by}""")
             source = EventSource(
                 "o", "silver.o", "c", "order", measures=(Measure("amount", "amount"),)
             )

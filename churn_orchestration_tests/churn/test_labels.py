@@ -47,7 +47,8 @@ def ask(
     with duckdb.connect() as db:
         db.execute("create schema silver")
         for table, who, rows in (
-            ("orders", "customer_id", orders), ("ends", "subscriber", ends), ("visits", "customer_id", visits)
+            ("orders", "customer_id", orders), ("ends", "subscriber", ends),
+            ("visits", "customer_id", visits)
         ):  # fmt: skip
             key = "end_id" if table == "ends" else "order_id"
             db.execute(
@@ -212,9 +213,7 @@ def test_a_cancellation_known_after_the_cut_off_is_no_label_yet() -> None:
     assert labels(CANCELS, [event("ann", 5)], known_by=41, ends=ends) == {"ann": True}
 
 
-def test_who_had_already_left_when_a_late_cancellation_came_in_is_not_labelled_as_having_stayed() -> (
-    None
-):
+def test_who_had_left_before_a_late_cancellation_came_in_is_not_labelled_as_having_stayed() -> None:
     result = labels(CANCELS, [event("ann", 5), event("bob", 5)], ends=(event("ann", 19, known=22),))
     assert result in ({"bob": False}, {"ann": True, "bob": False})
 

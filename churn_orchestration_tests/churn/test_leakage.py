@@ -20,20 +20,23 @@ AS_OFS = [dt.date(2024, month, 1) for month in (3, 4, 5, 6, 7, 8, 9, 10)]
 # What a shop knows of a customer at as_of, and what it did after it; straight from the files.
 ROWS = """
 with orders as (select customer_id, ordered_at::date as day, amount_usd from read_csv(
-  '{landing}/orders/*.csv', types={{'amount_usd': 'double'}}, ignore_errors=true) where order_id is not null),
+  '{landing}/orders/*.csv', types={{'amount_usd': 'double'}}, ignore_errors=true)
+    where order_id is not null),
 seen as (from orders where day <= date '{as_of}')
 select customer_id, date '{as_of}' as as_of,
   date '{as_of}' - max(day) as recency, count(*) as frequency, sum(amount_usd) as money,
   count(*) filter (day > date '{as_of}' - 30) as orders_30d,
   count(*) filter (day > date '{as_of}' - 90) as orders_90d,
   avg(amount_usd) as mean_amount, max(day) - min(day) as span,
-  max(day) filter (day > date '{as_of}' - 180) - min(day) filter (day > date '{as_of}' - 180) as span_180d,
+  max(day) filter (day > date '{as_of}' - 180) - min(day)
+    filter (day > date '{as_of}' - 180) as span_180d,
   date '{as_of}' - min(day) as tenure,
   customer_id not in (select customer_id from orders
     where day > date '{as_of}' and day <= date '{as_of}' + 60) as label
 from seen group by customer_id having recency < 180 order by 1"""
 FEATURES = [
-    "recency", "frequency", "money", "orders_30d", "orders_90d", "mean_amount", "span", "span_180d", "tenure",
+    "recency", "frequency", "money", "orders_30d", "orders_90d", "mean_amount", "span", "span_180d",
+    "tenure",
 ]  # fmt: skip
 
 

@@ -93,7 +93,8 @@ def test_the_first_trials_are_the_fixed_settings_and_the_champions(tmp_path: Pat
     ask(tmp_path, rows_of(snapshot()), "lightgbm", Budget(300, 4, 3), warm)
     fixed, champions, _ = finished(study(tmp_path))
     assert (fixed.params["leaves"], fixed.params["rate"]) == (4, 0.03)
-    assert {name: champions.params[name] for name in ("leaf_rows", "leaves", "rate", "columns", "l2")} == {
+    assert {name: champions.params[name] for name in ("leaf_rows", "leaves", "rate", "columns",
+     "l2")} == {
         "leaf_rows": 77, "leaves": 9, "rate": 0.1, "columns": 0.5, "l2": 2.0,
     }  # fmt: skip
 

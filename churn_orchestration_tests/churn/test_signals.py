@@ -69,9 +69,7 @@ def test_without_outcomes_nothing_is_said_of_them() -> None:
     assert message(replace(STEADY, graded={}, of=None, realised={}, foreseen={}, expected={})) == {}
 
 
-def test_a_training_that_would_see_no_new_outcome_is_worth_nothing_unless_the_features_changed() -> (
-    None
-):
+def test_a_training_without_a_new_outcome_is_worth_nothing_unless_the_features_changed() -> None:
     assert worth(STEADY) == "it would learn from outcomes of 24 more days, up to as_of 2024-07-22"
     stale = replace(STEADY, matured=max(AS_OFS))
     assert worth(stale) is None

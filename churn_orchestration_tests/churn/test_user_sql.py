@@ -87,10 +87,13 @@ def test_a_select_reaches_nothing_but_tables_of_its_layers_and_functions_of_valu
 def test_what_people_write_is_let_through():
     select = """
 with recursive paid as (
-  select id, nullif(trim(kind), '') as kind, if(x > 0, 1, 2) as sign, [y + 1 for y in amounts] as more,
+  select id, nullif(trim(kind), '') as kind, if(x > 0, 1, 2) as sign,
+    [y + 1 for y in amounts] as more,
     count(*) filter (x > 0) over (partition by id order by day) as n, list_sum(amounts) as amount
-  from bronze.orders asof join silver.rates using (day) qualify row_number() over (partition by id) = 1)
-select p.*, date_trunc('month', day) as month, split_part(kind, '-', 1) as part, u.value, day::text ~~ '2%'
+  from bronze.orders asof join silver.rates using (day)
+    qualify row_number() over (partition by id) = 1)
+select p.*, date_trunc('month', day) as month, split_part(kind, '-', 1) as part, u.value,
+  day::text ~~ '2%'
 from paid as p, unnest(more) as u(value), generate_series(1, 2)
 union all (pivot bronze.orders on kind in ('a', 'b') using sum(x))"""
     assert tables_read_by(select, "a.sql") == ["bronze.orders", "silver.rates"]

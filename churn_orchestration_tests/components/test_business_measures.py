@@ -307,12 +307,14 @@ def test_what_is_at_stake_is_summed_by_all_by_band_and_by_segment(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("select * replace (if(band = 'high', value_at_risk + 1, value_at_risk) as value_at_risk) from t",
+        ("select * replace (if(band = 'high', value_at_risk + 1, value_at_risk) as value_at_risk) "
+         "from t",
          ["value_at_risk by band"]),
         ("from t where segment is distinct from 'a'",
-         ["customers by plan", "expected_churners by plan", "value by plan", "value_at_risk by plan",
-          "to_contact by plan"]),
-        ("select * replace (customers + (feature is null and band is null)::int as customers) from t",
+         ["customers by plan", "expected_churners by plan", "value by plan",
+          "value_at_risk by plan", "to_contact by plan"]),
+        ("select * replace (customers + (feature is null and band is null)::int as customers) "
+         "from t",
          ["customers by all"]),
     ],
 )  # fmt: skip

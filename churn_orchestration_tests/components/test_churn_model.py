@@ -80,8 +80,8 @@ PIPELINE = replace(
 )
 ASKED = QuestionSettings(
     Question("churn_60d", "inactivity", FEATURES, ORDERS, Horizon(60), 90),
-    gold="gold.customer_features", most_as_ofs=3, min_history_days=28, learner="logistic", test_as_ofs=1,
-    edges=(0.3, 0.5, 0.7), relative_bands=False, value="orders_amount_sum_90d",
+    gold="gold.customer_features", most_as_ofs=3, min_history_days=28, learner="logistic",
+    test_as_ofs=1, edges=(0.3, 0.5, 0.7), relative_bands=False, value="orders_amount_sum_90d",
     segments=("orders_amount_sum_90d",), pipeline=PIPELINE,
 )  # fmt: skip
 
@@ -199,7 +199,8 @@ def _found(folder: Path) -> Shop:
     with shop.open() as tables:
         tables.db.register("_orders", orders)
         tables.db.execute("""create table silver.orders as
-            select order_id, customer_id, ordered_at::date as day, amount_usd::decimal(18, 4) as amount_usd,
+            select order_id, customer_id, ordered_at::date as day,
+              amount_usd::decimal(18, 4) as amount_usd,
               channel, ordered_at::date as known_on, ordered_at::date as _partition from _orders""")
         days = list(days_between(shop.business.start, LAST))
         tables.days.record("silver.orders", "stored", dict.fromkeys(days, 1), "test")
@@ -321,7 +322,8 @@ def test_a_snapshot_built_again_is_the_same_to_the_byte(shop: Shop) -> None:
 def test_what_became_known_after_the_cut_off_changes_no_byte_of_a_snapshot(shop: Shop) -> None:
     first = shop.build()
     shop.orders(f"delete from silver.orders where known_on > date '{CUTOFF}'")
-    shop.orders(f"""insert into silver.orders select order_id, 'C000001', day, 1, 'web', date '{CUTOFF}' + 1,
+    shop.orders(f"""insert into silver.orders select order_id, 'C000001', day, 1, 'web',
+        date '{CUTOFF}' + 1,
         date '{CUTOFF}' + 1 from silver.orders""")
     assert shop.build()["sha256"] == first["sha256"]
     shop.orders(
@@ -364,8 +366,12 @@ def test_a_snapshot_equals_gold_where_both_exist(shop: Shop) -> None:
 
 TAMPERED = {
     "a value": "select * replace (orders_count_90d + 1 as orders_count_90d) from gold",
-    "a last bit": "select * replace (orders_gap_ratio_all * (1 + 2.3e-16) as orders_gap_ratio_all) from gold",
-    "a null": "select * replace (coalesce(orders_amount_std_all, 0) as orders_amount_std_all) from gold",
+    "a last bit": (
+        "select * replace (orders_gap_ratio_all * (1 + 2.3e-16) as orders_gap_ratio_all) from gold"
+    ),
+    "a null": (
+        "select * replace (coalesce(orders_amount_std_all, 0) as orders_amount_std_all) from gold"
+    ),
     "a row too few": "from gold where orders_count_90d <> (select max(orders_count_90d) from gold)",
     "a row too many": "from gold union all select * replace ('X' as customer_id) from gold",
     "a row twice": "from gold union all from gold",
@@ -530,8 +536,10 @@ def test_the_alias_champion_mirrors_the_ledger(trained_shop: Shop) -> None:
 
 def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed(shop: Shop) -> None:
     shop.orders("delete from silver.orders where day > date '2023-12-02'")
-    shop.orders("delete from silver.orders where day between date '2023-10-03' and date '2023-12-02' "
-                "and customer_id > 'C000040'")  # fmt: skip
+    shop.orders(
+        "delete from silver.orders where day between date '2023-10-03' and date '2023-12-02' "
+        "and customer_id > 'C000040'"
+    )
     with pytest.raises(
         BusinessError, match=f"refuses to train at cut-off {CUTOFF}: .*at least 20 .* found"
     ):
@@ -872,7 +880,10 @@ def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once
     assert (
         once <= record["rows"] < 1.4 * once
     )  # of others, no two topics have a value of theirs alone
-    message = f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another in every column but customer_id"
+    message = (
+        f"{2 * once - record['rows']:,} of {2 * once:,} rows equal another "
+        "in every column but customer_id"
+    )
     assert message in record["copies"]
     assert message in " ".join(card.markdown(ASKED, record).split())
 
@@ -886,7 +897,10 @@ def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(s
     manifest["sha256"] = content_hash(path)
     manifest["file"] = path.rename(path.parent / f"{CUTOFF}-{manifest['sha256'][:12]}.parquet").name
     (path.parent / f"{CUTOFF}.json").write_text(json.dumps(manifest))
-    message = "refuses to train at cut-off .* orders_amount_sum_30d alone ranks the outcome with AUC 1.000"
+    message = (
+        "refuses to train at cut-off .* orders_amount_sum_30d alone "
+        "ranks the outcome with AUC 1.000"
+    )
     with shop.open() as tables, pytest.raises(BusinessError, match=message):
         models.train(tables, shop.tracking, ASKED, CUTOFF, CUTOFF, "manual", "a test")
     assert ledger.read(shop.state) == []
@@ -1076,7 +1090,8 @@ def test_the_door_shows_predictions_under_their_stable_names(trained_shop: Shop)
             :5
         ]
     assert names[:7] == [
-        "customer_id", "as_of", "churn_probability", "band", "reasons", "model_version", "label_known_on",
+        "customer_id", "as_of", "churn_probability", "band", "reasons", "model_version",
+        "label_known_on",
     ]  # fmt: skip
     assert leading == ["customer_id", "as_of", "label", "label_known_on", "cutoff"]
 

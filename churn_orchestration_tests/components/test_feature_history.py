@@ -35,8 +35,10 @@ from churn_orchestration_tests.support.shop import JAN
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",),
     (Measure("amount", "amount_usd", "usd", 2, slope=True), Measure("huge", "huge", "", 0)),
-    (Category("channel", "channel", ("web", "store"), True, concentration=True), Category("item", "item")),
-    (Flag("late", "known_on > day", (7,)),), (Ratio("huge_per_usd", "huge", "amount"),), thirds=True,
+    (Category("channel", "channel", ("web", "store"), True, concentration=True),
+     Category("item", "item")),
+    (Flag("late", "known_on > day", (7,)),), (Ratio("huge_per_usd", "huge", "amount"),),
+    thirds=True,
 )  # fmt: skip
 VISITS = EventSource(
     "visits", "silver.orders", "visitor", "visit", measures=(Measure("amount", "amount_usd"),)
@@ -48,13 +50,15 @@ ONE = FeatureSet(
     "customer_id", (ORDERS,), (3, 7), (3,), velocity=(2,), momentum=(7,), calendar=True
 )
 OWN = UserTable(
-    "mine", "customer_id", "select customer_id, count(*) as n from silver.orders where day <= $as_of "
+    "mine", "customer_id",
+    "select customer_id, count(*) as n from silver.orders where day <= $as_of "
     "and known_on <= $as_of and customer_id is not null group by 1",
     (("n", ""),), ("silver.orders",), "mine.sql",
 )  # fmt: skip
 ALL_KINDS = FeatureSet(
     "customer_id", (ORDERS, VISITS), (3, 7), (3,), (PLANS,), calendar=True, own=(OWN,),
-    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all")), rfm=Rfm("visits", "amount", 7),
+    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all")),
+    rfm=Rfm("visits", "amount", 7),
 )  # fmt: skip
 AS_OFS = [JAN[6], JAN[9], JAN[10], JAN[16], JAN[21]]
 
@@ -85,7 +89,8 @@ def _orders(draw: st.DrawFn) -> list[list[object]]:
                 draw(st.sampled_from([f"o{n}" for n in range(20)])), *who, JAN[day], known, known,
                 draw(st.sampled_from([Decimal("-1.50"), Decimal("0.01"), Decimal(99), None])),
                 draw(st.sampled_from([0, -3, 10**15, -(10**15), None])),
-                draw(st.sampled_from(["web", "store", "app", None])), draw(st.sampled_from(["a", "b", None])),
+                draw(st.sampled_from(["web", "store", "app", None])),
+                draw(st.sampled_from(["a", "b", None])),
             ]
         )  # fmt: skip
     return result

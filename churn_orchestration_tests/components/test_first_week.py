@@ -89,8 +89,9 @@ class Small:
         silent = np.argmax(ordered[::-1], axis=0)
         frame = pd.DataFrame(
             {
-                "customer_id": [f"c{p:03}" for p in range(PEOPLE)], "as_of": day, "often": self.often,
-                "orders_days_since_last": silent, "orders_gap_days_mean_all": 1 / self.often,
+                "customer_id": [f"c{p:03}" for p in range(PEOPLE)], "as_of": day,
+                "often": self.often, "orders_days_since_last": silent,
+                "orders_gap_days_mean_all": 1 / self.often,
             }
         )  # fmt: skip
         self.tables.db.register("_f", frame)
@@ -206,9 +207,9 @@ def test_what_cannot_be_compared_is_said_and_no_number(small: Small) -> None:
     small.score(GOOD_ON + DAY, LAST)
     rows, message = small.measured(GOOD_ON + DAY * 12)
     assert rows == []
-    assert (
-        message
-        == "new cannot be compared with what was before it: old reads features that are gone: often_before"
+    assert message == (
+        "new cannot be compared with what was before it: old reads features that are gone: "
+        "often_before"
     )
 
 
@@ -221,7 +222,7 @@ def test_a_reign_of_less_than_a_week_is_not_compared(small: Small) -> None:
     assert days == [GOOD_ON + DAY * (6 + 6 + 5)]
 
 
-def test_a_first_week_that_looks_a_month_ahead_ends_once_though_its_day_falls_due_with_others_or_late(
+def test_a_first_week_that_looks_a_month_ahead_ends_once_though_its_day_is_due_with_others_or_late(
     tmp_path: Path,
 ) -> None:
     question = replace(QUESTION, horizon=Horizon(horizon_months=1))

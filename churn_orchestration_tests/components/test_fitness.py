@@ -75,7 +75,8 @@ def test_a_key_that_rows_of_one_day_share(tables: Tables, place: Place) -> None:
     decides.
     """
     tables.db.execute(
-        f"""create or replace table silver.orders as select 'ann' as customer_id, n // 2 as order_id,
+        f"""create or replace table silver.orders as select 'ann' as customer_id,
+          n // 2 as order_id,
           n % 2 as line, 1.5 as amount_usd, 'a' as item, date '{JAN[5]}' as day, day as known_on,
           day as _partition from range(10) as t(n)"""
     )

@@ -59,7 +59,10 @@ def test_attributes_of_a_file_dated_by_sign_up_are_known_from_its_landing_and_th
         "no value before 2024-01-05: customer_nps, customer_country_is_fr, customer_fond, "
     )
     assert "say in customer which columns never change: `fixed: [column]`, or `fixed: []`" in note
-    result = "select feature, available_from from gold.customer_features_catalogue where source = 'customer'"
+    result = (
+        "select feature, available_from from gold.customer_features_catalogue "
+        "where source = 'customer'"
+    )
     assert {day for _, day in shop.published(result)} == {JAN[5]}
 
 

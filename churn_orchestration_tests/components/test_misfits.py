@@ -31,7 +31,8 @@ def tables() -> Iterator[Tables]:
         )
         db.execute(
             """insert into bronze.customers
-            select n, 12.5, date '2024-01-06', date '2024-01-06', 'trial' from range(100, 112) as t(n)"""
+            select n, 12.5, date '2024-01-06', date '2024-01-06', 'trial'
+            from range(100, 112) as t(n)"""
         )
         yield Tables(db, Path())
 
@@ -76,9 +77,11 @@ def test_a_key_that_is_used_again_for_another_event_is_told_and_a_correction_is_
 
 def test_an_entity_with_two_attributes_of_one_day_is_told(tables):
     tables.db.execute(
-        """create or replace table bronze.plans as select *, date '2024-01-05' as _partition from (values
+        """create or replace table bronze.plans as select *, date '2024-01-05' as _partition
+          from (values
           ('ann', 'a', date '2024-01-05'), ('ann', 'b', date '2024-01-05'),
-          ('bob', 'a', date '2024-01-05'), ('bob', 'b', date '2024-01-04'), ('bob', 'a', date '2024-01-05'))
+          ('bob', 'a', date '2024-01-05'), ('bob', 'b', date '2024-01-04'),
+            ('bob', 'a', date '2024-01-05'))
         as t(customer_id, plan, known_on)"""
     )
     source = AttributeTable(

@@ -156,7 +156,8 @@ def test_a_run_computes_the_days_whose_ground_or_declaration_changed_and_no_othe
     stale = planned(shop, 7).stale
     assert stale["raw.orders"] == stale["bronze.orders"] == {JAN[7]: "is not there yet"}
     assert stale["predictions.churn_90d"] == {
-        JAN[5]: "its declaration changed", JAN[6]: "its declaration changed", JAN[7]: "is not there yet",
+        JAN[5]: "its declaration changed", JAN[6]: "its declaration changed",
+        JAN[7]: "is not there yet",
     }  # fmt: skip
     run(shop, 7)
     anew = {table: made_anew(before[table], made(shop, table)) for table in tables}

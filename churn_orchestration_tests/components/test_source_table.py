@@ -425,7 +425,10 @@ def test_one_bad_day_of_five_is_refused_by_name_and_the_other_four_stand(shop):
     shop.land_quiet_days(1, 10)
     file = shop.land("orders_2024-01-07.csv", BAD)
     done = shop.refresh(5, 10, UP_TO_FEATURES)
-    why = 'orders_2024-01-07.csv has no column "ordered_at" (columns: order_id, customer_id, amount_usd)'
+    why = (
+        'orders_2024-01-07.csv has no column "ordered_at" (columns: order_id, customer_id, '
+        "amount_usd)"
+    )
     assert done.refused["bronze.orders"] == {"2024-01-07": why}
     four = [(JAN[day],) for day in (6, 8, 9, 10)]
     for table in ("bronze.orders", "silver.orders"):

@@ -50,8 +50,8 @@ def broken(tables, **contract) -> dict[dt.date, str]:
 
 def test_two_rows_that_share_a_key_in_one_landing_break_their_day_and_a_correction_does_not(tables):
     assert broken(tables, key=["order_id"]) == {
-        TWO: "2 rows share their key (order_id) with another: does a join multiply them? Group them, or name "
-        "in `key` what tells them apart"
+        TWO: "2 rows share their key (order_id) with another: does a join multiply them? Group "
+        "them, or name in `key` what tells them apart"
     }
     assert broken(tables, key=["order_id", "amount"])[TWO].endswith("; 1 rows have no amount")
     assert broken(tables, key=[]) == {}
@@ -62,12 +62,11 @@ def test_a_required_column_that_is_null_breaks_its_day(tables):
 
 
 def test_a_value_that_the_related_table_has_not_landed_by_then_breaks_its_day(tables):
-    assert (
-        broken(tables, relationships={"customer_id": "bronze.customers.customer_id"})
-        == {
-            TWO: "1 rows have a customer_id that bronze.customers.customer_id has not"  # cid lands on day three
-        }
-    )
+    assert broken(tables, relationships={"customer_id": "bronze.customers.customer_id"}) == {
+        TWO: (
+            "1 rows have a customer_id that bronze.customers.customer_id has not"
+        )  # cid lands on day three
+    }
 
 
 def test_an_expectation_that_does_not_hold_breaks_its_day(tables):

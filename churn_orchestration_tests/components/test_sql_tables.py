@@ -31,13 +31,16 @@ def test_the_opening_comment_is_the_description(tmp_path):
     ("select", "upstream"),
     [
         ("select x, _partition from bronze.a", ("bronze.a",)),
-        ("select x, _partition from bronze.a join silver.b using (id) left join bronze.c on c.id = a.id",
+        ("select x, _partition from bronze.a join silver.b using (id) "
+         "left join bronze.c on c.id = a.id",
          ("bronze.a", "bronze.c", "silver.b")),
         ("with b as (select * from bronze.a) select x, _partition from b", ("bronze.a",)),
         ("with bronze as (select * from bronze.a) select x, _partition from bronze", ("bronze.a",)),
-        ("with a as (from bronze.b), b as (from a join silver.c using (id)) select x, _partition from b",
+        ("with a as (from bronze.b), b as (from a join silver.c using (id)) "
+         "select x, _partition from b",
          ("bronze.b", "silver.c")),
-        ("select _partition from bronze.a where id in (select id from silver.b)", ("bronze.a", "silver.b")),
+        ("select _partition from bronze.a where id in (select id from silver.b)",
+         ("bronze.a", "silver.b")),
         ("select _partition from bronze.a union all from bronze.b", ("bronze.a", "bronze.b")),
         ("from bronze.a", ("bronze.a",)),
         ("select 'from silver.no' as x, _partition from bronze.a -- silver.no", ("bronze.a",)),
@@ -131,8 +134,9 @@ def test_the_columns_of_a_table_are_told_with_the_types_it_has(shop):
     shop.refresh(5, 6)
     message = metadata(shop, "silver/orders", JAN[6])["dagster/column_schema"].value
     assert {column.name: column.type for column in message.columns} == {
-        "order_id": "varchar", "customer_id": "varchar", "day": "date", "amount_usd": "decimal(18,4)",
-        "is_large": "boolean", "known_on": "date", "_partition": "date",
+        "order_id": "varchar", "customer_id": "varchar", "day": "date",
+        "amount_usd": "decimal(18,4)", "is_large": "boolean", "known_on": "date",
+        "_partition": "date",
     }  # fmt: skip
     assert "dagster/column_schema" not in metadata(shop, "silver/orders", JAN[5])
 

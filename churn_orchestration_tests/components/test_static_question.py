@@ -253,7 +253,10 @@ def test_a_day_on_which_no_label_is_known_is_refused_by_name(
     assert "refused: predictions.churn 2024-01-05: bronze.customers says of nobody" in " ".join(
         message.split()
     )
-    nobody = "nobody in gold.customer_features has a label .bronze.customers: churned = 'Yes'. at any as_of"
+    nobody = (
+        "nobody in gold.customer_features has a label .bronze.customers: churned = 'Yes'. "
+        "at any as_of"
+    )
     with at_work(shop.business) as work, pytest.raises(BusinessError, match=nobody):
         work.train(JAN[5])
 
@@ -278,8 +281,8 @@ def question(**changed: Any) -> ChurnModel:
     "given",
     [
         {"activity": "orders"}, {"horizon_days": 90}, {"horizon_months": 1}, {"gap_days": 0},
-        {"settle_days": 1}, {"observation_days": 180}, {"snapshots": {"as_ofs": 2}}, {"test_as_ofs": 2},
-        {"search": {"minutes": 1}},
+        {"settle_days": 1}, {"observation_days": 180}, {"snapshots": {"as_ofs": 2}},
+        {"test_as_ofs": 2}, {"search": {"minutes": 1}},
     ],
 )  # fmt: skip
 def test_what_looks_ahead_or_back_has_no_meaning_with_a_static_question(

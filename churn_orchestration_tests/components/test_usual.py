@@ -24,8 +24,10 @@ FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 3, 3)
 NEVER = ClosedDays.parse(())
 BRONZE = f"""
 create or replace table bronze.orders as
-select 'o' || n as order_id, 'c' || (n % 40) as customer_id, day + interval (n % 600) minute as ordered_at,
-  (4 + (n * 7) % 13)::decimal(18, 4) as amount_usd, case n % 3 when 0 then 'app' else 'web' end as channel,
+select 'o' || n as order_id, 'c' || (n % 40) as customer_id,
+  day + interval (n % 600) minute as ordered_at,
+  (4 + (n * 7) % 13)::decimal(18, 4) as amount_usd, case n % 3 when 0 then 'app'
+    else 'web' end as channel,
   day::date as day, day::date as known_on, greatest(day::date, date '{FIRST}') as _partition
 from (select unnest(range(6048)) as n, date '{FIRST}' + (n // 96)::int as day)
 """
@@ -34,8 +36,8 @@ FAULTS = {
     "unit": "update bronze.orders set amount_usd = amount_usd * 100 where {today}",
     "currency": "update bronze.orders set amount_usd = amount_usd * 0.92 where {today}",
     "renamed": "update bronze.orders set channel = 'online' where channel = 'web' and {today}",
-    "duplicated": "insert into bronze.orders select * replace (date '{last}' as known_on, date '{last}' as "
-    "_partition) from bronze.orders where known_on = date '{last}' - 1",
+    "duplicated": "insert into bronze.orders select * replace (date '{last}' as known_on, date "
+    "'{last}' as _partition) from bronze.orders where known_on = date '{last}' - 1",
     "outage": "delete from bronze.orders where {today}",
     "half": "delete from bronze.orders where {today} and hash(order_id) % 2 = 0",
     "nobody": "update bronze.orders set channel = null where {today} and hash(order_id) % 3 = 0",
@@ -43,8 +45,13 @@ FAULTS = {
 SAYS = {
     "unit": "amount_usd: x 100, typically ",
     "currency": "have 13 values that no row had before (x 0.914, 0.838 to 0.996)",
-    "renamed": "channel: no row has a value of usually 67%, and 67% have a value that no row had before: ren",
-    "duplicated": "50% of the rows landed before, usually 0%: 192 rows where about 96 are usual (x 2)",
+    "renamed": (
+        "channel: no row has a value of usually 67%, and 67% have a value that no row had before: "
+        "ren"
+    ),
+    "duplicated": (
+        "50% of the rows landed before, usually 0%: 192 rows where about 96 are usual (x 2)"
+    ),
     "outage": "0 rows where about 96 are usual (x 0)",
     "half": "rows where about 96 are usual (x 0.",
     "nobody": "channel: empty in ",
@@ -192,7 +199,8 @@ def test_people_are_told_of_a_change_once_with_all_that_changed_from_one_day_on(
 
 
 def test_what_is_accepted_is_taken_in_and_the_ledger_says_why(changed: Shop) -> None:
-    done = commanded("--business", str(changed.folder), "accept", "--table", "bronze.orders", "--day",
+    done = commanded("--business", str(changed.folder), "accept", "--table", "bronze.orders",
+     "--day",
                      "2024-02-08", "--reason", "cents from now on")  # fmt: skip
     assert "amount_usd: x 100" in done.output
     [row] = [row for row in ledger.read(changed.business.state) if row["decision"] == "accept"]

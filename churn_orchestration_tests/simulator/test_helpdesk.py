@@ -16,16 +16,16 @@ from churn_orchestration.simulator.page import write_page
 from churn_orchestration_tests.support.files import hashes
 
 COLUMNS_OF_THE_PUBLIC_DATA = {
-    "agents": "agent_id,agent_name,email,team,specialization,hire_date,avg_csat,tickets_resolved,status,"
-    "created_at",
+    "agents": "agent_id,agent_name,email,team,specialization,hire_date,avg_csat,tickets_resolved,"
+    "status,created_at",
     "companies": "company_id,company_name,tax_id,segment,company_size,contract_start_date,"
     "monthly_transaction_volume,status,churn_risk_score,created_at",
     "customers": "customer_id,company_id,customer_name,email,ssn,birth_date,phone,role,created_at",
-    "ticket_interactions": "interaction_id,ticket_id,interaction_timestamp,author_type,author_id,author_name,"
-    "message,interaction_type,channel,attachments",
-    "tickets": "ticket_id,company_id,customer_id,agent_id,created_at,updated_at,closed_at,status,priority,"
-    "category,subcategory,channel,subject,description,tags,resolution_time_hours,first_response_time_minutes,"
-    "sla_breached,nps_score,csat_score,sentiment,escalated,reopened_count,related_ticket_ids",
+    "ticket_interactions": "interaction_id,ticket_id,interaction_timestamp,author_type,author_id,"
+    "author_name,message,interaction_type,channel,attachments",
+    "tickets": "ticket_id,company_id,customer_id,agent_id,created_at,updated_at,closed_at,status,"
+    "priority,category,subcategory,channel,subject,description,tags,resolution_time_hours,"
+    "first_response_time_minutes,sla_breached,nps_score,csat_score,sentiment,escalated,reopened_count,related_ticket_ids",
 }
 
 
@@ -62,7 +62,8 @@ def test_the_same_desk_is_the_same_bytes_and_counts_its_rows(desk: Path, tmp_pat
 def test_nothing_happens_to_a_company_that_has_cancelled(db: duckdb.DuckDBPyConnection) -> None:
     [(after, gone, reasons)] = db.execute("""
         with gone as (select company_id, cancelled_on as last from cancellations)
-        select (select count(*) from tickets join gone using (company_id) where created_at::date > last)
+        select (select count(*) from tickets join gone using (company_id)
+          where created_at::date > last)
           + (select count(*) from invoices join gone using (company_id) where invoiced_on > last),
           (select count(*) from true_people join gone using (company_id) where left_on = last),
           (select count(*) from gone)""").fetchall()
@@ -80,7 +81,8 @@ def test_a_ticket_goes_badly_where_its_sla_was_breached_and_is_judged_so(
     assert wrong == 0
     assert bad < 3 < good
     [(open_ones, message)] = db.execute("""
-        select count(*), count(resolution_time_hours) + count(csat_score) + count(nps_score) from tickets
+        select count(*), count(resolution_time_hours) + count(csat_score) + count(nps_score)
+        from tickets
         where closed_at is null""").fetchall()
     assert open_ones > 0
     assert message == 0
@@ -101,7 +103,8 @@ def test_the_leaky_tag_is_on_the_tickets_of_those_who_will_leave_and_of_no_other
         select count(*) filter ((tags like '%CHURN_RISK%') <> (status_of = 'CANCELLED')),
           count(*) filter (tags like '%CHURN_RISK%')
         from read_csv('{tmp_path}/landing/tickets_en.csv')
-        join (select company_id, status as status_of from read_csv('{tmp_path}/landing/companies_en.csv'))
+        join (select company_id, status as status_of
+          from read_csv('{tmp_path}/landing/companies_en.csv'))
         using (company_id)""").fetchall()
     assert differ == 0
     assert tagged > 100
@@ -123,10 +126,12 @@ def test_a_scenario_like_another_differs_in_what_it_says_and_an_unknown_one_is_t
     [
         ({"faults": {"late": 0.1}}, "late is no fault of the business helpdesk"),
         ({"leaving": {"may_return": 0.2}}, "a company that has cancelled does not return"),
-        ({"outreach": [{"action": "call", "first": "2024-02-01", "last": "2024-02-02", "per_day": 0.1,
+        ({"outreach": [{"action": "call", "first": "2024-02-01", "last": "2024-02-02",
+         "per_day": 0.1,
                         "effect": {}}]}, "a help desk has none of them"),
         ({"new_channel_from": "2024-06-01"}, "a help desk has none of them"),
-        ({"business": "retail", "faults": {"leaky_tag": True}}, "leaky_tag is no fault of the business"),
+        ({"business": "retail", "faults": {"leaky_tag": True}},
+         "leaky_tag is no fault of the business"),
     ],
 )  # fmt: skip
 def test_what_a_help_desk_cannot_be_is_refused(said: dict, message: str) -> None:

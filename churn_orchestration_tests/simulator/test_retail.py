@@ -47,8 +47,9 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
 @pytest.fixture(scope="module")
 def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
     faults = {
-        "late": 0.1, "most_days_late": 7, "duplicate": 0.02, "malformed": 0.03, "future_dated": 0.01,
-        "missing": ["2023-05-06"], "outages": [{"first": "2023-04-03", "last": "2023-04-04"}],
+        "late": 0.1, "most_days_late": 7, "duplicate": 0.02, "malformed": 0.03,
+        "future_dated": 0.01, "missing": ["2023-05-06"],
+        "outages": [{"first": "2023-04-03", "last": "2023-04-04"}],
         "renamed": [{"first": "2023-07-01", "table": "orders", "column": "channel", "to": "way"}],
         "in_cents_from": "2023-08-01",
     }  # fmt: skip
@@ -143,7 +144,10 @@ def test_what_went_badly_is_late_and_told_so(calm: tuple[Path, World]) -> None:
             (True, True),
             (False, False),
         }
-        stars = "select bad, max(score), min(score) from reviews join orders using (order_id) group by 1"
+        stars = (
+            "select bad, max(score), min(score) from reviews join orders using (order_id) "
+            "group by 1"
+        )
         message = {bad: rest for bad, *rest in db.execute(stars).fetchall()}
         assert (message[True][0], message[False][1]) == (2, 4)
         words = db.execute("select distinct score <= 2, text from reviews").fetchall()

@@ -112,7 +112,10 @@ def test_in_the_calm_shop_the_model_comes_within_two_hundredths_of_the_best_poss
     made = shop(tmp_path, "calm", 6000, EXAMPLES / "shop")
     made.facts("backtest", "--as-of", AS_OF)
     with door(tmp_path / "data" / "shop") as db:
-        query = f"select customer_id, churn_probability from predictions.churn_90d where as_of = '{AS_OF}'"
+        query = (
+            "select customer_id, churn_probability from predictions.churn_90d "
+            f"where as_of = '{AS_OF}'"
+        )
         scored = db.execute(query).df()
     rows = scored.merge(forecasts(made.world, dt.date.fromisoformat(AS_OF), 90, processes=1))
     assert len(rows) == len(scored) > 2000
@@ -150,7 +153,7 @@ def looked_back(made: Business, data: Path) -> tuple[float, float]:
     return model, best
 
 
-def test_at_the_help_desk_the_model_comes_near_the_best_possible_forecast_and_nothing_personal_passes(
+def test_at_the_help_desk_the_model_is_near_the_best_possible_forecast_and_nothing_personal_passes(
     tmp_path: Path,
 ) -> None:
     made = desk(tmp_path, "helpdesk")

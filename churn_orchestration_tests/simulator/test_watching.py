@@ -176,7 +176,8 @@ def test_what_came_stands_beside_what_was_expected_and_lies_outside_once_the_wor
     rows = watched.rows("""
         select c.as_of, e.low, c.value, e.high from monitoring.churn_90d_performance as e
         join monitoring.churn_90d_performance as c using (as_of, metric, model_version)
-        where e.kind = 'expected' and c.kind = 'realised' and e.feature is null and c.feature is null
+        where e.kind = 'expected' and c.kind = 'realised' and e.feature is null
+          and c.feature is null
           and metric = 'base_rate' and model_version <> 'rules' order by 1""")
     assert len(rows) == (LAST - CUTOFF).days - HORIZON
     as_of, _, came, high = rows[-1]

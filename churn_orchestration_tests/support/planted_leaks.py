@@ -122,10 +122,12 @@ PLANTED = (
     ),
     Planted(
         "a frame that looks ahead",
-        f"""select customer_id, max(s) as x from (select *, sum(amount_usd) over (partition by customer_id
+        f"""select customer_id, max(s) as x from (select *, sum(amount_usd)
+        over (partition by customer_id
         order by day, order_id rows between 2 preceding and 2 following) as s from bronze.orders)
         where {SEEN} group by 1""",
-        f"""select customer_id, max(s) as x from (select *, sum(amount_usd) over (partition by customer_id
+        f"""select customer_id, max(s) as x from (select *, sum(amount_usd)
+        over (partition by customer_id
         order by day, order_id rows between 2 preceding and current row) as s from bronze.orders
         where {SEEN}) group by 1""",
     ),
@@ -133,16 +135,20 @@ PLANTED = (
         "an amount as it was corrected later",
         f"""select customer_id, max(amount) as x
         from (select *, first_value(amount_usd) over (partition by order_id
-        order by known_on desc, amount_usd) as amount from bronze.orders) where {SEEN} group by 1""",
+        order by known_on desc, amount_usd) as amount from bronze.orders) where {SEEN}
+          group by 1""",
         f"""select customer_id, max(amount) as x
         from (select *, first_value(amount_usd) over (partition by order_id
-        order by known_on desc, amount_usd) as amount from bronze.orders where {SEEN}) group by 1""",
+        order by known_on desc, amount_usd) as amount from bronze.orders where {SEEN})
+          group by 1""",
     ),
     Planted(
         "users of a company joined as they are now",
-        """select u.customer_id, count(*) as x from bronze.tickets as t join bronze.users as u using (user_id)
+        """select u.customer_id, count(*) as x from bronze.tickets as t
+        join bronze.users as u using (user_id)
         where t.day <= $as_of and t.known_on <= $as_of group by 1""",
-        """select u.customer_id, count(*) as x from bronze.tickets as t join bronze.users as u using (user_id)
+        """select u.customer_id, count(*) as x from bronze.tickets as t
+        join bronze.users as u using (user_id)
         where t.day <= $as_of and t.known_on <= $as_of and u.day <= $as_of and u.known_on <= $as_of
         group by 1""",
         ("bronze.users",),
@@ -157,7 +163,8 @@ PLANTED = (
         silver="""select o.*, c.segment from bronze.orders as o join (from bronze.customers
         qualify row_number() over (partition by customer_id
         order by known_on desc, segment) = 1) as c using (customer_id)""",
-        clean_silver="""select o.*, c.segment from bronze.orders as o asof join bronze.customers as c
+        clean_silver="""select o.*, c.segment from bronze.orders as o asof
+        join bronze.customers as c
         on o.customer_id = c.customer_id and o.known_on >= c.known_on""",
     ),
     Planted(

@@ -85,7 +85,9 @@ attributes:
 FILES = {
     "business.yaml": BUSINESS,
     "raw/defs.yaml": ORDERS,
-    "silver/defs.yaml": "type: churn_orchestration.components.SqlTables\nattributes:\n  layer: silver\n",
+    "silver/defs.yaml": (
+        "type: churn_orchestration.components.SqlTables\nattributes:\n  layer: silver\n"
+    ),
     "silver/orders.sql": SILVER_ORDERS,
     "gold/defs.yaml": FEATURES,
     "churn_90d/defs.yaml": QUESTION,

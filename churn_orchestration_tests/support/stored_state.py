@@ -107,7 +107,8 @@ def make(place: Path = WORKSHOP) -> Path:
         path.write_text(text, encoding="utf-8")
     orders = place / "data" / NAME / "landing" / "orders"
     (place / "usual.yaml").write_text(SCENARIO, encoding="utf-8")
-    _churn(place, "simulate", str(place / "usual.yaml"), "--customers", str(CUSTOMERS), "--days", str(DAYS),
+    _churn(place, "simulate", str(place / "usual.yaml"), "--customers", str(CUSTOMERS), "--days",
+     str(DAYS),
            "--out", str(place / "simulated"))  # fmt: skip
     shutil.copytree(place / "simulated" / "landing" / "orders", orders)
     for day in (WAIVED, REFUSED):

@@ -1,4 +1,4 @@
-"""Draws docs/assets/architecture.svg: how data flow, and how the folders depend. Run by `make reference`."""
+"""Draws architecture.svg: how data flow, and how the folders depend. Run by `make reference`."""
 
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -8,8 +8,8 @@ INK, PALE = "#1f2430", "#8a93a6"
 DATA, MODEL, OUT, CODE = "#e3efff", "#efe6ff", "#e2f5e9", "#fff3dd"
 FONT = "font-family='system-ui, sans-serif'"
 ARROW_HEAD = (
-    "<marker id='head' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' orient='auto'>"
-    f"<path d='M0 0 L8 4 L0 8 z' fill='{PALE}'/></marker>"
+    "<marker id='head' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' "
+    f"orient='auto'><path d='M0 0 L8 4 L0 8 z' fill='{PALE}'/></marker>"
 )
 # name: left, top, colour, title, what it holds, the folder whose code makes it
 BOXES = {
@@ -29,9 +29,9 @@ BOXES = {
 }
 BOX_WIDTH, BOX_HEIGHT = 140, 64
 ARROWS = [
-    ("landing", "raw"), ("raw", "bronze"), ("raw", "quarantine"), ("bronze", "silver"), ("silver", "parts"),
-    ("parts", "gold"), ("gold", "predictions"), ("snapshots", "models"), ("models", "ledger"),
-    ("predictions", "monitoring"), ("predictions", "measures"),
+    ("landing", "raw"), ("raw", "bronze"), ("raw", "quarantine"), ("bronze", "silver"),
+    ("silver", "parts"), ("parts", "gold"), ("gold", "predictions"), ("snapshots", "models"),
+    ("models", "ledger"), ("predictions", "monitoring"), ("predictions", "measures"),
 ]  # fmt: skip
 LAYERS = [  # name, what it holds, what for; as the contracts of pyproject.toml order them
     ("cli, demo, ui, runs, definitions", "", "what a person or a server starts"),
@@ -59,15 +59,18 @@ LAYERS = [  # name, what it holds, what for; as the contracts of pyproject.toml 
 
 def text(x: float, y: float, words: str, size: int = 13, colour: str = INK, extra: str = "") -> str:
     """A line of text whose baseline begins at x, y."""
-    return f"<text x='{x}' y='{y}' {FONT} font-size='{size}' fill='{colour}' {extra}>{escape(words)}</text>"
+    return (
+        f"<text x='{x}' y='{y}' {FONT} font-size='{size}' fill='{colour}' "
+        f"{extra}>{escape(words)}</text>"
+    )
 
 
 def box(left: int, top: int, colour: str, title: str, holds: str, folder: str) -> str:
     """A stored thing: its name, what it holds, and the folder whose code makes it."""
     return "".join(
         [
-            f"<rect x='{left}' y='{top}' width='{BOX_WIDTH}' height='{BOX_HEIGHT}' rx='8' fill='{colour}' "
-            f"stroke='{PALE}'/>",
+            f"<rect x='{left}' y='{top}' width='{BOX_WIDTH}' height='{BOX_HEIGHT}' rx='8' "
+            f"fill='{colour}' stroke='{PALE}'/>",
             text(left + 10, top + 21, title, 14, INK, "font-weight='600'"),
             text(left + 10, top + 38, holds, 12),
             text(left + 10, top + 55, folder, 10, "#5b6478", "font-style='italic'"),
@@ -98,7 +101,8 @@ def picture() -> str:
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
         "aria-label='Data flow from landing to predictions, and the layers of the code'>",
         f"<defs>{ARROW_HEAD}</defs><rect width='{WIDTH}' height='{HEIGHT}' fill='white' rx='10'/>",
-        text(20, 36, "Data: what is stored, and (in italics) the folder whose code decides it", 16, INK,
+        text(20, 36, "Data: what is stored, and (in italics) the folder whose code decides it", 16,
+         INK,
              "font-weight='600'"),
         *(between(*pair) for pair in ARROWS),
         # Parts also feed the snapshot, of every as_of at once; the ledger says who scores.
@@ -112,7 +116,10 @@ def picture() -> str:
     for place, (name, holds, role) in enumerate(LAYERS):
         top = 418 + 44 * place
         parts += [
-            f"<rect x='20' y='{top}' width='1120' height='38' rx='8' fill='{CODE}' stroke='{PALE}'/>",
+            (
+                f"<rect x='20' y='{top}' width='1120' height='38' rx='8' "
+                f"fill='{CODE}' stroke='{PALE}'/>"
+            ),
             text(34, top + 25, name, 14, INK, "font-weight='600'"),
             text(330, top + 25, holds, 12),
             text(800, top + 25, role, 12, "#5b6478", "font-style='italic'"),

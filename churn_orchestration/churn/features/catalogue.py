@@ -338,8 +338,8 @@ def _of_own(table: UserTable, row: str) -> Iterator[Feature]:
         absent = f"{message}: no row"
         yield Feature(
             f"{table.name}_{column}", f"cast({row}.{column} as double)", table.name,
-            f"{table.name}_{column}", meaning or f"see {table.file}", "", f"{message} {{value:,.2f}}",
-            absent, f"no row in {table.file}",
+            f"{table.name}_{column}", meaning or f"see {table.file}", "",
+            f"{message} {{value:,.2f}}", absent, f"no row in {table.file}",
         )  # fmt: skip
 
 

@@ -39,7 +39,8 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
             ]
             yield Feature(
                 f"{name}_{words}_velocity_{window}d", where_covered(row, 2 * window, velocity),
-                name, "velocity", f"({message} - {message} before) / {window}, windows of {window} days",
+                name, "velocity",
+                f"({message} - {message} before) / {window}, windows of {window} days",
                 f"{unit} a day",
                 f"{message} change by {{value:+.2f}} a day from {window} days to the next",
                 *unknown[0], window=f"{window}d",
@@ -61,8 +62,9 @@ def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fe
             yield Feature(
                 f"{name}_{words}_momentum_{window}d", usual, name, "momentum",
                 f"{message} a day in {window} days / {message} a day since the first {source.noun}",
-                "ratio", f"{message} of {window} days at {{value:.1f}} times the usual rate", nothing,
-                f"{nothing}, or the data begin less than {window} days before", f"{window}d",
+                "ratio", f"{message} of {window} days at {{value:.1f}} times the usual rate",
+                nothing, f"{nothing}, or the data begin less than {window} days before",
+                f"{window}d",
             )  # fmt: skip
     if declared.velocity or declared.momentum:
         n, total, squares = (f"{row}.{part}" for part in ("_gaps", "_gap_sum", "_gap_squares"))

@@ -151,7 +151,8 @@ from {self._within(self.question.horizon)} where {_asked(window)} group by 1 ord
         )
         parts = [
             f"""
-select {horizon.length} as horizon_{horizon.unit}, count(distinct as_of) as as_ofs, count(*) as rows,
+select {horizon.length} as horizon_{horizon.unit}, count(distinct as_of) as as_ofs, \
+count(*) as rows,
   avg({out}::int) as base_rate, \
 avg(({out} <> {later})::int) filter ({self._passed(longer)}) as flips,
   {"null::double" if event else back} as came_back

@@ -91,7 +91,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     trends: list[int] = Field([30, 90], description="windows that are compared with the one before")
     velocity: list[int] = Field(
         [],
-        description="windows between which the change per day is measured, and the change of that change",
+        description=(
+            "windows between which the change per day is measured, and the change of that change"
+        ),
     )
     momentum: list[int] = Field(
         [], description="windows whose rate is compared with that of the whole life"

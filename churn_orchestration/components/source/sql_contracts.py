@@ -139,7 +139,10 @@ def unkeyed_message(
         for each, rows in shared.items()
     ]
     message += ["no key is declared, so rows that a join multiplies are not seen"]
-    declare = f"in {place}, `tables: {{{name}: {{key: [what distinguishes rows]}}}}`, or [] if nothing does"
+    declare = (
+        f"in {place}, `tables: {{{name}: {{key: [what distinguishes rows]}}}}`, "
+        "or [] if nothing does"
+    )
     return f"{'; '.join(message)}: {declare}"
 
 

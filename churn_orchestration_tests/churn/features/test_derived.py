@@ -35,9 +35,11 @@ DECLARED = FeatureSet(
         EventSource(
             "orders", "silver.orders", "customer_id", "order",
             measures=(
-                Measure("amount", "amount_usd", "usd", 2, slope=True), Measure("discount", "discount_usd"),
+                Measure("amount", "amount_usd", "usd", 2, slope=True),
+                Measure("discount", "discount_usd"),
             ),
-            categories=(Category("channel", "channel", ("web", "store"), True, (30,), concentration=True),),
+            categories=(Category("channel", "channel", ("web", "store"), True, (30,),
+             concentration=True),),
             flags=(Flag("weekend", "isodow(day) > 5", (30,)),),
             ratios=(Ratio("discount_rate", "discount", "amount"),),
             thirds=True,
@@ -61,7 +63,8 @@ def ago(days: int) -> dt.date:
 
 def store(db: duckdb.DuckDBPyConnection, orders: list[Order], known_later: int = 0) -> None:
     db.execute("""create schema if not exists silver;
-        create or replace table silver.orders (customer_id varchar, day date, known_on date, _partition date,
+        create or replace table silver.orders (customer_id varchar, day date, known_on date,
+          _partition date,
           amount_usd decimal(18, 2), discount_usd decimal(18, 4), channel varchar)""")
     for who, day, *rest in orders:
         known = day + dt.timedelta(days=known_later)

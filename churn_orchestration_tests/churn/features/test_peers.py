@@ -27,7 +27,8 @@ RFM = FeatureSet("customer_id", (ORDERS,), (30,), (), rfm=Rfm("orders", "amount"
 def features(declared: FeatureSet, orders: list[tuple[str, dt.date, int]]) -> dict[str, dict]:
     """The feature rows by customer; an order is customer, day and amount."""
     with duckdb.connect() as db:
-        db.execute("""create schema silver; create table silver.orders (customer_id varchar, day date,
+        db.execute("""create schema silver; create table silver.orders (customer_id varchar,
+            day date,
             known_on date, _partition date, amount_usd decimal(18, 4))""")
         db.executemany(
             "insert into silver.orders values (?, ?, ?, ?, ?)",

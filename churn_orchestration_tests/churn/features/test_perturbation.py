@@ -35,11 +35,14 @@ create table bronze.customers as select 'c' || (n % 40) as customer_id,
 date '2024-01-01' + (n * 2)::int as day,
     day as known_on, day as _partition, ['big', 'small'][(1 + hash(n) % 2)::int] as segment
     from range(100) as t(n);
-create table bronze.plans as select 'c' || (n % 40) as customer_id, date '2024-01-01' + (n * 2)::int as day,
+create table bronze.plans as select 'c' || (n % 40) as customer_id,
+  date '2024-01-01' + (n * 2)::int as day,
     day as known_on, day as _partition, ['paid', 'free'][(1 + hash(n + 1) % 2)::int] as plan
     from range(100) as t(n);
-create table bronze.users as select 'u' || (n % 60) as user_id, 'c' || (hash(n) % 40) as customer_id,
-    date '2024-01-01' + (n % 200)::int as day, day as known_on, day as _partition from range(60) as t(n);
+create table bronze.users as select 'u' || (n % 60) as user_id,
+  'c' || (hash(n) % 40) as customer_id,
+    date '2024-01-01' + (n % 200)::int as day, day as known_on, day as _partition
+      from range(60) as t(n);
 create table bronze.tickets as select 't' || n as ticket_id, 'u' || (n % 60) as user_id,
     date '2024-01-01' + (hash(n) % 200)::int as day, day as known_on, day as _partition
     from range(400) as t(n);
@@ -96,7 +99,8 @@ DECLARED = FeatureSet(
         EventSource(
             "orders", "bronze.orders", "customer_id", "order", ("order_id",),
             (Measure("amount", "amount_usd", "usd", slope=True),),
-            (Category("channel", "channel", ("web",)),), (Flag("large", "amount_usd > 50"),), thirds=True,
+            (Category("channel", "channel", ("web",)),), (Flag("large", "amount_usd > 50"),),
+            thirds=True,
         ),
     ),
     attributes=(
@@ -135,7 +139,10 @@ def test_a_key_may_hold_a_date_or_a_truth_value(db: duckdb.DuckDBPyConnection) -
         "as t(n)"
     )
     grounds = (Ground("bronze.prices", ("customer_id", "valid_from", "web"), "customer_id"),)
-    seen = "select customer_id, arg_max(price_usd, valid_from) as x from bronze.prices where {} group by 1"
+    seen = (
+        "select customer_id, arg_max(price_usd, valid_from) as x from bronze.prices where {} "
+        "group by 1"
+    )
     assert (
         proof(db, seen.format("valid_from <= $as_of and known_on <= $as_of"), "", grounds).faults
         == []
@@ -157,7 +164,10 @@ def test_a_table_that_no_feature_reacts_to_is_told_as_blind(db: duckdb.DuckDBPyC
 
 
 def test_the_warehouse_is_as_it_was(db: duckdb.DuckDBPyConnection) -> None:
-    tables = "select database_name, schema_name, table_name, estimated_size from duckdb_tables() order by all"
+    tables = (
+        "select database_name, schema_name, table_name, estimated_size from duckdb_tables() "
+        "order by all"
+    )
     before = db.execute(tables).fetchall()
     proof(db, PLANTED[0].leaks)
     with pytest.raises(duckdb.Error):

@@ -135,7 +135,10 @@ def _rows(
     file, entity = tables.day_file(settings.gold, as_of), identifier(settings.question.entity)
     if file is None:
         return None
-    message = f"select {entity}, label, churn_probability from ({last_known(tables, settings, as_of, day)})"
+    message = (
+        f"select {entity}, label, churn_probability "
+        f"from ({last_known(tables, settings, as_of, day)})"
+    )
     described = population(settings.question, f"(from {literal(file)})", as_of)
     return tables.db.execute(
         f"from ({described}) join ({message}) using ({entity}) where label is not null order by "

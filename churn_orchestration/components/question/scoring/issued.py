@@ -77,7 +77,10 @@ def _compare(tables: Tables, settings: "QuestionSettings", day: dt.date) -> None
     if wrong := damage(tables.state / name):
         tables.put_day(table, day, everything)
         if (file := tables.day_file(table, day)) != tables.state / name:
-            message = f"what was issued cannot be read, {wrong}; what was scored again is another file, {file}"
+            message = (
+                f"what was issued cannot be read, {wrong}; what was scored again is another file, "
+                f"{file}"
+            )
             _line(tables, settings, day, RESTATE, message, name, {})
         return
     before = literal(tables.state / name)
@@ -89,11 +92,17 @@ def _compare(tables: Tables, settings: "QuestionSettings", day: dt.date) -> None
     )
     counts = {"differing": differing, "rows": tables.rows(f"select count(*) from {AGAIN}")[0][0]}
     if later:
-        message = f"scored again after {later} was issued, and {differing} rows differ: what was issued stays"
+        message = (
+            f"scored again after {later} was issued, and {differing} rows differ: "
+            "what was issued stays"
+        )
         row = _line(tables, settings, day, RESTATE, message, name, counts)
         _keep_apart(tables, settings, day, AGAIN, row)
     else:
-        message = f"scored again before a later day was issued, and {differing} rows differ: it is in force now"
+        message = (
+            f"scored again before a later day was issued, and {differing} rows differ: "
+            "it is in force now"
+        )
         row = _line(tables, settings, day, SUPERSEDE, message, name, counts)
         _keep_apart(tables, settings, day, before, row)
         tables.put_day(table, day, everything)
@@ -114,8 +123,8 @@ def _differing(tables: Tables, before: str) -> int:
 
 
 def _line(
-    tables: Tables, settings: "QuestionSettings", day: dt.date, decision: str, reason: str, name: str,
-    counts: dict[str, Any],
+    tables: Tables, settings: "QuestionSettings", day: dt.date, decision: str, reason: str,
+    name: str, counts: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The ledger's line on a day that was scored again."""
     [(by, content)] = tables.rows(
@@ -189,7 +198,10 @@ def set_apart_former(tables: Tables, settings: "QuestionSettings") -> str | None
             kept.append(now)
     if not kept:
         return None
-    message = f"{settings.name} means another thing now: what it forecast before is kept in {', '.join(kept)}"
+    message = (
+        f"{settings.name} means another thing now: "
+        f"what it forecast before is kept in {', '.join(kept)}"
+    )
     ledger.append(
         tables.state,
         settings.store.forecasts,

@@ -282,10 +282,12 @@ def write(
     kind = tables.columns(base.table)[base.entity]
     tables.db.register("_scored", scored)
     select = f"""
-select {entity}::{kind} as {entity}, as_of::date as as_of, churn_probability::double as churn_probability,
+select {entity}::{kind} as {entity}, as_of::date as as_of, \
+churn_probability::double as churn_probability,
   band::varchar as band, reasons::varchar[] as reasons, model_version::varchar as model_version,
   label_known_on::date as label_known_on, days_since_last::bigint as days_since_last,
-  recent_value::double as recent_value, contact::boolean as contact, confidence::varchar as confidence,
+  recent_value::double as recent_value, contact::boolean as contact, \
+confidence::varchar as confidence,
   {backtest} as backtest
 from _scored order by {entity}"""
     rows = issue(tables, settings, day, select, backtest=backtest)
@@ -351,9 +353,9 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
                 dg.AssetKey(["models", settings.name]), partition_mapping=dg.LastPartitionMapping()
             ),
         ],
-        description=f"One row per {settings.question.entity} and day: probability, band, reasons and forecaster."
-        f"\n\n{settings.sentence()} The champion of the day scores it; before any model: "
-        f"{settings.untrained}." + look(business, key),
+        description=f"One row per {settings.question.entity} and day: probability, band, reasons "
+        f"and forecaster.\n\n{settings.sentence()} The champion of the day scores it; "
+        f"before any model: {settings.untrained}." + look(business, key),
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(
@@ -364,14 +366,15 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
             dg.AssetCheckSpec(
                 "as_issued",
                 asset=key,
-                description="What was scored again after a later day is what was issued; where it is not, it "
-                f"is kept apart, in restated.{settings.name}, and the ledger says so.",
+                description="What was scored again after a later day is what was issued; where "
+                f"it is not, it is kept apart, in restated.{settings.name}, "
+                "and the ledger says so.",
             ),
             dg.AssetCheckSpec(
                 "alias_is_the_champion",
                 asset=key,
-                description="MLflow's alias names the champion of the ledger; where it does not, it is put "
-                "back. What scores goes by the ledger.",
+                description="MLflow's alias names the champion of the ledger; where it does not, "
+                "it is put back. What scores goes by the ledger.",
             ),
             dg.AssetCheckSpec(
                 "no_copies", asset=key, description="No customer is there twice, under another id."

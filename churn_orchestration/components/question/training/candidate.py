@@ -125,14 +125,14 @@ def trained(
     decision = gate.decide(evaluation, settings.floors, settings.ceilings, more, too_good)
     record = {
         "model_version": version, "cutoff": manifest["cutoff"], "learner": settings.learner,
-        "mlflow_version": tracking.find(settings.name, version), "snapshot_sha256": manifest["sha256"],
-        "rows": len(frame), "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
+        "mlflow_version": tracking.find(settings.name, version),
+        "snapshot_sha256": manifest["sha256"], "rows": len(frame),
+        "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
         "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
         "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
         "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
         "profit": {}, "evaluation": _summary(evaluation),
-        "curves": evaluation.curves if evaluation else {},
-        "influences": influences(
+        "curves": evaluation.curves if evaluation else {}, "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns],
             catalogue(question.features)
         ),

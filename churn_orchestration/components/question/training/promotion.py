@@ -41,7 +41,10 @@ def mirror(tables: Tables, tracking: Tracking, settings: "QuestionSettings") -> 
     there = tracking.crown(settings.name, version)
     if named is None and not there:
         return None
-    message = f"MLflow's alias champion of {settings.name} named {named or 'no model'}, and the ledger says"
+    message = (
+        f"MLflow's alias champion of {settings.name} named {named or 'no model'}, "
+        "and the ledger says"
+    )
     if version is None:
         return f"{message} that no model is champion: it was taken away"
     put = (
