@@ -3,10 +3,13 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test thorough ui check docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
+.PHONY: demo quick test thorough ui check docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
+
+quick: $(READY)  ## the fast tests: all but those that run jobs, train models or simulate companies
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder

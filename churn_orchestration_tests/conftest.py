@@ -10,7 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from churn_orchestration_tests.support.listener import Listener
-from churn_orchestration_tests.support.shop import UP_TO_FEATURES, Shop
+from churn_orchestration_tests.support.shop import UP_TO_FEATURES, Shop, set_data
 
 MEMORY, ROOM = Path("/dev/shm"), 6e9
 """Temporary folders are kept here if so many bytes are free: Dagster waits for a disk at each
@@ -24,12 +24,27 @@ end.
 """
 
 
+RUNNING = (
+    *APART, *LONG, "test_alerts.py", "test_bad_input.py", "test_churn_model.py", "test_cli.py",
+    "test_dagster_ui.py", "test_definitions.py", "test_explain.py", "test_feature_history.py",
+    "test_first_week.py", "test_leakage.py", "test_names.py", "test_own_features.py",
+    "test_pages.py", "test_perturbation.py", "test_ranking.py", "test_retail.py",
+    "test_sensors.py", "test_sql_tables.py", "test_static_question.py", "test_status.py",
+    "test_stumbles.py", "test_usual.py",
+)  # fmt: skip
+"""Modules that run jobs, train models or simulate companies: `make quick` leaves them out."""
+
+
 def _is_of(nodeid: str, modules: tuple[str, ...]) -> bool:
     return nodeid.partition("::")[0].endswith(modules)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long."""
+    """Mark what is slow, and begin with what takes long."""
+    for item in items:
+        if _is_of(item.nodeid, RUNNING):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: (not _is_of(item.nodeid, LONG), not _is_of(item.nodeid, APART)))
 
 
@@ -73,10 +88,7 @@ def listener() -> Iterator[Listener]:
 def churn_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty $CHURN_DATA; what the package sets in the environment is undone afterwards."""
     folder = tmp_path / "data"
-    monkeypatch.setenv("CHURN_DATA", str(folder))
-    monkeypatch.setenv("DAGSTER_HOME", str(folder))
-    monkeypatch.setenv("CHURN_BUSINESS", "")  # set first: only then is what the command sets undone
-    monkeypatch.delenv("CHURN_BUSINESS")
+    set_data(monkeypatch, folder)
     return folder
 
 

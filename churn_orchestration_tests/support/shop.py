@@ -2,16 +2,22 @@
 real.
 """
 
+import atexit
 import datetime as dt
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from churn_orchestration.automation.jobs import DAILY_LAYERS
 from churn_orchestration.automation.planning import Refreshed
-from churn_orchestration.business import Business
+from churn_orchestration.business import PACKAGE, Business
 from churn_orchestration.churn.rows.contract import Contract
 from churn_orchestration.components.source.judging import Judgement, judge
 from churn_orchestration.components.source.source_table import SourceTable
@@ -94,6 +100,27 @@ FILES = {
 }
 
 
+@cache
+def empty_home() -> Path:
+    """A Dagster home without a run, made once in a process: its databases take seconds to make."""
+    place = Path(tempfile.mkdtemp(prefix="churn-home-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    shutil.copyfile(PACKAGE / "dagster.yaml", place / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(place)) as instance:
+        instance.get_runs(limit=1)
+    return place
+
+
+def set_data(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let $CHURN_DATA be a folder; what the package sets in the environment is undone
+    afterwards.
+    """
+    patch.setenv("CHURN_DATA", str(folder))
+    patch.setenv("DAGSTER_HOME", str(folder))
+    patch.setenv("CHURN_BUSINESS", "")  # set first: only then is what the command sets undone
+    patch.delenv("CHURN_BUSINESS")
+
+
 class Shop:
     """A business to try things on. Its initial load is 2024-01-05, its first day of data
     2024-01-01.
@@ -108,6 +135,10 @@ class Shop:
         for name, text in FILES.items():
             self.write(name, text)
         landing.mkdir(parents=True)
+        if data := os.environ.get("CHURN_DATA"):
+            home = Path(data) / "shop" / "dagster"
+            if not home.exists():
+                shutil.copytree(empty_home(), home)
 
     def write(self, name: str, text: str) -> Path:
         """A file of the business's folder, such as silver/orders.sql."""
