@@ -1,6 +1,6 @@
 """The schema version of a state folder and the numbered steps that bring an older one up to date.
 
-They run where the warehouse is opened, so under the lock that every writer takes. ADR 31 says why.
+They run where the warehouse is opened, so under the lock that every writer takes. ADR 33 says why.
 """
 
 import os

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,13 @@ _ADDRESSES = (
 REQUIREMENTS = ["churn-orchestration", "scikit-learn", "lightgbm", "xgboost-cpu", "skops", "pandas"]
 
 
+@cache
+def _newest_revision() -> str:
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return str(_get_latest_schema_revision())
+
+
 class Tracking(dg.ConfigurableResource):
     """The MLflow store that lies in a business's state folder; nothing leaves the machine."""
 
@@ -64,24 +72,15 @@ class Tracking(dg.ConfigurableResource):
         for name in ("mlflow", "alembic"):  # both tell at INFO of every table they make
             logging.getLogger(name).setLevel(logging.ERROR)
         self.database.parent.mkdir(parents=True, exist_ok=True)
-        self._relocate()
+        if self.database.is_file():
+            self._relocate()
+            self._upgrade()
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
-        client = mlflow.MlflowClient()
-        try:
-            client.search_experiments(
-                max_results=1
-            )  # MLflow looks at the tables when they are first used
-        except mlflow.MlflowException as error:
-            if "out-of-date database schema" not in str(error):
-                raise
-            self._upgrade()
-        return client
+        return mlflow.MlflowClient()
 
     def _relocate(self) -> None:
         """Let the store name its files where they are: it holds absolute addresses."""
-        if not self.database.is_file():
-            return
         with closing(sqlite3.connect(self.database)) as db, db:
             there = {
                 name
@@ -102,15 +101,20 @@ class Tracking(dg.ConfigurableResource):
                     )
 
     def _upgrade(self) -> None:
-        """Bring the tables to those of the installed MLflow: a copy is changed, and replaces the
-        store.
+        """Bring older tables to those of the installed MLflow, in a copy that replaces the store.
+
+        MLflow itself refuses older tables, or changes them in place, where a crash would be seen.
         """
+        if self._revision() in (None, _newest_revision()):
+            return
         import sqlalchemy
         from alembic.util import CommandError
         from mlflow.store.db.utils import _upgrade_db
 
         beside = self.database.with_suffix(".migrating")
         with FileLock(self.database.with_suffix(".lock")):
+            if self._revision() == _newest_revision():  # by another process, meanwhile
+                return
             beside.unlink(missing_ok=True)
             with (
                 closing(sqlite3.connect(self.database)) as old,
@@ -130,6 +134,15 @@ class Tracking(dg.ConfigurableResource):
                 engine.dispose()
             beside.replace(self.database)
         say(f"  upgraded {self.database} to the tables of the installed MLflow")
+
+    def _revision(self) -> str | None:
+        """Of which step of MLflow's migrations the tables are; None: they do not say."""
+        with closing(sqlite3.connect(self.database)) as db:
+            try:
+                rows = db.execute("select version_num from alembic_version").fetchall()
+            except sqlite3.OperationalError:  # a store that is just being made
+                return None
+        return str(rows[0][0]) if rows else None
 
     @contextmanager
     def run(self, question: str, name: str, tags: dict[str, str]) -> Iterator[str]:
