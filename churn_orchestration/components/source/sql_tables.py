@@ -44,6 +44,9 @@ from churn_orchestration.storage.resources import Warehouse
 NAME = r"^[a-z][a-z0-9_]*$"
 PARTITION = "_partition"
 
+TYPE = "churn_orchestration.components.SqlTables"
+"""How YAML names the component of this module, wherever the module lies."""
+
 
 @dataclass(frozen=True)
 class Select:
@@ -128,7 +131,7 @@ def sql_tables_of(business: Business) -> dict[str, SqlTable]:
 
 
 def _is_of_tables(path: Path) -> bool:
-    return f"{__name__.rpartition('.')[0]}.{SqlTables.__name__}" in path.read_text(encoding="utf-8")
+    return TYPE in path.read_text(encoding="utf-8")
 
 
 def _opening_comment(text: str) -> str:
