@@ -63,7 +63,7 @@ def test_a_quote_that_never_ends_names_file_and_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "wanted"),
     [
         ("select x from bronze.a", "the select does not carry _partition through; add it"),
         (
@@ -87,10 +87,10 @@ def test_a_quote_that_never_ends_names_file_and_line(tmp_path):
         ),
     ],
 )
-def test_sql_that_is_no_daily_table_is_refused_with_the_remedy(tmp_path, text, message):
+def test_sql_that_is_no_daily_table_is_refused_with_the_remedy(tmp_path, text, wanted):
     message = refused(tmp_path, text)
     assert message.startswith(f"{tmp_path}/table.sql: ")
-    assert message in message
+    assert wanted in message
 
 
 def test_a_table_that_no_one_makes_is_named_when_the_sql_is_read(shop):
