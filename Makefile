@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo quick test thorough ui check docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
+.PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -35,6 +35,9 @@ docs: $(READY)  ## the docs as a site: open site/index.html
 reference: $(READY)  ## docs/reference/, from the fields of the YAML and the commands; the architecture's picture
 	$(BIN)/python docs/assets/architecture.py
 	WRITE_REFERENCE=1 $(BIN)/python -m pytest churn_orchestration_tests/test_reference_pages.py
+
+stages: $(READY)  ## which stages' code is not in the record, and how to record what an edit changed
+	$(BIN)/python -m churn_orchestration.stages
 
 results: $(READY)  ## docs/results.md, from the real data in the folder that CHURN_REAL_DATA names
 	$(BIN)/python -m benchmarks.results

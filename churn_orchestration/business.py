@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from churn_orchestration.churn.calendar import ClosedDays
+from churn_orchestration.churn.declared_text import declared_text
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -383,5 +384,5 @@ def _explain(path: Path, fault: ErrorDetails) -> str:
 
 
 def digest(*parts: object) -> str:
-    """A short hash that changes when any part's text does."""
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+    """A short hash that changes when any part's text does; see ``declared_text``."""
+    return hashlib.sha256("\x1f".join(map(declared_text, parts)).encode()).hexdigest()[:16]

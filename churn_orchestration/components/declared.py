@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from churn_orchestration.business import PACKAGE, Business, digest
+from churn_orchestration.stages import ROOTS, installed
 from churn_orchestration.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -17,11 +18,14 @@ FILE = "declared.json"
 class Declared(BaseModel):
     """Files of each source that has any, the meaning of each question; ``of``: what they were read
     from.
+
+    ``code``: of each stage, what code is called that computes what the installed one does.
     """
 
     of: str
     files: dict[str, str]
     meanings: dict[str, str]
+    code: dict[str, list[str]]
 
 
 def declared(business: Business) -> Declared:
@@ -55,6 +59,7 @@ def _loaded(business: Business, tree: "dg.ComponentTree") -> Declared:
             name: settings.question.meaning
             for name, settings in questions_in(tree, business).items()
         },
+        code={stage: installed().same_as_now(stage) for stage in ROOTS},
     )
 
 

@@ -270,6 +270,26 @@ def pending(
     return result
 
 
+def as_taken_in(
+    tables: Tables, business: Business, name: str, days: Iterable[dt.date]
+) -> set[dt.date]:
+    """Those of ``days`` whose files are still there, with the content that was taken in."""
+    changed = set()
+    for day, file, sha, size, mtime in tables.rows(_FILES_OF_DAYS, [name]):
+        path = business.landing / file
+        stat = path.stat() if path.is_file() else None
+        same = stat and (stat.st_size, stat.st_mtime_ns) == (size, mtime)
+        if not same and not (stat and content_hash(path) == sha):
+            changed.add(day)
+    return set(days) - changed
+
+
+_FILES_OF_DAYS = """
+select partition, file, last(sha256 order by rowid), last(size order by rowid),
+  last(mtime_ns order by rowid)
+from meta.manifest where source = ? group by partition, file"""
+
+
 def _take_history(
     tables: Tables,
     business: Business,

@@ -33,6 +33,7 @@ def valid(business: Business) -> Report:
         waived = _waived(tables)
         quarantine = _quarantine(tables)
         now = declared(business)
+        outdated = tables.days.outdated(now.code)
         broken = {(table, day) for table, day, _ in damaged}
         models = {
             name: _model(tables, name, result, now.meanings.get(name), broken)
@@ -43,7 +44,9 @@ def valid(business: Business) -> Report:
     newest = max((state["newest"] for state in result.values() if state["newest"]), default=None)
     facts = {
         "business": business.name,
-        "fresh": not damaged and not any(state["fault"] for state in result.values()),
+        "fresh": not damaged
+        and not outdated
+        and not any(state["fault"] for state in result.values()),
         "first": business.start,
         "newest": newest,
         "tables": result,
@@ -53,6 +56,7 @@ def valid(business: Business) -> Report:
             {"table": table, "day": day, "reason": wrong, "run": command(business, "run")}
             for table, day, wrong in damaged
         ],
+        "outdated": [result | {"run": command(business, "run")} for result in outdated],
         "waits_for_a_run": sorted({item.day for item in loose}),
         "waived": waived,
         "quarantine": quarantine,

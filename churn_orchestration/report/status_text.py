@@ -19,6 +19,7 @@ def status_text(business: Business, facts: dict[str, Any]) -> str:
     for section in (
         _refused(facts["causes"]),
         _damaged(facts["damaged"]),
+        _outdated(facts["outdated"]),
         _changed(facts["changed"]),
         _missing(facts["missing_files"]),
         _behind(business, facts),
@@ -47,6 +48,9 @@ def headline(facts: dict[str, Any]) -> str:
         message.append(f"{len(waiting)} waiting for {'it' if len(roots) == 1 else 'them'}")
     if facts["damaged"]:
         message.append(f"{counted(len(facts['damaged']), 'damaged file')}")
+    if facts["outdated"]:
+        tables = len({each["table"] for each in facts["outdated"]})
+        message.append(f"{counted(tables, 'table')} computed by code that has changed")
     behind = [table for table, state in facts["tables"].items() if state["fault"]]
     if not roots and behind:
         message.append(f"nothing refused, but {counted(len(behind), 'table')} not up to date")
@@ -116,6 +120,19 @@ def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
             yield f"    {cause['accept']}"
     if len(causes) > SHOWN:
         yield f"and {len(causes) - SHOWN} more refused (--json lists all)"
+
+
+def _outdated(outdated: list[dict[str, Any]]) -> Iterator[str]:
+    message = dict[str, list[str]]()
+    for each in outdated:
+        days = f"{counted(each['days'], 'day')} from {each['first']} to {each['last']}"
+        span = f"{days}: {each['reason']}"
+        message.setdefault(span, []).append(each["table"])
+    for span, tables in message.items():
+        yield f"outdated: {', '.join(tables)}, {span}"
+    if outdated:
+        yield "  to compute them again:"
+        yield f"    {outdated[0]['run']}"
 
 
 def _damaged(damaged: list[dict[str, Any]]) -> Iterator[str]:

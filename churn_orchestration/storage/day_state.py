@@ -2,8 +2,10 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from churn_orchestration.churn.sql import within
+from churn_orchestration.stages import Version, installed
 from churn_orchestration.storage.day_files import damage
 from churn_orchestration.storage.layers import (
     MEASURED_LAYERS,
@@ -35,11 +37,13 @@ class DayState:
         """Note what became of the days of a table: ``stored`` or ``refused``, with rows and the
         reason.
 
+        ``declaration``: what the days depend on, a ``stages.Version`` as text.
         A day that holds what it held before keeps its ``version``: nothing below it needs to be
         recomputed.
         """
         if not days:
             return
+        by = Version.parse(declaration)
         [(made,)] = self.session.rows("select nextval('meta.versions')")
         contents = self._contents(table, days) if status == "stored" else {}
         before = {
@@ -63,10 +67,10 @@ class DayState:
             for day, rows in days.items():
                 content, version = before.get(day, (None, made))
                 same = content is not None and content == contents.get(day)
-                noted.append([table, day, status, rows, declaration, reason, contents.get(day)])
-                noted[-1] += [version if same else made, made]
+                noted.append([table, day, status, rows, by.declaration, reason, contents.get(day)])
+                noted[-1] += [version if same else made, made, by.stage, by.code]
             self.session.db.executemany(
-                "insert into meta.days values (?, ?, ?, ?, ?, ?, ?, ?, ?)", noted
+                "insert into meta.days values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", noted
             )
 
     def _contents(self, table: str, days: Iterable[dt.date]) -> dict[dt.date, str]:
@@ -119,8 +123,8 @@ class DayState:
         days: Iterable[dt.date],
         whatever_its_age: bool = False,
     ) -> list[dt.date]:
-        """Those of ``days`` that are not there, or were made by another declaration or before their
-        upstream.
+        """Those of ``days`` that are not there, or were made by another declaration or code, or too
+        early.
 
         A gold day reads all days up to its own, so an upstream day before it counts as well. A day
         whose Parquet file is gone or damaged is not there. A day that was
@@ -138,8 +142,16 @@ class DayState:
         whatever_its_age: bool = False,
     ) -> dict[dt.date, str]:
         """The days of ``stale``, oldest first, each with the reason."""
-        settings = [table, list(upstream), whatever_its_age, sorted(days), declaration]
-        result = dict(self.session.rows(_STALE, settings))
+        by = Version.parse(declaration)
+        codes = installed().same_as_now(by.stage) if by.stage else [""]
+        first = installed().first(by.stage) if by.stage else ""
+        settings = [table, list(upstream), whatever_its_age, sorted(days)]
+        settings += [by.declaration, by.stage, first, codes]
+        result = dict[dt.date, str | None]()
+        for day, why, code in self.session.rows(_STALE, settings):
+            result[day] = (
+                installed().why(by.stage, code) if why == _OTHER_CODE and by.stage else why
+            )
         files = self.session.rows("select day, file from meta.files where table_name = ?", [table])
         broken = {day for day, file in files if day in result and damage(self.session.state / file)}
         message = {
@@ -147,6 +159,38 @@ class DayState:
             for day, why in result.items()
         }
         return {day: why for day, why in message.items() if why}
+
+    def outdated(self, same: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+        """Stored days that other code has computed than that of now: of each table how many, and
+        why.
+
+        ``same``: of each stage what code is called that computes what it computes now.
+        """
+        if "code" not in self.session.columns(
+            "meta.days"
+        ):  # a door that was published before there was one
+            return []
+        return [
+            {
+                "table": table,
+                "days": days,
+                "first": first,
+                "last": last,
+                "reason": installed().why(stage, code),
+            }
+            for table, stage, code, days, first, last in self.session.rows(_CODES)
+            if stage in same and (code or installed().first(stage)) not in same[stage]
+        ]
+
+    def computed_by_other_code(self, table: str, declaration: str) -> dict[dt.date, int]:
+        """The stored days of a table that depend on what they would now, but for the code; rows by
+        day.
+        """
+        by = Version.parse(declaration)
+        if by.stage is None:
+            return {}
+        same, first = installed().same_as_now(by.stage), installed().first(by.stage)
+        return dict(self.session.rows(_BY_OTHER_CODE, [table, by.declaration, same, first]))
 
     def first_day(self, table: str) -> dt.date | None:
         """The first day of a table, stored or refused."""
@@ -206,6 +250,19 @@ _READS_EARLIER = rf"similar to '({'|'.join(('gold', *MEASURED_LAYERS))})\..*'"
 """SQL, of the name of a table: a day of it is made of days before it too."""
 
 
+_CODES = """
+select table_name, stage, code, count(*), min(day), max(day) from meta.days
+where status = 'stored' and stage is not null group by 1, 2, 3 order by 1, 5"""
+
+
+_BY_OTHER_CODE = """
+select day, rows from meta.days where table_name = ? and status = 'stored' and declaration = ?
+  and not list_contains(?::varchar[], coalesce(code, ?))"""
+
+
+_OTHER_CODE = "its code changed"
+
+
 _STALE = f"""
 with asked as (select ? as table_name, ?::varchar[] as upstream),
 policy as (select look_back_days from meta.policies semi join asked using (table_name) where not ?),
@@ -214,18 +271,24 @@ reads as (
   select day, max(version) as version \
 from meta.days as u join asked on list_contains(upstream, u.table_name)
   group by 1),
-wanted as (select unnest(?::date[]) as day)
+wanted as (select unnest(?::date[]) as day),
+now as (select ? as declaration, ? as stage, ? as first_code, ?::varchar[] as codes)
 select w.day, case
   when t.status = 'dropped' then null
   when v.day is null and t.day is null then 'is not there yet'
   when v.day is null and t.status = 'refused' then 'was refused'
-  when v.day is null and t.declaration <> ? then 'its declaration changed'
+  when v.day is null and t.declaration <> now.declaration then
+    case when now.stage is not null and t.code is null
+      then 'an earlier version of this package computed it, or its declaration changed'
+      else 'its declaration changed' end
+  when v.day is null and not list_contains(now.codes, coalesce(t.code, now.first_code))
+    then '{_OTHER_CODE}'
   when (w.day > (select max(day) from mine) - (from policy)) is distinct from false
     and exists (from reads as u where u.version > t.made
       and (u.day = w.day or (u.day < w.day
         and (select table_name {_READS_EARLIER} from asked)))) then 'what it is made of changed'
-  end
-from wanted as w left join mine as t using (day)
+  end, coalesce(t.code, now.first_code)
+from now cross join wanted as w left join mine as t using (day)
 left join (from meta.waivers semi join asked using (table_name)) as v using (day)
 order by 1"""
 

@@ -79,8 +79,29 @@ drop table if exists meta.published;
 """)
 
 
+def _record_the_code_of_days(upgrade: Upgrade) -> str:
+    """Days gain ``stage`` and ``code``; without a code, theirs is the first that was recorded."""
+    upgrade.db.execute("""
+alter table meta.days add column stage varchar;
+alter table meta.days add column code varchar;
+update meta.days set stage = case
+  when table_name like 'raw.%' then 'raw'
+  when table_name like 'bronze.%' or table_name like 'quarantine.%' then 'bronze'
+  when table_name like 'silver.%\\_days' escape '\\' then 'days'
+  when table_name like 'silver.%' then 'silver'
+  when table_name like 'gold.%' then 'gold'
+  when table_name like 'predictions.%' then 'predictions'
+  when table_name like 'measures.%' then 'measures'
+  when table_name like 'monitoring.%' then
+    regexp_extract(table_name, '_(graded|performance|first_week|drift)$', 1)
+  end;
+""")
+    return "Features and daily parts are recomputed once: their days did not keep code apart."
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("days record what they hold and when they were computed", _record_what_days_hold),
+    Migration("days record the code that computed them", _record_the_code_of_days),
 )
 """Migration n, counted from 1, brings a state of version n - 1 to version n. Only ever append to
 it.

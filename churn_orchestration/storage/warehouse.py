@@ -44,7 +44,8 @@ create schema if not exists meta;
 create sequence if not exists meta.versions;
 create table if not exists meta.days (
     table_name varchar, day date, status varchar, rows bigint, declaration varchar, reason varchar,
-    content varchar, version bigint, made bigint, primary key (table_name, day));
+    content varchar, version bigint, made bigint, stage varchar, code varchar,
+    primary key (table_name, day));
 create table if not exists meta.policies (
     table_name varchar primary key, look_back_days integer, keep_days integer);
 create table if not exists meta.manifest (

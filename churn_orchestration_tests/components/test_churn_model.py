@@ -17,7 +17,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from churn_orchestration import pictures, report
+from churn_orchestration import pictures, report, stages
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
@@ -1213,7 +1213,7 @@ def _decide(shop: Shop, record: dict[str, Any], cutoff: str, decided_on: str | N
 def test_the_manifest_is_json_that_names_declaration_and_code(trained: Shop) -> None:
     manifest = json.loads((trained.state / "snapshots" / ASKED.name / f"{CUTOFF}.json").read_text())
     assert manifest["declaration"] == digest(ASKED.question)
-    assert manifest["code"] == snapshots.code_hash()
+    assert manifest["code"] == stages.identity(stages.SNAPSHOTS)
 
 
 # ---------------- what the UI shows

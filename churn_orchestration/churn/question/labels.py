@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from churn_orchestration.churn.calendar import DAY, Horizon
+from churn_orchestration.churn.declared_text import declared_text
 from churn_orchestration.churn.features.declared import ALL, EventSource, FeatureSet
 from churn_orchestration.churn.features.seen import latest, visible, visible_parts
 from churn_orchestration.churn.sql import identifier
@@ -92,7 +93,7 @@ class Question:
         """
         sources = [self.activity, self.terminal, *([self.start] if self.start else [])]
         happens = [s and (s.table, s.entity, s.key) for s in sources]
-        return repr(
+        return declared_text(
             (self.kind, self.entity, happens, self.horizon, self.observation_days, self.label)
         )
 

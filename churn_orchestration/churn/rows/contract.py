@@ -11,7 +11,6 @@ NOISE = 1e-15
 """How far, relatively, a number may be off its decimal: software writes 19.990000000000002 for
 19.99.
 """
-VERSION = 2  # raised where the same rows are judged otherwise: then bronze is made of raw again
 BY_FILE, BY_ASKING, AT_ONCE = "by file", "by asking", "at once"
 _TOGETHER = {
     BY_FILE: "partition by known_on, {}",

@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from churn_orchestration.business import PACKAGE, Business, digest
+from churn_orchestration import stages
+from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.features.parts import parts, touched, versions
@@ -181,9 +182,8 @@ def _declaration(declared: FeatureSet, source: EventSource) -> str:
     """What makes the daily parts what they are: their declaration, and the code that computes
     them.
     """
-    code = (PACKAGE / "churn" / "features" / name for name in ("parts.py", "seen.py", "rings.py"))
-    texts = (path.read_text(encoding="utf-8") for path in code)
-    return digest(declared.entity, source.table, source.entity, source.key, parts(source), *texts)
+    declaration = digest(declared.entity, source.table, source.entity, source.key, parts(source))
+    return stages.version(declaration, stages.DAYS)
 
 
 def _columns(declared: FeatureSet, source: EventSource) -> list[dg.TableColumn]:

@@ -12,7 +12,8 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from churn_orchestration.business import PACKAGE, Business, digest, line_of
+from churn_orchestration import stages
+from churn_orchestration.business import Business, digest, line_of
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue, features_alone
@@ -330,8 +331,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
 
 def feature_declaration(declared: declarations.FeatureSet) -> str:
     """What makes a feature table what it is: its declaration, and the code that computes it."""
-    code = sorted((PACKAGE / "churn" / "features").glob("*.py"))
-    return digest(declared, *(path.read_text(encoding="utf-8") for path in code))
+    return stages.version(digest(declared), stages.GOLD)
 
 
 def build_days(

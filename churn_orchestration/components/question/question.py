@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
+from churn_orchestration import stages
 from churn_orchestration.business import digest
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.features.catalogue import catalogue
@@ -77,6 +78,10 @@ class QuestionSettings:
         is not.
         """
         return digest(*(getattr(self, f.name) for f in fields(self) if f.name not in _OF_TRAINING))
+
+    def version(self, stage: str) -> str:
+        """What a day of forecasts, or of what is measured of them, depends on."""
+        return stages.version(self.scoring, stage)
 
     @property
     def silence(self) -> str | None:

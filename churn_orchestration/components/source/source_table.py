@@ -5,7 +5,7 @@ the rest.
 import codecs
 import datetime as dt
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +13,13 @@ import dagster as dg
 import duckdb
 from pydantic import Field, field_validator, model_validator
 
-from churn_orchestration import pictures
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import PII_KEY, Business, digest
 from churn_orchestration.churn.rows import contract as contracts
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
 from churn_orchestration.churn.sql import connect, within
 from churn_orchestration.components.days import (
+    STALE_TAG,
     accepted_spec,
     daily,
     due,
@@ -33,7 +34,7 @@ from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.components.source.doubts import DOUBTS
 from churn_orchestration.components.source.judging import judge
-from churn_orchestration.landing.land import Files, Landed, land, land_query
+from churn_orchestration.landing.land import Files, Landed, as_taken_in, land, land_query
 from churn_orchestration.storage.layers import POOL
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -344,7 +345,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             [self.sheet] if self.sheet else []
         )
         declaration = digest(*declared, contract, business.start)
-        judged_by = digest(declaration, contracts.VERSION)
+        landed_by = stages.version(declaration, stages.RAW)
+        judged_by = stages.version(digest(declaration, _JUDGED), stages.BRONZE)
         raw, bronze, quarantine = (
             dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
         )
@@ -355,23 +357,27 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             description="One row per landed record, as it came, with its file and line.\n\n"
             f"{meaning}{look(business, raw)}",
             check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
-            code_version=declaration,
+            code_version=landed_by,
             **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
         )
         def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open(business.landing_place) as tables:
                 days = self._due(context, tables, raw)
                 require_initial_load(tables, f"raw.{self.name}", business, days)
-                landed = self._land(tables, business, contract, days)
+                kept = self._kept(context, tables, business, landed_by, days)
+                landed = self._land(
+                    tables, business, contract, [day for day in days if day not in kept]
+                )
+                landed.rows |= kept
                 drawn = {
                     "picture_rows_by_day": self._rows_by_day(
                         tables, "raw", days, landed.refused, business.earliest_event
                     )
                 }
                 yield from settle(
-                    context, tables, raw, declaration, landed.rows, landed.refused, pictures=drawn,
+                    context, tables, raw, landed_by, landed.rows, landed.refused, pictures=drawn,
                     checks=[self._files_complete(raw, landed, business)],
-                    note=self._files_read(tables, days),
+                    note=self._files_read(tables, days, kept),
                 )  # fmt: skip
 
         refused = (
@@ -457,17 +463,48 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             or wanted(context)[-1:]
         )
 
-    def _files_read(self, tables: Tables, days: list[dt.date]) -> str:
+    def _kept(
+        self,
+        context: dg.AssetExecutionContext,
+        tables: Tables,
+        business: Business,
+        landed_by: str,
+        days: list[dt.date],
+    ) -> dict[dt.date, int]:
+        """Rows of the days that stay as they landed, although other code read them, by day.
+
+        A database gives what it holds now, and a file may be gone: whether to take that in as if it
+        had come on those days is for a person to decide, with `churn run --from DAY`.
+        """
+        if STALE_TAG not in context.run.tags:
+            return {}
+        rows = tables.days.computed_by_other_code(f"raw.{self.name}", landed_by)
+        refused = tables.days.refused(f"bronze.{self.name}", dt.date.max)
+        again = as_taken_in(tables, business, self.name, days) if self.files else set()
+        return {
+            day: rows[day]
+            for day in days
+            if day in rows and day not in again and day not in refused
+        }
+
+    def _files_read(self, tables: Tables, days: list[dt.date], kept: Mapping[dt.date, int]) -> str:
         counted = (
             "select count(distinct file) from meta.manifest where source = ? "
             f"and {within('partition', days)}"
         )
         [(files,)] = tables.rows(counted, [self.name])
-        return f"{files:,} file{'' if files == 1 else 's'} read" if self.files else ""
+        message = [f"{files:,} file{'' if files == 1 else 's'} read"] if self.files else []
+        if kept:
+            message.append(
+                f"{len(kept)} days stay as they landed: what they were read from has changed since"
+            )
+        return "; ".join(message)
 
     def _land(
         self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]
     ) -> Landed:
+        if not days:
+            return Landed(rows={})
         if self.query:
             return land_query(
                 tables, business, self.name, self.query.url_variable, self.query.sql, contract, days
@@ -540,6 +577,10 @@ def _shown_day(earliest: dt.date) -> str:
     return f"case when known_on >= {literal(earliest)} then known_on else _partition end"
 
 
+_JUDGED = 2
+"""Part of each declaration of bronze, since stored days have it; what judges rows is a stage of its
+own.
+"""
 _STORED_AS = {
     "id": "text",
     "integer": "bigint",

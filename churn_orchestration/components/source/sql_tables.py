@@ -16,6 +16,7 @@ import sqlglot
 from pydantic import Field
 from sqlglot import exp
 
+from churn_orchestration import stages
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
 from churn_orchestration.churn.rows.user_sql import tables_read_by
@@ -220,6 +221,7 @@ def _asset(
     columns = selected(table.columns or list(upstream), table.description, upstream)
     key = dg.AssetKey(["silver", table.path.stem])
     declaration = digest(table.select, *([spec] if spec != SqlTableSpec() else []))
+    declaration = stages.version(declaration, stages.SILVER)
     reads = sorted({*table.upstream, *spec.related})
     keys = {name: keys[name] for name in table.upstream if name in keys}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
+from churn_orchestration import stages
 from churn_orchestration.business import Business
 from churn_orchestration.components.days import (
     accepted_spec,
@@ -131,7 +132,10 @@ class Measure(ABC):
 
     def asset(self) -> dg.AssetsDefinition:
         """The asset measures/<question>_<name>, one partition a day."""
-        key, declaration = dg.AssetKey(self.table.split(".")), self.settings.scoring
+        key, declaration = (
+            dg.AssetKey(self.table.split(".")),
+            self.settings.version(stages.MEASURES),
+        )
         upstream, mapping = self.upstream, self.days_read()
         sums = (
             [dg.AssetCheckSpec("adds_up", asset=key, description=self.adds_up)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import pictures
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
@@ -201,7 +201,7 @@ def drift_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
                 "no_harmful_drift", asset=key, description="No drift that moves the scores."
             ),
         ],
-        code_version=settings.scoring,
+        code_version=settings.version(stages.DRIFT),
         **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
     def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -239,7 +239,15 @@ def drift_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
                 }
             drawn = {"picture_drift": picture(tables, settings, newest)} if newest else {}
             yield from settle(
-                context, tables, key, settings.scoring, rows, refused, upstream, about, drawn
+                context,
+                tables,
+                key,
+                settings.version(stages.DRIFT),
+                rows,
+                refused,
+                upstream,
+                about,
+                drawn,
             )
 
     return drifts

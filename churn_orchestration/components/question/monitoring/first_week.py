@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from churn_orchestration import stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import BASE_RATE, MIN_ENTITIES, RULES
 from churn_orchestration.churn.question.labels import population
@@ -217,7 +218,7 @@ def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
                 description="The champion's first week was not worse than without it.",
             ),
         ],
-        code_version=settings.scoring,
+        code_version=settings.version(stages.FIRST_WEEK),
         **daily(business, key, {"parquet", "scikitlearn"}, described(COLUMNS)),
     )
     def first_week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -239,7 +240,14 @@ def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
             counts = {day: len(rows) for day, (rows, _) in result.items()}
             about = {day: {"first_week": words} for day, words in message.items()}
             yield from settle(
-                context, tables, key, settings.scoring, counts, refused, upstream, about
+                context,
+                tables,
+                key,
+                settings.version(stages.FIRST_WEEK),
+                counts,
+                refused,
+                upstream,
+                about,
             )
 
     return first_week

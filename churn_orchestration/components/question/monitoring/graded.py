@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from churn_orchestration import stages
 from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.sql import identifier, within
@@ -120,6 +121,11 @@ def watched(settings: "QuestionSettings") -> str:
     return question.activity.days_table
 
 
+def _version(settings: "QuestionSettings") -> str:
+    """What a day of grades depends on."""
+    return stages.version(digest(settings.question), stages.GRADED)
+
+
 def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_graded, one partition a day."""
     key = dg.AssetKey(["monitoring", f"{settings.name}_graded"])
@@ -147,7 +153,7 @@ def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsD
                 "counts_add_up", asset=key, description="Every forecast has one first grade."
             ),
         ],
-        code_version=digest(settings.question),
+        code_version=_version(settings),
         **daily(business, key, {"parquet"}, [*keys(question.entity), *described(COLUMNS)]),
     )
     def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -171,7 +177,7 @@ def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsD
             )
             about = {day: day_metadata(tables, settings, day) for day in rows}
             yield from settle(
-                context, tables, key, digest(settings.question), rows, refused, [outcome], about
+                context, tables, key, _version(settings), rows, refused, [outcome], about
             )
 
     return graded

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import pictures
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import EXPECTED, MIN_ENTITIES, REALISED, RESTATED
 from churn_orchestration.churn.sql import identifier, identifiers
@@ -194,7 +194,7 @@ def performance_asset(business: Business, settings: "QuestionSettings") -> dg.As
         "became known on the day, on matured forecasts only. What was expected is "
         f"graded so by what came.\n\n{settings.sentence()}{look(business, key)}",
         check_specs=[accepted_spec(key)],
-        code_version=settings.scoring,
+        code_version=settings.version(stages.PERFORMANCE),
         **daily(business, key, {"parquet"}, described(COLUMNS)),
     )
     def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
@@ -208,7 +208,15 @@ def performance_asset(business: Business, settings: "QuestionSettings") -> dg.As
             about = {day: day_metadata(tables, settings, day) for day in rows}
             drawn = {"picture_performance": picture(tables, settings, max(rows))} if rows else {}
             yield from settle(
-                context, tables, key, settings.scoring, rows, refused, upstream, about, drawn
+                context,
+                tables,
+                key,
+                settings.version(stages.PERFORMANCE),
+                rows,
+                refused,
+                upstream,
+                about,
+                drawn,
             )
 
     return performance

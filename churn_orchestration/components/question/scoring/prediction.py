@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import pictures
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn import protocol
 from churn_orchestration.churn.grading import gate
@@ -380,7 +380,7 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
                 "no_copies", asset=key, description="No customer is there twice, under another id."
             ),
         ],
-        code_version=settings.scoring,
+        code_version=settings.version(stages.PREDICTIONS),
         **daily(business, key, {"parquet", "scikitlearn"}, _columns(settings)),
     )
     def predictions(
@@ -442,8 +442,8 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
             )
             by = sorted({str(message["model_version"]) for message in about.values()})
             yield from settle(
-                context, tables, key, settings.scoring, rows, refused, upstream, about, drawn,
-                note=f"scored by {', '.join(by)}" if by else "",
+                context, tables, key, settings.version(stages.PREDICTIONS), rows, refused, upstream,
+                about, drawn, note=f"scored by {', '.join(by)}" if by else "",
             )  # fmt: skip
 
     return predictions

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from churn_orchestration import pictures
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import BusinessError, digest
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.copies import copies_message
 from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.components.question.training import card
-from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.storage.files import swap_in, write_text
 from churn_orchestration.storage.model_store import HELD_OUT, RECORD, ModelFiles
 from churn_orchestration.storage.tracking import Tracking
@@ -69,7 +68,8 @@ def searched(
         log(f"{settings.name}: no search: {none}")
         return {"capacity": None, "skipped": none}
     inputs = [settings.learner, settings.test_as_ofs, question.horizon, budget]
-    place = settings.store.search_files(state) / digest(sha256, inputs, snapshots.code_hash())
+    code = stages.identity(stages.MODELS)
+    place = settings.store.search_files(state) / digest(sha256, inputs, code)
     record = ModelFiles(state, settings.name, champion["model_version"]).shown() if champion else {}
     before = record.get("search", {}).get("capacity")
     warm = learners.Capacity(*before) if before else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from churn_orchestration import pictures
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn import protocol
 from churn_orchestration.churn.grading import gate
@@ -76,7 +76,7 @@ def train(
     search = candidate.searched(tables.state, settings, frame, manifest["sha256"], champion, log)
     inputs = [settings.learner, settings.test_as_ofs, settings.question.horizon, search["capacity"]]
     inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
-    version = digest(manifest["sha256"], inputs, snapshots.code_hash())
+    version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
         candidate.trained(files, tracking, settings, frame, manifest, search, warnings)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import yaml
 
-from churn_orchestration import pictures
-from churn_orchestration.business import PACKAGE, Business, BusinessError, digest
+from churn_orchestration import pictures, stages
+from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.feature import topic_of
 from churn_orchestration.churn.features.origin import origins
@@ -47,11 +47,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.components.question.question import QuestionSettings
-
-
-def code_hash() -> str:
-    """Hash of the code that decides what a snapshot and a model are."""
-    return digest(*(path.read_text() for path in sorted((PACKAGE / "churn").rglob("*.py"))))
 
 
 def build(
@@ -96,7 +91,7 @@ def build(
         "columns": columns, "as_ofs": [
             {"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates
         ],
-        "declaration": digest(question), "code": code_hash(),
+        "declaration": digest(question), "code": stages.identity(stages.SNAPSHOTS),
         "more_as_ofs": settings.more_as_ofs(cutoff, first_day),
         "without_value": {
             name: str(day) for name, day in known_from(tables, question.features).items()
@@ -227,7 +222,12 @@ def leaks(
 
     Sought once: what came of it is kept with the snapshot. Features of ``vouched`` are not judged.
     """
-    looked = digest(manifest["sha256"], code_hash(), sorted(settings.vouched), settings.landed)
+    looked = digest(
+        manifest["sha256"],
+        stages.identity(stages.MODELS),
+        sorted(settings.vouched),
+        settings.landed,
+    )
     path = folder / f"{manifest['cutoff']}.leaks"
     if path.exists() and (before := json.loads(path.read_text())).pop("looked") == looked:
         return Leaks(**before)
