@@ -18,7 +18,7 @@ def main(context: click.Context) -> None:
         if unrecorded:
             click.echo(
                 "If an edit changes nothing that these stages compute:\n"
-                '  python -m churn_orchestration.stages same "WHY IT IS THE SAME"\\n'
+                '  python -m churn_orchestration.stages same "WHY IT IS THE SAME"\n'
                 "else, of each stage whose tables are to be computed again:\n"
                 '  python -m churn_orchestration.stages changed STAGE "WHAT IS COMPUTED OTHERWISE"'
             )
