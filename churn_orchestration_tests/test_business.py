@@ -30,8 +30,8 @@ def refused(folder, text):
     ],
 )
 def test_a_bad_setting_is_told_with_file_line_and_remedy(tmp_path, line, message):
-    message = refused(tmp_path, f"# a shop\n{GOOD}{line}\n")
-    assert message.startswith(f"{tmp_path}/business.yaml:5: {message}")
+    refusal = refused(tmp_path, f"# a shop\n{GOOD}{line}\n")
+    assert refusal.startswith(f"{tmp_path}/business.yaml:5: {message}")
 
 
 def test_a_misspelt_setting_is_told_with_the_known_ones(tmp_path):

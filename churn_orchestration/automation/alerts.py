@@ -278,22 +278,23 @@ def stale(instance: dg.DagsterInstance, settings: "QuestionSettings") -> Iterato
 
 
 def send(business: Business, result: Iterable[Alert]) -> list[str]:
-    """Tell each target what it has not been told yet; the titles of what was told to any.
+    """Send each target the alerts that it has not received yet; the titles of those sent to any.
 
     Raises
     ------
-    BusinessError : a target could not be told; the others were, and what was told is not told again
+    BusinessError : a target could not be reached; the others were, and nothing is sent twice
     """
     path, titles, faults = business.state / FILE, dict[str, None](), list[str]()
     news = list(result)
     path.parent.mkdir(parents=True, exist_ok=True)
     _mask_stored(path)
-    for target, send in _targets(business).items():
+    for target, deliver in _targets(business).items():
         before = {key for row in read(path) if row["target"] == target for key in row["keys"]}
         for alert in news:
             if alert.keys <= before:
                 continue
-            if fault := send(f"[{business.name}] {alert.title}", alert.body(business.settings.ui)):
+            title, body = f"[{business.name}] {alert.title}", alert.body(business.settings.ui)
+            if fault := deliver(title, body):
                 faults.append(f"{target}: {fault}")
                 break
             before |= alert.keys
@@ -326,8 +327,8 @@ def try_out(business: Business) -> list[str]:
     if not targets:
         raise BusinessError(f"{where}: nobody to alert; name addresses, such as slack://A/B/C")
     trial = Alert(frozenset(), "a trial", "Alerts come here.", "nothing: it works.", "")
-    for target, send in targets.items():
-        if fault := send(f"[{business.name}] {trial.title}", trial.body(business.settings.ui)):
+    for target, deliver in targets.items():
+        if fault := deliver(f"[{business.name}] {trial.title}", trial.body(business.settings.ui)):
             raise BusinessError(f"{where}: could not alert {target}: {fault}")
     return list(targets)
 
@@ -390,7 +391,7 @@ def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
 
 
 def _sender(service: Any, secret: str) -> Callable[[str, str], str | None]:
-    def send(title: str, body: str) -> str | None:
+    def deliver(title: str, body: str) -> str | None:
         import apprise
 
         with apprise.LogCapture(level=apprise.logging.WARNING, fmt="%(message)s") as log:
@@ -398,4 +399,4 @@ def _sender(service: Any, secret: str) -> Callable[[str, str], str | None]:
                 return None
             return masked(" ".join(log.getvalue().split()), secret) or "it did not say why"
 
-    return send
+    return deliver
