@@ -4,6 +4,7 @@ why.
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -152,50 +153,64 @@ too.
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """What a run made of the days of a table.
+
+    Parameters
+    ----------
+    declaration : what the days depend on, a ``stages.Version`` as text
+    rows : of each day that was stored
+    refused : of each day that was not, the reason
+    upstream : the tables that it is made of
+    metadata : of each day, for the UI
+    pictures : Markdown by name; they hang on the newest valid day alone, since each is kept for
+        ever
+    unchanged : valid days that were not computed again, as those of the run that were not ``due``
+        are: they are reported, not recorded
+    checks : the table's others that can fail for a refused day
+    note : ends the line in the log
+    """
+
+    declaration: str
+    rows: Mapping[dt.date, int]
+    refused: Mapping[dt.date, str]
+    upstream: Iterable[str] = ()
+    metadata: Mapping[dt.date, Mapping[str, Any]] = field(default_factory=dict)
+    pictures: Mapping[str, str | None] = field(default_factory=dict)
+    unchanged: Iterable[dt.date] = ()
+    checks: Iterable[dg.AssetCheckResult] = ()
+    note: str = ""
+
+
 def settle(
-    context: dg.AssetExecutionContext,
-    tables: Tables,
-    key: dg.AssetKey,
-    declaration: str,
-    rows: Mapping[dt.date, int],
-    refused: Mapping[dt.date, str],
-    upstream: Iterable[str] = (),
-    metadata: Mapping[dt.date, Mapping[str, Any]] | None = None,
-    pictures: Mapping[str, str | None] | None = None,
-    unchanged: Iterable[dt.date] = (),
-    checks: Iterable[dg.AssetCheckResult] = (),
-    note: str = "",
+    context: dg.AssetExecutionContext, tables: Tables, key: dg.AssetKey, computed: Computed
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the
     refused ones.
 
-    ``unchanged`` are days that stand as they are and were not made again, as are those of the run
-    that were not ``due``: they are reported, not recorded.
-    ``pictures``, Markdown by name, hang on the newest day that stands: once a run, for each is kept
-    for ever. ``checks`` are the table's others that can fail for a refused day; ``note`` ends the
-    line in the log.
-
-    A run over many days keeps its good ones, so the check is no blocking one: what reads a refused
-    day refuses itself. Where not one day stands, the step fails.
+    A run over many days keeps its good ones, so the check does not block: what reads a refused
+    day refuses itself. Where not one day is valid, the step fails.
     """
+    rows, refused = computed.rows, computed.refused
     table = table_of(key)
     good = {day: count for day, count in rows.items() if day not in refused}
     with tables.transaction():
-        tables.days.descends(table, upstream)
-        tables.days.record(table, "stored", good, declaration)
+        tables.days.descends(table, computed.upstream)
+        tables.days.record(table, "stored", good, computed.declaration)
         for day, reason in refused.items():
-            tables.days.record(table, "refused", {day: 0}, declaration, reason)
+            tables.days.record(table, "refused", {day: 0}, computed.declaration, reason)
             tables.withdraw(table, day)
     if refused or key.path[0] in PARQUET_LAYERS or not tables.rows(_LATER):
         publish(tables)
     still_refused = {
         day: reason for day, reason in refused.items() if not tables.days.is_waived(table, day)
     }
-    kept = tables.days.rows_of(table, {*unchanged, *wanted(context)} - {*rows, *refused})
+    kept = tables.days.rows_of(table, {*computed.unchanged, *wanted(context)} - {*rows, *refused})
     for day, count in (good | kept).items():
-        report_day(context, key, day, count, (metadata or {}).get(day, {}))
+        report_day(context, key, day, count, computed.metadata.get(day, {}))
     if good:
-        hang(context, key, max(good), pictures or {})
+        hang(context, key, max(good), computed.pictures)
     for day, reason in still_refused.items():
         context.add_asset_metadata({REFUSED: reason}, asset_key=key, partition_key=day.isoformat())
         context.log.error(f"{table} {day} refused: {reason}")
@@ -210,9 +225,9 @@ def settle(
         },
         description="; ".join(f"{day}: {reason}" for day, reason in still_refused.items()) or None,
     )
-    context.log.info(f"{table}: {_done(good, len(kept), len(still_refused), note)}")
+    context.log.info(f"{table}: {_done(good, len(kept), len(still_refused), computed.note)}")
     fails = still_refused and not good and not kept
-    for check in (*checks, accepted):
+    for check in (*computed.checks, accepted):
         yield _of_no_materialization(key, check) if fails else check
     if fails:
         day, reason = next(iter(still_refused.items()))

@@ -19,6 +19,7 @@ from churn_orchestration.churn.features.rings import (
 )
 from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.components.days import (
+    Computed,
     accepted_spec,
     blocked,
     daily,
@@ -68,9 +69,17 @@ def days_asset(
             refused = blocked(tables, [source.table], days)
             rows = build(tables, declared, source, business.start, stale) if stale else {}
             yield from settle(
-                context, tables, key, declaration, rows, refused, [source.table],
-                unchanged=[day for day in days if day not in stale],
-            )  # fmt: skip
+                context,
+                tables,
+                key,
+                Computed(
+                    declaration=declaration,
+                    rows=rows,
+                    refused=refused,
+                    upstream=[source.table],
+                    unchanged=[day for day in days if day not in stale],
+                ),
+            )
 
     return daily_parts
 

@@ -23,6 +23,7 @@ from churn_orchestration.churn.rows.user_sql import parsed
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.days import (
     FULL_TAG,
+    Computed,
     accepted_spec,
     blocked_since,
     daily,
@@ -310,19 +311,21 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     context,
                     tables,
                     key,
-                    declaration,
-                    rows,
-                    refused,
-                    upstream,
-                    unchanged=[day for day in good if day not in rows],
-                    checks=[
-                        proof_result(key, proof),
-                        *(
-                            [known_late_result(key, known_from(tables, declared), silent)]
-                            if silent
-                            else []
-                        ),
-                    ],
+                    Computed(
+                        declaration=declaration,
+                        rows=rows,
+                        refused=refused,
+                        upstream=upstream,
+                        unchanged=[day for day in good if day not in rows],
+                        checks=[
+                            proof_result(key, proof),
+                            *(
+                                [known_late_result(key, known_from(tables, declared), silent)]
+                                if silent
+                                else []
+                            ),
+                        ],
+                    ),
                 )
 
         daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]

@@ -20,6 +20,7 @@ from churn_orchestration.churn.rows.user_sql import columns_of, parsed
 from churn_orchestration.churn.sql import connect, within
 from churn_orchestration.components.days import (
     STALE_TAG,
+    Computed,
     accepted_spec,
     daily,
     due,
@@ -375,10 +376,18 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     )
                 }
                 yield from settle(
-                    context, tables, raw, landed_by, landed.rows, landed.refused, pictures=drawn,
-                    checks=[self._files_complete(raw, landed, business)],
-                    note=self._files_read(tables, days, kept),
-                )  # fmt: skip
+                    context,
+                    tables,
+                    raw,
+                    Computed(
+                        declaration=landed_by,
+                        rows=landed.rows,
+                        refused=landed.refused,
+                        pictures=drawn,
+                        checks=[self._files_complete(raw, landed, business)],
+                        note=self._files_read(tables, days, kept),
+                    ),
+                )
 
         refused = (
             f"One row per refused record of {self.name}, as it came, with the rule that refused it."
@@ -433,18 +442,20 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                     context,
                     tables,
                     bronze,
-                    judged_by,
-                    judgement.rows,
-                    judgement.refused,
-                    [f"raw.{self.name}"],
-                    judgement.metadata(),
-                    {
-                        "picture_rows_by_day": self._rows_by_day(
-                            tables, "bronze", days, judgement.refused, business.earliest_event
-                        )
-                    },
-                    checks=judgement.checks(bronze),
-                    note=judgement.quarantine_message(),
+                    Computed(
+                        declaration=judged_by,
+                        rows=judgement.rows,
+                        refused=judgement.refused,
+                        upstream=[f"raw.{self.name}"],
+                        metadata=judgement.metadata(),
+                        pictures={
+                            "picture_rows_by_day": self._rows_by_day(
+                                tables, "bronze", days, judgement.refused, business.earliest_event
+                            )
+                        },
+                        checks=judgement.checks(bronze),
+                        note=judgement.quarantine_message(),
+                    ),
                 )
                 yield dg.MaterializeResult(asset_key=quarantine)
 

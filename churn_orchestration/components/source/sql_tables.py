@@ -22,6 +22,7 @@ from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
 from churn_orchestration.churn.rows.user_sql import tables_read_by
 from churn_orchestration.churn.sql import within
 from churn_orchestration.components.days import (
+    Computed,
     accepted_spec,
     blocked,
     daily,
@@ -260,7 +261,17 @@ def _asset(
             about = {max(stored): {"dagster/column_schema": made}} if stored else {}
             checks = [declared_result(key, broken, unkeyed)]
             yield from settle(
-                context, tables, key, declaration, rows, refused, reads, about, checks=checks
+                context,
+                tables,
+                key,
+                Computed(
+                    declaration=declaration,
+                    rows=rows,
+                    refused=refused,
+                    upstream=reads,
+                    metadata=about,
+                    checks=checks,
+                ),
             )
 
     return sql_table

@@ -13,6 +13,7 @@ import dagster as dg
 from churn_orchestration import stages
 from churn_orchestration.business import Business
 from churn_orchestration.components.days import (
+    Computed,
     accepted_spec,
     blocked,
     blocked_since,
@@ -171,7 +172,17 @@ class Measure(ABC):
                 about = {on.day: self.day_metadata(on) for on in good}
                 drawn = {f"picture_{self.name}": self.picture(good[-1])} if good else {}
                 yield from settle(
-                    context, tables, key, declaration, rows, refused, upstream, about, drawn
+                    context,
+                    tables,
+                    key,
+                    Computed(
+                        declaration=declaration,
+                        rows=rows,
+                        refused=refused,
+                        upstream=upstream,
+                        metadata=about,
+                        pictures=drawn,
+                    ),
                 )
 
         return measured

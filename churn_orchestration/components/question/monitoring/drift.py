@@ -13,7 +13,7 @@ import dagster as dg
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.question.labels import population
-from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.days import Computed, accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring import drift_page
 from churn_orchestration.components.question.monitoring.causes import causes
@@ -242,12 +242,14 @@ def drift_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
                 context,
                 tables,
                 key,
-                settings.version(stages.DRIFT),
-                rows,
-                refused,
-                upstream,
-                about,
-                drawn,
+                Computed(
+                    declaration=settings.version(stages.DRIFT),
+                    rows=rows,
+                    refused=refused,
+                    upstream=upstream,
+                    metadata=about,
+                    pictures=drawn,
+                ),
             )
 
     return drifts

@@ -15,7 +15,7 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import BASE_RATE, MIN_ENTITIES, RULES
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.sql import identifier
-from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.days import Computed, accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
@@ -243,11 +243,13 @@ def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
                 context,
                 tables,
                 key,
-                settings.version(stages.FIRST_WEEK),
-                counts,
-                refused,
-                upstream,
-                about,
+                Computed(
+                    declaration=settings.version(stages.FIRST_WEEK),
+                    rows=counts,
+                    refused=refused,
+                    upstream=upstream,
+                    metadata=about,
+                ),
             )
 
     return first_week

@@ -15,7 +15,7 @@ from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.churn.watching import grades
-from churn_orchestration.components.days import accepted_spec, daily, due, settle
+from churn_orchestration.components.days import Computed, accepted_spec, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, read_files
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.storage.day_files import damage
@@ -177,7 +177,16 @@ def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsD
             )
             about = {day: day_metadata(tables, settings, day) for day in rows}
             yield from settle(
-                context, tables, key, _version(settings), rows, refused, [outcome], about
+                context,
+                tables,
+                key,
+                Computed(
+                    declaration=_version(settings),
+                    rows=rows,
+                    refused=refused,
+                    upstream=[outcome],
+                    metadata=about,
+                ),
             )
 
     return graded

@@ -13,7 +13,7 @@ from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import EXPECTED, MIN_ENTITIES, REALISED, RESTATED
 from churn_orchestration.churn.sql import identifier, identifiers
-from churn_orchestration.components.days import accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.days import Computed, accepted_spec, blocked, daily, due, settle
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.shown import look
@@ -211,12 +211,14 @@ def performance_asset(business: Business, settings: "QuestionSettings") -> dg.As
                 context,
                 tables,
                 key,
-                settings.version(stages.PERFORMANCE),
-                rows,
-                refused,
-                upstream,
-                about,
-                drawn,
+                Computed(
+                    declaration=settings.version(stages.PERFORMANCE),
+                    rows=rows,
+                    refused=refused,
+                    upstream=upstream,
+                    metadata=about,
+                    pictures=drawn,
+                ),
             )
 
     return performance

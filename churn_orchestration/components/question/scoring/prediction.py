@@ -18,7 +18,7 @@ from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.question.settings import CAPACITY, PROFIT
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.churn.watching.measures import churned_at
-from churn_orchestration.components.days import accepted_spec, daily, due, settle
+from churn_orchestration.components.days import Computed, accepted_spec, daily, due, settle
 from churn_orchestration.components.question.scoring.issued import (
     issue,
     scored_again_since,
@@ -442,9 +442,19 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
             )
             by = sorted({str(message["model_version"]) for message in about.values()})
             yield from settle(
-                context, tables, key, settings.version(stages.PREDICTIONS), rows, refused, upstream,
-                about, drawn, note=f"scored by {', '.join(by)}" if by else "",
-            )  # fmt: skip
+                context,
+                tables,
+                key,
+                Computed(
+                    declaration=settings.version(stages.PREDICTIONS),
+                    rows=rows,
+                    refused=refused,
+                    upstream=upstream,
+                    metadata=about,
+                    pictures=drawn,
+                    note=f"scored by {', '.join(by)}" if by else "",
+                ),
+            )
 
     return predictions
 
