@@ -32,13 +32,13 @@ from churn_orchestration.storage.resources import Warehouse
 """
 KILLED_WITHIN = """
 def step(upgrade):
-    upgrade.db.execute("alter table meta.days add column code varchar")
+    upgrade.db.execute("alter table meta.days add column note varchar")
     upgrade.write("note.txt", b"new")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 KILLED_AFTER = """
 def step(upgrade):
-    upgrade.db.execute("alter table meta.days add column code varchar")
+    upgrade.db.execute("alter table meta.days add column note varchar")
     upgrade.write("note.txt", b"new")
 migrations._finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -47,7 +47,7 @@ def step(upgrade):
     with (upgrade.state / "applied.txt").open("a") as file:
         file.write("applied ")
     time.sleep(2)
-    upgrade.db.execute("alter table meta.days add column code varchar")
+    upgrade.db.execute("alter table meta.days add column note varchar")
 """
 OPENED = """
 migrations.MIGRATIONS = (*MIGRATIONS, Migration("a step", step))
@@ -58,7 +58,7 @@ with Warehouse.of(Path(sys.argv[1])).open():
 
 def step(upgrade: Upgrade) -> None:
     """A step as a later version may have."""
-    upgrade.db.execute("alter table meta.days add column code varchar")
+    upgrade.db.execute("alter table meta.days add column note varchar")
     upgrade.write("note.txt", b"new")
 
 
@@ -74,8 +74,8 @@ def state(tmp_path: Path) -> Path:
     """A state of the newest version, with a day and a file."""
     with Warehouse.of(tmp_path).open() as tables:
         tables.db.execute(
-            "insert into meta.days values ('silver.t', '2024-01-01', 'stored', 1, 'd', null, 'c', "
-            "1, 1)"
+            "insert into meta.days (table_name, day, status, rows, declaration, content, version, "
+            "made) values ('silver.t', '2024-01-01', 'stored', 1, 'd', 'c', 1, 1)"
         )
         publish(tables)
     (tmp_path / "note.txt").write_text("old")
@@ -108,7 +108,7 @@ def test_a_step_runs_once_and_its_file_comes_with_it(state, monkeypatch):
     monkeypatch.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, Migration("a step", step)))
     for _ in range(2):  # a second time, the column would be there
         with Warehouse.of(state).open() as tables:
-            assert tables.columns("meta.days")["code"] == "VARCHAR"
+            assert tables.columns("meta.days")["note"] == "VARCHAR"
     assert contents(state)[2:] == ([(NEWEST,), (NEWEST + 1,)], "new")
 
 

@@ -8,7 +8,7 @@ import calendar
 import datetime as dt
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import count, islice, takewhile
 from typing import Final, Literal, TypeAlias
 
@@ -42,10 +42,10 @@ class Horizon:
     horizon_days: int = 0
     gap_days: int = 0
     settle_days: int = 0
-    horizon_months: int = 0
+    horizon_months: int = field(default=0, metadata={"later": True})
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self)):
+        for name in (each.name for each in fields(self)):
             if (length := getattr(self, name)) < 0:
                 raise ValueError(
                     f"{name} is {length}: an outcome window lies after its as_of, so at least 0"
@@ -55,16 +55,6 @@ class Horizon:
                 f"horizon_days is {self.horizon_days} and horizon_months is {self.horizon_months}: "
                 "an outcome window has one length"
             )
-
-    def __repr__(self) -> str:
-        # Champions and stored days are recognised by this text: a horizon in days reads as before
-        # there were months.
-        names = [
-            field.name
-            for field in fields(self)
-            if field.name != "horizon_months" or self.horizon_months
-        ]
-        return f"Horizon({', '.join(f'{name}={getattr(self, name)}' for name in names)})"
 
     def outcome(self, as_of: dt.date) -> tuple[dt.date, dt.date]:
         """First and last day of the outcome window of ``as_of``.

@@ -244,15 +244,14 @@ class Tables(Session):
         return whole(table, day, self.state / result[0][0]) if result else None
 
     def _refuse_other_types(self, table: str, written: Mapping[str, str]) -> None:
-        result = self.rows(
-            "select file from meta.files where table_name = ? order by day desc limit 1", [table]
+        files = self.rows(
+            "select file from meta.files where table_name = ? order by day desc", [table]
         )
-        if not result:
+        # A file that is gone says nothing; its day is computed again, and is not there until then.
+        there = next((path for (file,) in files if (path := self.state / file).is_file()), None)
+        if there is None:
             return
-        before = {
-            n: k
-            for n, k, *_ in self.rows(f"describe from {literal_parquet(self.state / result[0][0])}")
-        }
+        before = {n: k for n, k, *_ in self.rows(f"describe from {literal_parquet(there)}")}
         for column, kind in written.items():
             if before.get(column, kind) != kind:
                 raise WarehouseError(_type_conflict(table, column, before[column], kind))

@@ -155,12 +155,13 @@ def _churn(place: Path, *arguments: str) -> None:
 def pack(place: Path, name: str) -> Path:
     """``states/name.tar.xz`` of what ``make`` made; the same bytes from the same files.
 
-    Without Dagster's own log of runs, which is larger than all the rest; a missing one is begun
-    again.
+    Without Dagster's own log of runs, which is larger than all the rest, and without the files of
+    gold, which are computed again: the archive has at most 400 kB.
     """
     state = place / "data" / NAME
-    for log in (state / "dagster", state / "spill", *state.glob("*.lock"), *state.glob("work.pid")):
-        shutil.rmtree(log) if log.is_dir() else log.unlink(missing_ok=True)
+    left_out = (state / name for name in ("dagster", "spill", "gold", "work.pid"))
+    for path in (*left_out, *state.glob("*.lock")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with closing(sqlite3.connect(state / "mlflow" / "mlflow.db")) as db:
         db.execute("vacuum")
     STATES.mkdir(exist_ok=True)
