@@ -59,7 +59,7 @@ def _loaded(business: Business, tree: "dg.ComponentTree") -> Declared:
             name: settings.question.meaning
             for name, settings in questions_in(tree, business).items()
         },
-        code={stage: installed().same_as_now(stage) for stage in ROOTS},
+        code={stage: installed().equivalents(stage) for stage in ROOTS},
     )
 
 

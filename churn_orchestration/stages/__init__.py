@@ -165,7 +165,7 @@ class Stages:
             return meaning.name
         return hashlib.sha256(f"{meaning.name} {libraries}".encode()).hexdigest()[:16]
 
-    def same_as_now(self, stage: str) -> list[str]:
+    def equivalents(self, stage: str) -> list[str]:
         """What code of a stage may be called that computes what it computes now."""
         meaning = self._meaning(stage, self.hash(stage))
         return [self.identity(stage), *(meaning.code if meaning else ())]

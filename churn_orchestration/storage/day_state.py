@@ -143,7 +143,7 @@ class DayState:
     ) -> dict[dt.date, str]:
         """The days of ``stale``, oldest first, each with the reason."""
         by = Version.parse(declaration)
-        codes = installed().same_as_now(by.stage) if by.stage else [""]
+        codes = installed().equivalents(by.stage) if by.stage else [""]
         first = installed().first(by.stage) if by.stage else ""
         settings = [table, list(upstream), whatever_its_age, sorted(days)]
         settings += [by.declaration, by.stage, first, codes]
@@ -189,7 +189,7 @@ class DayState:
         by = Version.parse(declaration)
         if by.stage is None:
             return {}
-        same, first = installed().same_as_now(by.stage), installed().first(by.stage)
+        same, first = installed().equivalents(by.stage), installed().first(by.stage)
         return dict(self.session.rows(_BY_OTHER_CODE, [table, by.declaration, same, first]))
 
     def first_day(self, table: str) -> dt.date | None:
