@@ -30,7 +30,7 @@ def _opened(path: Path, sheet: str | None) -> Iterator[Any]:
             names = book.sheetnames
             if sheet is None and len(names) > 1:
                 raise UnreadableFileError(
-                    f"it has {len(names)} sheets: declare `sheet: {names[0]}` beside `files`, or "
+                    f"it has {len(names)} sheets: declare `sheet: {names[0]}` next to `files`, or "
                     f"another of {', '.join(names)}"
                 )
             if sheet is not None and sheet not in names:

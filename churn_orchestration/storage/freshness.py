@@ -43,8 +43,8 @@ def causes(
     >>> bad = Missing(dt.date(2024, 1, 7), "bronze.orders", "no column")
     >>> why = "... and bronze.orders 2024-01-07 is refused"
     >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", why)
-    >>> found, loose = causes([bad, gold], {"gold.days": {"bronze.orders"}})
-    >>> found == {bad: [gold]}, loose
+    >>> result, loose = causes([bad, gold], {"gold.days": {"bronze.orders"}})
+    >>> result == {bad: [gold]}, loose
     (True, [])
     """
     roots = [

@@ -66,8 +66,8 @@ def merged(
 
     >>> days = Days(np.array([0, 0]), np.array([10, 14]), {"events": np.array([2, 5])}, groups=1)
     >>> wanted = {"events": ("sum", ["3", "all"])}
-    >>> found = merged(days, np.array([0, 0]), np.array([13, 15]), wanted)
-    >>> found["events_3"].tolist(), found["events_all"].tolist(), found["_youngest"].tolist()
+    >>> result = merged(days, np.array([0, 0]), np.array([13, 15]), wanted)
+    >>> result["events_3"].tolist(), result["events_all"].tolist(), result["_youngest"].tolist()
     ([0, 5], [2, 7], [3, 1])
     """
     spans = sorted(

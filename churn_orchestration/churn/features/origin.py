@@ -48,10 +48,10 @@ def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Ori
     >>> from churn_orchestration.churn.features.declared import Measure
     >>> fee = Measure("fee", "exit_fee")
     >>> orders = EventSource("orders", "silver.orders", "customer_id", "order", measures=(fee,))
-    >>> found = origins(FeatureSet("customer_id", (orders,), (30,), ()), ["silver.orders"])
-    >>> found["orders_fee_max_all"]
+    >>> result = origins(FeatureSet("customer_id", (orders,), (30,), ()), ["silver.orders"])
+    >>> result["orders_fee_max_all"]
     Origin(family='size', columns=frozenset({'silver.orders.exit_fee'}), landed=False)
-    >>> found["orders_count_30d"]
+    >>> result["orders_count_30d"]
     Origin(family='frequency', columns=frozenset(), landed=True)
     """
     result: dict[str, Origin] = {}

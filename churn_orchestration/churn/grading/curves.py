@@ -40,7 +40,7 @@ def calibration(
     (Korn, Graubard 1998).
 
     >>> both = calibration([True, False, True], [0.9, 0.1, 0.9], ["a", "b", "a"])
-    >>> [(found["rows"], found["churned"], found["mean_probability"]) for found in both]
+    >>> [(result["rows"], result["churned"], result["mean_probability"]) for result in both]
     [(1, 0, 0.1), (2, 2, 0.9)]
     """
     rows = pd.DataFrame({"label": np.asarray(label, float), "p": np.asarray(probability, float)})

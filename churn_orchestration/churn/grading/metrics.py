@@ -226,8 +226,8 @@ def expected(
     ValueError : a probability is NaN or outside 0..1, or fewer than one churner, or stayer, is
         expected
 
-    >>> found = expected(np.full(1000, 0.3))
-    >>> round(found["auc"]["value"], 2), round(found["base_rate"]["value"], 2)
+    >>> result = expected(np.full(1000, 0.3))
+    >>> round(result["auc"]["value"], 2), round(result["base_rate"]["value"], 2)
     (0.5, 0.3)
     """
     chance = np.asarray(probability, float)

@@ -57,7 +57,7 @@ def fault_message(error: duckdb.Error) -> str:
     ...     try:
     ...         db.execute("select cast(t as int) from (values ('ann@x.org')) as v(t)")
     ...     except duckdb.Error as error:
-    ...         told_by(error)
+    ...         fault_message(error)
     "Conversion Error: Could not convert string 'aaa@a.aaa' to INT32
     when casting from source column t"
     """
