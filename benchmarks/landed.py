@@ -28,7 +28,8 @@ from churn_orchestration.simulator import World
 from churn_orchestration.simulator.produce import furnished
 from churn_orchestration.simulator.retail import landed_orders
 from churn_orchestration.storage.open_changes import Event, open_events
-from churn_orchestration.storage.warehouse import Tables, Warehouse
+from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.storage.warehouse import Tables
 
 CALM, FIRST, LAST = "calm", dt.date(2024, 1, 1), dt.date(2024, 12, 31)
 FAULT, DAYS = dt.date(2024, 7, 1), 14

@@ -237,7 +237,7 @@ def test_where_one_cannot_be_told_the_others_are_and_nobody_is_told_twice(
         shop.change("business.yaml", f"{listener.address}/bad", f"{refusing.address}/bad")
         refusing.status = 503
         with pytest.raises(
-            BusinessError, match="business.yaml: alerts: could not tell json://... "
+            BusinessError, match="business.yaml: alerts: could not alert json://... "
         ) as refusal:
             alerts.tell(shop.business, [an_alert()])
         assert "/bad" not in str(refusal.value)
@@ -319,7 +319,7 @@ def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Li
         return done.output
 
     assert churn() == "no alert was sent yet\n"
-    assert "nobody to tell" in churn("--try")
+    assert "nobody to alert" in churn("--try")
     telling(shop, f"json://{listener.address}/hook")
     assert churn("--try").startswith("told json://... ")
     alerts.tell(shop.business, [an_alert()])
@@ -328,4 +328,4 @@ def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Li
         "predictions are stale\n  The newest are of 2024-01-05.\n  told json://"
     )
     listener.status = 500
-    assert "alerts: could not tell json://" in churn("--try")
+    assert "alerts: could not alert json://" in churn("--try")

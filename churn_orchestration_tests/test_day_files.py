@@ -9,6 +9,7 @@ import pytest
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.report.ranking import exported, top_customers
+from churn_orchestration.storage import door as doors
 from churn_orchestration.storage.day_files import damage
 from churn_orchestration.storage.door import door, publish
 from churn_orchestration.storage.resources import Warehouse
@@ -119,7 +120,7 @@ def test_what_is_no_probability_is_not_exported_from_a_door_of_an_earlier_versio
 ) -> None:
     with Warehouse.of(business.state).open() as tables:
         tables.put_day("predictions.q", NEXT, forecasts(NEXT, "0.5", "2e267"))
-        monkeypatch.setattr(Tables, "_refuse_no_probabilities", lambda *_: None)
+        monkeypatch.setattr(doors, "_refuse_no_probabilities", lambda *_: None)
         publish(tables)
     with pytest.raises(
         (WarehouseError, BusinessError), match="1 rows have a churn_probability that is none"

@@ -22,7 +22,7 @@ from churn_orchestration_tests.support.shop import Shop
 FRAMES = """
 import os, socket
 import numpy as np, pandas as pd
-from churn_orchestration.evidently_page import page
+from churn_orchestration.pictures.evidently_page import page
 
 def refuse(*where, **_): os._exit(3)
 socket.socket.connect = socket.getaddrinfo = refuse

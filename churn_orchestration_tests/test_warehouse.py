@@ -161,7 +161,8 @@ def test_a_write_that_fails_half_way_leaves_the_old_day_whole(tables):
 CHILD = """
 import datetime as dt, sys
 from pathlib import Path
-from churn_orchestration.resources import Warehouse
+from churn_orchestration.storage.door import publish
+from churn_orchestration.storage.resources import Warehouse
 day = dt.date(2024, 1, 1)
 with Warehouse.of(Path(sys.argv[1])).open() as tables:
     for version in range(int(sys.argv[2])):
@@ -171,7 +172,7 @@ with Warehouse.of(Path(sys.argv[1])).open() as tables:
         numbers = f" from range({rows}) as r(i)"
         tables.replace_days("gold.t", [day], f"{source} as_of {numbers}")
         tables.replace_days("silver.t", [day], f"{source} _partition {numbers}")
-        tables.publish()
+        publish(tables)
         print(version, flush=True)
 """
 

@@ -228,7 +228,8 @@ def _take_daily(
                 if sha and first and not contract.key:
                     refused[first] = (
                         f"{file} changed after {partition} took it in, and without a key its rows "
-                        "cannot be told from the earlier ones: refresh that day alone (--from "
+                        "cannot be distinguished from the earlier ones: refresh that day alone "
+                        "(--from "
                         f"{partition} --to {partition}) or declare a key"
                     )
                 if first is None or first in refused:

@@ -183,7 +183,7 @@ def test_a_type_that_is_not_ours_is_not_made(registry: Registry) -> None:
     folder = registry.mlflow_folder()
     registry.before_there_were_hashes()
     skops.io.dump(Decision("promote", "me"), folder / "model.skops")
-    with pytest.raises(Exception, match=r"churn_orchestration\.churn\.decisions\.Decision"):
+    with pytest.raises(Exception, match=r"churn_orchestration\.churn\.grading\.gate\.Decision"):
         registry.probability()
 
 

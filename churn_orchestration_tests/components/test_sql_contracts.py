@@ -51,7 +51,7 @@ def broken(tables, **contract) -> dict[dt.date, str]:
 def test_two_rows_that_share_a_key_in_one_landing_break_their_day_and_a_correction_does_not(tables):
     assert broken(tables, key=["order_id"]) == {
         TWO: "2 rows share their key (order_id) with another: does a join multiply them? Group "
-        "them, or name in `key` what tells them apart"
+        "them, or name in `key` what distinguishes them"
     }
     assert broken(tables, key=["order_id", "amount"])[TWO].endswith("; 1 rows have no amount")
     assert broken(tables, key=[]) == {}
@@ -139,7 +139,7 @@ def test_a_join_that_doubles_every_order_is_noted_where_no_key_is_declared(shop)
     [
         (
             "{ordres: {key: [order_id]}}",
-            r"silver/defs.yaml: tables: there is no ordres.sql beside it \(orders\)",
+            r"silver/defs.yaml: tables: there is no ordres.sql next to it \(orders\)",
         ),
         (
             "{orders: {key: [id]}}",

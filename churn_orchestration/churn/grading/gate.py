@@ -95,8 +95,8 @@ def _unsound(controls: Mapping[str, Any]) -> list[str]:
         )
     if not controls["company"] <= SAME_FORECAST:
         faults.append(
-            f"a customer's forecast moves by {controls['company']:.2g} with whom it is scored "
-            "beside: something is fitted again at scoring"
+            f"a customer's forecast moves by {controls['company']:.2g} with the other "
+            "rows that are scored together with it: something is fitted again at scoring"
         )
     return faults
 
