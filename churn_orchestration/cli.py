@@ -77,7 +77,7 @@ def _of_the_machine(error: Exception) -> str | None:
         holder = re.search(r"\(PID \d+\)", message)
         return (
             f"warehouse.duckdb is open in another program {holder[0] if holder else ''}: wait for "
-            "the run of the UI, or close what else reads it (published.duckdb beside it never "
+            "the run of the UI, or close what else reads it (published.duckdb next to it never "
             "blocks)"
         )
     if code in _RIGHTS or any(os.strerror(number) in message for number in _RIGHTS):
@@ -391,8 +391,8 @@ def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
 
     business = _business(context)
     if trial:
-        message = try_out(business)
-        return {"told": message}, "\n".join(f"told {target}" for target in message)
+        targets = try_out(business)
+        return {"told": targets}, "\n".join(f"told {target}" for target in targets)
     result = read(business.state / FILE)
     lines = [f"{row['title']}\n  {row['told']}\n  told {row['target']}" for row in result]
     return {"alerts": result}, "\n".join(lines) or "no alert was sent yet"
@@ -549,9 +549,9 @@ def status(context: click.Context, check: bool) -> tuple[Any, ...]:
     """Say whether all is well, what was refused and how to mend it, which model scores and what
     waits.
     """
-    from churn_orchestration.report.status import valid
+    from churn_orchestration.report.status import status_report
 
-    facts, text = valid(_business(context))
+    facts, text = status_report(_business(context))
     return facts, text, not (check and facts["causes"])
 
 

@@ -33,9 +33,9 @@ def run_demo(business: Business, customers: int) -> report.Report:
         _refresh(work, last)
     facts, models, *_ = report.trained(business, trained, start)
     top = top_customers(business, last)
-    message = [report.layers_text(business), models, top_text(top, last), _next(business, top)]
+    sections = [report.layers_text(business), models, top_text(top, last), _next(business, top)]
     everything = {"rows": report.rows_by_layer(business), "top": top} | facts
-    return everything, "\n\n".join(message)
+    return everything, "\n\n".join(sections)
 
 
 def _land(business: Business, customers: int) -> None:

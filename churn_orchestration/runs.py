@@ -32,7 +32,6 @@ from churn_orchestration.automation.planning import Plan, Refreshed
 from churn_orchestration.business import FOLDER_NOTE, PACKAGE, SETTINGS, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY, days_between
 from churn_orchestration.churn.protocol import CLI_TAG
-from churn_orchestration.components import declared
 from churn_orchestration.components.days import ACCEPTED, REFUSED, STALE_TAG, range_tags, table_of
 from churn_orchestration.components.features.proof import POINT_IN_TIME
 from churn_orchestration.components.question import questions_in
@@ -43,6 +42,7 @@ from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.landing.land import LONG_SILENCE, Files
+from churn_orchestration.report.declared import keep
 from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.files import write_text
 from churn_orchestration.storage.layers import POOL
@@ -162,7 +162,7 @@ class Work:
         load it.
         """
         definitions = definitions_of(self.business, self.tree)
-        declared.keep(self.business, self.tree)
+        keep(self.business, self.tree)
         return definitions
 
     @cached_property
@@ -408,8 +408,8 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
 def _only_refusals(result: dg.ExecuteInProcessResult) -> bool:
     """Whether every failed step failed because all its days were refused: a fault in the data."""
     failed = _failed_steps(result)
-    message = [event.step_failure_data.user_failure_data for event in failed]
-    return bool(failed) and all(data is not None and REFUSED in data.metadata for data in message)
+    faults = [event.step_failure_data.user_failure_data for event in failed]
+    return bool(failed) and all(data is not None and REFUSED in data.metadata for data in faults)
 
 
 def _message(event: dg.DagsterEvent) -> str:
@@ -435,12 +435,12 @@ def _by_check(event: dg.DagsterEvent) -> bool:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    message = [
+    failures = [
         f"{(event.step_key or '').replace('__', '/')}: {_message(event)}"
         for event in _failed_steps(result)
         if not _by_check(event)
     ]
-    message += [
+    failures += [
         f"{evaluation.asset_key.to_user_string()}: "
         f"{evaluation.description or evaluation.check_name}"
         for evaluation in result.get_asset_check_evaluations()
@@ -448,4 +448,4 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
         and not evaluation.passed
         and evaluation.severity == dg.AssetCheckSeverity.ERROR
     ]
-    return "\n".join(message) or f"the run {result.run_id} failed; see it in the UI"
+    return "\n".join(failures) or f"the run {result.run_id} failed; see it in the UI"

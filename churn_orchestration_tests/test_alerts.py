@@ -208,7 +208,7 @@ def test_an_alert_comes_as_a_mail(shop: Shop) -> None:
             shop,
             f"mailto://127.0.0.1:{port}?from=churn@example.org&to=you@example.org&mode=insecure",
         )
-        assert alerts.tell(shop.business, [an_alert()]) == ["predictions are stale"]
+        assert alerts.send(shop.business, [an_alert()]) == ["predictions are stale"]
     mail = message_from_bytes(mails[0], policy=policy.default)
     assert (mail["subject"], mail["to"]) == ("[shop] predictions are stale", "you@example.org")
     body = mail.get_body(("plain", "html"))  # type: ignore[attr-defined]
@@ -221,7 +221,7 @@ def test_an_alert_comes_to_a_slack_channel(
     monkeypatch.setattr(NotifySlack, "webhook_url", f"http://{listener.address}/services")
     monkeypatch.setenv("CHURN_SLACK", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ")
     telling(shop, "${CHURN_SLACK}")
-    alerts.tell(shop.business, [an_alert()])
+    alerts.send(shop.business, [an_alert()])
     [(path, post)] = listener.posts
     assert path == "/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
     assert "predictions are stale" in json.dumps(post)
@@ -239,13 +239,13 @@ def test_where_one_cannot_be_told_the_others_are_and_nobody_is_told_twice(
         with pytest.raises(
             BusinessError, match="business.yaml: alerts: could not alert json://... "
         ) as refusal:
-            alerts.tell(shop.business, [an_alert()])
+            alerts.send(shop.business, [an_alert()])
         assert "/bad" not in str(refusal.value)
         assert "error=503" in str(refusal.value)
         assert len(listener.posts) == 1
         refusing.status = 200
-        assert alerts.tell(shop.business, [an_alert()]) == ["predictions are stale"]
-        assert alerts.tell(shop.business, [an_alert()]) == []
+        assert alerts.send(shop.business, [an_alert()]) == ["predictions are stale"]
+        assert alerts.send(shop.business, [an_alert()]) == []
         assert (len(listener.posts), len(refusing.posts)) == (1, 1)
     finally:
         refusing.close()
@@ -266,7 +266,7 @@ def test_an_address_that_cannot_be_used_is_refused_in_words(
 ) -> None:
     telling(shop, address)
     with pytest.raises(BusinessError, match=said.replace("$", "\\$")):
-        alerts.tell(shop.business, [an_alert()])
+        alerts.send(shop.business, [an_alert()])
 
 
 def test_no_secret_of_an_address_is_printed_or_stored(
@@ -287,7 +287,7 @@ def test_no_secret_of_an_address_is_printed_or_stored(
     shop.write("business.yaml", settings)
     telling(shop, f"json://ann:pa55word@{listener.address}/T0KEN?+X-Key=pa55word%2B")
     said += churn("--try")
-    alerts.tell(shop.business, [an_alert()])
+    alerts.send(shop.business, [an_alert()])
     said += (shop.business.state / alerts.FILE).read_text() + churn()
     listener.status = 500
     said += churn("--try", expect=1) + "".join(capfd.readouterr())
@@ -300,10 +300,10 @@ def test_addresses_that_an_older_release_stored_are_masked_and_not_told_again(
     shop: Shop, listener: Listener
 ) -> None:
     telling(shop, f"json://{listener.address}/T0KEN")
-    alerts.tell(shop.business, [an_alert()])
+    alerts.send(shop.business, [an_alert()])
     kept = shop.business.state / alerts.FILE
     kept.write_text(kept.read_text().replace("json://...", f"json://{listener.address}/T0KEN/"))
-    assert alerts.tell(shop.business, [an_alert()]) == []
+    assert alerts.send(shop.business, [an_alert()]) == []
     assert "T0KEN" not in kept.read_text()
 
 
@@ -322,7 +322,7 @@ def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Li
     assert "nobody to alert" in churn("--try")
     telling(shop, f"json://{listener.address}/hook")
     assert churn("--try").startswith("told json://... ")
-    alerts.tell(shop.business, [an_alert()])
+    alerts.send(shop.business, [an_alert()])
     assert listener.titles == ["[shop] a trial", "[shop] predictions are stale"]
     assert churn().startswith(
         "predictions are stale\n  The newest are of 2024-01-05.\n  told json://"

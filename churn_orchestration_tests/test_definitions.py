@@ -164,7 +164,7 @@ def test_a_mistyped_cut_off_starts_no_run_that_would_be_shown_as_failed(shop: Sh
     (shop.folder / "churn_90d/defs.yaml").unlink()
     with (
         at_work(shop.business) as work,
-        pytest.raises(BusinessError, match="shop asks no question: declare"),
+        pytest.raises(BusinessError, match="shop has no question: declare"),
     ):
         work.train(JAN[5])
 
@@ -231,8 +231,7 @@ def test_new_files_ask_for_their_day_once(tmp_path: Path, churn_data: Path) -> N
     def nothing_after(day: str) -> tuple[list[str | None], str]:
         return (
             [],
-            f"{shop.landing} has no file of a day after {day}, the newest one taken in or asked "
-            "for",
+            f"{shop.landing} has no file of a day after {day}, the newest one loaded or requested",
         )
 
     # The history before the initial load's day is its own.

@@ -529,9 +529,8 @@ def test_an_initial_load_without_days_that_is_overwritten_is_refused_with_an_hon
         landed, _ = shop.take_in(day)
         assert landed.refused[JAN[day]] == (
             "history.csv changed after 2024-01-05 took it in, and its rows have no day: what "
-            "changed cannot "
-            'be told from what was. Name the day in the file (`files: "history_{day}.csv"`): what '
-            "was taken "
+            "changed cannot be distinguished from what was there. Name the day in the file "
+            '(`files: "history_{day}.csv"`): what was taken '
             "in stays, and what a file brings is known from its day on. Only if what 2024-01-05 "
             "took in was wrong, take it in again (--from 2024-01-05): all that the file says then "
             "counts as known on 2024-01-05"

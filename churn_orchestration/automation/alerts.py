@@ -70,10 +70,10 @@ def alert_sensor(
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=60,
-        description="Once switched on, tells those that `alerts` of business.yaml names of failed "
+        description="Once switched on, alerts those that `alerts` of business.yaml names: failed "
         "runs and checks, changes in what landed, harmful drift, worse performance, "
-        "stale predictions, promotions and roll backs; of each once. "
-        "What was told is kept in alerts.jsonl.",
+        "stale predictions, promotions and roll backs, each once. "
+        "What was sent is kept in alerts.jsonl.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if not business.settings.alerts:

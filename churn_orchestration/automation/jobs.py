@@ -148,8 +148,8 @@ def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefini
         name="new_files",
         job_name=REFRESH,
         minimum_interval_seconds=60,
-        description="Once switched on, asks once for each day of landing files after the newest "
-        "day that was taken in or asked for. A file of a day before it is late: "
+        description="Once switched on, requests one run for each day of landing files after the "
+        "newest day that was loaded or requested. A file of a day before it is late: "
         "the next day's refresh takes it in and remembers when it came.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:

@@ -55,7 +55,7 @@ class Plan:
         """Which days of which table, and why; tables with the same days for the same reason
         together.
         """
-        message = dict[str, list[str]]()
+        by_reason = dict[str, list[str]]()
         for table, days in self.stale.items():
             for why in dict.fromkeys(days.values()):
                 those = sorted(day for day, reason in days.items() if reason == why)
@@ -64,8 +64,8 @@ class Plan:
                     if len(those) == 1
                     else f"{len(those)} days, {those[0]} to {those[-1]}"
                 )
-                message.setdefault(f"{span}: {why}", []).append(table)
-        lines = [f"{', '.join(tables)}: {what}" for what, tables in message.items()]
+                by_reason.setdefault(f"{span}: {why}", []).append(table)
+        lines = [f"{', '.join(tables)}: {what}" for what, tables in by_reason.items()]
         made_of = sorted({table_of(key) for key in self.keys} - set(self.stale))
         return lines + ([f"and what changes by that of {', '.join(made_of)}"] if made_of else [])
 

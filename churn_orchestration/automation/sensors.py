@@ -88,22 +88,22 @@ def _once_a_day(
     @dg.sensor(name=name, job_name=job, minimum_interval_seconds=300, description=description)
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-        requests, message = list[dg.RunRequest](), list[str]()
+        requests, messages = list[dg.RunRequest](), list[str]()
         for settings in watched:
             known = champion_known(business, settings)
             day = str(known.day) if known else ""
             if known is None:
-                message.append(f"{settings.name}: nothing was trained yet, or no day is watched")
+                messages.append(f"{settings.name}: nothing was trained yet, or no day is watched")
             elif seen.get(settings.name, "") >= day:
-                message.append(f"{settings.name}: looked at {day} already")
+                messages.append(f"{settings.name}: looked at {day} already")
             else:
                 seen[settings.name] = day
                 reason, request = look(settings, known)
-                message.append(f"{settings.name}: {reason}")
+                messages.append(f"{settings.name}: {reason}")
                 requests += [request] if request else []
         cursor = json.dumps(seen, sort_keys=True)
         return dg.SensorResult(
-            requests, skip_reason=None if requests else "; ".join(message), cursor=cursor
+            requests, skip_reason=None if requests else "; ".join(messages), cursor=cursor
         )
 
     return sensor

@@ -245,10 +245,10 @@ def _done(rows: Mapping[dt.date, int], kept: int, refused: int, note: str) -> st
     >>> _done({dt.date(2024, 1, 5): 1}, 0, 2, "")
     '1 row on 1 day; 2 days refused'
     """
-    message = [f"{_counted(sum(rows.values()), 'row')} on {_counted(len(rows), 'day')}"]
-    message += [f"{_counted(kept, 'day')} unchanged"] if kept else []
-    message += [f"{_counted(refused, 'day')} refused"] if refused else []
-    return "; ".join([*message, note] if note else message)
+    parts = [f"{_counted(sum(rows.values()), 'row')} on {_counted(len(rows), 'day')}"]
+    parts += [f"{_counted(kept, 'day')} unchanged"] if kept else []
+    parts += [f"{_counted(refused, 'day')} refused"] if refused else []
+    return "; ".join([*parts, note] if note else parts)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -97,12 +97,12 @@ def selected(
 
     The type of a computed column is known once the table is made: ``types``.
     """
-    message = dict(re.findall(r"(?<![\w.])(\w+): ([^.;]+)", comment))
+    described = dict(re.findall(r"(?<![\w.])(\w+): ([^.;]+)", comment))
     known = {name: platform(name)[0] for name in PLATFORM} | dict(upstream)
     computed = dg.TableColumn("", "computed")
     return [
         dg.TableColumn(
-            name, types.get(name, result.type).lower(), message.get(name) or result.description
+            name, types.get(name, result.type).lower(), described.get(name) or result.description
         )
         for name in names
         for result in [known.get(name, computed)]

@@ -433,9 +433,8 @@ def _change_message(
         dated = re.sub(r"(\.[^/]*)?$", r"_{day}\1", pattern, count=1)
         return (
             f"{file} changed after {day} took it in, and its rows have no day: what changed cannot "
-            "be told "
-            f'from what was. Name the day in the file (`files: "{dated}"`): what was taken in '
-            "stays, and "
+            "be distinguished from what was there. Name the day in the file "
+            f'(`files: "{dated}"`): what was taken in stays, and '
             f"what a file brings is known from its day on. Only if what {day} took in was wrong, "
             f"take it in again (--from {day}): all that the file says then counts as known on {day}"
         )
@@ -470,17 +469,17 @@ def _beyond(
         f"{literal(last)}), max(_day) filter (_day between {literal(earliest)} and "
         f"{literal(last)}) from (select {day} as _day from ({arrived}))"
     )
-    message = (
+    notes = (
         [f"{place} holds {rows} rows of days after {last}, from {first} on: not taken in yet"]
         if rows
         else []
     )
     if newest and (last - newest).days > LONG_SILENCE:
-        message.append(
+        notes.append(
             f"the newest row of {place} is of {newest}, {(last - newest).days} days before {last}: "
             "is that the last day of the data?"
         )
-    return "; ".join(message) or None
+    return "; ".join(notes) or None
 
 
 def _refuse(landed: Landed, files: Files, item: _Taken, reason: str) -> None:

@@ -41,7 +41,7 @@ def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None
     last = {point["is_expected"]: point for point in course}
     since = min(point["as_of"] for point in last.values()) - dt.timedelta(days=RECENT_DAYS)
     since = max(since, next((point["as_of"] for point in course if point["is_expected"]), since))
-    message = {
+    titles = {
         is_expected: f"{100 * point['churn_rate']:.1f} % {word} of {point['as_of']}"
         for is_expected, word in ((False, "churned"), (True, "expected"))
         if (point := last.get(is_expected))
@@ -51,7 +51,7 @@ def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None
         days, rates, low, high = _columns(by_month)
         axes.vlines(days, low, high, color=BLUE, alpha=0.45, linewidth=4)
         axes.plot(days, rates, "o", color=BLUE, markersize=4)
-        axes.set(title=message.get(False, "No outcome is known yet"), ylim=(0, None))
+        axes.set(title=titles.get(False, "No outcome is known yet"), ylim=(0, None))
         axes.set(xlabel="last as_of of each month", ylabel="churn rate, %, 95 % interval")
         days_below(axes)
 
@@ -64,12 +64,12 @@ def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None
                 axes.fill_between(days, low, high, color=color, alpha=0.2, linewidth=0)
                 axes.plot(days, rates, "-" if len(points) > 1 else "o", color=color)
                 write(axes, name, (days[0], rates[0]), (0, 8), color, "right")
-        axes.set(title=message.get(True, "Nothing is expected yet"), ylabel="churn rate, %")
+        axes.set(title=titles.get(True, "Nothing is expected yet"), ylabel="churn rate, %")
         axes.set_xlabel("as_of; shaded: 95 % interval")
         axes.margins(y=0.2)
         days_below(axes)
 
-    return picture(f"{question}: {', '.join(message.values())}", months, of_late, height=3.2)
+    return picture(f"{question}: {', '.join(titles.values())}", months, of_late, height=3.2)
 
 
 def _columns(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:

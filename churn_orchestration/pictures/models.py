@@ -65,7 +65,7 @@ def quality(record: Mapping[str, Any]) -> str | None:
     bins, gains = record["curves"]["calibration"], record["curves"]["gain"]
     held_out = f"{sum(result['rows'] for result in bins):,} held-out rows"
     caveat = record["evaluation"].get("caveat")
-    settings = (
+    heading = (
         f"Churned as forecast? {held_out}"
         if not caveat
         else f"{held_out}, not out of time: as forecast?"
@@ -81,7 +81,7 @@ def quality(record: Mapping[str, Any]) -> str | None:
         axes.plot([0, top], [0, top], color=INK, linewidth=1, linestyle=DASHED)
         write(axes, "dashed: exactly as forecast", (top, 0), (0, 6), INK, "right")
         dots(axes, [100 * p for p in forecast], rate, low, high)
-        axes.set(title=settings, xlim=(0, top), ylim=(0, top))
+        axes.set(title=heading, xlim=(0, top), ylim=(0, top))
         axes.set(xlabel="mean forecast of each tenth, %", ylabel="churned, %, 95 % interval")
 
     def gain(axes: "Axes") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from churn_orchestration.business import Business
-from churn_orchestration.components.declared import declared
+from churn_orchestration.report.declared import declared
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.storage.door import door
@@ -168,18 +168,18 @@ def _without_value(business: Business, question: str, cutoff: dt.date) -> list[s
 def model_text(question: str, record: dict[str, Any], decision: str, reason: str) -> str:
     """A model's metrics on later days beside the baselines, with the decision."""
     evaluation = record["evaluation"]
-    message = [
+    parts = [
         f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} "
         f"({reason})",
         *(f"warning: {warning}" for warning in record.get("warnings", [])),
     ]
     if copied := record.get("copies"):
-        message.append(f"{copied}.")
+        parts.append(f"{copied}.")
     if not evaluation["report"]:
-        return plain(*message)
+        return plain(*parts)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])
     how = evaluation.get("caveat") or f"on later days that have matured since: {days}"
-    return plain(*message, metrics_table(f"Graded {how}", evaluation["report"]))
+    return plain(*parts, metrics_table(f"Graded {how}", evaluation["report"]))
 
 
 def metrics_table(title: str, graded: dict[str, Any]) -> Table:

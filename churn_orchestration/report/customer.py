@@ -45,7 +45,7 @@ def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str
 
     A source without ``days_since_last`` is one of attributes: all that is not 0 is told.
     """
-    message = []
+    sources = []
     for source in dict.fromkeys(about["source"] for about in words.values()):
         own = {
             name: about
@@ -54,7 +54,7 @@ def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str
         }
         days = {end: row.get(f"{source}_days_since_{end}") for end in ("first", "last")}
         shown = _worth_telling(source, own, row)
-        message.append(
+        sources.append(
             {
                 "source": source,
                 "days_since_last": days["last"],
@@ -66,7 +66,7 @@ def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str
                 "words": list(dict.fromkeys(said(own[name], row[name]) for name in shown)),
             }
         )
-    return message
+    return sources
 
 
 def _worth_telling(source: str, own: Words, row: dict[str, Any]) -> list[str]:
@@ -83,17 +83,17 @@ def _worth_telling(source: str, own: Words, row: dict[str, Any]) -> list[str]:
 
 def _so_far_and_lately(own: Words) -> list[str]:
     """The counts and sums of all time, and those of the window nearest to LATELY."""
-    message = [
+    names = [
         name
         for name, about in own.items()
         if about["family"] in ("frequency", "value") and "_active_days_" not in name
     ]
     windows = {
-        int(w.removesuffix("d")) for name in message if (w := own[name]["window"]).endswith("d")
+        int(w.removesuffix("d")) for name in names if (w := own[name]["window"]).endswith("d")
     }
     near = min(windows, key=lambda days: (abs(days - LATELY), days), default=None)
     return [
-        name for window in ("all", f"{near}d") for name in message if own[name]["window"] == window
+        name for window in ("all", f"{near}d") for name in names if own[name]["window"] == window
     ]
 
 

@@ -104,8 +104,7 @@ def weighed(tables: Tables, settings: QuestionSettings) -> tuple[dict[str, Any],
     tables_shown = [months, tried] if by_window is None else [months, tried, seen]
     verdict = (
         f"{len(as_ofs)} as_ofs have matured. On the newest {len(graded)} an AUC of {least:.3f} or "
-        "more can "
-        "be told from chance. " + _advice(by_horizon, question)
+        "more can be distinguished from chance. " + _advice(by_horizon, question)
     )
     return facts, plain(
         f"{settings.name}: {settings.sentence()}", *tables_shown, "* as it is declared now", verdict

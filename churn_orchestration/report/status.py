@@ -9,8 +9,8 @@ from typing import Any
 
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import REFUSE
-from churn_orchestration.components.declared import declared
 from churn_orchestration.report import Report, sources
+from churn_orchestration.report.declared import declared
 from churn_orchestration.report.new_files import new_files
 from churn_orchestration.report.ranking import questions
 from churn_orchestration.report.status_text import status_text
@@ -22,7 +22,7 @@ from churn_orchestration.storage.open_changes import HELD, Event, open_events
 from churn_orchestration.storage.warehouse import Tables, literal
 
 
-def valid(business: Business) -> Report:
+def status_report(business: Business) -> Report:
     """How a business stands, as facts and as text."""
     with door(business.state) as db:
         tables = Tables(db, business.state)

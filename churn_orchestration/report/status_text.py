@@ -41,33 +41,33 @@ def headline(facts: dict[str, Any]) -> str:
     waiting = {day for cause in roots for day in cause["waiting"]} - {
         cause["day"] for cause in roots
     }
-    message = []
+    parts = []
     if roots:
-        message.append(f"{counted(len({cause['day'] for cause in roots}), 'day')} refused")
+        parts.append(f"{counted(len({cause['day'] for cause in roots}), 'day')} refused")
     if waiting:
-        message.append(f"{len(waiting)} waiting for {'it' if len(roots) == 1 else 'them'}")
+        parts.append(f"{len(waiting)} waiting for {'it' if len(roots) == 1 else 'them'}")
     if facts["damaged"]:
-        message.append(f"{counted(len(facts['damaged']), 'damaged file')}")
+        parts.append(f"{counted(len(facts['damaged']), 'damaged file')}")
     if facts["outdated"]:
         tables = len({each["table"] for each in facts["outdated"]})
-        message.append(f"{counted(tables, 'table')} computed by code that has changed")
+        parts.append(f"{counted(tables, 'table')} computed by code that has changed")
     behind = [table for table, state in facts["tables"].items() if state["fault"]]
     if not roots and behind:
-        message.append(f"nothing refused, but {counted(len(behind), 'table')} not up to date")
+        parts.append(f"nothing refused, but {counted(len(behind), 'table')} not up to date")
     upto = _fresh_until(facts)
-    message = message or [f"all fresh up to {facts['newest']}"]
+    parts = parts or [f"all fresh up to {facts['newest']}"]
     for source, result in facts["quarantine"].items():
         if (result["all"]["share"] or 0) > 0.5:
-            message.append(f"most rows of {source} are quarantined")
+            parts.append(f"most rows of {source} are quarantined")
     if facts["changed"]:
-        message.append(f"{counted(len(facts['changed']), 'change')} in what landed")
+        parts.append(f"{counted(len(facts['changed']), 'change')} in what landed")
     if facts["waived"]:
-        message.append(f"{counted(len(facts['waived']), 'day')} waived")
+        parts.append(f"{counted(len(facts['waived']), 'day')} waived")
     if not facts["fresh"] and upto:
-        message.append(f"all fresh up to {upto}")
+        parts.append(f"all fresh up to {upto}")
     if result := sum(map(len, facts["landing"]["new_files"].values())):
-        message.append(f"{counted(result, 'new file')} not taken in")
-    return f"{name}: {', '.join(message)}"
+        parts.append(f"{counted(result, 'new file')} not taken in")
+    return f"{name}: {', '.join(parts)}"
 
 
 def _fresh_until(facts: dict[str, Any]) -> dt.date | None:
@@ -123,12 +123,12 @@ def _refused(causes: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _outdated(outdated: list[dict[str, Any]]) -> Iterator[str]:
-    message = dict[str, list[str]]()
+    by_span = dict[str, list[str]]()
     for each in outdated:
         days = f"{counted(each['days'], 'day')} from {each['first']} to {each['last']}"
         span = f"{days}: {each['reason']}"
-        message.setdefault(span, []).append(each["table"])
-    for span, tables in message.items():
+        by_span.setdefault(span, []).append(each["table"])
+    for span, tables in by_span.items():
         yield f"outdated: {', '.join(tables)}, {span}"
     if outdated:
         yield "  to compute them again:"
@@ -258,7 +258,7 @@ def _no_model(
 
 def _grade(grade: dict[str, dict[str, float]]) -> str:
     words = {"log_loss": "log loss", "auc": "AUC"}
-    message = []
+    parts = []
     for metric, word in words.items():
         own, *others = [
             f"{peer} {result[metric]:.3f}"
@@ -266,8 +266,8 @@ def _grade(grade: dict[str, dict[str, float]]) -> str:
             if metric in result and (metric, peer) != ("auc", "constant")  # a constant ranks nobody
         ]
         beside = f" ({', '.join(others)})" if others else ""
-        message.append(f"{word} {own.removeprefix('model ')}{beside}")
-    return ", ".join(message)
+        parts.append(f"{word} {own.removeprefix('model ')}{beside}")
+    return ", ".join(parts)
 
 
 def _landing(landing: dict[str, Any]) -> Iterator[str]:

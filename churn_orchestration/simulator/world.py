@@ -318,10 +318,10 @@ class World(_Section):
         except (yaml.YAMLError, TypeError) as error:
             raise ScenarioError(f"{path}: no settings in YAML: {error}") from None
         except ValidationError as error:
-            message = [
+            faults = [
                 f"{'.'.join(map(str, f['loc'])) or 'scenario'}: {f['msg']}" for f in error.errors()
             ]
-            raise ScenarioError(f"{path}: " + "; ".join(message)) from None
+            raise ScenarioError(f"{path}: " + "; ".join(faults)) from None
 
     @property
     def cancels(self) -> bool:

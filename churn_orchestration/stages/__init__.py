@@ -56,7 +56,7 @@ WIRING = (
     "churn_orchestration.automation",
     "churn_orchestration.business",
     "churn_orchestration.components.days",
-    "churn_orchestration.components.declared",
+    "churn_orchestration.report.declared",
     "churn_orchestration.components.faulty_files",
     "churn_orchestration.components.features.feature_specs",
     "churn_orchestration.components.features.feature_table",

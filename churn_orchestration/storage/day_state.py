@@ -145,20 +145,20 @@ class DayState:
         by = Version.parse(declaration)
         codes = installed().equivalents(by.stage) if by.stage else [""]
         first = installed().first(by.stage) if by.stage else ""
-        settings = [table, list(upstream), whatever_its_age, sorted(days)]
-        settings += [by.declaration, by.stage, first, codes]
+        parameters = [table, list(upstream), whatever_its_age, sorted(days)]
+        parameters += [by.declaration, by.stage, first, codes]
         result = dict[dt.date, str | None]()
-        for day, why, code in self.session.rows(_STALE, settings):
+        for day, why, code in self.session.rows(_STALE, parameters):
             result[day] = (
                 installed().why(by.stage, code) if why == _OTHER_CODE and by.stage else why
             )
         files = self.session.rows("select day, file from meta.files where table_name = ?", [table])
         broken = {day for day, file in files if day in result and damage(self.session.state / file)}
-        message = {
+        reasons = {
             day: "its file is gone or damaged" if day in broken else why
             for day, why in result.items()
         }
-        return {day: why for day, why in message.items() if why}
+        return {day: why for day, why in reasons.items() if why}
 
     def outdated(self, same: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
         """Stored days that other code has computed than that of now: of each table how many, and

@@ -24,7 +24,7 @@ from churn_orchestration.components.question.backtest import backtest
 from churn_orchestration.components.question.training.promotion import record_of, report_table
 from churn_orchestration.pictures import pages
 from churn_orchestration.report.explain import explained
-from churn_orchestration.report.status import valid
+from churn_orchestration.report.status import status_report
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.storage import ledger
 from churn_orchestration_tests.support.in_process import IN_PROCESS
@@ -231,7 +231,7 @@ def test_who_is_known_to_have_left_is_scored_until_that_day_and_no_longer(
         ("c002" in scored(shop, day).index, "c000" in scored(shop, day).index) for day in (5, 6)
     ]
     assert result == [(True, False), (False, True)]
-    message = " ".join(valid(shop.business)[1].split())
+    message = " ".join(status_report(shop.business)[1].split())
     assert (
         "churn: none in force, scored by base_rate, all alike: there is no ranking; no model is"
         in message
@@ -249,7 +249,7 @@ def test_a_day_on_which_no_label_is_known_is_refused_by_name(
             str(JAN[5]): "bronze.customers says of nobody whether churned = 'Yes'"
         }
     }
-    message = valid(shop.business)[1]
+    message = status_report(shop.business)[1]
     assert "refused: predictions.churn 2024-01-05: bronze.customers says of nobody" in " ".join(
         message.split()
     )

@@ -12,7 +12,7 @@ from churn_orchestration.automation import alerts
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
 from churn_orchestration.components.source.usual import changes_of
-from churn_orchestration.report.status import valid
+from churn_orchestration.report.status import status_report
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.open_changes import accept, open_events
@@ -174,7 +174,7 @@ def test_a_day_that_changed_is_held_where_it_blocks_before_anything_reads_it(cha
 
 
 def test_status_has_the_change_since_when_it_is_and_the_day_without_a_file(changed: Shop) -> None:
-    text = valid(changed.business)[1]
+    text = status_report(changed.business)[1]
     assert "changed: 2024-02-07:" in text
     assert "bronze.orders: 0 rows where about 30 are usual (x 0) since 2024-02-07" in text
     assert (

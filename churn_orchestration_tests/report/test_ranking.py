@@ -34,7 +34,7 @@ ORDER = ["bob", "ann", "dot", "cem"]
 def listed(shop: Shop) -> Business:
     """A business at whose door four customers are scored on the last day."""
     state = shop.business.state
-    state.mkdir(parents=True)
+    state.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(str(state / DOOR)) as db:
         db.execute(FORECASTS)
     return shop.business

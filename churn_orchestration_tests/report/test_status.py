@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from churn_orchestration.cli import main
-from churn_orchestration.components.declared import declared, keep
 from churn_orchestration.components.tree import component_tree, questions_of
 from churn_orchestration.report import refreshed, up_to_date
+from churn_orchestration.report.declared import declared, keep
 from churn_orchestration.report.ranking import unranked_message
-from churn_orchestration.report.status import valid
+from churn_orchestration.report.status import status_report
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, publish
 from churn_orchestration.storage.freshness import Missing, causes
@@ -27,11 +27,11 @@ MEASURES = ("at_risk", "churn_rate", "movers", "retention")
 
 def said(shop: Shop) -> list[str]:
     """The lines that a person reads, blanks before and after left out."""
-    return [line.strip() for line in valid(shop.business)[1].splitlines() if line.strip()]
+    return [line.strip() for line in status_report(shop.business)[1].splitlines() if line.strip()]
 
 
 def facts(shop: Shop) -> dict[str, Any]:
-    return valid(shop.business)[0]
+    return status_report(shop.business)[0]
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_no_line_but_a_command_is_wider_than_the_terminal_and_no_name_is_cut(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")
-    text = valid(troubled.business)[1]
+    text = status_report(troubled.business)[1]
     assert all(len(line) <= columns for line in text.splitlines() if "churn --business" not in line)
     assert "gold.customer_features" in text
     assert "\x1b" not in text
@@ -495,10 +495,10 @@ def test_a_business_that_has_only_a_source_shows_what_landed_and_what_was_refuse
     assert succeeded
     assert facts["rows"] == {"raw.orders": 2, "bronze.orders": 1, "quarantine.orders": 1}
     assert "raw.orders            2  = 1 bronze + 1 quarantine + 0 exact duplicates" in message
-    assert valid(shop.business)[0]["quarantine"]["orders"]["rules"] == {"malformed": 1}
+    assert status_report(shop.business)[0]["quarantine"]["orders"]["rules"] == {"malformed": 1}
     shop.land("orders_2024-01-06.csv", "order_id\n")
     shop.refresh(6)
-    assert [refused["day"] for refused in valid(shop.business)[0]["refused"]] == [JAN[6]]
+    assert [refused["day"] for refused in status_report(shop.business)[0]["refused"]] == [JAN[6]]
     shop.land_orders(6, "o3,ann,2024-01-06,2.50")
     shop.refresh(6)
-    assert valid(shop.business)[0]["refused"] == []
+    assert status_report(shop.business)[0]["refused"] == []

@@ -255,7 +255,7 @@ def test_the_page_of_an_alarmed_day_is_linked_from_the_ui_and_opens_there(
         "order by abs(effect) desc, feature"
     )
     assert all(text.count(feature) for (feature,) in alarmed[:SHOWN])
-    rows = re.search(r"([\d,]+) customers of the day \(current\) beside ([\d,]+) rows", text)
+    rows = re.search(r"([\d,]+) customers of the day \(current\) next to ([\d,]+) rows", text)
     assert rows
     assert all(0 < int(number.replace(",", "")) <= SAMPLED for number in rows.groups())
     assert len(text) < 6e6

@@ -1,9 +1,10 @@
 """Small state folders that earlier versions of the package left, on which this version is tried.
 
-``python -m churn_orchestration_tests.support.stored_state NAME`` adds ``states/NAME.tar.xz``: a
-shop that has trained twice, scored, graded, refused a day, waived another and rolled back. NAME is
-the version of the package. A state is never made again: what counts is that its own version made
-it.
+``python -m churn_orchestration_tests.support.stored_state NAME FOLDER`` adds
+``states/NAME.tar.xz``, made in FOLDER: a shop that has trained twice, scored, graded, refused a
+day, waived another and rolled back. NAME is the version of the package. Some files of a state hold
+whole paths, so let FOLDER be one that names nobody's machine, and remove it afterwards. A state is
+never made again: what counts is that its own version made it.
 """
 
 import json
@@ -17,10 +18,6 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 STATES = Path(__file__).parents[1] / "states"
-WORKSHOP = Path("/tmp/stored_state")
-"""Where a state is made: some files of a state hold whole paths, which then name nobody's
-machine.
-"""
 NAME = "corner_shop"
 CUSTOMERS, DAYS = 260, 222
 INITIAL_LOAD, WAIVED, TRAINED_AGAIN = "2023-07-31", "2023-08-01", "2023-08-09"
@@ -98,9 +95,9 @@ faults: {late: 0.02, duplicate: 0.005, malformed: 0.003}
 """
 
 
-def make(place: Path = WORKSHOP) -> Path:
-    """The folder ``place`` with ``business`` and ``data``, as the command line makes them."""
-    shutil.rmtree(place, ignore_errors=True)
+def make(place: Path) -> Path:
+    """A new folder ``place`` with ``business`` and ``data``, as the command line makes them."""
+    place.mkdir(parents=True)
     for name, text in FILES.items():
         path = place / "business" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,4 +181,4 @@ def unpack(name: str, place: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(pack(make(), sys.argv[1]))  # noqa: T201
+    print(pack(make(Path(sys.argv[2])), sys.argv[1]))  # noqa: T201

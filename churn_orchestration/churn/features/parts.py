@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from churn_orchestration.churn.features.declared import EventSource, Measure, label_of
-from churn_orchestration.churn.features.seen import date, read_from, text
-from churn_orchestration.churn.sql import identifier, identifiers
+from churn_orchestration.churn.features.seen import read_from
+from churn_orchestration.churn.sql import identifier, identifiers, literal
 
 OPEN = dt.date(9999, 12, 31)
 """``superseded_on`` of a version that stands."""
@@ -92,13 +92,13 @@ def _of_categories(source: EventSource) -> Iterator[Part]:
     for category in source.categories:
         name, column = category.name, identifier(category.column)
         for value in category.values:
-            hit = f"count(*) filter ({column} = {text(value)})"
+            hit = f"count(*) filter ({column} = {literal(value)})"
             yield Part(
                 f"{name}_is_{label_of(value)}", hit, f"{source.noun}s with {column} = {value}"
             )
         if category.closed:
             bits = " ".join(
-                f"when {text(value)} then {1 << n}" for n, value in enumerate(category.values)
+                f"when {literal(value)} then {1 << n}" for n, value in enumerate(category.values)
             )
             known = f"case {column} {bits} else {1 << len(category.values)} end"
             mask = (
@@ -132,7 +132,7 @@ def touched(source: EventSource, entity: str, days: Iterable[dt.date]) -> str:
     Those of the rows that landed on them; those that an earlier landing of the same days touched;
     and, with a key, those of every other version of the events that landed.
     """
-    landed = f"_partition in ({', '.join(date(day) for day in sorted(days))})"
+    landed = f"_partition in ({', '.join(literal(day) for day in sorted(days))})"
     result = [
         f"select {identifier(source.entity)} as _entity, day as _day from {source.table} where "
         f"{landed}",
@@ -166,7 +166,7 @@ def versions(source: EventSource, entity: str, start: dt.date, only: str | None 
     return f"""
 with _events as ({_intervals(source, only)}),
 _spans as (
-  select _entity, _day, min(known_on) < max(known_on) or min(_until) < {date(OPEN)} as _changes
+  select _entity, _day, min(known_on) < max(known_on) or min(_until) < {literal(OPEN)} as _changes
   from _events group by all),
 _plain as (
   select _entity, _day, known_on, {made}
@@ -174,7 +174,7 @@ _plain as (
 _several as (from _events semi join (from _spans where _changes) using (_entity, _day)),
 _points as (
   select _entity, _day, known_on as _point from _several
-  union select _entity, _day, _until from _several where _until < {date(OPEN)}),
+  union select _entity, _day, _until from _several where _until < {literal(OPEN)}),
 _changed as (
   select _entity, _day, _point as known_on, {made}
   from _several join _points using (_entity, _day) where known_on <= _point and _point < _until
@@ -184,9 +184,10 @@ _gone as (
   from _points anti join (select _entity, _day, known_on as _point from _changed)
     using (_entity, _day, _point))
 select _entity as {identifier(entity)}, _day as day, known_on,
-  lead(known_on, 1, {date(OPEN)}) over (partition by _entity, _day order by known_on) \
+  lead(known_on, 1, {literal(OPEN)}) over (partition by _entity, _day order by known_on) \
 as superseded_on,
-  greatest(known_on, {date(start)}) as _partition, {", ".join(part.name for part in parts(source))}
+  greatest(known_on, {literal(start)}) as _partition, \
+{", ".join(part.name for part in parts(source))}
 from (from _plain union all by name from _changed union all by name from _gone)
 order by _entity, _day, known_on"""
 
@@ -199,9 +200,8 @@ def _intervals(source: EventSource, only: str | None) -> str:
     pairs = f"semi join {only} using (_entity, _day)" if only else ""
     named = f"select *, {identifier(source.entity)} as _entity, day as _day"
     if not source.key:
-        return (
-            f"select * from ({named}, {date(OPEN)} as _until from {source.table}) {pairs} {chosen}"
-        )
+        rows = f"{named}, {literal(OPEN)} as _until from {source.table}"
+        return f"select * from ({rows}) {pairs} {chosen}"
     events = source.table
     if only:
         keys = f"select {identifiers(source.key)} from ({named} from {source.table}) {pairs}"
@@ -215,7 +215,7 @@ def _intervals(source: EventSource, only: str | None) -> str:
     ]
     order = ", ".join(["known_on", "_partition", *later])
     until = (
-        f"lead(known_on, 1, {date(OPEN)}) over (partition by {identifiers(source.key)} "
+        f"lead(known_on, 1, {literal(OPEN)}) over (partition by {identifiers(source.key)} "
         f"order by {order})"
     )
     return (

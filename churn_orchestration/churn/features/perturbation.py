@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
-from churn_orchestration.churn.features.seen import date
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, literal
 
 TIME = ("day", "known_on", "_partition")
 _PLACE = ("_file", "_line")
@@ -166,7 +165,7 @@ class _Trial:
 
     @property
     def beyond(self) -> str:
-        return f"(day > {date(self.as_of)} or known_on > {date(self.as_of)})"
+        return f"(day > {literal(self.as_of)} or known_on > {literal(self.as_of)})"
 
     def copy(self, most_entities: int, most_rows: int) -> None:
         """The sampled rows of every ground, kept as they are as ``proof.kept.g<n>``."""
@@ -305,7 +304,7 @@ class _Trial:
 
     def apply(self, ground: Ground, rule: str) -> None:
         """Change the rows of a ground beyond as_of by a rule, or add such rows."""
-        until, later = date(self.as_of), f"{date(self.as_of)} + 1 + (hash(rowid) % 20)::int"
+        until, later = literal(self.as_of), f"{literal(self.as_of)} + 1 + (hash(rowid) % 20)::int"
         if rule == "removed":
             self.db.execute(f"delete from {ground.table} where {self.beyond}")
         elif rule == "altered":

@@ -24,8 +24,8 @@ from churn_orchestration.churn.features.parts import (
     scaled,
 )
 from churn_orchestration.churn.features.peers import among_peers, edges_of, fitted_on, slim
-from churn_orchestration.churn.features.seen import date, latest, read_from, text, visible_parts
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.features.seen import latest, read_from, visible_parts
+from churn_orchestration.churn.sql import identifier, literal
 
 RHYTHM = ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")
 """Of a merged row: days since the last and first active day; number, sum and squares of the gaps
@@ -76,7 +76,7 @@ def features_at(
     for number, attributes in enumerate(declared.attributes):
         ctes.append(f"_a{number} as ({attributes_at(attributes, as_of)})")
     ctes += [f"_u{number} as ({own.at(as_of)})" for number, own in enumerate(declared.own)]
-    alone = f"with {', '.join(ctes)}\n{final(declared, date(as_of), '_entity')}"
+    alone = f"with {', '.join(ctes)}\n{final(declared, literal(as_of), '_entity')}"
     return f"{with_peers(declared, alone, as_of)}\norder by {identifier(declared.entity)}"
 
 
@@ -145,7 +145,7 @@ from {name}_days group by _entity, _ring)"""
     )
     yield (
         f"_h{name.removeprefix('_s')} as "
-        f"(select {date(as_of)} as _day, max(_oldest) + 1 as _history from {name}_lives)"
+        f"(select {literal(as_of)} as _day, max(_oldest) + 1 as _history from {name}_lives)"
     )
     joined = " ".join(
         f"left join (from {name}_rings where _ring = {number}) as r{number} using (_entity)"
@@ -192,15 +192,16 @@ def _days_seen(
     ``name``_before, what it holds of the others.
     """
     entity = identifier(declared.entity)
-    read = f"select *, {entity} as _entity, {date(as_of)} - day as _age from {source.days_table}"
+    read = f"select *, {entity} as _entity, {literal(as_of)} - day as _age from {source.days_table}"
     result = f"{read} where {visible_parts(as_of)} and events > 0"
     if not checkpoint:
         yield f"{name} as not materialized ({result})"
         return
-    through = date(checkpoint.through)
+    through = literal(checkpoint.through)
     yield f"""{name}_void as (
 select distinct {entity} as _entity from {source.days_table}
-where day <= {through} and known_on > {date(checkpoint.known_by)} and known_on <= {date(as_of)})"""
+where day <= {through} and known_on > {literal(checkpoint.known_by)} \
+and known_on <= {literal(as_of)})"""
     kept = f"select * rename ({entity} as _entity) from {checkpoint.table}"
     yield f"{name}_before as (from ({kept}) anti join {name}_void using (_entity))"
     yield f"""{name} as not materialized (
@@ -238,15 +239,15 @@ from (select _entity, min(_age) as _youngest, max(_age) as _oldest, count(*) as 
     if has_checkpoint:
         # Every entity by a union, and not by a full join: whether a column may hold nulls shows in
         # the bytes.
-        between = f"({date(as_of)} - _last_day - _oldest)"
+        between = f"({literal(as_of)} - _last_day - _oldest)"
         order = {"first": ("before", "lives"), "last": ("lives", "before")}
         kept = "".join(
             f", coalesce({', '.join(f'{table}.{name}' for table in order[end])}) as {name}"
             for name, (_, end) in ends(source).items()
         )
         lives = f"""
-select _entity, coalesce(_youngest, {date(as_of)} - _last_day) as _youngest,
-  coalesce({date(as_of)} - _first_day, _oldest) as _oldest,
+select _entity, coalesce(_youngest, {literal(as_of)} - _last_day) as _youngest,
+  coalesce({literal(as_of)} - _first_day, _oldest) as _oldest,
   coalesce(_count, 0) + coalesce(_active, 0) as _count,
   coalesce(_squares, 0) + coalesce(_gap_squares, 0) + coalesce({between} * {between}, 0) \
 as _squares{kept}
@@ -280,7 +281,7 @@ def _distinct(
     """
     rows = f"select _entity, unnest({part.name}) as _value, _age from {days}"
     if before:
-        age = f"{date(as_of)} - {date(before)}"
+        age = f"{literal(as_of)} - {literal(before)}"
         rows += f" union all select _entity, unnest({part.name}), {age} from {days}_before"
     counts = ", ".join(
         f"count(*){'' if window == ALL else f' filter (_age < {window})'} as {part.name}_{window}"
@@ -297,7 +298,9 @@ def history_at(source: EventSource, as_of: dt.date) -> str:
     included.
     """
     days = f"{source.days_table} where {visible_parts(as_of)} and events > 0"
-    return f"select {date(as_of)} as _day, {date(as_of)} - min(day) + 1 as _history from {days}"
+    return (
+        f"select {literal(as_of)} as _day, {literal(as_of)} - min(day) + 1 as _history from {days}"
+    )
 
 
 def distinct_at(
@@ -322,7 +325,8 @@ def merged_until(
     )
     return f"""
 select {identifier(declared.entity)}, count(*) as _active, {merged}
-from {source.days_table} where {visible_parts(known_by)} and events > 0 and day <= {date(through)}
+from {source.days_table} \
+where {visible_parts(known_by)} and events > 0 and day <= {literal(through)}
 group by 1 order by 1"""
 
 
@@ -343,7 +347,7 @@ select {entity}, _active, _first_day, _last_day, {_squares("_days")} as _gap_squ
 from (select {entity}, count(*) as _active, min(day) as _first_day, max(day) as _last_day,
     list_sort(list(cast(day - date '1970-01-01' as double))) as _days{held}
   from {source.days_table}
-  where {visible_parts(known_by)} and events > 0 and day <= {date(through)} group by 1)
+  where {visible_parts(known_by)} and events > 0 and day <= {literal(through)} group by 1)
 order by 1"""
 
 
@@ -354,17 +358,17 @@ def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
 
     def known(sql: str, read: str) -> str:
         late = not table.is_known_with_its_row(read)
-        return f"case when _partition <= {date(as_of)} then {sql} end" if late else sql
+        return f"case when _partition <= {literal(as_of)} then {sql} end" if late else sql
 
     columns = {f"_m{number}": known(scaled(m), m.column) for number, m in enumerate(table.measures)}
     for number, category in enumerate(table.categories):
         for position, value in enumerate(category.values):
-            holds = f"cast(({identifier(category.column)} = {text(value)}) as bigint)"
+            holds = f"cast(({identifier(category.column)} = {literal(value)}) as bigint)"
             columns[f"_c{number}_{position}"] = known(holds, category.column)
     for number, flag in enumerate(table.flags):
         columns[f"_f{number}"] = known(f"cast(({flag.condition}) as bigint)", flag.condition)
     for number, of in enumerate(table.dates):
-        since = f"date_diff('day', cast({identifier(of.column)} as date), {date(as_of)})"
+        since = f"date_diff('day', cast({identifier(of.column)} as date), {literal(as_of)})"
         columns[f"_d{number}"] = known(since, of.column)
     listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
     return f"""

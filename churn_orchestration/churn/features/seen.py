@@ -6,17 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource
-from churn_orchestration.churn.sql import identifier, identifiers
-
-
-def date(day: dt.date) -> str:
-    """An SQL literal."""
-    return f"date '{day.isoformat()}'"
-
-
-def text(value: str) -> str:
-    """An SQL literal."""
-    return "'" + value.replace("'", "''") + "'"
+from churn_orchestration.churn.sql import identifier, identifiers, literal
 
 
 def read_from(source: EventSource | AttributeTable) -> list[str]:
@@ -41,7 +31,7 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     "select day from silver.orders where known_on <= date '2024-01-31'
     and day <= date '2024-01-31' and customer_id is not null"
     """
-    until = date(as_of)
+    until = literal(as_of)
     seen = f"day <= {until} and {identifier(source.entity)} is not null"
     if not source.key:
         return f"select {columns} from {source.table} where known_on <= {until} and {seen}"
@@ -61,7 +51,7 @@ def visible_parts(as_of: dt.date) -> str:
     """SQL condition: the daily parts that may be seen at ``as_of``, inclusive; those of no event
     too.
     """
-    until = date(as_of)
+    until = literal(as_of)
     return f"day <= {until} and known_on <= {until} and superseded_on > {until}"
 
 
@@ -74,7 +64,7 @@ def latest(
     expressions that are read from that row: of two rows equally late they decide, so that the order
     of storage never does.
     """
-    until, entity = date(as_of), identifier(entity)
+    until, entity = literal(as_of), identifier(entity)
     clocks = ["day desc", "known_on desc"] if by_day else ["known_on desc", "day desc"]
     order = ", ".join([*clocks, "_partition desc", *(f"({sql})" for sql in used)])
     return (

@@ -44,24 +44,24 @@ def by_segment(rows: pd.DataFrame, entity: str, features: Sequence[str]) -> list
         {"feature": feature, "segment": segment} | _measured(part, entity)
         for feature, segment, part in cut(rows, features)
     ]
-    return sorted(result, key=lambda message: message.get("skill", np.inf))
+    return sorted(result, key=lambda segment: segment.get("skill", np.inf))
 
 
 def _measured(part: pd.DataFrame, entity: str) -> dict[str, Any]:
     label = part["label"].astype(bool)
-    message: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "rows": len(part),
         "entities": int(part[entity].nunique()),
         "base_rate": float(label.mean()),
         "mean_forecast": float(part["model"].mean()),
     }
     if min(part.loc[rows, entity].nunique() for rows in (label, ~label)) < MIN_ENTITIES:
-        return message
+        return measured
     graded = metrics.evaluate(label, part["model"], part[entity], resamples=RESAMPLES)
-    rate = np.full(len(part), message["base_rate"])
+    rate = np.full(len(part), measured["base_rate"])
     own = metrics.measure(label, rate)["log_loss"]
-    message |= {name: graded[name] for name in ("auc", "log_loss")}
-    return message | {"skill": 1 - message["log_loss"]["value"] / own}
+    measured |= {name: graded[name] for name in ("auc", "log_loss")}
+    return measured | {"skill": 1 - measured["log_loss"]["value"] / own}
 
 
 def _segments(values: pd.Series) -> pd.Series:

@@ -64,8 +64,8 @@ def hopeless(
     if least > MOST_DETECTABLE:
         reasons.append(
             f"a base rate of {graded.mean():.2%} is at chance level: with {int(graded.sum()):,} of "
-            f"{len(graded):,} rows to grade on, only an AUC of {least:.2f} or more could be told "
-            "from luck"
+            f"{len(graded):,} rows to grade on, only an AUC of {least:.2f} or more could be "
+            "distinguished from chance"
         )
     if all(snapshot[name].nunique(dropna=False) < 2 for name in features):
         reasons.append(

@@ -199,7 +199,7 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
         raise ValueError(f"the outcome of {as_of} is known on {known_on}, after {known_by}")
     entity = identifier(question.entity)
     if question.label is not None:
-        outcome, label, settings = (
+        outcome, label, condition = (
             question.label.at(as_of, question.entity),
             "o.label",
             "where o.label is not null",
@@ -212,13 +212,13 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
             f"and date '{last}'"
         )
         outcome = f"select {entity}, true as hit from ({hit})"
-        label, settings = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
+        label, condition = f"o.hit is {'null' if question.kind == INACTIVITY else 'not null'}", ""
     return f"""
 select p.{entity}, p.as_of, {label} as label, date '{known_on}' as label_known_on,
   p.* exclude ({entity}, as_of)
 from ({people}) as p
 left join ({outcome}) as o using ({entity})
-{settings} order by p.{entity}"""
+{condition} order by p.{entity}"""
 
 
 def watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:

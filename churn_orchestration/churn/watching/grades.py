@@ -5,9 +5,8 @@ changes.
 import datetime as dt
 from collections.abc import Iterable
 
-from churn_orchestration.churn.features.seen import date
 from churn_orchestration.churn.question.labels import EVENT, Question, outcomes
-from churn_orchestration.churn.sql import identifier, identifiers
+from churn_orchestration.churn.sql import identifier, identifiers, literal
 
 KEPT = ("churn_probability", "band", "model_version", "contact", "recent_value", "label_known_on")
 """What a grade keeps of its forecast."""
@@ -31,7 +30,7 @@ def first_grades(question: Question, forecasts: str, as_of: dt.date, day: dt.dat
     truth = outcomes(question, f"select {entity}, as_of from ({made})", as_of, day)
     return (
         f"select {entity}, as_of, {', '.join(KEPT)}, label, null::boolean as was, false as "
-        f"restated, 0::bigint as regraded, {date(day)} as measured_on "
+        f"restated, 0::bigint as regraded, {literal(day)} as measured_on "
         f"from ({made}) left join (select {entity}, label from ({truth})) "
         f"using ({entity})"
     )
@@ -47,7 +46,8 @@ def changes(question: Question, forecasts: str, as_of: dt.date, day: dt.date, gr
     anew, entity = first_grades(question, forecasts, as_of, day), identifier(question.entity)
     return (
         "select n.* replace (g.label as was, g.as_of is not null as restated, "
-        f"if(g.measured_on = {date(day)}, g.regraded + 1, 0)::bigint as regraded) from ({anew}) as "
+        f"if(g.measured_on = {literal(day)}, g.regraded + 1, 0)::bigint as regraded) "
+        f"from ({anew}) as "
         f"n left join {grades} as g using ({entity}) where g.as_of is null or n.label is distinct "
         "from g.label"
     )
@@ -57,7 +57,7 @@ def last_grades(question: Question, grades: str, as_of: dt.date) -> str:
     """SQL: of each entity of ``as_of``, the grade that was measured last."""
     order = "measured_on desc, regraded desc nulls last"
     newest = f"row_number() over (partition by {identifier(question.entity)} order by {order}) = 1"
-    return f"select * from {grades} where as_of = {date(as_of)} qualify {newest}"
+    return f"select * from {grades} where as_of = {literal(as_of)} qualify {newest}"
 
 
 def changed_days(question: Question, day: dt.date) -> str:
@@ -67,7 +67,8 @@ def changed_days(question: Question, day: dt.date) -> str:
     if question.kind != EVENT:
         assert question.activity is not None
         return (
-            f"select distinct day from {question.activity.days_table} where known_on = {date(day)}"
+            f"select distinct day from {question.activity.days_table} "
+            f"where known_on = {literal(day)}"
         )
     assert question.terminal is not None
     sources = [question.terminal, *([question.start] if question.start else [])]
@@ -75,7 +76,7 @@ def changed_days(question: Question, day: dt.date) -> str:
 
 
 def _changed(table: str, key: tuple[str, ...], day: dt.date) -> str:
-    came = f"(from {table} where known_on = {date(day)})"
+    came = f"(from {table} where known_on = {literal(day)})"
     if not key:
         return f"select distinct day from {came}"
     # A correction may have moved its event: the day it was on before has changed too.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.churn.features.declared import EventSource
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.features.seen import date, visible_parts
+from churn_orchestration.churn.features.seen import visible_parts
 from churn_orchestration.churn.question.labels import Question, labelled
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ def cohorts(
     one row per cohort and month in their order, also where nobody was active: cohort and month
     (their first days), customers (of the cohort), active (of those, in the month)
     """
-    message = ", ".join(f"({date(day.replace(day=1))})" for day in month_ends)
+    message = ", ".join(f"({literal(day.replace(day=1))})" for day in month_ends)
     return f"""
 with seen as (
   select distinct {identifier(entity)} as entity, date_trunc('month', day)::date as month

@@ -27,11 +27,10 @@ from churn_orchestration.churn.features.rings import (
     history_at,
     with_peers,
 )
-from churn_orchestration.churn.features.seen import date
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.components.features.daily_parts import checkpoints
 from churn_orchestration.storage.files import file_literal
-from churn_orchestration.storage.warehouse import Tables, literal
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +70,7 @@ def features_of(
         def features(as_of: dt.date) -> str:
             if not files:
                 return f"({features_at(declared, as_of, checkpoints(tables, declared, as_of))})"
-            alone = f"select * from read_parquet([{listed}]) where as_of = {date(as_of)}"
+            alone = f"select * from read_parquet([{listed}]) where as_of = {literal(as_of)}"
             return f"({with_peers(declared, alone, as_of)})"
 
         yield features
@@ -156,7 +155,7 @@ class _Pass:
             self.tables.db.execute(f"detach {_SCRATCH}")
 
     def _prepare(self) -> None:
-        listed = ", ".join(f"({date(as_of)})" for as_of in self.as_ofs)
+        listed = ", ".join(f"({literal(as_of)})" for as_of in self.as_ofs)
         self._make("_as_ofs", f"select * from (values {listed}) as t(as_of)")
         for number, table in enumerate(self.declared.attributes):
             self._make(f"_attributes{number}", self._of_each(partial(attributes_at, table)))
@@ -180,13 +179,15 @@ class _Pass:
         self.tables.db.execute(f"create table {_SCRATCH}.{name} as {select}")
 
     def _of_each(self, select: Callable[[dt.date], str]) -> str:
-        rows = (f"select {date(as_of)} as as_of, * from ({select(as_of)})" for as_of in self.as_ofs)
+        rows = (
+            f"select {literal(as_of)} as as_of, * from ({select(as_of)})" for as_of in self.as_ofs
+        )
         return " union all ".join(rows)
 
     @property
     def _known(self) -> str:
         """SQL condition: the daily parts known at the last as_of."""
-        return f"day <= {date(self.as_ofs[-1])} and known_on <= {date(self.as_ofs[-1])}"
+        return f"day <= {literal(self.as_ofs[-1])} and known_on <= {literal(self.as_ofs[-1])}"
 
     def _entities(self) -> str:
         result = [
@@ -216,7 +217,7 @@ with late as (
 other as (
   select distinct _group, as_of \
 from late join {_SCRATCH}._as_ofs on day <= as_of and as_of < known_on
-  where superseded_on > {date(self.as_ofs[-1])})
+  where superseded_on > {literal(self.as_ofs[-1])})
 select o._group, as_of, known_on as _since from other as o
 asof left join (select distinct _group, known_on from late) as l
   on o._group = l._group and o.as_of >= l.known_on order by 1, 2"""
@@ -375,11 +376,11 @@ sum(abs(cast({part.name} as hugeint))) as total
         since = "dense_rank() over (order by _group, _since) - 1 as _view"
         other = _numbers(
             tables,
-            f"select _group - {span.first} as _group, as_of - {date(_EPOCH)} as as_of, {since} "
+            f"select _group - {span.first} as _group, as_of - {literal(_EPOCH)} as as_of, {since} "
             f"from {_SCRATCH}._other{number} where {span.chosen} order by _view, as_of",
         )
         read = [
-            f"{name} - {date(_EPOCH)} as {name}" for name in ("day", "known_on", "superseded_on")
+            f"{name} - {literal(_EPOCH)} as {name}" for name in ("day", "known_on", "superseded_on")
         ]
         read += [column for c in columns for column in c.inputs]
         name = f"d.{identifier(self.declared.entity)}"

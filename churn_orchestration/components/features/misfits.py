@@ -83,7 +83,7 @@ def _strange_values(
         f"and _partition <= {literal(max(days))} group by 1 order by 2 desc, 1"
     )
     absent = [value for value in category.values if value not in {value for value, *_ in met}]
-    message = (
+    parts = (
         [f"{', '.join(absent[:SHOWN])}{_more(absent)} in no row"]
         if absent and met and start in days
         else []
@@ -96,8 +96,8 @@ def _strange_values(
         more = "more " if shown else ""
         named.append(f"{len(rest):,} {more}values ({sum(rows for _, rows, *_ in rest):,} rows)")
     if named:
-        message.append(f"not declared: {', '.join(named)}")
-    return "; ".join(message)
+        parts.append(f"not declared: {', '.join(named)}")
+    return "; ".join(parts)
 
 
 def _more(values: list[str]) -> str:

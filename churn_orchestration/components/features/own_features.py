@@ -35,7 +35,7 @@ def own_table(path: Path, entity: str) -> UserTable:
         )
     if wrong := [name for name in carried if not re.fullmatch(NAME, name)]:
         raise BusinessError(f'{path}: a column "{wrong[0]}": name it with a-z, 0-9 and _, by `as`')
-    message = {
+    described = {
         column.name: column.description or ""
         for column in selected(carried, select.description, {})
     }
@@ -43,7 +43,7 @@ def own_table(path: Path, entity: str) -> UserTable:
         path.stem,
         entity,
         select.text,
-        tuple((name, message[name]) for name in carried if name != entity),
+        tuple((name, described[name]) for name in carried if name != entity),
         select.upstream,
         path.name,
     )

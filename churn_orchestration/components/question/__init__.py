@@ -302,12 +302,12 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             label = Label(says.table, says.entity or declared.entity, says.condition)
             _refuse_answers(declared, label, f"{place}: {self.name}")
         names = [feature.name for feature in catalogue(declared)]
-        message = [
+        named = [
             ("value", [self.value]),
             ("vouched", self.vouched),
             ("segments", self.segments or []),
         ]
-        for field, given in message:
+        for field, given in named:
             if unknown := [name for name in given if name not in names]:
                 near = difflib.get_close_matches(unknown[0], names, 5, 0.5)
                 raise BusinessError(
@@ -399,10 +399,10 @@ def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:
         )
         for name, sql in read.items():
             used = {column.lower() for column in columns_of(parsed(sql, f"{place}: {name}"))}
-            if table.table == label.table and (message := sorted(used & answers)):
+            if table.table == label.table and (answering := sorted(used & answers)):
                 raise BusinessError(
-                    f'{place}: {table.name}: {name} reads "{message[0]}" of {label.table}, as the '
-                    "label does "
+                    f'{place}: {table.name}: {name} reads "{answering[0]}" of {label.table}, as '
+                    "the label does "
                     f"({label.condition}): it would be the answer itself; take it out of the "
                     "features"
                 )

@@ -92,14 +92,14 @@ class Judgement:
                 severity=dg.AssetCheckSeverity.ERROR if nothing else dg.AssetCheckSeverity.WARN,
                 description=doubt,
             )
-        message = {**self.unusual, **self.held}
+        changed = {**self.unusual, **self.held}
         yield dg.AssetCheckResult(
             asset_key=bronze,
             check_name="as_usual",
-            passed=not message,
+            passed=not changed,
             severity=dg.AssetCheckSeverity.ERROR if self.held else dg.AssetCheckSeverity.WARN,
-            description="; ".join(f"{day}: {message[day]}" for day in sorted(message)) or None,
-            metadata={"changed_days": len(message), "held_days": len(self.held)},
+            description="; ".join(f"{day}: {changed[day]}" for day in sorted(changed)) or None,
+            metadata={"changed_days": len(changed), "held_days": len(self.held)},
         )
 
 

@@ -504,12 +504,12 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             f"and {within('partition', days)}"
         )
         [(files,)] = tables.rows(counted, [self.name])
-        message = [f"{files:,} file{'' if files == 1 else 's'} read"] if self.files else []
+        parts = [f"{files:,} file{'' if files == 1 else 's'} read"] if self.files else []
         if kept:
-            message.append(
+            parts.append(
                 f"{len(kept)} days stay as they landed: what they were read from has changed since"
             )
-        return "; ".join(message)
+        return "; ".join(parts)
 
     def _land(
         self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]
@@ -561,22 +561,22 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     def _files_complete(
         self, key: dg.AssetKey, landed: Landed, business: Business
     ) -> dg.AssetCheckResult:
-        message = []
+        faults = []
         if landed.missing:
             more = f" and {len(landed.missing) - 10} more" if len(landed.missing) > 10 else ""
-            message.append(f"no file for {', '.join(map(str, landed.missing[:10]))}{more}")
+            faults.append(f"no file for {', '.join(map(str, landed.missing[:10]))}{more}")
         if landed.strays:
-            message.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
+            faults.append(f"no day can be read in the name of {', '.join(landed.strays[:5])}")
         if landed.beyond:
-            message.append(landed.beyond)
-        message += landed.repeated[:5]
+            faults.append(landed.beyond)
+        faults += landed.repeated[:5]
         failing = landed.missing and self.missing_file == "fail"
         return dg.AssetCheckResult(
             asset_key=key,
             check_name="files_complete",
-            passed=not message,
+            passed=not faults,
             severity=dg.AssetCheckSeverity.ERROR if failing else dg.AssetCheckSeverity.WARN,
-            description="; ".join(message) or None,
+            description="; ".join(faults) or None,
             metadata={"missing_days": len(landed.missing), "landing": str(business.landing)},
         )
 

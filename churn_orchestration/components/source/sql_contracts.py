@@ -134,16 +134,16 @@ def unkeyed_message(
             f"no key is declared, so rows that a join multiplies are not seen: in {place}, "
             f"`tables: {{{name}: {{key: [{', '.join(unique[0])}]}}}}`"
         )
-    message = [
+    faults = [
         f"{rows:,} rows share {', '.join(carried[each])}, the key of {each}, with another"
         for each, rows in shared.items()
     ]
-    message += ["no key is declared, so rows that a join multiplies are not seen"]
+    faults += ["no key is declared, so rows that a join multiplies are not seen"]
     declare = (
         f"in {place}, `tables: {{{name}: {{key: [what distinguishes rows]}}}}`, "
         "or [] if nothing does"
     )
-    return f"{'; '.join(message)}: {declare}"
+    return f"{'; '.join(faults)}: {declare}"
 
 
 def declared_spec(key: dg.AssetKey, place: str) -> dg.AssetCheckSpec:

@@ -20,17 +20,17 @@ class ChurnRate(Measure):
 
     name = "churn_rate"
     says = (
-        "One row per as_of and kind, on the day it became known: the churn rate of those asked "
-        "about on as_of. What the forecasts expect is there on their day, what came of them once "
-        "it is known; of the month-ends before anything was forecast, what came of those who were "
-        "customers then."
+        "One row per as_of and kind, on the day it became known: the churn rate of the "
+        "population on as_of. What the forecasts expect is there on their day, what came of them "
+        "once it is known; of the month-ends before anything was forecast, what came of those who "
+        "were customers then."
     )
     columns = {
         "as_of": ("date", "the day from which the question looks ahead"),
         "kind": (
             "text",
-            "expected: from the forecasts alone; realised: what came of them; restated: anew, "
-            "since late rows changed it, so that the one measured last counts; before: of a "
+            "expected: from the forecasts alone; realised: what came of them; restated: computed "
+            "again, since late rows changed it, so that the one measured last counts; before: of a "
             "month-end before the first forecast",
         ),
         "model_version": ("text", "what forecast; null: nothing did yet"),

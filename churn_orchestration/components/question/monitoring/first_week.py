@@ -163,14 +163,14 @@ def measure(
             "worse": result.better, MEASURED_ON: day,
         }  # fmt: skip
         for metric in ("log_loss", "profit", "auc"):
-            message = getattr(result, metric)
+            change_of = getattr(result, metric)
             rows.append(
                 of
                 | {
                     "metric": metric,
-                    "difference": message["value"],
-                    "low": message["low"],
-                    "high": message["high"],
+                    "difference": change_of["value"],
+                    "low": change_of["low"],
+                    "high": change_of["high"],
                 }
             )
     put_rows(tables, settings.store.first_week, day, rows, COLUMNS, "metric")
@@ -229,16 +229,16 @@ def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
             for day in refused:
                 tables.drop_day(settings.store.first_week, day)
             result = {day: measure(tables, settings, day) for day in days if day not in refused}
-            message = {day: words for day, (_, words) in result.items() if words}
+            sentences = {day: words for day, (_, words) in result.items() if words}
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=STANDS,
                 passed=not any(row["worse"] for rows, _ in result.values() for row in rows),
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(message.values()) or None,
+                description="; ".join(sentences.values()) or None,
             )
             counts = {day: len(rows) for day, (rows, _) in result.items()}
-            about = {day: {"first_week": words} for day, words in message.items()}
+            about = {day: {"first_week": words} for day, words in sentences.items()}
             yield from settle(
                 context,
                 tables,

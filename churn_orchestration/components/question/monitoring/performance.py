@@ -123,11 +123,9 @@ def realised(
         rows = graded.assign(label=label, model=graded["churn_probability"]).merge(
             features, on=entity
         )
-        for message in by_segment(rows, entity, settings.segments):
-            rate = {"base_rate": {"value": message["base_rate"], "low": None, "high": None}}
-            result += _rows(
-                of, message | rate, message["rows"], (message["feature"], message["segment"])
-            )
+        for part in by_segment(rows, entity, settings.segments):
+            rate = {"base_rate": {"value": part["base_rate"], "low": None, "high": None}}
+            result += _rows(of, part | rate, part["rows"], (part["feature"], part["segment"]))
     return result
 
 

@@ -306,7 +306,7 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
         if settings.question.activity
         else "event: none is in the population"
     )
-    message = {
+    described = {
         "churn_probability": ("double", f"probability of churn, 0 to 1. {settings.sentence()}"),
         "band": ("text", "low, medium, high or critical, by probability"),
         "reasons": (
@@ -335,7 +335,7 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
     }
     return [
         *keys(settings.question.entity),
-        *(dg.TableColumn(name, *words) for name, words in message.items()),
+        *(dg.TableColumn(name, *words) for name, words in described.items()),
     ]
 
 
@@ -393,13 +393,13 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
             rows, refused = score_days(tables, settings, due(context, tables, key))
             again = scored_again_since(tables, settings, line)
             restated = [row for row in again if row["decision"] == protocol.RESTATE]
-            message = [f"{row['cutoff']}: {row['reason']}" for row in restated[:SHOWN]]
+            lines = [f"{row['cutoff']}: {row['reason']}" for row in restated[:SHOWN]]
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name="as_issued",
                 passed=not restated,
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(message) or None,
+                description="; ".join(lines) or None,
                 metadata={"scored_again": {row["cutoff"]: row["decision"] for row in again}},
             )
             moved = mirror(tables, tracking, settings)
@@ -440,7 +440,7 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
                 if rows
                 else {}
             )
-            by = sorted({str(message["model_version"]) for message in about.values()})
+            by = sorted({str(day["model_version"]) for day in about.values()})
             yield from settle(
                 context,
                 tables,

@@ -302,8 +302,8 @@ def _summary(evaluation: "Evaluation | None") -> dict[str, Any]:
         {"test": str(fold.test), "train": [str(day) for day in fold.train]}
         for fold in evaluation.folds
     ]
-    message = {
+    summary = {
         "report": evaluation.report, "tests": tests, "differences": evaluation.differences,
         "controls": dict(evaluation.controls), "learning": list(evaluation.learning),
     }  # fmt: skip
-    return message | ({"caveat": evaluation.caveat} if evaluation.caveat else {})
+    return summary | ({"caveat": evaluation.caveat} if evaluation.caveat else {})

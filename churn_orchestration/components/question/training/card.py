@@ -236,8 +236,8 @@ def _controls(controls: Mapping[str, Any]) -> str:
             "0.5 must lie within.",
             f"AUC on what trained it: {controls['auc_trained']:.3f}, on what did not: "
             f"{controls['auc_later']:.3f}.",
-            f"A customer's forecast moves by {controls['company']:.2g} with whom it is scored "
-            "beside.",
+            f"A customer's forecast moves by {controls['company']:.2g} with the other rows "
+            "that are scored together with it.",
         ]
     )
 
@@ -269,7 +269,7 @@ def _limits(record: Mapping[str, Any]) -> list[str]:
     )
     limits.append(
         "Customers who were contacted because of a forecast may have stayed because of it; nothing "
-        "here tells them apart."
+        "here distinguishes them."
     )
     return limits
 

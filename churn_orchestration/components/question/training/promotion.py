@@ -206,7 +206,7 @@ _LEDGER = (
 
 def columns() -> list[dg.TableColumn]:
     """The columns of models.<question>, as the UI shows them."""
-    message = {
+    described = {
         "model_version": (
             "text",
             "hash of snapshot, settings and code: the same triple, the same version",
@@ -227,7 +227,7 @@ def columns() -> list[dg.TableColumn]:
     }
     measured = [dg.TableColumn(name, "double", METRIC_WORDS[name]) for name in _METRICS]
     number = dg.TableColumn("sequence", "bigint", "its place in the ledger")
-    return [*(dg.TableColumn(name, *words) for name, words in message.items()), *measured, number]
+    return [*(dg.TableColumn(name, *words) for name, words in described.items()), *measured, number]
 
 
 def report_table(record: dict[str, Any]) -> str:

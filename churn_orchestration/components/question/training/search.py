@@ -123,12 +123,12 @@ def _supervised(place: Path, budget: Budget, log: Callable[[str], None]) -> str:
             _relayed(place, said, log)
             return "trials"
         if time.monotonic() < deadline and len(finished(study(place))) == before:
-            message = (place / "errors.txt").read_text().strip().splitlines()[-1:] or [
+            last_line = (place / "errors.txt").read_text().strip().splitlines()[-1:] or [
                 "it said nothing"
             ]
             raise SearchError(
                 f"the search ended in its trial {before} (code {worker.returncode}; its budget is "
-                f"{budget.memory_gb} GB of memory): {message[0]}"
+                f"{budget.memory_gb} GB of memory): {last_line[0]}"
             )
     return "seconds"
 
@@ -171,26 +171,26 @@ def _result(place: Path, rows: Rows) -> dict[str, Any]:
     """
     done = finished(study(place))
     complete = [trial for trial in done if trial.state.name == "COMPLETE"]
-    message: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "capacity": None, "difference": None, "trials": len(done),
         "seconds": round(sum(map(_seconds, done)), 1),
         "peak_gb": max((trial.user_attrs["peak_gb"] for trial in complete), default=None),
     }  # fmt: skip
     if not complete:
-        return message
+        return summary
     fixed, best = complete[0], min(complete, key=lambda trial: (trial.value, trial.number))
-    message["losses"] = {"fixed": fixed.value, "best": best.value}
+    summary["losses"] = {"fixed": fixed.value, "best": best.value}
     if best.number != fixed.number:
         judged = rows.judged()
         better, plain = (np.load(forecasts_of(place, trial.number)) for trial in (best, fixed))
         difference = metrics.paired_difference(
             judged["label"], better, plain, judged[rows.entity], "log_loss"
         )
-        message["difference"] = difference
-        message["best"] = best.user_attrs["capacity"]
+        summary["difference"] = difference
+        summary["best"] = best.user_attrs["capacity"]
         if difference["high"] < 0:
-            message["capacity"] = best.user_attrs["capacity"]
-    return message
+            summary["capacity"] = best.user_attrs["capacity"]
+    return summary
 
 
 def forecasts_of(place: Path, number: int) -> Path:
