@@ -381,20 +381,20 @@ def models(context: click.Context, question: str | None) -> tuple[Any, ...]:
 
 @main.command()
 @click.option(
-    "--try", "trial", is_flag=True, help="Tell everybody that `alerts` names that this is a trial."
+    "--try", "trial", is_flag=True, help="Send a trial to everybody that `alerts` names."
 )
 @_json
 @click.pass_context
 def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
-    """List what people were told by the sensor `alerts`; or try whether they can be told."""
+    """List what the sensor `alerts` has sent; or try whether it arrives."""
     from churn_orchestration.automation.alerts import FILE, read, try_out
 
     business = _business(context)
     if trial:
         targets = try_out(business)
-        return {"told": targets}, "\n".join(f"told {target}" for target in targets)
+        return {"told": targets}, "\n".join(f"sent to {target}" for target in targets)
     result = read(business.state / FILE)
-    lines = [f"{row['title']}\n  {row['told']}\n  told {row['target']}" for row in result]
+    lines = [f"{row['title']}\n  {row['told']}\n  sent to {row['target']}" for row in result]
     return {"alerts": result}, "\n".join(lines) or "no alert was sent yet"
 
 

@@ -321,11 +321,11 @@ def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Li
     assert churn() == "no alert was sent yet\n"
     assert "nobody to alert" in churn("--try")
     telling(shop, f"json://{listener.address}/hook")
-    assert churn("--try").startswith("told json://... ")
+    assert churn("--try").startswith("sent to json://... ")
     alerts.send(shop.business, [an_alert()])
     assert listener.titles == ["[shop] a trial", "[shop] predictions are stale"]
     assert churn().startswith(
-        "predictions are stale\n  The newest are of 2024-01-05.\n  told json://"
+        "predictions are stale\n  The newest are of 2024-01-05.\n  sent to json://"
     )
     listener.status = 500
     assert "alerts: could not alert json://" in churn("--try")
