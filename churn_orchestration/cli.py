@@ -380,9 +380,7 @@ def models(context: click.Context, question: str | None) -> tuple[Any, ...]:
 
 
 @main.command()
-@click.option(
-    "--try", "trial", is_flag=True, help="Send a trial to everybody that `alerts` names."
-)
+@click.option("--try", "trial", is_flag=True, help="Send a trial to everybody that `alerts` names.")
 @_json
 @click.pass_context
 def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
