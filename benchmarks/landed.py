@@ -21,8 +21,8 @@ from benchmarks.results import ROOT
 from benchmarks.shops import arguments
 from churn_orchestration.business import Business
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
+from churn_orchestration.components.source.landing_changes import changes_of
 from churn_orchestration.components.source.source_table import SourceTable
-from churn_orchestration.components.source.usual import changes_of
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.simulator import World
 from churn_orchestration.simulator.produce import furnished

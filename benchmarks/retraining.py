@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks.bad_champion import UPSIDE_DOWN, force_upside_down
 from benchmarks.results import ROOT
 from benchmarks.shops import arguments, tried
-from churn_orchestration.automation import sensors
+from churn_orchestration.automation import retraining
 from churn_orchestration.business import Business
 from churn_orchestration.churn import protocol
 from churn_orchestration.churn.calendar import DAY
@@ -173,7 +173,7 @@ class Shop:
             self.score(day, keep=True)
             if day in looks:
                 self.watch(day)
-                known = sensors.champion_known(self.business, self.settings)
+                known = retraining.champion_known(self.business, self.settings)
                 if known and known.outdone:
                     self.undo(known)
                     result.append((known.version, day))
@@ -223,9 +223,9 @@ class Shop:
 
     def retrain(self, policy: Policy, day: dt.date) -> None:
         """What the sensors ask for."""
-        known = sensors.champion_known(self.business, self.settings)
+        known = retraining.champion_known(self.business, self.settings)
         for name, find in SIGNALS.items() if known else ():
-            said, request = sensors.training(name, find, self.settings, known)
+            said, request = retraining.training(name, find, self.settings, known)
             if request:
                 self.train(policy, day, request.tags[protocol.TRIGGER_TAG], said)
                 return

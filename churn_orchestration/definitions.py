@@ -8,10 +8,10 @@ import dagster as dg
 
 from churn_orchestration.automation.alerts import alert_sensor
 from churn_orchestration.automation.jobs import automation
+from churn_orchestration.automation.retraining import sensors
 from churn_orchestration.automation.rollback import roll_back_job
-from churn_orchestration.automation.sensors import sensors
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.components.question import questions_in
+from churn_orchestration.components.question.churn_model import questions_in
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.storage.resources import bring_up_to_date, resources

@@ -34,7 +34,7 @@ from churn_orchestration.churn.calendar import DAY, days_between
 from churn_orchestration.churn.protocol import CLI_TAG
 from churn_orchestration.components.days import ACCEPTED, REFUSED, STALE_TAG, range_tags, table_of
 from churn_orchestration.components.features.proof import POINT_IN_TIME
-from churn_orchestration.components.question import questions_in
+from churn_orchestration.components.question.churn_model import questions_in
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training.model import newest_day
 from churn_orchestration.components.question.training.snapshot import as_ofs

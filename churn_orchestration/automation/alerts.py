@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
-from churn_orchestration.automation.sensors import champion_known
+from churn_orchestration.automation.retraining import champion_known
 from churn_orchestration.business import SETTINGS, Business, BusinessError, digest
 from churn_orchestration.churn import protocol
 from churn_orchestration.churn.question.labels import STATIC

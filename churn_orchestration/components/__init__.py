@@ -1,7 +1,7 @@
 """How a YAML block becomes assets and their checks."""
 
 from churn_orchestration.components.features.feature_table import FeatureTable
-from churn_orchestration.components.question import ChurnModel
+from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.sql_tables import SqlTables
 

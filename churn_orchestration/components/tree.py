@@ -8,7 +8,7 @@ import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.components.faulty_files import refuse_faulty_files
-from churn_orchestration.components.question import questions_in
+from churn_orchestration.components.question.churn_model import questions_in
 from churn_orchestration.components.question.question import QuestionSettings
 
 

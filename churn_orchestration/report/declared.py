@@ -48,7 +48,7 @@ def keep(business: Business, tree: "dg.ComponentTree") -> None:
 
 
 def _loaded(business: Business, tree: "dg.ComponentTree") -> Declared:
-    from churn_orchestration.components.question import questions_in
+    from churn_orchestration.components.question.churn_model import questions_in
     from churn_orchestration.components.source.source_table import SourceTable
 
     sources = tree.get_all_components(of_type=SourceTable)

@@ -19,8 +19,8 @@ from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.features.proof import pipeline_of
-from churn_orchestration.components.question import ChurnModel
 from churn_orchestration.components.question.backtest import backtest
+from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.question.training.promotion import record_of, report_table
 from churn_orchestration.pictures import pages
 from churn_orchestration.report.explain import explained

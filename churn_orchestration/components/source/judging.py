@@ -14,8 +14,8 @@ from churn_orchestration.churn.rows.shapes import shape_sql
 from churn_orchestration.churn.sql import within
 from churn_orchestration.components.days import blocked
 from churn_orchestration.components.source.doubts import DOUBTS, mostly_refused, shared_keys
+from churn_orchestration.components.source.landing_changes import changes_of
 from churn_orchestration.components.source.pii_key import pii_key
-from churn_orchestration.components.source.usual import changes_of
 from churn_orchestration.landing.land import Files
 from churn_orchestration.storage.open_changes import HELD
 from churn_orchestration.storage.warehouse import Tables, literal, quoted

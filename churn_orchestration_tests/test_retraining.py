@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from churn_orchestration.automation.sensors import champion_known, sensors, training
+from churn_orchestration.automation.retraining import champion_known, sensors, training
 from churn_orchestration.business import PACKAGE
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG

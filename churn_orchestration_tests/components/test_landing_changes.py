@@ -11,7 +11,7 @@ import pytest
 from churn_orchestration.automation import alerts
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
-from churn_orchestration.components.source.usual import changes_of
+from churn_orchestration.components.source.landing_changes import changes_of
 from churn_orchestration.report.status import status_report
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage import ledger
