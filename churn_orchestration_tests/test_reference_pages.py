@@ -140,7 +140,8 @@ def _type_words(annotation: Any, block: str) -> str:
 
 def cli_page() -> str:
     """Every command with its arguments and options, as Markdown."""
-    context = click.Context(main, info_name="churn", terminal_width=WIDTH)
+    context = click.Context(main, info_name="churn", terminal_width=WIDTH, **main.context_settings)
+    main._help_option = None  # click keeps the option of the first context, whatever its names
     parts = [
         "# Commands",
         "Every command exits with 0 only if its work is done. Those with `--json` print one JSON "

@@ -741,7 +741,10 @@ def test_an_event_is_scored_by_the_share_that_left_in_the_newest_horizon_that_is
             "order by 1 limit 50))"
         )
         tables.days.record(
-            "silver.ends", "stored", dict.fromkeys(days_between(dt.date(2023, 11, 30), LAST), 1), ""
+            "silver.ends",
+            "stored",
+            dict.fromkeys(days_between(dt.date(2023, 11, 30), LAST), 1),
+            "made",
         )
         [(people,)] = tables.rows(f"select count(*) from ({there})")
     ends = EventSource("end", "silver.ends", "customer_id", "cancellation")

@@ -26,7 +26,7 @@ from churn_orchestration.cli import main
 from churn_orchestration.components.question.monitoring.drift_page import SAMPLED, SHOWN
 from churn_orchestration.components.question.training.promotion import record_of
 from churn_orchestration.definitions import definitions_of
-from churn_orchestration.pictures import pages
+from churn_orchestration.service import page_server
 from churn_orchestration.report.watching import watched as message
 from churn_orchestration.runs import at_work
 from churn_orchestration.simulator import World, simulate
@@ -244,7 +244,7 @@ def test_the_page_of_an_alarmed_day_is_linked_from_the_ui_and_opens_there(
 ) -> None:
     newest = metadata(watched, "monitoring/churn_90d_drift", LAST)
     with (
-        pages.served(watched.state, "http://127.0.0.1:3000"),
+        page_server.served(watched.state, "http://127.0.0.1:3000"),
         urllib.request.urlopen(newest["drift_page"].value, timeout=10) as answer,
     ):
         assert (answer.status, answer.headers.get_content_type()) == (200, "text/html")

@@ -18,7 +18,7 @@ from churn_orchestration.business import PACKAGE
 
 ROOT = PACKAGE.parent
 LOCATION = 'repositoryLocationName: "churn_orchestration", repositoryName: "__repository__"'
-PATIENCE = 240  # seconds: on a busy machine a run takes a minute
+PATIENCE = 600  # seconds: on a busy machine a run takes minutes
 
 
 class Daemon:
