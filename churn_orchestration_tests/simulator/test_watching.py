@@ -26,9 +26,9 @@ from churn_orchestration.cli import main
 from churn_orchestration.components.question.monitoring.drift_page import SAMPLED, SHOWN
 from churn_orchestration.components.question.training.promotion import record_of
 from churn_orchestration.definitions import definitions_of
-from churn_orchestration.service import page_server
 from churn_orchestration.report.watching import watched as message
 from churn_orchestration.runs import at_work
+from churn_orchestration.service import page_server
 from churn_orchestration.simulator import World, simulate
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash
