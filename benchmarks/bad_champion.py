@@ -8,7 +8,7 @@ from churn_orchestration.churn import learners
 from churn_orchestration.churn.grading.gate import Decision
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot
-from churn_orchestration.components.question.training.promotion import decided, record_of
+from churn_orchestration.components.question.training.promotion import record_decision, record_of
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration.storage.tracking import Tracking
@@ -37,7 +37,7 @@ def force_upside_down(
     ModelFiles(tables.state, settings.name, version).keep(model)
     (folder / f"{version}.json").write_text(json.dumps(record))
     shutil.copyfile(folder / f"{before}.parquet", folder / f"{version}.parquet")
-    decided(
+    record_decision(
         tables, tracking, settings, Decision("promote", "forced"), record, {},
         decided_on=str(day), trigger="manual", asked_by="force", parent=before,
     )  # fmt: skip

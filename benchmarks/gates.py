@@ -225,7 +225,7 @@ def reached(settings: QuestionSettings, frame: pd.DataFrame) -> tuple[float, flo
     )
     said = model.predict_proba(later[names])[:, 1]
     result = metrics.evaluate(later["label"], said, later[question.entity])
-    loss = result["log_loss"]["value"] / too_good.explained(said)
+    loss = result["log_loss"]["value"] / too_good.expected_log_loss(said)
     return result["auc"]["value"], result["auc"]["low"], loss
 
 

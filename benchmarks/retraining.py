@@ -27,7 +27,7 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.grading import gate, metrics
 from churn_orchestration.churn.question.labels import labelled, population
 from churn_orchestration.churn.question.settings import Economics
-from churn_orchestration.churn.watching.signals import SIGNALS, Champion
+from churn_orchestration.churn.watching.signals import SIGNALS, ChampionState
 from churn_orchestration.components.features.feature_table import build_days
 from churn_orchestration.components.question.day_rows import read_files
 from churn_orchestration.components.question.monitoring import (
@@ -173,8 +173,8 @@ class Shop:
             self.score(day, keep=True)
             if day in looks:
                 self.watch(day)
-                known = retraining.champion_known(self.business, self.settings)
-                if known and known.outdone:
+                known = retraining.champion_state(self.business, self.settings)
+                if known and known.worse_first_week:
                     self.undo(known)
                     result.append((known.version, day))
         return result
@@ -215,17 +215,17 @@ class Shop:
         first_week.measure(tables, settings, day)
         publish(tables)
 
-    def undo(self, known: Champion) -> None:
+    def undo(self, known: ChampionState) -> None:
         """What the sensor that rolls back asks for."""
-        message = (known.before, known.day, known.outdone, "the sensor")
+        message = (known.previous_version, known.day, known.worse_first_week, "the sensor")
         promotion.roll_back(self.tables, self.work.tracking, self.settings, *message)
-        self.tell(f"{known.day} rolled back {known.version}: {known.outdone}")
+        self.tell(f"{known.day} rolled back {known.version}: {known.worse_first_week}")
 
     def retrain(self, policy: Policy, day: dt.date) -> None:
         """What the sensors ask for."""
-        known = retraining.champion_known(self.business, self.settings)
+        known = retraining.champion_state(self.business, self.settings)
         for name, find in SIGNALS.items() if known else ():
-            said, request = retraining.training(name, find, self.settings, known)
+            said, request = retraining.retrain_or_skip(name, find, self.settings, known)
             if request:
                 self.train(policy, day, request.tags[protocol.TRIGGER_TAG], said)
                 return
@@ -241,7 +241,7 @@ class Shop:
         record = models.train(tables, tracking, settings, day, day, trigger, why)
         decision = protocol.PROMOTE if force else record["decision"]
         if decision != record["decision"]:
-            promotion.decided(
+            promotion.record_decision(
                 tables, tracking, settings, gate.Decision(protocol.PROMOTE, "unasked"), record, {},
                 decided_on=str(day), trigger=trigger, asked_by=why,
                 parent=champion and champion["model_version"],

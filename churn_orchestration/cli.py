@@ -363,7 +363,7 @@ def question(context: click.Context, question: str | None) -> tuple[Any, ...]:
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work, work.warehouse.open() as tables:
-        return weighed(tables, _asked(work.questions(), question))
+        return weighed(tables, _chosen_question(work.questions(), question))
 
 
 @main.command()
@@ -418,7 +418,7 @@ def card(
     from churn_orchestration.components.tree import questions_of
 
     business = _business(context)
-    settings = _asked(questions_of(business), question)
+    settings = _chosen_question(questions_of(business), question)
     page, text = write(settings, business.state, version, out or business.state / "cards")
     return {"page": str(page), "markdown": str(text)}, f"wrote {page} and {text}"
 
@@ -443,7 +443,7 @@ def rollback(
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        settings, day = _asked(work.questions(), question), work.newest_day()
+        settings, day = _chosen_question(work.questions(), question), work.newest_day()
         if not yes:
             _ask(
                 f"{settings.name}: {version or 'what scored before the champion'} scores from "
@@ -485,7 +485,7 @@ def backtest(
     if day is None or (as_of and since):
         raise click.UsageError("wanted: either --as-of DAY or --since DAY")
     with at_work(_business(context)) as work:
-        settings = _asked(work.questions(), question)
+        settings = _chosen_question(work.questions(), question)
         with work.warehouse.open() as tables:
             given = (tables, work.tracking, work.business, settings)
             if as_of:
@@ -510,7 +510,7 @@ def _progress(line: str) -> None:
     say(f"  {line}")
 
 
-def _asked(questions: dict[str, Any], name: str | None) -> Any:
+def _chosen_question(questions: dict[str, Any], name: str | None) -> Any:
     if name is None and len(questions) == 1:
         return next(iter(questions.values()))
     if name not in questions:
@@ -532,9 +532,9 @@ def explain(
     context: click.Context, entity: str, day: dt.datetime | None, question: str | None
 ) -> tuple[Any, ...]:
     """Say who a customer is, how its risk stands, why, and how it moved."""
-    from churn_orchestration.report.explain import explained
+    from churn_orchestration.report.explain import explain
 
-    return explained(_business(context), entity, _day(day) if day else None, question)
+    return explain(_business(context), entity, _day(day) if day else None, question)
 
 
 @main.command()
@@ -559,9 +559,9 @@ def status(context: click.Context, check: bool) -> tuple[Any, ...]:
 @click.pass_context
 def watch(context: click.Context, question: str | None) -> tuple[Any, ...]:
     """Say what came of the forecasts beside what was expected of them, and what has drifted."""
-    from churn_orchestration.report.watching import watched
+    from churn_orchestration.report.watching import watch_report
 
-    return watched(_business(context), question)
+    return watch_report(_business(context), question)
 
 
 @main.command()
@@ -575,7 +575,10 @@ def drift(context: click.Context, day: dt.datetime | None, question: str | None)
     from churn_orchestration.runs import at_work
 
     with at_work(_business(context)) as work:
-        settings, of = _asked(work.questions(), question), _day(day) if day else work.newest_day()
+        settings, of = (
+            _chosen_question(work.questions(), question),
+            _day(day) if day else work.newest_day(),
+        )
         with work.warehouse.open() as tables:
             path = page(tables, settings, of)
     return {"page": str(path)}, f"wrote {path}"

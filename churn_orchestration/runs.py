@@ -42,7 +42,7 @@ from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.landing.land import LONG_SILENCE, Files
-from churn_orchestration.report.declared import keep
+from churn_orchestration.report.declared import save
 from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.files import write_text
 from churn_orchestration.storage.layers import POOL
@@ -162,7 +162,7 @@ class Work:
         load it.
         """
         definitions = definitions_of(self.business, self.tree)
-        keep(self.business, self.tree)
+        save(self.business, self.tree)
         return definitions
 
     @cached_property

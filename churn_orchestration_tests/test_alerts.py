@@ -172,18 +172,21 @@ def test_drift_and_performance_alert_once_a_champion_and_again_where_another_fea
     None
 ):
     settings = asking(SILENT)
-    assert list(alerts.watched(settings, STEADY)) == []
+    assert list(alerts.monitoring_alerts(settings, STEADY)) == []
     drifted = replace(
         STEADY, drifted={"a": "a: PSI 0.3, usual up to 0.1"}, realised={"auc": interval(0.7)}
     )
-    drift, worse = alerts.watched(settings, drifted)
+    drift, worse = alerts.monitoring_alerts(settings, drifted)
     assert drift.keys == {"drift q v1 a"}
     assert "a: PSI 0.3, usual up to 0.1" in drift.message
     assert drift.link == "assets/monitoring/q_drift?partition=2024-10-20"
     assert "auc of 2024-07-22 came to 0.700" in worse.message
     later = replace(drifted, day=drifted.day + dt.timedelta(days=1))
-    assert [alert.keys for alert in alerts.watched(settings, later)] == [drift.keys, worse.keys]
-    more, _ = alerts.watched(
+    assert [alert.keys for alert in alerts.monitoring_alerts(settings, later)] == [
+        drift.keys,
+        worse.keys,
+    ]
+    more, _ = alerts.monitoring_alerts(
         settings, replace(later, drifted=dict(drifted.drifted) | {"b": "b: PSI 0.2"})
     )
     assert not more.keys <= drift.keys
@@ -192,10 +195,10 @@ def test_drift_and_performance_alert_once_a_champion_and_again_where_another_fea
 def test_stale_predictions_are_told_when_dagster_finds_them_so() -> None:
     settings, key = asking(SILENT), dg.AssetKey(["predictions", "q"])
     with dg.DagsterInstance.ephemeral() as instance:
-        assert list(alerts.stale(instance, settings)) == []
+        assert list(alerts.late_predictions(instance, settings)) == []
         instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="2024-01-05"))
         instance.report_runless_asset_event(dg.deserialize_value(GONE_STALE))
-        [alert] = alerts.stale(instance, settings)
+        [alert] = alerts.late_predictions(instance, settings)
     assert (alert.keys, alert.message) == (
         {"stale q 2024-01-05"},
         "The newest predictions of q are of 2024-01-05.",

@@ -20,7 +20,7 @@ from churn_orchestration.churn.features.parts import touched, versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, prove
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.question.labels import Question, labelled
-from churn_orchestration.churn.rows.contract import Column, Contract, judged, kept
+from churn_orchestration.churn.rows.contract import Column, Contract, bronze_rows, judged
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.properties import examples
 
@@ -143,7 +143,7 @@ def answers(called: list[str]) -> list[tuple]:
             place = ["f", int(row[1]), None, row[2], row[2]]
             db.execute(f"insert into raw.orders values ({', '.join('?' * 10)})", [*row, *place])
         db.execute(f"create table judged as {judged(contract, 'raw.orders', called, 'true')}")
-        db.execute(f"create table bronze.orders as {kept(contract, 'judged')}")
+        db.execute(f"create table bronze.orders as {bronze_rows(contract, 'judged')}")
         make_parts(db, declared)
         db.execute(touched(source, who, [as_of]))
         db.execute(f"create table gold as {features_at(declared, as_of)}")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from churn_orchestration.automation.retraining import champion_known, sensors, training
+from churn_orchestration.automation.retraining import champion_state, retrain_or_skip, sensors
 from churn_orchestration.business import PACKAGE
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.protocol import RULES, TRIGGER_TAG
@@ -37,8 +37,8 @@ def test_the_ui_shows_words_of_each_signal_and_no_docstring(
     for find in signals.SIGNALS.values():
         monkeypatch.setattr(find, "__doc__", "A NOTE TO PROGRAMMERS")
     shown = {sensor.name: sensor.description or "" for sensor in sensors(shop.business, [])}
-    assert signals.SAYS.keys() == signals.SIGNALS.keys()
-    for name, says in signals.SAYS.items():
+    assert signals.DESCRIPTIONS.keys() == signals.SIGNALS.keys()
+    for name, says in signals.DESCRIPTIONS.items():
         assert (
             f"requests a training on the newest day when this holds: {says} It waits"
             in (shown[f"retrain_on_{name}"])
@@ -51,10 +51,10 @@ def test_a_business_too_small_to_be_measured_grows_old_all_the_same(shop: Shop) 
     assert shop.published("from monitoring.churn_90d_performance") == []
     settings = questions_of(shop.business)["churn_90d"]
     refuse(shop, settings, "first", "2023-10-01", "initial")
-    known = champion_known(shop.business, settings)
+    known = champion_state(shop.business, settings)
     assert known
     assert known.day == JAN[6]
-    _, request = training("age", signals.age, settings, known)
+    _, request = retrain_or_skip("age", signals.age, settings, known)
     assert request
 
 
@@ -66,21 +66,21 @@ def test_where_the_first_training_was_refused_age_asks_again_and_later_each_time
         shop.land_orders(day, *(f"o{day}_{n},c{n},{JAN[day]} 10:00,9.50" for n in who))
     assert shop.refresh(5, 6).succeeded
     settings = questions_of(shop.business)["churn_90d"]
-    assert champion_known(shop.business, settings) is None
+    assert champion_state(shop.business, settings) is None
     refuse(shop, settings, "first", "2023-10-01", "initial")
-    known = champion_known(shop.business, settings)
+    known = champion_state(shop.business, settings)
     assert known
     assert (known.day, known.version, known.in_vain) == (JAN[6], RULES, {"initial": 1})
     assert (known.graded, known.realised, known.drifted) == ({}, {}, {})
-    said, request = training("age", signals.age, settings, known)
+    said, request = retrain_or_skip("age", signals.age, settings, known)
     assert said.startswith("it was trained 97 days ago; it would learn from outcomes of ")
     assert request
     assert request.tags[TRIGGER_TAG] == "scheduled"
     refuse(shop, settings, "second", "2023-12-20", "scheduled")
-    known = champion_known(shop.business, settings)
+    known = champion_state(shop.business, settings)
     assert known
     assert (known.in_vain["scheduled"], str(known.cool_on("scheduled"))) == (1, "2024-01-17")
-    said, request = training("labels", signals.labels, settings, known)
+    said, request = retrain_or_skip("labels", signals.labels, settings, known)
     assert request is None
     assert (
         "trained on 2023-12-20, 1 in vain for such a reason, and cools down until 2024-01-17"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
-from churn_orchestration.automation.retraining import champion_known
+from churn_orchestration.automation.retraining import champion_state
 from churn_orchestration.business import SETTINGS, Business, BusinessError, digest
 from churn_orchestration.churn import protocol
 from churn_orchestration.churn.question.labels import STATIC
@@ -80,7 +80,7 @@ def alert_sensor(
             return dg.SensorResult(
                 skip_reason=f"nobody to alert: `alerts` in {business.folder / SETTINGS}"
             )
-        looked = Looked.at(context.cursor, context.instance, business)
+        looked = AlertCursor.at(context.cursor, context.instance, business)
         result, seen = looked.since(business, settings, context.instance)
         message = send(business, result)
         reason = f"told: {'; '.join(message)}" if message else "nothing new"
@@ -90,14 +90,16 @@ def alert_sensor(
 
 
 @dataclass(frozen=True)
-class Looked:
+class AlertCursor:
     """How far was looked: the last end of a run by kind, and the last line of the ledger."""
 
     runs: Mapping[str, int]
     line: int
 
     @classmethod
-    def at(cls, cursor: str | None, instance: dg.DagsterInstance, business: Business) -> "Looked":
+    def at(
+        cls, cursor: str | None, instance: dg.DagsterInstance, business: Business
+    ) -> "AlertCursor":
         """From a cursor; without one, from now on: what was before is no news."""
         if cursor:
             return cls(**json.loads(cursor))
@@ -110,7 +112,7 @@ class Looked:
 
     def since(
         self, business: Business, questions: list["QuestionSettings"], instance: dg.DagsterInstance
-    ) -> tuple[list[Alert], "Looked"]:
+    ) -> tuple[list[Alert], "AlertCursor"]:
         """What is worth telling since then, and how far was looked now."""
         runs, result = dict(self.runs), list[Alert]()
         for kind in ENDS:
@@ -120,12 +122,12 @@ class Looked:
                 result += ended(instance, record.event_log_entry.run_id, kind)
         result += map(changed, changes_open(business))
         rows = ledger.read(business.state)
-        result += chain.from_iterable(map(decided, rows[self.line :]))
+        result += chain.from_iterable(map(decision_alerts, rows[self.line :]))
         for settings in questions:
-            result += stale(instance, settings)
-            if settings.question.kind != STATIC and (known := champion_known(business, settings)):
-                result += watched(settings, known)
-        return result, Looked(runs, len(rows))
+            result += late_predictions(instance, settings)
+            if settings.question.kind != STATIC and (state := champion_state(business, settings)):
+                result += monitoring_alerts(settings, state)
+        return result, AlertCursor(runs, len(rows))
 
 
 def ended(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[Alert]:
@@ -196,7 +198,7 @@ def changed(event: Event) -> Alert:
     )
 
 
-def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
+def decision_alerts(row: Mapping[str, Any]) -> Iterator[Alert]:
     """A promotion, or a roll back. What a person wrote as their reason stays in the ledger."""
     question, version, decision = row["subject"], row.get("model_version"), row["decision"]
     if decision not in (protocol.PROMOTE, protocol.ROLL_BACK):
@@ -224,42 +226,44 @@ def decided(row: Mapping[str, Any]) -> Iterator[Alert]:
         )
 
 
-def watched(settings: "QuestionSettings", known: signals.Champion) -> Iterator[Alert]:
+def monitoring_alerts(
+    settings: "QuestionSettings", state: signals.ChampionState
+) -> Iterator[Alert]:
     """What monitoring says against a champion on its newest day."""
-    of, strongest = f"{settings.name} {known.version}", list(known.drifted.values())[:3]
-    of_changes = [cause for feature, cause in known.follows.items() if feature in known.drifted]
+    of, strongest = f"{settings.name} {state.version}", list(state.drifted.values())[:3]
+    of_changes = [cause for feature, cause in state.follows.items() if feature in state.drifted]
     follow = (
-        f" {len(of_changes)} of {len(known.drifted)} follow from {of_changes[0]}."
+        f" {len(of_changes)} of {len(state.drifted)} follow from {of_changes[0]}."
         if of_changes
         else ""
     )
-    if known.drifted:
+    if state.drifted:
         yield Alert(
             frozenset(
-                f"drift {of} {known.follows.get(feature, feature)}" for feature in known.drifted
+                f"drift {of} {state.follows.get(feature, feature)}" for feature in state.drifted
             ),
             f"{settings.name}: harmful drift",
-            f"On {known.day}, beyond the usual and moving the scores: "
+            f"On {state.day}, beyond the usual and moving the scores: "
             f"{'; '.join(strongest)}.{follow}",
-            f"ask what changed in the source of {next(iter(known.drifted))}. {TO_WATCH}",
-            f"assets/monitoring/{settings.name}_drift?partition={known.day}",
+            f"ask what changed in the source of {next(iter(state.drifted))}. {TO_WATCH}",
+            f"assets/monitoring/{settings.name}_drift?partition={state.day}",
         )
     for name, find in (
         ("performance", signals.performance),
         ("expectation", signals.expectation),
         ("calibration", signals.calibration),
     ):
-        if signal := find(known):
+        if signal := find(state):
             yield Alert(
                 frozenset({f"{name} {of}"}),
                 f"{settings.name}: worse than when trained",
                 f"{signal.evidence}.",
-                f"ask what changed since {known.cutoff}. {TO_WATCH}",
-                f"assets/monitoring/{settings.name}_performance?partition={known.day}",
+                f"ask what changed since {state.cutoff}. {TO_WATCH}",
+                f"assets/monitoring/{settings.name}_performance?partition={state.day}",
             )
 
 
-def stale(instance: dg.DagsterInstance, settings: "QuestionSettings") -> Iterator[Alert]:
+def late_predictions(instance: dg.DagsterInstance, settings: "QuestionSettings") -> Iterator[Alert]:
     """Predictions that are not as fresh as their policy wants, as Dagster's daemon found."""
     key = dg.AssetKey(["predictions", settings.name])
     state = instance.get_freshness_state_records([key]).get(key)

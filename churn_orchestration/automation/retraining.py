@@ -1,4 +1,4 @@
-"""The sensors that act on what monitoring says of the newest day: train anew, or roll back."""
+"""The sensors that act on the monitoring of the newest day: retrain, or roll back."""
 
 import datetime as dt
 import json
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 METRICS = ("auc", "log_loss", "calibration_error", "base_rate")
 TRAINED = (protocol.PROMOTE, protocol.KEEP, protocol.REFUSE)
-Answer = tuple[str, dg.RunRequest | None]
-"""What is to be done about a champion, in words; and the run, if one is asked for."""
-Look = Callable[["QuestionSettings", signals.Champion], Answer]
+Verdict = tuple[str, dg.RunRequest | None]
+"""What is to be done about a champion, in words; and the run, if one is requested."""
+Look = Callable[["QuestionSettings", signals.ChampionState], Verdict]
 
 
 def sensors(
@@ -53,10 +53,10 @@ def sensors(
             f"retrain_on_{name}",
             TRAIN,
             "Once switched on, requests a training on the newest day when this holds: "
-            f"{signals.SAYS[name]} It waits for {signals.COOL_DOWN_DAYS} days after a training, "
-            "twice as long after each in vain for the same reason, and for something new to learn. "
-            "The gate decides whether what was trained is promoted.",
-            partial(training, name, find),
+            f"{signals.DESCRIPTIONS[name]} It waits for {signals.COOL_DOWN_DAYS} days after a "
+            "training, twice as long after each in vain for the same reason, and for something "
+            "new to learn. The gate decides whether what was trained is promoted.",
+            partial(retrain_or_skip, name, find),
         )
         for name, find in signals.SIGNALS.items()
     ]
@@ -68,7 +68,7 @@ def sensors(
         "Once switched on, puts what was in force before a champion in force again, where the "
         "champion's first week, once its outcome is known, was worse than without it, chance ruled "
         "out.",
-        _undoing,
+        roll_back_or_skip,
     )
     return [*retrain, undo]
 
@@ -90,15 +90,15 @@ def _once_a_day(
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         requests, messages = list[dg.RunRequest](), list[str]()
         for settings in watched:
-            known = champion_known(business, settings)
-            day = str(known.day) if known else ""
-            if known is None:
+            state = champion_state(business, settings)
+            day = str(state.day) if state else ""
+            if state is None:
                 messages.append(f"{settings.name}: nothing was trained yet, or no day is watched")
             elif seen.get(settings.name, "") >= day:
                 messages.append(f"{settings.name}: looked at {day} already")
             else:
                 seen[settings.name] = day
-                reason, request = look(settings, known)
+                reason, request = look(settings, state)
                 messages.append(f"{settings.name}: {reason}")
                 requests += [request] if request else []
         cursor = json.dumps(seen, sort_keys=True)
@@ -109,22 +109,22 @@ def _once_a_day(
     return sensor
 
 
-def training(
+def retrain_or_skip(
     name: str,
-    find: Callable[[signals.Champion], signals.Signal | None],
+    find: Callable[[signals.ChampionState], signals.Signal | None],
     settings: "QuestionSettings",
-    known: signals.Champion,
-) -> Answer:
-    """Whether a signal speaks for a training of the day."""
-    signal = find(known)
+    state: signals.ChampionState,
+) -> Verdict:
+    """The run that retrains on the day, where a signal speaks for it; else why there is none."""
+    signal = find(state)
     if signal is None:
-        return f"nothing on {known.day}: {signals.calm(name, known)}", None
-    cool_on, in_vain = known.cool_on(signal.trigger), known.in_vain.get(signal.trigger)
-    if known.day < cool_on:
+        return f"nothing on {state.day}: {signals.why_quiet(name, state)}", None
+    cool_on, in_vain = state.cool_on(signal.trigger), state.in_vain.get(signal.trigger)
+    if state.day < cool_on:
         vain = f", {in_vain} in vain for such a reason" if in_vain else ""
-        cools = f"it was trained on {known.trained_on}{vain}, and cools down until {cool_on}"
+        cools = f"it was trained on {state.trained_on}{vain}, and cools down until {cool_on}"
         return f"{signal.evidence}; but {cools}", None
-    worth = signals.worth(known)
+    worth = signals.what_is_new(state)
     if worth is None:
         return (
             f"{signal.evidence}; but no outcome is known that the last training has not learned "
@@ -133,39 +133,48 @@ def training(
         )
     evidence = f"{signal.evidence}; {worth}"
     request = dg.RunRequest(
-        run_key=f"{name}:{settings.name}:{known.day}",
-        partition_key=str(known.day),
+        run_key=f"{name}:{settings.name}:{state.day}",
+        partition_key=str(state.day),
         asset_selection=[dg.AssetKey([layer, settings.name]) for layer in SNAPSHOT_LAYERS],
         tags={protocol.TRIGGER_TAG: signal.trigger, protocol.EVIDENCE_TAG: evidence},
     )
     return evidence, request
 
 
-def _undoing(settings: "QuestionSettings", known: signals.Champion) -> Answer:
-    """Whether the champion's first week was worse than without it."""
-    if known.outdone is None:
+def roll_back_or_skip(settings: "QuestionSettings", state: signals.ChampionState) -> Verdict:
+    """The run that rolls back, where the champion's first week was worse than without it; else why
+    there is none.
+    """
+    if state.worse_first_week is None:
         return (
-            f"nothing on {known.day}: no first week of {known.version} is known to be worse",
+            f"nothing on {state.day}: no first week of {state.version} is known to be worse",
             None,
         )
     undo = Undoing(
-        question=settings.name, version=known.version, to=str(known.before), reason=known.outdone
+        question=settings.name,
+        version=state.version,
+        to=str(state.previous_version),
+        reason=state.worse_first_week,
     )
     request = dg.RunRequest(
         # One a day: where it failed, again tomorrow.
-        run_key=f"{ROLL_BACK}:{settings.name}:{known.version}:{known.day}",
+        run_key=f"{ROLL_BACK}:{settings.name}:{state.version}:{state.day}",
         run_config=dg.RunConfig({UNDO: undo}),
-        tags={protocol.TRIGGER_TAG: protocol.PERFORMANCE, protocol.EVIDENCE_TAG: known.outdone},
+        tags={
+            protocol.TRIGGER_TAG: protocol.PERFORMANCE,
+            protocol.EVIDENCE_TAG: state.worse_first_week,
+        },
     )
-    return known.outdone, request
+    return state.worse_first_week, request
 
 
-def champion_known(business: Business, settings: "QuestionSettings") -> signals.Champion | None:
-    """What is known of the champion at the end of the newest watched day; None before the first
-    training.
+def champion_state(
+    business: Business, settings: "QuestionSettings"
+) -> signals.ChampionState | None:
+    """The monitored state of the champion at the end of the newest watched day; None before the
+    first training.
 
-    Where no training gave a champion, the last training speaks for itself, and nothing is said of
-    forecasts.
+    Where no training gave a champion, it is that of the last training, without forecasts.
     """
     trained = [
         row
@@ -196,12 +205,12 @@ def champion_known(business: Business, settings: "QuestionSettings") -> signals.
             return None
         champion = ledger.champion(business.state, settings.name, day, settings.question.meaning)
         version = champion["model_version"] if champion else settings.untrained
-        said = _said(db, settings, version, day) if champion else {}
+        results = _monitoring_results(db, settings, version, day) if champion else {}
     last = record_of(business.state, settings.name, trained[-1]["model_version"])
     record = record_of(business.state, settings.name, version) if champion else last
     season = {f.name for f in catalogue(settings.question.features) if f.family == CALENDAR}
     not_promoted = takewhile(lambda row: row["decision"] != protocol.PROMOTE, reversed(trained))
-    return signals.Champion(
+    return signals.ChampionState(
         day=day, version=version, cutoff=dt.date.fromisoformat(record["cutoff"]),
         trained_on=dt.date.fromisoformat(trained[-1]["decided_on"]),
         as_ofs=[dt.date.fromisoformat(as_of) for as_of in last["as_ofs"]],
@@ -210,14 +219,14 @@ def champion_known(business: Business, settings: "QuestionSettings") -> signals.
         declared=[f.name for f in catalogue(settings.question.features) if f.name not in season],
         matured=settings.question.horizon.newest_as_of(day),
         graded=record["evaluation"]["report"].get("model", {}) if champion else {},
-        **said,
+        **results,
     )  # fmt: skip
 
 
-def _said(
+def _monitoring_results(
     db: "duckdb.DuckDBPyConnection", settings: "QuestionSettings", version: str, day: dt.date
 ) -> dict[str, Any]:
-    """What monitoring says of a model at the end of a day."""
+    """The results of monitoring a model at the end of a day, as fields of ``ChampionState``."""
     mine = (
         f"from monitoring.{settings.name}_performance where feature is null "
         f"and model_version = '{version}'"
@@ -232,7 +241,7 @@ def _said(
     last = "qualify measured_on = max(measured_on) over ()"
     outdone = db.execute(f"{worse} {last}").df().to_dict("records")
     return {
-        "of": of,
+        "realised_as_of": of,
         "realised": _metrics(db, f"{mine} and kind <> '{protocol.EXPECTED}' and as_of = '{of}'")
         if of
         else {},
@@ -244,8 +253,8 @@ def _said(
         "follows": {
             a["feature"]: a["follows"] for a in alarms if isinstance(a.get("follows"), str)
         },
-        "before": outdone[0]["before"] if outdone else None,
-        "outdone": first_week_words(outdone) if outdone else None,
+        "previous_version": outdone[0]["before"] if outdone else None,
+        "worse_first_week": first_week_words(outdone) if outdone else None,
     }
 
 

@@ -183,7 +183,7 @@ class Computed:
     note: str = ""
 
 
-def settle(
+def record_and_publish(
     context: dg.AssetExecutionContext, tables: Tables, key: dg.AssetKey, computed: Computed
 ) -> Iterator[Any]:
     """Record the days of a table and report them: rows of each day, and a check that names the
@@ -210,7 +210,7 @@ def settle(
     for day, count in (good | kept).items():
         report_day(context, key, day, count, computed.metadata.get(day, {}))
     if good:
-        hang(context, key, max(good), computed.pictures)
+        attach_pictures(context, key, max(good), computed.pictures)
     for day, reason in still_refused.items():
         context.add_asset_metadata({REFUSED: reason}, asset_key=key, partition_key=day.isoformat())
         context.log.error(f"{table} {day} refused: {reason}")
@@ -280,7 +280,7 @@ def report_day(
     context.add_asset_metadata(about, asset_key=key, partition_key=day.isoformat())
 
 
-def hang(
+def attach_pictures(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,
     day: dt.date,

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from churn_orchestration.business import Business
 from churn_orchestration.report.declared import declared
-from churn_orchestration.report.new_files import new_files
+from churn_orchestration.report.new_files import waiting_files
 from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.storage.door import door
 from churn_orchestration.storage.freshness import by_layer, states
@@ -116,7 +116,7 @@ def up_to_date(business: Business, last: dt.date) -> Report:
     rows = rows_by_layer(business)
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        landing = new_files(tables, business, states(tables), declared(business).files)
+        landing = waiting_files(tables, business, states(tables), declared(business).files)
     files = [file for those in landing["new_files"].values() for file in those]
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     waits = (

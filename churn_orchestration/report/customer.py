@@ -33,7 +33,7 @@ def catalogue(tables: Tables, gold: str) -> Words:
     return {row["feature"]: row for row in rows}
 
 
-def said(about: dict[str, Any], value: Any) -> str:
+def feature_text(about: dict[str, Any], value: Any) -> str:
     """A feature's value in the words of its catalogue row."""
     unknown = about["null_phrase"] or f"{about['feature']} unknown"
     return worded(value, about["phrase"], unknown, about["zero_phrase"] or "")
@@ -63,7 +63,7 @@ def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str
                     for end, ago in days.items()
                 },
                 "features": {name: row[name] for name in shown},
-                "words": list(dict.fromkeys(said(own[name], row[name]) for name in shown)),
+                "words": list(dict.fromkeys(feature_text(own[name], row[name]) for name in shown)),
             }
         )
     return sources
@@ -97,7 +97,7 @@ def _so_far_and_lately(own: Words) -> list[str]:
     ]
 
 
-def changes(
+def changed_features(
     words: Words, before: dict[str, Any], after: dict[str, Any], reasons: list[str]
 ) -> list[str]:
     """What changed in a customer between two days, in words: what the reasons name, then what
@@ -106,7 +106,7 @@ def changes(
     One line a family of features, since the members of one say nearly the same.
     """
     spoken = {
-        name: (said(about, before[name]), said(about, after[name]))
+        name: (feature_text(about, before[name]), feature_text(about, after[name]))
         for name, about in words.items()
         if name in before and name in after
     }

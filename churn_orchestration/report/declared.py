@@ -42,7 +42,7 @@ def declared(business: Business) -> Declared:
     return _loaded(business, component_tree(business))
 
 
-def keep(business: Business, tree: "dg.ComponentTree") -> None:
+def save(business: Business, tree: "dg.ComponentTree") -> None:
     """Keep what a loaded business declares."""
     write_text(business.state / FILE, _loaded(business, tree).model_dump_json())
 

@@ -5,7 +5,13 @@ from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.report import Report
-from churn_orchestration.report.customer import catalogue, changes, feature_row, introduced, said
+from churn_orchestration.report.customer import (
+    catalogue,
+    changed_features,
+    feature_row,
+    feature_text,
+    introduced,
+)
 from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
 from churn_orchestration.report.ranking import question_named, ranked
@@ -18,7 +24,7 @@ _NOW = (
 )  # fmt: skip
 
 
-def explained(
+def explain(
     business: Business, entity: str, day: dt.date | None, question: str | None = None
 ) -> Report:
     """One customer's risk: who it is, now, why, and over the scored days; as facts and as text."""
@@ -140,7 +146,7 @@ def _largest_move(
         feature_row(tables, gold, key, entity, row["as_of"]) if gold else {} for row in pair
     )
     reasons = [*(pair[1]["reasons"] or []), *(pair[0]["reasons"] or [])]
-    return _pair(*pair) | {"changes": changes(words, before, after, reasons)}
+    return _pair(*pair) | {"changes": changed_features(words, before, after, reasons)}
 
 
 def _scored_days(tables: Tables, question: str, history: list[dict[str, Any]]) -> dict[str, Any]:
@@ -177,7 +183,7 @@ def _not_scored_ever(
         [(entity_id, day)] = known
         words, row = catalogue(tables, gold), feature_row(tables, gold, key, entity_id, day)
         last = [
-            said(about, row[name])
+            feature_text(about, row[name])
             for name, about in words.items()
             if name.endswith("_days_since_last")
         ]

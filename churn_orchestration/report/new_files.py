@@ -9,7 +9,7 @@ from churn_orchestration.report.text import command
 from churn_orchestration.storage.warehouse import Tables
 
 
-def new_files(
+def waiting_files(
     tables: Tables, business: Business, result: dict[str, dict[str, Any]], sources: dict[str, str]
 ) -> dict[str, Any]:
     """Files that no day has taken in yet, by source, and the command that does; ``sources``: their

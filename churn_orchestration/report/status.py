@@ -11,7 +11,7 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import REFUSE
 from churn_orchestration.report import Report, sources
 from churn_orchestration.report.declared import declared
-from churn_orchestration.report.new_files import new_files
+from churn_orchestration.report.new_files import waiting_files
 from churn_orchestration.report.ranking import questions
 from churn_orchestration.report.status_text import status_text
 from churn_orchestration.report.text import command
@@ -37,9 +37,9 @@ def status_report(business: Business) -> Report:
         broken = {(table, day) for table, day, _ in damaged}
         models = {
             name: _model(tables, name, result, now.meanings.get(name), broken)
-            for name in _asked(tables)
+            for name in _question_names(tables)
         }
-        landing = new_files(tables, business, result, now.files)
+        landing = waiting_files(tables, business, result, now.files)
         changed = [_changed(business, event) for event in open_events(tables)]
     newest = max((state["newest"] for state in result.values() if state["newest"]), default=None)
     facts = {
@@ -158,7 +158,7 @@ where raw.table_name = 'raw.' || ? and q.table_name = replace(raw.table_name, 'r
 order by day desc limit 1"""
 
 
-def _asked(tables: Tables) -> list[str]:
+def _question_names(tables: Tables) -> list[str]:
     trained = tables.rows("select table_name from duckdb_tables() where schema_name = 'models'")
     return sorted({*questions(tables.db), *(name for (name,) in trained)})
 

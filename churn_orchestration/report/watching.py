@@ -21,7 +21,7 @@ MOST_ALARMS = 5
 Query = Callable[[str], list[dict[str, Any]]]
 
 
-def watched(business: Business, question: str | None) -> tuple[dict[str, Any], str]:
+def watch_report(business: Business, question: str | None) -> tuple[dict[str, Any], str]:
     """Of each question, or of one: newest outcomes beside what was expected, first week, alarms of
     the day.
 

@@ -8,9 +8,9 @@ import pytest
 
 from churn_orchestration.churn.grading.contact import (
     NOBODY,
+    choose_and_report_rows,
     contact_summary,
     contacted,
-    halves,
     threshold,
 )
 from churn_orchestration.churn.question.settings import (
@@ -55,7 +55,7 @@ def test_a_threshold_is_chosen_on_older_days_and_reported_on_the_newest() -> Non
 
 
 def test_of_one_day_customers_are_split_and_none_is_in_both_parts() -> None:
-    chosen, reported = halves(held_out(days=1), "id")
+    chosen, reported = choose_and_report_rows(held_out(days=1), "id")
     assert not set(chosen["id"]) & set(reported["id"])
     assert len(chosen) + len(reported) == 2_000
     assert 0.3 < len(reported) / 2_000 < 0.5

@@ -5,13 +5,13 @@ import pytest
 
 from churn_orchestration.churn.protocol import DRIFT, PERFORMANCE, SCHEDULED
 from churn_orchestration.churn.watching import signals
-from churn_orchestration.churn.watching.signals import SIGNALS, Champion, worth
+from churn_orchestration.churn.watching.signals import SIGNALS, ChampionState, what_is_new
 from churn_orchestration_tests.support.champions import AS_OFS, STEADY, interval
 
 LIMIT = ": worse only where the intervals do not meet"
 
 
-def message(known: Champion) -> dict[str, str]:
+def message(known: ChampionState) -> dict[str, str]:
     """What each signal says of a champion: its trigger."""
     result = {name: find(known) for name, find in SIGNALS.items()}
     return {name: signal.trigger for name, signal in result.items() if signal}
@@ -19,7 +19,7 @@ def message(known: Champion) -> dict[str, str]:
 
 def test_of_a_champion_that_does_as_it_promised_nothing_is_said() -> None:
     assert message(STEADY) == {}
-    assert {name: signals.calm(name, STEADY) for name in SIGNALS} == {
+    assert {name: signals.why_quiet(name, STEADY) for name in SIGNALS} == {
         "drift": "no feature is beyond the usual and moves the scores",
         "performance": "auc 0.790 [0.770, 0.810], trained 0.800 [0.780, 0.820]; "
         "log_loss 0.460 [0.440, 0.480], trained 0.450 [0.430, 0.470]" + LIMIT,
@@ -66,15 +66,23 @@ def test_the_evidence_names_what_came_and_what_was_promised() -> None:
 
 
 def test_without_outcomes_nothing_is_said_of_them() -> None:
-    assert message(replace(STEADY, graded={}, of=None, realised={}, foreseen={}, expected={})) == {}
+    assert (
+        message(
+            replace(STEADY, graded={}, realised_as_of=None, realised={}, foreseen={}, expected={})
+        )
+        == {}
+    )
 
 
 def test_a_training_without_a_new_outcome_is_worth_nothing_unless_the_features_changed() -> None:
-    assert worth(STEADY) == "it would learn from outcomes of 24 more days, up to as_of 2024-07-22"
-    stale = replace(STEADY, matured=max(AS_OFS))
-    assert worth(stale) is None
     assert (
-        worth(replace(stale, declared=["a", "c"]))
+        what_is_new(STEADY)
+        == "it would learn from outcomes of 24 more days, up to as_of 2024-07-22"
+    )
+    stale = replace(STEADY, matured=max(AS_OFS))
+    assert what_is_new(stale) is None
+    assert (
+        what_is_new(replace(stale, declared=["a", "c"]))
         == "it would read the features as they are declared now"
     )
 

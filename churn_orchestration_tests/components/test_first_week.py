@@ -120,7 +120,7 @@ class Small:
         (folder / f"{version}.json").write_text(json.dumps(record))
         held_out = pd.DataFrame({"customer_id": [], "as_of": [], "label": [], "model": []})
         held_out.to_parquet(folder / f"{version}.parquet")
-        promotion.decided(
+        promotion.record_decision(
             self.tables, self.tracking, ASKED, gate.Decision("promote", "by a test"), record, {},
             decided_on=str(on), trigger="manual", asked_by="a test", parent=None,
         )  # fmt: skip

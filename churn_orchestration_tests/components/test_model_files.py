@@ -22,7 +22,7 @@ from churn_orchestration.churn.question.labels import Horizon, Question
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import promotion
-from churn_orchestration.components.question.training.candidate import keep
+from churn_orchestration.components.question.training.candidate import save_held_out
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.model_store import FIRST_USE, MODEL, RECORD, ModelFiles, _loaded
 from churn_orchestration.storage.resources import Warehouse
@@ -65,10 +65,10 @@ class Registry:
         with self.tracking.run("q", version, {"model_version": version}):
             number = self.tracking.register("q", model, ROWS.head(3), version)
         record = {"model_version": version, "cutoff": str(cutoff), "mlflow_version": number}
-        keep(pd.DataFrame({"customer_id": ["x"], "label": [True]}), files.path(".parquet"))
+        save_held_out(pd.DataFrame({"customer_id": ["x"], "label": [True]}), files.path(".parquet"))
         files.path(RECORD).write_text(json.dumps(record))
         with self.open() as tables:
-            promotion.decided(
+            promotion.record_decision(
                 tables, self.tracking, ASKED, Decision("promote", "by a test"), record, {},
                 decided_on=str(cutoff), trigger="manual", asked_by="a test", parent=None,
             )  # fmt: skip

@@ -23,7 +23,7 @@ from churn_orchestration.components.question.backtest import backtest
 from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.question.training.promotion import record_of, report_table
 from churn_orchestration.pictures import pages
-from churn_orchestration.report.explain import explained
+from churn_orchestration.report.explain import explain
 from churn_orchestration.report.status import status_report
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.storage import ledger
@@ -206,7 +206,7 @@ def test_a_customer_is_explained_without_days_that_mean_nothing(
     trained: tuple[Shop, pd.DataFrame],
 ) -> None:
     shop, _ = trained
-    message = explained(shop.business, "c000", JAN[6])[1]
+    message = explain(shop.business, "c000", JAN[6])[1]
     assert "contract: month" in message
     assert "last active" not in message
     assert "the outcome is known" not in message

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.report.customer import changes, introduced
-from churn_orchestration.report.explain import explained
+from churn_orchestration.report.customer import changed_features, introduced
+from churn_orchestration.report.explain import explain
 from churn_orchestration.report.history import band_since, largest_move, sparkline
 from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.warehouse import quoted
@@ -103,13 +103,13 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(shop: Shop, entity: str, **options: Any) -> list[str]:
-    text = explained(shop.business, entity, options.pop("day", None), **options)[1]
+    text = explain(shop.business, entity, options.pop("day", None), **options)[1]
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def error(shop: Shop, entity: str, day: dt.date | None = None) -> str:
     with pytest.raises(BusinessError) as raised:
-        explained(shop.business, entity, day)
+        explain(shop.business, entity, day)
     return str(raised.value)
 
 
@@ -226,7 +226,7 @@ def test_an_id_with_blanks_quotes_and_brackets_is_found_and_told_whole(shop: Sho
 @pytest.mark.parametrize("settings", ["7", " 7", "007", "7.0"])
 def test_an_integer_id_is_found_however_it_is_written(shop: Shop, settings: str) -> None:
     three_days(shop)
-    assert explained(shop.business, settings, None)[0]["entity"] == "7"
+    assert explain(shop.business, settings, None)[0]["entity"] == "7"
 
 
 def test_a_text_asked_of_integer_ids_is_an_id_that_nobody_has(shop: Shop) -> None:
@@ -294,7 +294,7 @@ def test_a_long_history_is_one_line_of_sixty_blocks() -> None:
 def test_what_the_reasons_name_is_told_first_and_one_line_a_family() -> None:
     before = {"visits_days_since_last": 40, "visits_count_all": 5, "visits_count_30d": 0}
     after = {"visits_days_since_last": 41, "visits_count_all": 6, "visits_count_30d": 1}
-    assert changes(WORDS, before, after, ["↑ last visit 41 days ago"]) == [
+    assert changed_features(WORDS, before, after, ["↑ last visit 41 days ago"]) == [
         "last visit 40 days ago -> 41 days ago",
         "no visit in the last 30 days -> 1",
     ]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from churn_orchestration.cli import main
 from churn_orchestration.components.tree import component_tree, questions_of
 from churn_orchestration.report import refreshed, up_to_date
-from churn_orchestration.report.declared import declared, keep
+from churn_orchestration.report.declared import declared, save
 from churn_orchestration.report.ranking import unranked_message
 from churn_orchestration.report.status import status_report
 from churn_orchestration.storage import ledger
@@ -79,7 +79,7 @@ def test_a_roll_back_that_nobody_can_confirm_names_the_option_that_does(troubled
 
 
 def test_what_is_kept_of_a_declaration_is_read_again_once_a_file_changes(shop: Shop) -> None:
-    keep(shop.business, component_tree(shop.business))
+    save(shop.business, component_tree(shop.business))
     before = declared(shop.business)
     assert (before.files, list(before.meanings)) == ({"orders": "orders_{day}.csv"}, ["churn_90d"])
     shop.change("raw/defs.yaml", "orders_{day}.csv", "sold_{day}.csv")

@@ -26,7 +26,7 @@ from churn_orchestration.cli import main
 from churn_orchestration.components.question.monitoring.drift_page import SAMPLED, SHOWN
 from churn_orchestration.components.question.training.promotion import record_of
 from churn_orchestration.definitions import definitions_of
-from churn_orchestration.report.watching import watched as message
+from churn_orchestration.report.watching import watch_report as message
 from churn_orchestration.runs import at_work
 from churn_orchestration.service import page_server
 from churn_orchestration.simulator import World, simulate

@@ -44,7 +44,7 @@ def threshold(rule: ContactRule, held_out: pd.DataFrame, economics: Economics) -
 
 
 def contacted(
-    rule: ContactRule, scored: pd.DataFrame, least: float | None, economics: Economics
+    rule: ContactRule, scored: pd.DataFrame, contact_threshold: float | None, economics: Economics
 ) -> np.ndarray:
     """Who of one day's rows is contacted; of equals at the border of the capacity, the first.
 
@@ -52,11 +52,11 @@ def contacted(
     ----------
     scored : rows with the probability ``model`` and, where it is known, ``recent_value``; without
         it the riskiest have the most at stake
-    least : from ``threshold``; None: the capacity decides
+    contact_threshold : from ``threshold``; None: the capacity decides
     """
     probability = scored["model"].to_numpy(float)
-    if least is not None:
-        return np.asarray(probability >= least)
+    if contact_threshold is not None:
+        return np.asarray(probability >= contact_threshold)
     value = (
         scored["recent_value"].to_numpy(float) if "recent_value" in scored else np.ones(len(scored))
     )
@@ -68,7 +68,9 @@ def contacted(
     return chosen & pays
 
 
-def halves(held_out: pd.DataFrame, entity: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def choose_and_report_rows(
+    held_out: pd.DataFrame, entity: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Held-out rows to choose on, and others to report on: the newest day, or entities where there
     is one.
     """
@@ -94,9 +96,9 @@ def contact_summary(
     ``profit`` (of a customer's value, per customer) value, low and high; precision is absent where
     nobody is contacted
     """
-    chosen_on, reported_on = halves(held_out, entity)
-    least = threshold(rule, chosen_on, economics)
-    chosen = contacted(rule, reported_on, least, economics)
+    chosen_on, reported_on = choose_and_report_rows(held_out, entity)
+    contact_threshold = threshold(rule, chosen_on, economics)
+    chosen = contacted(rule, reported_on, contact_threshold, economics)
     label = reported_on["label"].to_numpy(bool)
     hit, miss = chosen & label, chosen & ~label
     counted = {
@@ -114,7 +116,7 @@ def contact_summary(
     }
     return result | {
         "rule": rule.sentence(),
-        "threshold": least,
+        "threshold": contact_threshold,
         "rows": len(reported_on),
         "chosen_on": sorted({str(day.date()) for day in chosen_on["as_of"]}),
         "reported_on": str(held_out["as_of"].max().date()),

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.protocol import MIN_ENTITIES
-from churn_orchestration.churn.question.labels import ALL, EVENT, Question, population, watched
+from churn_orchestration.churn.question.labels import (
+    ALL,
+    EVENT,
+    Question,
+    outcome_events,
+    population,
+)
 from churn_orchestration.churn.sql import identifier
 
 if TYPE_CHECKING:
@@ -102,7 +108,7 @@ class Outcomes:
             silence = f"p.{question.activity.name}_days_since_last"
         everybody = replace(question, observation_days=ALL)
         people = population(everybody, f"({features_at(question.bare, as_of)})", as_of)
-        people, events = watched(question, people, as_of, self.last)
+        people, events = outcome_events(question, people, as_of, self.last)
         first, _ = question.horizon.outcome(as_of)
         return f"""
 select p.{entity}, date '{as_of}' as as_of, {silence} as silence, \
@@ -128,7 +134,7 @@ where day >= date '{first}' group by 1) as e
         return f"""
 select as_of, count(*) as entities, count(*) filter ({churned}) as churned,
   avg(({churned})::int) as base_rate
-from {self._within(self.question.horizon)} where {_asked(window)} group by 1 order by 1"""
+from {self._within(self.question.horizon)} where {_active_within(window)} group by 1 order by 1"""
 
     def by_horizon(self, window: int | str, horizons: Sequence[Horizon]) -> str:
         """SQL: of each horizon, over the as_ofs for which it has passed: base rate, and who came
@@ -156,7 +162,7 @@ count(*) as rows,
   avg({out}::int) as base_rate, \
 avg(({out} <> {later})::int) filter ({self._passed(longer)}) as flips,
   {"null::double" if event else back} as came_back
-from {self._within(horizon)} where {_asked(window)} and {self._passed("days")}"""
+from {self._within(horizon)} where {_active_within(window)} and {self._passed("days")}"""
             for horizon in horizons
         ]
         return " union all ".join(parts) + " order by 1"
@@ -170,13 +176,13 @@ from {self._within(horizon)} where {_asked(window)} and {self._passed("days")}""
             f"select '{window}' as observation_days, count(*) as entities, "
             "avg(coalesce(wait > days, true)::int) as base_rate from "
             f"{self._within(self.question.horizon)} where as_of = date '{max(self.as_ofs)}' and "
-            f"{_asked(window)}"
+            f"{_active_within(window)}"
             for window in windows
         ]
         return " union all ".join(parts) + " order by entities"
 
 
-def _asked(window: int | str) -> str:
+def _active_within(window: int | str) -> str:
     return "true" if window == ALL else f"silence < {window}"
 
 

@@ -205,7 +205,7 @@ def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date)
             "where o.label is not null",
         )
     else:
-        people, events = watched(question, people, as_of, known_by)
+        people, events = outcome_events(question, people, as_of, known_by)
         first, last = question.horizon.outcome(as_of)
         hit = (
             f"select distinct {entity} from ({events}) where day between date '{first}' "
@@ -221,7 +221,9 @@ left join ({outcome}) as o using ({entity})
 {condition} order by p.{entity}"""
 
 
-def watched(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> tuple[str, str]:
+def outcome_events(
+    question: Question, people: str, as_of: dt.date, known_by: dt.date
+) -> tuple[str, str]:
     """SQL: who of ``people`` is watched after ``as_of``, and entity and day of the events waited
     for.
     """

@@ -47,7 +47,7 @@ def excess(report: Mapping[str, Any], probability: ArrayLike, kind: str) -> str:
             f"too good to be true: {words}, "
             f"and no honest model of kind {kind} is sure of {MOST_AUC[kind]}"
         )
-    cost = explained(probability)
+    cost = expected_log_loss(probability)
     if loss["high"] < LEAST_LOSS * cost:
         words = f"log loss {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]"
         return (
@@ -57,10 +57,10 @@ def excess(report: Mapping[str, Any], probability: ArrayLike, kind: str) -> str:
     return ""
 
 
-def explained(probability: ArrayLike) -> float:
+def expected_log_loss(probability: ArrayLike) -> float:
     """The log loss to be expected of probabilities that are right: their mean entropy, in nats.
 
-    >>> round(explained([0.5, 1.0]), 4)
+    >>> round(expected_log_loss([0.5, 1.0]), 4)
     0.3466
     """
     sure = np.asarray(probability, float)

@@ -11,10 +11,10 @@ NOISE = 1e-15
 """How far, relatively, a number may be off its decimal: software writes 19.990000000000002 for
 19.99.
 """
-BY_FILE, BY_ASKING, AT_ONCE = "by file", "by asking", "at once"
-_TOGETHER = {
+BY_FILE, BY_QUERY, AT_ONCE = "by file", "by query", "at once"
+_SAME_LANDING = {
     BY_FILE: "partition by known_on, {}",
-    BY_ASKING: "partition by _partition, {}",
+    BY_QUERY: "partition by _partition, {}",
     AT_ONCE: "partition by {} order by _partition",
 }
 TYPES = (
@@ -84,11 +84,6 @@ class Contract:
         return list(
             dict.fromkeys(column.source for column in self.columns if column.source not in PLACES)
         )
-
-    @property
-    def kept(self) -> list[str]:
-        """The columns that reach bronze."""
-        return [column.name for column in self.columns if column.pii != "drop"]
 
 
 def _quoted(name: str) -> str:
@@ -206,7 +201,7 @@ def judged(
     landed : its other columns, all text
     where : which of its rows, an SQL condition
     landing : which rows landed together, so that a key that two of them have is a conflict and no
-        correction: ``BY_FILE``, ``BY_ASKING`` or ``AT_ONCE``, of which a row meets those of its own
+        correction: ``BY_FILE``, ``BY_QUERY`` or ``AT_ONCE``, of which a row meets those of its own
         day and before
     earlier : SQL of the keys that other rows of the same landing have; ``keys_of`` makes it
 
@@ -245,13 +240,13 @@ def judged(
     )
     key = ", ".join(map(_quoted, contract.key))
     own_day = " exclude (day)" if any(column.name == "day" for column in contract.columns) else ""
-    twins = (
-        f"count(*) filter (_judged is null) over ({_TOGETHER[landing].format(key)}) > 1"
+    in_conflict = (
+        f"count(*) filter (_judged is null) over ({_SAME_LANDING[landing].format(key)}) > 1"
         if key
         else "false"
     )
     if key and earlier:
-        twins += f" or ({key}) in ({earlier})"
+        in_conflict += f" or ({key}) in ({earlier})"
     return f"""
 with typed as (
   select _file, _line, _error, known_on, _partition, {copy} as _copy, {", ".join(cells)}
@@ -266,7 +261,7 @@ ruled as (
     case when _copy > 1 then 'duplicate' end) as _judged
   from dated)
 select * exclude (_broken, _copy, _judged),
-  coalesce(_judged, case when {twins} then 'conflicting_key' end) as _rule
+  coalesce(_judged, case when {in_conflict} then 'conflicting_key' end) as _rule
 from ruled"""
 
 
@@ -277,7 +272,7 @@ def keys_of(contract: Contract, raw: str, where: str) -> str:
     return f"select {keys} from {raw} where {where}"
 
 
-def kept(contract: Contract, judged_table: str) -> str:
+def bronze_rows(contract: Contract, judged_table: str) -> str:
     """The bronze rows of a judged table in order; PII hashed with the session variable
     ``pii_key``.
     """

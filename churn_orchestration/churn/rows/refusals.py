@@ -8,7 +8,7 @@ _KIND = r"^[A-Za-z ]+( \(if [^)]*\))?(, only [^:]*)?: "
 """Of what is wrong with a malformed record, what comes before the record."""
 
 
-def explained(contract: Contract) -> str:
+def detail_sql(contract: Contract) -> str:
     """The SQL expression of ``detail`` over a row of the tables ``raw`` and ``_judged``; null where
     the rule says it all.
     """

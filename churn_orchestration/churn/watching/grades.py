@@ -36,18 +36,20 @@ def first_grades(question: Question, forecasts: str, as_of: dt.date, day: dt.dat
     )
 
 
-def changes(question: Question, forecasts: str, as_of: dt.date, day: dt.date, grades: str) -> str:
+def changed_grades(
+    question: Question, forecasts: str, as_of: dt.date, day: dt.date, grades: str
+) -> str:
     """SQL: the grades of ``as_of`` that are new, or differ from the last one; ``was`` is what that
     said.
 
     ``grades``: a table or a select in brackets, as of `last_grades`. Columns as of `first_grades`.
     Where the last one was measured on ``day`` itself, ``regraded`` counts on.
     """
-    anew, entity = first_grades(question, forecasts, as_of, day), identifier(question.entity)
+    current, entity = first_grades(question, forecasts, as_of, day), identifier(question.entity)
     return (
         "select n.* replace (g.label as was, g.as_of is not null as restated, "
         f"if(g.measured_on = {literal(day)}, g.regraded + 1, 0)::bigint as regraded) "
-        f"from ({anew}) as "
+        f"from ({current}) as "
         f"n left join {grades} as g using ({entity}) where g.as_of is null or n.label is distinct "
         "from g.label"
     )

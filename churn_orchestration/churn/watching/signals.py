@@ -1,5 +1,5 @@
-"""What speaks for training a model anew: seven signals, each with its evidence, on what is known of
-a day.
+"""What speaks for retraining a model: seven signals, each with its evidence, from the monitored
+state of a champion on a day.
 
 A signal that lasts would train again and again what the gate does not promote. So age and outcomes
 count from the last training, whatever became of it, and each training that was not promoted doubles
@@ -23,8 +23,8 @@ Interval = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Champion:
-    """What is known of a champion, and of what was trained, at the end of a day.
+class ChampionState:
+    """The monitored state of a champion, and of what was trained, at the end of a day.
 
     Parameters
     ----------
@@ -33,17 +33,17 @@ class Champion:
         cut-off
     trained_on : the day of the last training, whatever was decided on it; ``as_ofs``: what it
         learned from
-    in_vain : by trigger, how many trainings since the last promotion it asked for, all not promoted
+    in_vain : by trigger, how many trainings since the last promotion it requested, all not promoted
     features : what the champion reads; ``declared``: what the feature table has now
     graded : by metric, on held-out days, when it was trained
     matured : the newest as_of whose outcome is known
-    realised : by metric, of its newest forecasts with an outcome; ``of``: their as_of
+    realised : by metric, of its newest forecasts with an outcome, those of ``realised_as_of``
     foreseen : by metric, what was expected of those forecasts
     expected : by metric, what is expected of the forecasts of ``day``
     drifted : by feature, the harmful alarms of ``day`` in words, the strongest first
     follows : by feature, the open change in what landed that its alarm follows from
-    before, outdone : where its first week was worse than without it: what was in force before, and
-        by how much that would have been better, in words
+    previous_version, worse_first_week : where its first week was worse than without it: what was in
+        force before, and by how much that would have been better, in words
     """
 
     day: dt.date
@@ -56,14 +56,14 @@ class Champion:
     declared: Sequence[str]
     matured: dt.date
     graded: Mapping[str, Interval] = field(default_factory=dict)
-    of: dt.date | None = None
+    realised_as_of: dt.date | None = None
     realised: Mapping[str, Interval] = field(default_factory=dict)
     foreseen: Mapping[str, Interval] = field(default_factory=dict)
     expected: Mapping[str, Interval] = field(default_factory=dict)
     drifted: Mapping[str, str] = field(default_factory=dict)
     follows: Mapping[str, str] = field(default_factory=dict)
-    before: str | None = None
-    outdone: str | None = None
+    previous_version: str | None = None
+    worse_first_week: str | None = None
 
     def cool_on(self, trigger: str) -> dt.date:
         """The first day on which a trigger may train again."""
@@ -86,73 +86,81 @@ class Signal:
     evidence: str
 
 
-def drift(known: Champion) -> Signal | None:
+def drift(state: ChampionState) -> Signal | None:
     """A feature drifted beyond the usual, and moves the scores."""
-    if not known.drifted:
+    if not state.drifted:
         return None
-    strongest = list(known.drifted.values())[:3]
-    return Signal(DRIFT, f"{len(known.drifted)} harmful on {known.day}: {'; '.join(strongest)}")
+    strongest = list(state.drifted.values())[:3]
+    return Signal(DRIFT, f"{len(state.drifted)} harmful on {state.day}: {'; '.join(strongest)}")
 
 
-def performance(known: Champion) -> Signal | None:
+def performance(state: ChampionState) -> Signal | None:
     """What came is worse than what the training promised, chance ruled out."""
     for metric, better in (("auc", 1), ("log_loss", -1)):
-        promised, came = known.graded.get(metric), known.realised.get(metric)
+        promised, came = state.graded.get(metric), state.realised.get(metric)
         if promised and came and _worse(came, promised, better):
             return Signal(
                 PERFORMANCE,
-                f"{metric} of {known.of} came to {_words(came)}, when trained it was "
+                f"{metric} of {state.realised_as_of} came to {_words(came)}, when trained it was "
                 f"{_words(promised)}",
             )
     return None
 
 
-def expectation(known: Champion) -> Signal | None:
+def expectation(state: ChampionState) -> Signal | None:
     """What the forecasts expect of themselves is worse than what the training promised."""
-    promised, said = known.graded.get("auc"), known.expected.get("auc")
-    if promised and said and _worse(said, promised, 1):
+    promised, expected = state.graded.get("auc"), state.expected.get("auc")
+    if promised and expected and _worse(expected, promised, 1):
         return Signal(
             PERFORMANCE,
-            f"the auc to expect of {known.day} is {_words(said)}, when trained it was "
+            f"the auc to expect of {state.day} is {_words(expected)}, when trained it was "
             f"{_words(promised)}",
         )
     return None
 
 
-def calibration(known: Champion) -> Signal | None:
+def calibration(state: ChampionState) -> Signal | None:
     """The probabilities were off by clearly more than chance explains."""
-    came, said = known.realised.get("calibration_error"), known.foreseen.get("calibration_error")
-    if came and said and came["low"] > said["high"] and came["value"] > said["value"] + CALIBRATION:
+    came, expected = (
+        state.realised.get("calibration_error"),
+        state.foreseen.get("calibration_error"),
+    )
+    if (
+        came
+        and expected
+        and came["low"] > expected["high"]
+        and came["value"] > expected["value"] + CALIBRATION
+    ):
         return Signal(
             PERFORMANCE,
-            f"the calibration error of {known.of} came to {_words(came)}, expected was "
-            f"{_words(said)}",
+            f"the calibration error of {state.realised_as_of} came to {_words(came)}, expected was "
+            f"{_words(expected)}",
         )
     return None
 
 
-def age(known: Champion) -> Signal | None:
+def age(state: ChampionState) -> Signal | None:
     """The last training was long ago."""
-    days = (known.day - known.trained_on).days
+    days = (state.day - state.trained_on).days
     return Signal(SCHEDULED, f"it was trained {days} days ago") if days >= OLD_DAYS else None
 
 
-def labels(known: Champion) -> Signal | None:
+def labels(state: ChampionState) -> Signal | None:
     """Half as many outcomes again as the last training had have become known since."""
-    more = known.unseen_as_ofs / len(known.as_ofs)
+    more = state.unseen_as_ofs / len(state.as_ofs)
     if more < MORE_LABELS:
         return None
     return Signal(
         SCHEDULED,
-        f"{known.unseen_as_ofs:.1f} months of outcomes compared with the {len(known.as_ofs)} of "
+        f"{state.unseen_as_ofs:.1f} months of outcomes compared with the {len(state.as_ofs)} of "
         "the last training",
     )
 
 
-def schema(known: Champion) -> Signal | None:
+def schema(state: ChampionState) -> Signal | None:
     """The feature table has other features than those it reads."""
-    new = sorted(set(known.declared) - set(known.features))
-    gone = sorted(set(known.features) - set(known.declared))
+    new = sorted(set(state.declared) - set(state.features))
+    gone = sorted(set(state.features) - set(state.declared))
     message = [
         f"{word}: {', '.join(names[:3])}" for word, names in (("new", new), ("gone", gone)) if names
     ]
@@ -169,7 +177,7 @@ SIGNALS = {
     "schema": schema,
 }
 """Name -> what looks for it."""
-SAYS = {
+DESCRIPTIONS = {
     "drift": "A feature drifted beyond the usual, and moves the scores.",
     "performance": "What came is worse than what the training promised, chance ruled out.",
     "expectation": (
@@ -180,11 +188,11 @@ SAYS = {
     "labels": "Half as many outcomes again as the last training had have become known since.",
     "schema": "The feature table has other features than those it reads.",
 }
-"""Name -> when it asks for a training, as the UI shows it."""
+"""Name -> when it requests a training, as the UI shows it."""
 
 
-def calm(name: str, known: Champion) -> str:
-    """What a signal that does not speak measured, beside its limit."""
+def why_quiet(name: str, state: ChampionState) -> str:
+    """What a signal that does not speak measured, and its limit."""
     unknown = "no outcome of its forecasts is known yet"
     if name == "drift":
         return "no feature is beyond the usual and moves the scores"
@@ -192,46 +200,46 @@ def calm(name: str, known: Champion) -> str:
         both = [
             metric
             for metric in ("auc", "log_loss")
-            if metric in known.graded and metric in known.realised
+            if metric in state.graded and metric in state.realised
         ]
         message = (
-            f"{m} {_words(known.realised[m])}, trained {_words(known.graded[m])}" for m in both
+            f"{m} {_words(state.realised[m])}, trained {_words(state.graded[m])}" for m in both
         )
         return (
             f"{'; '.join(message)}: worse only where the intervals do not meet" if both else unknown
         )
     if name == "expectation":
-        promised, said = known.graded.get("auc"), known.expected.get("auc")
-        if not (promised and said):
+        promised, expected = state.graded.get("auc"), state.expected.get("auc")
+        if not (promised and expected):
             return "nothing is expected of its forecasts yet"
         return (
-            f"auc {_words(said)}, trained {_words(promised)}: "
+            f"auc {_words(expected)}, trained {_words(promised)}: "
             "worse only where the intervals do not meet"
         )
     if name == "calibration":
-        came, said = (
-            known.realised.get("calibration_error"),
-            known.foreseen.get("calibration_error"),
+        came, expected = (
+            state.realised.get("calibration_error"),
+            state.foreseen.get("calibration_error"),
         )
-        if not (came and said):
+        if not (came and expected):
             return unknown
-        return f"calibration error {_words(came)}, limit {said['value'] + CALIBRATION:.3f}"
+        return f"calibration error {_words(came)}, limit {expected['value'] + CALIBRATION:.3f}"
     if name == "age":
-        return f"trained {(known.day - known.trained_on).days} days ago, limit {OLD_DAYS}"
+        return f"trained {(state.day - state.trained_on).days} days ago, limit {OLD_DAYS}"
     if name == "labels":
-        more, limit = known.unseen_as_ofs, MORE_LABELS * len(known.as_ofs)
+        more, limit = state.unseen_as_ofs, MORE_LABELS * len(state.as_ofs)
         return f"{more:.1f} months of new outcomes, limit {limit:.1f}"
-    return f"the {len(known.declared)} features are those that it reads"
+    return f"the {len(state.declared)} features are those that it reads"
 
 
-def worth(known: Champion) -> str | None:
+def what_is_new(state: ChampionState) -> str | None:
     """What a training would learn from that the last one has not; None: nothing."""
-    if sorted(known.declared) != sorted(known.features):
+    if sorted(state.declared) != sorted(state.features):
         return "it would read the features as they are declared now"
-    unseen = (known.matured - max(known.as_ofs)).days
+    unseen = (state.matured - max(state.as_ofs)).days
     if unseen <= 0:
         return None
-    return f"it would learn from outcomes of {unseen} more days, up to as_of {known.matured}"
+    return f"it would learn from outcomes of {unseen} more days, up to as_of {state.matured}"
 
 
 def _worse(came: Interval, promised: Interval, better: int) -> bool:

@@ -23,8 +23,8 @@ from churn_orchestration.components.days import (
     accepted_spec,
     blocked,
     daily,
+    record_and_publish,
     require_initial_load,
-    settle,
     table_of,
     wanted,
 )
@@ -68,7 +68,7 @@ def days_asset(
             stale = tables.days.stale(source.days_table, declaration, [source.table], days)
             refused = blocked(tables, [source.table], days)
             rows = build(tables, declared, source, business.start, stale) if stale else {}
-            yield from settle(
+            yield from record_and_publish(
                 context,
                 tables,
                 key,

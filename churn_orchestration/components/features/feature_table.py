@@ -27,7 +27,7 @@ from churn_orchestration.components.days import (
     accepted_spec,
     blocked_since,
     daily,
-    settle,
+    record_and_publish,
     table_of,
     wanted,
 )
@@ -298,16 +298,16 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     refused |= dict.fromkeys(valid, proof.faults[0])
                 tables.keep_to(table_of(key), days, self.refresh.look_back_days, self.keep_days)
                 good = [day for day in days if day not in refused]
-                anew = good
+                recomputed = good
                 if self.refresh.mode == "incremental" and FULL_TAG not in context.run.tags:
                     stale = tables.days.stale(table_of(key), declaration, upstream, good)
                     there = tables.days.stored(table_of(key))
-                    anew = [day for day in good if day in stale or day not in there]
-                rows = build_days(tables, table_of(key), declared, anew)
+                    recomputed = [day for day in good if day in stale or day not in there]
+                rows = build_days(tables, table_of(key), declared, recomputed)
                 for day in refused:
                     tables.drop_day(table_of(key), day)
                 write_catalogue(tables, table_of(key), declared)
-                yield from settle(
+                yield from record_and_publish(
                     context,
                     tables,
                     key,

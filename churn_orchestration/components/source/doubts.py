@@ -35,7 +35,7 @@ def mostly_refused(
     )
 
 
-def shared_keys(tables: Tables, contract: Contract, judged: str) -> str | None:
+def conflicting_keys(tables: Tables, contract: Contract, judged: str) -> str | None:
     """Where rows of one landing share their key: how many, and the columns that would tell them
     apart.
     """

@@ -9,11 +9,11 @@ import dagster as dg
 
 from churn_orchestration.churn.calendar import ClosedDays
 from churn_orchestration.churn.rows import contract as contracts
-from churn_orchestration.churn.rows.refusals import explained
+from churn_orchestration.churn.rows.refusals import detail_sql
 from churn_orchestration.churn.rows.shapes import shape_sql
 from churn_orchestration.churn.sql import within
 from churn_orchestration.components.days import blocked
-from churn_orchestration.components.source.doubts import DOUBTS, mostly_refused, shared_keys
+from churn_orchestration.components.source.doubts import DOUBTS, conflicting_keys, mostly_refused
 from churn_orchestration.components.source.landing_changes import changes_of
 from churn_orchestration.components.source.pii_key import pii_key
 from churn_orchestration.landing.land import Files
@@ -134,12 +134,14 @@ def judge(
         )
         tables.db.execute(f"create or replace temp table _judged as {select}")
         with pii_key(tables, contract, bronze), tables.transaction():
-            judgement.rows = tables.replace_days(bronze, good, contracts.kept(contract, "_judged"))
+            judgement.rows = tables.replace_days(
+                bronze, good, contracts.bronze_rows(contract, "_judged")
+            )
             judgement.quarantined = tables.replace_days(
                 quarantine, good, _refused_rows(contract, raw, landed)
             )
         _audit(tables, source, judgement, good)
-        judgement.doubts["unique_key"] = shared_keys(tables, contract, "_judged")
+        judgement.doubts["unique_key"] = conflicting_keys(tables, contract, "_judged")
         sound = [day for day in good if day not in judgement.refused]
         judgement.unusual, judgement.held = changes_of(
             tables, source, contract, sound, judgement.refused, closed
@@ -174,7 +176,7 @@ def _landing(
     earlier one brought for corrected. Each answer of a query is a landing, and each day of files.
     """
     if source.query:
-        return contracts.BY_ASKING, None
+        return contracts.BY_QUERY, None
     if Files(source.files or "").is_daily:
         return contracts.BY_FILE, None
     bronze, quarantine = f"bronze.{source.name}", f"quarantine.{source.name}"
@@ -195,7 +197,7 @@ def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> 
     own = [f"{quoted(name)} as {quoted(_shown(name))}" for name in landed if _shown(name) != name]
     renamed = f"rename ({', '.join(own)})" if own else ""
     return f"""
-select raw.* exclude (_error) {renamed}, _rule as rule, {explained(contract)} as detail
+select raw.* exclude (_error) {renamed}, _rule as rule, {detail_sql(contract)} as detail
 from {raw} as raw join _judged using (_file, _line, _partition)
 where _rule is not null and _rule <> 'duplicate' order by _partition, _file, _line"""
 

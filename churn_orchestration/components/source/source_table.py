@@ -22,12 +22,12 @@ from churn_orchestration.components.days import (
     STALE_TAG,
     Computed,
     accepted_spec,
+    attach_pictures,
     daily,
     due,
-    hang,
+    record_and_publish,
     report_day,
     require_initial_load,
-    settle,
     shown_in,
     wanted,
 )
@@ -365,7 +365,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             with warehouse.open(business.landing_place) as tables:
                 days = self._due(context, tables, raw)
                 require_initial_load(tables, f"raw.{self.name}", business, days)
-                kept = self._kept(context, tables, business, landed_by, days)
+                kept = self._days_not_landed_again(context, tables, business, landed_by, days)
                 landed = self._land(
                     tables, business, contract, [day for day in days if day not in kept]
                 )
@@ -375,7 +375,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                         tables, "raw", days, landed.refused, business.earliest_event
                     )
                 }
-                yield from settle(
+                yield from record_and_publish(
                     context,
                     tables,
                     raw,
@@ -437,8 +437,8 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                             tables, business.earliest_event
                         )
                     }
-                    hang(context, quarantine, max(judgement.quarantined), drawn)
-                yield from settle(
+                    attach_pictures(context, quarantine, max(judgement.quarantined), drawn)
+                yield from record_and_publish(
                     context,
                     tables,
                     bronze,
@@ -474,7 +474,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             or wanted(context)[-1:]
         )
 
-    def _kept(
+    def _days_not_landed_again(
         self,
         context: dg.AssetExecutionContext,
         tables: Tables,

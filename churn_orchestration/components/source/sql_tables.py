@@ -27,8 +27,8 @@ from churn_orchestration.components.days import (
     blocked,
     daily,
     due,
+    record_and_publish,
     require_initial_load,
-    settle,
     table_of,
 )
 from churn_orchestration.components.scaffolding import example
@@ -260,7 +260,7 @@ def _asset(
             stored = [day for day in rows if day not in refused]
             about = {max(stored): {"dagster/column_schema": made}} if stored else {}
             checks = [declared_result(key, broken, unkeyed)]
-            yield from settle(
+            yield from record_and_publish(
                 context,
                 tables,
                 key,

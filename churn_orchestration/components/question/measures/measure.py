@@ -19,7 +19,7 @@ from churn_orchestration.components.days import (
     blocked_since,
     daily,
     due,
-    settle,
+    record_and_publish,
 )
 from churn_orchestration.components.question.day_rows import (
     Columns,
@@ -171,7 +171,7 @@ class Measure(ABC):
                     yield self.checked(key, good)
                 about = {on.day: self.day_metadata(on) for on in good}
                 drawn = {f"picture_{self.name}": self.picture(good[-1])} if good else {}
-                yield from settle(
+                yield from record_and_publish(
                     context,
                     tables,
                     key,

@@ -13,7 +13,14 @@ import dagster as dg
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.question.labels import population
-from churn_orchestration.components.days import Computed, accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.days import (
+    Computed,
+    accepted_spec,
+    blocked,
+    daily,
+    due,
+    record_and_publish,
+)
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring import drift_page
 from churn_orchestration.components.question.monitoring.causes import causes
@@ -238,7 +245,7 @@ def drift_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
                     "drift_page_file": dg.MetadataValue.path(path),
                 }
             drawn = {"picture_drift": picture(tables, settings, newest)} if newest else {}
-            yield from settle(
+            yield from record_and_publish(
                 context,
                 tables,
                 key,

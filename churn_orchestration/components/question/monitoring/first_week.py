@@ -15,7 +15,14 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import BASE_RATE, MIN_ENTITIES, RULES
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.sql import identifier
-from churn_orchestration.components.days import Computed, accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.days import (
+    Computed,
+    accepted_spec,
+    blocked,
+    daily,
+    due,
+    record_and_publish,
+)
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
@@ -239,7 +246,7 @@ def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
             )
             counts = {day: len(rows) for day, (rows, _) in result.items()}
             about = {day: {"first_week": words} for day, words in sentences.items()}
-            yield from settle(
+            yield from record_and_publish(
                 context,
                 tables,
                 key,

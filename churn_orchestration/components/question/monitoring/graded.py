@@ -15,7 +15,13 @@ from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.churn.watching import grades
-from churn_orchestration.components.days import Computed, accepted_spec, daily, due, settle
+from churn_orchestration.components.days import (
+    Computed,
+    accepted_spec,
+    daily,
+    due,
+    record_and_publish,
+)
 from churn_orchestration.components.question.day_rows import described, read_files
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.storage.day_files import damage
@@ -75,7 +81,7 @@ def grade(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:
         looked_at |= set(grades.touched(question, done & set(forecasts), changed))
     for as_of in sorted(looked_at):
         made, last = read_files([forecasts[as_of]]), f"({last_known(tables, settings, as_of, day)})"
-        parts.append(grades.changes(question, made, as_of, day, last))
+        parts.append(grades.changed_grades(question, made, as_of, day, last))
     return tables.put_day(table, day, _typed(tables, settings, parts))
 
 
@@ -112,7 +118,7 @@ def _typed(tables: Tables, settings: "QuestionSettings", parts: list[str]) -> st
     return f"{together} order by as_of, {entity}, regraded"
 
 
-def watched(settings: "QuestionSettings") -> str:
+def outcome_table(settings: "QuestionSettings") -> str:
     """The table that says what became of the entities."""
     question = settings.question
     if question.terminal is not None:
@@ -130,7 +136,7 @@ def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsD
     """monitoring/<question>_graded, one partition a day."""
     key = dg.AssetKey(["monitoring", f"{settings.name}_graded"])
     question, horizon = settings.question, settings.question.horizon
-    outcome = watched(settings)
+    outcome = outcome_table(settings)
     soonest, latest = horizon.wait
     window = dg.TimeWindowPartitionMapping(
         start_offset=-latest, end_offset=-soonest, allow_nonexistent_upstream_partitions=True
@@ -176,7 +182,7 @@ def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsD
                 metadata={"ungraded": missing},
             )
             about = {day: day_metadata(tables, settings, day) for day in rows}
-            yield from settle(
+            yield from record_and_publish(
                 context,
                 tables,
                 key,

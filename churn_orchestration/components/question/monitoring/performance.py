@@ -13,7 +13,14 @@ from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import EXPECTED, MIN_ENTITIES, REALISED, RESTATED
 from churn_orchestration.churn.sql import identifier, identifiers
-from churn_orchestration.components.days import Computed, accepted_spec, blocked, daily, due, settle
+from churn_orchestration.components.days import (
+    Computed,
+    accepted_spec,
+    blocked,
+    daily,
+    due,
+    record_and_publish,
+)
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.shown import look
@@ -205,7 +212,7 @@ def performance_asset(business: Business, settings: "QuestionSettings") -> dg.As
             rows = {day: measure(tables, settings, day) for day in days if day not in refused}
             about = {day: day_metadata(tables, settings, day) for day in rows}
             drawn = {"picture_performance": picture(tables, settings, max(rows))} if rows else {}
-            yield from settle(
+            yield from record_and_publish(
                 context,
                 tables,
                 key,

@@ -18,7 +18,13 @@ from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.question.settings import CAPACITY, PROFIT
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.churn.watching.measures import churned_at
-from churn_orchestration.components.days import Computed, accepted_spec, daily, due, settle
+from churn_orchestration.components.days import (
+    Computed,
+    accepted_spec,
+    daily,
+    due,
+    record_and_publish,
+)
 from churn_orchestration.components.question.scoring.issued import (
     issue,
     scored_again_since,
@@ -48,14 +54,14 @@ class Forecaster:
     """What scores a day: a model and its record; without a model the rules, or the known churn
     rate.
 
-    ``least``: the probability from which on a customer is contacted; None: the capacity decides, or
-    nobody knows, see ``contact``.
+    ``contact_threshold``: the probability from which on a customer is contacted; None: the capacity
+    decides, or nobody knows, see ``contact``.
     """
 
     version: str
     model: "LogOddsBlend | None" = None
     base_rate: float | None = None
-    least: float | None = None
+    contact_threshold: float | None = None
 
     @property
     def confidence(self) -> str:
@@ -79,9 +85,9 @@ class Forecaster:
     ) -> "Forecaster":
         """A model version; None: what does without a model on the day."""
         if version is None:
-            least = settings.economics.cut if settings.contact.by == PROFIT else None
+            threshold = settings.economics.cut if settings.contact.by == PROFIT else None
             by, rate = _untrained(tables, settings, as_of)
-            return cls(by, base_rate=rate, least=least)
+            return cls(by, base_rate=rate, contact_threshold=threshold)
         files = ModelFiles(tables.state, settings.name, version)
         return cls.of(tables, settings, files.record(), files.model())
 
@@ -93,12 +99,14 @@ class Forecaster:
         record: dict[str, Any],
         model: "LogOddsBlend",
     ) -> "Forecaster":
-        """A trained model; whom to contact is told by its held-out forecasts."""
+        """A trained model; its held-out forecasts decide whom to contact."""
         version = record["model_version"]
-        return cls(version, model, record["base_rate"], _least(tables, settings, version))
+        return cls(
+            version, model, record["base_rate"], _contact_threshold(tables, settings, version)
+        )
 
 
-def _least(tables: Tables, settings: "QuestionSettings", version: str) -> float | None:
+def _contact_threshold(tables: Tables, settings: "QuestionSettings", version: str) -> float | None:
     """The probability from which on a customer is contacted, chosen as the record of the model
     tells.
     """
@@ -110,7 +118,9 @@ def _least(tables: Tables, settings: "QuestionSettings", version: str) -> float 
     if held_out.empty:
         return None
     return contact.threshold(
-        settings.contact, contact.halves(held_out, settings.question.entity)[0], settings.economics
+        settings.contact,
+        contact.choose_and_report_rows(held_out, settings.question.entity)[0],
+        settings.economics,
     )
 
 
@@ -122,12 +132,12 @@ def _contacted(
 
     from churn_orchestration.churn.grading import contact
 
-    if by.least is None and settings.contact.by != CAPACITY:
+    if by.contact_threshold is None and settings.contact.by != CAPACITY:
         return None
     scored = pd.DataFrame(
         {"model": probability, "recent_value": frame[settings.value].to_numpy(float)}
     )
-    return contact.contacted(settings.contact, scored, by.least, settings.economics)
+    return contact.contacted(settings.contact, scored, by.contact_threshold, settings.economics)
 
 
 def _untrained(
@@ -441,7 +451,7 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
                 else {}
             )
             by = sorted({str(day["model_version"]) for day in about.values()})
-            yield from settle(
+            yield from record_and_publish(
                 context,
                 tables,
                 key,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from churn_orchestration.components.question.question import QuestionSettings
 
 
-def searched(
+def search_settings(
     state: Path,
     settings: "QuestionSettings",
     frame: "pd.DataFrame",
@@ -81,7 +81,7 @@ def searched(
         ) from None
 
 
-def keep(held_out: "pd.DataFrame", path: Path) -> None:
+def save_held_out(held_out: "pd.DataFrame", path: Path) -> None:
     """Write what was forecast of unseen rows, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".forecasts.writing")
@@ -89,7 +89,7 @@ def keep(held_out: "pd.DataFrame", path: Path) -> None:
     swap_in(beside, path)
 
 
-def trained(
+def train_and_save(
     files: ModelFiles,
     tracking: Tracking,
     settings: "QuestionSettings",
@@ -171,7 +171,7 @@ def trained(
         if evaluation
         else frame[[question.entity, "as_of", "label"]].head(0)
     )
-    keep(unseen, files.path(HELD_OUT))
+    save_held_out(unseen, files.path(HELD_OUT))
     write_text(files.path(RECORD), json.dumps(record, indent=1))
 
 
@@ -263,7 +263,9 @@ def _acted_on(
 
 
 def profits(evaluation: "Evaluation", economics: Economics) -> dict[str, dict[str, Any]]:
-    """What acting on each forecaster would have earned on rows unseen; see ``churn.profit``."""
+    """What acting on each forecaster would have earned on rows unseen; see
+    ``churn.grading.profit``.
+    """
     from churn_orchestration.churn.grading import profit
 
     held_out, result = evaluation.held_out, {}

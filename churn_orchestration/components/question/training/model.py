@@ -20,7 +20,7 @@ from churn_orchestration.components.question.training import candidate, card
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.components.question.training.promotion import (
     columns,
-    decided,
+    record_decision,
     report_table,
 )
 from churn_orchestration.components.question.training.trigger import trigger_of
@@ -73,13 +73,15 @@ def train(
     frame = snapshots.distinct(settings, frame)
     warnings = snapshots.refuse(folder, settings, frame, manifest)
     champion = ledger.champion(tables.state, settings.name, decided_on, settings.question.meaning)
-    search = candidate.searched(tables.state, settings, frame, manifest["sha256"], champion, log)
+    search = candidate.search_settings(
+        tables.state, settings, frame, manifest["sha256"], champion, log
+    )
     inputs = [settings.learner, settings.test_as_ofs, settings.question.horizon, search["capacity"]]
     inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
-        candidate.trained(files, tracking, settings, frame, manifest, search, warnings)
+        candidate.train_and_save(files, tracking, settings, frame, manifest, search, warnings)
         if files.sealed() not in ({}, files.hashes()):
             files.identify(REMADE)
     record = files.shown()
@@ -107,16 +109,16 @@ def train(
     ):
         decision = gate.outlived(champion["model_version"], champion["cutoff"])
     elif champion and decision.decision == protocol.PROMOTE:
-        against = versus(tables.state, settings, frame, record, champion)
+        against = compare_with_champion(tables.state, settings, frame, record, champion)
         decision = gate.between(against, champion["model_version"])
         evidence = evidence | {"against_champion": against and against.evidence()}
     elif (
         champion is None
         and trigger == protocol.MANUAL
-        and not _asked_before(tables.state, settings)
+        and not _has_decisions(tables.state, settings)
     ):
         trigger = protocol.INITIAL
-    decided(
+    record_decision(
         tables, tracking, settings, decision, record, evidence,
         decided_on=str(decided_on), trigger=trigger, asked_by=asked_by,
         parent=champion and champion["model_version"],
@@ -124,12 +126,12 @@ def train(
     return record | {"decision": decision.decision, "reason": decision.reason, "done": done}
 
 
-def _asked_before(state: Path, settings: "QuestionSettings") -> bool:
+def _has_decisions(state: Path, settings: "QuestionSettings") -> bool:
     rows = (row for row in ledger.read(state) if row["subject"] == settings.name)
     return any(row["decision"] != protocol.NOT_TRAINED for row in rows)
 
 
-def versus(
+def compare_with_champion(
     state: Path,
     settings: "QuestionSettings",
     frame: "pd.DataFrame",
@@ -232,7 +234,7 @@ def model_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
                 *trigger_of(context.run.tags),
                 context.log.info,
             )
-            [(decided,)] = tables.rows(
+            [(decisions,)] = tables.rows(
                 f"select count(*) from models.{settings.name} where cutoff = ?", [cutoff]
             )
             champion = ledger.champion(
@@ -267,7 +269,7 @@ def model_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
                         ),
                     }
                 ),
-                "dagster/partition_row_count": decided,
+                "dagster/partition_row_count": decisions,
                 "rows_learned_from": record["rows"],
             }
             | {

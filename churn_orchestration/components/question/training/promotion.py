@@ -55,7 +55,7 @@ def mirror(tables: Tables, tracking: Tracking, settings: "QuestionSettings") -> 
     return f"{message} {version}: it {put}"
 
 
-def decided(
+def record_decision(
     tables: Tables,
     tracking: Tracking,
     settings: "QuestionSettings",
@@ -144,7 +144,7 @@ def roll_back(
     record = {"model_version": to, "cutoff": str(decided_on), "mlflow_version": None}
     if to not in (protocol.RULES, protocol.BASE_RATE):
         record = record_of(tables.state, settings.name, to)
-    return decided(
+    return record_decision(
         tables, tracking, settings, gate.Decision(protocol.ROLL_BACK, reason), record,
         {"from": scores, "from_sequence": (champion or decided_before[-1])["sequence"]},
         decided_on=str(decided_on), trigger=trigger, asked_by=asked_by, parent=scores,

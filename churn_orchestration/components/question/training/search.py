@@ -97,7 +97,7 @@ def _supervised(place: Path, budget: Budget, log: Callable[[str], None]) -> str:
     )
     while time.monotonic() < deadline:
         before = len(finished(study(place)))
-        command, said = (
+        command, lines_logged = (
             [
                 sys.executable,
                 "-m",
@@ -116,15 +116,15 @@ def _supervised(place: Path, budget: Budget, log: Callable[[str], None]) -> str:
             try:
                 while worker.poll() is None and time.monotonic() < deadline:
                     time.sleep(0.1)
-                    said = _relayed(place, said, log)
+                    lines_logged = _relayed(place, lines_logged, log)
             finally:
                 worker.kill()
         if worker.returncode == 0:
-            _relayed(place, said, log)
+            _relayed(place, lines_logged, log)
             return "trials"
         if time.monotonic() < deadline and len(finished(study(place))) == before:
             last_line = (place / "errors.txt").read_text().strip().splitlines()[-1:] or [
-                "it said nothing"
+                "no error output"
             ]
             raise SearchError(
                 f"the search ended in its trial {before} (code {worker.returncode}; its budget is "
@@ -133,10 +133,12 @@ def _supervised(place: Path, budget: Budget, log: Callable[[str], None]) -> str:
     return "seconds"
 
 
-def _relayed(place: Path, said: int, log: Callable[[str], None]) -> int:
-    """Tell the whole lines of progress beyond the first ``said``; how many there are now."""
+def _relayed(place: Path, lines_logged: int, log: Callable[[str], None]) -> int:
+    """Log the whole lines of progress beyond the first ``lines_logged``; how many there are
+    now.
+    """
     lines = (place / "progress.txt").read_text().split("\n")[:-1]
-    for line in lines[said:]:
+    for line in lines[lines_logged:]:
         log(line)
     return len(lines)
 
