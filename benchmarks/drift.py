@@ -1,4 +1,4 @@
-"""How rarely and how soon drift is told: writes docs/drift.md. Run: python -m benchmarks.drift
+"""How rarely and how soon drift is reported: writes docs/drift.md. Run: python -m benchmarks.drift
 
 Each seed is another shop of `examples/shop`, with windows of 7, 30 and 90 days: a model is trained
 on its history, then each day after it is scored and judged by the functions of the assets. Beside
@@ -180,12 +180,12 @@ def main() -> None:
         __doc__, "price_rise,calm,crisis,harmless", seeds=5, customers=5_000
     ).parse_args()
     result = list(tried(watched, LAST, given))
-    text = f"""# Drift: how rarely it is told, and how soon
+    text = f"""# Drift: how rarely it is reported, and how soon
 
 Made by `make bench-drift ARGS="--seeds {given.seeds} --scenarios {given.scenarios}"`.
 Shops of {given.customers:,} customers, each a seed of a scenario, watched day by
 day up to {LAST} by a model trained on what was known on {CUTOFF}. Quiet days are
-those before anything changes. PSI and Kolmogorov-Smirnov are told as many use them,
+those before anything changes. PSI and Kolmogorov-Smirnov are reported as many use them,
   on the same features and days.
 
 """

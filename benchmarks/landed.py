@@ -1,4 +1,4 @@
-"""How rarely a change in what lands is a false alarm, and how soon a fault is said: writes
+"""How rarely a change in what lands is a false alarm, and how soon a fault is reported: writes
 docs/landed.md.
 
 Run: python -m benchmarks.landed. Each seed is another simulated shop. Its tables go to bronze as
@@ -39,7 +39,7 @@ STORED_AS = {"id": "text", "integer": "bigint", "decimal": "decimal(18, 4)"}
 
 @dataclass(frozen=True)
 class Found:
-    """What was said of a shop: its scenario, customers and orders a day; the events; seconds a
+    """What was reported of a shop: its scenario, customers and orders a day; the events; seconds a
     day.
     """
 
@@ -50,7 +50,7 @@ class Found:
     seconds: float
 
     def after(self) -> int | None:
-        """Days from the fault to the first that is said; None: never."""
+        """Days from the fault to the first that is reported; None: never."""
         return min(((event.since_shown - FAULT).days for event in self.events), default=None)
 
 
@@ -106,7 +106,7 @@ def _land(
 
 
 def calm_table(result: list[Found]) -> str:
-    """What was said of calm years, by size."""
+    """What was reported of calm years, by size."""
     heads = [
         "customers", "orders a day", "shops, a year each", "days with a new change", "a month",
         "of these at Christmas", "seconds a day, all tables",
@@ -133,8 +133,8 @@ def calm_table(result: list[Found]) -> str:
 
 
 def fault_table(result: list[Found]) -> str:
-    """How soon each fault was said, by size."""
-    heads = ["fault", "orders a day", "said on its day", "within 14 days", "after days", "e.g."]
+    """How soon each fault was reported, by size."""
+    heads = ["fault", "orders a day", "reported on its day", "within 14 days", "after days", "e.g."]
     rows = []
     for scenario, customers in dict.fromkeys((each.scenario, each.customers) for each in result):
         of = [each for each in result if (each.scenario, each.customers) == (scenario, customers)]
@@ -164,7 +164,7 @@ def main() -> None:
         for each in tried(seed, customers, given.scenarios.split(","))
     ]
     text = f"""# Changes in what lands: how rarely they are false alarms, \
-and how soon a fault is said
+and how soon a fault is reported
 
 Made by `make bench-landed ARGS="--seeds {given.seeds} --sizes {given.sizes}"`.
 [ADR 28](adr/0028-changes-in-what-lands.md) has the limits.

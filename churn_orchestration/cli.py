@@ -390,7 +390,7 @@ def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
     business = _business(context)
     if trial:
         targets = try_out(business)
-        return {"told": targets}, "\n".join(f"sent to {target}" for target in targets)
+        return {"sent_to": targets}, "\n".join(f"sent to {target}" for target in targets)
     result = read(business.state / FILE)
     lines = [f"{row['title']}\n  {row['told']}\n  sent to {row['target']}" for row in result]
     return {"alerts": result}, "\n".join(lines) or "no alert was sent yet"
@@ -531,7 +531,7 @@ def _chosen_question(questions: dict[str, Any], name: str | None) -> Any:
 def explain(
     context: click.Context, entity: str, day: dt.datetime | None, question: str | None
 ) -> tuple[Any, ...]:
-    """Say who a customer is, how its risk stands, why, and how it moved."""
+    """Show who a customer is, its risk, why, and how it moved."""
     from churn_orchestration.report.explain import explain
 
     return explain(_business(context), entity, _day(day) if day else None, question)
@@ -558,7 +558,7 @@ def status(context: click.Context, check: bool) -> tuple[Any, ...]:
 @_json
 @click.pass_context
 def watch(context: click.Context, question: str | None) -> tuple[Any, ...]:
-    """Say what came of the forecasts beside what was expected of them, and what has drifted."""
+    """Compare the outcomes with what was expected, and show what has drifted."""
     from churn_orchestration.report.watching import watch_report
 
     return watch_report(_business(context), question)

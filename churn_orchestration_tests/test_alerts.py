@@ -1,4 +1,4 @@
-"""Alerts of a real business, told to servers on this machine that really speak HTTP and SMTP."""
+"""Alerts of a real business, sent to servers on this machine that really speak HTTP and SMTP."""
 
 import datetime as dt
 import json
@@ -61,7 +61,7 @@ def telling(shop: Shop, *addresses: str) -> None:
     shop.write("business.yaml", (shop.folder / "business.yaml").read_text() + f"alerts:\n{lines}")
 
 
-def an_alert(key: str = "k", title: str = "predictions are stale") -> Alert:
+def an_alert(key: str = "k", title: str = "predictions are late") -> Alert:
     return Alert(
         frozenset({key}), title, "The newest are of 2024-01-05.", "see `churn status`.", "assets/x"
     )
@@ -77,7 +77,7 @@ def tick(
     return result.skip_message, result.cursor
 
 
-def test_a_refused_day_is_told_once_and_without_anybodys_data(
+def test_a_refused_day_is_sent_once_and_without_anybodys_data(
     shop: Shop, listener: Listener
 ) -> None:
     telling(shop, f"json://{listener.address}/hook")
@@ -97,13 +97,13 @@ def test_a_refused_day_is_told_once_and_without_anybodys_data(
     assert post["title"].startswith("[shop] raw.orders 2024-01-06: a check failed")
     assert f"http://127.0.0.1:3000/runs/{run.run_id}" in post["message"]
     assert "First: read why in `churn status`" in post["message"]
-    assert said == f"told: {post['title'].removeprefix('[shop] ')}"
+    assert said == f"sent: {post['title'].removeprefix('[shop] ')}"
     assert again == "nothing new"
     everything = json.dumps(post) + (shop.business.state / alerts.FILE).read_text()
     assert SOMEBODY not in everything
 
 
-def test_a_run_that_fails_without_a_check_is_told(shop: Shop, listener: Listener) -> None:
+def test_a_run_that_fails_without_a_check_is_alerted(shop: Shop, listener: Listener) -> None:
     telling(shop, f"json://{listener.address}")
 
     @dg.op
@@ -122,7 +122,7 @@ def test_a_run_that_fails_without_a_check_is_told(shop: Shop, listener: Listener
     assert SOMEBODY not in json.dumps(listener.posts)
 
 
-def test_a_check_that_fails_over_a_span_of_days_is_told_for_each_span() -> None:
+def test_a_check_that_fails_over_a_span_of_days_is_alerted_for_each_span() -> None:
     @dg.asset(check_specs=[dg.AssetCheckSpec("adds_up", asset="t")])
     def t() -> Iterator[Any]:
         yield dg.AssetCheckResult(passed=False)
@@ -139,7 +139,7 @@ def test_a_check_that_fails_over_a_span_of_days_is_told_for_each_span() -> None:
     assert keys == [{"check t adds_up 2024-01-05"}, {"check t adds_up 2024-01-06"}]
 
 
-def test_promotions_and_roll_backs_are_told_with_why_but_not_with_what_a_person_wrote(
+def test_promotions_and_roll_backs_are_alerted_with_why_but_not_with_what_a_person_wrote(
     shop: Shop, listener: Listener
 ) -> None:
     telling(shop, f"json://{listener.address}")
@@ -192,7 +192,7 @@ def test_drift_and_performance_alert_once_a_champion_and_again_where_another_fea
     assert not more.keys <= drift.keys
 
 
-def test_stale_predictions_are_told_when_dagster_finds_them_so() -> None:
+def test_late_predictions_are_alerted_when_dagster_finds_them_so() -> None:
     settings, key = asking(SILENT), dg.AssetKey(["predictions", "q"])
     with dg.DagsterInstance.ephemeral() as instance:
         assert list(alerts.late_predictions(instance, settings)) == []
@@ -211,9 +211,9 @@ def test_an_alert_comes_as_a_mail(shop: Shop) -> None:
             shop,
             f"mailto://127.0.0.1:{port}?from=churn@example.org&to=you@example.org&mode=insecure",
         )
-        assert alerts.send(shop.business, [an_alert()]) == ["predictions are stale"]
+        assert alerts.send(shop.business, [an_alert()]) == ["predictions are late"]
     mail = message_from_bytes(mails[0], policy=policy.default)
-    assert (mail["subject"], mail["to"]) == ("[shop] predictions are stale", "you@example.org")
+    assert (mail["subject"], mail["to"]) == ("[shop] predictions are late", "you@example.org")
     body = mail.get_body(("plain", "html"))  # type: ignore[attr-defined]
     assert "http://127.0.0.1:3000/assets/x" in body.get_content()
 
@@ -227,11 +227,11 @@ def test_an_alert_comes_to_a_slack_channel(
     alerts.send(shop.business, [an_alert()])
     [(path, post)] = listener.posts
     assert path == "/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
-    assert "predictions are stale" in json.dumps(post)
+    assert "predictions are late" in json.dumps(post)
     assert "TIiajkdnlazkcOXrIdevi7FQ" not in (shop.business.state / alerts.FILE).read_text()
 
 
-def test_where_one_cannot_be_told_the_others_are_and_nobody_is_told_twice(
+def test_where_one_cannot_be_reached_the_others_are_and_nobody_is_alerted_twice(
     shop: Shop, listener: Listener
 ) -> None:
     telling(shop, f"json://{listener.address}/bad", f"json://{listener.address}/good")
@@ -247,7 +247,7 @@ def test_where_one_cannot_be_told_the_others_are_and_nobody_is_told_twice(
         assert "error=503" in str(refusal.value)
         assert len(listener.posts) == 1
         refusing.status = 200
-        assert alerts.send(shop.business, [an_alert()]) == ["predictions are stale"]
+        assert alerts.send(shop.business, [an_alert()]) == ["predictions are late"]
         assert alerts.send(shop.business, [an_alert()]) == []
         assert (len(listener.posts), len(refusing.posts)) == (1, 1)
     finally:
@@ -299,7 +299,7 @@ def test_no_secret_of_an_address_is_printed_or_stored(
     assert not {secret for secret in ("T0KEN", "pa55word") if secret in said}
 
 
-def test_addresses_that_an_older_release_stored_are_masked_and_not_told_again(
+def test_addresses_that_an_older_release_stored_are_masked_and_not_sent_again(
     shop: Shop, listener: Listener
 ) -> None:
     telling(shop, f"json://{listener.address}/T0KEN")
@@ -316,7 +316,7 @@ def test_without_anybody_to_tell_the_sensor_says_so(shop: Shop) -> None:
     assert said == f"nobody to alert: `alerts` in {shop.folder / 'business.yaml'}"
 
 
-def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Listener) -> None:
+def test_the_command_line_tries_and_lists_what_was_sent(shop: Shop, listener: Listener) -> None:
     def churn(*arguments: str) -> str:
         done = CliRunner().invoke(cli.main, ["--business", str(shop.folder), "alerts", *arguments])
         return done.output
@@ -326,9 +326,9 @@ def test_the_command_line_tries_and_lists_what_was_told(shop: Shop, listener: Li
     telling(shop, f"json://{listener.address}/hook")
     assert churn("--try").startswith("sent to json://... ")
     alerts.send(shop.business, [an_alert()])
-    assert listener.titles == ["[shop] a trial", "[shop] predictions are stale"]
+    assert listener.titles == ["[shop] a trial", "[shop] predictions are late"]
     assert churn().startswith(
-        "predictions are stale\n  The newest are of 2024-01-05.\n  sent to json://"
+        "predictions are late\n  The newest are of 2024-01-05.\n  sent to json://"
     )
     listener.status = 500
     assert "alerts: could not alert json://" in churn("--try")

@@ -1,4 +1,4 @@
-"""Every bad input, tried; docs/bad-input.md is what was seen. `make bad-input` writes it anew."""
+"""Every bad input, tried; docs/bad-input.md is what was seen. `make bad-input` writes it again."""
 
 import os
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ the quarantine show. A file that cannot be trusted is refused by name and its da
 that cannot be
 trusted goes to `quarantine.<source>` with its file, its line and the rule it broke, and the rest \
 of its file
-stands. For every day raw = bronze + quarantine + exact duplicates, or raw waits until its \
+is kept. For every day raw = bronze + quarantine + exact duplicates, or raw waits until its \
 day is mended:
 nothing is lost without a word.
 
-What a row held is told by its shape, `A`, `a` and `9` for letters and \
+What a row held is shown by its shape, `A`, `a` and `9` for letters and \
 digits; `raw.<source>` has it.
 
 A test tries each of these and writes this page (`make bad-input`). `-`: \
@@ -35,9 +35,7 @@ TITLES = {
     "files": "Files", "rows": "Rows", "time": "Time", "names": "Names of columns",
     "yaml": "YAML and SQL",
 }  # fmt: skip
-HEAD = (
-    "| bad input | what happens | what is told | records | raw | bronze | quarantine | duplicates |"
-)
+HEAD = "| bad input | what happens | message | records | raw | bronze | quarantine | duplicates |"
 
 
 @dataclass

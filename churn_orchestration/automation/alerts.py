@@ -1,5 +1,5 @@
-"""What people are told of: from the ledger, in monitoring and in finished runs; each told once
-a target.
+"""What people are alerted of: in the ledger, in monitoring and in finished runs; each sent once
+to a target.
 
 An alert names tables, features, versions and numbers, never a row: no value of a customer leaves
 the house.
@@ -40,12 +40,12 @@ TO_WATCH = "See `churn watch`: the realised performance next to the expected one
 
 @dataclass(frozen=True)
 class Alert:
-    """Something worth telling.
+    """Something worth an alert.
 
     Parameters
     ----------
-    keys : what it is about; it is told where one of them has not been told yet
-    title, told : what happened, in a line and in a few
+    keys : what it is about; it is sent where one of them has not been sent yet
+    title, message : what happened, in a line and in a few
     step : the first step to take
     link : a path of the UI, where there is more
     """
@@ -64,7 +64,7 @@ class Alert:
 def alert_sensor(
     business: Business, questions: Iterable["QuestionSettings"]
 ) -> dg.SensorDefinition:
-    """The sensor that tells people."""
+    """The sensor that alerts people."""
     settings = list(questions)
 
     @dg.sensor(
@@ -72,7 +72,7 @@ def alert_sensor(
         minimum_interval_seconds=60,
         description="Once switched on, alerts those that `alerts` of business.yaml names: failed "
         "runs and checks, changes in what landed, harmful drift, worse performance, "
-        "stale predictions, promotions and roll backs, each once. "
+        "late predictions, promotions and roll backs, each once. "
         "What was sent is kept in alerts.jsonl.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -83,7 +83,7 @@ def alert_sensor(
         looked = AlertCursor.at(context.cursor, context.instance, business)
         result, seen = looked.since(business, settings, context.instance)
         message = send(business, result)
-        reason = f"told: {'; '.join(message)}" if message else "nothing new"
+        reason = f"sent: {'; '.join(message)}" if message else "nothing new"
         return dg.SensorResult(skip_reason=reason, cursor=seen.text())
 
     return sensor
@@ -113,7 +113,7 @@ class AlertCursor:
     def since(
         self, business: Business, questions: list["QuestionSettings"], instance: dg.DagsterInstance
     ) -> tuple[list[Alert], "AlertCursor"]:
-        """What is worth telling since then, and how far was looked now."""
+        """What is worth an alert since then, and how far was looked now."""
         runs, result = dict(self.runs), list[Alert]()
         for kind in ENDS:
             after = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=self.runs[kind.value])
@@ -229,7 +229,7 @@ def decision_alerts(row: Mapping[str, Any]) -> Iterator[Alert]:
 def monitoring_alerts(
     settings: "QuestionSettings", state: signals.ChampionState
 ) -> Iterator[Alert]:
-    """What monitoring says against a champion on its newest day."""
+    """Drift and worse performance of a champion on its newest day."""
     of, strongest = f"{settings.name} {state.version}", list(state.drifted.values())[:3]
     of_changes = [cause for feature, cause in state.follows.items() if feature in state.drifted]
     follow = (
@@ -264,7 +264,7 @@ def monitoring_alerts(
 
 
 def late_predictions(instance: dg.DagsterInstance, settings: "QuestionSettings") -> Iterator[Alert]:
-    """Predictions that are not as fresh as their policy wants, as Dagster's daemon found."""
+    """Predictions that are later than their freshness policy allows, by Dagster's daemon."""
     key = dg.AssetKey(["predictions", settings.name])
     state = instance.get_freshness_state_records([key]).get(key)
     if state is None or state.freshness_state.value != "FAIL":
@@ -273,7 +273,7 @@ def late_predictions(instance: dg.DagsterInstance, settings: "QuestionSettings")
     newest = event.dagster_event.partition if event and event.dagster_event else None
     yield Alert(
         frozenset({f"stale {settings.name} {newest}"}),
-        f"{settings.name}: predictions are stale",
+        f"{settings.name}: predictions are late",
         f"The newest predictions of {settings.name} are of {newest or 'no day'}.",
         "see in `churn status` what was refused or has not come, and whether the schedule `daily` "
         "is on.",
@@ -320,11 +320,11 @@ def send(business: Business, result: Iterable[Alert]) -> list[str]:
 
 
 def try_out(business: Business) -> list[str]:
-    """Tell each target that this is a trial, which is not kept; the targets.
+    """Send each target a trial, which is not kept; the targets.
 
     Raises
     ------
-    BusinessError : there is none, or one could not be told
+    BusinessError : there is none, or one could not be reached
     """
     where = f"{business.folder / SETTINGS}: alerts"
     targets = _targets(business)
@@ -338,7 +338,7 @@ def try_out(business: Business) -> list[str]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """What has been told, oldest first; a last line without its end is that of a process that was
+    """What has been sent, oldest first; a last line without its end is that of a process that was
     killed.
     """
     rows = [json.loads(line) for line in _lines(path) if line.endswith("\n")]
@@ -366,7 +366,7 @@ def _shown(target: str) -> str:
 
 
 def _targets(business: Business) -> dict[str, Callable[[str, str], str | None]]:
-    """Who is told: a target as it is shown -> what sends title and body there, and says what
+    """Who is alerted: a target as it is shown -> what sends title and body there, and returns what
     failed.
 
     Raises

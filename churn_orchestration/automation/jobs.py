@@ -56,7 +56,7 @@ def automation(business: Business, sources: list[SourceTable]) -> dg.Definitions
                 REFRESH_FULLY,
                 DAILY_LAYERS,
                 {FULL_TAG: "true"},
-                "The same, and full: every table of the days asked for is recomputed, whatever is "
+                "The same, and full: every table of the requested days is recomputed, whatever is "
                 "there.",
             ),
             (

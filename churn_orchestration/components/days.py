@@ -1,5 +1,5 @@
-"""What every daily asset shares: which days a run asks for, which stand, and which are refused and
-why.
+"""What every daily asset shares: which days a run requests, which are valid, and which are refused
+and why.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ ACCEPTED, REFUSED = "accepted", "refused"
 STALE_TAG = "churn/stale"
 """The tag of a run that computes of each table only the days that are stale; see ``due``."""
 FULL_TAG = "churn/full"
-"""The tag of a run that makes every table of its days anew, whatever is there."""
+"""The tag of a run that computes every table of its days again, whatever is there."""
 DAY_TAG = "dagster/partition"
 FIRST_DAY_TAG, LAST_DAY_TAG = (
     "dagster/asset_partition_range_start",
@@ -75,7 +75,7 @@ def accepted_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def wanted(context: dg.AssetExecutionContext) -> list[dt.date]:
-    """The days that the run asks for."""
+    """The days that the run requests."""
     return sorted(dt.date.fromisoformat(key) for key in context.partition_keys)
 
 
@@ -125,7 +125,7 @@ def require_initial_load(
 
 
 def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt.date, str]:
-    """Those of ``days`` on which a table upstream does not stand, with the reason."""
+    """Those of ``days`` on which a table upstream is not valid, with the reason."""
     result: dict[dt.date, str] = {}
     for table in upstream if days else ():
         result |= tables.days.faults(table, min(days), max(days))
@@ -135,7 +135,7 @@ def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt
 def blocked_since(
     tables: Tables, upstream: Iterable[str], start: dt.date, days: list[dt.date]
 ) -> dict[dt.date, str]:
-    """Those of ``days`` that would read over a day since ``start`` which does not stand, with the
+    """Those of ``days`` that would read over a day since ``start`` which is not valid, with the
     reason.
     """
     result: dict[dt.date, str] = {}
@@ -164,8 +164,8 @@ class Computed:
     refused : of each day that was not, the reason
     upstream : the tables that it is made of
     metadata : of each day, for the UI
-    pictures : Markdown by name; they hang on the newest valid day alone, since each is kept for
-        ever
+    pictures : Markdown by name; they are attached to the newest valid day alone, since each is kept
+        for ever
     unchanged : valid days that were not computed again, as those of the run that were not ``due``
         are: they are reported, not recorded
     checks : the table's others that can fail for a refused day

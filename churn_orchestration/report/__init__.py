@@ -32,7 +32,7 @@ METRICS = {
 
 
 def rows_by_layer(business: Business) -> dict[str, int]:
-    """Rows of every table of raw to predictions that stand."""
+    """Rows of every table of raw to predictions, of valid days."""
     with door(business.state) as db:
         counted = db.execute(
             "select table_name, sum(rows)::bigint from meta.days where status = 'stored' group by 1"
@@ -90,7 +90,7 @@ def refreshed(business: Business, done: "Refreshed") -> Report:
     span = f"{done.first} to {done.last}"
     lines = [
         f"{business.name}: "
-        f"{f'not every day of {span} stands' if done.refused else f'refreshed {span}'}"
+        f"{f'not every day of {span} is valid' if done.refused else f'refreshed {span}'}"
     ]
     lines += [f"note: {table}: {note}" for table, note in done.notes.items()]
     for table, days in done.refused.items():

@@ -78,7 +78,7 @@ def weighed(tables: Tables, settings: QuestionSettings) -> tuple[dict[str, Any],
         "detectable_auc": least, f"advised_horizon_{unit}": advised,
     }  # fmt: skip
     months = grid(
-        "by as_of, as the question is declared", "as_of", "asked of", "churned", "base rate"
+        "by as_of, as the question is declared", "as_of", "population", "churned", "base rate"
     )
     for row in facts["as_ofs"]:
         months.add_row(
@@ -96,7 +96,9 @@ def weighed(tables: Tables, settings: QuestionSettings) -> tuple[dict[str, Any],
         mark = " *" if horizon == question.horizon else ""
         shares = [_share(row[name]) for name in ("base_rate", "flips", "came_back")]
         tried.add_row(f"{horizon.words}{mark}", str(row["as_ofs"]), *shares)
-    seen = grid(f"by observation window, at {as_ofs[-1]}", "active within", "asked of", "base rate")
+    seen = grid(
+        f"by observation window, at {as_ofs[-1]}", "active within", "population", "base rate"
+    )
     for row in facts["windows"]:
         days = row["observation_days"] + (" days" if row["observation_days"] != "all" else "")
         days += " *" if row["observation_days"] == str(window) else ""

@@ -61,7 +61,7 @@ def question_named(db: "duckdb.DuckDBPyConnection", name: str | None) -> str:
     if name is None and len(there) == 1:
         [name] = there
     if name not in there:
-        got = f'there is no question "{name}"' if name else f"{len(there)} questions are asked"
+        got = f'there is no question "{name}"' if name else f"there are {len(there)} questions"
         raise BusinessError(f"{got}; wanted: --question, one of {', '.join(there)}")
     refuse_damaged(db, f"predictions.{name}")
     return name

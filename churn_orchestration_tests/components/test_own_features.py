@@ -161,7 +161,8 @@ def test_shares_over_no_window_of_the_table_are_refused(
     own.change("gold/defs.yaml", "windows: [7]}", "windows: [45]}")
     message = failing_run(own, capsys)
     assert (
-        "shares of weekend are asked over 45 days, which is none of the windows (3, 7)" in message
+        "shares of weekend are declared over 45 days, which is none of the windows (3, 7)"
+        in message
     )
 
 

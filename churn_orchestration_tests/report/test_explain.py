@@ -262,7 +262,7 @@ def test_of_several_questions_one_is_to_be_named(shop: Shop) -> None:
     three_days(shop)
     publish_scored(shop, {JAN[5]: [(7, 0.1, "rules", 1.0)]}, {}, question="left_30d")
     assert (
-        error(shop, "7") == "2 questions are asked; wanted: --question, one of churn_90d, left_30d"
+        error(shop, "7") == "there are 2 questions; wanted: --question, one of churn_90d, left_30d"
     )
     assert lines(shop, "7", question="left_30d")[0] == "id 7, left_30d on 2024-01-05"
 

@@ -127,7 +127,7 @@ def scaled(m: Measure) -> str:
 
 
 def touched(source: EventSource, entity: str, days: Iterable[dt.date]) -> str:
-    """SQL: every (_entity, _day) whose parts may change when ``days`` land, or land anew.
+    """SQL: every (_entity, _day) whose parts may change when ``days`` land, or land again.
 
     Those of the rows that landed on them; those that an earlier landing of the same days touched;
     and, with a key, those of every other version of the events that landed.

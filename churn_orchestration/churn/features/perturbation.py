@@ -4,7 +4,7 @@ row.
 For some entities, all tables at the bottom are copied into a database of their own, in memory, and
 everything up to the features is made there by the same SQL. Then rows beyond as_of (day or known_on
 after it) are removed, altered and added, and everything is made again. What differs reads the
-future, and is told by name.
+future, and is named.
 """
 
 import datetime as dt
@@ -55,7 +55,7 @@ class Pipeline:
 
     Parameters
     ----------
-    build : makes all tables between, anew, in the database in use
+    build : computes all tables between again, in the database in use
     features : SQL of the feature rows of an as_of; the first column names the entity
     """
 

@@ -170,7 +170,7 @@ def make_checkpoints(
 
 
 def forget_checkpoints(tables: Tables, source: EventSource, day: dt.date) -> None:
-    """Drop the checkpoints of a source that saw what landed on ``day``, for it has landed anew."""
+    """Drop the checkpoints of a source that saw what landed on ``day``, for it has landed again."""
     tables.db.execute(
         "delete from meta.checkpoints where days_table = ? and known_by >= ?",
         [source.days_table, day],

@@ -300,7 +300,7 @@ class RefreshSpec(dg.Model, dg.Resolvable):
         None,
         ge=0,
         description="as_ofs as far before the newest stay as they were used when an earlier day "
-        "lands anew; null: all as_ofs from that day on are recomputed",
+        "lands again; null: all as_ofs from that day on are recomputed",
     )
 
 

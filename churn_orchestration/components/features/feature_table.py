@@ -158,7 +158,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                     days for days in counted.share_windows or () if days not in self.windows
                 ]:
                     raise ValueError(
-                        f"{self.name}: {source.name}: shares of {counted.name} are asked over "
+                        f"{self.name}: {source.name}: shares of {counted.name} are declared over "
                         f"{unknown[0]} days, which is none of the windows "
                         f"({', '.join(map(str, self.windows))})"
                     )

@@ -66,8 +66,8 @@ class EndSpec(dg.Model, dg.Resolvable):
 
 
 class StartSpec(EndSpec):
-    """The events that begin a relation, or begin it again: only who is bound on the day is asked
-    about.
+    """The events that begin a relation, or begin it again: only who is bound on the day is in the
+    population.
     """
 
     noun: str = Field("start", description="what such an event is called")

@@ -153,7 +153,7 @@ def _below_comment(select: str) -> str:
 
 @dg.scaffold_with(example(named=False, layer="silver"))
 class SqlTables(dg.Component, dg.Model, dg.Resolvable):
-    """The .sql files beside this YAML, each a daily table of the layer."""
+    """The .sql files next to this YAML, each a daily table of the layer."""
 
     layer: Literal["silver"] = Field(
         "silver", description="schema of the tables and group in the UI"

@@ -122,7 +122,7 @@ class Measure(ABC):
         return put_rows(on.tables, self.table, on.day, rows, columns, self.order)
 
     def refused(self, tables: Tables, days: list[dt.date]) -> dict[dt.date, str]:
-        """Those of ``days`` whose ground does not stand: of a table in the warehouse, all days up
+        """Those of ``days`` whose ground is not valid: of a table in the warehouse, all days up
         to it.
         """
         published = [table for table in self.upstream if table.split(".")[0] in PARQUET_LAYERS]

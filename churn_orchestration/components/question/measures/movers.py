@@ -67,7 +67,7 @@ class Movers(Measure):
     def rows(self, on: OnDay) -> Rows:
         """Those in whom the probability rose most.
 
-        None where the day a week before does not stand, or all have the churn rate, which rises for
+        None where the day a week before is not valid, or all have the churn rate, which rises for
         all.
         """
         then = replace(on, day=on.day - DAY * WEEK)

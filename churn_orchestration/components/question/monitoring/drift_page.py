@@ -34,7 +34,7 @@ def draw(tables: Tables, settings: "QuestionSettings", day: dt.date, table: str)
     """The page of a day, made where it is not there: of the features that are furthest off.
 
     ``table``: the one of drift, whose first features of a day tell most. The page is named after
-    what it is drawn from, so the same day is drawn once, and anew where it is another.
+    what it is drawn from, so the same day is drawn once, and again where it is another.
 
     Raises
     ------

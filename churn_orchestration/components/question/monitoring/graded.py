@@ -38,14 +38,14 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "churn_probability": ("double", "as forecast on as_of"),
         "band": ("text", "as forecast"),
         "model_version": ("text", "what forecast it"),
-        "contact": ("boolean", "whether the forecast said to contact the customer"),
+        "contact": ("boolean", "whether the customer was marked for contact"),
         "recent_value": ("double", "what the customer was worth of late, at as_of"),
         "label_known_on": ("date", "the day on which the outcome was to be known"),
         "label": (
             "boolean",
             "true: churned; null: had left before the outcome window began, so there is no outcome",
         ),
-        "was": ("boolean", "of a restatement: what the last grade before said"),
+        "was": ("boolean", "of a restatement: the label of the previous grade"),
         "restated": ("boolean", "true: what came in late, or was corrected, changed a grade"),
         "regraded": (
             "bigint",
@@ -119,7 +119,7 @@ def _typed(tables: Tables, settings: "QuestionSettings", parts: list[str]) -> st
 
 
 def outcome_table(settings: "QuestionSettings") -> str:
-    """The table that says what became of the entities."""
+    """The table with the outcomes of the entities."""
     question = settings.question
     if question.terminal is not None:
         return question.terminal.table

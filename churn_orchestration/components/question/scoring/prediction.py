@@ -243,7 +243,9 @@ def _why(
 def score_days(
     tables: Tables, settings: "QuestionSettings", days: list[dt.date]
 ) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
-    """Store the predictions of each day whose features stand; rows by day, and the refused days."""
+    """Store the predictions of each day whose features are valid; rows by day, and the refused
+    days.
+    """
     faults = tables.days.faults(settings.gold, min(days), max(days)) if days else {}
     refused = {
         day: reason
@@ -266,7 +268,7 @@ def score_days(
 
 
 def _unanswerable(tables: Tables, settings: "QuestionSettings", day: dt.date) -> str | None:
-    """Why a day may not be scored though its features stand: who left does not, or no label is
+    """Why a day may not be scored though its features are valid: who left does not, or no label is
     known.
     """
     for table in settings.question.outcome_tables:

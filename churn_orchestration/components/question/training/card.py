@@ -87,7 +87,7 @@ def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
         f"# Model card: {settings.name}",
         f"Model `{version}`, learned from what was known at the end of {record['cutoff']}. "
         f"When it was trained, on its own: **{record['decision']}**: {record['reason']}. "
-        "Whether it scores is said by the ledger: `churn models`.",
+        "Whether it scores, the ledger decides: `churn models`.",
         "## What it is for",
         _purpose(settings),
         "## What it learned from",

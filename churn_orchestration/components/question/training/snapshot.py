@@ -109,7 +109,7 @@ def as_ofs(
 
     Raises
     ------
-    BusinessError : none has matured by the cut-off, or days before it do not stand
+    BusinessError : none has matured by the cut-off, or days before it are not valid
     """
     question = settings.question
     require_valid(tables, business, question, cutoff)
