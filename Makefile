@@ -2,6 +2,8 @@
 PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command -v python3),python3.11)
 BIN    := .venv/bin
 READY  := .venv/.ready
+# Compiled code is kept: the suite starts a hundred processes, and compiling costs each of them seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day gates clean
 
