@@ -11,13 +11,13 @@ demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
 
 quick: $(READY)  ## the fast tests: all but those that run jobs, train models or simulate companies
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not thorough"
 
-test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+test: $(READY)  ## every behaviour once
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not thorough"
 
-thorough: $(READY)  ## the properties of the features, two thousand cases each
-	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 --maxschedchunk 1 -v -m hypothesis
+thorough: $(READY)  ## the properties, two thousand cases each, and what `make test` shows by a lighter test
+	CHURN_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 --maxschedchunk 1 -v -m "hypothesis or thorough"
 
 ui: $(READY)  ## the Dagster UI on the demo (BUSINESS=examples/... for another, PORT=3000)
 	$(BIN)/churn $(if $(BUSINESS),--business $(BUSINESS)) ui --port $(or $(PORT),3000)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from churn_orchestration_tests.support.kept import keep
 from churn_orchestration_tests.support.listener import Listener
 from churn_orchestration_tests.support.shop import UP_TO_FEATURES, Shop, set_data
 
@@ -18,7 +19,7 @@ event.
 """
 APART = ("test_examples.py", "test_scenarios.py", "test_search.py")
 """Modules whose tests take long and share nothing: begun early, each wherever a process is free."""
-LONG = ("test_watching.py", "test_refreshing.py", "test_source_table.py", "test_forecast.py")
+LONG = ("test_watching.py", "test_source_table.py", "test_refreshing.py", "test_forecast.py")
 """Modules that take minutes in one process: begun first, or the other would wait for them at the
 end.
 """
@@ -26,11 +27,12 @@ end.
 
 RUNNING = (
     *APART, *LONG, "test_alerts.py", "test_bad_input.py", "test_churn_model.py", "test_cli.py",
-    "test_dagster_ui.py", "test_definitions.py", "test_explain.py", "test_feature_history.py",
-    "test_first_week.py", "test_landing_changes.py", "test_leakage.py", "test_names.py",
+    "test_daemon.py", "test_dagster_ui.py", "test_daily_parts.py", "test_definitions.py",
+    "test_explain.py", "test_feature_history.py", "test_first_week.py", "test_issued.py",
+    "test_landing_changes.py", "test_leakage.py", "test_months_ahead.py", "test_names.py",
     "test_own_features.py", "test_pages.py", "test_perturbation.py", "test_ranking.py",
     "test_retail.py", "test_retraining.py", "test_sql_tables.py", "test_static_question.py",
-    "test_status.py", "test_stumbles.py",
+    "test_status.py", "test_stored_states.py", "test_stumbles.py",
 )  # fmt: skip
 """Modules that run jobs, train models or simulate companies: `make quick` leaves them out."""
 
@@ -65,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Temporary folders in memory; warnings of libraries that we cannot mend, as all others are
     errors.
     """
+    keep()
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     # Dagster 1.13 reads YAML through pydantic's old names.

@@ -86,7 +86,7 @@ def undisturbed(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("stop", "after", "code"),
     [
-        (signal.SIGKILL, "raw/orders", -signal.SIGKILL),
+        pytest.param(signal.SIGKILL, "raw/orders", -signal.SIGKILL, marks=pytest.mark.thorough),
         (signal.SIGKILL, "gold/customer_features", -signal.SIGKILL),
         (signal.SIGINT, "bronze_orders", 130),
     ],

@@ -99,7 +99,9 @@ def _orders(draw: st.DrawFn) -> list[list[object]]:
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("most_rows", [4_000_000, 3], ids=["at once", "by range"])
 @pytest.mark.parametrize(
-    "declared", [ONE, ALL_KINDS], ids=["one source", "two sources and attributes"]
+    "declared",
+    [pytest.param(ONE, marks=pytest.mark.thorough), ALL_KINDS],
+    ids=["one source", "two sources and attributes"],
 )
 def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
     tables: Tables,

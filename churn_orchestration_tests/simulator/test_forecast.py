@@ -25,7 +25,16 @@ def z(said: np.ndarray, came: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", ["calm", "crisis", "price_rise", "harmless", "new_customers", "outreach", "newsletter"]
+    "name",
+    [
+        "calm",
+        "crisis",
+        "price_rise",
+        pytest.param("harmless", marks=pytest.mark.thorough),
+        pytest.param("new_customers", marks=pytest.mark.thorough),
+        "outreach",
+        "newsletter",
+    ],
 )
 def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:
     world = World.read(name, customers=BLOCK, seed=3)
