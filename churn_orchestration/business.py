@@ -276,7 +276,8 @@ def read_settings(path: Path) -> Settings:
     given = dict(nodes[0].value) if nodes and isinstance(nodes[0], yaml.MappingNode) else None
     if given is None:
         raise BusinessError(f"{path}: wanted settings such as `name: my_shop`, got something else")
-    # As text: a date such as 2024-13-05 is then told by its line, not raised by the YAML reader.
+    # As text: a date such as 2024-13-05 is then reported with its line, not raised by the YAML
+    # reader.
     texts = yaml.load(bounded_text(path), Loader=yaml.BaseLoader)
     empty = {key.value for key, value in given.items() if value.tag == "tag:yaml.org,2002:null"}
     try:

@@ -66,7 +66,7 @@ _RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def _of_the_machine(error: Exception) -> str | None:
-    """What to tell of a full disk, a missing right or a lock, whoever met it; None for anything
+    """The message of a full disk, a missing right or a lock, whoever met it; None for anything
     else.
     """
     message, code = str(error).strip(), getattr(error, "errno", None)
@@ -88,7 +88,7 @@ def _of_the_machine(error: Exception) -> str | None:
 
 
 def _expected(error: BaseException) -> str | None:
-    """What to tell of a user's mistake, taken out of what Dagster's loader made of it; None: our
+    """The message of a user's mistake, taken out of what Dagster's loader made of it; None: our
     fault.
     """
     from pydantic import ValidationError

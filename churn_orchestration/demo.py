@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def run_demo(business: Business, customers: int) -> report.Report:
     """Simulate, land, refresh the initial load, train on it, refresh the days after it, and
-    tell.
+    report.
     """
     if business.folder != DEMO.resolve():
         raise BusinessError("the demo is a business of its own: call it without --business")

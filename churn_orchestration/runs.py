@@ -80,7 +80,7 @@ def _without_pattern(home: Path) -> Path:
 
 @contextmanager
 def at_work(business: Business) -> Iterator["Work"]:
-    """Exclusive work on a business from this process; a second one is told who is at it."""
+    """Exclusive work on a business from this process; a second one learns who is at it."""
     home = dagster_home(business)
     write_text(business.state / FOLDER_NOTE, str(business.folder))
     lock = FileLock(business.state / "work.lock")

@@ -19,5 +19,5 @@ def visible(text: str) -> str:
 
 
 def say(line: str) -> None:
-    """A line beside the result of a command, on standard error."""
+    """A line apart from the result of a command, on standard error."""
     sys.stderr.write(f"{visible(line)}\n")

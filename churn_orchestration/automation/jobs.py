@@ -137,8 +137,8 @@ def newest_day_taken_in(state: Path) -> dt.date | None:
 
 
 def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefinition:
-    """The sensor that asks once for each day after the newest one taken in, once its landing files
-    come.
+    """The sensor that requests a run once for each day after the newest one taken in, once its
+    landing files come.
     """
     patterns = [
         Files(source.files) for source in sources if source.files and Files(source.files).is_daily

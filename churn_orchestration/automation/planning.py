@@ -72,7 +72,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh did: the days asked for, the refused ones by table with the reason, what was
+    """What a refresh did: the requested days, the refused ones by table with the reason, what was
     noted.
     """
 

@@ -17,7 +17,7 @@ DRIFT, PERFORMANCE = "drift", "performance"
 """Why a model was trained; a sensor gives its own reason by TRIGGER_TAG."""
 TRIGGER_TAG, EVIDENCE_TAG, CLI_TAG = "churn/trigger", "churn/evidence", "churn/cli"
 """The tags of a run that say so: a sensor's reason and its evidence; whether the command line
-asked.
+requested it.
 """
 EXPECTED, REALISED, RESTATED = "expected", "realised", "restated"
 """The ``kind`` of a performance: foreseen, measured once outcomes came, again on late rows."""

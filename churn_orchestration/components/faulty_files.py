@@ -1,4 +1,4 @@
-"""Mistakes in a business's files, told by file and line before Dagster's loader meets them."""
+"""Mistakes in a business's files, reported by file and line before Dagster's loader meets them."""
 
 import re
 from collections.abc import Iterator
@@ -169,7 +169,7 @@ def _refuse_second_source(
 
 
 def shown(fault: Any, chain: list[str], folder: Path | None) -> str:
-    """One fault of pydantic's as a line: file and line where they can be found, the key, what was
+    """One fault of pydantic's as a line: file and line where they are clear, the key, what was
     wanted.
     """
     where = ".".join(map(str, fault["loc"]))

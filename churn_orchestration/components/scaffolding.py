@@ -1,4 +1,4 @@
-"""What `dg scaffold defs` writes: a block that is valid as it stands, to be edited from there."""
+"""What `dg scaffold defs` writes: a block that is valid as it is, to be edited from there."""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""What the UI tells of a table beside its rows: columns, where it lies, SQL to paste, freshness."""
+"""What the UI shows of a table besides its rows: columns, where it lies, SQL to paste,
+freshness.
+"""
 
 import datetime as dt
 import re

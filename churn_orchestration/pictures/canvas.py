@@ -75,7 +75,7 @@ def painted(panels: Sequence[Panel], height: float, left: float) -> "Figure":
 
 
 def titled(titles: Mapping[str, str], feature: str, segment: str = "…", width: int = 44) -> str:
-    """A feature in words, a segment of it in place of its value; in lines that fit beside an axis.
+    """A feature in words, a segment of it in place of its value; in lines that fit next to an axis.
 
     ``titles``: the words of each feature, with "…" for a value; one that is no more in it keeps its
     name.
@@ -94,7 +94,7 @@ def write(
     color: str,
     side: str = "left",
 ) -> None:
-    """A label beside a point of the data, ``by`` points away from it."""
+    """A label next to a point of the data, ``by`` points away from it."""
     away = (-by[0] if side == "right" else by[0], by[1])
     axes.annotate(text, at, away, textcoords="offset points", color=color, ha=side, fontsize=8)
 

@@ -21,7 +21,7 @@ BY_CHANCE = re.compile(
 def page(
     title: str, judged: Sequence[Mapping[str, Any]], now: "pd.DataFrame", before: "pd.DataFrame"
 ) -> str:
-    """A page that needs nothing beside it, nor the network.
+    """A page that needs no other file, nor the network.
 
     Parameters
     ----------

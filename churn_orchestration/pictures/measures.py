@@ -26,8 +26,8 @@ MOST_SEGMENTS, MOST_COHORTS, MOST_LETTERS = 8, 12, 46
 
 
 def churn_rate(question: str, course: Sequence[Mapping[str, Any]]) -> str | None:
-    """Churn rates as they came, by month, and of late beside what was expected. None where there is
-    none.
+    """Churn rates as they came, by month, and of late next to what was expected. None where there
+    is none.
 
     ``course``: oldest first, as_of, is_expected, churn_rate, low and high (None: there is no
     interval)

@@ -1,4 +1,4 @@
-"""What the command line tells: facts for machines, the same in a few lines for people; read from
+"""What the command line reports: facts for machines, the same in a few lines for people; read from
 the door.
 """
 
@@ -166,7 +166,7 @@ def _without_value(business: Business, question: str, cutoff: dt.date) -> list[s
 
 
 def model_text(question: str, record: dict[str, Any], decision: str, reason: str) -> str:
-    """A model's metrics on later days beside the baselines, with the decision."""
+    """A model's metrics on later days next to the baselines, with the decision."""
     evaluation = record["evaluation"]
     parts = [
         f"{question}: model {record['model_version']} at cut-off {record['cutoff']}: {decision} "

@@ -8,7 +8,7 @@ from churn_orchestration.report.history import became
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 Words = dict[str, dict[str, Any]]
-LATELY = 90  # days; of the declared windows, the nearest to it tells what was of late
+LATELY = 90  # days; of the declared windows, the nearest to it shows what was of late
 CHANGES = 4
 
 
@@ -40,10 +40,10 @@ def feature_text(about: dict[str, Any], value: Any) -> str:
 
 
 def introduced(words: Words, row: dict[str, Any], day: dt.date) -> list[dict[str, Any]]:
-    """What each source knows of a customer: first and last activity, and what it did or is, in
+    """What each source has of a customer: first and last activity, and what it did or is, in
     words.
 
-    A source without ``days_since_last`` is one of attributes: all that is not 0 is told.
+    A source without ``days_since_last`` is one of attributes: all that is not 0 is shown.
     """
     sources = []
     for source in dict.fromkeys(about["source"] for about in words.values()):

@@ -80,7 +80,7 @@ def _gold(tables: Tables, question: str) -> str | None:
 def _asked_row(
     tables: Tables, question: str, entity: str, rows: list[dict[str, Any]], day: dt.date | None
 ) -> dict[str, Any]:
-    """The prediction of the day asked for; else the last forecast, else the last look back."""
+    """The prediction of the requested day; else the last forecast, else the last look back."""
     if day is None:
         return next((row for row in reversed(rows) if not row["backtest"]), rows[-1])
     if here := [row for row in rows if row["as_of"] == day]:

@@ -23,7 +23,9 @@ def waiting_files(
     for source, pattern in sources.items():
         try:
             there = pending(tables, business, source, Files(pattern))
-        except BusinessError as error:  # no landing folder: told, with all the rest of the status
+        except (
+            BusinessError
+        ) as error:  # no landing folder: reported, with all the rest of the status
             return {"new_files": {}, "fault": str(error)}
         if days := missing_days(tables, business, source, Files(pattern)):
             missing[source] = days

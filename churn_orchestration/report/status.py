@@ -1,7 +1,7 @@
 """`churn status`: is all well, what is fresh, what was refused and how to mend it, who scores, what
 waits.
 
-Read at the door, so that it answers while a run is at work: it tells of the last publish.
+Read at the door, so that it answers while a run is at work: it shows the last publish.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ from churn_orchestration.storage.warehouse import Tables, literal
 
 
 def status_report(business: Business) -> Report:
-    """How a business stands, as facts and as text."""
+    """The state of a business, as facts and as text."""
     with door(business.state) as db:
         tables = Tables(db, business.state)
         result = states(tables)

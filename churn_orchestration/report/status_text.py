@@ -8,7 +8,7 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import BASE_RATE
 from churn_orchestration.report.text import command, counted, grid, plain
 
-SHOWN = 8  # causes, waivers or rules told one by one, the rest as a number; --json has them all
+SHOWN = 8  # causes, waivers or rules listed one by one, the rest as a number; --json has them all
 
 
 def status_text(business: Business, facts: dict[str, Any]) -> str:

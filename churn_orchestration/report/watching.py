@@ -1,4 +1,4 @@
-"""What time has said of the forecasts, and what has drifted: read at the door."""
+"""What became of the forecasts, and what has drifted: read at the door."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -22,8 +22,8 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 
 def watch_report(business: Business, question: str | None) -> tuple[dict[str, Any], str]:
-    """Of each question, or of one: newest outcomes beside what was expected, first week, alarms of
-    the day.
+    """Of each question, or of one: newest outcomes next to what was expected, first week, alarms
+    of the day.
 
     Raises
     ------
@@ -67,7 +67,9 @@ def watch_report(business: Business, question: str | None) -> tuple[dict[str, An
 
 
 def _performance(query: Query, question: str) -> dict[str, Any]:
-    """The newest as_of whose outcome is known, metric by metric, beside what was expected of it."""
+    """The newest as_of whose outcome is known, metric by metric, next to what was expected of
+    it.
+    """
     table = f"monitoring.{question}_performance"
     rows = query(f"""
 with newest as (

@@ -1,4 +1,4 @@
-"""What stands between a browser and our servers: only their own pages may operate them.
+"""What is between a browser and our servers: only their own pages may operate them.
 
 A web page that somebody reads meanwhile can send requests to this machine, too; the browser says
 whose it is.

@@ -1,11 +1,11 @@
-"""A help desk made of the lives of its companies: who they are, their tickets, what was said, what
+"""A help desk made of the lives of its companies: who they are, their tickets, the messages, what
 they pay.
 
 An event of a life is a ticket; one that goes badly breaches its SLA; who leaves cancels. The files
 are exports of the whole history, with the columns of the `support_tickets` data set, so that one
 YAML reads both; those of invoices and cancellations come with them. As there, some columns tell
 what became of a row by the day of the export (`status` of a company, all of a ticket's closing),
-and `churn_risk_score` tells nothing.
+and `churn_risk_score` carries no information.
 """
 
 from collections.abc import Callable, Iterator

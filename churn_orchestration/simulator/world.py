@@ -55,7 +55,7 @@ class Activity(_Section):
 
 
 class Segment(_Section):
-    """A kind of customer, which is seen: its share, and its rate and sensitivity to price beside
+    """A kind of customer, which is seen: its share, and its rate and sensitivity to price next to
     others'.
     """
 

@@ -50,7 +50,7 @@ class Code:
         return sorted(result)
 
     def hash(self, modules: Iterable[str]) -> str:
-        """A hash of what modules mean: of the set of their statements, wherever each stands."""
+        """A hash of what modules mean: of the set of their statements, wherever each is."""
         statements = set[str]().union(*(self._read(module)[1] for module in modules))
         return hashlib.sha256("".join(sorted(statements)).encode()).hexdigest()[:16]
 

@@ -176,7 +176,7 @@ class UserTable:
     Parameters
     ----------
     name : prefix of its features
-    select : as it stands in ``file``
+    select : as it is in ``file``
     columns : its other columns, numbers or booleans, each with what it means
     reads : the tables that it names, ``layer.table``
     """

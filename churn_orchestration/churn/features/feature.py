@@ -36,8 +36,8 @@ class _Any:
 class Feature:
     """One column: its SQL over a source's merged row (see ``rings``), and how a person reads it.
 
-    In the SQL ``$as_of`` stands for the day. ``family`` groups features that say nearly the same;
-    ``phrase`` is a format string of one ``value``, ``null_phrase`` what is said where it is null,
+    In the SQL ``$as_of`` is the day. ``family`` groups features that say nearly the same;
+    ``phrase`` is a format string of one ``value``, ``null_phrase`` the words where it is null,
     ``zero_phrase`` where it is 0 (the phrase itself if empty).
     """
 

@@ -1,6 +1,6 @@
 """Daily parts: what a day of an entity comes to, in exact pieces that merge into any window.
 
-A version of (entity, day) holds its *complete* parts as known on ``known_on``. It stands until
+A version of (entity, day) holds its *complete* parts as known on ``known_on``. It is current until
 ``superseded_on``, when a late row or a correction makes the next one, be it one of no event at all.
 So what may be seen at an as_of are plain rows: ``day <= as_of and known_on <= as_of <
 superseded_on``.
@@ -15,7 +15,7 @@ from churn_orchestration.churn.features.seen import read_from
 from churn_orchestration.churn.sql import identifier, identifiers, literal
 
 OPEN = dt.date(9999, 12, 31)
-"""``superseded_on`` of a version that stands."""
+"""``superseded_on`` of a version that is current."""
 
 SUM, LOW, HIGH, MASK, VALUES = "sum", "min", "max", "bit_or", "values"
 EVENTS = "events"

@@ -86,7 +86,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found.
+    """The result of a proof.
 
     ``leaks``; ``moves``: whether anything moved when rows before as_of were altered, the control;
     ``blind``: the tables that then moved no feature; ``unmoved``: the features that nothing moved.
@@ -284,7 +284,7 @@ class _Trial:
         return {name: n for name, n in zip(("*", *self.features), result, strict=True) if n}
 
     def example(self, feature: str) -> str:
-        """What became of a feature of one entity, which is not named: messages tell of no row."""
+        """What became of a feature of one entity, which is not named: messages hold no row."""
         a, b = f"a.{self.entity}", f"b.{self.entity}"
         if feature == "*":
             [(was,)] = self.rows(
@@ -344,7 +344,7 @@ class _Trial:
         self.db.execute(f"insert into {ground.table} by name {added}")
 
     def copied(self, ground: Ground, times: dict[str, str], mark: str) -> str:
-        """SQL: the rows that may be seen, with other times; ``mark`` tells new keys apart, ~ keeps
+        """SQL: the rows that may be seen, with other times; ``mark`` makes new keys, ~ keeps
         values.
         """
         columns = []

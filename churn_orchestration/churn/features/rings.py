@@ -39,7 +39,7 @@ THIRDS = ("_third1", "_third2", "_third3")
 class Checkpoint:
     """What all days up to ``through`` come to by entity, as known on ``known_by``, in a table.
 
-    It stands for the rows of those days at any as_of from ``known_by`` on, but for entities of
+    It replaces the rows of those days at any as_of from ``known_by`` on, but for entities of
     which a row of those days became known in between. What is computed does not depend on whether
     there is one.
     """

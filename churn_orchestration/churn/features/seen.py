@@ -35,7 +35,7 @@ def visible(source: EventSource, as_of: dt.date, columns: str = "*") -> str:
     seen = f"day <= {until} and {identifier(source.entity)} is not null"
     if not source.key:
         return f"select {columns} from {source.table} where known_on <= {until} and {seen}"
-    # The version is chosen before anything else is asked of it: a correction may move or void its
+    # The version is chosen before anything else is read of it: a correction may move or void its
     # event.
     order = ", ".join(
         ["known_on desc", "_partition desc", identifier(source.entity), "day", *read_from(source)]

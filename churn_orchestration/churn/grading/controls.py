@@ -1,4 +1,4 @@
-"""What a sound training must show beside its grade; each control fails where a known mistake is
+"""What a sound training must show next to its grade; each control fails where a known mistake is
 made.
 
 Imports the learners, so import this module inside the function that trains.
@@ -21,7 +21,7 @@ CONTROL_ROWS, SHUFFLES = 3_000, 8
 
 
 def refuse_overlap(train: pd.DataFrame, test: pd.DataFrame, question: Question) -> None:
-    """Refuse to grade on rows that the training rows tell of. Raises OverlapError that says how.
+    """Refuse to grade on rows that overlap the training rows. Raises OverlapError that says how.
 
     Of a static question those of the same entity; else those whose outcome was not known yet at the
     as_of that is graded, such as a random split leaves.
@@ -43,7 +43,7 @@ def refuse_overlap(train: pd.DataFrame, test: pd.DataFrame, question: Question) 
 
 
 class OverlapError(ValueError):
-    """Training rows tell of the rows that a model is graded on."""
+    """Training rows overlap the rows that a model is graded on."""
 
 
 def shuffled_control(
@@ -94,7 +94,7 @@ def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
 def depends_on_company(
     forecast: Callable[[pd.DataFrame], np.ndarray], frame: pd.DataFrame
 ) -> float:
-    """By how much a row's forecast moves with the rows beside it; 0 of a model that is only
+    """By how much a row's forecast moves with the rows next to it; 0 of a model that is only
     applied.
 
     An encoder or scaler that is fitted again on what is scored gives the same customer another risk

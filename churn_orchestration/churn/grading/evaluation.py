@@ -95,8 +95,8 @@ class Evaluation:
     """How the recipe did on later days: pooled report by forecaster, folds, paired differences,
     curves.
 
-    ``held_out`` has a row per entity and as_of graded: label, and what each forecaster said.
-    ``controls``: what a sound training must show beside its grade. ``learning``: see
+    ``held_out`` has a row per entity and as_of graded: label, and the probability of each
+    forecaster. ``controls``: what a sound training must show next to its grade. ``learning``: see
     ``learning_curve``. ``caveat`` says how it was graded where that was not on later days.
     """
 
@@ -112,7 +112,7 @@ class Evaluation:
 
 def drawn(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, Any]:
     """The curves of the same rows: calibration of the model, gain of the model and of any rules
-    beside it.
+    next to it.
     """
     gains = {
         name: curves.gain(frame["label"], forecasts[name])
@@ -158,7 +158,7 @@ def evaluate(
 def _controls(
     forecasted: Forecasted, question: Question, learner: str, capacity: Capacity | None
 ) -> dict[str, Any]:
-    """What a sound training must show beside its grade, on one fold."""
+    """What a sound training must show next to its grade, on one fold."""
     test, _, train, model = forecasted
     columns = feature_columns(train, question)
     auc = {

@@ -23,7 +23,7 @@ INTERVAL = (0.025, 0.975)
 BINS = 10
 DECILE = 0.1
 _ONE_THREAD = partial(ThreadpoolController().limit, limits=1, user_api="blas")
-"""Sums this small lose more to threads than they gain: five times as long beside another
+"""Sums this small lose more to threads than they gain: five times as long next to another
 process.
 """
 

@@ -2,7 +2,7 @@
 curve.
 
 Everything is a share of what a customer is worth: 0.05 is five percent of a customer's value, per
-customer of whom the question is asked. Source: Verbraken, Verbeke, Baesens 2013, IEEE TKDE 25 (5).
+customer of the population. Source: Verbraken, Verbeke, Baesens 2013, IEEE TKDE 25 (5).
 """
 
 import numpy as np

@@ -29,9 +29,9 @@ def reasons(
     Features of one topic say nearly the same thing, and a model splits their effect among them at
     will; only the sum is stable, and only its sign is shown. What is null or 0 because nothing
     happened in its window is silence, and counts as activity whatever it measures, so "no order" is
-    not said three times. The words of a topic are those of its member that pushes most in the sum's
-    direction and does so by common sense: compared with the median row, few orders raise the risk,
-    say. Where none does, the words say so.
+    not shown three times. The words of a topic are those of its member that pushes most in the
+    sum's direction and does so by common sense: compared with the median row, few orders raise the
+    risk, say. Where none does, the words say so.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def reasons(
         undefined
     catalogue : one row a feature, indexed by its name; source, family and window ("30d", "all" or
         ""); phrase, a format string of one ``value`` ("last order {value:.0f} days ago");
-        null_phrase, said for NaN ("no order yet"); zero_phrase, said for 0 where it is there and
+        null_phrase, shown for NaN ("no order yet"); zero_phrase, shown for 0 where it is there and
         not empty
     top : number of topics, > 0
 

@@ -32,8 +32,8 @@ FEW_COME_BACK, COME_BACK_DAYS = 0.2, 90
 
 
 def detectable_auc(churned: int, stayed: int) -> float:
-    """The least AUC that so many of each would tell from chance in four of five cases; 1.0 where
-    none would.
+    """The least AUC that so many of each would distinguish from chance in four of five cases; 1.0
+    where none would.
 
     By the standard error of an AUC of 0.5. Source: Hanley, McNeil 1982, Radiology 143.
 
@@ -86,10 +86,10 @@ class Outcomes:
     """SQL of what became of everybody at every as_of: entity, as_of, ``silence`` and ``wait``, in
     days.
 
-    It asks whom training asks, by what was known on as_of. ``silence``: since the last event of the
-    activity; null: never, or no activity is read. ``wait``: from the end of the question's gap
-    until the next one, or until the relation ended; null: not by the last day. ``table``: where the
-    rows of ``sql`` are kept, if they are.
+    Its population is that of training, by what was known on as_of. ``silence``: since the last
+    event of the activity; null: never, or no activity is read. ``wait``: from the end of the
+    question's gap until the next one, or until the relation ended; null: not by the last day.
+    ``table``: where the rows of ``sql`` are kept, if they are.
     """
 
     question: Question
@@ -128,7 +128,7 @@ where day >= date '{first}' group by 1) as e
         return f"{self._rows} join (values {of}) as h(as_of, days) using (as_of)"
 
     def by_as_of(self, window: int | str) -> str:
-        """SQL: entities, churned and base rate of each as_of, by the question as it is asked."""
+        """SQL: entities, churned and base rate of each as_of, by the question as it is declared."""
         hit = "coalesce(wait <= days, false)"
         churned = hit if self.question.kind == EVENT else f"not {hit}"
         return f"""

@@ -88,7 +88,7 @@ class Question:
 
     @property
     def meaning(self) -> str:
-        """All that decides whom it asks of what, as text: a model answers the question it was
+        """All that decides population and outcome, as text: a model answers the question it was
         trained on.
         """
         sources = [self.activity, self.terminal, *([self.start] if self.start else [])]
@@ -109,7 +109,7 @@ class Question:
 
     @property
     def bare(self) -> FeatureSet:
-        """As little of its features as tells whom it asks of at an as_of: who is there, how long
+        """As little of its features as decides its population at an as_of: who is there, how long
         silent.
         """
         sources = (
@@ -126,7 +126,7 @@ class Question:
 
 
 def population(question: Question, features: str, as_of: dt.date) -> str:
-    """SQL: the feature rows of those the question is asked of at ``as_of``.
+    """SQL: the feature rows of the population of the question at ``as_of``.
 
     ``inactivity``: at least one event of the activity in the observation window. ``event``:
     started, and no terminal event visible since. ``static``: not known to have churned.
@@ -187,7 +187,7 @@ def labelled(question: Question, features: str, as_of: dt.date, known_by: dt.dat
 
 
 def outcomes(question: Question, people: str, as_of: dt.date, known_by: dt.date) -> str:
-    """SQL: rows that the question was asked of at ``as_of``, with their outcome as known at
+    """SQL: rows of the population of the question at ``as_of``, with their outcome as known at
     ``known_by``.
 
     ``people``: a select with the entity, ``as_of`` and whatever else. Not there, of ``event``: who

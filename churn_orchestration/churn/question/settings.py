@@ -1,5 +1,5 @@
-"""What a question may declare about its models beside the learner; the defaults stand where it is
-silent.
+"""What a question may declare about its models besides the learner; the defaults hold where it
+declares nothing.
 """
 
 from dataclasses import dataclass

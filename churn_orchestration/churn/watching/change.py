@@ -1,4 +1,4 @@
-"""A change in what landed, and how changes are said."""
+"""A change in what landed, and changes in words."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Change:
 
 
 def sentence(result: Sequence[Change]) -> str:
-    """Changes of one day in a sentence; columns that changed by one factor have one cause, said
+    """Changes of one day in a sentence; columns that changed by one factor have one cause, named
     once.
 
     >>> day = dt.date(2024, 7, 1)

@@ -278,8 +278,8 @@ def _new_values(column: Column, span: Span) -> Verdict:
 
 
 def _sizes(column: Column, span: Span) -> tuple[float | None, str]:
-    """The factor between sizes of other values, where it is none by chance, and what is said of
-    it.
+    """The factor between sizes of other values, where it is none by chance, and it in
+    words.
     """
     size, error = _log_factor(column, span)
     if not size:

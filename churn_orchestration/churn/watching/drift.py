@@ -5,8 +5,8 @@ The spread of a feature is a count per bin: the tenths of what the model was tra
 values; below and above all of them; missing. Counts come from SQL, however many rows there are; the
 rest is arithmetic on small tables.
 
-How far is usual is told by replays: days up to the model's cut-off, on which nothing was wrong. A
-company ages, seasons turn, and so the distance from a training snapshot grows with time, for each
+How far is usual is measured by replays: days up to the model's cut-off, on which nothing was wrong.
+A company ages, seasons turn, and so the distance from a training snapshot grows with time, for each
 feature at its own pace. A feature is alarmed where it is further off than that, by half more than
 it ever was in a replay, and half more than it was of late.
 """
@@ -30,7 +30,7 @@ RECENT = (
 )  # days ago: a window of seven days has turned over, and a month has not been forgotten
 REPLAY_DAYS = 8  # not a multiple of a week: every weekday is among them
 MOST_REPLAYS = 31
-NOISE = 0.25  # of independent samples: the same customers stand in the snapshot and in the day
+NOISE = 0.25  # of independent samples: the same customers are in the snapshot and in the day
 HARM = 0.05  # log odds, about one point of probability: a score's move on which nobody acts
 LEAST_ROWS = 20
 
@@ -179,7 +179,7 @@ def distance(bins: Bins, one: np.ndarray, other: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Drift:
-    """A feature on a day, beside what the model was trained on.
+    """A feature on a day, compared with what the model was trained on.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Forecasts beside what became of them, as SQL: graded once, when it is known; restated, when it
+"""Forecasts with their outcomes, as SQL: graded once, when the outcome is known; restated, when it
 changes.
 """
 
@@ -39,8 +39,8 @@ def first_grades(question: Question, forecasts: str, as_of: dt.date, day: dt.dat
 def changed_grades(
     question: Question, forecasts: str, as_of: dt.date, day: dt.date, grades: str
 ) -> str:
-    """SQL: the grades of ``as_of`` that are new, or differ from the last one; ``was`` is what that
-    said.
+    """SQL: the grades of ``as_of`` that are new, or differ from the last one; ``was`` is the label
+    of that one.
 
     ``grades``: a table or a select in brackets, as of `last_grades`. Columns as of `first_grades`.
     Where the last one was measured on ``day`` itself, ``regraded`` counts on.

@@ -26,11 +26,11 @@ SUMS = {
 
 
 def churned_at(question: Question, as_of: dt.date, known_by: dt.date) -> str:
-    """SQL: of how many the question was asked at ``as_of``, and how many churned, as known by
+    """SQL: the size of the population at ``as_of``, and how many of it churned, as known by
     ``known_by``.
 
-    For days of which no features are kept: who was there is told by the feature engine, from the
-    same rows.
+    For days of which no features are kept: the feature engine computes from the same rows who
+    was there.
 
     Returns
     -------
@@ -48,11 +48,11 @@ def at_stake(scored: "pd.DataFrame", features: Sequence[str]) -> list[dict[str, 
     Parameters
     ----------
     scored : one row a customer: churn_probability, band, recent_value (null: not known, counted as
-        0), contact (null: nobody can tell), and the features
+        0), contact (null: not decided), and the features
 
     Returns
     -------
-    feature, segment and band (null: all), and SUMS; to_contact is null where nobody can tell
+    feature, segment and band (null: all), and SUMS; to_contact is null where it is not decided
     """
     from churn_orchestration.churn.grading.segments import cut
 
@@ -86,7 +86,7 @@ def cohorts(
 
     Parameters
     ----------
-    month_ends : the last days of the months that are told, none after ``known_by``
+    month_ends : the last days of the months that are reported, none after ``known_by``
     known_by : as known at the end of this day: a row that came later is not seen
 
     Returns

@@ -39,7 +39,8 @@ class Column:
 class Profile:
     """What landed from ``first`` on, day by day.
 
-    ``repeated``: what tells one row from another, as columns: its key, and all else that it holds.
+    ``repeated``: what distinguishes one row from another, as columns: its key, and all else that it
+    holds.
     """
 
     first: dt.date

@@ -127,9 +127,9 @@ class _Pass:
     """One pass over the daily parts: numbered entities, and those that looked other on an earlier
     as_of.
 
-    Of source n: ``_other<n>`` has the (entity, as_of) of which the parts that stand at the last
-    as_of are not those that were visible, and since when it looked so, for one view of an entity
-    serves all as_ofs until its next late row; ``_v<n>_<i>`` the counts of distinct values,
+    Of source n: ``_other<n>`` has the (entity, as_of) of which the parts that are current at the
+    last as_of are not those that were visible, and since when it looked so, for one view of an
+    entity serves all as_ofs until its next late row; ``_v<n>_<i>`` the counts of distinct values,
     ``_attributes<n>`` the attributes.
     """
 
@@ -206,7 +206,7 @@ class _Pass:
         )
 
     def _other(self, source: EventSource) -> str:
-        """A row that stands and became known after an as_of, and after its day, was not visible
+        """A row that is current and became known after an as_of, and after its day, was not visible
         then.
         """
         return f"""
@@ -364,7 +364,7 @@ sum(abs(cast({part.name} as hugeint))) as total
 
         Returns
         -------
-        groups of daily parts: of n entities the first n as they stand at the last as_of, then each
+        groups of daily parts: of n entities the first n as they are at the last as_of, then each
         other view of one of them; and ``_group``, ``as_of`` and ``_view``, a value a request that
         saw such a one
         """
@@ -402,7 +402,7 @@ sum(abs(cast({part.name} as hugeint))) as total
         owner, by = (
             other["_group"][last],
             other["as_of"][last],
-        )  # on no day in between that it is asked for
+        )  # on no requested day in between
         first = np.searchsorted(group, owner)
         length = np.searchsorted(group, owner, "right") - first
         view = np.repeat(np.arange(len(owner)), length)

@@ -1,5 +1,5 @@
-"""Whether a table can be read as a feature table declares, told before anything is computed from
-it.
+"""Whether a table can be read as a feature table declares, reported before anything is computed
+from it.
 """
 
 import datetime as dt

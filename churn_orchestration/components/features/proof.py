@@ -32,7 +32,7 @@ def proof_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def proof_result(key: dg.AssetKey, proof: Proof | None) -> dg.AssetCheckResult:
-    """What a proof found, for the UI; None: no day was to be made."""
+    """The result of a proof, for the UI; None: no day was to be made."""
     if proof is None:
         return dg.AssetCheckResult(
             asset_key=key, check_name=POINT_IN_TIME, passed=True, description="no day was made"

@@ -40,7 +40,7 @@ def backtest(
     """Train at cut-off ``as_of``, score ``as_of``, grade on the data that came since.
 
     ``log`` is given the progress of a search. The scores are stored as predictions marked
-    ``backtest``, unless a forecast of that day stands.
+    ``backtest``, unless there is a forecast of that day.
 
     Raises
     ------

@@ -43,5 +43,5 @@ def put_rows(
 
 
 def described(columns: Columns) -> list[dg.TableColumn]:
-    """The columns as the UI tells them."""
+    """The columns as the UI shows them."""
     return [dg.TableColumn(name, *words) for name, words in columns.items()]

@@ -47,7 +47,7 @@ class QuestionStore:
 
     @property
     def first_week(self) -> str:
-        """A new champion beside the one before it, in its first week."""
+        """A new champion compared with the one before it, in its first week."""
         return f"monitoring.{self.name}_first_week"
 
     def measure(self, name: str) -> str:

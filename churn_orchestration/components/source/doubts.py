@@ -36,8 +36,8 @@ def mostly_refused(
 
 
 def conflicting_keys(tables: Tables, contract: Contract, judged: str) -> str | None:
-    """Where rows of one landing share their key: how many, and the columns that would tell them
-    apart.
+    """Where rows of one landing share their key: how many, and the columns that would distinguish
+    them.
     """
     if not contract.key:
         return None

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def unmet(
     tables: Tables, table: str, expectations: list[dict[str, Any]], days: list[dt.date]
 ) -> dict[dt.date, str]:
-    """The days on which an expectation does not hold, with what was expected and found; each day
-    alone.
+    """The days on which an expectation does not hold, with what was expected and what is there;
+    each day alone.
     """
     expectations = [each for each in expectations if _may_fail(tables, table, each, days)]
     if not expectations:

@@ -282,7 +282,7 @@ def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
     """Quarantined rows as the door shows them: declared columns only, personal data hidden.
 
     Of a row that could not be read, all values are masked to their shape: they may have slid, and a
-    mail may stand where an amount should.
+    mail may be where an amount should.
     """
     personal = {column.source for column in contract.columns if column.pii}
     columns = []

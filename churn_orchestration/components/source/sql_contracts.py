@@ -1,4 +1,4 @@
-"""What the YAML beside declares of a .sql table, checked by day before the day is valid."""
+"""What the YAML next to it declares of a .sql table, checked by day before the day is valid."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Every .sql beside the YAML is a table of that layer: one select, whose upstreams it names
+"""Every .sql next to the YAML is a table of that layer: one select, whose upstreams it names
 itself.
 """
 
@@ -93,7 +93,7 @@ class Select:
 
 @dataclass(frozen=True)
 class SqlTable:
-    """One .sql file: a select that is valid as it stands and carries ``_partition`` through.
+    """One .sql file: a select that is valid as it is and carries ``_partition`` through.
 
     That column is the whole convention: a day is refreshed by running ``select * from (file) where
     _partition in (those days)``, and DuckDB pushes the condition down to the tables below.

@@ -100,7 +100,7 @@ class Measure(ABC):
         """A stored day in one picture; None where there is nothing to draw."""
 
     def amiss(self, on: OnDay) -> list[str]:
-        """What of a stored day does not add up, in words; asked where ``adds_up`` says what has
+        """What of a stored day does not add up, in words; called where ``adds_up`` says what has
         to.
         """
         raise NotImplementedError

@@ -1,5 +1,5 @@
-"""Drift of a day: features and forecasts against the training snapshot of the champion, outcomes
-beside.
+"""Drift of a day: features and forecasts against the training snapshot of the champion, and
+outcomes.
 """
 
 import datetime as dt

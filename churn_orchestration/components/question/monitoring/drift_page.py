@@ -33,7 +33,7 @@ SHOWN = 12  # features: each takes about 0.3 s and 60 kB
 def draw(tables: Tables, settings: "QuestionSettings", day: dt.date, table: str) -> Path:
     """The page of a day, made where it is not there: of the features that are furthest off.
 
-    ``table``: the one of drift, whose first features of a day tell most. The page is named after
+    ``table``: the one of drift, whose first features of a day matter most. The page is named after
     what it is drawn from, so the same day is drawn once, and again where it is another.
 
     Raises

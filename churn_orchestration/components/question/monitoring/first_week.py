@@ -1,5 +1,5 @@
-"""A champion's first week, once its outcome is known, beside what the model before it would have
-said.
+"""A champion's first week, once its outcome is known, compared with what the model before it would
+have forecast.
 """
 
 import datetime as dt
@@ -101,8 +101,8 @@ def _week_until(tables: Tables, settings: "QuestionSettings", last: dt.date) -> 
 def compare(
     tables: Tables, settings: "QuestionSettings", week: FirstWeek, day: dt.date
 ) -> "Versus | str":
-    """The model before against the champion, on its first week's forecasts; or why that cannot be
-    told.
+    """The model before against the champion, on its first week's forecasts; or why they cannot
+    be compared.
     """
     import pandas as pd
 
@@ -205,7 +205,7 @@ def sentence(rows: list[dict[str, Any]]) -> str:
 
 def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_first_week, one partition a day, and the check that the champion
-    stands.
+    is no worse than the one before it.
     """
     key = dg.AssetKey(["monitoring", f"{settings.name}_first_week"])
     upstream = [settings.store.grades]

@@ -55,7 +55,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         MEASURED_ON: ("date", "the day at whose end this was known"),
     }
 )
-"""What a grade holds beside the entity and as_of: type and meaning."""
+"""What a grade holds besides the entity and as_of: type and meaning."""
 
 
 def grade(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:

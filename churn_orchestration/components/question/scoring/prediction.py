@@ -107,8 +107,8 @@ class Forecaster:
 
 
 def _contact_threshold(tables: Tables, settings: "QuestionSettings", version: str) -> float | None:
-    """The probability from which on a customer is contacted, chosen as the record of the model
-    tells.
+    """The probability from which on a customer is contacted, chosen on its held-out
+    forecasts.
     """
     from churn_orchestration.churn.grading import contact
 

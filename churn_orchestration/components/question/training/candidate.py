@@ -33,7 +33,7 @@ def search_settings(
     champion: dict[str, Any] | None,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """What a search found for a snapshot; its ``capacity`` is None where the fixed settings stay.
+    """The result of a search on a snapshot; its ``capacity`` is None where the fixed settings stay.
 
     ``champion``: its row in the ledger; its settings, if they were sought, are tried early.
 

@@ -25,7 +25,7 @@ STYLE = (
     "h1,h2{line-height:1.2}img{max-width:100%}code{background:#f3f3f3;padding:.1em .3em}"
 )
 OWN_PICTURE = "data:image/svg+xml;base64,"
-MUCH_GAP = 0.05  # between forecast and churn rate, told as a limit
+MUCH_GAP = 0.05  # between forecast and churn rate, shown as a limit
 
 
 def write(
@@ -131,7 +131,7 @@ def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
 
 
 def page(text: str) -> str:
-    """A card as one HTML file that needs nothing beside it."""
+    """A card as one HTML file that needs no other file."""
     from markdown_it import MarkdownIt
 
     class Renderer(MarkdownIt):

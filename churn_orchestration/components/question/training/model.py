@@ -53,19 +53,19 @@ def train(
     asked_by: str,
     log: Callable[[str], None] = LOG.info,
 ) -> dict[str, Any]:
-    """Train on the snapshot of a cut-off, or find the model that the same triple gave before; its
+    """Train on the snapshot of a cut-off, or take the model that the same triple gave before; its
     record.
 
     ``decision`` and ``reason`` of it are what was decided now; ``done`` is false where the model is
     there already and was rolled back, so that only a person may put it in force again.
 
     ``decided_on`` is the newest day that has landed: of no earlier day can it become champion.
-    ``trigger`` says why, ``asked_by`` who asked; a ``backtest`` is recorded and never becomes
-    champion. ``log`` is given the progress of a search, line by line.
+    ``trigger`` says why, ``asked_by`` who requested it; a ``backtest`` is recorded and never
+    becomes champion. ``log`` is given the progress of a search, line by line.
 
     Raises
     ------
-    BusinessError : the label cannot be learned from; the message says what was found and what is
+    BusinessError : the label cannot be learned from; the message says what is there and what is
         needed
     """
     folder = settings.store.snapshot_files(tables.state)

@@ -45,11 +45,11 @@ def search(
     warm: Capacity | None,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Search in the folder ``place``, or go on with what a killed search left there; what was
-    found.
+    """Search in the folder ``place``, or go on with what a killed search left there; its
+    result.
 
     The first trial is the fixed settings, the second what the champion was trained with (``warm``).
-    What is found replaces the fixed settings only where its log loss on the same later rows is
+    Its result replaces the fixed settings only where its log loss on the same later rows is
     lower beyond chance (95 % interval of the paired difference).
 
     Returns

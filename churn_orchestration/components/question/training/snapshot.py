@@ -56,8 +56,8 @@ def build(
 
     Raises
     ------
-    BusinessError : no as_of has matured by the cut-off, nobody is in the population, days do not
-        stand, or rows beyond as_of change a feature
+    BusinessError : no as_of has matured by the cut-off, nobody is in the population, days are
+        not valid, or rows beyond as_of change a feature
     """
     question, grid = settings.question, as_ofs(tables, business, settings, cutoff)
     [(first_day,)] = tables.rows(_first_day(question, cutoff))
@@ -283,7 +283,7 @@ def _hopeless(cutoff: dt.date | str, reasons: list[str]) -> str:
 def differing_rows(
     tables: Tables, question: Question, gold: str, manifest: dict[str, Any]
 ) -> dict[str, int]:
-    """By as_of that was scored too: how many rows stand in the snapshot or the scored ones, not in
+    """By as_of that was scored too: how many rows are in the snapshot or the scored ones, not in
     both.
     """
     path = QuestionStore(question.name).snapshot_files(tables.state) / manifest["file"]
