@@ -1,0 +1,251 @@
+"""Purchase processes fitted by maximum likelihood to histories in days, or why none fits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy.optimize import Bounds, OptimizeResult, minimize
+from scipy.special import expit, gammaln, psi
+
+from churn_orchestration.churn.process.histories import Histories
+from churn_orchestration.churn.process.models import MODELS, Likelihood, Model
+from churn_orchestration.churn.protocol import MIN_ENTITIES
+
+BLOCK = 8_192
+"""Rows at a time, so that a quadrature stays in the processor's cache."""
+LOWEST, HIGHEST = 1e-4, 1e4
+"""Between these lies every parameter, where the mean age is 1; alpha and beta in a wider range."""
+FIRST_CELLS = 4_000
+"""The starts are compared on so many cells at most; the best goes on with all."""
+MOST_STEPS = 500
+FLAT = 1e-5
+"""A fit has arrived where the mean log likelihood of a customer changes by no more than this as the
+log of a parameter changes by 1.
+"""
+DAILY = 0.5
+"""A population that buys on more than this share of its days, first to last, buys by habit."""
+AKAIKE = 2.0
+"""Two parameters pay if they raise the log likelihood by more than this (Akaike 1974)."""
+
+
+@dataclass(frozen=True)
+class NoFit:
+    """No process describes these customers; ``reason`` is a sentence for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Process:
+    """A fitted purchase process. Times are in days, in and out.
+
+    Parameters
+    ----------
+    model : a key of MODELS
+    parameters : by name; alpha and beta in days
+    log_likelihood : of all customers, of histories in days
+    customers : how many it is fitted to
+    """
+
+    model: str
+    parameters: Mapping[str, float]
+    log_likelihood: float
+    customers: float
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ValueError(f"unknown process {self.model!r}; want one of {', '.join(MODELS)}")
+        names, got = set(MODELS[self.model].parameters), dict(self.parameters)
+        if set(got) != names or not all(np.isfinite(v) and v > 0 for v in got.values()):
+            raise ValueError(f"{self.model} wants {sorted(names)}, finite and > 0, got {got}")
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, lower is better; of the same customers only."""
+        return 2 * len(self.parameters) - 2 * self.log_likelihood
+
+    def silence_log_odds(
+        self, histories: Histories, days: float, gap_days: float = 0
+    ) -> np.ndarray:
+        """Log odds of no purchase in the ``days`` that begin after ``gap_days``; n finite floats.
+
+        The probability is L(x, t_x, T + days) / L(x, t_x, T) where there is no gap.
+        """
+        if not (days > 0 and gap_days >= 0):
+            raise ValueError(f"want days > 0 and gap_days >= 0, got {days} and {gap_days}")
+        return self._each(
+            histories, lambda m, p, block: m.silence_log_odds(p, block, days, gap_days)
+        )
+
+    def silence(self, histories: Histories, days: float, gap_days: float = 0) -> np.ndarray:
+        """Probability of no purchase in the ``days`` that begin after ``gap_days``; n floats."""
+        return expit(self.silence_log_odds(histories, days, gap_days))
+
+    def p_alive(self, histories: Histories) -> np.ndarray:
+        """Probability that a customer has not stopped for good by as_of; n floats.
+
+        No score of churn: by BG/NBD a customer of one purchase is always alive.
+        """
+        return self._each(histories, lambda m, p, block: expit(m.alive_log_odds(p, block)))
+
+    def expected_purchases(self, histories: Histories, days: float) -> np.ndarray:
+        """Mean number of purchase days in the ``days`` after as_of; n floats."""
+        if not days > 0:
+            raise ValueError(f"want days > 0, got {days}")
+        return self._each(histories, lambda m, p, block: m.expected(p, block, days))
+
+    def _each(
+        self,
+        histories: Histories,
+        function: Callable[[Model, np.ndarray, Histories], np.ndarray],
+    ) -> np.ndarray:
+        model = MODELS[self.model]
+        values = np.array([self.parameters[name] for name in model.parameters])
+        blocks = histories.blocks(BLOCK)
+        return np.concatenate([function(model, values, block) for block in blocks])
+
+    def record(self) -> dict[str, str | float]:
+        """What a file keeps of it: plain text and floats, read again by `of_record`."""
+        numbers = {"log_likelihood": self.log_likelihood, "customers": self.customers}
+        return {"model": self.model, **self.parameters, **numbers}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, str | float]) -> Self:
+        """The process of a `record`."""
+        numbers = {name: float(value) for name, value in record.items() if name != "model"}
+        log_likelihood, customers = numbers.pop("log_likelihood"), numbers.pop("customers")
+        return cls(str(record["model"]), numbers, log_likelihood, customers)
+
+
+def fit(histories: Histories, *, exact: bool = False) -> Process | NoFit:
+    """The likeliest process of those that fit, see `fit_each`; or why none does.
+
+    All have four parameters, so the likeliest is the best by Akaike's criterion too.
+    """
+    results = fit_each(histories, exact=exact)
+    fitted = [result for result in results.values() if isinstance(result, Process)]
+    if fitted:
+        return max(fitted, key=lambda process: process.log_likelihood)
+    reasons = dict.fromkeys(r.reason for r in results.values() if isinstance(r, NoFit))
+    return NoFit("; ".join(reasons))
+
+
+def fit_each(histories: Histories, *, exact: bool = False) -> dict[str, Process | NoFit]:
+    """Each process by maximum likelihood, the best of several starts, always the same.
+
+    Parameters
+    ----------
+    histories : of all who ever bought, in days: those who were active of late alone are a chosen
+        few, and look livelier than they are
+    exact : every distinct history by itself, however many; else at most MOST_CELLS, binned
+
+    Returns
+    -------
+    By name of MODELS, a Process; or NoFit: too few customers or repeat purchases, purchases on
+    almost every day, nobody seen to stop, or a search that does not end
+    """
+    distinct = histories.grouped()
+    if reason := _misfit(distinct):
+        return dict.fromkeys(MODELS, NoFit(reason))
+    unit = float((distinct.n * distinct.age).sum() / distinct.customers)
+    cells = (distinct if exact else distinct.binned()).in_units_of(unit)
+    few = distinct.binned(FIRST_CELLS).in_units_of(unit)
+    never_stops = _nbd(cells)
+    return {name: _fitted(model, few, cells, unit, never_stops) for name, model in MODELS.items()}
+
+
+def _misfit(histories: Histories) -> str | None:
+    """Why no process can be fitted to these histories, seen before trying."""
+    again = histories.n[histories.x > 0].sum()
+    if histories.customers < MIN_ENTITIES:
+        return f"too few customers: {histories.customers:.0f}, want at least {MIN_ENTITIES}"
+    if again < MIN_ENTITIES:
+        return (
+            f"too few customers came back: {again:.0f} of {histories.customers:.0f}, "
+            f"want at least {MIN_ENTITIES}"
+        )
+    share = (histories.n * histories.x).sum() / (histories.n * histories.t_x).sum()
+    if share > DAILY:
+        return (
+            f"they come on {share:.0%} of the days between their first and last one: a habit, not "
+            "purchases at random times"
+        )
+    return None
+
+
+def _starts(model: Model, cells: Histories) -> list[np.ndarray]:
+    """The logs of parameters to begin with, in units of the mean age."""
+    mean = (cells.n @ cells.x) / (cells.n @ cells.age)
+    return [np.log([r, times_r * r / mean * 2, *others]) for r, times_r, *others in model.starts]
+
+
+def _fitted(
+    model: Model, few: Histories, cells: Histories, unit: float, never_stops: float
+) -> Process | NoFit:
+    """The best of all starts among a few cells, and from there on among all."""
+    wide = np.array([1e3 if name in model.times else 1.0 for name in model.parameters])
+    bounds = Bounds(np.log(LOWEST / wide), np.log(HIGHEST * wide))
+    tries = [_minimum(model.likelihood, few, start, bounds) for start in _starts(model, few)]
+    first = min(tries, key=lambda result: result.fun)
+    best = _minimum(model.likelihood, cells, first.x, bounds)
+    if not _has_arrived(best, bounds):
+        return NoFit(f"{model.name}: the search for its parameters does not end")
+    in_units = -best.fun * cells.customers
+    if in_units - never_stops <= AKAIKE:
+        return NoFit(f"{model.name}: nobody is seen to stop for good")
+    logs = best.x + np.log([unit if name in model.times else 1.0 for name in model.parameters])
+    # The density of x times of purchase, in days rather than in units of the mean age.
+    log_likelihood = float(in_units - (cells.n * cells.x).sum() * np.log(unit))
+    parameters = dict(zip(model.parameters, np.exp(logs).tolist(), strict=True))
+    return Process(model.name, parameters, log_likelihood, cells.customers)
+
+
+def _nbd(cells: Histories) -> float:
+    """The highest log likelihood if nobody ever stops: counts are NBD, their times do not matter.
+
+    Source: Ehrenberg 1959.
+    """
+
+    def likelihood(parameters: np.ndarray, histories: Histories) -> Likelihood:
+        r, alpha = parameters
+        x, age = histories.x, histories.age
+        bought, grown = r + x, np.log1p(age / alpha)
+        value = gammaln(bought) - gammaln(r) - x * np.log(alpha) - bought * grown
+        by_r, by_alpha = r * (psi(bought) - psi(r) - grown), -x + bought * age / (alpha + age)
+        return Likelihood(value, np.stack([by_r, by_alpha]))
+
+    bounds = Bounds(np.log([LOWEST, LOWEST / 1e3]), np.log([HIGHEST, HIGHEST * 1e3]))
+    start = np.log([1.0, (cells.n * cells.age).sum() / (cells.n * cells.x).sum()])
+    return float(-_minimum(likelihood, cells, start, bounds).fun * cells.customers)
+
+
+def _minimum(
+    likelihood: Callable[[np.ndarray, Histories], Likelihood],
+    cells: Histories,
+    start: np.ndarray,
+    bounds: Bounds,
+) -> OptimizeResult:
+    """Where, in logs of the parameters, the mean log likelihood of a customer is highest."""
+    blocks = cells.blocks(BLOCK)
+
+    def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
+        total, slope = 0.0, np.zeros(len(logs))
+        for block in blocks:
+            value, gradient = likelihood(np.exp(logs), block)
+            total -= (block.n * value).sum()  # BLAS would round by where the memory lies
+            slope -= (block.n * gradient).sum(axis=1)
+        return total / cells.customers, slope / cells.customers
+
+    return minimize(
+        loss, np.clip(start, bounds.lb, bounds.ub), jac=True, bounds=bounds, method="L-BFGS-B",
+        options={"maxiter": MOST_STEPS, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-8},
+    )  # fmt: skip
+
+
+def _has_arrived(result: OptimizeResult, bounds: Bounds) -> bool:
+    """Whether no step within the bounds lowers the loss any more; the flag of the optimiser also
+    says so where rounding stopped it early.
+    """
+    within = np.clip(result.x - result.jac, bounds.lb, bounds.ub)
+    return bool(np.isfinite(result.fun) and np.abs(within - result.x).max() <= FLAT)
