@@ -16,8 +16,8 @@ from churn_orchestration.churn.sql import identifier, literal
 COLUMNS = ("x", "t_x", "T")
 MOST_CELLS = 200_000
 """A fit looks at so many distinct histories at most, see `Histories.binned`."""
-EXACT_X = 32
-"""More repeat purchases than these are binned, eight bins to each doubling."""
+NARROWEST = 1 / 128
+"""The first width of a cell that is tried."""
 
 
 def histories_sql(activity: str, entity: str, as_of: dt.date) -> str:
@@ -120,22 +120,22 @@ class Histories:
     def binned(self, most: int = MOST_CELLS) -> "Histories":
         """At most ``most`` histories: the distinct ones, or the means of cells of similar ones.
 
-        Cells are of equal x (above EXACT_X of similar), of similar log(1 + T), and of similar
-        log(1 + silence in usual gaps), for it is in these that the likelihood bends alike
-        everywhere. Means leave the likelihood's first order as it is, so a cell errs by its spread
-        squared; docs/adr/0035-purchase-process.md measures it.
+        A cell is narrow where the likelihood bends: it is as wide in 2 sqrt(x), in the logs of T
+        and t_x times sqrt(1 + x), and in the log of the silence in usual gaps. Means leave the
+        likelihood's first order as it is, so a cell errs by its width squared;
+        docs/adr/0035-purchase-process.md measures it.
         """
         exact = self.grouped()
         if len(exact) <= most:
             return exact
         x, age, silence = exact.x, exact.age, exact.age - exact.t_x
-        octave = np.log2(np.maximum(x, EXACT_X) / EXACT_X)
-        level = np.where(x <= EXACT_X, x, EXACT_X + 1 + np.floor(8 * octave))
         gaps = np.where(x > 0, silence * (x + 1) / np.maximum(age, 1e-300), 0)
-        width = 1 / 128
+        root = np.sqrt(1 + x)
+        times = (root * np.log1p(age), root * np.log1p(exact.t_x), np.log1p(gaps))
+        bends = (2 * np.sqrt(x), *times)
+        width = NARROWEST
         while True:
-            steps = [np.floor(np.log1p(value) / width) for value in (age, gaps)]
-            cell = pd.DataFrame({"level": level, "age": steps[0], "gaps": steps[1]})
+            cell = pd.DataFrame(np.floor(np.stack(bends, axis=1) / width))
             number = cell.groupby(list(cell)).ngroup().to_numpy()
             if number.max() < most:
                 break

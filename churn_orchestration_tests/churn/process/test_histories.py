@@ -79,4 +79,4 @@ def test_processes_of_binned_histories_forecast_as_those_of_all() -> None:
         right = exact[name]
         assert isinstance(near, Process)
         assert isinstance(right, Process)
-        assert np.abs(near.silence(ours, 90) - right.silence(ours, 90)).max() < 0.01
+        assert np.abs(near.silence(ours, 90) - right.silence(ours, 90)).max() < 0.001
