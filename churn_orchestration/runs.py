@@ -41,7 +41,8 @@ from churn_orchestration.components.question.training.snapshot import as_ofs
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.definitions import definitions_of
-from churn_orchestration.landing.land import LONG_SILENCE, Files
+from churn_orchestration.landing.event_days import LONG_SILENCE
+from churn_orchestration.landing.files import Files
 from churn_orchestration.report.declared import save
 from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.files import write_text

@@ -10,7 +10,8 @@ import openpyxl
 import pytest
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.landing.land import Files, pending
+from churn_orchestration.landing.arrivals import pending
+from churn_orchestration.landing.files import Files
 from churn_orchestration.storage.door import publish
 from churn_orchestration_tests.support.shop import JAN, ORDERS_HEADER, Shop
 

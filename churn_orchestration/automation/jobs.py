@@ -10,7 +10,7 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.components.days import FULL_TAG, range_tags
 from churn_orchestration.components.source.source_table import SourceTable
-from churn_orchestration.landing.land import Files
+from churn_orchestration.landing.files import Files
 from churn_orchestration.storage.door import door
 from churn_orchestration.storage.freshness import missing
 from churn_orchestration.storage.layers import DOOR

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from churn_orchestration.churn.rows.shapes import shape
+from churn_orchestration.landing.files import Files
 from churn_orchestration.landing.sniffing import (
     MOST_COLUMNS,
     UnreadableFileError,
@@ -52,10 +53,8 @@ class Shape:
 def shape_of(
     db: duckdb.DuckDBPyConnection,
     path: Path,
-    delimiter: str,
-    encoding: str,
+    files: Files,
     declared: list[str],
-    sheet: str | None = None,
 ) -> Shape:
     """Kind and column names of a file. A gzip is read to its end: DuckDB does not look at its
     checksum.
@@ -75,9 +74,9 @@ def shape_of(
     try:
         head, whole, nul = (b"", True, False)
         if is_text:
-            head, whole, nul = scanned(path, delimiter if kind == "csv" else None)
-        wrong = wrong_encoding(head, encoding if kind == "csv" else "utf-8", whole=whole)
-        names = [] if wrong else _names(db, kind, path, head, delimiter, encoding, sheet)
+            head, whole, nul = scanned(path, files.delimiter if kind == "csv" else None)
+        wrong = wrong_encoding(head, files.encoding if kind == "csv" else "utf-8", whole=whole)
+        names = [] if wrong else _names(db, kind, path, head, files)
     except (OSError, EOFError, zlib.error, UnicodeError, csv.Error, duckdb.Error) as error:
         raise UnreadableFileError(reason(error)) from None
     if wrong:
@@ -97,7 +96,7 @@ def shape_of(
         shown = ", ".join(repr(name[:40])[1:-1] for name in _as_header(names)[:12])
         hint = f"; {guess(names, declared)}" if kind == "csv" else ""
         raise UnreadableFileError(f'has no column "{declared[0]}" (columns: {shown}){hint}')
-    return Shape(kind, _named(names), nul and encoding != "utf-16", sheet)
+    return Shape(kind, _named(names), nul and files.encoding != "utf-16", files.sheet)
 
 
 def _names(
@@ -105,12 +104,10 @@ def _names(
     kind: str,
     path: Path,
     head: bytes,
-    delimiter: str,
-    encoding: str,
-    sheet: str | None,
+    files: Files,
 ) -> list[str]:
     if kind == "xlsx":
-        return header_of(path, sheet)
+        return header_of(path, files.sheet)
     if kind == "parquet":
         return [
             name
@@ -126,7 +123,8 @@ def _names(
         return [name for (name,) in keys.fetchall()]
     first = next(
         csv.reader(
-            io.StringIO(decoded(head, encoding, whole=False), newline=""), delimiter=delimiter
+            io.StringIO(decoded(head, files.encoding, whole=False), newline=""),
+            delimiter=files.delimiter,
         ),
         [],
     )
@@ -171,8 +169,7 @@ def read(
     table: str,
     shape: Shape,
     paths: list[Path],
-    delimiter: str,
-    encoding: str,
+    files: Files,
 ) -> None:
     """Make the temporary table of all records of files of one shape.
 
@@ -207,7 +204,7 @@ from (select *, case when json_valid(line) and json_type(line) = 'OBJECT' then l
   from (select *, row_number() over () as _n from {_lines(paths)}))
 qualify trim(coalesce(line, '')) <> ''"""
     else:
-        query = _csv(db, shape, paths, delimiter, encoding)
+        query = _csv(db, shape, paths, files)
     db.execute(f"create or replace temp table {table} as {query}")
 
 
@@ -236,9 +233,7 @@ def _lines(paths: list[Path]) -> str:
     )
 
 
-def _csv(
-    db: duckdb.DuckDBPyConnection, shape: Shape, paths: list[Path], delimiter: str, encoding: str
-) -> str:
+def _csv(db: duckdb.DuckDBPyConnection, shape: Shape, paths: list[Path], files: Files) -> str:
     """Good and malformed records; columns are read by position, so that no name of theirs can
     matter.
     """
@@ -248,8 +243,8 @@ def _csv(
     db.execute(
         f"""create or replace temp table _good as select *, row_number() over () as _n
         from read_csv({_list(paths)}, header = true, auto_detect = false, all_varchar = true,
-            columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '"', escape = '"',
-            encoding = {literal(encoding)}, null_padding = false, strict_mode = true,
+            columns = {{{columns}}}, delim = {literal(files.delimiter)}, quote = '"', escape = '"',
+            encoding = {literal(files.encoding)}, null_padding = false, strict_mode = true,
             filename = '_path', store_rejects = true, rejects_table = '_rejects_errors',
             rejects_scan = '_rejects_scans')"""
     )
@@ -268,7 +263,7 @@ def _csv(
         shape.has_nul
     ):  # a text with one is no text to half of all tools; PostgreSQL takes none either
         record = (
-            f"concat_ws({literal(delimiter)}, "
+            f"concat_ws({literal(files.delimiter)}, "
             f"{', '.join(f'_c{n}' for n in range(len(shape.names)))})"
         )
         error = f"case when contains({record}, chr(0)) then 'NUL byte: ' || {record} end"

@@ -4,7 +4,8 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.landing.land import Files, pending
+from churn_orchestration.landing.arrivals import pending
+from churn_orchestration.landing.files import Files
 from churn_orchestration.report.text import command
 from churn_orchestration.storage.warehouse import Tables
 
@@ -62,8 +63,7 @@ def missing_days(tables: Tables, business: Business, source: str, files: Files) 
     """Days after the initial load that are there without a file of theirs, and are not closed."""
     if not files.is_daily:
         return []
-    taken = tables.rows("select distinct file from meta.manifest where source = ?", [source])
-    landed = {files.day_of(file) for (file,) in taken}
+    landed = {files.day_of(file) for file in tables.manifest.newest(source)}
     days = tables.days.stored(f"raw.{source}") - {business.start}
     return sorted(day for day in days if day not in landed and day not in business.closed)
 

@@ -33,7 +33,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES = (
 )
 
 ROOTS = {
-    RAW: ["churn_orchestration.landing.land"],
+    RAW: ["churn_orchestration.landing.land", "churn_orchestration.landing.queries"],
     BRONZE: ["churn_orchestration.components.source.judging"],
     SILVER: ["churn_orchestration.components.source.sql_tables"],
     DAYS: ["churn_orchestration.components.features.daily_parts"],

@@ -28,6 +28,7 @@ from churn_orchestration.storage.layers import (
     PARQUET,
     PARQUET_LAYERS,
 )
+from churn_orchestration.storage.manifest import Manifest
 from churn_orchestration.storage.session import Session, WarehouseError
 
 _SESSION = "set TimeZone = 'UTC'"
@@ -99,11 +100,14 @@ def _type_conflict(table: str, column: str, before: str, now: str) -> str:
 
 
 class Tables(Session):
-    """An open warehouse: the verbs on its tables; ``days``: the state of their days."""
+    """An open warehouse: the verbs on its tables; ``days``: the state of their days; ``manifest``:
+    the files taken in.
+    """
 
     def __init__(self, db: duckdb.DuckDBPyConnection, state: Path) -> None:
         super().__init__(db, state)
         self.days = DayState(self)
+        self.manifest = Manifest(self)
 
     @contextmanager
     def beside(self) -> Iterator["Tables"]:

@@ -10,7 +10,9 @@ from churn_orchestration.cli import _expected
 from churn_orchestration.components.source.expectations import _failures, _may_fail
 from churn_orchestration.components.source.judging import judge
 from churn_orchestration.components.source.pii_key import pii_key
-from churn_orchestration.landing.land import Files, land
+from churn_orchestration.landing.files import Files
+from churn_orchestration.landing.land import land
+from churn_orchestration.landing.source_landing import FileLanding
 from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration_tests.support.shop import (
@@ -92,7 +94,16 @@ def test_no_row_is_lost_or_told_twice_whatever_the_files_hold(one_shop, first, s
     shop.land_orders(6, *second)
     (shop.business.state / "warehouse.duckdb").unlink(missing_ok=True)
     with shop.tables() as tables:
-        landed = land(tables, shop.business, "orders", Files(source.files), contract, JAN[5:7])
+        landed = land(
+            FileLanding(
+                tables=tables,
+                business=shop.business,
+                name="orders",
+                contract=contract,
+                days=JAN[5:7],
+                files=Files(source.files),
+            )
+        )
         tables.days.record("raw.orders", "stored", landed.rows, "test")
         judgement = judge(tables, source, contract, JAN[5:7])
         lines = tables.rows("select count(*), count(distinct (_file, _line)) from raw.orders")

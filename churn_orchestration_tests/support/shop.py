@@ -22,7 +22,7 @@ from churn_orchestration.churn.rows.contract import Contract
 from churn_orchestration.components.source.judging import Judgement, judge
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
-from churn_orchestration.landing.land import Landed
+from churn_orchestration.landing.source_landing import Landed
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage.door import door
 from churn_orchestration.storage.resources import Warehouse

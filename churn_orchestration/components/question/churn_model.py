@@ -36,7 +36,7 @@ from churn_orchestration.components.question.training.snapshot import snapshot_a
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.sql_tables import sql_tables_of
-from churn_orchestration.landing.land import Files
+from churn_orchestration.landing.files import Files
 
 _NAME = r"^[a-z][a-z0-9_]*$"
 _HORIZONS = ("horizon_days", "horizon_months")

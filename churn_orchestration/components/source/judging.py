@@ -16,7 +16,7 @@ from churn_orchestration.components.days import blocked
 from churn_orchestration.components.source.doubts import DOUBTS, conflicting_keys, mostly_refused
 from churn_orchestration.components.source.landing_changes import changes_of
 from churn_orchestration.components.source.pii_key import pii_key
-from churn_orchestration.landing.land import Files
+from churn_orchestration.landing.files import Files
 from churn_orchestration.storage.open_changes import HELD
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
@@ -213,11 +213,7 @@ def _schema_faults(
     declared = [
         name for c in source.columns if (name := c.source or c.name) not in contracts.PLACES
     ]
-    headers = tables.rows(
-        f"select partition, file, last(header order by rowid) from meta.manifest where source = ? "
-        f"and {within('partition', days)} group by all order by partition, file",
-        [source.name],
-    )
+    headers = tables.manifest.headers(source.name, days)
     present = [
         name
         for name in tables.columns(f"raw.{source.name}")
@@ -229,7 +225,7 @@ def _schema_faults(
     undeclared: dict[str, None] = {}
     for day, file, header in headers:
         undeclared |= dict.fromkeys(name for name in header or [] if name not in declared)
-        if absent := [name for name in declared if name not in (header or declared)]:
+        if header and (absent := [name for name in declared if name not in header]):
             faults[day] = f'{file} has no column "{absent[0]}" (columns: {", ".join(header)})'
             if new := [name for name in header if name not in declared]:
                 faults[day] += f'; if it is "{new[0]}" now, declare `from: {new[0]}`'

@@ -17,7 +17,7 @@ from churn_orchestration import pictures, stages
 from churn_orchestration.business import PII_KEY, Business, digest
 from churn_orchestration.churn.rows import contract as contracts
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
-from churn_orchestration.churn.sql import connect, within
+from churn_orchestration.churn.sql import connect
 from churn_orchestration.components.days import (
     STALE_TAG,
     Computed,
@@ -35,7 +35,11 @@ from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.components.source.doubts import DOUBTS
 from churn_orchestration.components.source.judging import judge
-from churn_orchestration.landing.land import Files, Landed, as_taken_in, land, land_query
+from churn_orchestration.landing.arrivals import as_taken_in
+from churn_orchestration.landing.files import Files
+from churn_orchestration.landing.land import land
+from churn_orchestration.landing.queries import land_query
+from churn_orchestration.landing.source_landing import FileLanding, Landed, SourceLanding
 from churn_orchestration.storage.layers import POOL
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -499,11 +503,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         }
 
     def _files_read(self, tables: Tables, days: list[dt.date], kept: Mapping[dt.date, int]) -> str:
-        counted = (
-            "select count(distinct file) from meta.manifest where source = ? "
-            f"and {within('partition', days)}"
-        )
-        [(files,)] = tables.rows(counted, [self.name])
+        files = tables.manifest.files_of(self.name, days)
         parts = [f"{files:,} file{'' if files == 1 else 's'} read"] if self.files else []
         if kept:
             parts.append(
@@ -517,11 +517,20 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         if not days:
             return Landed(rows={})
         if self.query:
-            return land_query(
-                tables, business, self.name, self.query.url_variable, self.query.sql, contract, days
+            landing = SourceLanding(
+                tables=tables, business=business, name=self.name, contract=contract, days=days
             )
-        files = Files(self.files or "", self.delimiter, self.encoding, self.sheet)
-        landed = land(tables, business, self.name, files, contract, days)
+            return land_query(landing, self.query.url_variable, self.query.sql)
+        landed = land(
+            FileLanding(
+                tables=tables,
+                business=business,
+                name=self.name,
+                contract=contract,
+                days=days,
+                files=Files(self.files or "", self.delimiter, self.encoding, self.sheet),
+            )
+        )
         if self.missing_file == "fail":
             for day in landed.missing:
                 landed.refused.setdefault(
