@@ -251,9 +251,8 @@ def test_a_web_page_in_the_place_of_a_file_refuses_its_day_and_widens_no_table(s
     shop.land_quiet_days(5, 5)
     shop.land("orders_2024-01-06.csv", "<!DOCTYPE html>\n<html>404, not found</html>\n")
     _, judgement = shop.take_in(5, 6)
-    assert (
-        'orders_2024-01-06.csv: has no column "order_id" (columns: <!DOCTYPE html>)'
-        in judgement.refused[JAN[6]]
+    assert 'orders_2024-01-06.csv: has no column "order_id" (columns: <!DOCTYPE html>)' in str(
+        judgement.refused[JAN[6]]
     )
     with shop.tables() as tables:
         assert not [name for name in tables.columns("raw.orders") if "DOCTYPE" in name]

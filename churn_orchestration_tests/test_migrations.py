@@ -192,6 +192,37 @@ def test_a_state_of_before_days_recorded_their_content_keeps_its_days(tmp_path):
         ]
 
 
+def test_refused_days_of_before_causes_were_kept_gain_the_one_that_their_reason_names(tmp_path):
+    with Warehouse.of(tmp_path).open() as tables:
+        tables.days.descends("silver.t", ["bronze.t"])
+        tables.days.descends("gold.f", ["silver.t"])
+        db = tables.db
+        db.execute("alter table meta.days drop column cause_table")
+        db.execute("alter table meta.days drop column cause_day")
+        db.execute("update meta.migrations set version = 2")
+        db.execute(
+            "insert into meta.days (table_name, day, status, reason) values "
+            "('bronze.t', '2024-01-05', 'refused', 't_2024-01-05.csv has no column \"x\"'), "
+            "('silver.t', '2024-01-05', 'refused', 'bronze.t 2024-01-05 is refused (no x)'), "
+            "('gold.f', '2024-01-06', 'refused', 'it reads days up to its own, and bronze.t "
+            "2024-01-05 is refused (silver.t 2024-01-04 differs)'), "
+            "('gold.g', '2024-01-06', 'refused', 'bronze.t 2024-01-05 is refused (no x)'), "
+            "('silver.t', '2024-01-06', 'stored', null)"
+        )
+    with Warehouse.of(tmp_path).open() as tables:
+        causes = tables.rows(
+            "select table_name, day::varchar, cause_table, cause_day::varchar from meta.days "
+            "order by all"
+        )
+    assert causes == [
+        ("bronze.t", "2024-01-05", None, None),
+        ("gold.f", "2024-01-06", "bronze.t", "2024-01-05"),
+        ("gold.g", "2024-01-06", None, None),  # it does not descend from what its reason names
+        ("silver.t", "2024-01-05", "bronze.t", "2024-01-05"),
+        ("silver.t", "2024-01-06", None, None),
+    ]
+
+
 def test_no_message_advises_to_remove_a_state_or_its_warehouse():
     texts = [
         *PACKAGE.rglob("*.py"),

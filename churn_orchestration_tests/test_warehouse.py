@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -406,6 +407,20 @@ def test_a_waiver_ends_when_its_day_is_mended(tables):
     tables.days.record("bronze.t", "refused", {ONE: 0}, "d", "another fault")
     assert not tables.days.is_waived("bronze.t", ONE)
     assert "another fault" in tables.days.why_invalid("bronze.t", ONE, ONE)
+
+
+def test_a_day_refused_for_a_fault_above_it_keeps_table_and_day_of_that_fault(tables):
+    tables.days.descends("silver.t", ["bronze.t"])
+    tables.days.descends("gold.f", ["silver.t"])
+    tables.days.record("bronze.t", "refused", {ONE: 0}, "d", "no column")
+    fault = tables.days.fault("silver.t", ONE, ONE)
+    assert fault is not None
+    assert fault.kind == "refused"
+    tables.days.record("gold.f", "refused", {TWO: 0}, "d", replace(fault, before="it reads "))
+    assert tables.rows("select table_name, reason, cause_table, cause_day from meta.days") == [
+        ("bronze.t", "no column", None, None),
+        ("gold.f", "it reads bronze.t 2024-01-01 is refused (no column)", "bronze.t", ONE),
+    ]
 
 
 def test_a_gold_day_does_not_stand_once_an_earlier_day_that_it_read_is_made_anew(tables):

@@ -4,13 +4,14 @@ and why.
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
 
 from churn_orchestration.business import Business
 from churn_orchestration.components.shown import about, freshness
+from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.door import publish
 from churn_orchestration.storage.layers import PARQUET_LAYERS, POOL
 from churn_orchestration.storage.warehouse import Tables
@@ -124,9 +125,9 @@ def require_initial_load(
         )
 
 
-def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt.date, str]:
-    """Those of ``days`` on which a table upstream is not valid, with the reason."""
-    result: dict[dt.date, str] = {}
+def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt.date, Refusal]:
+    """Those of ``days`` on which a table upstream is not valid, with its fault."""
+    result: dict[dt.date, Refusal] = {}
     for table in upstream if days else ():
         result |= tables.days.faults(table, min(days), max(days))
     return {day: result[day] for day in days if day in result}
@@ -134,16 +135,16 @@ def blocked(tables: Tables, upstream: list[str], days: list[dt.date]) -> dict[dt
 
 def blocked_since(
     tables: Tables, upstream: Iterable[str], start: dt.date, days: list[dt.date]
-) -> dict[dt.date, str]:
-    """Those of ``days`` that would read over a day since ``start`` which is not valid, with the
-    reason.
+) -> dict[dt.date, Refusal]:
+    """Those of ``days`` that would read over a day since ``start`` which is not valid, with its
+    fault.
     """
-    result: dict[dt.date, str] = {}
+    result: dict[dt.date, Refusal] = {}
     for table in upstream if days else ():
         if fault := tables.days.fault(table, start, max(days)):
-            root, first, reason = fault
-            message = f"it reads days up to its own, and {root} {first} {reason}"
-            result = {day: message for day in days if day >= first} | result
+            refusal = replace(fault, before="it reads days up to its own, and ")
+            waiting = [day for day in days if day >= fault.day]
+            result = {**dict.fromkeys(waiting, refusal), **result}
     return result
 
 
@@ -174,7 +175,7 @@ class Computed:
 
     declaration: str
     rows: Mapping[dt.date, int]
-    refused: Mapping[dt.date, str]
+    refused: Mapping[dt.date, Refusal]
     upstream: Iterable[str] = ()
     metadata: Mapping[dt.date, Mapping[str, Any]] = field(default_factory=dict)
     pictures: Mapping[str, str | None] = field(default_factory=dict)
@@ -204,7 +205,7 @@ def record_and_publish(
     if refused or key.path[0] in PARQUET_LAYERS or not tables.rows(_LATER):
         publish(tables)
     still_refused = {
-        day: reason for day, reason in refused.items() if not tables.days.is_waived(table, day)
+        day: str(reason) for day, reason in refused.items() if not tables.days.is_waived(table, day)
     }
     kept = tables.days.rows_of(table, {*computed.unchanged, *wanted(context)} - {*rows, *refused})
     for day, count in (good | kept).items():

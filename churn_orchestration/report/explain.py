@@ -94,7 +94,7 @@ def _asked_row(
             f"{rows[0]['as_of']} to {rows[-1]['as_of']}"
         )
     fault = tables.days.fault(f"predictions.{question}", day, day)
-    because = f" ({' '.join(map(str, fault))})" if fault and fault[2] != "is not there yet" else ""
+    because = f" ({fault})" if fault and fault.kind != "missing" else ""
     near = sorted(scored, key=lambda other: (abs(other - day), other))[0]
     raise BusinessError(
         f"{question}: {day} was not scored{because}; the nearest scored day is {near} "

@@ -18,7 +18,7 @@ from churn_orchestration.report.text import command
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door
 from churn_orchestration.storage.freshness import Missing, ancestors, causes, missing, states
-from churn_orchestration.storage.open_changes import HELD, Event, open_events
+from churn_orchestration.storage.open_changes import Event, open_events
 from churn_orchestration.storage.warehouse import Tables, literal
 
 
@@ -88,7 +88,7 @@ def _causes(
             "accept": command(
                 business, f"accept --table {root.table} --day {root.day} --reason WHY"
             )
-            if root.reason and root.reason.startswith(HELD)
+            if root.is_held
             else None,
         }
         for root, waiting in roots.items()

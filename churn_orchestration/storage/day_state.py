@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from churn_orchestration.churn.sql import within
 from churn_orchestration.stages import Version, installed
@@ -12,6 +13,29 @@ from churn_orchestration.storage.layers import (
     PARQUET_LAYERS,
 )
 from churn_orchestration.storage.session import Session, WarehouseError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A day of a table that is not valid, for which others wait; as text, a clause.
+
+    ``reason``: what is wrong with it, a predicate; ``kind``: the same for programs, missing being a
+    day that is not there yet, and stale one that is older than what it is made of; ``before``: what
+    a table that waits for it says first.
+    """
+
+    table: str
+    day: dt.date
+    reason: str
+    kind: Literal["refused", "dropped", "missing", "stale"]
+    before: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.before}{self.table} {self.day} {self.reason}"
+
+
+Refusal = str | Fault
+"""Why a day is refused: in words, or the fault of a table above for which it waits."""
 
 
 class DayState:
@@ -32,10 +56,10 @@ class DayState:
         status: str,
         days: Mapping[dt.date, int],
         declaration: str,
-        reason: str | None = None,
+        reason: Refusal | None = None,
     ) -> None:
         """Note what became of the days of a table: ``stored`` or ``refused``, with rows and the
-        reason.
+        reason. Where that is a fault of a table above, its table and day are kept as the cause.
 
         ``declaration``: what the days depend on, a ``stages.Version`` as text.
         A day that holds what it held before keeps its ``version``: nothing below it needs to be
@@ -63,14 +87,16 @@ class DayState:
                     f"delete from meta.waivers where table_name = ? and {within('day', days)}",
                     [table],
                 )
+            message = None if reason is None else str(reason)
+            cause = [reason.table, reason.day] if isinstance(reason, Fault) else [None, None]
             noted = []
             for day, rows in days.items():
                 content, version = before.get(day, (None, made))
                 same = content is not None and content == contents.get(day)
-                noted.append([table, day, status, rows, by.declaration, reason, contents.get(day)])
-                noted[-1] += [version if same else made, made, by.stage, by.code]
+                noted.append([table, day, status, rows, by.declaration, message, contents.get(day)])
+                noted[-1] += [version if same else made, made, by.stage, by.code, *cause]
             self.session.db.executemany(
-                "insert into meta.days values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", noted
+                f"insert into meta.days values ({', '.join('?' * len(noted[0]))})", noted
             )
 
     def _contents(self, table: str, days: Iterable[dt.date]) -> dict[dt.date, str]:
@@ -210,28 +236,24 @@ class DayState:
 
     def why_invalid(self, table: str, first: dt.date, last: dt.date) -> str | None:
         """Why a table may not be read over ``first`` to ``last``, in words; see ``fault``."""
-        result = self.fault(table, first, last)
-        return f"{result[0]} {result[1]} {result[2]}" if result else None
+        fault = self.fault(table, first, last)
+        return str(fault) if fault else None
 
-    def fault(self, table: str, first: dt.date, last: dt.date) -> tuple[str, dt.date, str] | None:
-        """The root of a table's first fault over ``first`` to ``last``: table, day and reason; or
-        None.
+    def fault(self, table: str, first: dt.date, last: dt.date) -> Fault | None:
+        """The root of a table's first fault over ``first`` to ``last``; None: it has none.
 
         A day stands if it is stored, all it descends from stands on that day, and it was made after
         them; a waived day stands.
         """
         return next(iter(self._faults(table, first, last)), None)
 
-    def faults(self, table: str, first: dt.date, last: dt.date) -> dict[dt.date, str]:
-        """By day: the root of its fault, in words; the days that stand are not there. See
-        ``fault``.
-        """
-        return {
-            day: f"{root} {day} {reason}" for root, day, reason in self._faults(table, first, last)
-        }
+    def faults(self, table: str, first: dt.date, last: dt.date) -> dict[dt.date, Fault]:
+        """By day: the root of its fault; the days that stand are not there. See ``fault``."""
+        return {fault.day: fault for fault in self._faults(table, first, last)}
 
-    def _faults(self, table: str, first: dt.date, last: dt.date) -> list[tuple[str, dt.date, str]]:
-        return self.session.rows(_FAULTS, [table, table, first, last])
+    def _faults(self, table: str, first: dt.date, last: dt.date) -> list[Fault]:
+        rows = self.session.rows(_FAULTS, [table, table, first, last])
+        return [Fault(*row) for row in rows]
 
     def is_waived(self, table: str, day: dt.date) -> bool:
         """Whether somebody decided that a refused day counts as closed."""
@@ -307,16 +329,19 @@ state as (
   from family as f cross join wanted as w
   left join meta.days as d on d.table_name = f.table_name and d.day = w.day
   left join meta.waivers as v on v.table_name = f.table_name and v.day = w.day)
-select distinct on (day) table_name, day, reason from (
-  select table_name, depth, day, 'is refused (' || reason || ')' as reason from state
+select distinct on (day) table_name, day, reason, kind from (
+  select table_name, depth, day, 'is refused (' || reason || ')' as reason, 'refused' as kind
+  from state
   where status = 'refused' and not waived
   union all
-  select table_name, depth, day, 'is no longer there (' || reason || ')' from state
+  select table_name, depth, day, 'is no longer there (' || reason || ')', 'dropped' from state
   where status = 'dropped' and not waived
   union all
-  select table_name, depth, day, 'is not there yet' from state where status is null and not waived
+  select table_name, depth, day, 'is not there yet', 'missing' from state
+  where status is null and not waived
   union all
-  select t.table_name, t.depth, t.day, 'was made before ' || u.table_name || ' was recomputed'
+  select t.table_name, t.depth, t.day, 'was made before ' || u.table_name || ' was recomputed',
+    'stale'
   from edges as e join state as t on t.table_name = e.table_name
   join meta.days as u on u.table_name = e.upstream and u.version > t.made
     and (u.day = t.day or (u.day < t.day and t.table_name {_READS_EARLIER}))

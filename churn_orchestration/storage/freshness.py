@@ -1,11 +1,11 @@
 """What stands, what was refused, and what waits for it; from the state of all days at the door."""
 
 import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from churn_orchestration.storage.day_state import Fault
 from churn_orchestration.storage.layers import PARQUET_LAYERS
 from churn_orchestration.storage.warehouse import Tables
 
@@ -19,11 +19,16 @@ LAYER_ORDER = (
 class Missing:
     """A day that a table does not have; ``reason`` where it was refused, None where it was not made
     yet.
+
+    ``cause``: the table whose fault refused it, where that is another one; ``is_held``: it is held
+    back for what changed in it.
     """
 
     day: dt.date
     table: str
     reason: str | None = None
+    cause: str | None = None
+    is_held: bool = False
 
 
 def by_layer(name: str) -> tuple[int, str]:
@@ -36,13 +41,12 @@ def causes(
 ) -> tuple[dict[Missing, list[Missing]], list[Missing]]:
     """The refusals that others wait for, each with those, and what waits for nothing but a run.
 
-    A refusal that names a table above it repeats that table's. A day waits for a refusal above it
-    on the same day; one of gold or predictions reads earlier days as well. Of several, it waits for
-    the first.
+    A refusal whose cause is a table above it is no root. A day waits for a refusal above it on the
+    same day; one of gold or predictions reads earlier days as well. Of several, it waits for the
+    first.
 
     >>> bad = Missing(dt.date(2024, 1, 7), "bronze.orders", "no column")
-    >>> why = "... and bronze.orders 2024-01-07 is refused"
-    >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", why)
+    >>> gold = Missing(dt.date(2024, 1, 8), "gold.days", "it reads ...", "bronze.orders")
     >>> result, loose = causes([bad, gold], {"gold.days": {"bronze.orders"}})
     >>> result == {bad: [gold]}, loose
     (True, [])
@@ -50,7 +54,7 @@ def causes(
     roots = [
         item
         for item in sorted(missing)
-        if item.reason and not _repeats(item.reason, ancestors.get(item.table, set()))
+        if item.reason and item.cause not in ancestors.get(item.table, set())
     ]
     result: dict[Missing, list[Missing]] = {root: [] for root in roots}
     loose: list[Missing] = []
@@ -58,11 +62,6 @@ def causes(
         root = next((root for root in roots if _waits(item, root, ancestors)), None)
         (result[root] if root else loose).append(item)
     return result, loose
-
-
-def _repeats(reason: str, above: set[str]) -> bool:
-    """Whether a reason names a day of a table above, as ``Tables.not_standing`` words it."""
-    return any(re.search(rf"\b{re.escape(table)} \d{{4}}-\d\d-\d\d ", reason) for table in above)
 
 
 def _waits(item: Missing, root: Missing, ancestors: Mapping[str, set[str]]) -> bool:
@@ -84,7 +83,10 @@ with wanted as (
   from (select table_name, min(day) as first from meta.days group by 1), \
 (select distinct day from meta.days)
   where day >= first)
-select day, table_name, reason from wanted left join meta.days using (table_name, day)
+select day, table_name, reason, cause_table, held.day is not null
+from wanted left join meta.days using (table_name, day)
+left join (select distinct table_name, day from meta.changes where held) as held
+  using (table_name, day)
 anti join meta.waivers using (table_name, day)
 where status is distinct from 'stored' order by 1, 2"""
 
@@ -126,9 +128,9 @@ select table_name, count(*) filter (status = 'stored'), max(day) filter (status 
 from meta.days group by 1"""
 
 
-def _as_record(fault: tuple[str, dt.date, str] | None) -> dict[str, Any] | None:
+def _as_record(fault: Fault | None) -> dict[str, Any] | None:
     if fault is None:
         return None
-    table, day, reason = fault
-    short = "is refused" if reason.startswith("is refused") else reason
+    table, day, reason = fault.table, fault.day, fault.reason
+    short = "is refused" if fault.kind == "refused" else reason
     return {"table": table, "day": day, "reason": reason, "short": f"{table} {day} {short}"}

@@ -3,7 +3,9 @@
 They run where the warehouse is opened, so under the lock that every writer takes. ADR 33 says why.
 """
 
+import datetime as dt
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -99,9 +101,48 @@ update meta.days set stage = case
     return "Features and daily parts are recomputed once: their days did not keep code apart."
 
 
+def _record_causes(upgrade: Upgrade) -> None:
+    """Refused days gain the cause that their reason names: a day of a table above.
+
+    Until now such a reason named table and day within a sentence.
+    """
+    upgrade.db.execute("""
+alter table meta.days add column cause_table varchar;
+alter table meta.days add column cause_day date;
+""")
+    refused = upgrade.db.execute("""
+with recursive above as (
+  select table_name, upstream from meta.lineage
+  union select a.table_name, l.upstream \
+from above as a join meta.lineage as l on l.table_name = a.upstream)
+select table_name, day, reason, list(upstream order by upstream)
+from meta.days join above using (table_name) where status = 'refused' and reason is not null
+group by all""").fetchall()
+    for table, day, reason, above in refused:
+        if named := _first_named(reason, above):
+            upgrade.db.execute(
+                "update meta.days set cause_table = ?, cause_day = ? "
+                "where table_name = ? and day = ?",
+                [*named, table, day],
+            )
+
+
+def _first_named(reason: str, tables: Sequence[str]) -> tuple[str, dt.date] | None:
+    """The table, and its day, that a reason of an earlier version names first.
+
+    >>> _first_named("bronze.orders 2024-01-07 is refused (no column)", ["bronze.orders"])
+    ('bronze.orders', datetime.date(2024, 1, 7))
+    >>> _first_named("orders_2024-01-07.csv has no column", ["bronze.orders"])
+    """
+    names = "|".join(map(re.escape, tables))
+    named = re.search(rf"\b({names}) (\d{{4}}-\d\d-\d\d) ", reason)
+    return (named[1], dt.date.fromisoformat(named[2])) if named else None
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("days record what they hold and when they were computed", _record_what_days_hold),
     Migration("days record the code that computed them", _record_the_code_of_days),
+    Migration("refused days record which day above them they wait for", _record_causes),
 )
 """Migration n, counted from 1, brings a state of version n - 1 to version n. Only ever append to
 it.

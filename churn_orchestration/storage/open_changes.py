@@ -8,7 +8,9 @@ from churn_orchestration.churn.watching.change import Change, sentence
 from churn_orchestration.storage.warehouse import Tables
 
 HELD = "held: "
-"""How the reason begins for which a day is refused that changed where `block` is declared."""
+"""How the reason reads for which a day is refused that changed where `block` is declared: a
+person sees it first, and ``meta.changes`` says it to programs.
+"""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ create sequence if not exists meta.versions;
 create table if not exists meta.days (
     table_name varchar, day date, status varchar, rows bigint, declaration varchar, reason varchar,
     content varchar, version bigint, made bigint, stage varchar, code varchar,
+    cause_table varchar, cause_day date,
     primary key (table_name, day));
 create table if not exists meta.policies (
     table_name varchar primary key, look_back_days integer, keep_days integer);

@@ -1108,7 +1108,7 @@ def test_a_day_whose_features_do_not_stand_is_refused_and_what_was_issued_stays(
         rows, refused = score_days(tables, ASKED, [CUTOFF])
         path = tables.day_file(f"predictions.{ASKED.name}", CUTOFF)
     assert (rows, list(refused)) == ({}, [CUTOFF])
-    assert "half a file" in refused[CUTOFF]
+    assert "half a file" in str(refused[CUTOFF])
     assert path
     assert path.exists()
 

@@ -147,7 +147,7 @@ def test_another_delimiter_is_guessed_at_in_the_refusal(shop):
         "orders_2024-01-05.csv", "order_id;customer_id;ordered_at;amount_usd\no1;ann;2024-01-05;1\n"
     )
     _, judgement = shop.take_in(5)
-    assert judgement.refused[JAN[5]].endswith('; declare `delimiter: ";"` next to `files`)')
+    assert str(judgement.refused[JAN[5]]).endswith('; declare `delimiter: ";"` next to `files`)')
 
 
 def test_an_undeclared_column_is_named_and_refuses_nothing(shop):

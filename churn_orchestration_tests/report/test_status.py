@@ -456,9 +456,15 @@ def test_silver_waits_for_its_own_day_only_and_gold_for_every_day_before() -> No
     assert causes([BRONZE, silver, gold], LINEAGE) == ({BRONZE: [gold]}, [silver])
 
 
-def test_a_refusal_that_repeats_one_above_it_is_no_cause_even_when_that_one_is_mended() -> None:
-    repeats = Missing(JAN[7], "silver.orders", "bronze.orders 2024-01-07 is refused (no column)")
+def test_a_refusal_caused_by_one_above_it_is_no_root_even_when_that_one_is_mended() -> None:
+    reason = "bronze.orders 2024-01-07 is refused (no column)"
+    repeats = Missing(JAN[7], "silver.orders", reason, cause="bronze.orders")
     assert causes([repeats], LINEAGE) == ({}, [repeats])
+
+
+def test_a_reason_that_only_names_a_table_above_is_a_root_of_its_own() -> None:
+    own = Missing(JAN[7], "silver.orders", "fewer rows than bronze.orders 2024-01-07 has")
+    assert causes([own], LINEAGE) == ({own: []}, [])
 
 
 def test_two_faults_are_two_causes_and_a_day_waits_for_the_first() -> None:

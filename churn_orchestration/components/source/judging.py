@@ -17,6 +17,7 @@ from churn_orchestration.components.source.doubts import DOUBTS, conflicting_key
 from churn_orchestration.components.source.landing_changes import changes_of
 from churn_orchestration.components.source.pii_key import pii_key
 from churn_orchestration.landing.files import Files
+from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.open_changes import HELD
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
@@ -36,7 +37,7 @@ class Judgement:
     rows: dict[dt.date, int]
     quarantined: dict[dt.date, int]
     duplicates: dict[dt.date, int]
-    refused: dict[dt.date, str]
+    refused: dict[dt.date, Refusal]
     rules: dict[str, int]
     faults: dict[str, dict[dt.date, str]]
     new_columns: list[str]

@@ -2,7 +2,6 @@
 itself.
 """
 
-import datetime as dt
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -239,7 +238,7 @@ def _asset(
         with warehouse.open() as tables:
             name, days = table_of(key), due(context, tables, key)
             require_initial_load(tables, name, business, days)
-            refused: dict[dt.date, str] = blocked(tables, reads, days)
+            refused = blocked(tables, reads, days)
             good = [day for day in days if day not in refused]
             select = (
                 f"select * from (\n{table.select}\n) where {within(PARTITION, good)} order by all"

@@ -29,6 +29,7 @@ from churn_orchestration.components.question.day_rows import (
     read_files,
 )
 from churn_orchestration.components.shown import keys, look
+from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.layers import MEASURED_ON, PARQUET_LAYERS
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -121,7 +122,7 @@ class Measure(ABC):
         rows = pd.DataFrame(self.rows(on)).assign(**{MEASURED_ON: on.day})
         return put_rows(on.tables, self.table, on.day, rows, columns, self.order)
 
-    def refused(self, tables: Tables, days: list[dt.date]) -> dict[dt.date, str]:
+    def refused(self, tables: Tables, days: list[dt.date]) -> dict[dt.date, Refusal]:
         """Those of ``days`` whose ground is not valid: of a table in the warehouse, all days up
         to it.
         """

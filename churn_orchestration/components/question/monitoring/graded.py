@@ -25,6 +25,7 @@ from churn_orchestration.components.days import (
 from churn_orchestration.components.question.day_rows import described, read_files
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.storage.day_files import damage
+from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -165,11 +166,12 @@ def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsD
     def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
         with warehouse.open() as tables:
             tables.days.look_back_as(settings.store.grades, settings.gold)
-            rows, refused, missing = dict[dt.date, int](), dict[dt.date, str](), dict[str, int]()
+            rows, refused = dict[dt.date, int](), dict[dt.date, Refusal]()
+            missing = dict[str, int]()
             for day in due(context, tables, key):
                 oldest_due = horizon.newest_as_of(day - DAY) + DAY
                 first = max(business.start, horizon.outcome(oldest_due)[0])
-                if fault := tables.days.why_invalid(outcome, first, day):
+                if fault := tables.days.fault(outcome, first, day):
                     refused[day] = fault
                     continue
                 rows[day] = grade(tables, settings, day)

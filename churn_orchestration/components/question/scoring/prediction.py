@@ -33,6 +33,7 @@ from churn_orchestration.components.question.scoring.issued import (
 from churn_orchestration.components.question.training.promotion import mirror
 from churn_orchestration.components.shown import keys, look
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.tracking import Tracking
@@ -242,12 +243,12 @@ def _why(
 
 def score_days(
     tables: Tables, settings: "QuestionSettings", days: list[dt.date]
-) -> tuple[dict[dt.date, int], dict[dt.date, str]]:
+) -> tuple[dict[dt.date, int], dict[dt.date, Refusal]]:
     """Store the predictions of each day whose features are valid; rows by day, and the refused
     days.
     """
     faults = tables.days.faults(settings.gold, min(days), max(days)) if days else {}
-    refused = {
+    refused: dict[dt.date, Refusal] = {
         day: reason
         for day in days
         if (reason := faults.get(day) or _unanswerable(tables, settings, day))
@@ -267,13 +268,13 @@ def score_days(
     return rows, refused
 
 
-def _unanswerable(tables: Tables, settings: "QuestionSettings", day: dt.date) -> str | None:
+def _unanswerable(tables: Tables, settings: "QuestionSettings", day: dt.date) -> Refusal | None:
     """Why a day may not be scored though its features are valid: who left does not, or no label is
     known.
     """
     for table in settings.question.outcome_tables:
-        if reason := tables.days.why_invalid(table, tables.days.first_day(table) or day, day):
-            return reason
+        if fault := tables.days.fault(table, tables.days.first_day(table) or day, day):
+            return fault
     if (label := settings.question.label) and _known_rate(tables, settings, day) is None:
         return f"{label.table} says of nobody whether {label.condition}"
     return None
