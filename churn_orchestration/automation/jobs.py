@@ -131,9 +131,7 @@ def newest_day_taken_in(state: Path) -> dt.date | None:
     if not (state / DOOR).is_file():
         return None
     with door(state) as db:
-        [(newest,)] = db.execute("select max(day) from meta.days").fetchall()
-    day: dt.date | None = newest
-    return day
+        return Tables(db, state).days.newest()
 
 
 def new_files(business: Business, sources: list[SourceTable]) -> dg.SensorDefinition:

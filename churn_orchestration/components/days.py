@@ -148,12 +148,6 @@ def blocked_since(
     return result
 
 
-_LATER = f"from meta.days where split_part(table_name, '.', 1) in {PARQUET_LAYERS} limit 1"
-"""Whether the business has tables that come later in a run, and publish what came before them
-too.
-"""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Computed:
     """What a run made of the days of a table.
@@ -202,7 +196,8 @@ def record_and_publish(
         for day, reason in refused.items():
             tables.days.record(table, "refused", {day: 0}, computed.declaration, reason)
             tables.withdraw(table, day)
-    if refused or key.path[0] in PARQUET_LAYERS or not tables.rows(_LATER):
+    # Where there are tables that come later in a run, they publish what came before them too.
+    if refused or key.path[0] in PARQUET_LAYERS or not tables.days.is_in_any(PARQUET_LAYERS):
         publish(tables)
     still_refused = {
         day: str(reason) for day, reason in refused.items() if not tables.days.is_waived(table, day)

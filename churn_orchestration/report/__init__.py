@@ -14,13 +14,11 @@ from churn_orchestration.report.declared import declared
 from churn_orchestration.report.new_files import waiting_files
 from churn_orchestration.report.text import command, grid, plain
 from churn_orchestration.storage.door import door
-from churn_orchestration.storage.freshness import by_layer, states
+from churn_orchestration.storage.freshness import rows_by_source, rows_by_table, states
 from churn_orchestration.storage.layers import DOOR
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
-    import duckdb
-
     from churn_orchestration.automation.planning import Refreshed
 
 Report = tuple[Any, ...]
@@ -34,31 +32,7 @@ METRICS = {
 def rows_by_layer(business: Business) -> dict[str, int]:
     """Rows of every table of raw to predictions, of valid days."""
     with door(business.state) as db:
-        counted = db.execute(
-            "select table_name, sum(rows)::bigint from meta.days where status = 'stored' group by 1"
-        ).fetchall()
-    return dict(sorted(counted, key=lambda row: by_layer(row[0])))
-
-
-_SOURCES = """
-select split_part(raw.table_name, '.', 2), coalesce(sum(bronze.rows), 0)::bigint,
-  coalesce(sum(quarantine.rows), 0)::bigint,
-  coalesce(sum(raw.rows - bronze.rows - quarantine.rows), 0)::bigint,
-  coalesce(sum(raw.rows) filter (bronze.day is null), 0)::bigint
-from meta.days as raw
-left join meta.days as bronze on bronze.table_name = replace(raw.table_name, 'raw.', 'bronze.')
-  and bronze.day = raw.day and bronze.status = 'stored'
-left join meta.days as quarantine
-  on quarantine.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
-  and quarantine.day = raw.day and bronze.day is not null
-where raw.table_name like 'raw.%' and raw.status = 'stored' group by 1"""
-
-
-def sources(db: "duckdb.DuckDBPyConnection") -> dict[str, list[int]]:
-    """Where the raw rows of each source went: bronze, quarantine, exact duplicates, waiting in
-    raw.
-    """
-    return {source: rest for source, *rest in db.execute(_SOURCES).fetchall()}
+        return rows_by_table(Tables(db, business.state))
 
 
 def layers_text(business: Business) -> str:
@@ -66,7 +40,7 @@ def layers_text(business: Business) -> str:
     counted = rows_by_layer(business)
     table = grid("Rows by table", "table", "rows", "")
     with door(business.state) as db:
-        went = sources(db)
+        went = rows_by_source(Tables(db, business.state))
     for name, rows in counted.items():
         layer, source = name.split(".")
         message = ""

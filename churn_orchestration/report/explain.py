@@ -16,6 +16,7 @@ from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
 from churn_orchestration.report.ranking import question_named, ranked
 from churn_orchestration.storage.door import door, refuse_damaged
+from churn_orchestration.storage.freshness import shown_upstream
 from churn_orchestration.storage.warehouse import Tables, quoted
 
 _NOW = (
@@ -69,12 +70,7 @@ def _key(tables: Tables, question: str) -> tuple[str, str]:
 
 def _gold(tables: Tables, question: str) -> str | None:
     """The feature table that a question reads; None where the door has none."""
-    result = tables.rows(
-        "select upstream from meta.lineage join duckdb_views() on upstream = schema_name || '.' || "
-        "view_name where table_name = 'predictions.' || ? and schema_name = 'gold' order by 1",
-        [question],
-    )
-    return result[0][0] if result else None
+    return next(iter(shown_upstream(tables, f"predictions.{question}", "gold")), None)
 
 
 def _asked_row(

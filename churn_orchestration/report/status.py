@@ -9,7 +9,7 @@ from typing import Any
 
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import REFUSE
-from churn_orchestration.report import Report, sources
+from churn_orchestration.report import Report
 from churn_orchestration.report.declared import declared
 from churn_orchestration.report.new_files import waiting_files
 from churn_orchestration.report.ranking import questions
@@ -17,7 +17,17 @@ from churn_orchestration.report.status_text import status_text
 from churn_orchestration.report.text import command
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door
-from churn_orchestration.storage.freshness import Missing, ancestors, causes, missing, states
+from churn_orchestration.storage.freshness import (
+    Missing,
+    ancestors,
+    causes,
+    missing,
+    newest_quarantine,
+    refusals,
+    rows_by_source,
+    states,
+    waivers,
+)
 from churn_orchestration.storage.open_changes import Event, open_events
 from churn_orchestration.storage.warehouse import Tables, literal
 
@@ -27,9 +37,9 @@ def status_report(business: Business) -> Report:
     with door(business.state) as db:
         tables = Tables(db, business.state)
         result = states(tables)
-        damaged = tables.days.damaged() if tables.columns("meta.files") else []
+        damaged = tables.days.damaged()
         roots, loose = causes(missing(tables), ancestors(tables))
-        refused = tables.rows(_REFUSED)
+        refused = refusals(tables)
         waived = _waived(tables)
         quarantine = _quarantine(tables)
         now = declared(business)
@@ -67,9 +77,6 @@ def status_report(business: Business) -> Report:
         "missing_files": landing.pop("missing", {}),
     }
     return facts, status_text(business, facts)
-
-
-_REFUSED = "select table_name, day, reason from meta.days where status = 'refused' order by 1, 2"
 
 
 def _causes(
@@ -114,13 +121,10 @@ def _waived(tables: Tables) -> list[dict[str, Any]]:
         for row in ledger.read(tables.state)
         if row["decision"] == "waive"
     }
-    result = tables.rows(
-        "select table_name, day, reason from meta.waivers order by day, table_name"
-    )
     return [
         {"table": table, "day": day, "reason": reason}
         | {name: decided.get((table, str(day)), {}).get(name) for name in ("trigger", "sequence")}
-        for table, day, reason in result
+        for table, day, reason in waivers(tables)
     ]
 
 
@@ -129,8 +133,8 @@ def _quarantine(tables: Tables) -> dict[str, dict[str, Any]]:
     most.
     """
     result = {}
-    for source, (valid, refused, duplicates, _) in sorted(sources(tables.db).items()):
-        [(day, rows, raw)] = tables.rows(_NEWEST_QUARANTINE, [source, source]) or [(None, 0, 0)]
+    for source, (valid, refused, duplicates, _) in sorted(rows_by_source(tables).items()):
+        day, rows, raw = newest_quarantine(tables, source) or (None, 0, 0)
         rules: list[tuple[Any, ...]] = []
         if tables.rows(
             "from duckdb_views() where schema_name = 'quarantine' and view_name = ?", [source]
@@ -148,14 +152,6 @@ def _quarantine(tables: Tables) -> dict[str, dict[str, Any]]:
 
 def _part(rows: int, of: int) -> dict[str, Any]:
     return {"rows": rows, "of": of, "share": rows / of if of else None}
-
-
-_NEWEST_QUARANTINE = """
-select day, q.rows, raw.rows
-from meta.days as raw join meta.days as q using (day) join meta.days as b using (day)
-where raw.table_name = 'raw.' || ? and q.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
-  and b.table_name = 'bronze.' || ? and b.status = 'stored' and raw.status = 'stored'
-order by day desc limit 1"""
 
 
 def _question_names(tables: Tables) -> list[str]:

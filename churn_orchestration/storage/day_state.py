@@ -46,6 +46,8 @@ class DayState:
 
     def damaged(self) -> list[tuple[str, dt.date, str]]:
         """The days whose Parquet file is gone or damaged, by table: what is wrong with each."""
+        if not self.session.columns("meta.files"):  # a door of before there were files by day
+            return []
         result = self.session.rows("select table_name, day, file from meta.files order by all")
         looked = ((table, day, damage(self.session.state / file)) for table, day, file in result)
         return [(table, day, wrong) for table, day, wrong in looked if wrong]
@@ -233,6 +235,28 @@ class DayState:
             [table, until],
         )
         return dict(result)
+
+    def refused_or_waived(self, table: str) -> set[dt.date]:
+        """The days of a table that were refused, whether or not somebody has waived them."""
+        result = self.session.rows(
+            "select day from meta.days where table_name = ? and status = 'refused'", [table]
+        )
+        return {day for (day,) in result}
+
+    def newest(self) -> dt.date | None:
+        """The newest day of all tables, stored or refused."""
+        [(newest,)] = self.session.rows("select max(day) from meta.days")
+        return newest
+
+    def is_in_any(self, layers: Sequence[str]) -> bool:
+        """Whether a table of one of ``layers`` has a day, whatever its state."""
+        return bool(
+            self.session.rows(
+                "from meta.days where list_contains(?::varchar[], split_part(table_name, '.', 1)) "
+                "limit 1",
+                [list(layers)],
+            )
+        )
 
     def why_invalid(self, table: str, first: dt.date, last: dt.date) -> str | None:
         """Why a table may not be read over ``first`` to ``last``, in words; see ``fault``."""

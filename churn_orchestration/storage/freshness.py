@@ -134,3 +134,69 @@ def _as_record(fault: Fault | None) -> dict[str, Any] | None:
     table, day, reason = fault.table, fault.day, fault.reason
     short = "is refused" if fault.kind == "refused" else reason
     return {"table": table, "day": day, "reason": reason, "short": f"{table} {day} {short}"}
+
+
+def refusals(tables: Tables) -> list[tuple[str, dt.date, str]]:
+    """Table, day and reason of every refused day, waived or not, by table."""
+    return tables.rows(
+        "select table_name, day, reason from meta.days where status = 'refused' order by 1, 2"
+    )
+
+
+def waivers(tables: Tables) -> list[tuple[str, dt.date, str]]:
+    """Table, day and reason of every waiver in force, by day."""
+    return tables.rows("select table_name, day, reason from meta.waivers order by day, table_name")
+
+
+def rows_by_table(tables: Tables) -> dict[str, int]:
+    """The stored rows of every table, in the order of the flow."""
+    counted = tables.rows(
+        "select table_name, sum(rows)::bigint from meta.days where status = 'stored' group by 1"
+    )
+    return dict(sorted(counted, key=lambda row: by_layer(row[0])))
+
+
+def rows_by_source(tables: Tables) -> dict[str, list[int]]:
+    """Where the raw rows of each source went: bronze, quarantine, exact duplicates, waiting in
+    raw.
+    """
+    return {source: rest for source, *rest in tables.rows(_ROWS_BY_SOURCE)}
+
+
+_ROWS_BY_SOURCE = """
+select split_part(raw.table_name, '.', 2), coalesce(sum(bronze.rows), 0)::bigint,
+  coalesce(sum(quarantine.rows), 0)::bigint,
+  coalesce(sum(raw.rows - bronze.rows - quarantine.rows), 0)::bigint,
+  coalesce(sum(raw.rows) filter (bronze.day is null), 0)::bigint
+from meta.days as raw
+left join meta.days as bronze on bronze.table_name = replace(raw.table_name, 'raw.', 'bronze.')
+  and bronze.day = raw.day and bronze.status = 'stored'
+left join meta.days as quarantine
+  on quarantine.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
+  and quarantine.day = raw.day and bronze.day is not null
+where raw.table_name like 'raw.%' and raw.status = 'stored' group by 1"""
+
+
+def newest_quarantine(tables: Tables, source: str) -> tuple[dt.date, int, int] | None:
+    """The newest day of a source that was judged, its quarantined rows and its raw rows."""
+    result = tables.rows(_NEWEST_QUARANTINE, [source, source])
+    return result[0] if result else None
+
+
+_NEWEST_QUARANTINE = """
+select day, q.rows, raw.rows
+from meta.days as raw join meta.days as q using (day) join meta.days as b using (day)
+where raw.table_name = 'raw.' || ? and q.table_name = replace(raw.table_name, 'raw.', 'quarantine.')
+  and b.table_name = 'bronze.' || ? and b.status = 'stored' and raw.status = 'stored'
+order by day desc limit 1"""
+
+
+def shown_upstream(tables: Tables, table: str, layer: str) -> list[str]:
+    """The tables of a layer that a table is made of, of which the door has a view."""
+    result = tables.rows(_SHOWN_UPSTREAM, [table, layer])
+    return [upstream for (upstream,) in result]
+
+
+_SHOWN_UPSTREAM = """
+select upstream from meta.lineage join duckdb_views() on upstream = schema_name || '.' || view_name
+where table_name = ? and schema_name = ? order by 1"""

@@ -1,9 +1,11 @@
 """Changes in what landed that nobody has accepted, and how they are accepted."""
 
 import datetime as dt
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.sql import within
 from churn_orchestration.churn.watching.change import Change, sentence
 from churn_orchestration.storage.warehouse import Tables
 
@@ -68,6 +70,38 @@ select table_name, column_name, since, min(day), max(day), arg_min(factor, day),
 from meta.changes anti join meta.accepted using (table_name, column_name, since)
 where day <= ? group by table_name, column_name, since
 order by since, table_name, column_name <> 'rows', column_name"""
+
+
+def forget_changes(tables: Tables, table: str, days: Iterable[dt.date]) -> None:
+    """Drop what changed in a table on days that are judged again."""
+    tables.db.execute(
+        f"delete from meta.changes where table_name = ? and {within('day', days)}", [table]
+    )
+
+
+def keep_changes(
+    tables: Tables, table: str, day: dt.date, changes: Sequence[Change], *, held: bool
+) -> None:
+    """Store what changed in a table on a day; ``held``: whether the day is held back for it."""
+    if rows := [[table, day, c.column, c.since, c.factor, c.says, held] for c in changes]:
+        tables.insert("meta.changes", rows)
+
+
+def changes_before(tables: Tables, table: str, day: dt.date) -> list[tuple[str, dt.date, dt.date]]:
+    """Column, day and first day of each change that was seen in a table before a day, by day."""
+    return tables.rows(_BEFORE, [table, day])
+
+
+_BEFORE = """
+select column_name, day, since from meta.changes where table_name = ? and day < ?
+order by day, column_name"""
+
+
+def accepted_changes(tables: Tables, table: str) -> set[tuple[str, dt.date]]:
+    """Column and first day of each change in a table that a person accepted."""
+    return set(
+        tables.rows("select column_name, since from meta.accepted where table_name = ?", [table])
+    )
 
 
 def accept(tables: Tables, table: str, day: dt.date, reason: str) -> str:

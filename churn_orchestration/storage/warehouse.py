@@ -243,10 +243,60 @@ class Tables(Session):
         ------
         WarehouseError : the file is gone or damaged
         """
+        file = self.recorded_file(table, day)
+        return whole(table, day, file) if file else None
+
+    def recorded_file(self, table: str, day: dt.date) -> Path | None:
+        """The Parquet file of a day, which may be gone or damaged; None where none is on record."""
         result = self.rows(
             "select file from meta.files where table_name = ? and day = ?", [table, day]
         )
-        return whole(table, day, self.state / result[0][0]) if result else None
+        return self.state / result[0][0] if result else None
+
+    def newest_file_day(self, table: str, after: dt.date = dt.date.min) -> dt.date | None:
+        """The newest day of a table, later than ``after``, that has a Parquet file on record."""
+        [(newest,)] = self.rows(
+            "select max(day) from meta.files where table_name = ? and day > ?", [table, after]
+        )
+        return newest
+
+    def rename_files(self, before: str, now: str) -> bool:
+        """Give the Parquet files of a table, which has no days then, to another one; whether there
+        are any. A day that the other one has gives way.
+        """
+        if not self.rows("select 1 from meta.files where table_name = ? limit 1", [before]):
+            return False
+        self.db.execute(
+            "delete from meta.files where table_name = $2 and day in "
+            "(select day from meta.files where table_name = $1)",
+            [before, now],
+        )
+        self.db.execute(
+            "update meta.files set table_name = $2 where table_name = $1", [before, now]
+        )
+        self.db.execute("delete from meta.days where table_name = ?", [before])
+        return True
+
+    def meaning(self, question: str) -> str | None:
+        """The meaning under which the forecasts of a question are stored; None: it has none yet."""
+        result = self.rows("select meaning from meta.meanings where question = ?", [question])
+        return result[0][0] if result else None
+
+    def keep_meaning(self, question: str, meaning: str) -> None:
+        """Store the meaning of a question from now on."""
+        self.db.execute("insert or replace into meta.meanings values (?, ?)", [question, meaning])
+
+    def pii_fingerprint(self) -> str | None:
+        """The fingerprint of the key under which persons are hashed; None: nothing was hashed."""
+        if not self.columns("meta.pii_key"):
+            return None
+        result = self.rows("select fingerprint from meta.pii_key")
+        return result[0][0] if result else None
+
+    def keep_pii_fingerprint(self, fingerprint: str) -> None:
+        """Store the fingerprint of the first key."""
+        self.db.execute("create table if not exists meta.pii_key (fingerprint varchar)")
+        self.db.execute("insert into meta.pii_key values (?)", [fingerprint])
 
     def _refuse_other_types(self, table: str, written: Mapping[str, str]) -> None:
         files = self.rows(

@@ -30,6 +30,8 @@ from churn_orchestration.components.days import (
 )
 from churn_orchestration.components.features.fitness import Place, require_columns, require_rows
 from churn_orchestration.components.shown import look, platform
+from churn_orchestration.storage import checkpoints as stored_checkpoints
+from churn_orchestration.storage.checkpoints import StoredCheckpoint
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
 
@@ -158,32 +160,28 @@ def make_checkpoints(
         for kind, rows_until, back in (
             ("merged", merged_until, max(declared.rings)), ("rhythm", rhythm_until, settled_days)
         ):  # fmt: skip
-            table, through = f"meta.{source.name}_{kind}", as_of - DAY * back
-            rows = rows_until(declared, source, through, as_of)
-            tables.db.execute(f"create or replace table {table} as {rows}")
-            made[kind] = Checkpoint(table, through, as_of)
-            tables.db.execute(
-                "insert into meta.checkpoints values (?, ?, ?, ?, ?, ?)",
-                [source.days_table, kind, table, through, as_of, _declaration(declared, source)],
+            checkpoint = StoredCheckpoint(
+                days_table=source.days_table,
+                kind=kind,
+                relation=f"meta.{source.name}_{kind}",
+                through=as_of - DAY * back,
+                known_by=as_of,
+                declaration=_declaration(declared, source),
             )
+            rows = rows_until(declared, source, checkpoint.through, as_of)
+            stored_checkpoints.keep(tables, checkpoint, rows)
+            made[kind] = Checkpoint(checkpoint.relation, checkpoint.through, as_of)
     return Checkpoints(**made)
 
 
 def forget_checkpoints(tables: Tables, source: EventSource, day: dt.date) -> None:
     """Drop the checkpoints of a source that saw what landed on ``day``, for it has landed again."""
-    tables.db.execute(
-        "delete from meta.checkpoints where days_table = ? and known_by >= ?",
-        [source.days_table, day],
-    )
+    stored_checkpoints.forget(tables, source.days_table, day)
 
 
 def _kept(tables: Tables, declared: FeatureSet, source: EventSource) -> Checkpoints | None:
-    result = tables.rows(
-        "select kind, relation, through, known_by from meta.checkpoints "
-        "where days_table = ? and declaration = ?",
-        [source.days_table, _declaration(declared, source)],
-    )
-    kept = {kind: Checkpoint(*rest) for kind, *rest in result}
+    stored = stored_checkpoints.kept(tables, source.days_table, _declaration(declared, source))
+    kept = {each.kind: Checkpoint(each.relation, each.through, each.known_by) for each in stored}
     return Checkpoints(**kept) if kept else None
 
 

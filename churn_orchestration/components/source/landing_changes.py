@@ -11,9 +11,14 @@ import numpy as np
 
 from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
 from churn_orchestration.churn.rows import contract as contracts
-from churn_orchestration.churn.sql import within
 from churn_orchestration.churn.watching import profile as profiles
 from churn_orchestration.churn.watching.change import Change, sentence
+from churn_orchestration.storage.open_changes import (
+    accepted_changes,
+    changes_before,
+    forget_changes,
+    keep_changes,
+)
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
 
 if TYPE_CHECKING:
@@ -90,13 +95,8 @@ def changes_of(
     bronze, noted, held = f"bronze.{source.name}", dict[dt.date, str](), dict[dt.date, str]()
     [(initial,)] = tables.rows(f"select min(_partition) from {bronze}")
     days = [day for day in sorted(days) if initial and day > initial]
-    tables.db.execute(
-        f"delete from meta.changes where table_name = ? and {within('day', days)}", [bronze]
-    )
-    refused = tables.rows(
-        "select day from meta.days where table_name = ? and status = 'refused'", [bronze]
-    )
-    silent = ({day for (day,) in refused} - set(days)) | set(absent)
+    forget_changes(tables, bronze, days)
+    silent = (tables.days.refused_or_waived(bronze) - set(days)) | set(absent)
     profile = None
     for day in days:
         if profile is None:
@@ -111,9 +111,7 @@ def changes_of(
         ]
         new = [change for change in result if not before.is_accepted(change)]
         holds = any(source.watch.get(change.column) == BLOCK for change in new)
-        if result:
-            kept = [[bronze, day, c.column, c.since, c.factor, c.says, holds] for c in result]
-            tables.insert("meta.changes", kept)
+        keep_changes(tables, bronze, day, result, held=holds)
         if new:
             (held if holds else noted)[day] = sentence(new)
         if holds:
@@ -140,8 +138,8 @@ class Before:
     @classmethod
     def of(cls, tables: Tables, table: str, day: dt.date) -> "Before":
         """Those that are on record."""
-        known = cls({}, {}, {}, set(tables.rows(_SETTLED, [table])))
-        for column, on, since in tables.rows(_SHOWN_BEFORE, [table, day]):
+        known = cls({}, {}, {}, accepted_changes(tables, table))
+        for column, on, since in changes_before(tables, table, day):
             if (column, since) in known.settled:
                 known.accepted[column] = max(since, known.accepted.get(column, since))
             else:
@@ -157,10 +155,3 @@ class Before:
     def is_accepted(self, change: Change) -> bool:
         """Whether a person accepted it."""
         return (change.column, change.since) in self.settled
-
-
-_SETTLED = "select column_name, since from meta.accepted where table_name = ?"
-_SHOWN_BEFORE = (
-    "select column_name, day, since from meta.changes where table_name = ? and day < ? "
-    "order by day, column_name"
-)

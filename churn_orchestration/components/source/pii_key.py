@@ -42,9 +42,8 @@ def _checked(tables: Tables, bronze: str) -> str:
             f"a column is declared `pii: hash`: set {PII_KEY} to the secret key of the hash"
         )
     mark = hmac.new(key.encode(), b"fingerprint of a key", hashlib.sha256).hexdigest()
-    tables.db.execute("create table if not exists meta.pii_key (fingerprint varchar)")
-    kept = [fingerprint for (fingerprint,) in tables.rows("select fingerprint from meta.pii_key")]
-    if kept and kept != [mark]:
+    kept = tables.pii_fingerprint()
+    if kept and kept != mark:
         raise BusinessError(
             f"{PII_KEY} is not the key of before: a person would have two hashes, and forecasts "
             "would not meet their outcomes. Set the former one. For a new key, give the business a "
@@ -58,5 +57,5 @@ def _checked(tables: Tables, bronze: str) -> str:
                 f"{PII_KEY} has {len(key)} characters, wanted are at least {LEAST}: `openssl rand "
                 "-hex 32` prints a good one; keep it as long as you keep the tables"
             )
-        tables.db.execute("insert into meta.pii_key values (?)", [mark])
+        tables.keep_pii_fingerprint(mark)
     return key

@@ -12,6 +12,7 @@ from churn_orchestration.churn.features.declared import (
 )
 from churn_orchestration.churn.watching.drift import RECENT
 from churn_orchestration.components.question.monitoring.reference import SCORE
+from churn_orchestration.storage.freshness import ancestors
 from churn_orchestration.storage.open_changes import Event, open_events
 from churn_orchestration.storage.warehouse import Tables
 
@@ -63,15 +64,8 @@ def _follows(tables: Tables, table: str, event: Event, columns: set[str]) -> boo
 
 def _sources(tables: Tables) -> dict[str, set[str]]:
     """Each table's bronze ancestors."""
-    result: dict[str, set[str]] = {}
-    for table, upstream in tables.rows(_BRONZE_ABOVE):
-        result.setdefault(table, set()).add(upstream)
-    return result
-
-
-_BRONZE_ABOVE = """
-with recursive above as (
-  select table_name, upstream from meta.lineage
-  union select a.table_name, l.upstream \
-from above as a join meta.lineage as l on l.table_name = a.upstream)
-from above where upstream like 'bronze.%' order by all"""
+    by_table = {
+        table: {name for name in above if name.startswith("bronze.")}
+        for table, above in ancestors(tables).items()
+    }
+    return {table: bronze for table, bronze in by_table.items() if bronze}

@@ -90,11 +90,8 @@ def _stored(tables: Tables, table: str, day: dt.date) -> Path | None:
     """The grades that a day has, which stay; none where their file is gone or damaged, and is made
     again.
     """
-    result = tables.rows(
-        "select file from meta.files where table_name = ? and day = ?", [table, day]
-    )
-    whole = [path for (file,) in result if not damage(path := tables.state / file)]
-    return whole[0] if whole else None
+    path = tables.recorded_file(table, day)
+    return None if path is None or damage(path) else path
 
 
 def _days_in(tables: Tables, files: list[Path], condition: str = "") -> set[dt.date]:

@@ -42,13 +42,9 @@ def issue(
 
 def is_issued(tables: Tables, settings: "QuestionSettings", day: dt.date) -> bool:
     """Whether a forecast of a day was stored that is no look back; of a damaged file: it was."""
-    result = tables.rows(
-        "select file from meta.files where table_name = ? and day = ?",
-        [settings.store.forecasts, day],
-    )
-    if not result:
+    path = tables.recorded_file(settings.store.forecasts, day)
+    if path is None:
         return False
-    path = tables.state / result[0][0]
     return bool(
         damage(path) or tables.rows(f"select bool_or(not backtest) from {literal(path)}")[0][0]
     )
@@ -71,25 +67,23 @@ def _compare(tables: Tables, settings: "QuestionSettings", day: dt.date) -> None
         settings.store.forecasts,
         f"from {AGAIN} order by {identifier(settings.question.entity)}",
     )
-    [(name,)] = tables.rows(
-        "select file from meta.files where table_name = ? and day = ?", [table, day]
-    )
-    if wrong := damage(tables.state / name):
+    issued = tables.recorded_file(table, day)
+    assert issued is not None  # is_issued
+    name = str(issued.relative_to(tables.state))
+    if wrong := damage(issued):
         tables.put_day(table, day, everything)
-        if (file := tables.day_file(table, day)) != tables.state / name:
+        if (file := tables.day_file(table, day)) != issued:
             message = (
                 f"what was issued cannot be read, {wrong}; what was scored again is another file, "
                 f"{file}"
             )
             _line(tables, settings, day, RESTATE, message, name, {})
         return
-    before = literal(tables.state / name)
+    before = literal(issued)
     differing = _differing(tables, before)
     if not differing:
         return
-    [(later,)] = tables.rows(
-        "select max(day) from meta.files where table_name = ? and day > ?", [table, day]
-    )
+    later = tables.newest_file_day(table, after=day)
     counts = {"differing": differing, "rows": tables.rows(f"select count(*) from {AGAIN}")[0][0]}
     if later:
         message = (
@@ -130,9 +124,7 @@ def _line(
     [(by, content)] = tables.rows(
         f"select any_value(model_version), sum(hash(t))::varchar from {AGAIN} as t"
     )
-    [(newest,)] = tables.rows(
-        "select max(day) from meta.files where table_name = ?", [settings.store.forecasts]
-    )
+    newest = tables.newest_file_day(settings.store.forecasts)
     return ledger.append(
         tables.state, settings.store.forecasts, decision, reason, SCORED,
         {"issued": name, "scored_again": content, **counts},
@@ -166,36 +158,20 @@ def set_apart_former(tables: Tables, settings: "QuestionSettings") -> str | None
     What was forecast for one question is no answer to another, nor are its grades. A sentence that
     says so.
     """
-    result = tables.rows("select meaning from meta.meanings where question = ?", [settings.name])
-    meaning = settings.question.meaning
-    if result == [(meaning,)]:
+    former, meaning = tables.meaning(settings.name), settings.question.meaning
+    if former == meaning:
         return None
-    tables.db.execute(
-        "insert or replace into meta.meanings values (?, ?)", [settings.name, meaning]
-    )
-    if not result:
+    tables.keep_meaning(settings.name, meaning)
+    if former is None:
         return None
-    mark = digest(result[0][0])[:8]
+    mark = digest(former)[:8]
     names = {
         settings.store.forecasts: f"restated.{settings.name}_{mark}",
         settings.store.restated: f"restated.{settings.name}_{mark}_again",
         settings.store.grades: f"restated.{settings.name}_{mark}_graded",
     }
-    kept = list[str]()
-    for before, now in names.items():
-        if tables.rows("select 1 from meta.files where table_name = ? limit 1", [before]):
-            # Asked again after it was asked otherwise, a day of then gives way to the newest of its
-            # name.
-            tables.db.execute(
-                "delete from meta.files where table_name = $2 and day in "
-                "(select day from meta.files where table_name = $1)",
-                [before, now],
-            )
-            tables.db.execute(
-                "update meta.files set table_name = $2 where table_name = $1", [before, now]
-            )
-            tables.db.execute("delete from meta.days where table_name = ?", [before])
-            kept.append(now)
+    # Asked again after it was asked otherwise, a day of then gives way to the newest of its name.
+    kept = [now for before, now in names.items() if tables.rename_files(before, now)]
     if not kept:
         return None
     message = (
@@ -208,6 +184,6 @@ def set_apart_former(tables: Tables, settings: "QuestionSettings") -> str | None
         RENAME,
         message,
         SCORED,
-        {"before": result[0][0], "now": meaning},
+        {"before": former, "now": meaning},
     )
     return message
