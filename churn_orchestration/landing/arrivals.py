@@ -1,6 +1,7 @@
 """Which landing files belong to which day, from what the manifest has of them and what is there."""
 
 import datetime as dt
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,7 @@ class _DailyFiles:
                 place = self._place(file, named_day, content, entry)
                 if place is None:
                     continue
-                entry = Entry(file, content, stat.st_size, stat.st_mtime_ns, *place)
+                entry = _entry(file, content, stat, *place)
                 result.entries.append(entry)
             if entry.partition in landing.days:
                 result.taken.append(_taken(path, entry))
@@ -105,6 +106,19 @@ class _DailyFiles:
         return day in self.landing.days and open_again
 
 
+def _entry(
+    file: str, content: str, stat: os.stat_result, partition: dt.date, known_on: dt.date | None
+) -> Entry:
+    return Entry(
+        file=file,
+        sha256=content,
+        size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        partition=partition,
+        known_on=known_on,
+    )
+
+
 def _taken(path: Path, entry: Entry) -> TakenFile:
     return TakenFile(
         path=path,
@@ -131,7 +145,7 @@ def _history(landing: FileLanding) -> Arrivals:
     for path, _ in there:
         file, stat, content = landing.relative(path), path.stat(), content_hash(path)
         for day in days:
-            now = Entry(file, content, stat.st_size, stat.st_mtime_ns, day, None)
+            now = _entry(file, content, stat, day, None)
             before = recorded.get((file, day))
             if before is None or (before.sha256, before.stamp) != (now.sha256, now.stamp):
                 result.entries.append(now)

@@ -6,6 +6,7 @@ same files.
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 
 from churn_orchestration.churn.sql import quoted, within
 from churn_orchestration.landing.arrivals import arrivals_of, missing
@@ -32,7 +33,7 @@ def land(landing: FileLanding) -> Landed:
         landed.beyond = beyond(
             tables, contract, landing.files.pattern, together_sql(groups), max(landing.days)
         )
-    entries = [entry._replace(header=headers.get(entry.file)) for entry in arrivals.entries]
+    entries = [replace(entry, header=headers.get(entry.file)) for entry in arrivals.entries]
     with tables.transaction():
         tables.manifest.record(landing.name, entries)
         landed.rows |= _replace(landing, taken, groups, landed)

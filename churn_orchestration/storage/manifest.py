@@ -2,13 +2,14 @@
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import astuple, dataclass
 
 from churn_orchestration.churn.sql import within
 from churn_orchestration.storage.session import Session
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Entry:
     """One content of a file, as a day took it in.
 
     ``file``: relative to the landing folder; ``size`` in bytes; ``known_on``: the day from which
@@ -38,18 +39,18 @@ class Manifest:
 
     def record(self, source: str, entries: Iterable[Entry]) -> None:
         """Add entries; of those of one file, or of one file and day, the newest counts."""
-        if rows := [[source, *entry] for entry in entries]:
+        if rows := [[source, *astuple(entry)] for entry in entries]:
             self.session.insert("meta.manifest", rows)
 
     def newest(self, source: str) -> dict[str, Entry]:
         """The newest entry of each file, in the order in which the files came first."""
         rows = self.session.rows(_NEWEST, [source])
-        return {file: Entry(file, *rest) for file, *rest in rows}
+        return {row[0]: _entry(*row) for row in rows}
 
     def newest_by_day(self, source: str) -> dict[tuple[str, dt.date], Entry]:
         """The newest entry of each file and day that took it in."""
         rows = self.session.rows(_NEWEST_BY_DAY, [source])
-        entries = (Entry(*row) for row in rows)
+        entries = (_entry(*row) for row in rows)
         return {(entry.file, entry.partition): entry for entry in entries}
 
     def headers(
@@ -63,6 +64,19 @@ class Manifest:
         query = "select count(distinct file) from meta.manifest where source = ? and "
         [(files,)] = self.session.rows(query + within("partition", days), [source])
         return int(files)
+
+
+def _entry(
+    file: str, sha256: str, size: int, mtime_ns: int, partition: dt.date, known_on: dt.date | None
+) -> Entry:
+    return Entry(
+        file=file,
+        sha256=sha256,
+        size=size,
+        mtime_ns=mtime_ns,
+        partition=partition,
+        known_on=known_on,
+    )
 
 
 _NEWEST = """

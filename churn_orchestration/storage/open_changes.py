@@ -15,7 +15,7 @@ person sees it first, and ``meta.changes`` says it to programs.
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """A change that nobody has accepted: all that changed from one day on.
 
@@ -50,15 +50,15 @@ def open_events(tables: Tables, until: dt.date = dt.date.max) -> list[Event]:
             by_table.setdefault(table, []).append(Change(column, day, since, factor, says))
         result.append(
             Event(
-                since,
-                min(row[3] for row in of),
-                max(row[4] for row in of),
-                {table: sentence(changes) for table, changes in by_table.items()},
-                {
+                since=since,
+                since_shown=min(row[3] for row in of),
+                last=max(row[4] for row in of),
+                tables={table: sentence(changes) for table, changes in by_table.items()},
+                columns={
                     table: {change.column for change in changes}
                     for table, changes in by_table.items()
                 },
-                sorted({day for row in of for day in row[7]}),
+                held=sorted({day for row in of for day in row[7]}),
             )
         )
     return result

@@ -28,19 +28,19 @@ NEVER_CLOSED = ClosedDays.parse(())
 _PLATFORM = ("_file", "_line", "_error", "_partition")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Judgement:
     """What became of the raw rows of some days: counts, refused days, and the evidence of each
     check.
     """
 
-    rows: dict[dt.date, int]
-    quarantined: dict[dt.date, int]
-    duplicates: dict[dt.date, int]
     refused: dict[dt.date, Refusal]
-    rules: dict[str, int]
     faults: dict[str, dict[dt.date, str]]
     new_columns: list[str]
+    rows: dict[dt.date, int] = dataclasses.field(default_factory=dict)
+    quarantined: dict[dt.date, int] = dataclasses.field(default_factory=dict)
+    duplicates: dict[dt.date, int] = dataclasses.field(default_factory=dict)
+    rules: dict[str, int] = dataclasses.field(default_factory=dict)
     doubts: dict[str, str | None] = dataclasses.field(default_factory=lambda: dict.fromkeys(DOUBTS))
     unusual: dict[dt.date, str] = dataclasses.field(default_factory=dict)
     held: dict[dt.date, str] = dataclasses.field(default_factory=dict)
@@ -125,7 +125,7 @@ def judge(
     refused |= schema
     good = [day for day in days if day not in refused]
     judgement = Judgement(
-        {}, {}, {}, refused, {}, {"conservation": {}, "schema": schema}, new_columns
+        refused=refused, faults={"conservation": {}, "schema": schema}, new_columns=new_columns
     )
     if good:
         landed = [name for name in tables.columns(raw) if name not in ("known_on", *_PLATFORM)]
