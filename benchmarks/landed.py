@@ -84,8 +84,8 @@ def tried(seed: int, customers: int, scenarios: list[str]) -> Iterator[Found]:
             tables.db.execute("delete from meta.changes")
             began = time.perf_counter()
             for source in judged:
-                contract = source.contract("UTC", shop.earliest_event)
-                changes_of(tables, source, contract, period, (), ClosedDays.parse(()))
+                rules = source.rules(source.contract("UTC", shop.earliest_event))
+                changes_of(tables, rules, period, (), ClosedDays.parse(()))
             seconds = (time.perf_counter() - began) / len(period)
             result = Found(scenario, customers, orders, open_events(tables), seconds)
             said = {str(event.since): event.says() for event in result.events}

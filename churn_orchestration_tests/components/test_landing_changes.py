@@ -62,7 +62,7 @@ def judged(
     tables: Tables, shop: Shop, *days: dt.date
 ) -> tuple[dict[dt.date, str], dict[dt.date, str]]:
     source, contract = shop.source()
-    return changes_of(tables, source, contract, days, (), NEVER)
+    return changes_of(tables, source.rules(contract), days, (), NEVER)
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_no_row_is_lost_or_told_twice_whatever_the_files_hold(one_shop, first, s
             )
         )
         tables.days.record("raw.orders", "stored", landed.rows, "test")
-        judgement = judge(tables, source, contract, JAN[5:7])
+        judgement = judge(tables, source.rules(contract), JAN[5:7])
         lines = tables.rows("select count(*), count(distinct (_file, _line)) from raw.orders")
         broken = tables.rows(f"from bronze.orders where {BROKEN}")
     # A quote that never ends may swallow good rows, so such a file is refused whole and leaves no

@@ -215,7 +215,7 @@ class Shop:
         with self.tables() as tables:
             landed = source._land(tables, self.business, contract, wanted)
             _record(tables, f"raw.{name}", landed.rows, landed.refused)
-            judgement = judge(tables, source, contract, wanted)
+            judgement = judge(tables, source.rules(contract), wanted)
             _record(tables, f"bronze.{name}", judgement.rows, judgement.refused)
         return landed, judgement
 

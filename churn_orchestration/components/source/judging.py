@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -16,13 +16,10 @@ from churn_orchestration.components.days import blocked
 from churn_orchestration.components.source.doubts import DOUBTS, conflicting_keys, mostly_refused
 from churn_orchestration.components.source.landing_changes import changes_of
 from churn_orchestration.components.source.pii_key import pii_key
-from churn_orchestration.landing.files import Files
+from churn_orchestration.components.source.source_rules import SourceRules
 from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.open_changes import HELD
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
-
-if TYPE_CHECKING:
-    from churn_orchestration.components.source.source_table import SourceTable
 
 NEVER_CLOSED = ClosedDays.parse(())
 _PLATFORM = ("_file", "_line", "_error", "_partition")
@@ -105,16 +102,13 @@ class Judgement:
 
 
 def judge(
-    tables: Tables,
-    source: "SourceTable",
-    contract: contracts.Contract,
-    days: list[dt.date],
-    closed: ClosedDays = NEVER_CLOSED,
+    tables: Tables, source: SourceRules, days: list[dt.date], closed: ClosedDays = NEVER_CLOSED
 ) -> Judgement:
     """Judge the raw rows of ``days``; store bronze and quarantine of the days whose checks pass.
 
     ``closed``: days on which nothing lands.
     """
+    contract = source.contract
     raw, bronze, quarantine = (
         f"{layer}.{source.name}" for layer in ("raw", "bronze", "quarantine")
     )
@@ -129,9 +123,9 @@ def judge(
     )
     if good:
         landed = [name for name in tables.columns(raw) if name not in ("known_on", *_PLATFORM)]
-        landing, earlier = _landing(tables, source, contract, min(good))
+        earlier = _earlier_keys(tables, source, min(good))
         select = contracts.judged(
-            contract, raw, landed, within("_partition", good), landing, earlier
+            contract, raw, landed, within("_partition", good), source.together, earlier
         )
         tables.db.execute(f"create or replace temp table _judged as {select}")
         with pii_key(tables, contract, bronze), tables.transaction():
@@ -145,7 +139,7 @@ def judge(
         judgement.doubts["unique_key"] = conflicting_keys(tables, contract, "_judged")
         sound = [day for day in good if day not in judgement.refused]
         judgement.unusual, judgement.held = changes_of(
-            tables, source, contract, sound, judgement.refused, closed
+            tables, source, sound, judgement.refused, closed
         )
         judgement.refused |= {day: f"{HELD}{said}" for day, said in judgement.held.items()}
     for layer in (bronze, quarantine):
@@ -167,28 +161,22 @@ def judge(
     return judgement
 
 
-def _landing(
-    tables: Tables, source: "SourceTable", contract: contracts.Contract, first: dt.date
-) -> tuple[str, str | None]:
-    """Which rows of a source landed together; of a history, the keys of its valid rows before
-    ``first`` too.
+def _earlier_keys(tables: Tables, source: SourceRules, first: dt.date) -> str | None:
+    """SQL of the keys of a history's valid rows before ``first``; None where there is no need.
 
     A history is one landing, however many days it is split over: a day of it may not take what an
-    earlier one brought for corrected. Each answer of a query is a landing, and each day of files.
+    earlier one brought for corrected.
     """
-    if source.query:
-        return contracts.BY_QUERY, None
-    if Files(source.files or "").is_daily:
-        return contracts.BY_FILE, None
     bronze, quarantine = f"bronze.{source.name}", f"quarantine.{source.name}"
-    if not (contract.key and tables.columns(bronze)):
-        return contracts.AT_ONCE, None
+    at_once = source.together == contracts.AT_ONCE
+    if not (at_once and source.contract.key and tables.columns(bronze)):
+        return None
     row = "_file, _line, _partition"
     valid = f"(select {row} from {bronze} union all from conflicts)"
     earlier = f"raw.{source.name} semi join {valid} using ({row})"
-    keys = contracts.keys_of(contract, earlier, f"_partition < {literal(first)}")
+    keys = contracts.keys_of(source.contract, earlier, f"_partition < {literal(first)}")
     conflicts = f"select {row} from {quarantine} where rule = 'conflicting_key'"
-    return contracts.AT_ONCE, f"with conflicts as ({conflicts}) {keys}"
+    return f"with conflicts as ({conflicts}) {keys}"
 
 
 def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> str:
@@ -208,12 +196,10 @@ def _shown(name: str) -> str:
 
 
 def _schema_faults(
-    tables: Tables, source: "SourceTable", days: list[dt.date]
+    tables: Tables, source: SourceRules, days: list[dt.date]
 ) -> tuple[dict[dt.date, str], list[str]]:
     """Days whose file lacks a declared column, and columns that nobody declared."""
-    declared = [
-        name for c in source.columns if (name := c.source or c.name) not in contracts.PLACES
-    ]
+    declared = source.contract.sources
     headers = tables.manifest.headers(source.name, days)
     present = [
         name
@@ -233,9 +219,7 @@ def _schema_faults(
     return faults, list(undeclared)
 
 
-def _audit(
-    tables: Tables, source: "SourceTable", judgement: Judgement, days: list[dt.date]
-) -> None:
+def _audit(tables: Tables, source: SourceRules, judgement: Judgement, days: list[dt.date]) -> None:
     """Count every row again and run the expectations; a day that fails is refused."""
     counted = {
         layer: dict(

@@ -5,7 +5,6 @@ kept.
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from churn_orchestration.churn.calendar import DAY, ClosedDays, days_between
 from churn_orchestration.churn.rows import contract as contracts
 from churn_orchestration.churn.watching import profile as profiles
 from churn_orchestration.churn.watching.change import Change, sentence
+from churn_orchestration.components.source.source_rules import SourceRules
 from churn_orchestration.storage.open_changes import (
     accepted_changes,
     changes_before,
@@ -20,9 +20,6 @@ from churn_orchestration.storage.open_changes import (
     keep_changes,
 )
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
-
-if TYPE_CHECKING:
-    from churn_orchestration.components.source.source_table import SourceTable
 
 BLOCK, IGNORE = "block", "ignore"
 CONTINUES_DAYS = 7
@@ -78,8 +75,7 @@ def profile_of(
 
 def changes_of(
     tables: Tables,
-    source: "SourceTable",
-    contract: contracts.Contract,
+    source: SourceRules,
     days: Iterable[dt.date],
     absent: Iterable[dt.date],
     closed: ClosedDays,
@@ -101,7 +97,7 @@ def changes_of(
     for day in days:
         if profile is None:
             first = day - judging.LOOK_BACK_DAYS * DAY
-            profile = profile_of(tables, source.name, contract, first, days[-1])
+            profile = profile_of(tables, source.name, source.contract, first, days[-1])
             silent |= {each for each in days_between(first, days[-1]) if each in closed}
         before = Before.of(tables, bronze, day)
         result = [

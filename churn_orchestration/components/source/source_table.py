@@ -35,6 +35,7 @@ from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.components.source.doubts import DOUBTS
 from churn_orchestration.components.source.judging import judge
+from churn_orchestration.components.source.source_rules import SourceRules
 from churn_orchestration.landing.arrivals import as_taken_in
 from churn_orchestration.landing.files import Files
 from churn_orchestration.landing.land import land
@@ -292,6 +293,19 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             columns, self.event_time, tuple(self.key), where, timezone, earliest_event
         )
 
+    def rules(self, contract: contracts.Contract) -> SourceRules:
+        """What its rows are judged by. Each answer of a query is a landing, and each day of files;
+        a history is one, however many days it is split over.
+        """
+        together = contracts.BY_FILE if Files(self.files or "").is_daily else contracts.AT_ONCE
+        return SourceRules(
+            name=self.name,
+            contract=contract,
+            together=contracts.BY_QUERY if self.query else together,
+            expectations=self.expectations,
+            watch=self.watch,
+        )
+
     def _column_description(self, column: ColumnSpec) -> str:
         """A column's description; where there is none, what else is declared of it."""
         key = "identifies a row" if len(self.key) == 1 else "part of the key"
@@ -427,7 +441,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         def bronze_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
                 days = self._due(context, tables, bronze, quarantine)
-                judgement = judge(tables, self, contract, days, business.closed)
+                judgement = judge(tables, self.rules(contract), days, business.closed)
                 # Nothing of a refused day is quarantined: its rows wait in raw.
                 empty = dict.fromkeys(judgement.refused, 0)
                 tables.days.record(
