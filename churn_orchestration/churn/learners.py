@@ -6,6 +6,7 @@ Heavy imports stand at the top, so import this module inside the function that f
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from os import cpu_count
 from types import MappingProxyType
 from typing import NamedTuple, Self, TypeAlias
@@ -29,7 +30,12 @@ from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.splits import entity_folds
 
 SEED = 20_111_209
-STACK = "stack"
+WEIGHED_DAYS, WEIGHED_ROWS = 3, 100_000
+"""The members of a blend are weighed on so many days, and on so many rows of each."""
+NEAR = 0.1
+"""Log loss that a blend must gain to move its weights by 1 from the usual ones, squared."""
+LEAST_WEIGHT = 0.02  # a member of less says nothing that anybody would miss
+BLEND, STACK, PROCESS = "blend", "stack", "process"
 FOREST_EDGE = 1e-6  # a forest may say 0 or 1, whose log odds are infinite
 
 Member: TypeAlias = Pipeline | LGBMClassifier | XGBClassifier | RandomForestClassifier
@@ -267,7 +273,7 @@ def _blend(capacity: Capacity) -> LogOddsBlend:
 
 LEARNERS: Mapping[str, Callable[[Capacity], LogOddsBlend]] = MappingProxyType(
     {
-        "blend": _blend,
+        BLEND: _blend,
         STACK: _blend,
         "logistic": _alone("logistic", _logistic),
         "lightgbm": _alone("lightgbm", _lightgbm),
@@ -281,12 +287,81 @@ A stack has the members of the blend; `fit` finds its weights.
 """
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How the models of a question are made.
+
+    Parameters
+    ----------
+    learner : a key of LEARNERS
+    capacity : how much the members may learn, as a search has found; None: by the size of the
+        evidence
+    processes : purchase processes, each by the day up to whose end the histories are that it is
+        fitted to; a blend has the newest one as a member
+    """
+
+    learner: str
+    capacity: Capacity | None = None
+    processes: Mapping[pd.Timestamp, PurchaseProcess] = field(default_factory=dict)
+
+    def fit(
+        self, rows: pd.DataFrame, columns: list[str], entity: str, on: pd.Timestamp | None = None
+    ) -> LogOddsBlend:
+        """Fit to rows of a snapshot; the members of a blend are weighed on its newest as_ofs.
+
+        Parameters
+        ----------
+        rows : ``columns``, ``entity``, label, as_of and label_known_on of one or more as_ofs
+        columns : the features, NaN = never or undefined
+        on : the day of the forecast, if it lies before the newest process
+
+        Raises
+        ------
+        HopelessLabel, ValueError : see `fit`
+        """
+        return fit(
+            self.learner, rows[columns], rows["label"], rows[entity], self.capacity,
+            process=self.process(on), splits=self._splits(rows, entity),
+        )  # fmt: skip
+
+    def _splits(self, rows: pd.DataFrame, entity: str) -> list["Split"]:
+        """The newest as_ofs, each with the rows whose outcome was known by then; of a static
+        question, folds of entities.
+        """
+        days = pd.to_datetime(rows["as_of"]).to_numpy()
+        known_on = pd.to_datetime(rows["label_known_on"]).to_numpy()
+        if (known_on == days).all() and len(set(days)) == 1:
+            fold = entity_folds(rows[entity])
+            return [Split(fold != number, fold == number) for number in np.unique(fold)]
+        by_day = (
+            Split((known_on <= day) & (days < day), days == day, self.process(day))
+            for day in sorted(set(days), reverse=True)
+        )
+        return [split for split in by_day if split.train.any()][:WEIGHED_DAYS]
+
+    def process(self, on: pd.Timestamp | None = None) -> PurchaseProcess | None:
+        """The newest process whose histories end by a day; None: there is none."""
+        days = [day for day in self.processes if on is None or day <= on]
+        return self.processes[max(days)] if days else None
+
+
+class Split(NamedTuple):
+    """Rows that train and later rows that weigh, as n bools each; the process of the later day."""
+
+    train: np.ndarray
+    test: np.ndarray
+    process: PurchaseProcess | None = None
+
+
 def fit(
     name: str,
     features: pd.DataFrame,
     label: pd.Series,
     entity: pd.Series,
     capacity: Capacity | None = None,
+    *,
+    process: PurchaseProcess | None = None,
+    splits: Sequence[Split] = (),
 ) -> LogOddsBlend:
     """Fit the learner ``name`` to snapshots stacked row by row; two fits give the same bytes.
 
@@ -296,8 +371,9 @@ def fit(
     features : n x f numbers; columns are feature names, NaN = never or undefined
     label : n bools or 0/1, True = churned; matched to the rows by position
     entity : n ids; one entity may have a row at several as_ofs
-    capacity : how much the members may learn, as a search has found; None: by the size of the
-        evidence
+    capacity : how much the members may learn; None: by the size of the evidence
+    process : a member of a blend that has learned from dates alone, and from no label
+    splits : of a blend, on which its members are weighed; without any, they have the usual weights
 
     Raises
     ------
@@ -321,7 +397,88 @@ def fit(
     model = LEARNERS[name](capacity or by_size)
     if name == STACK:
         model = _stacked(model, features, outcome, ids)
+    elif name == BLEND:
+        model = _weighed(_joined(model, process), features, outcome, ids, splits)
     return model.fit(features, outcome)
+
+
+def _joined(model: LogOddsBlend, process: PurchaseProcess | None) -> LogOddsBlend:
+    """The blend with a process as a member, which has a third of the vote."""
+    if process is None:
+        return model
+    assert model.weights is not None
+    members = [*model.members, (PROCESS, process)]
+    return LogOddsBlend(members, weights=(*model.weights, sum(model.weights) / 2))
+
+
+def _weighed(
+    model: LogOddsBlend,
+    features: pd.DataFrame,
+    churned: np.ndarray,
+    ids: np.ndarray,
+    splits: Sequence[Split],
+) -> LogOddsBlend:
+    """The model with the weights that forecast the later rows of the splits best, near its own.
+
+    Between two days a base rate moves by more than good members differ, so that the weights that
+    were best on a few days are a matter of luck: hence NEAR. A member that forecast worse than the
+    churn rate of the rows it learned from is left out.
+    """
+    odds, outcomes, constants = [], [], []
+    for split in splits:
+        seen = _some_entities(split.train, ids)
+        try:
+            scarce_entities(churned[seen], ids[seen])
+        except HopelessLabel:
+            continue
+        later = _some_entities(split.test, ids)
+        members = [
+            (name, split.process if name == PROCESS else member) for name, member in model.members
+        ]
+        if any(member is None for _, member in members):
+            continue
+        earlier = LogOddsBlend(members).fit(features[seen], churned[seen])
+        odds.append(earlier.member_log_odds(features[later]))
+        outcomes.append(churned[later])
+        constants.append(np.full(later.sum(), logit(churned[seen].mean())))
+    if not odds:
+        return model
+    forecast, outcome = np.concatenate(odds, axis=1), np.concatenate(outcomes)
+    bar = _log_loss(np.concatenate(constants), outcome)
+    good = np.array([_log_loss(member, outcome) < bar for member in forecast])
+    assert model.weights is not None
+    usual = np.asarray(model.weights, float)
+    if not good.any():
+        return model  # no member has learned anything that held: the gate decides
+    usual, forecast = usual[good] / usual[good].sum(), forecast[good]
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        total, away = weights @ forecast, weights - usual
+        gradient = forecast @ (expit(total) - outcome) / len(outcome) + 2 * NEAR * away
+        return _log_loss(total, outcome) + NEAR * float(away @ away), gradient
+
+    result = minimize(
+        loss, usual, jac=True, bounds=[(0, 1)] * len(usual), method="SLSQP",
+        constraints={
+            "type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(len(w))
+        },
+    )  # fmt: skip
+    weights, used = result.x, result.x > LEAST_WEIGHT
+    chosen = [member for member, well in zip(model.members, good, strict=True) if well]
+    members = [member for member, counts in zip(chosen, used, strict=True) if counts]
+    return LogOddsBlend(members, weights=weights[used].tolist())
+
+
+def _log_loss(log_odds: np.ndarray, outcome: np.ndarray) -> float:
+    return float(np.logaddexp(0, np.where(outcome, -log_odds, log_odds)).mean())
+
+
+def _some_entities(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The rows, or where they are more than WEIGHED_ROWS, those of a part of their entities."""
+    if (parts := -(-rows.sum() // WEIGHED_ROWS)) == 1:
+        return rows
+    codes = pd.factorize(ids)[0]
+    return rows & (codes % parts == 0)
 
 
 def _stacked(
@@ -344,9 +501,7 @@ def _stacked(
         total = parameters[:-1] @ odds + parameters[-1]
         error = expit(total) - churned
         gradient = np.append(odds @ error, error.sum())
-        return float(np.logaddexp(0, np.where(churned, -total, total)).mean()), gradient / len(
-            churned
-        )
+        return _log_loss(total, churned), gradient / len(churned)
 
     begin = np.append(np.full(len(odds), 1 / len(odds)), 0.0)
     bounds = [(0, None)] * len(odds) + [(None, None)]

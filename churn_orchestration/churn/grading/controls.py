@@ -51,8 +51,7 @@ def shuffled_control(
     test: pd.DataFrame,
     columns: list[str],
     question: Question,
-    learner: str,
-    capacity: learners.Capacity | None = None,
+    recipe: learners.Recipe,
 ) -> dict[str, float]:
     """AUC of the same recipe where the labels it learns from are shuffled: 0.5 lies within, or it
     leaks.
@@ -78,7 +77,9 @@ def shuffled_control(
             or pd.unique(codes[~label]).size < MIN_ENTITIES
         ):
             continue  # by chance too few have one of the outcomes: shuffle again
-        model = learners.fit(learner, train[columns], label, train[question.entity], capacity)
+        model = learners.fit(
+            recipe.learner, train[columns], label, train[question.entity], recipe.capacity
+        )
         aucs.append(metrics.measure(test["label"], model.predict_proba(test[columns])[:, 1])["auc"])
     spread = np.std(aucs, ddof=1) / SHUFFLES**0.5
     mean, reach = float(np.mean(aucs)), float(t.ppf(0.9995, SHUFFLES - 1) * spread)

@@ -20,7 +20,7 @@ from churn_orchestration.churn.grading.controls import (
     refuse_overlap,
     shuffled_control,
 )
-from churn_orchestration.churn.learners import Capacity
+from churn_orchestration.churn.learners import Recipe
 from churn_orchestration.churn.protocol import ENTITY_FOLDS, OUT_OF_FOLD
 from churn_orchestration.churn.question.labels import STATIC, Question
 from churn_orchestration.churn.rules import rules_forecast
@@ -132,11 +132,10 @@ came from.
 def evaluate(
     snapshot: pd.DataFrame,
     question: Question,
-    learner: str,
+    recipe: Recipe,
     most: int,
-    capacity: Capacity | None = None,
 ) -> Evaluation | None:
-    """Grade the learner on rows that it has not seen; None where there is no fold to grade it on.
+    """Grade the recipe on rows that it has not seen; None where there is no fold to grade it on.
 
     Raises
     ------
@@ -146,18 +145,15 @@ def evaluate(
         return _pooled(
             question,
             [],
-            _out_of_fold(snapshot, question, learner, capacity),
-            learner,
-            capacity,
+            _out_of_fold(snapshot, question, recipe),
+            recipe,
             OUT_OF_FOLD,
         )
-    used, result = _out_of_time(snapshot, question, learner, most, capacity)
-    return _pooled(question, used, result, learner, capacity) if used else None
+    used, result = _out_of_time(snapshot, question, recipe, most)
+    return _pooled(question, used, result, recipe) if used else None
 
 
-def _controls(
-    forecasted: Forecasted, question: Question, learner: str, capacity: Capacity | None
-) -> dict[str, Any]:
+def _controls(forecasted: Forecasted, question: Question, recipe: Recipe) -> dict[str, Any]:
     """What a sound training must show next to its grade, on one fold."""
     test, _, train, model = forecasted
     columns = feature_columns(train, question)
@@ -166,24 +162,24 @@ def _controls(
         for when, rows in (("trained", train), ("later", test))
     }
     company = depends_on_company(lambda rows: model.predict_proba(rows)[:, 1], test[columns])
-    shuffled = shuffled_control(train, test, columns, question, learner, capacity)
+    shuffled = shuffled_control(train, test, columns, question, recipe)
     result = {"shuffled_auc": shuffled, "company": company}
     return result | {f"auc_{when}": value for when, value in auc.items()}
 
 
 def _out_of_fold(
-    snapshot: pd.DataFrame, question: Question, learner: str, capacity: Capacity | None
+    snapshot: pd.DataFrame, question: Question, recipe: Recipe
 ) -> list[Forecasted]:
     """Every row by a model that has not seen its entity."""
     fold = entity_folds(snapshot[question.entity])
     return [
-        _forecasted(snapshot[fold != number], snapshot[fold == number], question, learner, capacity)
+        _forecasted(snapshot[fold != number], snapshot[fold == number], question, recipe)
         for number in np.unique(fold)
     ]
 
 
 def _out_of_time(
-    snapshot: pd.DataFrame, question: Question, learner: str, most: int, capacity: Capacity | None
+    snapshot: pd.DataFrame, question: Question, recipe: Recipe, most: int
 ) -> tuple[list[Fold], list[Forecasted]]:
     """Every fold's later as_of by a model of the as_ofs that were known by then."""
     snapshot = snapshot.assign(as_of=pd.to_datetime(snapshot["as_of"]).dt.date)
@@ -194,7 +190,7 @@ def _out_of_time(
         if test["label"].nunique() < 2:
             continue
         try:
-            result.append(_forecasted(train, test, question, learner, capacity))
+            result.append(_forecasted(train, test, question, recipe))
         except learners.HopelessLabel:
             continue  # too few in an early fold; the refit on all as_ofs is what may refuse
         used.append(fold)
@@ -205,21 +201,24 @@ def _forecasted(
     train: pd.DataFrame,
     test: pd.DataFrame,
     question: Question,
-    learner: str,
-    capacity: Capacity | None,
+    recipe: Recipe,
 ) -> Forecasted:
     refuse_overlap(train, test, question)
     columns = feature_columns(train, question)
-    model = learners.fit(learner, train[columns], train["label"], train[question.entity], capacity)
+    model = recipe.fit(train, columns, question.entity, _day_of(test, question))
     return test, scores(model, test, question, float(train["label"].mean())), train, model
+
+
+def _day_of(test: pd.DataFrame, question: Question) -> pd.Timestamp | None:
+    """The day on which the rows are forecast; None of a static question, which has one as_of."""
+    return None if question.kind == STATIC else pd.to_datetime(test["as_of"]).min()
 
 
 def _pooled(
     question: Question,
     used: list[Fold],
     result: list[Forecasted],
-    learner: str,
-    capacity: Capacity | None,
+    recipe: Recipe,
     caveat: str = "",
 ) -> Evaluation:
     test = pd.concat([rows for rows, *_ in result])
@@ -239,8 +238,8 @@ def _pooled(
         drop=True
     )
     held_out["as_of"] = pd.to_datetime(held_out["as_of"])
-    controls = _controls(result[0], question, learner, capacity)  # the newest day
-    learning = learning_curve(*result[0][:3], question, learner, capacity)
+    controls = _controls(result[0], question, recipe)  # the newest day
+    learning = learning_curve(*result[0][:3], question, recipe)
     return Evaluation(report, used, differences, curved, held_out, caveat, controls, learning)
 
 
@@ -249,8 +248,7 @@ def learning_curve(
     forecasts: pd.DataFrame,
     train: pd.DataFrame,
     question: Question,
-    learner: str,
-    capacity: Capacity | None,
+    recipe: Recipe,
 ) -> list[dict[str, Any]]:
     """AUC and log loss of one fold, learned from a fifth, two fifths and all of the customers.
 
@@ -269,9 +267,7 @@ def learning_curve(
         said = forecasts["model"]
         if fifths < ENTITY_FOLDS:
             try:
-                fitted = learners.fit(
-                    learner, some[columns], some["label"], some[question.entity], capacity
-                )
+                fitted = recipe.fit(some, columns, question.entity, _day_of(test, question))
             except learners.HopelessLabel:
                 continue
             said = fitted.predict_proba(test[columns])[:, 1]
