@@ -13,6 +13,7 @@ from itertools import count, islice, takewhile
 from typing import Final, Literal, TypeAlias
 
 DAY = dt.timedelta(days=1)
+DAYS_IN_MONTH = 365.2425 / 12  # the mean of the Gregorian calendar
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -73,6 +74,15 @@ class Horizon:
         """
         first, last = self.outcome(as_of)
         return (last + DAY - first).days
+
+    @property
+    def mean_days(self) -> float:
+        """Length of the outcome window in days, the mean over all as_ofs.
+
+        >>> Horizon(90).mean_days, round(Horizon(horizon_months=1).mean_days, 2)
+        (90.0, 30.44)
+        """
+        return self.horizon_days + self.horizon_months * DAYS_IN_MONTH
 
     def label_known_on(self, as_of: dt.date) -> dt.date:
         """The day at whose end the outcome of ``as_of`` is known.

@@ -16,7 +16,13 @@ import pandas as pd
 from lightgbm import LGBMClassifier
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -26,6 +32,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
+from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.splits import entity_folds
 
@@ -34,15 +41,20 @@ WEIGHED_DAYS, WEIGHED_ROWS = 3, 100_000
 """The members of a blend are weighed on so many days, and on so many rows of each."""
 NEAR = 0.1
 """Log loss that a blend must gain to move its weights by 1 from the usual ones, squared."""
+RARE = 0.001  # share of the rows beyond either end of the range that a linear model may see
 LEAST_WEIGHT = 0.02  # a member of less says nothing that anybody would miss
 BLEND, STACK, PROCESS = "blend", "stack", "process"
 FOREST_EDGE = 1e-6  # a forest may say 0 or 1, whose log odds are infinite
 
-Member: TypeAlias = Pipeline | LGBMClassifier | XGBClassifier | RandomForestClassifier
+Member: TypeAlias = (
+    Pipeline | LGBMClassifier | XGBClassifier | RandomForestClassifier | PurchaseProcess
+)
 
 TRUSTED_TYPES = [
+    "churn_orchestration.churn.learners.Clipped",
     "churn_orchestration.churn.learners.LogOddsBlend",
     "churn_orchestration.churn.learners.signed_log1p",
+    "churn_orchestration.churn.process.member.PurchaseProcess",
     "collections.OrderedDict",
     "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMClassifier",
@@ -97,6 +109,30 @@ def signed_log1p(values: pd.DataFrame) -> pd.DataFrame:
     [-0.693, 0.0, 0.693]
     """
     return np.sign(values) * np.log1p(np.abs(values))
+
+
+class Clipped(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Numbers held within the range of those fitted, but for a thousandth at either end; NaN stays.
+
+    A linear model goes on beyond what it has seen: as a company ages, tenure and counts of all time
+    leave the range of its training days, and a forecast runs away with them.
+
+    Attributes
+    ----------
+    low_, high_ : f floats each; -inf and inf of a column without a number
+    """
+
+    def fit(self, features: pd.DataFrame, label: object = None) -> Self:  # noqa: ARG002
+        """Learn the ranges of n x f numbers."""
+        table = features.astype(float)
+        validate_data(self, table, skip_check_array=True)
+        self.low_ = table.quantile(RARE).fillna(-np.inf).to_numpy()
+        self.high_ = table.quantile(1 - RARE).fillna(np.inf).to_numpy()
+        return self
+
+    def transform(self, features: pd.DataFrame) -> pd.DataFrame:
+        """The numbers, each at its nearest within the range."""
+        return features.clip(self.low_, self.high_, axis=1)
 
 
 class LogOddsBlend(ClassifierMixin, BaseEstimator):
@@ -205,12 +241,15 @@ def log_odds(member: Member, table: pd.DataFrame) -> np.ndarray:
             return member.predict(table, output_margin=True).astype(float)
         case Pipeline():
             return linear_terms(member, table).sum(axis=1) + member[-1].intercept_[0]
+        case PurchaseProcess():
+            return member.decision_function(table)
     return logit(np.clip(member.predict_proba(table)[:, 1], FOREST_EDGE, 1 - FOREST_EDGE))
 
 
 def _logistic(capacity: Capacity) -> Pipeline:
     return make_pipeline(
         FunctionTransformer(signed_log1p, feature_names_out="one-to-one"),
+        Clipped(),
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
         LogisticRegression(C=capacity.c, max_iter=1000),

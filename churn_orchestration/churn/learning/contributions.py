@@ -1,6 +1,8 @@
 """What each feature adds to a forecast's log odds, exactly, for every learner."""
 
 from collections.abc import Sequence
+from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from churn_orchestration.churn.learners import (
     linear_terms,
     log_odds,
 )
+from churn_orchestration.churn.process.member import PurchaseProcess, possible
 
 MOST_ROWS = (
     500  # evenly spread; the mean over them says as much as over all, in a fraction of the time
@@ -31,7 +34,7 @@ def contributions(model: LogOddsBlend, features: pd.DataFrame) -> tuple[pd.DataF
     (transformed value - training mean), the missing indicator folded into its feature. LightGBM,
     XGBoost: TreeSHAP (Lundberg et al. 2020). Forest: steps along the decision path (Saabas 2014),
     which add up in probability, stretched by each row's one positive factor from probability to log
-    odds.
+    odds. Purchase process: Shapley values of the numbers it reads, against their usual values.
 
     Returns
     -------
@@ -89,13 +92,39 @@ def _member_contributions(member: Member, table: pd.DataFrame) -> np.ndarray:
             return _linear_contributions(member, table)
         case RandomForestClassifier():
             return _forest_contributions(member, table)
+        case PurchaseProcess():
+            return _process_contributions(member, table)
     raise ValueError(f"no exact contributions are known for a {type(member).__name__}")
 
 
 def _linear_contributions(member: Pipeline, table: pd.DataFrame) -> np.ndarray:
     terms, width = linear_terms(member, table), table.shape[1]
     parts = np.column_stack([terms[:, :width], np.full(len(table), member[-1].intercept_[0])])
-    parts[:, member[1].indicator_.features_] += terms[:, width:]
+    parts[:, member.named_steps["simpleimputer"].indicator_.features_] += terms[:, width:]
+    return parts
+
+
+def _process_contributions(member: PurchaseProcess, table: pd.DataFrame) -> np.ndarray:
+    names = list(member.columns)
+    own, usual = table[names].to_numpy(float), np.asarray(member.usual_)
+    everybody = range(len(names))
+    # What the process says of a history that has some of the row's own numbers, else the usual ones
+    said = {
+        chosen: member.decision_function(
+            possible(np.where(np.isin(everybody, chosen), own, usual), names)
+        )
+        for size in range(len(names) + 1)
+        for chosen in combinations(everybody, size)
+    }
+    parts = np.zeros((len(table), table.shape[1] + 1))
+    for number, name in enumerate(names):
+        column = table.columns.get_loc(name)
+        for chosen in said:
+            if number not in chosen:
+                share = 1 / (len(names) * comb(len(names) - 1, len(chosen)))
+                with_it = tuple(sorted((*chosen, number)))
+                parts[:, column] += share * (said[with_it] - said[chosen])
+    parts[:, -1] = said[()]
     return parts
 
 

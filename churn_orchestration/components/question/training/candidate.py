@@ -14,6 +14,7 @@ from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.copies import copies_message
 from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.components.question.training import card
+from churn_orchestration.components.question.training.processes import members
 from churn_orchestration.storage.files import swap_in, write_text
 from churn_orchestration.storage.model_store import HELD_OUT, RECORD, ModelFiles
 from churn_orchestration.storage.tracking import Tracking
@@ -109,14 +110,12 @@ def train_and_save(
 
     question, version = settings.question, files.version
     capacity = search["capacity"] and learners.Capacity(*search["capacity"])
+    records = manifest.get("processes", {})
+    recipe = learners.Recipe(settings.learner, capacity, members(question, records))
     columns = evaluations.feature_columns(frame, question)
     try:
-        evaluation = evaluations.evaluate(
-            frame, question, settings.learner, settings.test_as_ofs, capacity
-        )
-        model = learners.fit(
-            settings.learner, frame[columns], frame["label"], frame[question.entity], capacity
-        )
+        evaluation = evaluations.evaluate(frame, question, recipe, settings.test_as_ofs)
+        model = recipe.fit(frame, columns, question.entity)
     except learners.HopelessLabel as error:
         raise BusinessError(
             f"{settings.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
@@ -131,7 +130,8 @@ def train_and_save(
         "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
         "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
         "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
-        "profit": {}, "evaluation": _summary(evaluation),
+        "weights": dict(zip(model.members_, model.weights_.tolist(), strict=True)),
+        "process": records.get(manifest["cutoff"], {}), "profit": {}, "evaluation": _summary(evaluation),
         "curves": evaluation.curves if evaluation else {}, "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns],
             catalogue(question.features)

@@ -78,6 +78,7 @@ def train(
     )
     inputs = [settings.learner, settings.test_as_ofs, settings.question.horizon, search["capacity"]]
     inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
+    inputs += [manifest.get("processes", {})]
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():

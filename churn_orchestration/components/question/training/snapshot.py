@@ -32,6 +32,7 @@ from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.components.features.feature_table import feature_declaration
 from churn_orchestration.components.features.proof import require_proved
 from churn_orchestration.components.question.store import QuestionStore
+from churn_orchestration.components.question.training.processes import process_records
 from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.components.source.landed_at_once import known_from
@@ -67,7 +68,8 @@ def build(
     folder = settings.store.snapshot_files(tables.state)
     beside = folder / f"{cutoff}.writing"
     folder.mkdir(parents=True, exist_ok=True)
-    with features_of(tables, question.features, grid, folder / f".{cutoff}") as features:
+    days = sorted({*grid, cutoff})
+    with features_of(tables, question.features, days, folder / f".{cutoff}") as features:
         stacked = " union all ".join(
             f"(select {identifiers(columns)} from (select *, date '{cutoff}' as cutoff "
             f"from ({labelled(question, features(as_of), as_of, cutoff)})))"
@@ -75,6 +77,7 @@ def build(
         )
         everything = f"{stacked} order by as_of, {identifier(question.entity)}"
         [(rows,)] = tables.rows(f"copy ({everything}) to {literal(beside)} ({PARQUET})")
+        processes = process_records(tables, question, features, days)
     if not rows:
         beside.unlink()
         raise BusinessError(
@@ -92,6 +95,7 @@ def build(
             {"as_of": str(day), "rows": count, "churn_rate": rate} for day, count, rate in rates
         ],
         "declaration": digest(question), "code": stages.identity(stages.SNAPSHOTS),
+        "processes": processes,
         "more_as_ofs": settings.more_as_ofs(cutoff, first_day),
         "without_value": {
             name: str(day) for name, day in known_from(tables, question.features).items()
