@@ -167,9 +167,7 @@ def _controls(forecasted: Forecasted, question: Question, recipe: Recipe) -> dic
     return result | {f"auc_{when}": value for when, value in auc.items()}
 
 
-def _out_of_fold(
-    snapshot: pd.DataFrame, question: Question, recipe: Recipe
-) -> list[Forecasted]:
+def _out_of_fold(snapshot: pd.DataFrame, question: Question, recipe: Recipe) -> list[Forecasted]:
     """Every row by a model that has not seen its entity."""
     fold = entity_folds(snapshot[question.entity])
     return [

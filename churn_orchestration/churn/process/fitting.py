@@ -6,10 +6,10 @@ from typing import Self
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
-from scipy.special import expit, gammaln, psi
+from scipy.special import expit
 
 from churn_orchestration.churn.process.histories import Histories
-from churn_orchestration.churn.process.models import MODELS, Likelihood, Model
+from churn_orchestration.churn.process.models import MODELS, NBD, Likelihood, Model
 from churn_orchestration.churn.protocol import MIN_ENTITIES
 
 BLOCK = 8_192
@@ -25,8 +25,6 @@ log of a parameter changes by 1.
 """
 DAILY = 0.5
 """A population that buys on more than this share of its days, first to last, buys by habit."""
-AKAIKE = 2.0
-"""Two parameters pay if they raise the log likelihood by more than this (Akaike 1974)."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +117,11 @@ class Process:
 
 
 def fit(histories: Histories, *, exact: bool = False) -> Process | NoFit:
-    """The likeliest process of those that fit, see `fit_each`; or why none does.
-
-    All have four parameters, so the likeliest is the best by Akaike's criterion too.
-    """
+    """The best of those that fit by Akaike's criterion, see `fit_each`; or why none does."""
     results = fit_each(histories, exact=exact)
     fitted = [result for result in results.values() if isinstance(result, Process)]
     if fitted:
-        return max(fitted, key=lambda process: process.log_likelihood)
+        return min(fitted, key=lambda process: process.aic)
     reasons = dict.fromkeys(r.reason for r in results.values() if isinstance(r, NoFit))
     return NoFit("; ".join(reasons))
 
@@ -143,7 +138,8 @@ def fit_each(histories: Histories, *, exact: bool = False) -> dict[str, Process 
     Returns
     -------
     By name of MODELS, a Process; or NoFit: too few customers or repeat purchases, purchases on
-    almost every day, nobody seen to stop, or a search that does not end
+    almost every day, nobody seen to stop by a process in which they do, or a search that does not
+    end
     """
     distinct = histories.grouped()
     if reason := _misfit(distinct):
@@ -151,8 +147,12 @@ def fit_each(histories: Histories, *, exact: bool = False) -> dict[str, Process 
     unit = float((distinct.n * distinct.age).sum() / distinct.customers)
     cells = (distinct if exact else distinct.binned()).in_units_of(unit)
     few = distinct.binned(FIRST_CELLS).in_units_of(unit)
-    never_stops = _nbd(cells)
-    return {name: _fitted(model, few, cells, unit, never_stops) for name, model in MODELS.items()}
+    results = {name: _fitted(model, few, cells, unit) for name, model in MODELS.items()}
+    if isinstance(never := results[NBD.name], Process):
+        for name, result in results.items():
+            if name != NBD.name and isinstance(result, Process) and result.aic >= never.aic:
+                results[name] = NoFit(f"{name}: nobody is seen to stop for good")
+    return results
 
 
 def _misfit(histories: Histories) -> str | None:
@@ -180,9 +180,7 @@ def _starts(model: Model, cells: Histories) -> list[np.ndarray]:
     return [np.log([r, times_r * r / mean * 2, *others]) for r, times_r, *others in model.starts]
 
 
-def _fitted(
-    model: Model, few: Histories, cells: Histories, unit: float, never_stops: float
-) -> Process | NoFit:
+def _fitted(model: Model, few: Histories, cells: Histories, unit: float) -> Process | NoFit:
     """The best of all starts among a few cells, and from there on among all."""
     wide = np.array([1e3 if name in model.times else 1.0 for name in model.parameters])
     bounds = Bounds(np.log(LOWEST / wide), np.log(HIGHEST * wide))
@@ -192,32 +190,11 @@ def _fitted(
     if not _has_arrived(best, bounds):
         return NoFit(f"{model.name}: the search for its parameters does not end")
     in_units = -best.fun * cells.customers
-    if in_units - never_stops <= AKAIKE:
-        return NoFit(f"{model.name}: nobody is seen to stop for good")
     logs = best.x + np.log([unit if name in model.times else 1.0 for name in model.parameters])
     # The density of x times of purchase, in days rather than in units of the mean age.
     log_likelihood = float(in_units - (cells.n * cells.x).sum() * np.log(unit))
     parameters = dict(zip(model.parameters, np.exp(logs).tolist(), strict=True))
     return Process(model.name, parameters, log_likelihood, cells.customers)
-
-
-def _nbd(cells: Histories) -> float:
-    """The highest log likelihood if nobody ever stops: counts are NBD, their times do not matter.
-
-    Source: Ehrenberg 1959.
-    """
-
-    def likelihood(parameters: np.ndarray, histories: Histories) -> Likelihood:
-        r, alpha = parameters
-        x, age = histories.x, histories.age
-        bought, grown = r + x, np.log1p(age / alpha)
-        value = gammaln(bought) - gammaln(r) - x * np.log(alpha) - bought * grown
-        by_r, by_alpha = r * (psi(bought) - psi(r) - grown), -x + bought * age / (alpha + age)
-        return Likelihood(value, np.stack([by_r, by_alpha]))
-
-    bounds = Bounds(np.log([LOWEST, LOWEST / 1e3]), np.log([HIGHEST, HIGHEST * 1e3]))
-    start = np.log([1.0, (cells.n * cells.age).sum() / (cells.n * cells.x).sum()])
-    return float(-_minimum(likelihood, cells, start, bounds).fun * cells.customers)
 
 
 def _minimum(

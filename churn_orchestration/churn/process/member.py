@@ -1,6 +1,6 @@
 """A purchase process as a classifier of silence, which learns from histories and needs no label."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -42,6 +42,14 @@ def gold_histories(features: pd.DataFrame, source: str) -> Histories:
     return Histories.of(active - 1, first - last, first)
 
 
+def possible(histories: np.ndarray, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows of `gold_columns`, n x 3, each made a history that can be; one that can be stays."""
+    active, last, first = histories.T
+    first = np.maximum(first, np.where(active > 1, last + 1, last))
+    last = np.where(active > 1, last, first)
+    return pd.DataFrame(np.column_stack([active, last, first]), columns=list(columns))
+
+
 def _columns(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     """The columns as floats. Raises ValueError if one is missing or has a null."""
     if missing := [name for name in names if name not in table]:
@@ -68,6 +76,8 @@ class PurchaseProcess(ClassifierMixin, BaseEstimator):
     ----------
     record_ : the Process, as `Process.record` keeps it; empty if none fits
     reason_ : why none fits; empty if one does
+    usual_ : medians of what it reads of the training rows: the history that a forecast is explained
+        against
     classes_ : 0, a purchase; 1, none
     """
 
@@ -96,7 +106,14 @@ class PurchaseProcess(ClassifierMixin, BaseEstimator):
         self.record_ = process.record() if isinstance(process, Process) else {}
         self.reason_ = process.reason if isinstance(process, NoFit) else ""
         self.classes_ = np.array([0, 1])
+        usual = features[list(self.columns)].astype(float).median().to_numpy()[None]
+        self.usual_ = possible(usual, self.columns).to_numpy()[0] if self.source else usual[0]
         return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it reads of a table."""
+        return COLUMNS if self.source is None else gold_columns(self.source)
 
     def decision_function(self, features: pd.DataFrame) -> np.ndarray:
         """Log odds of silence, n finite floats; to the bit, each depends on its own row alone.

@@ -1,10 +1,11 @@
 """Likelihoods of purchase processes and what follows from them, exact and in log space.
 
-All three: customers buy at random at a rate that is Gamma(r, alpha) among them, until they stop for
+All: customers buy at random at a rate that is Gamma(r, alpha) among them, until they stop for
 good. They stop after a purchase, by a chance that is Beta(a, b) among them: BG/NBD (Fader, Hardie
 and Lee 2005) after a repeat purchase, MBG/NBD (Batislam, Denizel and Filiztekin 2007) after the
 first one too. Or they stop at any time, at a rate that is Gamma(s, beta): Pareto/NBD (Schmittlein,
-Morrison and Colombo 1987). Times are in any one unit; alpha and beta are in the same.
+Morrison and Colombo 1987). Or never: NBD (Ehrenberg 1959). Times are in any one unit; alpha and
+beta are in the same.
 
 With S the likelihood of a history whose customer has not stopped, and D of one who has, both up to
 a common factor, L is proportional to S + D, and the log odds of being alive are ln S - ln D.
@@ -30,14 +31,14 @@ BETA_NODES = 32
 
 
 class Likelihood(NamedTuple):
-    """ln L of each history (n), and its derivatives by the log of each parameter (4 x n)."""
+    """ln L of each history (n), and its derivatives by the log of each parameter, one row each."""
 
     value: np.ndarray
     gradient: np.ndarray
 
 
 class Model(Protocol):
-    """A purchase process up to its four parameters, which are floats > 0."""
+    """A purchase process up to its parameters, which are floats > 0."""
 
     @property
     def name(self) -> str:
@@ -54,7 +55,7 @@ class Model(Protocol):
     @property
     def starts(self) -> tuple[tuple[float, ...], ...]:
         """Where fits begin, in units of the mean age: r, alpha as a multiple of r over the mean
-        rate, and the two others.
+        rate, and any others.
         """
 
     def likelihood(self, parameters: np.ndarray, histories: Histories) -> Likelihood:
@@ -72,6 +73,42 @@ class Model(Protocol):
 
     def expected(self, parameters: np.ndarray, histories: Histories, length: float) -> np.ndarray:
         """Mean number of purchases in the time ``length`` after as_of."""
+
+
+@dataclass(frozen=True)
+class NegativeBinomial:
+    """NBD: nobody stops for good, so that only the number of purchases matters and not when."""
+
+    name: str = "nbd"
+    parameters: tuple[str, ...] = ("r", "alpha")
+    times: tuple[str, ...] = ("alpha",)
+    starts: tuple[tuple[float, ...], ...] = ((1.0, 0.5),)
+
+    def likelihood(self, parameters: np.ndarray, histories: Histories) -> Likelihood:
+        r, alpha = parameters
+        x, age = histories.x, histories.age
+        bought, grown = r + x, np.log1p(age / alpha)
+        value = gammaln(bought) - gammaln(r) - x * np.log(alpha) - bought * grown
+        by_r, by_alpha = r * (psi(bought) - psi(r) - grown), -x + bought * age / (alpha + age)
+        return Likelihood(value, np.stack([by_r, by_alpha]))
+
+    def alive_log_odds(self, parameters: np.ndarray, histories: Histories) -> np.ndarray:  # noqa: ARG002
+        return np.full(len(histories), np.inf)
+
+    def silence_log_odds(
+        self,
+        parameters: np.ndarray,
+        histories: Histories,
+        length: float,
+        gap: float = 0.0,  # noqa: ARG002
+    ) -> np.ndarray:
+        r, alpha = parameters
+        silent = -(r + histories.x) * np.log1p(length / (alpha + histories.age))
+        return silent - np.log(-np.expm1(silent))
+
+    def expected(self, parameters: np.ndarray, histories: Histories, length: float) -> np.ndarray:
+        r, alpha = parameters
+        return (r + histories.x) / (alpha + histories.age) * length
 
 
 @dataclass(frozen=True)
@@ -264,10 +301,11 @@ class ParetoNBD:
         return alive * while_alive * begin * grown * exprel((1 - s) * grown)
 
 
+NBD = NegativeBinomial()
 BG_NBD = BetaGeometric("bg_nbd", stops_at_first=False)
 MBG_NBD = BetaGeometric("mbg_nbd", stops_at_first=True)
 PARETO_NBD = ParetoNBD()
-MODELS: dict[str, Model] = {model.name: model for model in (BG_NBD, MBG_NBD, PARETO_NBD)}
+MODELS: dict[str, Model] = {model.name: model for model in (NBD, BG_NBD, MBG_NBD, PARETO_NBD)}
 
 
 def integral(

@@ -140,10 +140,6 @@ SPREAD = np.linspace(1, 299, 400)
         (histories(AGE, lambda _: np.array([])), "too few customers came back: 0 of 400"),
         (histories(AGE, lambda n: np.array([n + 1] if n < 19 else [])), "came back: 19 of 400"),
         (histories(AGE, lambda n: np.arange(1, SPREAD[n])), "100% of the days"),
-        (
-            histories(AGE, at_random),
-            "nobody is seen to stop",
-        ),
     ],
 )
 def test_customers_whom_no_process_describes_are_a_result_with_a_reason(
@@ -152,6 +148,19 @@ def test_customers_whom_no_process_describes_are_a_result_with_a_reason(
     result = fit(customers)
     assert isinstance(result, NoFit)
     assert reason in result.reason
+
+
+def test_where_nobody_stops_only_the_number_of_purchases_matters() -> None:
+    ours = histories(AGE, at_random)
+    results = fit_each(ours)
+    process = results.pop("nbd")
+    assert fit(ours) == process
+    for result in results.values():
+        assert isinstance(result, NoFit)
+        assert "nobody is seen to stop for good" in result.reason
+    assert isinstance(process, Process)
+    assert process.parameters["r"] == pytest.approx(2, abs=0.4)
+    assert process.silence(ours, 50).mean() == pytest.approx((1 + 1) ** -2, abs=0.02)
 
 
 def test_everyone_stopping_at_once_is_a_fit_that_expects_silence() -> None:

@@ -131,7 +131,8 @@ def train_and_save(
         "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
         "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
         "weights": dict(zip(model.members_, model.weights_.tolist(), strict=True)),
-        "process": records.get(manifest["cutoff"], {}), "profit": {}, "evaluation": _summary(evaluation),
+        "process": records.get(manifest["cutoff"], {}), "profit": {},
+        "evaluation": _summary(evaluation),
         "curves": evaluation.curves if evaluation else {}, "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns],
             catalogue(question.features)

@@ -41,8 +41,8 @@ def process_records(
     result = {}
     for day in days:
         process = fit(_histories(tables, features(day), names))
-        result[str(day)] = {REASON: process.reason} if isinstance(process, NoFit) else (
-            process.record()
+        result[str(day)] = (
+            {REASON: process.reason} if isinstance(process, NoFit) else (process.record())
         )
     return result
 
