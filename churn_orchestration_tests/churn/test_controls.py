@@ -16,6 +16,7 @@ from churn_orchestration.churn.grading.controls import (
 )
 from churn_orchestration.churn.grading.evaluation import Evaluation
 from churn_orchestration.churn.grading.gate import decide
+from churn_orchestration.churn.learners import Recipe
 from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
 
@@ -57,7 +58,7 @@ def test_of_shuffled_labels_nothing_is_learned() -> None:
         frame[frame["as_of"] < dt.date(2024, 3, 1)],
         frame[frame["as_of"] > dt.date(2024, 3, 1)],
     )
-    result = shuffled_control(early, late, ["x", "z"], QUESTION, "logistic")
+    result = shuffled_control(early, late, ["x", "z"], QUESTION, Recipe("logistic"))
     assert result["low"] < 0.5 < result["high"]
 
 
@@ -76,7 +77,7 @@ def test_a_recipe_that_looks_at_the_labels_it_is_graded_on_fails_the_shuffled_co
             return np.column_stack([1 - p, p])
 
     monkeypatch.setattr(learners, "fit", lambda *_: Peeks())
-    result = shuffled_control(early, late, ["x", "z"], QUESTION, "logistic")
+    result = shuffled_control(early, late, ["x", "z"], QUESTION, Recipe("logistic"))
     assert result["low"] > 0.5
 
 

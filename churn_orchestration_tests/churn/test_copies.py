@@ -5,6 +5,7 @@ import pandas as pd
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.grading.evaluation import evaluate
+from churn_orchestration.churn.learners import Recipe
 from churn_orchestration.churn.question.copies import copies_message, distinct
 from churn_orchestration_tests.support.questions import STATIC
 
@@ -25,8 +26,9 @@ def noise(customers: int = 160, times: int = 5) -> pd.DataFrame:
 
 def test_copies_under_new_ids_are_graded_on_each_other_unless_each_counts_once() -> None:
     copied, auc = noise(), {}
+    recipe = Recipe("xgboost", learners.Capacity(60, 5, leaves=8, rate=0.2))
     for name, frame in (("copied", copied), ("once", distinct(copied, TOPICS, 1))):
-        result = evaluate(frame, STATIC, "xgboost", 3, learners.Capacity(60, 5, leaves=8, rate=0.2))
+        result = evaluate(frame, STATIC, recipe, 3)
         assert result is not None
         auc[name] = result.report["model"]["auc"]
     assert auc["copied"]["low"] > 0.8

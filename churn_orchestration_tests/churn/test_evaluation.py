@@ -19,6 +19,7 @@ from churn_orchestration.churn.grading.evaluation import (
     scores,
 )
 from churn_orchestration.churn.grading.metrics import measure
+from churn_orchestration.churn.learners import Recipe
 from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
 MONTHS = [dt.date(2024, month, 1) for month in range(1, 7)]
@@ -80,15 +81,15 @@ def test_settling_takes_the_as_of_whose_label_is_not_settled_out_of_training() -
 
 
 def test_without_a_fold_there_is_no_evaluation() -> None:
-    assert evaluate(snapshot([MONTHS[0]]), QUESTION, "logistic", 3) is None
+    assert evaluate(snapshot([MONTHS[0]]), QUESTION, Recipe("logistic"), 3) is None
     close = [dt.date(2024, 1, 1), dt.date(2024, 1, 30)]  # labels of the first are known on the 31st
-    assert evaluate(snapshot(close), QUESTION, "logistic", 3) is None
+    assert evaluate(snapshot(close), QUESTION, Recipe("logistic"), 3) is None
 
 
 def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed() -> None:
     seven = [f"c{number}" for number in range(7)]
     few = snapshot(MONTHS[:3]).assign(label=lambda frame: frame["customer_id"].isin(seven))
-    assert evaluate(few, QUESTION, "logistic", 3) is None
+    assert evaluate(few, QUESTION, Recipe("logistic"), 3) is None
     with pytest.raises(learners.HopelessLabel, match="at least 20 .* found 7 and 113"):
         learners.fit("logistic", few[["orders_days_since_last"]], few["label"], few["customer_id"])
 
@@ -96,13 +97,15 @@ def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed() ->
 def test_an_as_of_on_which_all_had_the_same_outcome_is_no_test() -> None:
     frame = snapshot(MONTHS[:4])
     frame.loc[frame["as_of"] == pd.Timestamp(MONTHS[3]), "label"] = True
-    result = evaluate(frame, QUESTION, "logistic", 3)
+    result = evaluate(frame, QUESTION, Recipe("logistic"), 3)
     assert result is not None
     assert [fold.test for fold in result.folds] == [MONTHS[2], MONTHS[1]]
 
 
 def test_a_member_that_the_stack_of_one_fold_left_out_has_no_grade_and_the_stack_has_one() -> None:
-    result = evaluate(snapshot(MONTHS[:5], seed=1), QUESTION, "stack", 3, learners.Capacity(10, 20))
+    result = evaluate(
+        snapshot(MONTHS[:5], seed=1), QUESTION, Recipe("stack", learners.Capacity(10, 20)), 3
+    )
     assert result is not None
     assert len(result.folds) == 3
     assert not result.held_out.isna().any(axis=None)
@@ -114,13 +117,13 @@ def test_a_scarce_first_fold_does_not_keep_the_later_ones_from_being_graded() ->
     frame = snapshot(MONTHS[:4])
     early = frame["as_of"] == pd.Timestamp(MONTHS[0])
     frame.loc[early, "label"] = frame["customer_id"].isin([f"c{n}" for n in range(7)])
-    result = evaluate(frame, QUESTION, "logistic", 3)
+    result = evaluate(frame, QUESTION, Recipe("logistic"), 3)
     assert result is not None
     assert [fold.test for fold in result.folds] == [MONTHS[3]]
 
 
 def test_all_forecasters_are_graded_on_the_same_later_rows() -> None:
-    result = evaluate(snapshot(MONTHS[:3]), QUESTION, "logistic", 1)
+    result = evaluate(snapshot(MONTHS[:3]), QUESTION, Recipe("logistic"), 1)
     assert result is not None
     assert {"model", "rules", "recency", "constant"} <= set(result.report)
     frame = snapshot(MONTHS[:3])
@@ -132,7 +135,7 @@ def test_all_forecasters_are_graded_on_the_same_later_rows() -> None:
 def test_a_label_of_a_test_as_of_never_reaches_the_model_that_is_tested_on_it() -> None:
     frame = snapshot(MONTHS[:3])
     turned = frame.assign(label=frame["label"] ^ (frame["as_of"] == pd.Timestamp(MONTHS[2])))
-    one, other = (evaluate(table, QUESTION, "logistic", 1) for table in (frame, turned))
+    one, other = (evaluate(table, QUESTION, Recipe("logistic"), 1) for table in (frame, turned))
     assert one is not None
     assert other is not None
     auc = one.report["model"]["auc"]["value"]
@@ -180,7 +183,7 @@ def test_a_rank_is_graded_by_its_order_only() -> None:
 def test_the_order_of_the_rows_changes_no_number() -> None:
     frame = snapshot(MONTHS[:3])
     mixed = frame.sample(frac=1, random_state=1).reset_index(drop=True)
-    one, other = (evaluate(table, QUESTION, "logistic", 2) for table in (frame, mixed))
+    one, other = (evaluate(table, QUESTION, Recipe("logistic"), 2) for table in (frame, mixed))
     assert one is not None
     assert other is not None
     assert one.folds == other.folds
@@ -208,21 +211,26 @@ def test_no_entity_is_graded_by_a_model_that_has_seen_it(monkeypatch: pytest.Mon
     trained_on: list[set[str]] = []
 
     def watched(
-        name: str, table: pd.DataFrame, label: pd.Series, entity: pd.Series, *more: Any
+        name: str,
+        table: pd.DataFrame,
+        label: pd.Series,
+        entity: pd.Series,
+        *more: Any,
+        **named: Any,
     ) -> Any:
         trained_on.append(set(entity))
-        return fit(name, table, label, entity, *more)
+        return fit(name, table, label, entity, *more, **named)
 
     fit, ids, fold = learners.fit, frame["customer_id"], entity_folds(frame["customer_id"])
     monkeypatch.setattr(learners, "fit", watched)
-    result = evaluate(frame, STATIC, "logistic", 3)
+    result = evaluate(frame, STATIC, Recipe("logistic"), 3)
     assert trained_on[:5] == [set(ids) - set(ids[fold == number]) for number in range(5)]
     assert result is not None
     assert (result.report["model"]["rows"], result.report["model"]["entities"]) == (600, 400)
 
 
 def test_a_static_grade_says_that_it_is_not_out_of_time_and_has_the_peers_that_are_there() -> None:
-    result = evaluate(snapshot(MONTHS[:1], 400), STATIC, "logistic", 3)
+    result = evaluate(snapshot(MONTHS[:1], 400), STATIC, Recipe("logistic"), 3)
     assert result is not None
     assert result.caveat == "out of fold, not out of time (5 folds of entities by hash)"
     assert (set(result.report), set(result.differences)) == ({"model", "constant"}, {"constant"})
@@ -233,7 +241,7 @@ def test_the_constant_of_a_static_question_is_the_base_rate_of_the_other_folds()
     frame = snapshot(MONTHS[:1], 400)
     fold = entity_folds(frame["customer_id"])
     rates = pd.Series([frame.loc[fold != number, "label"].mean() for number in fold])
-    result = evaluate(frame, STATIC, "logistic", 3)
+    result = evaluate(frame, STATIC, Recipe("logistic"), 3)
     assert result is not None
     brier = ((rates - frame["label"]) ** 2).mean()
     assert result.report["constant"]["brier"]["value"] == pytest.approx(brier)
@@ -243,13 +251,13 @@ def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
     twenty = [f"c{number}" for number in range(20)]
     few = snapshot(MONTHS[:1], 400).assign(label=lambda frame: frame["customer_id"].isin(twenty))
     with pytest.raises(learners.HopelessLabel, match="at least 20"):
-        evaluate(few, STATIC, "logistic", 3)
+        evaluate(few, STATIC, Recipe("logistic"), 3)
 
 
 def test_the_learning_curve_rises_to_all_customers_and_ends_at_the_grade_of_the_newest_day() -> (
     None
 ):
-    result = evaluate(snapshot(MONTHS, customers=400), QUESTION, "logistic", most=2)
+    result = evaluate(snapshot(MONTHS, customers=400), QUESTION, Recipe("logistic"), most=2)
     assert result
     few, more, whole = result.learning
     assert few["entities"] < more["entities"] < whole["entities"] == 400
@@ -260,7 +268,7 @@ def test_the_learning_curve_rises_to_all_customers_and_ends_at_the_grade_of_the_
 
 
 def test_shares_of_too_few_customers_are_left_out_of_the_learning_curve() -> None:
-    result = evaluate(snapshot(MONTHS, customers=60), QUESTION, "logistic", most=1)
+    result = evaluate(snapshot(MONTHS, customers=60), QUESTION, Recipe("logistic"), most=1)
     assert result
     assert [point["entities"] for point in result.learning][-1] == 60
     assert len(result.learning) < 3
