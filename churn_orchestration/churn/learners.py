@@ -39,7 +39,7 @@ from churn_orchestration.churn.splits import entity_folds
 SEED = 20_111_209
 WEIGHED_DAYS, WEIGHED_ROWS = 3, 100_000
 """The members of a blend are weighed on so many days, and on so many rows of each."""
-NEAR = 0.1
+NEAR = 0.01
 """Log loss that a blend must gain to move its weights by 1 from the usual ones, squared."""
 RARE = 0.001  # share of the rows beyond either end of the range that a linear model may see
 LEAST_WEIGHT = 0.02  # a member of less says nothing that anybody would miss
