@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,10 +33,12 @@ from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import month_ends
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.grading.evaluation import feature_columns
+from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.question.labels import Question, labelled
 from churn_orchestration.components.features.feature_history import features_at
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot as snapshots
+from churn_orchestration.components.question.training.processes import members
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage.warehouse import Tables, literal
 
@@ -62,6 +64,7 @@ class Day:
     test: pd.DataFrame
     question: Question
     bought: pd.DataFrame
+    processes: Mapping[pd.Timestamp, PurchaseProcess]
 
     @property
     def features(self) -> list[str]:
@@ -90,7 +93,7 @@ def _day(
 ) -> Day:
     question = settings.question
     snapshots.build(tables, business, settings, as_of)
-    train, _ = snapshots.load(settings.store.snapshot_files(tables.state), as_of)
+    train, manifest = snapshots.load(settings.store.snapshot_files(tables.state), as_of)
     described = f"({features_at(question.features, as_of)})"
     test = tables.db.execute(labelled(question, described, as_of, last)).df()
     assert question.activity
@@ -99,17 +102,15 @@ def _day(
         f"select {entity}, count(distinct day) - 1 as again, max(day) - min(day) as until, "
         f"{on} - min(day) as age from {question.activity.table} where day <= {on} group by 1"
     ).df()
-    return Day(as_of, train, test, question, bought)
+    return Day(as_of, train, test, question, bought, members(question, manifest["processes"]))
 
 
 def served(learner: str) -> Callable[[Day, float], np.ndarray]:
     """What the product forecasts, by a learner."""
 
     def forecast(day: Day, _: float) -> np.ndarray:
-        train = day.train
-        model = learners.fit(
-            learner, train[day.features], train["label"], train[day.question.entity]
-        )
+        recipe = learners.Recipe(learner, processes=day.processes)
+        model = recipe.fit(day.train, day.features, day.question.entity)
         return model.predict_proba(day.test[day.features])[:, 1]
 
     return forecast
