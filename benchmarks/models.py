@@ -36,9 +36,9 @@ from churn_orchestration.churn.grading.evaluation import feature_columns
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.question.labels import Question, labelled
 from churn_orchestration.components.features.feature_history import features_at
+from churn_orchestration.components.question.processes import members
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot as snapshots
-from churn_orchestration.components.question.training.processes import members
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage.warehouse import Tables, literal
 

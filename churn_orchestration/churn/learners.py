@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
 from churn_orchestration.churn.process.member import PurchaseProcess
-from churn_orchestration.churn.protocol import MIN_ENTITIES
+from churn_orchestration.churn.protocol import MIN_ENTITIES, PROCESS
 from churn_orchestration.churn.splits import entity_folds
 
 SEED = 20_111_209
@@ -43,7 +43,7 @@ NEAR = 0.01
 """Log loss that a blend must gain to move its weights by 1 from the usual ones, squared."""
 RARE = 0.001  # share of the rows beyond either end of the range that a linear model may see
 LEAST_WEIGHT = 0.02  # a member of less says nothing that anybody would miss
-BLEND, STACK, PROCESS = "blend", "stack", "process"
+BLEND, STACK = "blend", "stack"
 FOREST_EDGE = 1e-6  # a forest may say 0 or 1, whose log odds are infinite
 
 Member: TypeAlias = (

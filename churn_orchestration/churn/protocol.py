@@ -8,7 +8,8 @@ line.
 """
 RESTATE, SUPERSEDE, RENAME = "restate", "supersede", "rename"
 """Of forecasts: scored again, replaced on their own day, kept under another name."""
-RULES, BASE_RATE = "rules", "base_rate"
+RULES, BASE_RATE, PROCESS = "rules", "base_rate", "process"
+UNTRAINED = (RULES, BASE_RATE, PROCESS)
 """The ``model_version`` of scores while no model is champion: by the rules, or by the known churn
 rate.
 """

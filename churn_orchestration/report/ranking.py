@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.churn.protocol import BASE_RATE, RULES
+from churn_orchestration.churn.protocol import BASE_RATE, PROCESS, UNTRAINED
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
@@ -182,7 +182,7 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
 
 def unranked_message(business: Business, question: str, scored_by: str | None) -> str:
     """What to know of a list that no model has made; nothing where one has."""
-    if scored_by not in (RULES, BASE_RATE):
+    if scored_by not in UNTRAINED:
         return ""
     refusal = ledger.newest_refusal(business.state, question)
     because = "no model is trained yet"
@@ -191,6 +191,8 @@ def unranked_message(business: Business, question: str, scored_by: str | None) -
             f"the newest training, cut-off {refusal['cutoff']}, was refused: {refusal['reason']}"
         )
     how = "scored by rules of silence alone"
+    if scored_by == PROCESS:
+        how = "scored by a purchase process, which reads the dates alone"
     if scored_by == BASE_RATE:
         how = (
             "not ranked by risk: all have the same churn probability, "

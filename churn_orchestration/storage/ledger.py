@@ -16,13 +16,12 @@ from filelock import FileLock
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.protocol import (
-    BASE_RATE,
     KEEP,
     NOT_TRAINED,
     PROMOTE,
     REFUSE,
     ROLL_BACK,
-    RULES,
+    UNTRAINED,
 )
 
 FILE = "ledger.jsonl"
@@ -170,7 +169,7 @@ def _reigns(
             continue
         in_force = result[-1] if result else None
         if row["decision"] == ROLL_BACK:
-            result.append(None if row["model_version"] in (RULES, BASE_RATE) else row)
+            result.append(None if row["model_version"] in UNTRAINED else row)
         elif row["decision"] == PROMOTE and (
             in_force is None or row["cutoff"] >= in_force["cutoff"]
         ):

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from churn_orchestration.churn.protocol import BASE_RATE, KEEP, POWER_OF_AUC, PROMOTE, REFUSE, RULES
+from churn_orchestration.churn.protocol import (
+    BASE_RATE,
+    KEEP,
+    POWER_OF_AUC,
+    PROCESS,
+    PROMOTE,
+    REFUSE,
+    RULES,
+)
 
 if TYPE_CHECKING:
     from churn_orchestration.churn.grading.evaluation import Evaluation
@@ -158,12 +166,14 @@ def outlived(champion: str, cutoff: str) -> Decision:
     return Decision(KEEP, f"champion {champion} stays: it has learned from more, up to {cutoff}")
 
 
-def better_untrained(report: Mapping[str, Any], usual: str) -> str:
-    """What scores without a model: the rules or the base rate, whichever a training graded better.
+def better_untrained(report: Mapping[str, Any], usual: str, without: str = "") -> str:
+    """What scores without a model: process, rules or base rate, whichever a training graded best.
 
     Parameters
     ----------
-    report : of a training, by forecaster; one that has not graded both leaves it at ``usual``
+    report : of a training, by forecaster; one that has not graded the rules and the constant leaves
+        it at ``usual``
+    without : what cannot score
 
     >>> rules, rate = ({"log_loss": {"value": value}} for value in (0.63, 0.33))
     >>> better_untrained({"rules": rules, "constant": rate}, RULES), better_untrained({}, RULES)
@@ -171,8 +181,13 @@ def better_untrained(report: Mapping[str, Any], usual: str) -> str:
     """
     if not {"rules", "constant"} <= report.keys():
         return usual
-    lost = {name: report[name]["log_loss"]["value"] for name in ("rules", "constant")}
-    return RULES if lost["rules"] < lost["constant"] else BASE_RATE
+    graded = {RULES: "rules", BASE_RATE: "constant", PROCESS: "process"}
+    lost = {
+        forecaster: report[name]["log_loss"]["value"]
+        for forecaster, name in graded.items()
+        if name in report and forecaster != without
+    }
+    return min(lost, key=lambda forecaster: lost[forecaster])
 
 
 def _interval(result: dict[str, float], digits: int) -> str:

@@ -104,6 +104,13 @@ def _linear_contributions(member: Pipeline, table: pd.DataFrame) -> np.ndarray:
     return parts
 
 
+def process_contributions(member: PurchaseProcess, features: pd.DataFrame) -> pd.DataFrame:
+    """What each number that a purchase process reads adds to a row's log odds; n x 3."""
+    table = features[list(member.columns)].astype(float)
+    parts = _process_contributions(member, table)
+    return pd.DataFrame(parts[:, :-1], features.index, table.columns)
+
+
 def _process_contributions(member: PurchaseProcess, table: pd.DataFrame) -> np.ndarray:
     names = list(member.columns)
     own, usual = table[names].to_numpy(float), np.asarray(member.usual_)

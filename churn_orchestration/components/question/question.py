@@ -10,7 +10,7 @@ from churn_orchestration.business import digest
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.perturbation import Pipeline
-from churn_orchestration.churn.protocol import BASE_RATE, OUT_OF_FOLD, RULES
+from churn_orchestration.churn.protocol import BASE_RATE, OUT_OF_FOLD, PROCESS, RULES
 from churn_orchestration.churn.question.labels import ALL, INACTIVITY, STATIC, Question
 from churn_orchestration.churn.question.settings import Budget, ContactRule, Economics
 from churn_orchestration.components.question.store import QuestionStore
@@ -96,6 +96,13 @@ class QuestionSettings:
         churn rate.
         """
         return RULES if self.question.kind == INACTIVITY else BASE_RATE
+
+    @property
+    def before_a_model(self) -> str:
+        """What scores a day before any model, in words."""
+        if self.question.kind == INACTIVITY:
+            return f"{PROCESS}, fitted to the day's own dates, or {RULES} where none fits"
+        return BASE_RATE
 
     @cached_property
     def titles(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from churn_orchestration import pictures
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.protocol import BASE_RATE, RULES
+from churn_orchestration.churn.protocol import BASE_RATE, UNTRAINED
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.churn.watching.measures import risen
 from churn_orchestration.components.question.day_rows import Rows
@@ -78,7 +78,7 @@ class Movers(Measure):
         top = on.tables.db.execute(rising).df()
         if len(top) and top["model_version"].iloc[0] == BASE_RATE:
             return []
-        if len(top) and top["model_version"].iloc[0] != RULES:
+        if len(top) and top["model_version"].iloc[0] not in UNTRAINED:
             top["reasons"] = self._why(top, on, then)
         return top
 

@@ -12,7 +12,7 @@ import dagster as dg
 
 from churn_orchestration import stages
 from churn_orchestration.business import Business
-from churn_orchestration.churn.protocol import BASE_RATE, MIN_ENTITIES, RULES
+from churn_orchestration.churn.protocol import MIN_ENTITIES, UNTRAINED
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.days import (
@@ -86,11 +86,7 @@ def _week_until(tables: Tables, settings: "QuestionSettings", last: dt.date) -> 
     scored = read_files(files[as_of] for as_of in as_ofs)
     by = dict(tables.rows(f"select distinct as_of, model_version from {scored} where not backtest"))
     week, version = as_ofs[-DAYS:], by.get(last)
-    if (
-        version is None
-        or version in (RULES, BASE_RATE)
-        or {by.get(as_of) for as_of in week} != {version}
-    ):
+    if version is None or version in UNTRAINED or {by.get(as_of) for as_of in week} != {version}:
         return None
     if len(as_ofs) > DAYS and by.get(as_ofs[0]) == version:
         return None

@@ -4,7 +4,7 @@ rate.
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -13,8 +13,8 @@ from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn import protocol
 from churn_orchestration.churn.grading import gate
-from churn_orchestration.churn.protocol import BASE_RATE, RULES
-from churn_orchestration.churn.question.labels import population
+from churn_orchestration.churn.protocol import BASE_RATE, PROCESS, RULES, UNTRAINED
+from churn_orchestration.churn.question.labels import INACTIVITY, population
 from churn_orchestration.churn.question.settings import CAPACITY, PROFIT
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.churn.watching.measures import churned_at
@@ -25,6 +25,7 @@ from churn_orchestration.components.days import (
     due,
     record_and_publish,
 )
+from churn_orchestration.components.question.processes import process_of_day
 from churn_orchestration.components.question.scoring.issued import (
     issue,
     scored_again_since,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.learners import LogOddsBlend
+    from churn_orchestration.churn.process.member import PurchaseProcess
     from churn_orchestration.components.question.question import QuestionSettings
 
 NORMAL, LOW = "normal", "low"
@@ -52,8 +54,8 @@ SHOWN = 3  # days that were scored again, in words
 
 @dataclass(frozen=True)
 class Forecaster:
-    """What scores a day: a model and its record; without a model the rules, or the known churn
-    rate.
+    """What scores a day: a model and its record; without a model a purchase process, the rules, or
+    the known churn rate.
 
     ``contact_threshold``: the probability from which on a customer is contacted; None: the capacity
     decides, or nobody knows, see ``contact``.
@@ -61,13 +63,14 @@ class Forecaster:
 
     version: str
     model: "LogOddsBlend | None" = None
+    process: "PurchaseProcess | None" = None
     base_rate: float | None = None
     contact_threshold: float | None = None
 
     @property
     def confidence(self) -> str:
         """How far to trust its probabilities: they were graded on rows unseen, or never."""
-        return NORMAL if self.model is not None else LOW
+        return LOW if self.version in UNTRAINED else NORMAL
 
     @classmethod
     def in_force(cls, tables: Tables, settings: "QuestionSettings", as_of: dt.date) -> "Forecaster":
@@ -87,8 +90,7 @@ class Forecaster:
         """A model version; None: what does without a model on the day."""
         if version is None:
             threshold = settings.economics.cut if settings.contact.by == PROFIT else None
-            by, rate = _untrained(tables, settings, as_of)
-            return cls(by, base_rate=rate, contact_threshold=threshold)
+            return replace(_untrained(tables, settings, as_of), contact_threshold=threshold)
         files = ModelFiles(tables.state, settings.name, version)
         return cls.of(tables, settings, files.record(), files.model())
 
@@ -103,7 +105,10 @@ class Forecaster:
         """A trained model; its held-out forecasts decide whom to contact."""
         version = record["model_version"]
         return cls(
-            version, model, record["base_rate"], _contact_threshold(tables, settings, version)
+            version,
+            model,
+            base_rate=record["base_rate"],
+            contact_threshold=_contact_threshold(tables, settings, version),
         )
 
 
@@ -141,17 +146,21 @@ def _contacted(
     return contact.contacted(settings.contact, scored, by.contact_threshold, settings.economics)
 
 
-def _untrained(
-    tables: Tables, settings: "QuestionSettings", as_of: dt.date
-) -> tuple[str, float | None]:
-    """What scores a day without a model: the rules, or the churn rate that is known and that
-    rate.
-    """
-    report = ledger.newest_report(tables.state, settings.name, as_of, settings.question.meaning)
-    if gate.better_untrained(report, settings.untrained) == RULES:
-        return RULES, None
-    rate = _known_rate(tables, settings, as_of)
-    return (RULES, None) if rate is None and settings.question.activity else (BASE_RATE, rate)
+def _untrained(tables: Tables, settings: "QuestionSettings", as_of: dt.date) -> Forecaster:
+    """What scores a day without a model: a purchase process, the rules, or the known churn rate."""
+    question = settings.question
+    report = ledger.newest_report(tables.state, settings.name, as_of, question.meaning)
+    usual = PROCESS if question.kind == INACTIVITY else BASE_RATE
+    by = gate.better_untrained(report, usual)
+    if by == PROCESS and (file := tables.day_file(settings.gold, as_of)):
+        if process := process_of_day(tables, question, f"(from {literal(file)})"):
+            return Forecaster(PROCESS, process=process)
+        by = gate.better_untrained(report, RULES, without=PROCESS)
+    if by == BASE_RATE:
+        rate = _known_rate(tables, settings, as_of)
+        if rate is not None or not question.activity:
+            return Forecaster(BASE_RATE, base_rate=rate)
+    return Forecaster(RULES)
 
 
 def _known_rate(tables: Tables, settings: "QuestionSettings", as_of: dt.date) -> float | None:
@@ -213,6 +222,8 @@ def forecast(settings: "QuestionSettings", frame: "pd.DataFrame", by: Forecaster
 
     if by.model is not None:
         return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
+    if by.process is not None:
+        return by.process.predict_proba(frame)[:, 1]
     if by.version == BASE_RATE:
         return np.full(len(frame), by.base_rate, float)
     return rules_forecast(settings.question, frame).to_numpy()
@@ -234,6 +245,10 @@ def _why(
 
         features = frame[list(by.model.feature_names_in_)].astype(float)
         return reasons(contributions(by.model, features)[0], frame, words)
+    if by.process is not None:
+        from churn_orchestration.churn.learning.contributions import process_contributions
+
+        return reasons(process_contributions(by.process, frame), frame, words)
     if by.version == BASE_RATE:
         return [[]] * len(frame)
     odds = logit(forecast(settings, frame, by))
@@ -328,7 +343,7 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
         ),
         "model_version": (
             "text",
-            f"the model that scored the row; before any, {settings.untrained}",
+            f"the model that scored the row; before any, {settings.before_a_model}",
         ),
         "label_known_on": ("date", "the day on which it is known whether the forecast came true"),
         "days_since_last": ("bigint", f"days since the last {noun}; null: never"),
@@ -339,7 +354,7 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
         ),
         "confidence": (
             "text",
-            "normal: graded on rows unseen; low: no model was, the rules or a rate speak",
+            "normal: graded on rows unseen; low: no model was",
         ),
         "backtest": (
             "boolean",
@@ -368,7 +383,7 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
         ],
         description=f"One row per {settings.question.entity} and day: probability, band, reasons "
         f"and forecaster.\n\n{settings.sentence()} The champion of the day scores it; "
-        f"before any model: {settings.untrained}." + look(business, key),
+        f"before any model: {settings.before_a_model}." + look(business, key),
         check_specs=[
             accepted_spec(key),
             dg.AssetCheckSpec(

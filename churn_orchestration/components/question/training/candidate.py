@@ -13,8 +13,8 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.copies import copies_message
 from churn_orchestration.churn.question.settings import Economics
+from churn_orchestration.components.question.processes import members
 from churn_orchestration.components.question.training import card
-from churn_orchestration.components.question.training.processes import members
 from churn_orchestration.storage.files import swap_in, write_text
 from churn_orchestration.storage.model_store import HELD_OUT, RECORD, ModelFiles
 from churn_orchestration.storage.tracking import Tracking

@@ -128,7 +128,7 @@ def roll_back(
         assert champion is not None
         before = ledger.before(tables.state, settings.name, meaning, champion["model_version"])
         to = before["model_version"] if before else settings.untrained
-    elif to not in (protocol.RULES, protocol.BASE_RATE):
+    elif to not in protocol.UNTRAINED:
         result = sorted({version for version in were if version.startswith(to)})
         if len(result) != 1:
             raise BusinessError(
@@ -137,12 +137,12 @@ def roll_back(
                 f"wanted: one of {', '.join(dict.fromkeys(were))}, or {settings.untrained}"
             )
         [to] = result
-    if to == scores or (champion is None and to in (protocol.RULES, protocol.BASE_RATE)):
+    if to == scores or (champion is None and to in protocol.UNTRAINED):
         raise BusinessError(
             f"{settings.name}: {to} {'is champion' if champion else 'score'} already"
         )
     record = {"model_version": to, "cutoff": str(decided_on), "mlflow_version": None}
-    if to not in (protocol.RULES, protocol.BASE_RATE):
+    if to not in protocol.UNTRAINED:
         record = record_of(tables.state, settings.name, to)
     return record_decision(
         tables, tracking, settings, gate.Decision(protocol.ROLL_BACK, reason), record,

@@ -31,8 +31,8 @@ from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.components.features.feature_table import feature_declaration
 from churn_orchestration.components.features.proof import require_proved
+from churn_orchestration.components.question.processes import process_records
 from churn_orchestration.components.question.store import QuestionStore
-from churn_orchestration.components.question.training.processes import process_records
 from churn_orchestration.components.question.training.trigger import trigger_of
 from churn_orchestration.components.shown import about, feature_columns, keys, look
 from churn_orchestration.components.source.landed_at_once import known_from

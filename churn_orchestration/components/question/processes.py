@@ -36,7 +36,7 @@ def process_records(
     if question.kind != INACTIVITY or question.activity is None:
         return {}
     names = gold_columns(question.activity.name)
-    if not set(names) <= {feature.name for feature in catalogue(question.features)}:
+    if not _readable(question):
         return {}
     result = {}
     for day in days:
@@ -45,6 +45,36 @@ def process_records(
             {REASON: process.reason} if isinstance(process, NoFit) else (process.record())
         )
     return result
+
+
+def _readable(question: Question) -> bool:
+    """Whether the features are declared that histories are read from."""
+    from churn_orchestration.churn.process.member import gold_columns
+
+    declared = {feature.name for feature in catalogue(question.features)}
+    return bool(question.activity and set(gold_columns(question.activity.name)) <= declared)
+
+
+def process_of_day(tables: Tables, question: Question, rows: str) -> "PurchaseProcess | None":
+    """What forecasts a day before any model: a process that is fitted to that day's own histories.
+
+    None: the question is not about silence, or no process fits. ``rows``: SQL, in brackets, of
+    everybody's feature rows on the day.
+    """
+    from churn_orchestration.churn.process.fitting import NoFit, fit
+    from churn_orchestration.churn.process.member import gold_columns
+
+    if question.kind != INACTIVITY or question.activity is None or not _readable(question):
+        return None
+    names = gold_columns(question.activity.name)
+    process = fit(_histories(tables, rows, names))
+    if isinstance(process, NoFit):
+        return None
+    read = tables.db.execute(
+        f"select {', '.join(map(identifier, names))} from {rows} "
+        f"where {identifier(names[-1])} is not null"
+    ).df()
+    return _member(question, process.record()).fit(read)
 
 
 def _histories(tables: Tables, rows: str, names: tuple[str, str, str]) -> Any:
@@ -65,12 +95,16 @@ def members(
     """By day, the member of a blend; none where no process fits."""
     import pandas as pd
 
+    return {
+        pd.Timestamp(day): _member(question, record)
+        for day, record in records.items()
+        if REASON not in record
+    }
+
+
+def _member(question: Question, record: Mapping[str, Any]) -> "PurchaseProcess":
     from churn_orchestration.churn.process.member import PurchaseProcess
 
-    return {
-        pd.Timestamp(day): PurchaseProcess(
-            question.horizon.mean_days, question.horizon.gap_days, question.activity.name, record
-        )
-        for day, record in records.items()
-        if question.activity and REASON not in record
-    }
+    horizon, activity = question.horizon, question.activity
+    assert activity is not None
+    return PurchaseProcess(horizon.mean_days, horizon.gap_days, activity.name, record)
