@@ -10,6 +10,7 @@ day. FLAML gets the CPU seconds that the served model took. One thread each.
 
 import argparse
 import datetime as dt
+import hashlib
 import os
 import tempfile
 import time
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,9 @@ from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import month_ends
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.grading.evaluation import feature_columns
+from churn_orchestration.churn.process.fitting import Process
+from churn_orchestration.churn.process.fitting import fit as fit_process
+from churn_orchestration.churn.process.histories import Histories, counted_sql
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.question.labels import Question, labelled
 from churn_orchestration.components.features.feature_history import features_at
@@ -45,12 +50,46 @@ from churn_orchestration.storage.warehouse import Tables, literal
 SEED = 20_111_209
 FITTED_CUSTOMERS = 4_000  # of Pareto/NBD; all are scored
 SERVED, PLAIN, RANK = "served: blend", "plain average of logistic and LightGBM", "recency rank"
-QUESTIONS: dict[str, tuple[str, str, int | str, str]] = {
-    "Online Retail, active in 180 days": ("online_retail", "2011-12-09", 180, "2011-05-31"),
-    "CDNOW, everyone": ("cdnow", "1998-06-30", "all", "1997-07-31"),
-    "CDNOW, active in 180 days": ("cdnow", "1998-06-30", 180, "1997-07-31"),
+
+
+class Asked(NamedTuple):
+    """A question of an example, and the days on which it is forecast.
+
+    Parameters
+    ----------
+    landed : last day whose files are there
+    observed : observation window in days, or all
+    first, last : month-ends that are graded; last None: the newest whose outcome is known
+    customers : a sample of so many, by a hash of their id; None: all
+    """
+
+    example: str
+    landed: str
+    observed: int | str
+    first: str
+    last: str | None = None
+    customers: int | None = None
+
+
+QUESTIONS = {
+    "Online Retail, active in 180 days": Asked("online_retail", "2011-12-09", 180, "2011-05-31"),
+    "CDNOW, everyone": Asked("cdnow", "1998-06-30", "all", "1997-07-31"),
+    "CDNOW, active in 180 days": Asked("cdnow", "1998-06-30", 180, "1997-07-31"),
+    "Online Retail, two and three as_ofs": Asked(
+        "online_retail", "2011-12-09", 180, "2011-04-30", "2011-05-31"
+    ),
+    "CDNOW, everyone, two and three as_ofs": Asked(
+        "cdnow", "1998-06-30", "all", "1997-05-31", "1997-06-30"
+    ),
+    **{
+        f"{title}, {customers} customers": Asked(*where, customers=customers)
+        for customers in (600, 300, 100)
+        for title, where in {
+            "Online Retail": ("online_retail", "2011-12-09", 180, "2011-05-31"),
+            "CDNOW": ("cdnow", "1998-06-30", "all", "1997-10-31"),
+        }.items()
+    },
 }
-"""Name -> example, last day that has landed, observation window, first month-end graded."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +111,54 @@ class Day:
         return feature_columns(self.train, self.question)
 
 
-def days(example: str, last: str, observed: int | str, first: str) -> Iterator[Day]:
-    """Every month-end whose outcome is known, with its rows, from an example's own tables."""
-    folder = Path("examples") / example
-    churn("--business", str(folder), "run", "--to", last)
+def days(asked: Asked) -> Iterator[Day]:
+    """Every month-end that is graded, with its rows, from an example's own tables."""
+    folder, landed = Path("examples") / asked.example, dt.date.fromisoformat(asked.landed)
+    churn("--business", str(folder), "run", "--to", asked.landed)
     with at_work(Business(ROOT / folder)) as work, work.warehouse.open() as tables:
         [settings] = work.questions().values()
-        name = f"{settings.name}_{observed}"
+        name = f"{settings.name}_{asked.observed}"
         settings = replace(
             settings,
-            question=replace(settings.question, name=name, observation_days=observed),  # type: ignore[arg-type]
+            question=replace(settings.question, name=name, observation_days=asked.observed),  # type: ignore[arg-type]
         )
-        newest = settings.question.horizon.newest_as_of(dt.date.fromisoformat(last))
-        for as_of in month_ends(dt.date.fromisoformat(first), newest):
-            yield _day(tables, work.business, settings, as_of, dt.date.fromisoformat(last))
+        last = settings.question.horizon.newest_as_of(landed)
+        if asked.last:
+            last = dt.date.fromisoformat(asked.last)
+        for as_of in month_ends(dt.date.fromisoformat(asked.first), last):
+            day = _day(tables, work.business, settings, as_of, landed)
+            yield day if asked.customers is None else _sampled(tables, day, asked.customers)
+
+
+def _sampled(tables: Tables, day: Day, customers: int) -> Day:
+    """The day as a business of so many customers would have it: those active on it whose ids have
+    the lowest hashes.
+    """
+    entity, activity = day.question.entity, day.question.activity
+    assert activity is not None
+    by_hash = sorted(day.test[entity], key=lambda id_: hashlib.sha256(str(id_).encode()).digest())
+    last = hashlib.sha256(str(by_hash[min(customers, len(by_hash)) - 1]).encode()).digest()
+
+    def ours(ids: pd.Series) -> pd.Series:
+        return ids.map(lambda id_: hashlib.sha256(str(id_).encode()).digest() <= last)
+
+    everybody = tables.db.execute(f"select distinct {entity}, day from {activity.table}").df()
+    bought = everybody[ours(everybody[entity])]
+    tables.db.register("_bought", bought)
+    records = {}
+    for on in sorted({*pd.to_datetime(day.train["as_of"]).dt.date, day.as_of}):
+        counted = tables.db.execute(counted_sql("_bought", entity, on)).df()
+        process = fit_process(Histories.of_table(counted))
+        if isinstance(process, Process):
+            records[str(on)] = process.record()
+    tables.db.unregister("_bought")
+    return replace(
+        day,
+        train=day.train[ours(day.train[entity])].reset_index(drop=True),
+        test=day.test[ours(day.test[entity])].reset_index(drop=True),
+        bought=day.bought[ours(day.bought[entity])].reset_index(drop=True),
+        processes=members(day.question, records),
+    )
 
 
 def _day(
@@ -110,7 +183,10 @@ def served(learner: str) -> Callable[[Day, float], np.ndarray]:
 
     def forecast(day: Day, _: float) -> np.ndarray:
         recipe = learners.Recipe(learner, processes=day.processes)
-        model = recipe.fit(day.train, day.features, day.question.entity)
+        try:
+            model = recipe.fit(day.train, day.features, day.question.entity)
+        except learners.HopelessLabel:  # no training: what forecasts before a model goes on
+            return process_alone(day, 0)
         return model.predict_proba(day.test[day.features])[:, 1]
 
     return forecast
@@ -126,6 +202,19 @@ def plain_average(day: Day, _: float) -> np.ndarray:
     ]
     model = learners.LogOddsBlend(pair).fit(train[day.features], label)
     return model.predict_proba(day.test[day.features])[:, 1]
+
+
+def lightgbm_of_four_leaves(day: Day, _: float) -> np.ndarray:
+    """LightGBM alone, with the product's settings."""
+    return served("lightgbm")(day, 0)
+
+
+def process_alone(day: Day, _: float) -> np.ndarray:
+    """The product's own purchase process, as before any model; the churn rate where none fits."""
+    member = learners.Recipe("blend", processes=day.processes).process()
+    if member is None:
+        return np.full(len(day.test), day.train["label"].mean())
+    return np.asarray(member.fit(day.test).predict_proba(day.test)[:, 1])
 
 
 def logistic_rfm(day: Day, _: float) -> np.ndarray:
@@ -206,6 +295,8 @@ PEERS: dict[str, Callable[[Day, float], np.ndarray]] = {
     SERVED: served("blend"),
     "stack": served("stack"),
     PLAIN: plain_average,
+    "LightGBM, 4 leaves": lightgbm_of_four_leaves,
+    "process alone": process_alone,
     "logistic RFM": logistic_rfm,
     "Pareto/NBD": pareto_nbd,
     "FLAML, equal CPU": flaml,
@@ -213,6 +304,8 @@ PEERS: dict[str, Callable[[Day, float], np.ndarray]] = {
     "plain average, told the day's churn rate": knowing_the_base_rate,
     RANK: recency_rank,
 }
+RIVALS = ("LightGBM, 4 leaves", "process alone", "logistic RFM", "Pareto/NBD", "FLAML, equal CPU")
+"""What somebody would use who does not have the product."""
 SHOWN = {"log_loss": "log loss", "auc": "AUC", "average_precision": "average precision",
          "calibration_error": "calibration error"}  # fmt: skip
 
@@ -220,14 +313,20 @@ SHOWN = {"log_loss": "log loss", "auc": "AUC", "average_precision": "average pre
 def compared(name: str) -> str:
     """One question as a Markdown section: the mean of every peer over the days, and the days."""
     rows = []
-    for day in days(*QUESTIONS[name]):
+    for day in days(QUESTIONS[name]):
         said, seconds = {}, 0.0
         for peer, forecast in PEERS.items():
             began = time.process_time()
-            said[peer] = forecast(day, seconds)
+            try:
+                said[peer] = forecast(day, seconds)
+            except learners.HopelessLabel:
+                said[peer] = np.full(len(day.test), np.nan)
             took = time.process_time() - began
             seconds = seconds or took
-            result = metrics.measure(day.test["label"], said[peer])
+            if np.isnan(said[peer]).any():
+                result = dict.fromkeys(SHOWN, np.nan) | {"base_rate": day.test["label"].mean()}
+            else:
+                result = metrics.measure(day.test["label"], said[peer])
             if peer == RANK:
                 result |= {"log_loss": np.nan, "calibration_error": np.nan}
             rows.append({"as_of": str(day.as_of), "peer": peer, "seconds": took} | result)
@@ -238,12 +337,20 @@ def compared(name: str) -> str:
     span = (
         f"{table['as_of'].min()} to {table['as_of'].max()}, {table['as_of'].nunique()} month-ends"
     )
-    heads = [*SHOWN.values(), "log loss against the plain average", "CPU seconds"]
+    by_day = table.pivot_table(index="as_of", columns="peer", values="log_loss")
+    best = by_day[[peer for peer in RIVALS if peer in by_day]]
+    worst = {
+        peer: float((by_day[peer] - best.drop(columns=peer, errors="ignore").min(axis=1)).max())
+        for peer in by_day
+    }
+    heads = [*SHOWN.values(), "log loss against the plain average",
+             "worst day against the best rival", "CPU seconds"]  # fmt: skip
     lines = [f"## {name}", "", f"Mean over {span}.", "", f"| | {' | '.join(heads)} |"]
     lines.append("|" + "---|" * (len(heads) + 1))
     for peer, row in mean.iterrows():
         cells = ["-" if np.isnan(row[metric]) else f"{row[metric]:.4f}" for metric in SHOWN]
         cells.append("-" if np.isnan(lead[peer]) else f"{lead[peer]:+.4f}")
+        cells.append(f"{worst[peer]:+.4f}" if peer in worst else "-")
         lines.append(f"| {peer} | {' | '.join(cells)} | {row['seconds']:.1f} |")
     shown = [peer for peer in PEERS if peer != RANK]
     lines += ["", "By day, log loss:", "", f"| as_of | churned | {' | '.join(shown)} |"]
@@ -270,6 +377,8 @@ def main() -> None:
         "Every month-end whose outcome is known is forecast by what was known at its end; see "
         "`benchmarks/models.py`. "
         "The settings are those of the examples' YAML, the same on every day.\n\n"
+        f"The worst day is the largest lead in log loss of the best of {', '.join(RIVALS)}; "
+        "where it is negative, all rivals lose on all days. "
         "The row that is told the day's churn rate is no forecast: it reads the outcome, and "
         "bounds what forecasting the drift of the base rate could add to the plain average."
     )
