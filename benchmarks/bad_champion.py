@@ -34,7 +34,7 @@ def force_upside_down(
         with tracking.run(settings.name, version, {}):
             example = columns.head(5).astype(float)
             record["mlflow_version"] = tracking.register(settings.name, model, example, version)
-    ModelFiles(tables.state, settings.name, version).keep(model)
+    ModelFiles(tables.state, settings.name, version).save(model)
     (folder / f"{version}.json").write_text(json.dumps(record))
     shutil.copyfile(folder / f"{before}.parquet", folder / f"{version}.parquet")
     record_decision(

@@ -23,7 +23,7 @@ from churn_orchestration.storage.session import Session, WarehouseError
 
 
 def publish(tables: Session) -> Path:
-    """Build the read-only door beside the old one and put it in its place.
+    """Build the read-only door next to the old one and put it in its place.
 
     Views over the Parquet files of each table, copies of the small tables (models, catalogues,
     the state of all days and what it rests on). A view is recomputed where its files are others
@@ -36,7 +36,7 @@ def publish(tables: Session) -> Path:
     WarehouseError : a churn probability is none
     """
     door = tables.state / DOOR
-    beside = door.with_suffix(".building")
+    temporary = door.with_suffix(".building")
     files = tables.rows(
         "select table_name, list(file order by day) from meta.files group by 1 order by 1"
     )
@@ -45,16 +45,16 @@ def publish(tables: Session) -> Path:
     # Whole paths: where the folder of the state has moved, every view is recomputed.
     shown = {table: [p for p in paths if not damage(p)] for table, paths in shown.items()}
     now = {table: [str(path) for path in paths] for table, paths in shown.items() if paths}
-    beside.unlink(missing_ok=True)
+    temporary.unlink(missing_ok=True)
     if door.exists():
-        shutil.copyfile(door, beside)
+        shutil.copyfile(door, temporary)
     before = _files_shown(
-        beside
+        temporary
     )  # not of the door: who holds it open in this process has an older one
     _refuse_no_probabilities(tables, now, before)
     if not before:
-        beside.unlink(missing_ok=True)
-    tables.db.execute(f"attach {literal(beside)} as door")
+        temporary.unlink(missing_ok=True)
+    tables.db.execute(f"attach {literal(temporary)} as door")
     try:
         for table in before.keys() - now.keys():
             tables.db.execute(f"drop view door.{table}")
@@ -71,13 +71,13 @@ def publish(tables: Session) -> Path:
         tables.db.execute(listed, [list(now), list(now.values())])
     finally:
         tables.db.execute("detach door")
-    published = beside.stat().st_mtime_ns
+    published = temporary.stat().st_mtime_ns
     recorded = {str(tables.state / file) for _, those in files for file in those}
     current = recorded.union(*now.values())
     for path in map(Path, set().union(*before.values()) - current):
         if path.exists():
             os.utime(path, ns=(published, published))  # it is replaced now: see _sweep
-    swap_in(beside, door)
+    swap_in(temporary, door)
     _sweep(tables, current, published)
     return door
 

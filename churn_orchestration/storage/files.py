@@ -12,13 +12,13 @@ def literal_parquet(path: Path) -> str:
     return f"read_parquet({file_literal(path)})"
 
 
-def swap_in(beside: Path, path: Path) -> None:
+def swap_in(temporary: Path, path: Path) -> None:
     """Put a finished file in the place of another: synced, then renamed; no reader sees half of
     it.
     """
-    with beside.open("rb") as handle:
+    with temporary.open("rb") as handle:
         os.fsync(handle.fileno())
-    beside.replace(path)
+    temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -29,9 +29,9 @@ def swap_in(beside: Path, path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a small file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".writing")
-    beside.write_text(text, encoding="utf-8")
-    swap_in(beside, path)
+    temporary = path.with_suffix(".writing")
+    temporary.write_text(text, encoding="utf-8")
+    swap_in(temporary, path)
 
 
 def file_literal(path: Path) -> str:

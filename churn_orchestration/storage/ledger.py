@@ -114,7 +114,7 @@ def append(
     ----------
     subject : the question or table it is about
     trigger : who or what requested it
-    evidence : what it rests on; its SHA-256 is kept beside it
+    evidence : what it rests on; its SHA-256 is kept with it
     facts : what else there is to know, such as ``model_version``, ``cutoff`` and ``decided_on``,
         the newest day that had landed
     """
@@ -164,8 +164,8 @@ def _reigns(
     """What was in force for ``as_of``, one entry a change, oldest first; None: the rules."""
     result: list[dict[str, Any] | None] = []
     for row in read(state):
-        settings = row["subject"] == question and meaning in (None, row.get("meaning"))
-        if not settings or max(row["cutoff"], row["decided_on"]) > as_of.isoformat():
+        is_about_question = row["subject"] == question and meaning in (None, row.get("meaning"))
+        if not is_about_question or max(row["cutoff"], row["decided_on"]) > as_of.isoformat():
             continue
         in_force = result[-1] if result else None
         if row["decision"] == ROLL_BACK:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MODEL, RECORD, HELD_OUT = ".skops", ".json", ".parquet"
 FIRST_USE = "the ledger had no hash of its files: they count as they were when they were first used"
-REMADE = "a file of it was gone: it was made again from the same snapshot, settings and code"
+REMADE = "a file of it was gone: it was trained again from the same snapshot, settings and code"
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class ModelFiles:
         return all(self.path(kind).is_file() for kind in (MODEL, RECORD, HELD_OUT))
 
     def model(self) -> "LogOddsBlend":
-        """What scores. Raises BusinessError as ``read``."""
-        return _loaded(self.read(MODEL))
+        """What scores. Raises BusinessError as ``read_verified``."""
+        return _loaded(self.read_verified(MODEL))
 
     def record(self) -> dict[str, Any]:
-        """How it was made and graded. Raises BusinessError as ``read``."""
-        record: dict[str, Any] = json.loads(self.read(RECORD))
+        """How it was made and graded. Raises BusinessError as ``read_verified``."""
+        record: dict[str, Any] = json.loads(self.read_verified(RECORD))
         return record
 
     def shown(self) -> dict[str, Any]:
@@ -59,38 +59,38 @@ class ModelFiles:
         """
         if not self.path(RECORD).is_file():
             return {}
-        if RECORD in self.sealed():
+        if RECORD in self.ledger_hashes():
             return self.record()
         record: dict[str, Any] = json.loads(self.path(RECORD).read_text())
         return record
 
     def held_out(self) -> "pd.DataFrame":
         """What it forecast of rows whose outcome it had not seen. Raises BusinessError as
-        ``read``.
+        ``read_verified``.
         """
         import pandas as pd
 
-        return pd.read_parquet(io.BytesIO(self.read(HELD_OUT)))
+        return pd.read_parquet(io.BytesIO(self.read_verified(HELD_OUT)))
 
-    def keep(self, model: "LogOddsBlend") -> None:
+    def save(self, model: "LogOddsBlend") -> None:
         """Write what scores, whole or not at all; not where the ledger knows the file that is
         there.
         """
         import skops.io
 
         path = self.path(MODEL)
-        if path.is_file() and content_hash(path) == self.sealed().get(MODEL):
+        if path.is_file() and content_hash(path) == self.ledger_hashes().get(MODEL):
             return
         self._write(skops.io.dumps(model))
 
-    def read(self, kind: str) -> bytes:
+    def read_verified(self, kind: str) -> bytes:
         """The content of a file, which is what the ledger says it is.
 
         Raises
         ------
         BusinessError : the ledger knows no such model, or the file is gone or another one
         """
-        path, sealed = self.path(kind), self.sealed()
+        path, sealed = self.path(kind), self.ledger_hashes()
         if kind not in sealed:
             sealed = self._identify(kind)
         if not path.is_file():
@@ -103,21 +103,21 @@ class ModelFiles:
             )
         return content
 
-    def sealed(self) -> dict[str, str]:
+    def ledger_hashes(self) -> dict[str, str]:
         """The SHA-256 of each file by the ledger; empty where no line has them."""
         lines = (
             row["files_sha256"] for row in reversed(self._decisions()) if row.get("files_sha256")
         )
         return next(lines, {})
 
-    def hashes(self) -> dict[str, str]:
+    def file_hashes(self) -> dict[str, str]:
         """The SHA-256 of each file that is there."""
         paths = {kind: self.path(kind) for kind in (MODEL, RECORD, HELD_OUT)}
         return {kind: content_hash(path) for kind, path in paths.items() if path.is_file()}
 
     def identify(self, reason: str) -> dict[str, str]:
         """Note in the ledger what the files are now, and why; their hashes."""
-        row, result = self._decisions()[-1], self.hashes()
+        row, result = self._decisions()[-1], self.file_hashes()
         kept = ("cutoff", "decided_on", "model_version", "mlflow_version", "meaning")
         facts = {name: row[name] for name in kept if name in row}
         ledger.append(
@@ -156,9 +156,9 @@ class ModelFiles:
     def _write(self, content: bytes) -> None:
         path = self.path(MODEL)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".skops.writing")
-        beside.write_bytes(content)
-        swap_in(beside, path)
+        temporary = path.with_suffix(".skops.writing")
+        temporary.write_bytes(content)
+        swap_in(temporary, path)
 
     @property
     def _remedy(self) -> str:

@@ -111,17 +111,17 @@ class Tracking(dg.ConfigurableResource):
         from alembic.util import CommandError
         from mlflow.store.db.utils import _upgrade_db
 
-        beside = self.database.with_suffix(".migrating")
+        temporary = self.database.with_suffix(".migrating")
         with FileLock(self.database.with_suffix(".lock")):
             if self._revision() == _newest_revision():  # by another process, meanwhile
                 return
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             with (
                 closing(sqlite3.connect(self.database)) as old,
-                closing(sqlite3.connect(beside)) as copy,
+                closing(sqlite3.connect(temporary)) as copy,
             ):
                 old.backup(copy)
-            engine = sqlalchemy.create_engine(f"sqlite:///{beside}")
+            engine = sqlalchemy.create_engine(f"sqlite:///{temporary}")
             try:
                 _upgrade_db(engine)
             except CommandError as error:
@@ -132,7 +132,7 @@ class Tracking(dg.ConfigurableResource):
                 ) from None
             finally:
                 engine.dispose()
-            beside.replace(self.database)
+            temporary.replace(self.database)
         say(f"  upgraded {self.database} to the tables of the installed MLflow")
 
     def _revision(self) -> str | None:

@@ -111,7 +111,7 @@ class Tables(Session):
         self.manifest = Manifest(self)
 
     @contextmanager
-    def beside(self) -> Iterator["Tables"]:
+    def second_connection(self) -> Iterator["Tables"]:
         """The same tables on a connection of its own, for a thread; it sees what is committed.
 
         Raises
@@ -202,19 +202,20 @@ class Tables(Session):
         """
         folder = self.state.joinpath(*table.split("."))
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f"{day}.writing"
+        temporary = folder / f"{day}.writing"
         # Through a table: whether the planner thinks that a column may hold nulls would show in the
         # bytes.
         self.db.execute(f"create or replace temp table _day as {select}")
-        [(rows,)] = self.rows(f"copy _day to {literal(beside)} ({PARQUET})")
+        [(rows,)] = self.rows(f"copy _day to {literal(temporary)} ({PARQUET})")
         self.db.execute("drop table _day")
         written = {
-            name: kind for name, kind, *_ in self.rows(f"describe from {literal_parquet(beside)}")
+            name: kind
+            for name, kind, *_ in self.rows(f"describe from {literal_parquet(temporary)}")
         }
         of_day = MEASURED_ON if table.split(".")[0] in MEASURED_LAYERS else "as_of"
         if of_day in written:
             strangers = self.rows(
-                f"select min({of_day}) from {literal_parquet(beside)} where {of_day} <> "
+                f"select min({of_day}) from {literal_parquet(temporary)} where {of_day} <> "
                 f"{literal(day)}"
             )
             if strangers[0][0]:
@@ -222,8 +223,8 @@ class Tables(Session):
                     f"{table}: a row of {strangers[0][0]} came with {day}; nothing written"
                 )
         self._refuse_other_types(table, written)
-        file = folder / f"{day}-{content_hash(beside)[:NAMED]}.parquet"
-        swap_in(beside, file)
+        file = folder / f"{day}-{content_hash(temporary)[:NAMED]}.parquet"
+        swap_in(temporary, file)
         with self.transaction():
             self.drop_day(table, day)
             self.db.execute(

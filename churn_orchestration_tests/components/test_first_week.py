@@ -116,7 +116,7 @@ class Small:
             "mlflow_version": number,
         }
         folder = self.tables.state / "models" / "q"
-        ModelFiles(self.tables.state, "q", version).keep(model)
+        ModelFiles(self.tables.state, "q", version).save(model)
         (folder / f"{version}.json").write_text(json.dumps(record))
         held_out = pd.DataFrame({"customer_id": [], "as_of": [], "label": [], "model": []})
         held_out.to_parquet(folder / f"{version}.parquet")

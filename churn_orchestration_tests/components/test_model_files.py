@@ -61,7 +61,7 @@ class Registry:
 
     def promote(self, version: str, model: learners.LogOddsBlend, cutoff: dt.date = CUTOFF) -> None:
         files = self.files(version)
-        files.keep(model)
+        files.save(model)
         with self.tracking.run("q", version, {"model_version": version}):
             number = self.tracking.register("q", model, ROWS.head(3), version)
         record = {"model_version": version, "cutoff": str(cutoff), "mlflow_version": number}
@@ -117,7 +117,7 @@ def registry(promoted: Registry, tmp_path: Path) -> Registry:
 
 def test_the_ledger_names_the_files_of_a_champion_and_they_are_read(promoted: Registry) -> None:
     [row] = ledger.read(promoted.state)
-    assert row["files_sha256"] == promoted.files().hashes()
+    assert row["files_sha256"] == promoted.files().file_hashes()
     assert set(row["files_sha256"]) == {".skops", ".json", ".parquet"}
     assert promoted.probability() > 0.5
 
@@ -226,7 +226,7 @@ def test_a_model_of_an_earlier_state_is_identified_on_first_use_and_the_ledger_s
     assert registry.probability() > 0.5
     row = ledger.read(registry.state)[-1]
     assert (row["decision"], row["model_version"], row["reason"]) == ("identify", "a", FIRST_USE)
-    assert row["files_sha256"] == registry.files().hashes()
+    assert row["files_sha256"] == registry.files().file_hashes()
     champion = ledger.champion(registry.state, "q", CUTOFF, ASKED.question.meaning)
     assert champion
     assert (champion["decision"], champion["model_version"]) == ("promote", "a")
@@ -263,7 +263,7 @@ def test_what_the_environment_says_to_mlflow_stops_neither_training_nor_scoring(
 def test_of_all_models_that_a_process_loads_few_stay_in_memory(tmp_path: Path) -> None:
     registry, models = Registry(tmp_path), list[weakref.ref]()
     for number in range(8):
-        registry.files(f"v{number}").keep(fitted(np.arange(100) >= 20 + number))
+        registry.files(f"v{number}").save(fitted(np.arange(100) >= 20 + number))
         content = registry.files(f"v{number}").path(MODEL).read_bytes()
         models.append(weakref.ref(_loaded(content)))
     gc.collect()

@@ -285,7 +285,7 @@ sum(abs(cast({part.name} as hugeint))) as total
         """Write the feature rows of a range of entities; on a connection of its own, as a thread
         needs.
         """
-        with self.tables.beside() as tables:
+        with self.tables.second_connection() as tables:
             made = []
             for number in range(len(self.declared.sources)):
                 columns = self._columns(number, span)

@@ -164,12 +164,12 @@ class _Counting:
                 tables.db.execute(f"create or replace temp table _people as {people}")
                 with self._scores("_people"):
                     self._count(bins, REPLAY, "_people")
-        beside = path.with_suffix(".drift.writing")
+        temporary = path.with_suffix(".drift.writing")
         ordered = "from _counts order by feature, kind, day, bin"
-        tables.db.execute(f"copy ({ordered}) to {literal(beside)} ({PARQUET})")
+        tables.db.execute(f"copy ({ordered}) to {literal(temporary)} ({PARQUET})")
         tables.db.execute("drop table _counts; drop table if exists _people")
-        named = _named(path, beside)
-        swap_in(beside, named)
+        named = _named(path, temporary)
+        swap_in(temporary, named)
         return named
 
     @contextmanager

@@ -85,9 +85,9 @@ def search_settings(
 def save_held_out(held_out: "pd.DataFrame", path: Path) -> None:
     """Write what was forecast of unseen rows, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".forecasts.writing")
-    held_out.to_parquet(beside, index=False)
-    swap_in(beside, path)
+    temporary = path.with_suffix(".forecasts.writing")
+    held_out.to_parquet(temporary, index=False)
+    swap_in(temporary, path)
 
 
 def train_and_save(
@@ -166,7 +166,7 @@ def train_and_save(
             mlflow.log_text(card.page(message), "model_card.html")
             example = frame[columns].head(5).astype(float)
             record["mlflow_version"] = tracking.register(settings.name, model, example, version)
-    files.keep(model)
+    files.save(model)
     unseen = (
         with_value(settings, evaluation, frame)
         if evaluation

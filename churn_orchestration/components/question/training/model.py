@@ -83,7 +83,7 @@ def train(
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
         candidate.train_and_save(files, tracking, settings, frame, manifest, search, warnings)
-        if files.sealed() not in ({}, files.hashes()):
+        if files.ledger_hashes() not in ({}, files.file_hashes()):
             files.identify(REMADE)
     record = files.shown()
     decision, evidence = (

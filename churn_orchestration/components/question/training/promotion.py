@@ -73,7 +73,7 @@ def record_decision(
     facts |= {
         "model_version": record["model_version"], "cutoff": record["cutoff"],
         "mlflow_version": record["mlflow_version"], "meaning": settings.question.meaning,
-        "files_sha256": files.sealed() or files.hashes(),
+        "files_sha256": files.ledger_hashes() or files.file_hashes(),
     }  # fmt: skip
     row = ledger.append(
         tables.state,

@@ -78,9 +78,9 @@ def search(
     (place / "job.json").write_text(json.dumps(job))
     ended_by = _supervised(place, budget, log)
     result = _result(place, rows) | {"ended_by": ended_by, "splits": job["splits"]}
-    beside = place / "found.writing"
-    beside.write_text(json.dumps(result, indent=1))
-    beside.replace(done)
+    temporary = place / "found.writing"
+    temporary.write_text(json.dumps(result, indent=1))
+    temporary.replace(done)
     shutil.rmtree(place / "forecasts", ignore_errors=True)
     (place / "rows.parquet").unlink()
     return result

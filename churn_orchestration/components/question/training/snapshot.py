@@ -66,7 +66,7 @@ def build(
     names = [feature.name for feature in catalogue(question.features)]
     columns = [question.entity, "as_of", "label", "label_known_on", "cutoff", *names]
     folder = settings.store.snapshot_files(tables.state)
-    beside = folder / f"{cutoff}.writing"
+    temporary = folder / f"{cutoff}.writing"
     folder.mkdir(parents=True, exist_ok=True)
     days = sorted({*grid, cutoff})
     with features_of(tables, question.features, days, folder / f".{cutoff}") as features:
@@ -76,16 +76,16 @@ def build(
             for as_of in grid
         )
         everything = f"{stacked} order by as_of, {identifier(question.entity)}"
-        [(rows,)] = tables.rows(f"copy ({everything}) to {literal(beside)} ({PARQUET})")
+        [(rows,)] = tables.rows(f"copy ({everything}) to {literal(temporary)} ({PARQUET})")
         processes = process_records(tables, question, features, days)
     if not rows:
-        beside.unlink()
+        temporary.unlink()
         raise BusinessError(
             f"{question.name}: {settings.nobody} any as_of from {grid[0]} to {grid[-1]}"
         )
-    content = content_hash(beside)
+    content = content_hash(temporary)
     path = folder / f"{cutoff}-{content[:12]}.parquet"
-    swap_in(beside, path)
+    swap_in(temporary, path)
     rates = tables.rows(
         f"select as_of, count(*), avg(label::int) from {literal(path)} group by 1 order by 1"
     )
