@@ -38,6 +38,18 @@ def test_a_lead_that_could_be_chance_or_is_none_is_refused_by_the_peer(
     assert f"not below that of the {loser}" in decided.reason
 
 
+def test_a_lead_of_a_model_that_ranks_no_better_than_chance_is_refused() -> None:
+    ahead = against(constant=(-0.0004, -0.0006, -0.0002))
+    by_chance, ranks = (
+        replace(ahead, report={"model": {"auc": {"value": auc, "low": auc - 0.02, "high": 0.6}}})
+        for auc in (0.51, 0.53)
+    )
+    assert decide(ranks).decision == PROMOTE
+    assert decide(by_chance) == Decision(
+        REFUSE, "it ranks no better than chance: AUC 0.510 [0.490, 0.600]"
+    )
+
+
 def test_a_candidate_that_is_too_good_waits_for_a_person() -> None:
     better = against(constant=(-0.6, -0.7, -0.5))
     assert decide(better).decision == PROMOTE

@@ -44,7 +44,7 @@ def decide(
 
     Its peers are the rules, where there are rules, and a constant. The upper end of the 95 %
     interval of the paired difference decides: a lead that could be chance is none. Besides, it must
-    reach the ``floors`` and stay below the ``ceilings``, given by metric. ``more_as_ofs``: so many
+    rank better than chance, reach the ``floors`` and stay below the ``ceilings``, given by metric. ``more_as_ofs``: so many
     the history would allow, where they may mend a refusal; 0: no more. ``too_good``: why a person
     must look first; empty: nobody need.
     """
@@ -62,6 +62,9 @@ def decide(
         if not difference["high"] < 0  # nor where it is not a number
     ]
     report = evaluation.report.get("model", {})
+    if "auc" in report and not report["auc"]["low"] > 0.5:
+        # A rate that is nearer to that of later days has a lower log loss, and ranks nobody.
+        faults.append(f"it ranks no better than chance: AUC {_plain(report['auc'])}")
     for bounds, sign, word in ((floors, 1, "below its floor"), (ceilings, -1, "above its ceiling")):
         for name, bound in (bounds or {}).items():
             if not sign * (report[name]["value"] - bound) >= 0:
