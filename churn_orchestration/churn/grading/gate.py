@@ -43,10 +43,10 @@ def decide(
     """Promote a candidate whose log loss on rows that it has not seen is below that of its peers.
 
     Its peers are the rules, where there are rules, and a constant. The upper end of the 95 %
-    interval of the paired difference decides: a lead that could be chance is none. Besides, it must
-    rank better than chance, reach the ``floors`` and stay below the ``ceilings``, given by metric. ``more_as_ofs``: so many
-    the history would allow, where they may mend a refusal; 0: no more. ``too_good``: why a person
-    must look first; empty: nobody need.
+    interval of the paired difference decides: a lead that could be chance is none. It must also
+    rank better than chance, reach the ``floors`` and stay below the ``ceilings``, given by metric.
+    ``more_as_ofs``: so many the history would allow, where they may mend a refusal; 0: no more.
+    ``too_good``: why a person must look first; empty: nobody need.
     """
     if evaluation is None:
         message = "no later as_of with a matured label to test on: "
