@@ -303,8 +303,8 @@ def main() -> None:
         "|---|---|---|---|---|",
         *lines,
         "",
-        f"Then each leak was planted in the newest snapshot of {', '.join(PLANTED_IN)}, and beside "
-        "it its twin, the same made of another row's outcome (of a minimum term, the same counts "
+        f"Then each leak was planted in the newest snapshot of {', '.join(PLANTED_IN)}, and "
+        "its twin, the same made of another row's outcome (of a minimum term, the same counts "
         "without one):",
         "",
         "| planted | named | its twin named |",
