@@ -82,8 +82,9 @@ def take_in(shop: Shop, case: Case) -> Seen:
     if case.then:
         shop.land(*case.then)
         steps.append(shop.take_in_days([JAN[6]]))
-    refused = [reason for landed, _ in steps for reason in landed.refused.values()]
-    refused += [r for _, judged in steps for r in judged.refused.values() if "raw.orders" not in r]
+    refused = [str(reason) for landed, _ in steps for reason in landed.refused.values()]
+    judged_reasons = [str(r) for _, judged in steps for r in judged.refused.values()]
+    refused += [reason for reason in judged_reasons if "raw.orders" not in reason]
     notes = [f"new column: {name}" for _, judged in steps for name in judged.new_columns]
     notes += [judged.doubts["unique_key"] for _, judged in steps if judged.doubts["unique_key"]]
     notes += [landed.beyond for landed, _ in steps if landed.beyond]

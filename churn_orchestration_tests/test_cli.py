@@ -155,7 +155,7 @@ def test_a_business_goes_from_files_to_an_explained_and_exported_customer(
 
     someone = lines[1].split(",")[1]
     explained = json.loads(churn(*business, "explain", someone, "--json").stdout)
-    assert (explained["now"]["model_version"], explained["now"]["rank"]) == ("rules", 1)
+    assert (explained["now"]["model_version"], explained["now"]["rank"]) == ("process", 1)
     assert len(explained["history"]) == 3
 
     assert "churn_90d: no outcome is known yet" in churn(*business, "watch").stdout
@@ -202,7 +202,7 @@ def test_who_only_reads_does_not_wait_for_dagster(
     assert not imported & {"dagster", "pandas", "sqlglot", "matplotlib"}
 
 
-def test_a_day_that_the_rules_score_imports_no_learner_tracker_or_checker(
+def test_a_day_without_a_model_imports_no_learner_tracker_or_checker(
     undisturbed: Path,
 ) -> None:
     imported = set((undisturbed / IMPORTED).read_text().split())

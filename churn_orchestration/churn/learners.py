@@ -39,7 +39,7 @@ from churn_orchestration.churn.splits import entity_folds
 SEED = 20_111_209
 WEIGHED_DAYS, WEIGHED_ROWS = 3, 100_000
 """The members of a blend are weighed on so many days, and on so many rows of each."""
-NEAR = 0.01
+NEAR = 0.1
 """Log loss that a blend must gain to move its weights by 1 from the usual ones, squared."""
 RARE = 0.001  # share of the rows beyond either end of the range that a linear model may see
 LEAST_WEIGHT = 0.02  # a member of less says nothing that anybody would miss
@@ -442,12 +442,12 @@ def fit(
 
 
 def _joined(model: LogOddsBlend, process: PurchaseProcess | None) -> LogOddsBlend:
-    """The blend with a process as a member, which has a third of the vote."""
+    """The blend with a process as a member, which has a fifth of the vote."""
     if process is None:
         return model
     assert model.weights is not None
     members = [*model.members, (PROCESS, process)]
-    return LogOddsBlend(members, weights=(*model.weights, sum(model.weights) / 2))
+    return LogOddsBlend(members, weights=(*model.weights, sum(model.weights) / 4))
 
 
 def _weighed(
@@ -459,7 +459,7 @@ def _weighed(
 ) -> LogOddsBlend:
     """The model with the weights that forecast the later rows of the splits best, near its own.
 
-    Between two days a base rate moves by more than good members differ, so that the weights that
+    Between two seasons a base rate moves by more than good members differ, so that the weights that
     were best on a few days are a matter of luck: hence NEAR. A member that forecast worse than the
     churn rate of the rows it learned from is left out.
     """

@@ -23,6 +23,9 @@ from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.perturbation import Ground
+from churn_orchestration.churn.process import fitting
+from churn_orchestration.churn.process.fitting import NoFit, Process
+from churn_orchestration.churn.process.gold import gold_histories
 from churn_orchestration.churn.question.labels import Question
 from churn_orchestration.churn.question.settings import (
     CAPACITY,
@@ -767,7 +770,7 @@ def test_where_a_training_graded_the_rules_worse_than_a_constant_the_churn_rate_
         shop.state, ASKED.name, "refuse", "no better", "manual", {"report": graded}, **facts
     )
     before = shop.score(CUTOFF - dt.timedelta(days=1))
-    assert set(before["model_version"]) == {"rules"}
+    assert set(before["model_version"]) == {"process"}
     [entry] = [entry for entry in shop.build()["as_ofs"] if entry["as_of"] == "2023-12-02"]
     rate = (entry["churn_rate"] * entry["rows"] + 0.5) / (entry["rows"] + 1)
     scored = shop.score(CUTOFF)
@@ -950,7 +953,26 @@ def test_a_training_tells_its_warnings_in_the_terminal_and_on_the_card(trained_s
 # ---------------- predictions
 
 
-def test_before_any_model_the_rules_score_and_say_so(shop: Shop) -> None:
+def test_before_any_model_a_process_scores_that_is_fitted_to_the_dates_of_the_day(
+    shop: Shop,
+) -> None:
+    scored = shop.score(CUTOFF)
+    assert set(scored["model_version"]) == {"process"}
+    assert set(scored["confidence"]) == {"low"}
+    gold = pd.read_parquet(shop.gold_file(CUTOFF))
+    process = fitting.fit(gold_histories(gold[gold["orders_days_since_first"].notna()], "orders"))
+    assert isinstance(process, Process)
+    covered = gold.set_index("customer_id").loc[scored["customer_id"]]
+    expected = process.silence(gold_histories(covered, "orders"), 60)
+    assert scored["churn_probability"].to_numpy() == pytest.approx(expected, abs=1e-12)
+    assert scored["reasons"].map(len).between(1, 3).all()
+    assert shop.score(CUTOFF).equals(scored)
+
+
+def test_where_no_process_fits_the_rules_score_and_say_so(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "fit", lambda _: NoFit("they come every day"))
     scored = shop.score(CUTOFF)
     gold = (
         pd.read_parquet(shop.gold_file(CUTOFF)).set_index("customer_id").loc[scored["customer_id"]]
@@ -993,7 +1015,7 @@ def test_the_champion_of_a_day_has_a_cut_off_not_after_it(trained_shop: Shop) ->
     by_day = [
         set(pd.read_parquet(trained_shop.scored_file(day))["model_version"]) for day in SCORED
     ]
-    assert by_day == [{"rules"}, {"rules"}, {version}, {version}]
+    assert by_day == [{"process"}, {"process"}, {version}, {version}]
 
 
 def test_a_day_scored_again_gives_the_same_bytes(trained_shop: Shop) -> None:

@@ -92,6 +92,8 @@ class Small:
                 "customer_id": [f"c{p:03}" for p in range(PEOPLE)], "as_of": day,
                 "often": self.often, "orders_days_since_last": silent,
                 "orders_gap_days_mean_all": 1 / self.often,
+                "orders_active_days_all": ordered.sum(axis=0),
+                "orders_days_since_first": len(ordered) - 1,
             }
         )  # fmt: skip
         self.tables.db.register("_f", frame)

@@ -1,8 +1,6 @@
 """What each feature adds to a forecast's log odds, exactly, for every learner."""
 
 from collections.abc import Sequence
-from itertools import combinations
-from math import comb
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,8 @@ from churn_orchestration.churn.learners import (
     linear_terms,
     log_odds,
 )
-from churn_orchestration.churn.process.member import PurchaseProcess, possible
+from churn_orchestration.churn.process.gold import shapley_values
+from churn_orchestration.churn.process.member import PurchaseProcess
 
 MOST_ROWS = (
     500  # evenly spread; the mean over them says as much as over all, in a fraction of the time
@@ -104,35 +103,12 @@ def _linear_contributions(member: Pipeline, table: pd.DataFrame) -> np.ndarray:
     return parts
 
 
-def process_contributions(member: PurchaseProcess, features: pd.DataFrame) -> pd.DataFrame:
-    """What each number that a purchase process reads adds to a row's log odds; n x 3."""
-    table = features[list(member.columns)].astype(float)
-    parts = _process_contributions(member, table)
-    return pd.DataFrame(parts[:, :-1], features.index, table.columns)
-
-
 def _process_contributions(member: PurchaseProcess, table: pd.DataFrame) -> np.ndarray:
-    names = list(member.columns)
-    own, usual = table[names].to_numpy(float), np.asarray(member.usual_)
-    everybody = range(len(names))
-    # What the process says of a history that has some of the row's own numbers, else the usual ones
-    said = {
-        chosen: member.decision_function(
-            possible(np.where(np.isin(everybody, chosen), own, usual), names)
-        )
-        for size in range(len(names) + 1)
-        for chosen in combinations(everybody, size)
-    }
-    parts = np.zeros((len(table), table.shape[1] + 1))
-    for number, name in enumerate(names):
-        column = table.columns.get_loc(name)
-        for chosen in said:
-            if number not in chosen:
-                share = 1 / (len(names) * comb(len(names) - 1, len(chosen)))
-                with_it = tuple(sorted((*chosen, number)))
-                parts[:, column] += share * (said[with_it] - said[chosen])
-    parts[:, -1] = said[()]
-    return parts
+    parts, usual = shapley_values(
+        member.decision_function, table[list(member.columns)], np.asarray(member.usual_)
+    )
+    placed = parts.reindex(columns=table.columns, fill_value=0.0).to_numpy()
+    return np.column_stack([placed, usual])
 
 
 def _forest_contributions(member: RandomForestClassifier, table: pd.DataFrame) -> np.ndarray:

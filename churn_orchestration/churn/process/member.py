@@ -1,6 +1,6 @@
 """A purchase process as a classifier of silence, which learns from histories and needs no label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -10,54 +10,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from churn_orchestration.churn.process.fitting import NoFit, Process, fit
+from churn_orchestration.churn.process.gold import (
+    columns_of,
+    gold_columns,
+    gold_histories,
+    possible,
+)
 from churn_orchestration.churn.process.histories import COLUMNS, Histories
 
 TRUSTED_TYPES = ["churn_orchestration.churn.process.member.PurchaseProcess"]
 """Types that skops must trust to save and load a PurchaseProcess, without a pickle."""
-
-
-def gold_columns(source: str) -> tuple[str, str, str]:
-    """The features of an event source from which x, t_x and T follow."""
-    return (
-        f"{source}_active_days_all",
-        f"{source}_days_since_last",
-        f"{source}_days_since_first",
-    )
-
-
-def gold_histories(features: pd.DataFrame, source: str) -> Histories:
-    """The histories of a feature table's rows, in their order.
-
-    Raises
-    ------
-    ValueError : a column is missing, or a row's entity has no event of the source yet
-
-    >>> row = {"orders_active_days_all": 3, "orders_days_since_last": 4,
-    ...        "orders_days_since_first": 30}
-    >>> history = gold_histories(pd.DataFrame([row]), "orders")
-    >>> float(history.x[0]), float(history.t_x[0]), float(history.age[0])
-    (2.0, 26.0, 30.0)
-    """
-    active, last, first = _columns(features, gold_columns(source))
-    return Histories.of(active - 1, first - last, first)
-
-
-def possible(histories: np.ndarray, columns: Sequence[str]) -> pd.DataFrame:
-    """Rows of `gold_columns`, n x 3, each made a history that can be; one that can be stays."""
-    active, last, first = histories.T
-    first = np.maximum(first, np.where(active > 1, last + 1, last))
-    last = np.where(active > 1, last, first)
-    return pd.DataFrame(np.column_stack([active, last, first]), columns=list(columns))
-
-
-def _columns(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """The columns as floats. Raises ValueError if one is missing or has a null."""
-    if missing := [name for name in names if name not in table]:
-        raise ValueError(f"a purchase process needs {', '.join(names)}; missing: {missing}")
-    columns = tuple(table[name].to_numpy(float, na_value=np.nan) for name in names)
-    if nulls := np.isnan(columns).any(axis=0).sum():
-        raise ValueError(f"{nulls} of {len(table)} rows have no first purchase yet: {names}")
-    return columns
 
 
 class PurchaseProcess(ClassifierMixin, BaseEstimator):
@@ -144,5 +106,5 @@ class PurchaseProcess(ClassifierMixin, BaseEstimator):
 
     def _histories(self, features: pd.DataFrame) -> Histories:
         if self.source is None:
-            return Histories.of(*_columns(features, COLUMNS))
+            return Histories.of(*columns_of(features, COLUMNS))
         return gold_histories(features, self.source)

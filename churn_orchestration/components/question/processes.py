@@ -12,6 +12,7 @@ from churn_orchestration.storage.warehouse import Tables
 if TYPE_CHECKING:
     import pandas as pd
 
+    from churn_orchestration.churn.process.gold import DayProcess
     from churn_orchestration.churn.process.member import PurchaseProcess
 
 REASON = "reason"
@@ -31,7 +32,7 @@ def process_records(
     features : from a day to the SQL, in brackets, of everybody's feature rows on it
     """
     from churn_orchestration.churn.process.fitting import NoFit, fit
-    from churn_orchestration.churn.process.member import gold_columns
+    from churn_orchestration.churn.process.gold import gold_columns
 
     if question.kind != INACTIVITY or question.activity is None:
         return {}
@@ -49,20 +50,22 @@ def process_records(
 
 def _readable(question: Question) -> bool:
     """Whether the features are declared that histories are read from."""
-    from churn_orchestration.churn.process.member import gold_columns
+    from churn_orchestration.churn.process.gold import gold_columns
 
     declared = {feature.name for feature in catalogue(question.features)}
     return bool(question.activity and set(gold_columns(question.activity.name)) <= declared)
 
 
-def process_of_day(tables: Tables, question: Question, rows: str) -> "PurchaseProcess | None":
+def process_of_day(tables: Tables, question: Question, rows: str) -> "DayProcess | None":
     """What forecasts a day before any model: a process that is fitted to that day's own histories.
 
     None: the question is not about silence, or no process fits. ``rows``: SQL, in brackets, of
     everybody's feature rows on the day.
     """
+    import numpy as np
+
     from churn_orchestration.churn.process.fitting import NoFit, fit
-    from churn_orchestration.churn.process.member import gold_columns
+    from churn_orchestration.churn.process.gold import DayProcess, gold_columns, possible
 
     if question.kind != INACTIVITY or question.activity is None or not _readable(question):
         return None
@@ -70,11 +73,15 @@ def process_of_day(tables: Tables, question: Question, rows: str) -> "PurchasePr
     process = fit(_histories(tables, rows, names))
     if isinstance(process, NoFit):
         return None
-    read = tables.db.execute(
-        f"select {', '.join(map(identifier, names))} from {rows} "
-        f"where {identifier(names[-1])} is not null"
-    ).df()
-    return _member(question, process.record()).fit(read)
+    medians = ", ".join(f"median({identifier(name)})::double" for name in names)
+    [usual] = tables.rows(f"select {medians} from {rows} where {identifier(names[-1])} is not null")
+    return DayProcess(
+        process=process,
+        source=question.activity.name,
+        days=question.horizon.mean_days,
+        gap_days=question.horizon.gap_days,
+        usual=tuple(possible(np.array([usual], float), names).iloc[0]),
+    )
 
 
 def _histories(tables: Tables, rows: str, names: tuple[str, str, str]) -> Any:

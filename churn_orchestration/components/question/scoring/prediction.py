@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.learners import LogOddsBlend
-    from churn_orchestration.churn.process.member import PurchaseProcess
+    from churn_orchestration.churn.process.gold import DayProcess
     from churn_orchestration.components.question.question import QuestionSettings
 
 NORMAL, LOW = "normal", "low"
@@ -63,7 +63,7 @@ class Forecaster:
 
     version: str
     model: "LogOddsBlend | None" = None
-    process: "PurchaseProcess | None" = None
+    process: "DayProcess | None" = None
     base_rate: float | None = None
     contact_threshold: float | None = None
 
@@ -223,7 +223,9 @@ def forecast(settings: "QuestionSettings", frame: "pd.DataFrame", by: Forecaster
     if by.model is not None:
         return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
     if by.process is not None:
-        return by.process.predict_proba(frame)[:, 1]
+        from scipy.special import expit
+
+        return expit(by.process.log_odds(frame))
     if by.version == BASE_RATE:
         return np.full(len(frame), by.base_rate, float)
     return rules_forecast(settings.question, frame).to_numpy()
@@ -246,9 +248,7 @@ def _why(
         features = frame[list(by.model.feature_names_in_)].astype(float)
         return reasons(contributions(by.model, features)[0], frame, words)
     if by.process is not None:
-        from churn_orchestration.churn.learning.contributions import process_contributions
-
-        return reasons(process_contributions(by.process, frame), frame, words)
+        return reasons(by.process.contributions(frame), frame, words)
     if by.version == BASE_RATE:
         return [[]] * len(frame)
     odds = logit(forecast(settings, frame, by))
