@@ -4,7 +4,7 @@ Heavy imports stand at the top, so import this module inside the function that f
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import cpu_count
@@ -32,15 +32,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
+from churn_orchestration.churn.early_stopping import MOST_TREES, Boosted, best_by_fold
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.protocol import MIN_ENTITIES, PROCESS
-from churn_orchestration.churn.splits import entity_folds
+from churn_orchestration.churn.splits import FOLD_SEED, entity_folds
 
 SEED = 20_111_209
 WEIGHED_DAYS, WEIGHED_ROWS = 3, 100_000
 """The members of a blend are weighed on so many days, and on so many rows of each."""
 NEAR = 0.1
 """Log loss that a blend must gain to move its weights by 1 from the usual ones, squared."""
+NEAR_ROWS = 10
+"""The same where rows of the same day weigh, as a log likelihood: divided by their number."""
+FOLDED_ROWS = 20_000  # the capacity is chosen in folds of so many rows
+FOLDED_LEAVES, FOLDED_LEAF_ROWS, FOLDED_RATE = (4, 8, 16, 31), 20, 0.05
 RARE = 0.001  # share of the rows beyond either end of the range that a linear model may see
 LEAST_WEIGHT = 0.02  # a member of less says nothing that anybody would miss
 BLEND, STACK = "blend", "stack"
@@ -76,6 +81,7 @@ class Capacity(NamedTuple):
     rate, columns, l2 : of the boosted trees: learning rate, share of the features a tree sees,
         penalty
     c : of the logistic member: inverse of its penalty
+    row_weight : of XGBoost, whose leaves want a weight, not a number of rows: the weight of one
     """
 
     trees: int
@@ -85,6 +91,7 @@ class Capacity(NamedTuple):
     columns: float = 0.6
     l2: float = 5.0
     c: float = 0.01
+    row_weight: float = 0.2  # a row weighs p(1 - p), 0.25 at most, and 0.07 where 8 % leave
 
     @classmethod
     def of(cls, rows: int, scarce_entities: int) -> Self:
@@ -148,8 +155,11 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
     ----------
     members_ : the fitted members by name; weights_ : their shares, summing to 1
     classes_ : the two classes; the probability meant throughout is that of the second
+    folds_ : of a static question, by fold of entities, a model that has not seen them; else empty
     feature_names_in_ : columns of the training table; any other set or order is a ValueError
     """
+
+    folds_: Mapping[str, "LogOddsBlend"] = MappingProxyType({})
 
     def __init__(
         self,
@@ -210,6 +220,17 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
     def member_probabilities(self, features: pd.DataFrame) -> dict[str, np.ndarray]:
         """Each member's own probability of the second class, n floats by member name."""
         return dict(zip(self.members_, expit(self.member_log_odds(features)), strict=True))
+
+    def for_entities(self, entity: pd.Series) -> Iterator[tuple[np.ndarray, "LogOddsBlend"]]:
+        """The models that forecast entities, each with its rows as n bools: of each row one that
+        has not learned the entity's own outcome, where there are such.
+        """
+        if not self.folds_:
+            yield np.ones(len(entity), bool), self
+            return
+        fold = entity_folds(entity).astype(str)
+        for number in np.unique(fold):
+            yield fold == number, self.folds_.get(number, self)
 
     def predict(self, features: pd.DataFrame) -> np.ndarray:
         """The likelier class of each row, n values of ``classes_``."""
@@ -279,7 +300,7 @@ def _xgboost(capacity: Capacity) -> XGBClassifier:
         n_estimators=capacity.trees,
         learning_rate=capacity.rate,
         max_depth=math.ceil(math.log2(capacity.leaves)),
-        min_child_weight=capacity.leaf_rows / 5,  # a sum of p(1 - p), which is 0.25 a row at most
+        min_child_weight=capacity.leaf_rows * capacity.row_weight,
         subsample=0.8,
         colsample_bytree=capacity.columns,
         reg_lambda=capacity.l2,
@@ -358,9 +379,14 @@ class Recipe:
         ------
         HopelessLabel, ValueError : see `fit`
         """
+        splits, capacity, near = self._splits(rows, entity), self.capacity, NEAR
+        if _is_static(rows):
+            near = NEAR_ROWS / len(rows)
+            if capacity is None:
+                capacity = _by_folds(self.learner, rows[columns], rows["label"], splits)
         return fit(
-            self.learner, rows[columns], rows["label"], rows[entity], self.capacity,
-            process=self.process(on), splits=self._splits(rows, entity),
+            self.learner, rows[columns], rows["label"], rows[entity], capacity,
+            process=self.process(on), splits=splits, near=near,
         )  # fmt: skip
 
     def _splits(self, rows: pd.DataFrame, entity: str) -> list["Split"]:
@@ -369,8 +395,9 @@ class Recipe:
         """
         days = pd.to_datetime(rows["as_of"]).to_numpy()
         known_on = pd.to_datetime(rows["label_known_on"]).to_numpy()
-        if (known_on == days).all() and len(set(days)) == 1:
-            fold = entity_folds(rows[entity])
+        if _is_static(rows):
+            # Other folds than those that grade: of a fold's other rows, all five are filled.
+            fold = entity_folds(rows[entity], FOLD_SEED + 1)
             return [Split(fold != number, fold == number) for number in np.unique(fold)]
         by_day = (
             Split((known_on <= day) & (days < day), days == day, self.process(day))
@@ -382,6 +409,12 @@ class Recipe:
         """The newest process whose histories end by a day; None: there is none."""
         days = [day for day in self.processes if on is None or day <= on]
         return self.processes[max(days)] if days else None
+
+
+def _is_static(rows: pd.DataFrame) -> bool:
+    """Whether the rows are of one day, and their outcomes of that day too."""
+    days, known_on = pd.to_datetime(rows["as_of"]), pd.to_datetime(rows["label_known_on"])
+    return bool((known_on == days).all()) and days.nunique() == 1
 
 
 class Split(NamedTuple):
@@ -401,6 +434,7 @@ def fit(
     *,
     process: PurchaseProcess | None = None,
     splits: Sequence[Split] = (),
+    near: float = NEAR,
 ) -> LogOddsBlend:
     """Fit the learner ``name`` to snapshots stacked row by row; two fits give the same bytes.
 
@@ -413,6 +447,7 @@ def fit(
     capacity : how much the members may learn; None: by the size of the evidence
     process : a member of a blend that has learned from dates alone, and from no label
     splits : of a blend, on which its members are weighed; without any, they have the usual weights
+    near : how close to the usual ones the weights stay, as NEAR
 
     Raises
     ------
@@ -437,8 +472,41 @@ def fit(
     if name == STACK:
         model = _stacked(model, features, outcome, ids)
     elif name == BLEND:
-        model = _weighed(_joined(model, process), features, outcome, ids, splits)
+        model = _weighed(_joined(model, process), features, outcome, ids, splits, near)
     return model.fit(features, outcome)
+
+
+def _by_folds(
+    name: str, features: pd.DataFrame, label: pd.Series, splits: Sequence[Split]
+) -> Capacity | None:
+    """The capacity that forecasts best the entities that it has not seen; None: by the size of the
+    evidence, as the learner boosts no trees, or no split has both outcomes on either side.
+
+    A table with one row a customer often holds what four leaves of 200 rows cannot say; how much,
+    no rule of its size can tell.
+    """
+    churned = np.asarray(label, bool)
+    rows = np.arange(len(churned)) % -(-len(churned) // FOLDED_ROWS) == 0
+    masks = [(split.train & rows, split.test & rows) for split in splits]
+    masks = [pair for pair in masks if all(len(set(churned[side])) == 2 for side in pair)]
+    rate = churned.mean()
+    row_weight, leaf_rows = 0.8 * rate * (1 - rate), min(FOLDED_LEAF_ROWS, len(churned) // 3)
+    grid = [
+        Capacity(MOST_TREES, leaf_rows, leaves, FOLDED_RATE, row_weight=row_weight)
+        for leaves in FOLDED_LEAVES
+    ]
+    members = [_boosted(name, capacity) for capacity in grid]
+    boosted = [member for member in members if member is not None]
+    if not masks or not boosted:
+        return None
+    number, trees = best_by_fold(boosted, features, churned, masks)
+    return grid[number]._replace(trees=trees)
+
+
+def _boosted(name: str, capacity: Capacity) -> Boosted | None:
+    """The first member of a learner that boosts trees; None: none does."""
+    members = (member for _, member in LEARNERS[name](capacity).members)
+    return next((member for member in members if isinstance(member, Boosted)), None)
 
 
 def _joined(model: LogOddsBlend, process: PurchaseProcess | None) -> LogOddsBlend:
@@ -456,12 +524,13 @@ def _weighed(
     churned: np.ndarray,
     ids: np.ndarray,
     splits: Sequence[Split],
+    near: float,
 ) -> LogOddsBlend:
     """The model with the weights that forecast the later rows of the splits best, near its own.
 
     Between two seasons a base rate moves by more than good members differ, so that the weights that
-    were best on a few days are a matter of luck: hence NEAR. A member that forecast worse than the
-    churn rate of the rows it learned from is left out.
+    were best on a few days are a matter of luck: hence ``near``. A member that forecast worse than
+    the churn rate of the rows it learned from is left out.
     """
     odds, outcomes, constants = [], [], []
     for split in splits:
@@ -493,8 +562,8 @@ def _weighed(
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         total, away = weights @ forecast, weights - usual
-        gradient = forecast @ (expit(total) - outcome) / len(outcome) + 2 * NEAR * away
-        return _log_loss(total, outcome) + NEAR * float(away @ away), gradient
+        gradient = forecast @ (expit(total) - outcome) / len(outcome) + 2 * near * away
+        return _log_loss(total, outcome) + near * float(away @ away), gradient
 
     result = minimize(
         loss, usual, jac=True, bounds=[(0, 1)] * len(usual), method="SLSQP",

@@ -38,7 +38,7 @@ def folds(as_ofs: list[dt.date], horizon: Horizon, most: int) -> list[Fold]:
     return [fold for fold in candidates if fold.train][:most]
 
 
-def entity_folds(entity: pd.Series) -> np.ndarray:
+def entity_folds(entity: pd.Series, seed: int = FOLD_SEED) -> np.ndarray:
     """The fold of each row, 0 to ENTITY_FOLDS - 1: a seeded hash of its entity's text, so always
     the same.
 
@@ -47,7 +47,7 @@ def entity_folds(entity: pd.Series) -> np.ndarray:
     """
 
     def fold(text: str) -> int:
-        digest = hashlib.sha256(f"{FOLD_SEED}:{text}".encode()).digest()
+        digest = hashlib.sha256(f"{seed}:{text}".encode()).digest()
         return int.from_bytes(digest[:8], "big") % ENTITY_FOLDS
 
     codes, ids = pd.factorize(entity)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -27,6 +28,7 @@ from churn_orchestration.report.explain import explain
 from churn_orchestration.report.status import status_report
 from churn_orchestration.runs import Work, at_work
 from churn_orchestration.storage import ledger
+from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 from churn_orchestration_tests.support.shop import JAN, Shop, metadata
 
@@ -164,6 +166,23 @@ def test_a_promoted_model_scores_the_same_customers_with_reasons_in_words(
     assert "↑ contract: month" in now.loc["c000", "reasons"]  # as known since the 6th
     assert now["days_since_last"].isna().all()
     assert set(now["recent_value"]) == {20, 21, 22}
+
+
+def test_who_was_trained_on_is_scored_as_when_held_out_by_a_model_that_has_not_seen_them(
+    trained: tuple[Shop, pd.DataFrame],
+) -> None:
+    shop, _ = trained
+    files = ModelFiles(shop.business.state, "churn", _record(shop)["model_version"])
+    held_out = files.held_out().set_index("customer_id")["model"]
+    now = scored(shop, 6)["churn_probability"]
+    both = now.index.intersection(held_out.index)
+    assert len(both) == len(now) - 1  # of c004 nobody knows
+    assert now[both].tolist() == held_out[both].tolist()
+    model = files.model()
+    with shop.tables() as tables:
+        features = pd.read_parquet(tables.day_file("gold.customer_features", JAN[6]))
+    table = features.set_index("customer_id").loc[both, list(model.feature_names_in_)]
+    assert not np.isclose(model.predict_proba(table)[:, 1], now[both]).all()
 
 
 def test_the_snapshot_has_all_of_whom_the_label_is_known_and_features_as_scored(

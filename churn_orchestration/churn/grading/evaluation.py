@@ -5,7 +5,7 @@ of time. Imports the learners, so import this module inside the function that tr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,7 @@ class Evaluation:
     ``held_out`` has a row per entity and as_of graded: label, and the probability of each
     forecaster. ``controls``: what a sound training must show next to its grade. ``learning``: see
     ``learning_curve``. ``caveat`` says how it was graded where that was not on later days.
+    ``models``: of a static question, by fold of entities, the model that has not seen them.
     """
 
     report: dict[str, dict[str, Any]]
@@ -108,6 +109,7 @@ class Evaluation:
     caveat: str = ""
     controls: Mapping[str, Any] = field(default_factory=dict)
     learning: Sequence[Mapping[str, Any]] = ()
+    models: Mapping[str, learners.LogOddsBlend] = field(default_factory=dict)
 
 
 def drawn(frame: pd.DataFrame, forecasts: pd.DataFrame, entity: str) -> dict[str, Any]:
@@ -142,13 +144,9 @@ def evaluate(
     HopelessLabel : a static question, and too few entities of one class in a fold's training rows
     """
     if question.kind == STATIC:
-        return _pooled(
-            question,
-            [],
-            _out_of_fold(snapshot, question, recipe),
-            recipe,
-            OUT_OF_FOLD,
-        )
+        by_fold = _out_of_fold(snapshot, question, recipe)
+        result = _pooled(question, [], list(by_fold.values()), recipe, OUT_OF_FOLD)
+        return replace(result, models={fold: model for fold, (*_, model) in by_fold.items()})
     used, result = _out_of_time(snapshot, question, recipe, most)
     return _pooled(question, used, result, recipe) if used else None
 
@@ -167,13 +165,17 @@ def _controls(forecasted: Forecasted, question: Question, recipe: Recipe) -> dic
     return result | {f"auc_{when}": value for when, value in auc.items()}
 
 
-def _out_of_fold(snapshot: pd.DataFrame, question: Question, recipe: Recipe) -> list[Forecasted]:
-    """Every row by a model that has not seen its entity."""
+def _out_of_fold(
+    snapshot: pd.DataFrame, question: Question, recipe: Recipe
+) -> dict[str, Forecasted]:
+    """Every row by a model that has not seen its entity, by the fold of its entity."""
     fold = entity_folds(snapshot[question.entity])
-    return [
-        _forecasted(snapshot[fold != number], snapshot[fold == number], question, recipe)
+    return {
+        str(number): _forecasted(
+            snapshot[fold != number], snapshot[fold == number], question, recipe
+        )
         for number in np.unique(fold)
-    ]
+    }
 
 
 def _out_of_time(

@@ -47,6 +47,15 @@ def contributions(model: LogOddsBlend, features: pd.DataFrame) -> tuple[pd.DataF
     return pd.DataFrame(total[:, :-1], table.index, table.columns), baseline
 
 
+def of_entities(model: LogOddsBlend, features: pd.DataFrame, entity: pd.Series) -> pd.DataFrame:
+    """What each feature adds to each row's log odds in the model that forecasts its entity; n x f.
+
+    ``features`` and ``entity`` are matched by position, and have an index without repetition.
+    """
+    parts = [contributions(each, features[rows])[0] for rows, each in model.for_entities(entity)]
+    return pd.concat(parts).loc[features.index] if parts else features.iloc[:0].astype(float)
+
+
 def influences(
     model: LogOddsBlend, features: pd.DataFrame, catalogue: Sequence[Feature]
 ) -> list[dict[str, object]]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from lightgbm import LGBMClassifier, early_stopping
-from sklearn.base import clone
+from lightgbm import LGBMClassifier
 from xgboost import XGBClassifier
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import Horizon, purged
+from churn_orchestration.churn.early_stopping import MOST_TREES, loss_by_tree
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.splits import Fold, folds
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import optuna
 
 MOST_SPLITS = 3
-MOST_TREES, PATIENCE = 1_000, 50
 FRAMES, LIBRARIES_GB = 4, 0.5  # what a trial needs: so many times its rows, and what libraries take
 
 
@@ -128,36 +127,16 @@ def _trees(trial: "optuna.Trial", rows: Rows, learner: str, capacity: Capacity) 
         return capacity.trees
     losses = []
     for step, (train, test) in enumerate(rows.pairs()):
-        losses.append(_by_tree(clone(boosted), train, test, rows.features))
+        pair = [
+            (side[rows.features].astype(float), side["label"].to_numpy(bool))
+            for side in (train, test)
+        ]
+        losses.append(loss_by_tree(boosted, *pair))
         trial.report(float(np.mean([loss.min() for loss in losses])), step)
         if trial.should_prune():
             raise optuna.TrialPruned
     shortest = min(map(len, losses))
     return int(np.mean([loss[:shortest] for loss in losses], axis=0).argmin()) + 1
-
-
-def _by_tree(
-    member: LGBMClassifier | XGBClassifier,
-    train: pd.DataFrame,
-    test: pd.DataFrame,
-    features: list[str],
-) -> np.ndarray:
-    """Log loss of the rows that judge after 1, 2, ... trees, until it has not fallen for PATIENCE
-    of them.
-    """
-    unseen, outcome = test[features].astype(float), test["label"].astype(int)
-    table, label = train[features].astype(float), train["label"].astype(int)
-    if isinstance(member, LGBMClassifier):
-        member.fit(
-            table, label, eval_X=unseen, eval_y=outcome, eval_metric="binary_logloss",
-            callbacks=[early_stopping(PATIENCE, verbose=False)],
-        )  # fmt: skip
-        [curve] = member.evals_result_.values()
-        return np.array(curve["binary_logloss"])
-    member.set_params(early_stopping_rounds=PATIENCE, eval_metric="logloss")
-    member.fit(table, label, eval_set=[(unseen, outcome)], verbose=False)
-    [curve] = member.evals_result().values()
-    return np.array(curve["logloss"])
 
 
 def members_of(learner: str) -> set[str]:

@@ -221,9 +221,13 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         if self.kind == STATIC and (
             given := [name for name in _OF_TIME if name in self.model_fields_set]
         ):
+            why = (
+                "which chooses how much is learned in folds of entities by itself"
+                if given == ["search"]
+                else "whose outcome is known on the day itself"
+            )
             raise ValueError(
-                f"{self.name}: `{given[0]}` has no meaning with kind: static, whose outcome is "
-                "known on the day itself; take it out"
+                f"{self.name}: `{given[0]}` has no meaning with kind: static, {why}; take it out"
             )
         if self.kind != STATIC:
             if self.activity is None and not self.start:

@@ -86,7 +86,7 @@ class Movers(Measure):
         """What changed in each row's features from then on, as the model that forecast now weighs
         it.
         """
-        from churn_orchestration.churn.learning.contributions import contributions
+        from churn_orchestration.churn.learning.contributions import of_entities
         from churn_orchestration.churn.learning.reasons import reasons
 
         model = ModelFiles(
@@ -95,7 +95,8 @@ class Movers(Measure):
         now, before = (
             self._features(top, each, list(model.feature_names_in_)) for each in (on, then)
         )
-        moved = contributions(model, now)[0] - contributions(model, before)[0]
+        entity = top[self.settings.question.entity]
+        moved = of_entities(model, now, entity) - of_entities(model, before, entity)
         return reasons(moved, now, catalogue_words(on.tables, self.settings))
 
     def _features(self, top: "pd.DataFrame", on: OnDay, names: list[str]) -> "pd.DataFrame":

@@ -221,7 +221,11 @@ def forecast(settings: "QuestionSettings", frame: "pd.DataFrame", by: Forecaster
     from churn_orchestration.churn.rules import rules_forecast
 
     if by.model is not None:
-        return by.model.predict_proba(frame[list(by.model.feature_names_in_)].astype(float))[:, 1]
+        features = frame[list(by.model.feature_names_in_)].astype(float)
+        probability = np.empty(len(frame))
+        for rows, model in by.model.for_entities(frame[settings.question.entity]):
+            probability[rows] = model.predict_proba(features[rows])[:, 1]
+        return probability
     if by.process is not None:
         from scipy.special import expit
 
@@ -242,11 +246,12 @@ def _why(
 
     if by.model is not None:
         from churn_orchestration.churn.learning.contributions import (
-            contributions,
+            of_entities,
         )  # imports every learner
 
         features = frame[list(by.model.feature_names_in_)].astype(float)
-        return reasons(contributions(by.model, features)[0], frame, words)
+        moved = of_entities(by.model, features, frame[settings.question.entity])
+        return reasons(moved, frame, words)
     if by.process is not None:
         return reasons(by.process.contributions(frame), frame, words)
     if by.version == BASE_RATE:

@@ -12,6 +12,7 @@ from churn_orchestration.business import BusinessError, digest
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.copies import copies_message
+from churn_orchestration.churn.question.labels import STATIC
 from churn_orchestration.churn.question.settings import Economics
 from churn_orchestration.components.question.processes import members
 from churn_orchestration.components.question.training import card
@@ -116,6 +117,7 @@ def train_and_save(
     try:
         evaluation = evaluations.evaluate(frame, question, recipe, settings.test_as_ofs)
         model = recipe.fit(frame, columns, question.entity)
+        model.folds_ = dict(evaluation.models) if evaluation else {}
     except learners.HopelessLabel as error:
         raise BusinessError(
             f"{settings.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
@@ -179,11 +181,12 @@ def train_and_save(
 def _parameters(settings: "QuestionSettings", record: dict[str, Any]) -> dict[str, Any]:
     """What a training was given, and what a search chose of it."""
     horizon = settings.question.horizon
+    usual = "in folds" if settings.question.kind == STATIC else "fixed"
     return {
         "learner": settings.learner, "rows": record["rows"], "features": len(record["features"]),
         "cutoff": record["cutoff"], "as_ofs": ", ".join(record["as_ofs"]),
         "test_as_ofs": settings.test_as_ofs, f"horizon_{horizon.unit}": horizon.length,
-        "gap_days": horizon.gap_days, "capacity": record["search"]["capacity"] or "fixed",
+        "gap_days": horizon.gap_days, "capacity": record["search"]["capacity"] or usual,
     }  # fmt: skip
 
 
