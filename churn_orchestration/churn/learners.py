@@ -40,7 +40,7 @@ from churn_orchestration.churn.splits import FOLD_SEED, entity_folds
 SEED = 20_111_209
 WEIGHED_DAYS, WEIGHED_ROWS = 3, 100_000
 """The members of a blend are weighed on so many days, and on so many rows of each."""
-NEAR = 0.1
+NEAR = 0.3
 """Log loss that a blend must gain to move its weights by 1 from the usual ones, squared."""
 NEAR_ROWS = 10
 """The same where rows of the same day weigh, as a log likelihood: divided by their number."""
