@@ -31,15 +31,17 @@ def loss_by_tree(
     (table, label), (unseen, outcome) = train, test
     label, outcome = label.astype(int), outcome.astype(int)
     if isinstance(member, LGBMClassifier):
-        member = clone(member).fit(
+        light: LGBMClassifier = clone(member)
+        light.fit(
             table, label, eval_X=unseen, eval_y=outcome, eval_metric="binary_logloss",
             callbacks=[early_stopping(patience, verbose=False)],
         )  # fmt: skip
-        [curve] = member.evals_result_.values()
+        [curve] = light.evals_result_.values()
         return np.array(curve["binary_logloss"])
-    member = clone(member).set_params(early_stopping_rounds=patience, eval_metric="logloss")
-    member.fit(table, label, eval_set=[(unseen, outcome)], verbose=False)
-    [curve] = member.evals_result().values()
+    extreme: XGBClassifier = clone(member)
+    extreme.set_params(early_stopping_rounds=patience, eval_metric="logloss")
+    extreme.fit(table, label, eval_set=[(unseen, outcome)], verbose=False)
+    [curve] = extreme.evals_result().values()
     return np.array(curve["logloss"])
 
 

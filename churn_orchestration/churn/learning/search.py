@@ -127,11 +127,11 @@ def _trees(trial: "optuna.Trial", rows: Rows, learner: str, capacity: Capacity) 
         return capacity.trees
     losses = []
     for step, (train, test) in enumerate(rows.pairs()):
-        pair = [
+        seen, later = (
             (side[rows.features].astype(float), side["label"].to_numpy(bool))
             for side in (train, test)
-        ]
-        losses.append(loss_by_tree(boosted, *pair))
+        )
+        losses.append(loss_by_tree(boosted, seen, later))
         trial.report(float(np.mean([loss.min() for loss in losses])), step)
         if trial.should_prune():
             raise optuna.TrialPruned
