@@ -145,8 +145,8 @@ def evaluate(
     """
     if question.kind == STATIC:
         by_fold = _out_of_fold(snapshot, question, recipe)
-        graded = _pooled(question, [], list(by_fold.values()), recipe, OUT_OF_FOLD)
-        return replace(graded, models={fold: model for fold, (*_, model) in by_fold.items()})
+        evaluation = _pooled(question, [], list(by_fold.values()), recipe, OUT_OF_FOLD)
+        return replace(evaluation, models={fold: model for fold, (*_, model) in by_fold.items()})
     used, result = _out_of_time(snapshot, question, recipe, most)
     return _pooled(question, used, result, recipe) if used else None
 
