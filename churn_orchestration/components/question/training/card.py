@@ -95,7 +95,7 @@ def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
         f"{', '.join(record['as_ofs'])}; {record['base_rate']:.1%} of them churned. "
         f"{len(record['features'])} features of `{settings.gold}`, each as it was known at the end "
         f"of its as_of. Snapshot SHA-256 `{record['snapshot_sha256'][:12]}`. Learner: "
-        f"{record['learner']}. {_sought(record['search'])}",
+        f"{record['learner']}{_weighed(record)}. {_sought(record['search'])}",
     ]
     if not evaluation["report"]:
         return _joined([*parts, "## How good it is", "Not known: no later outcome to grade it on."])
@@ -158,6 +158,18 @@ def _purpose(settings: "QuestionSettings") -> str:
         "It is not made for decisions to a customer's harm, as higher prices or worse service "
         "would be."
     )
+
+
+def _weighed(record: Mapping[str, Any]) -> str:
+    """How much each member of a blend has of the vote, in words; of one alone, nothing.
+
+    >>> _weighed({"weights": {"logistic": 0.4, "process": 0.6}}), _weighed({})
+    (' (logistic 40%, process 60%)', '')
+    """
+    weights = record.get("weights", {})
+    if len(weights) < 2:
+        return ""
+    return f" ({', '.join(f'{name} {weight:.0%}' for name, weight in weights.items())})"
 
 
 def _sought(search: Mapping[str, Any]) -> str:
