@@ -176,8 +176,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     snapshots: SnapshotSpec = Field(SnapshotSpec(), description="the as_ofs of a training snapshot")
     learner: Literal["blend", "stack", "logistic", "lightgbm", "xgboost", "random_forest"] = Field(
         "blend",
-        description="what is served; blend: logistic, LightGBM and XGBoost averaged in log odds; "
-        "stack: the same three, weighed and calibrated on what they say "
+        description="what is served; blend: the weighted mean in log odds of logistic, LightGBM, "
+        "XGBoost and, of a question about silence, a purchase process; "
+        "stack: the first three, weighed and calibrated on what they say "
         "of customers that they have not seen",
     )
     search: SearchSpec | None = Field(None, description="seek better settings, within a budget")
