@@ -157,8 +157,9 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
 
 
 def metrics_table(title: str, graded: dict[str, Any]) -> Table:
-    """Metrics of every forecaster, one column each, with 95 % intervals for the model and the
-    rules.
+    """Metrics of every forecaster, one column each, with 95 % intervals for the model.
+
+    A second interval would break the lines of a terminal; `churn card` has them all.
     """
     base, model = graded["model"]["base_rate"], graded["model"]
     shown = {"recency": "recency rank"}
@@ -174,7 +175,7 @@ def metrics_table(title: str, graded: dict[str, Any]) -> Table:
         for name, result in graded.items():
             number = result.get(metric)
             text = f"{number['value']:.3f}" if number else "-"
-            if number and name in ("model", "rules"):
+            if number and name == "model":
                 text += f" [{number['low']:.3f}, {number['high']:.3f}]"
             cells.append(text)
         table.add_row(words, *cells)
