@@ -178,7 +178,7 @@ def test_what_came_stands_beside_what_was_expected_and_lies_outside_once_the_wor
         join monitoring.churn_90d_performance as c using (as_of, metric, model_version)
         where e.kind = 'expected' and c.kind = 'realised' and e.feature is null
           and c.feature is null
-          and metric = 'base_rate' and model_version <> 'rules' order by 1""")
+          and metric = 'base_rate' and model_version <> 'process' order by 1""")
     assert len(rows) == (LAST - CUTOFF).days - HORIZON
     as_of, _, came, high = rows[-1]
     assert as_of + dt.timedelta(days=3) == CHANGE
