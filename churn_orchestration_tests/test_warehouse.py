@@ -449,9 +449,9 @@ def test_a_day_of_the_same_rows_keeps_its_version_in_whatever_order_they_come(ta
 def test_a_connection_beside_an_open_transaction_is_refused_for_it_would_miss_its_writes(tables):
     with tables.transaction():
         tables.db.execute("create table silver.t as select 1 as x")
-        with pytest.raises(WarehouseError, match="would not see"), tables.beside():
+        with pytest.raises(WarehouseError, match="would not see"), tables.second_connection():
             pass
-    with tables.beside() as other:
+    with tables.second_connection() as other:
         assert other.rows("from silver.t") == [(1,)]
 
 
