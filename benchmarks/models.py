@@ -52,7 +52,7 @@ FITTED_CUSTOMERS = 4_000  # of Pareto/NBD; all are scored
 SERVED, PLAIN, RANK = "served: blend", "plain average of logistic and LightGBM", "recency rank"
 
 
-class Asked(NamedTuple):
+class Comparison(NamedTuple):
     """A question of an example, and the days on which it is forecast.
 
     Parameters
@@ -72,17 +72,19 @@ class Asked(NamedTuple):
 
 
 QUESTIONS = {
-    "Online Retail, active in 180 days": Asked("online_retail", "2011-12-09", 180, "2011-05-31"),
-    "CDNOW, everyone": Asked("cdnow", "1998-06-30", "all", "1997-07-31"),
-    "CDNOW, active in 180 days": Asked("cdnow", "1998-06-30", 180, "1997-07-31"),
-    "Online Retail, two and three as_ofs": Asked(
+    "Online Retail, active in 180 days": Comparison(
+        "online_retail", "2011-12-09", 180, "2011-05-31"
+    ),
+    "CDNOW, everyone": Comparison("cdnow", "1998-06-30", "all", "1997-07-31"),
+    "CDNOW, active in 180 days": Comparison("cdnow", "1998-06-30", 180, "1997-07-31"),
+    "Online Retail, two and three as_ofs": Comparison(
         "online_retail", "2011-12-09", 180, "2011-04-30", "2011-05-31"
     ),
-    "CDNOW, everyone, two and three as_ofs": Asked(
+    "CDNOW, everyone, two and three as_ofs": Comparison(
         "cdnow", "1998-06-30", "all", "1997-05-31", "1997-06-30"
     ),
     **{
-        f"{title}, {customers} customers": Asked(*where, customers=customers)
+        f"{title}, {customers} customers": Comparison(*where, customers=customers)
         for customers in (600, 300, 100)
         for title, where in {
             "Online Retail": ("online_retail", "2011-12-09", 180, "2011-05-31"),
@@ -111,23 +113,25 @@ class Day:
         return feature_columns(self.train, self.question)
 
 
-def days(asked: Asked) -> Iterator[Day]:
+def days(comparison: Comparison) -> Iterator[Day]:
     """Every month-end that is graded, with its rows, from an example's own tables."""
-    folder, landed = Path("examples") / asked.example, dt.date.fromisoformat(asked.landed)
-    churn("--business", str(folder), "run", "--to", asked.landed)
+    folder, landed = Path("examples") / comparison.example, dt.date.fromisoformat(comparison.landed)
+    churn("--business", str(folder), "run", "--to", comparison.landed)
     with at_work(Business(ROOT / folder)) as work, work.warehouse.open() as tables:
         [settings] = work.questions().values()
-        name = f"{settings.name}_{asked.observed}"
+        name = f"{settings.name}_{comparison.observed}"
         settings = replace(
             settings,
-            question=replace(settings.question, name=name, observation_days=asked.observed),  # type: ignore[arg-type]
+            question=replace(settings.question, name=name, observation_days=comparison.observed),  # type: ignore[arg-type]
         )
         last = settings.question.horizon.newest_as_of(landed)
-        if asked.last:
-            last = dt.date.fromisoformat(asked.last)
-        for as_of in month_ends(dt.date.fromisoformat(asked.first), last):
+        if comparison.last:
+            last = dt.date.fromisoformat(comparison.last)
+        for as_of in month_ends(dt.date.fromisoformat(comparison.first), last):
             day = _day(tables, work.business, settings, as_of, landed)
-            yield day if asked.customers is None else _sampled(tables, day, asked.customers)
+            yield (
+                day if comparison.customers is None else _sampled(tables, day, comparison.customers)
+            )
 
 
 def _sampled(tables: Tables, day: Day, customers: int) -> Day:

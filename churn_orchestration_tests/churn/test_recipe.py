@@ -1,7 +1,5 @@
 """How a blend is made: weighed on later days, with a purchase process of its day as a member."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,10 +123,6 @@ def test_a_blend_with_a_process_is_saved_without_a_pickle(
     assert alone.tobytes() == before[5:6].tobytes()
 
 
-def _beyond() -> Iterator[float]:
-    yield from (150.0, 1_000.0, 1e6)
-
-
 def test_a_linear_model_goes_no_further_than_what_it_has_seen() -> None:
     rng = np.random.default_rng(4)
     tenure = rng.uniform(0, 100, 400)
@@ -137,6 +131,6 @@ def test_a_linear_model_goes_no_further_than_what_it_has_seen() -> None:
     model = fit("logistic", features, label, pd.Series(np.arange(400)))
     end = features.assign(tenure=100.0).iloc[[0]]
     at_the_end = model.decision_function(end)[0]
-    for value in _beyond():
+    for value in (150.0, 1_000.0, 1e6):
         assert model.decision_function(end.assign(tenure=value))[0] == at_the_end
     assert model.decision_function(end.assign(tenure=50.0))[0] < at_the_end

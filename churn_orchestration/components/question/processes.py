@@ -1,4 +1,7 @@
-"""The purchase process of each as_of of a snapshot, fitted to everybody's dates up to its end."""
+"""The purchase processes of a question: of each day of a snapshot, and of a day without a model.
+
+Each is fitted to everybody's dates up to the end of its day.
+"""
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
@@ -32,44 +35,44 @@ def process_records(
     features : from a day to the SQL, in brackets, of everybody's feature rows on it
     """
     from churn_orchestration.churn.process.fitting import NoFit, fit
-    from churn_orchestration.churn.process.gold import gold_columns
 
-    if question.kind != INACTIVITY or question.activity is None:
-        return {}
-    names = gold_columns(question.activity.name)
-    if not _readable(question):
+    if (names := _columns(question)) is None:
         return {}
     result = {}
     for day in days:
         process = fit(_histories(tables, features(day), names))
         result[str(day)] = (
-            {REASON: process.reason} if isinstance(process, NoFit) else (process.record())
+            {REASON: process.reason} if isinstance(process, NoFit) else process.record()
         )
     return result
 
 
-def _readable(question: Question) -> bool:
-    """Whether the features are declared that histories are read from."""
+def _columns(question: Question) -> tuple[str, str, str] | None:
+    """The features that histories are read from; None: the question is not about silence, or they
+    are not declared.
+    """
     from churn_orchestration.churn.process.gold import gold_columns
 
+    if question.kind != INACTIVITY or question.activity is None:
+        return None
+    names = gold_columns(question.activity.name)
     declared = {feature.name for feature in catalogue(question.features)}
-    return bool(question.activity and set(gold_columns(question.activity.name)) <= declared)
+    return names if declared.issuperset(names) else None
 
 
 def process_of_day(tables: Tables, question: Question, rows: str) -> "DayProcess | None":
     """What forecasts a day before any model: a process that is fitted to that day's own histories.
 
-    None: the question is not about silence, or no process fits. ``rows``: SQL, in brackets, of
-    everybody's feature rows on the day.
+    None: the histories cannot be read, see `_columns`, or no process fits. ``rows``: SQL, in
+    brackets, of everybody's feature rows on the day.
     """
     import numpy as np
 
     from churn_orchestration.churn.process.fitting import NoFit, fit
-    from churn_orchestration.churn.process.gold import DayProcess, gold_columns, possible
+    from churn_orchestration.churn.process.gold import DayProcess, possible
 
-    if question.kind != INACTIVITY or question.activity is None or not _readable(question):
+    if (names := _columns(question)) is None or question.activity is None:
         return None
-    names = gold_columns(question.activity.name)
     process = fit(_histories(tables, rows, names))
     if isinstance(process, NoFit):
         return None

@@ -1,5 +1,5 @@
-"""Predictions of a day: probability, band and reasons by the champion; before it, by the rules or a
-rate.
+"""Predictions of a day: probability, band and reasons by the champion; before it, by a process,
+the rules or a rate.
 """
 
 import datetime as dt
