@@ -147,8 +147,7 @@ def model_text(question: str, record: dict[str, Any], decision: str, reason: str
         f"({reason})",
         *(f"warning: {warning}" for warning in record.get("warnings", [])),
     ]
-    if copied := record.get("copies"):
-        parts.append(f"{copied}.")
+    parts += [f"{record[note]}." for note in ("bound", "copies") if record.get(note)]
     if not evaluation["report"]:
         return plain(*parts)
     days = ", ".join(fold["test"] for fold in evaluation["tests"])

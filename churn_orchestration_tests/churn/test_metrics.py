@@ -10,6 +10,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.grading.metrics import (
     METRICS,
     evaluate,
@@ -173,3 +174,48 @@ def test_where_the_world_changed_what_comes_lies_outside_what_was_expected() -> 
 def test_nothing_is_expected_where_less_than_one_churner_is() -> None:
     with pytest.raises(ValueError, match=r"0\.5 of 50 are expected to churn"):
         expected(np.full(50, 0.01))
+
+
+def _many(rows: int = 20_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, probabilities that are right, and entities of two rows each."""
+    rng = np.random.default_rng(7)
+    probability = rng.beta(2, 5, rows)
+    return rng.random(rows) < probability, probability, np.arange(rows) // 2
+
+
+def test_of_many_rows_a_part_is_resampled_and_the_interval_is_that_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    label, probability, entity = _many()
+    worse = np.clip(probability + np.where(entity % 3 == 0, 0.1, -0.05), 0.01, 0.99)
+
+    def measured() -> list[dict[str, dict[str, float]]]:
+        graded = evaluate(label, probability, entity)
+        paired = paired_difference(label, probability, worse, entity, "log_loss")
+        of_graded = {name: result for name, result in graded.items() if isinstance(result, dict)}
+        return [of_graded, {"log_loss": paired}, expected(probability)]
+
+    whole = measured()
+    monkeypatch.setattr(metrics, "MOST_RESAMPLED", 5_000)
+    monkeypatch.setattr(metrics, "LEAST_RARE", 500)
+    part = measured()
+    assert part != whole
+    for of_all, of_part in zip(whole[:2], part[:2], strict=True):
+        assert {name: result["value"] for name, result in of_all.items()} == {
+            name: result["value"] for name, result in of_part.items()
+        }
+    for of_all, of_part in zip(whole, part, strict=True):
+        for name, result in of_all.items():
+            width = result["high"] - result["low"]
+            assert of_part[name]["high"] - of_part[name]["low"] == pytest.approx(width, rel=0.3)
+            assert of_part[name]["low"] == pytest.approx(result["low"], abs=0.35 * width)
+
+
+def test_the_part_that_is_resampled_holds_the_rarer_outcome_where_it_is_rare(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, probability, entity = _many()
+    rare = entity % 100 == 0
+    whole = evaluate(rare, probability, entity)
+    monkeypatch.setattr(metrics, "MOST_RESAMPLED", 5_000)
+    assert evaluate(rare, probability, entity) == whole

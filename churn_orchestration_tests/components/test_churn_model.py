@@ -19,6 +19,7 @@ import pytest
 
 from churn_orchestration import pictures, report, stages
 from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn import bound
 from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
@@ -892,6 +893,36 @@ def test_customers_who_are_there_twice_under_other_ids_train_and_are_graded_once
     )
     assert message in record["copies"]
     assert message in " ".join(card.markdown(ASKED, record).split())
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.md5(text.encode()).digest()[8:], "little")
+
+
+def test_beyond_the_bound_a_training_reads_a_part_of_the_customers_and_says_so(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, folder = shop.build(), shop.state / "snapshots" / ASKED.name
+    everybody, _ = snapshots.load(folder, CUTOFF)
+    assert shop.train()["bound"] == ""
+    monkeypatch.setattr(bound, "MOST_ROWS", manifest["rows"] // 2)
+    monkeypatch.setattr(bound, "MOST_HISTORIES", manifest["rows"] // 6)
+    some, again = snapshots.load(folder, CUTOFF)
+    assert again == manifest
+    assert set(some["customer_id"]) == {
+        name
+        for name in set(everybody["customer_id"])
+        if _hashed(f"part:{name}") % 1_000_000 < 500_000
+    }
+    whole = everybody[everybody["customer_id"].isin(some["customer_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some, whole)
+    record = shop.train(replace(ASKED, learner="xgboost"))
+    assert record["rows"] == len(some) < 0.6 * manifest["rows"]
+    assert record["base_rate"] == pytest.approx(everybody["label"].mean())
+    rows = f"learned from and graded on {len(some):,} of {manifest['rows']:,} rows"
+    assert rows in record["bound"]
+    assert rows in " ".join(card.markdown(ASKED, record).split())
+    assert rows in " ".join(model_text(ASKED.name, record, "refuse", "a test").split())
 
 
 def test_a_feature_that_knows_the_outcome_stops_the_training_and_the_look_back(shop: Shop) -> None:

@@ -20,6 +20,7 @@ from churn_orchestration.churn.grading.controls import (
     refuse_overlap,
     shuffled_control,
 )
+from churn_orchestration.churn.grading.segments import REPORTED
 from churn_orchestration.churn.learners import Recipe
 from churn_orchestration.churn.protocol import ENTITY_FOLDS, OUT_OF_FOLD
 from churn_orchestration.churn.question.labels import STATIC, Question
@@ -271,7 +272,9 @@ def learning_curve(
             except learners.HopelessLabel:
                 continue
             said = fitted.predict_proba(test[columns])[:, 1]
-        graded = metrics.evaluate(test["label"], said, test[question.entity], resamples=200)
-        reached: dict[str, Any] = {name: graded[name] for name in ("auc", "log_loss")}
+        graded = metrics.evaluate(
+            test["label"], said, test[question.entity], resamples=200, metrics=REPORTED
+        )
+        reached: dict[str, Any] = {name: graded[name] for name in REPORTED}
         result.append(reached | {"entities": int(some[question.entity].nunique())})
     return result

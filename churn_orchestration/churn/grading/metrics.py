@@ -2,7 +2,9 @@
 
 Every metric is a weighted one, so a bootstrap sample is a vector of weights: row order and ties are
 settled once, and a resample costs a few passes over the rows and no copy of them. A metric that is
-a mean over rows costs a resample one pass over the entities.
+a mean over rows costs a resample one pass over the entities. A value is always that of all rows;
+beyond MOST_RESAMPLED rows its interval is resampled from a part of the entities, and made narrower
+by the root of the part's share. Source: Politis, Romano, Wolf 1999, Subsampling.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +22,9 @@ from churn_orchestration.churn.question.settings import Economics
 
 SEED = 20_111_209
 INTERVAL = (0.025, 0.975)
+MOST_RESAMPLED, LEAST_RARE = 100_000, 5_000
+"""Rows that are resampled, and of the rarer outcome at least so many, or all."""
+WHOLE_DRAWS = 20  # of all rows, where the others are of a part
 BINS = 10
 DECILE = 0.1
 _ONE_THREAD = partial(ThreadpoolController().limit, limits=1, user_api="blas")
@@ -191,10 +196,14 @@ def evaluate(
         a probability is NaN or outside 0..1
     """
     labels, probabilities, codes = _checked(label, probability, entity)
-    scored = _Scored.of(labels, probabilities)
-    drawn = _resample([scored], codes, metrics, resamples, seed)
-    whole = scored.weigh(np.ones(len(labels)))
-    report = {name: _interval(metric(whole), drawn[name][:, 0]) for name, metric in metrics.items()}
+    whole = _Scored.of(labels, probabilities).weigh(np.ones(len(labels)))
+    part = _part(labels, codes, seed)
+    scored, alike = _Scored.of(labels[part], probabilities[part]), np.ones(part.sum())
+    drawn = _resample([scored], pd.factorize(codes[part])[0], metrics, resamples, seed)
+    report = {
+        name: _interval(metric(whole), drawn[name][:, 0], metric(scored.weigh(alike)), part.mean())
+        for name, metric in metrics.items()
+    }
     return report | {"rows": len(labels), "entities": int(codes.max()) + 1}
 
 
@@ -236,18 +245,35 @@ def expected(
         raise ValueError(
             f"{chance.sum():.1f} of {len(chance)} are expected to churn: nothing can be ranked"
         )
+    rarer = min(chance.sum(), len(chance) - chance.sum())
+    step = max(1, int(1 / _share(len(chance), rarer)))
+    drawn = _outcomes(
+        np.sort(chance)[step // 2 :: step] if step > 1 else chance, metrics, resamples, seed
+    )
+    means = {name: float(np.mean(result)) for name, result in drawn.items()}
+    values = means
+    if step > 1:  # of fewer rows, a calibration error is larger: chance alone makes it so
+        whole = _outcomes(chance, metrics, WHOLE_DRAWS, seed)
+        values = {name: float(np.mean(result)) for name, result in whole.items()}
+    return {
+        name: _interval(values[name], result, means[name], 1 / step)
+        for name, result in drawn.items()
+    }
+
+
+def _outcomes(
+    chance: np.ndarray, metrics: Mapping[str, Metric], draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Each metric on so many draws of the outcomes from the probabilities: name -> draws."""
     rng, drawn = np.random.default_rng(seed), list[dict[str, float]]()
     scored, alike = _Scored.of(np.zeros(len(chance), bool), chance), np.ones(len(chance))
     with _ONE_THREAD():
-        while len(drawn) < resamples:
+        while len(drawn) < draws:
             label = rng.random(len(chance)) < chance
             if label.any() and not label.all():
                 sample = scored.came(label[scored.order]).weigh(alike)
                 drawn.append({name: float(metric(sample)) for name, metric in metrics.items()})
-    values = {name: [draw[name] for draw in drawn] for name in metrics}
-    return {
-        name: _interval(float(np.mean(result)), np.array(result)) for name, result in values.items()
-    }
+    return {name: np.array([draw[name] for draw in drawn]) for name in metrics}
 
 
 def paired_difference(
@@ -270,10 +296,17 @@ def paired_difference(
         raise ValueError(f"unknown metric {metric!r}; want one of {', '.join(METRICS)}")
     measured = METRICS[metric] if isinstance(metric, str) else metric
     labels, first, codes = _checked(label, p_a, entity)
-    scored = [_Scored.of(labels, first), _Scored.of(*_checked(label, p_b))]
-    drawn = _resample(scored, codes, {"": measured}, resamples, seed)[""]
-    a, b = (measured(rows.weigh(np.ones(len(labels)))) for rows in scored)
-    return _interval(a - b, drawn[:, 0] - drawn[:, 1])
+    _, second = _checked(label, p_b)
+
+    def of(rows: np.ndarray) -> tuple[list[_Scored], float]:
+        scored = [_Scored.of(labels[rows], forecast[rows]) for forecast in (first, second)]
+        a, b = (measured(each.weigh(np.ones(rows.sum()))) for each in scored)
+        return scored, a - b
+
+    part = _part(labels, codes, seed)
+    (scored, of_part), (_, value) = of(part), of(np.ones(len(labels), bool))
+    drawn = _resample(scored, pd.factorize(codes[part])[0], {"": measured}, resamples, seed)[""]
+    return _interval(value, drawn[:, 0] - drawn[:, 1], of_part, part.mean())
 
 
 def resampled(
@@ -342,7 +375,25 @@ def _drawn_entities(
             yield times
 
 
-def _interval(value: float, drawn: np.ndarray) -> dict[str, float]:
+def _part(label: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
+    """The rows that are resampled, as n bools: all, or those of a part of the entities."""
+    churned = label.sum()
+    share = _share(len(label), min(churned, len(label) - churned))
+    if share == 1:
+        return np.ones(len(label), bool)
+    return (np.random.default_rng(seed).random(codes.max() + 1) < share)[codes]
+
+
+def _share(rows: int, rarer: float) -> float:
+    return float(min(1, max(MOST_RESAMPLED / rows, LEAST_RARE / rarer)))
+
+
+def _interval(
+    value: float, drawn: np.ndarray, of_part: float = 0.0, share: float = 1.0
+) -> dict[str, float]:
+    """``drawn`` of a part, whose own value is ``of_part``: its spread is that of all, larger."""
+    if share < 1:
+        drawn = value + (drawn - of_part) * np.sqrt(share)
     low, high = np.quantile(drawn, INTERVAL)
     return {"value": float(value), "low": float(low), "high": float(high)}
 

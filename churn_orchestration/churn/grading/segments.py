@@ -11,6 +11,7 @@ from churn_orchestration.churn.protocol import MIN_ENTITIES
 
 MOST_VALUES, QUARTERS, RESAMPLES = 5, 4, 200
 UNKNOWN = "unknown"
+REPORTED = {name: metrics.METRICS[name] for name in ("auc", "log_loss")}
 
 
 def cut(rows: pd.DataFrame, features: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -57,10 +58,12 @@ def _measured(part: pd.DataFrame, entity: str) -> dict[str, Any]:
     }
     if min(part.loc[rows, entity].nunique() for rows in (label, ~label)) < MIN_ENTITIES:
         return measured
-    graded = metrics.evaluate(label, part["model"], part[entity], resamples=RESAMPLES)
+    graded = metrics.evaluate(
+        label, part["model"], part[entity], resamples=RESAMPLES, metrics=REPORTED
+    )
     rate = np.full(len(part), measured["base_rate"])
     own = metrics.measure(label, rate)["log_loss"]
-    measured |= {name: graded[name] for name in ("auc", "log_loss")}
+    measured |= {name: graded[name] for name in REPORTED}
     return measured | {"skill": 1 - measured["log_loss"]["value"] / own}
 
 

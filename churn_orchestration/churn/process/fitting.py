@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from churn_orchestration.churn.process.histories import Histories
 from churn_orchestration.churn.process.models import MODELS, NBD, Likelihood, Model
@@ -147,7 +148,8 @@ def fit_each(histories: Histories, *, exact: bool = False) -> dict[str, Process 
     unit = float((distinct.n * distinct.age).sum() / distinct.customers)
     cells = (distinct if exact else distinct.binned()).in_units_of(unit)
     few = distinct.binned(FIRST_CELLS).in_units_of(unit)
-    results = {name: _fitted(model, few, cells, unit) for name, model in MODELS.items()}
+    with threadpool_limits(1):  # of four parameters: a second thread only waits for the first
+        results = {name: _fitted(model, few, cells, unit) for name, model in MODELS.items()}
     if isinstance(never := results[NBD.name], Process):
         for name, result in results.items():
             if name != NBD.name and isinstance(result, Process) and result.aic >= never.aic:

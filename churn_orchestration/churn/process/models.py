@@ -23,6 +23,7 @@ from scipy.special import expit, exprel, gammaln, psi
 from churn_orchestration.churn.process.histories import Histories
 
 NODES = 64
+LEGENDRE = tuple(zip(*leggauss(NODES), strict=True))
 """Of a Gauss-Legendre rule; so an integral is right to 1e-13 of itself, see the ADR."""
 LEAST = -45.0
 """An integrand is left out from where its logarithm falls below this."""
@@ -334,7 +335,7 @@ def integral(
         slope = 1 - (p / (a + u) + q / (b + u)) * (least + u)
         step = np.where((excess > 0) & (slope < 0), excess / np.where(slope < 0, slope, -1), 0)
         end = np.maximum(end + step, 0)
-    for at, weight in zip(*leggauss(NODES), strict=True):
+    for at, weight in LEGENDRE:
         z = end * ((at + 1) / 2)
         u, by_a, by_b = logs(z)
         yield weight / 2 * end * least * np.exp(z - p * by_a - q * by_b), u, by_a, by_b

@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from churn_orchestration.churn import bound
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.question.labels import INACTIVITY, Question
 from churn_orchestration.churn.sql import identifier
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.process.gold import DayProcess
+    from churn_orchestration.churn.process.histories import Histories
     from churn_orchestration.churn.process.member import PurchaseProcess
 
 REASON = "reason"
@@ -40,7 +42,7 @@ def process_records(
         return {}
     result = {}
     for day in days:
-        process = fit(_histories(tables, features(day), names))
+        process = fit(_histories(tables, question.entity, features(day), names))
         result[str(day)] = (
             {REASON: process.reason} if isinstance(process, NoFit) else process.record()
         )
@@ -73,7 +75,7 @@ def process_of_day(tables: Tables, question: Question, rows: str) -> "DayProcess
 
     if (names := _columns(question)) is None or question.activity is None:
         return None
-    process = fit(_histories(tables, rows, names))
+    process = fit(_histories(tables, question.entity, rows, names))
     if isinstance(process, NoFit):
         return None
     medians = ", ".join(f"median({identifier(name)})::double" for name in names)
@@ -87,14 +89,17 @@ def process_of_day(tables: Tables, question: Question, rows: str) -> "DayProcess
     )
 
 
-def _histories(tables: Tables, rows: str, names: tuple[str, str, str]) -> Any:
+def _histories(tables: Tables, entity: str, rows: str, names: tuple[str, str, str]) -> "Histories":
+    """The distinct histories of the customers, or beyond MOST_HISTORIES of a part of them."""
     from churn_orchestration.churn.process.histories import Histories
 
     active, last, first = map(identifier, names)
+    [(customers,)] = tables.rows(f"select count({first}) from {rows}")
+    some = bound.some_entities(identifier(entity), customers, bound.MOST_HISTORIES)
     return Histories.of_table(
         tables.db.execute(
             f'select {active} - 1 as x, {first} - {last} as t_x, {first} as "T", count(*) as n '
-            f"from {rows} where {first} is not null group by all order by all"
+            f"from {rows} where {first} is not null and {some} group by all order by all"
         ).df()
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import BusinessError, digest
+from churn_orchestration.churn.bound import bound_message
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.copies import copies_message
@@ -96,6 +97,7 @@ def train_and_save(
     tracking: Tracking,
     settings: "QuestionSettings",
     frame: "pd.DataFrame",
+    read: int,
     manifest: dict[str, Any],
     search: dict[str, Any],
     warnings: list[str],
@@ -103,6 +105,7 @@ def train_and_save(
     """Write the files of a new model: what scores, what it forecast of rows unseen, and, last, its
     record.
 
+    ``read``: how many rows of the snapshot were, of which ``frame`` is left without copies.
     ``warnings``: what its features may know too much of.
     """
     from churn_orchestration.churn import learners
@@ -129,8 +132,9 @@ def train_and_save(
         "mlflow_version": tracking.find(settings.name, version),
         "snapshot_sha256": manifest["sha256"], "rows": len(frame),
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
-        "base_rate": float(frame["label"].mean()), "features": columns, "search": search,
-        "copies": copies_message(manifest["rows"] - len(frame), manifest["rows"], question.entity),
+        "base_rate": _base_rate(frame, read, manifest), "features": columns, "search": search,
+        "bound": bound_message(read, manifest["rows"], question.entity),
+        "copies": copies_message(read - len(frame), read, question.entity),
         "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
         "weights": dict(zip(model.members_, model.weights_.tolist(), strict=True)),
         "process": records.get(manifest["cutoff"], {}), "profit": {},
@@ -176,6 +180,14 @@ def train_and_save(
     )
     save_held_out(unseen, files.path(HELD_OUT))
     write_text(files.path(RECORD), json.dumps(record, indent=1))
+
+
+def _base_rate(frame: "pd.DataFrame", read: int, manifest: dict[str, Any]) -> float:
+    """The churn rate of the rows that were learned from; of all, where the bound left some out."""
+    if read == manifest["rows"]:
+        return float(frame["label"].mean())
+    churned = sum(entry["rows"] * entry["churn_rate"] for entry in manifest["as_ofs"])
+    return float(churned / manifest["rows"])
 
 
 def _parameters(settings: "QuestionSettings", record: dict[str, Any]) -> dict[str, Any]:

@@ -257,8 +257,7 @@ def _controls(controls: Mapping[str, Any]) -> str:
 def _limits(record: Mapping[str, Any]) -> list[str]:
     """What the numbers of this very model say of its limits, and what holds for all."""
     report, limits = record["evaluation"]["report"]["model"], []
-    if copied := record.get("copies"):
-        limits.append(f"{copied}.")
+    limits += [f"{record[note]}." for note in ("bound", "copies") if record.get(note)]
     if caveat := record["evaluation"].get("caveat"):
         limits.append(f"Its grade is {caveat}: how it does on later days is not known.")
     for part in record["segments"]:

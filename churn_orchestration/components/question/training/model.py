@@ -70,6 +70,7 @@ def train(
     """
     folder = settings.store.snapshot_files(tables.state)
     frame, manifest = snapshots.load(folder, cutoff)
+    read = len(frame)
     frame = snapshots.distinct(settings, frame)
     warnings = snapshots.refuse(folder, settings, frame, manifest)
     champion = ledger.champion(tables.state, settings.name, decided_on, settings.question.meaning)
@@ -82,7 +83,7 @@ def train(
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
-        candidate.train_and_save(files, tracking, settings, frame, manifest, search, warnings)
+        candidate.train_and_save(files, tracking, settings, frame, read, manifest, search, warnings)
         if files.ledger_hashes() not in ({}, files.file_hashes()):
             files.identify(REMADE)
     record = files.shown()
@@ -244,8 +245,9 @@ def model_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
         page, _ = card.write(
             settings, business.state, record["model_version"], pages.folder(business.state)
         )
+        bounded = f" ({record['bound']})" if record.get("bound") else ""
         context.log.info(
-            f"models.{settings.name} {record['model_version']}: {record['rows']:,} rows; "
+            f"models.{settings.name} {record['model_version']}: {record['rows']:,} rows{bounded}; "
             f"{record['decision']}: {record['reason']}"
         )
         report = record["evaluation"]["report"].get("model", {})

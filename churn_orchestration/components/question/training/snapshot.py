@@ -5,6 +5,7 @@ byte.
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import yaml
 
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business, BusinessError, digest
+from churn_orchestration.churn import bound
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.feature import topic_of
 from churn_orchestration.churn.features.origin import origins
@@ -26,7 +28,7 @@ from churn_orchestration.churn.question.labels import (
     labelled,
     population,
 )
-from churn_orchestration.churn.sql import identifier, identifiers
+from churn_orchestration.churn.sql import connect, identifier, identifiers
 from churn_orchestration.components.days import shown_pictures, table_of, wanted
 from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.components.features.feature_table import feature_declaration
@@ -39,7 +41,7 @@ from churn_orchestration.components.source.landed_at_once import known_from
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash, damage
 from churn_orchestration.storage.door import publish, recomputes
-from churn_orchestration.storage.files import swap_in, write_text
+from churn_orchestration.storage.files import literal_parquet, swap_in, write_text
 from churn_orchestration.storage.layers import PARQUET, POOL
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -151,9 +153,11 @@ def require_valid(tables: Tables, business: Business, question: Question, until:
 
 
 def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """The snapshot of a cut-off and its manifest; a file whose bytes changed is refused by name."""
-    import pandas as pd
+    """The rows of a snapshot that are learned from, and its manifest; a file whose bytes changed is
+    refused by name.
 
+    Beyond MOST_ROWS they are those of a part of the entities, see ``churn.bound``.
+    """
     if not (folder / f"{cutoff}.json").is_file():
         raise BusinessError(
             f"{folder.name}: there is no snapshot of cut-off {cutoff}: materialize it first"
@@ -167,7 +171,11 @@ def load(folder: Path, cutoff: dt.date) -> tuple["pd.DataFrame", dict[str, Any]]
             f"{wrong or f'{path} is not what its manifest says'}: "
             f"`{recomputes(f'snapshots.{folder.name}', cutoff)}` takes it again"
         )
-    return pd.read_parquet(path), manifest
+    entity = identifier(manifest["columns"][0])
+    some = bound.some_entities(entity, manifest["rows"], bound.MOST_ROWS)
+    with closing(connect()) as db:
+        rows = db.sql(f"from {literal_parquet(path)} where {some}").to_arrow_table()
+    return rows.to_pandas(), manifest
 
 
 def distinct(settings: "QuestionSettings", frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -445,7 +453,9 @@ def snapshot_asset(business: Business, settings: "QuestionSettings") -> dg.Asset
                 raise
             differing = differing_rows(tables, question, settings.gold, manifest)
             folder = settings.store.snapshot_files(tables.state)
-            frame = distinct(settings, load(folder, cutoff)[0])
+            everybody, _ = load(folder, cutoff)
+            frame, read = distinct(settings, everybody), len(everybody)
+            del everybody
             reasons = hopeless(settings, frame)
             result = Leaks() if reasons else leaks(folder, settings, frame, manifest)
             if message := reasons or [
@@ -453,9 +463,7 @@ def snapshot_asset(business: Business, settings: "QuestionSettings") -> dg.Asset
             ]:
                 _refused(tables, settings, cutoff, "; ".join(message), context.run.tags)
             publish(tables)
-        copied = copies.copies_message(
-            manifest["rows"] - len(frame), manifest["rows"], question.entity
-        )
+        copied = copies.copies_message(read - len(frame), read, question.entity)
         newest = manifest["as_ofs"][-1]
         context.log.info(
             f"{table_of(key)} {cutoff}: {manifest['rows']:,} rows of {len(manifest['as_ofs'])} "
