@@ -1,14 +1,17 @@
-"""The bound on what a training reads: all customers up to so many rows, beyond it a part of them.
+"""The bounds on what is read and worded of many customers; up to them, all are.
 
-What more rows would add to a small model, a probe or an interval is far less than what a row costs.
-The part is of entities, each with all of its rows, and follows from a hash of the id under a key of
-this bound: the same customers in every run and on every as_of, and no other choice than chance's.
+Beyond its bound a training reads a part of the customers: what more rows would add to a small
+model, a probe or an interval is far less than what they cost. The part is of entities, each with
+all of its rows, and follows from a hash of the id under a key of this bound: the same customers in
+every run and on every as_of, and no other choice than chance's.
 """
 
 MOST_ROWS = 500_000
 """Of a snapshot, that learners, probes, controls and grades see; 264 MB at 66 features."""
 MOST_HISTORIES = 50_000
 """Customers that a purchase process is fitted to."""
+MOST_EXPLAINED = 25_000
+"""Customers of a day whose forecast is given reasons: those with the most at stake."""
 _KEY, _PARTS = "part", 1_000_000
 
 

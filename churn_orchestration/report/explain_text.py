@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from churn_orchestration.churn.bound import MOST_EXPLAINED
 from churn_orchestration.report.history import ordinal, sparkline
 from churn_orchestration.report.text import counted, plain
 
@@ -21,12 +22,19 @@ def explain_text(facts: dict[str, Any]) -> str:
         "",
         f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; "
         f"{_rank(now)}",
-        *(f"  {reason}" for reason in now["reasons"] or []),
+        *(f"  {reason}" for reason in _reasons(now)),
         f"  scored by {now['model_version']}" + _known_on(now),
         "",
         *_moved(facts),
     ]
     return plain(*lines)
+
+
+def _reasons(now: dict[str, Any]) -> list[str]:
+    if now["reasons"] is None:
+        most = f"{MOST_EXPLAINED:,}"
+        return [f"no reasons: of a day they are kept of the {most} with the most at stake"]
+    return list(now["reasons"])
 
 
 def _who(customer: list[dict[str, Any]], day: dt.date) -> Iterator[str]:

@@ -145,7 +145,7 @@ def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
             str(row["rank"]), str(row[entity]), _value(row["at_stake"]),
             f"{row['churn_probability']:.0%}", row["band"],
             "never" if days is None else f"{days} days ago", _value(row["recent_value"]),
-            "\n".join(row["reasons"]),
+            "\n".join(row["reasons"] or []),
         )  # fmt: skip
     return plain(table)
 

@@ -44,6 +44,7 @@ from churn_orchestration.components.features.feature_table import (
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.backtest import backtest, rolling
 from churn_orchestration.components.question.question import QuestionSettings
+from churn_orchestration.components.question.scoring import prediction
 from churn_orchestration.components.question.scoring.prediction import (
     Forecaster,
     copied_message,
@@ -1024,6 +1025,23 @@ def test_the_population_of_a_day_is_scored_once_each_in_order(trained_shop: Shop
     assert len(active) < len(gold)
     assert set(scored["label_known_on"].astype(str)) == {str(CUTOFF + dt.timedelta(days=60))}
     assert set(scored["as_of"].astype(str)) == {str(CUTOFF)}
+
+
+def test_beyond_the_bound_those_with_the_most_at_stake_have_reasons(
+    trained_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = trained_shop.score(CUTOFF)
+    assert everybody["reasons"].notna().all()
+    monkeypatch.setattr(bound, "MOST_EXPLAINED", 20)
+    monkeypatch.setattr(prediction, "AT_ONCE", 100)
+    trained_shop.scored_file(CUTOFF).unlink()
+    some = trained_shop.score(CUTOFF)
+    at_stake = everybody["churn_probability"] * everybody["recent_value"]
+    explained = some["reasons"].notna()
+    assert set(some.index[explained]) == set(at_stake.nlargest(20).index)
+    why = some["reasons"][explained].map(list).tolist()
+    assert why == everybody["reasons"][explained].map(list).tolist()
+    assert some.drop(columns="reasons").equals(everybody.drop(columns="reasons"))
 
 
 def test_training_and_scoring_give_the_same_row_the_same_probability(trained_shop: Shop) -> None:

@@ -22,7 +22,11 @@ AGAINST = " (alone it would speak the other way; the rest of the picture outweig
 
 
 def reasons(
-    contributions: pd.DataFrame, features: pd.DataFrame, catalogue: pd.DataFrame, top: int = 3
+    contributions: pd.DataFrame,
+    features: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    top: int = 3,
+    among: pd.DataFrame | None = None,
 ) -> list[list[str]]:
     """Name for each row the ``top`` topics with the largest absolute sum of contributions.
 
@@ -43,6 +47,7 @@ def reasons(
         null_phrase, shown for NaN ("no order yet"); zero_phrase, shown for 0 where it is there and
         not empty
     top : number of topics, > 0
+    among : the rows whose median row each is compared with, as wide; None: ``features``
 
     Returns
     -------
@@ -59,7 +64,7 @@ def reasons(
     >>> reasons(pd.DataFrame({"fee": [0.4, -0.1]}), pd.DataFrame({"fee": [50.0, None]}), words)
     [['↑ pays 50'], ['↓ pays nothing']]
     """
-    table = _Table(contributions, features, catalogue)
+    table = _Table(contributions, features, catalogue, features if among is None else among)
     ranked = np.argsort(-np.abs(table.sums), axis=1, kind="stable")[:, :top]
     return [
         [
@@ -77,7 +82,11 @@ class _Table:
     """
 
     def __init__(
-        self, contributions: pd.DataFrame, features: pd.DataFrame, catalogue: pd.DataFrame
+        self,
+        contributions: pd.DataFrame,
+        features: pd.DataFrame,
+        catalogue: pd.DataFrame,
+        among: pd.DataFrame,
     ) -> None:
         _refuse_misfits(contributions, features, catalogue)
         self.push = contributions.to_numpy(float)
@@ -89,7 +98,10 @@ class _Table:
         self.values = {
             name: features[name].to_numpy(float) for name in catalogue.index if name in features
         }
-        self.above = {name: _above_median(values) for name, values in self.values.items()}
+        self.above = {
+            name: _above_median(values, among[name].to_numpy(float))
+            for name, values in self.values.items()
+        }
         words, self.features = catalogue.loc[contributions.columns], list(contributions.columns)
         sources, families = words["source"].astype(str), words["family"].astype(str)
         topics = pd.Index([topic_of(*about) for about in zip(sources, families, strict=True)])
@@ -181,9 +193,9 @@ class _Table:
         return worded(self._value(feature, row), phrase, null_phrase, zero_phrase or "")
 
 
-def _above_median(values: np.ndarray) -> np.ndarray:
+def _above_median(values: np.ndarray, among: np.ndarray) -> np.ndarray:
     """1 where a value is above the median row's, -1 below, 0 at it or null."""
-    known = values[~np.isnan(values)]
+    known = among[~np.isnan(among)]
     return (
         np.nan_to_num(np.sign(values - np.median(known))) if len(known) else np.zeros(len(values))
     )

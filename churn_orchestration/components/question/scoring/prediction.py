@@ -11,12 +11,13 @@ import dagster as dg
 
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
-from churn_orchestration.churn import protocol
+from churn_orchestration.churn import bound, protocol
+from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.protocol import BASE_RATE, PROCESS, RULES, UNTRAINED
 from churn_orchestration.churn.question.labels import INACTIVITY, population
 from churn_orchestration.churn.question.settings import CAPACITY, PROFIT
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, identifiers
 from churn_orchestration.churn.watching.measures import churned_at
 from churn_orchestration.components.days import (
     Computed,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from churn_orchestration.components.question.question import QuestionSettings
 
 NORMAL, LOW = "normal", "low"
+AT_ONCE = 100_000  # rows that are forecast: members hold several times as much of them
 SHOWN = 3  # days that were scored again, in words
 
 
@@ -195,16 +197,16 @@ def score(
         return frame[[settings.question.entity, "as_of"]].reindex(
             columns=[settings.question.entity, "as_of", *columns]
         )
-    probability, why = forecast(settings, frame, by), _why(settings, frame, words, by)
-    days = frame["as_of"].dt.date
-    known_on = {day: settings.question.horizon.label_known_on(day) for day in days.unique()}
+    probability = forecast(settings, frame, by)
+    horizon = settings.question.horizon
+    known_on = {day: horizon.label_known_on(day.date()) for day in frame["as_of"].unique()}
     base_rate = (by.base_rate or float(probability.mean())) if settings.relative_bands else None
     return frame[[settings.question.entity, "as_of"]].assign(
         churn_probability=probability,
         band=band(probability, settings.edges, base_rate),
-        reasons=why,
+        reasons=_reasons(settings, frame, words, by, probability),
         model_version=by.version,
-        label_known_on=[known_on[day] for day in days],
+        label_known_on=frame["as_of"].map(known_on),
         days_since_last=frame[settings.silence] if settings.silence else None,
         recent_value=frame[settings.value],
         contact=_contacted(settings, frame, probability, by),
@@ -221,11 +223,14 @@ def forecast(settings: "QuestionSettings", frame: "pd.DataFrame", by: Forecaster
     from churn_orchestration.churn.rules import rules_forecast
 
     if by.model is not None:
-        features = frame[list(by.model.feature_names_in_)].astype(float)
-        probability = np.empty(len(frame))
-        for rows, model in by.model.for_entities(frame[settings.question.entity]):
-            probability[rows] = model.predict_proba(features[rows])[:, 1]
-        return probability
+        parts, names = list[np.ndarray](), list(by.model.feature_names_in_)
+        for start in range(0, len(frame), AT_ONCE):
+            part = frame.iloc[start : start + AT_ONCE]
+            features, probability = part[names].astype(float), np.empty(len(part))
+            for rows, model in by.model.for_entities(part[settings.question.entity]):
+                probability[rows] = model.predict_proba(features[rows])[:, 1]
+            parts.append(probability)
+        return np.concatenate(parts)
     if by.process is not None:
         from scipy.special import expit
 
@@ -235,10 +240,38 @@ def forecast(settings: "QuestionSettings", frame: "pd.DataFrame", by: Forecaster
     return rules_forecast(settings.question, frame).to_numpy()
 
 
+def _reasons(
+    settings: "QuestionSettings",
+    frame: "pd.DataFrame",
+    words: "pd.DataFrame",
+    by: Forecaster,
+    probability: "np.ndarray",
+) -> "np.ndarray":
+    """What speaks for each forecast; beyond MOST_EXPLAINED rows, for those with the most at stake,
+    and None for the others.
+    """
+    import numpy as np
+
+    at_stake = np.nan_to_num(probability * frame[settings.value].to_numpy(float), nan=-np.inf)
+    places = np.sort(np.lexsort((-probability, -at_stake))[: bound.MOST_EXPLAINED])
+    result = np.full(len(frame), None, object)
+    for place, why in zip(
+        places, _why(settings, frame, frame.iloc[places], words, by), strict=True
+    ):
+        result[place] = why
+    return result
+
+
 def _why(
-    settings: "QuestionSettings", frame: "pd.DataFrame", words: "pd.DataFrame", by: Forecaster
+    settings: "QuestionSettings",
+    everybody: "pd.DataFrame",
+    frame: "pd.DataFrame",
+    words: "pd.DataFrame",
+    by: Forecaster,
 ) -> list[list[str]]:
-    """What speaks for each forecast, in words; a known churn rate has no reasons."""
+    """What speaks for the forecasts of ``frame``, some of everybody, in words; a known churn rate
+    has no reasons.
+    """
     import pandas as pd
     from scipy.special import logit
 
@@ -251,14 +284,15 @@ def _why(
 
         features = frame[list(by.model.feature_names_in_)].astype(float)
         moved = of_entities(by.model, features, frame[settings.question.entity])
-        return reasons(moved, frame, words)
+        return reasons(moved, frame, words, among=everybody)
     if by.process is not None:
-        return reasons(by.process.contributions(frame), frame, words)
+        return reasons(by.process.contributions(frame), frame, words, among=everybody)
     if by.version == BASE_RATE:
         return [[]] * len(frame)
-    odds = logit(forecast(settings, frame, by))
+    odds, usual = (logit(forecast(settings, rows, by)) for rows in (frame, everybody))
     # Both features of the rules are of one topic, the silence.
-    return reasons(pd.DataFrame({settings.silence: odds - odds.mean()}), frame, words)
+    moved = pd.DataFrame({settings.silence: odds - usual.mean()})
+    return reasons(moved, frame, words, among=everybody)
 
 
 def score_days(
@@ -344,7 +378,8 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
         "band": ("text", "low, medium, high or critical, by probability"),
         "reasons": (
             "text[]",
-            "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it",
+            "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it; "
+            f"null: beyond the {bound.MOST_EXPLAINED:,} with the most at stake",
         ),
         "model_version": (
             "text",
@@ -496,14 +531,15 @@ def copied_message(tables: Tables, settings: "QuestionSettings", day: dt.date) -
     """What a person reads of customers whom a day has twice, under other ids; nothing where it has
     none.
     """
-    from churn_orchestration.churn.question.copies import copies_message
+    from churn_orchestration.churn.question.copies import FEW, copies_message
     from churn_orchestration.components.question.training.snapshot import distinct
 
-    frame = (
-        tables.db.execute(f"from {literal(tables.day_file(settings.gold, day))}")
-        .df()
-        .assign(label=False)
-    )
+    file = literal(tables.day_file(settings.gold, day))
+    names = identifiers(feature.name for feature in catalogue(settings.question.features))
+    [(rows, contents)] = tables.rows(f"select count(*), count(distinct hash({names})) from {file}")
+    if rows - contents < FEW * rows:
+        return ""
+    frame = tables.db.execute(f"from {file}").df().assign(label=False)
     return copies_message(
         len(frame) - len(distinct(settings, frame)), len(frame), settings.question.entity
     )
