@@ -4,8 +4,8 @@ import datetime as dt
 import json
 import shutil
 
-from churn_orchestration.churn import learners
 from churn_orchestration.churn.grading.gate import Decision
+from churn_orchestration.churn.recipe import fit
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot
 from churn_orchestration.components.question.training.promotion import record_decision, record_of
@@ -28,7 +28,7 @@ def force_upside_down(
     before = champion["model_version"]
     record = record_of(tables.state, settings.name, before) | {"model_version": version}
     columns, entity = frame[record["features"]], frame[settings.question.entity]
-    model = learners.fit("logistic", columns, ~frame["label"].astype(bool), entity)
+    model = fit("logistic", columns, ~frame["label"].astype(bool), entity)
     record["mlflow_version"] = tracking.find(settings.name, version)
     if record["mlflow_version"] is None:
         with tracking.run(settings.name, version, {}):

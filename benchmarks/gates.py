@@ -25,7 +25,6 @@ import pandas as pd
 
 from benchmarks.results import ROOT, churn
 from churn_orchestration.business import Business
-from churn_orchestration.churn import learners
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.origin import Origin, origins
 from churn_orchestration.churn.grading import evaluation, metrics
@@ -33,6 +32,7 @@ from churn_orchestration.churn.grading.versus import Versus
 from churn_orchestration.churn.question import leakage, too_good
 from churn_orchestration.churn.question.halves import halves
 from churn_orchestration.churn.question.settings import Economics
+from churn_orchestration.churn.recipe import fit
 from churn_orchestration.churn.splits import folds
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot as snapshots
@@ -220,9 +220,7 @@ def reached(settings: QuestionSettings, frame: pd.DataFrame) -> tuple[float, flo
     question = settings.question
     earlier, later = halves(frame, question.entity, question.horizon)
     names = evaluation.feature_columns(frame, question)
-    model = learners.fit(
-        settings.learner, earlier[names], earlier["label"], earlier[question.entity]
-    )
+    model = fit(settings.learner, earlier[names], earlier["label"], earlier[question.entity])
     said = model.predict_proba(later[names])[:, 1]
     result = metrics.evaluate(later["label"], said, later[question.entity])
     loss = result["log_loss"]["value"] / too_good.expected_log_loss(said)
@@ -249,7 +247,7 @@ def replays(
         said = []
         for part in np.array_split(half, 2):
             mine = train[train[question.entity].isin(part)]
-            model = learners.fit("logistic", mine[columns], mine["label"], mine[question.entity])
+            model = fit("logistic", mine[columns], mine["label"], mine[question.entity])
             said.append(model.predict_proba(rows[columns])[:, 1])
         if lead:
             odds = np.log(said[0] / (1 - said[0])) + lead * (rows["label"].to_numpy(float) - 0.5)

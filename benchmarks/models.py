@@ -40,6 +40,7 @@ from churn_orchestration.churn.process.fitting import fit as fit_process
 from churn_orchestration.churn.process.histories import Histories, counted_sql
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.question.labels import Question, labelled
+from churn_orchestration.churn.recipe import Recipe, scarce_entities
 from churn_orchestration.components.features.feature_history import features_at
 from churn_orchestration.components.question.processes import members
 from churn_orchestration.components.question.question import QuestionSettings
@@ -77,6 +78,7 @@ QUESTIONS = {
     ),
     "CDNOW, everyone": Comparison("cdnow", "1998-06-30", "all", "1997-07-31"),
     "CDNOW, active in 180 days": Comparison("cdnow", "1998-06-30", 180, "1997-07-31"),
+    "Superstore, active in 365 days": Comparison("superstore", "2019-12-30", 365, "2017-12-31"),
     "Online Retail, two and three as_ofs": Comparison(
         "online_retail", "2011-12-09", 180, "2011-04-30", "2011-05-31"
     ),
@@ -186,7 +188,7 @@ def served(learner: str) -> Callable[[Day, float], np.ndarray]:
     """What the product forecasts, by a learner."""
 
     def forecast(day: Day, _: float) -> np.ndarray:
-        recipe = learners.Recipe(learner, processes=day.processes)
+        recipe = Recipe(learner, processes=day.processes)
         try:
             model = recipe.fit(day.train, day.features, day.question.entity)
         except learners.HopelessLabel:  # no training: what forecasts before a model goes on
@@ -200,7 +202,7 @@ def plain_average(day: Day, _: float) -> np.ndarray:
     """Logistic regression and LightGBM, both with the product's settings, averaged in log odds."""
     train = day.train
     ids, label = train[day.question.entity].to_numpy(), train["label"].to_numpy(bool)
-    capacity = learners.Capacity.of(len(train), learners.scarce_entities(label, ids))
+    capacity = learners.Capacity.of(len(train), scarce_entities(label, ids))
     pair = [
         member for member in learners.LEARNERS["blend"](capacity).members if member[0] != "xgboost"
     ]
@@ -215,7 +217,7 @@ def lightgbm_of_four_leaves(day: Day, _: float) -> np.ndarray:
 
 def process_alone(day: Day, _: float) -> np.ndarray:
     """The product's own purchase process, as before any model; the churn rate where none fits."""
-    member = learners.Recipe("blend", processes=day.processes).process()
+    member = Recipe("blend", processes=day.processes).process()
     if member is None:
         return np.full(len(day.test), day.train["label"].mean())
     return np.asarray(member.fit(day.test).predict_proba(day.test)[:, 1])
@@ -225,7 +227,8 @@ def logistic_rfm(day: Day, _: float) -> np.ndarray:
     """Logistic regression on recency, frequency and money of a year, logarithms of all."""
     assert day.question.activity
     name = day.question.activity.name
-    columns = [f"{name}_days_since_last", f"{name}_active_days_365d", f"{name}_amount_sum_365d"]
+    money = next(iter(day.question.activity.measures)).name
+    columns = [f"{name}_days_since_last", f"{name}_active_days_365d", f"{name}_{money}_sum_365d"]
     columns = [
         column if column in day.train else column.replace("365d", "180d") for column in columns
     ]

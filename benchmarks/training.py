@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn import learners
+from churn_orchestration.churn.recipe import fit, scarce_entities
 
 SEED, ROUNDS = 20_111_209, 3
 
@@ -36,14 +37,14 @@ def frame(rows: int, features: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarra
 
 def bare(table: pd.DataFrame, label: np.ndarray, entity: np.ndarray) -> None:
     """The library's own call, with the product's settings."""
-    capacity = learners.Capacity.of(len(table), learners.scarce_entities(label, entity))
+    capacity = learners.Capacity.of(len(table), scarce_entities(label, entity))
     [(_, member)] = learners.LEARNERS["lightgbm"](capacity).members
     member.fit(table, label)
 
 
 def ours(table: pd.DataFrame, label: np.ndarray, entity: np.ndarray) -> None:
     """The product's."""
-    learners.fit("lightgbm", table, pd.Series(label), pd.Series(entity))
+    fit("lightgbm", table, pd.Series(label), pd.Series(entity))
 
 
 WAYS: dict[str, Callable[[pd.DataFrame, np.ndarray, np.ndarray], None]] = {

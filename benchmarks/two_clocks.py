@@ -18,8 +18,8 @@ from churn_orchestration.churn.calendar import DAY, Horizon, months_back
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.learners import fit
 from churn_orchestration.churn.question.labels import INACTIVITY, Question, labelled
+from churn_orchestration.churn.recipe import fit
 from churn_orchestration.components.features.daily_parts import build
 from churn_orchestration.components.features.feature_history import features_of
 from churn_orchestration.simulator import World, furnished

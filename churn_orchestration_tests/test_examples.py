@@ -65,6 +65,15 @@ def test_cdnow_adds_up_and_ranks_customers_as_well_as_its_peers() -> None:
     assert model["log_loss"]["value"] <= 0.305
 
 
+def test_superstore_adds_up_and_what_it_cannot_say_is_not_promoted() -> None:
+    business = ["--business", str(EXAMPLES / "superstore")]
+    rows = json.loads(commanded(*business, "run", "--json").stdout)["rows"]
+    assert rows["raw.lines"] == 9_994 == rows["bronze.lines"] + rows["quarantine.lines"]
+    assert rows["gold.customer_features"] == 793
+    [model] = json.loads(commanded(*business, "train", "--json").stdout)["models"]
+    assert model["decision"] == "refuse", "its orders are drawn at random"
+
+
 def test_telco_adds_up_and_is_graded_out_of_fold_near_the_best_known(churn_data: Path) -> None:
     business, day = ["--business", str(EXAMPLES / "telco")], "2018-01-01"
     rows = json.loads(commanded(*business, "run", "--to", day, "--json").stdout)["rows"]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn import learners
+from churn_orchestration.churn.grading import controls
 from churn_orchestration.churn.grading.controls import (
     OverlapError,
     depends_on_company,
@@ -16,7 +16,7 @@ from churn_orchestration.churn.grading.controls import (
 )
 from churn_orchestration.churn.grading.evaluation import Evaluation
 from churn_orchestration.churn.grading.gate import decide
-from churn_orchestration.churn.learners import Recipe
+from churn_orchestration.churn.recipe import Recipe
 from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
 
@@ -76,7 +76,7 @@ def test_a_recipe_that_looks_at_the_labels_it_is_graded_on_fails_the_shuffled_co
             p = np.where(late.loc[rows.index, "label"], 0.9, 0.1)
             return np.column_stack([1 - p, p])
 
-    monkeypatch.setattr(learners, "fit", lambda *_: Peeks())
+    monkeypatch.setattr(controls, "fit", lambda *_: Peeks())
     result = shuffled_control(early, late, ["x", "z"], QUESTION, Recipe("logistic"))
     assert result["low"] > 0.5
 

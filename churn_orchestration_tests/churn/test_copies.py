@@ -5,8 +5,8 @@ import pandas as pd
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.grading.evaluation import evaluate
-from churn_orchestration.churn.learners import Recipe
 from churn_orchestration.churn.question.copies import copies_message, distinct
+from churn_orchestration.churn.recipe import Recipe
 from churn_orchestration_tests.support.questions import STATIC
 
 FEATURES = ["spend", "visits", "age"]

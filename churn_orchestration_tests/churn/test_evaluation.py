@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_orchestration.churn import learners
+from churn_orchestration.churn import learners, recipe
 from churn_orchestration.churn.calendar import Horizon, months_back
 from churn_orchestration.churn.grading.evaluation import (
     entity_folds,
@@ -19,7 +19,7 @@ from churn_orchestration.churn.grading.evaluation import (
     scores,
 )
 from churn_orchestration.churn.grading.metrics import measure
-from churn_orchestration.churn.learners import Recipe
+from churn_orchestration.churn.recipe import Recipe, fit
 from churn_orchestration_tests.support.questions import QUESTION, STATIC
 
 MONTHS = [dt.date(2024, month, 1) for month in range(1, 7)]
@@ -91,7 +91,7 @@ def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed() ->
     few = snapshot(MONTHS[:3]).assign(label=lambda frame: frame["customer_id"].isin(seven))
     assert evaluate(few, QUESTION, Recipe("logistic"), 3) is None
     with pytest.raises(learners.HopelessLabel, match="at least 20 .* found 7 and 113"):
-        learners.fit("logistic", few[["orders_days_since_last"]], few["label"], few["customer_id"])
+        fit("logistic", few[["orders_days_since_last"]], few["label"], few["customer_id"])
 
 
 def test_an_as_of_on_which_all_had_the_same_outcome_is_no_test() -> None:
@@ -161,7 +161,7 @@ def test_a_model_sees_the_calendar_only_where_its_as_ofs_go_round_the_year(
 
 def test_the_horizon_of_the_question_reaches_the_rules() -> None:
     frame = snapshot(MONTHS[:2]).assign(orders_days_since_last=10, orders_gap_days_mean_all=20.0)
-    model = learners.fit(
+    model = fit(
         "logistic", frame[feature_columns(frame, QUESTION)], frame["label"], frame["customer_id"]
     )
     for horizon_days, wanted in ((30, 0.5), (90, 0.25)):  # (10 + 20) / (10 + 20 + h)
@@ -221,8 +221,8 @@ def test_no_entity_is_graded_by_a_model_that_has_seen_it(monkeypatch: pytest.Mon
         trained_on.append(set(entity))
         return fit(name, table, label, entity, *more, **named)
 
-    fit, ids, fold = learners.fit, frame["customer_id"], entity_folds(frame["customer_id"])
-    monkeypatch.setattr(learners, "fit", watched)
+    ids, fold = frame["customer_id"], entity_folds(frame["customer_id"])
+    monkeypatch.setattr(recipe, "fit", watched)
     result = evaluate(frame, STATIC, Recipe("logistic"), 3)
     assert trained_on[:5] == [set(ids) - set(ids[fold == number]) for number in range(5)]
     assert result is not None

@@ -13,9 +13,9 @@ from churn_orchestration.churn.learners import (
     Capacity,
     HopelessLabel,
     LogOddsBlend,
-    fit,
 )
 from churn_orchestration.churn.learning.contributions import contributions
+from churn_orchestration.churn.recipe import fit
 from churn_orchestration.churn.rules import rules_probability
 
 Snapshots = tuple[pd.DataFrame, pd.Series, pd.Series]

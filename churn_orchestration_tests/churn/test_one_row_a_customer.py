@@ -6,11 +6,11 @@ import pytest
 from lightgbm import LGBMClassifier
 from scipy.special import logit
 
-from churn_orchestration.churn import learners
+from churn_orchestration.churn import learners, recipe
 from churn_orchestration.churn.grading.evaluation import Evaluation, evaluate
 from churn_orchestration.churn.grading.metrics import measure
-from churn_orchestration.churn.learners import Recipe
 from churn_orchestration.churn.learning.contributions import contributions, of_entities
+from churn_orchestration.churn.recipe import Recipe, fit
 from churn_orchestration.churn.splits import FOLD_SEED, entity_folds
 from churn_orchestration_tests.support.questions import STATIC
 
@@ -119,13 +119,12 @@ def test_rows_of_several_days_keep_the_capacity_of_their_size(
     insured: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = list[learners.Capacity | None]()
-    fit = learners.fit
 
     def watched(*given: object, **named: object) -> learners.LogOddsBlend:
         chosen.append(given[4])  # type: ignore[arg-type]
         return fit(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(learners, "fit", watched)
+    monkeypatch.setattr(recipe, "fit", watched)
     later = insured.assign(label_known_on=DAY + pd.Timedelta(days=30))
     for rows in (insured, later):
         Recipe("lightgbm").fit(rows, COLUMNS, "customer_id")

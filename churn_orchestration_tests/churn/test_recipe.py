@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from churn_orchestration.churn.learners import TRUSTED_TYPES, Recipe, fit
+from churn_orchestration.churn.learners import TRUSTED_TYPES
 from churn_orchestration.churn.learning.contributions import contributions
 from churn_orchestration.churn.process.fitting import Process
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.protocol import PROCESS
+from churn_orchestration.churn.recipe import Recipe, fit
 
 DAYS = pd.to_datetime(["2024-01-01", "2024-02-01", "2024-03-01", "2024-04-01"])
 COLUMNS = ["orders_active_days_all", "orders_days_since_last", "orders_days_since_first", "noise"]

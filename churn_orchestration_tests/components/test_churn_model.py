@@ -448,12 +448,12 @@ def test_a_snapshot_does_not_read_over_a_refused_day(shop: Shop) -> None:
 def test_training_the_same_triple_again_finds_the_model_and_fits_nothing(
     trained_shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from churn_orchestration.churn import learners
+    from churn_orchestration.churn import recipe
 
     before, registered = (trained_shop.state / ledger.FILE).read_bytes(), _registered(trained_shop)
     [record] = (trained_shop.state / "models" / ASKED.name).glob("*.json")
     written = record.read_bytes()
-    monkeypatch.delattr(learners, "fit")  # whoever fits, fails
+    monkeypatch.delattr(recipe, "fit")  # whoever fits, fails
     assert trained_shop.train()["model_version"] == record.stem
     assert record.read_bytes() == written
     assert (trained_shop.state / ledger.FILE).read_bytes() == before

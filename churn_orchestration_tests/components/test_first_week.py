@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from churn_orchestration.automation.rollback import Undoing, roll_back_job
-from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import DAY, Horizon, days_between
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.grading import gate
 from churn_orchestration.churn.question.labels import Question
+from churn_orchestration.churn.recipe import fit
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.monitoring.first_week import ended_on, measure
 from churn_orchestration.components.question.monitoring.graded import grade
@@ -108,7 +108,7 @@ class Small:
     def promote(self, version: str, labels: np.ndarray, on: dt.date, name: str = "often") -> None:
         """Fit on the people of TRAINED_ON and make it champion."""
         frame = self.features(TRAINED_ON).rename(columns={"often": name})[[name]]
-        model = learners.fit("logistic", frame, pd.Series(labels), pd.Series(np.arange(PEOPLE)))
+        model = fit("logistic", frame, pd.Series(labels), pd.Series(np.arange(PEOPLE)))
         with self.tracking.run("q", version, {}):
             number = self.tracking.register("q", model, frame.head(3), version)
         record = {

@@ -19,6 +19,7 @@ from churn_orchestration.churn import learners
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.grading.gate import Decision
 from churn_orchestration.churn.question.labels import Horizon, Question
+from churn_orchestration.churn.recipe import fit
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import promotion
@@ -43,7 +44,7 @@ ROWS = pd.DataFrame({"silence": np.linspace(0, 1, 100)})
 
 
 def fitted(churned: np.ndarray) -> learners.LogOddsBlend:
-    return learners.fit("logistic", ROWS, pd.Series(churned), pd.Series(range(100)))
+    return fit("logistic", ROWS, pd.Series(churned), pd.Series(range(100)))
 
 
 SILENT = fitted(np.arange(100) >= 50)

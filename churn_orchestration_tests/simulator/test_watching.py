@@ -4,6 +4,7 @@ retraining.
 
 import datetime as dt
 import re
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ from churn_orchestration_tests.support.daemon import Daemon
 from churn_orchestration_tests.support.daemon import at_work as daemon_at_work
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 from churn_orchestration_tests.support.listener import Listener
-from churn_orchestration_tests.support.shop import metadata
+from churn_orchestration_tests.support.shop import metadata, set_data
 
 pytestmark = IN_PROCESS
 
@@ -52,17 +53,17 @@ SUDDEN = {"first": CHANGE, "amount": 1.5, "activity": 0.3}
 class Watched:
     """The demo's YAML with fewer windows, and a horizon short enough for outcomes to be known.
 
-    ``said``, ``calm``, ``message``: of the calm day, what each sensor said, how runs ended, what
-    was alerted.
+    ``said``: what each sensor said of the calm day.
     """
 
     said: dict[str, str]
-    calm: list[str]
-    message: list[str]
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.data = folder / "shop", folder / "data"
+    def __init__(self, place: Path) -> None:
+        self.place, self.folder, self.data = place, place / "shop", place / "data"
         self.state = self.data / "shop"
+
+    def land(self) -> None:
+        """Write its declarations and its files."""
         for path in [*DEMO.rglob("*.yaml"), *DEMO.rglob("*.sql")]:
             copy = self.folder / path.relative_to(DEMO)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,17 @@ class Watched:
     def churn(self, *arguments: str) -> None:
         main(["--business", str(self.folder), *arguments])
 
+    def say(self, sensors: tuple[str, ...]) -> dict[str, str]:
+        """What each sensor says of the newest day, none of which wants a run."""
+        definitions, said = definitions_of(self.business), {}
+        with dg.DagsterInstance.ephemeral() as instance:
+            for name in sensors:
+                with dg.build_sensor_context(instance, definitions=definitions) as context:
+                    result = definitions.resolve_sensor_def(name).evaluate_tick(context)
+                assert result.run_requests == []
+                said[name] = str(result.skip_message)
+        return said
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with door(self.state) as db:
             return db.execute(query).fetchall()
@@ -91,50 +103,53 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """The shop, trained at CUTOFF and landed up to LAST."""
+    """The shop, trained at CUTOFF and landed up to LAST; and, in `before`, up to the calm day."""
     shop = Watched(tmp_path_factory.mktemp("watched"))
+    shop.land()
     patch = pytest.MonkeyPatch()
-    patch.setenv("CHURN_DATA", str(shop.data))
-    for name in ("DAGSTER_HOME", "CHURN_BUSINESS"):
-        patch.setenv(name, "")  # set first: only then is what the commands set undone
+    set_data(patch, shop.data)
     shop.churn("run", "--to", str(CUTOFF))
     shop.churn("train", "--cutoff", str(CUTOFF))
     shop.churn("run", "--to", str(CALM - DAY))
-    through_a_calm_day(shop)
+    shutil.copytree(shop.place, before(shop).place)
+    shop.churn("run", "--to", str(CALM))
+    shop.said = shop.say(ACTING)
     shop.churn("run", "--to", str(LAST))
     yield shop
     patch.undo()
 
 
-def through_a_calm_day(shop: Watched) -> None:
-    """The daemon refreshes CALM, with all that acts or alerts switched on."""
-    daemon, listener = Daemon(shop.folder, shop.data, shop.state / "dagster"), Listener()
+def before(shop: Watched) -> Watched:
+    """The same shop as it was before the calm day."""
+    return Watched(shop.place.with_name("before"))
+
+
+def test_on_a_calm_day_no_sensor_fires(watched: Watched) -> None:
+    assert set(watched.said) == set(ACTING)
+    assert all(said.startswith(f"churn_90d: nothing on {CALM}: ") for said in watched.said.values())
+
+
+@pytest.mark.thorough
+def test_on_a_calm_day_the_daemon_refreshes_and_nothing_fires(
+    watched: Watched, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = before(watched)
+    set_data(monkeypatch, shop.data)
+    daemon = Daemon(shop.folder, shop.data, shop.state / "dagster")
     settings = shop.folder / "business.yaml"
-    before = settings.read_text()
-    settings.write_text(f"{before}alerts: ['json://{listener.address}/hook']\n")
+    settings.write_text(settings.read_text() + f"alerts: ['json://{listener.address}/hook']\n")
     daemon.set(CALM + DAY, 1, 59)
     daemon.switch_on(schedule="daily", sensors=(*ACTING, "alerts"))
     with daemon_at_work(daemon, CALM + DAY, 2):
-        refreshed = daemon.wait(lambda: daemon.finished("refresh", CALM))
+        assert daemon.wait(lambda: daemon.finished("refresh", CALM)).is_success
     with daemon_at_work(daemon, CALM + DAY, 2, 30):  # five minutes between two looks are over
-        shop.said = {
-            name: daemon.wait(lambda name=name: daemon.said(name, CALM)) for name in ACTING
-        }
+        for name in ACTING:
+            said = daemon.wait(lambda name=name: daemon.said(name, CALM))
+            assert said.startswith(f"churn_90d: nothing on {CALM}: ")
         daemon.wait(lambda: daemon.looked("alerts", CALM + DAY, 2, 30))
-    shop.calm = [
-        run.status.value for run in (refreshed, *daemon.runs("train"), *daemon.runs("roll_back"))
-    ]
-    shop.message = listener.titles
-    settings.write_text(before)
-    listener.close()
-    daemon.switch_all_off()
-
-
-def test_on_a_calm_day_the_daemon_refreshes_and_nothing_fires(watched: Watched) -> None:
-    assert watched.calm == ["SUCCESS"]  # the refresh, and no other run
-    assert all(said.startswith(f"churn_90d: nothing on {CALM}: ") for said in watched.said.values())
-    assert watched.message == []
-    days = watched.rows(f"select count(*) from predictions.churn_90d where as_of = '{CALM}'")
+    assert [*daemon.runs("train"), *daemon.runs("roll_back")] == []
+    assert listener.titles == []
+    days = shop.rows(f"select count(*) from predictions.churn_90d where as_of = '{CALM}'")
     assert days[0][0] > 0
 
 
@@ -344,22 +359,10 @@ def test_what_is_at_risk_is_that_of_the_predictions_of_each_day(watched: Watched
 
 
 def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watched) -> None:
-    business = Business(watched.folder)
-    definitions = definitions_of(business)
-    message = {}
-    with dg.DagsterInstance.ephemeral() as instance:
-        for name in (
-            "retrain_on_age",
-            "retrain_on_labels",
-            "retrain_on_schema",
-            "roll_back_champion",
-        ):
-            with dg.build_sensor_context(instance, definitions=definitions) as context:
-                result = definitions.resolve_sensor_def(name).evaluate_tick(context)
-            message[name] = (len(result.run_requests), result.skip_message)
-    assert {(settings, said.split(":")[1]) for settings, said in message.values()} == {
-        (0, f" nothing on {LAST}")
-    }
+    message = watched.say(
+        ("retrain_on_age", "retrain_on_labels", "retrain_on_schema", "roll_back_champion")
+    )
+    assert {said.split(":")[1] for said in message.values()} == {f" nothing on {LAST}"}
 
 
 def test_the_daemon_refreshes_sees_the_drift_trains_once_promotes_and_tells(

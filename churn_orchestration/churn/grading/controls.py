@@ -15,6 +15,7 @@ from churn_orchestration.churn import learners
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.question.labels import STATIC, Question
+from churn_orchestration.churn.recipe import Recipe, fit
 
 SEED = 20_111_209
 CONTROL_ROWS, SHUFFLES = 3_000, 8
@@ -51,7 +52,7 @@ def shuffled_control(
     test: pd.DataFrame,
     columns: list[str],
     question: Question,
-    recipe: learners.Recipe,
+    recipe: Recipe,
 ) -> dict[str, float]:
     """AUC of the same recipe where the labels it learns from are shuffled: 0.5 lies within, or it
     leaks.
@@ -77,9 +78,7 @@ def shuffled_control(
             or pd.unique(codes[~label]).size < MIN_ENTITIES
         ):
             continue  # by chance too few have one of the outcomes: shuffle again
-        model = learners.fit(
-            recipe.learner, train[columns], label, train[question.entity], recipe.capacity
-        )
+        model = fit(recipe.learner, train[columns], label, train[question.entity], recipe.capacity)
         aucs.append(metrics.measure(test["label"], model.predict_proba(test[columns])[:, 1])["auc"])
     spread = np.std(aucs, ddof=1) / SHUFFLES**0.5
     mean, reach = float(np.mean(aucs)), float(t.ppf(0.9995, SHUFFLES - 1) * spread)

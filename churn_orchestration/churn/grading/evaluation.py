@@ -21,9 +21,9 @@ from churn_orchestration.churn.grading.controls import (
     shuffled_control,
 )
 from churn_orchestration.churn.grading.segments import REPORTED
-from churn_orchestration.churn.learners import Recipe
 from churn_orchestration.churn.protocol import ENTITY_FOLDS, OUT_OF_FOLD
 from churn_orchestration.churn.question.labels import STATIC, Question
+from churn_orchestration.churn.recipe import Recipe
 from churn_orchestration.churn.rules import rules_forecast
 from churn_orchestration.churn.splits import Fold, entity_folds, folds
 

@@ -15,6 +15,7 @@ from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.early_stopping import MOST_TREES, loss_by_tree
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.learners import Capacity
+from churn_orchestration.churn.recipe import fit, scarce_entities
 from churn_orchestration.churn.splits import Fold, folds
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Rows:
     def evidence(self) -> tuple[int, int]:
         """How many rows there are, and distinct entities of the rarer outcome."""
         label, ids = self.frame["label"].to_numpy(bool), self.frame[self.entity].to_numpy()
-        return len(self.frame), learners.scarce_entities(label, ids)
+        return len(self.frame), scarce_entities(label, ids)
 
     def judged(self) -> pd.DataFrame:
         """The rows of all splits that judge, as forecasts are kept."""
@@ -84,7 +85,7 @@ class Rows:
 
 def _learnable(rows: pd.DataFrame, entity: str) -> bool:
     try:
-        learners.scarce_entities(rows["label"].to_numpy(bool), rows[entity].to_numpy())
+        scarce_entities(rows["label"].to_numpy(bool), rows[entity].to_numpy())
     except learners.HopelessLabel:
         return False
     return True
@@ -98,7 +99,7 @@ def tried(
         capacity = capacity._replace(trees=_trees(trial, rows, learner, capacity))
     forecasts = []
     for train, test in rows.pairs():
-        model = learners.fit(
+        model = fit(
             learner,
             train[rows.features],
             train["label"],

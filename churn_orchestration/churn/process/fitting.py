@@ -20,6 +20,8 @@ LOWEST, HIGHEST = 1e-4, 1e4
 FIRST_CELLS = 4_000
 """The starts are compared on so many cells at most; the best goes on with all."""
 MOST_STEPS = 500
+ROUGH, PRECISE = {"ftol": 1e-9, "gtol": 1e-5}, {"ftol": 1e-15, "gtol": 1e-8}
+"""When the search ends from a start among few cells, and from the best of them among all."""
 FLAT = 1e-5
 """A fit has arrived where the mean log likelihood of a customer changes by no more than this as the
 log of a parameter changes by 1.
@@ -186,9 +188,9 @@ def _fitted(model: Model, few: Histories, cells: Histories, unit: float) -> Proc
     """The best of all starts among a few cells, and from there on among all."""
     wide = np.array([1e3 if name in model.times else 1.0 for name in model.parameters])
     bounds = Bounds(np.log(LOWEST / wide), np.log(HIGHEST * wide))
-    tries = [_minimum(model.likelihood, few, start, bounds) for start in _starts(model, few)]
+    tries = [_minimum(model.likelihood, few, start, bounds, ROUGH) for start in _starts(model, few)]
     first = min(tries, key=lambda result: result.fun)
-    best = _minimum(model.likelihood, cells, first.x, bounds)
+    best = _minimum(model.likelihood, cells, first.x, bounds, PRECISE)
     if not _has_arrived(best, bounds):
         return NoFit(f"{model.name}: the search for its parameters does not end")
     in_units = -best.fun * cells.customers
@@ -204,6 +206,7 @@ def _minimum(
     cells: Histories,
     start: np.ndarray,
     bounds: Bounds,
+    precision: Mapping[str, float],
 ) -> OptimizeResult:
     """Where, in logs of the parameters, the mean log likelihood of a customer is highest."""
     blocks = cells.blocks(BLOCK)
@@ -218,7 +221,7 @@ def _minimum(
 
     return minimize(
         loss, np.clip(start, bounds.lb, bounds.ub), jac=True, bounds=bounds, method="L-BFGS-B",
-        options={"maxiter": MOST_STEPS, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-8},
+        options={"maxiter": MOST_STEPS, "maxcor": 20, **precision},
     )  # fmt: skip
 
 

@@ -49,10 +49,11 @@ def search_settings(
     from churn_orchestration.churn import learners
     from churn_orchestration.churn.grading import evaluation
     from churn_orchestration.churn.learning.search import Rows
+    from churn_orchestration.churn.recipe import scarce_entities
     from churn_orchestration.components.question.training import search
 
     question, label = settings.question, frame["label"].to_numpy(bool)
-    scarce = learners.scarce_entities(label, frame[question.entity].to_numpy())
+    scarce = scarce_entities(label, frame[question.entity].to_numpy())
     if scarce < budget.from_entities:
         small = (
             f"{scarce:,} customers of the rarer outcome; "
@@ -111,11 +112,12 @@ def train_and_save(
     from churn_orchestration.churn import learners
     from churn_orchestration.churn.grading import evaluation as evaluations
     from churn_orchestration.churn.learning.contributions import influences
+    from churn_orchestration.churn.recipe import Recipe
 
     question, version = settings.question, files.version
     capacity = search["capacity"] and learners.Capacity(*search["capacity"])
     records = manifest.get("processes", {})
-    recipe = learners.Recipe(settings.learner, capacity, members(question, records))
+    recipe = Recipe(settings.learner, capacity, members(question, records))
     columns = evaluations.feature_columns(frame, question)
     try:
         evaluation = evaluations.evaluate(frame, question, recipe, settings.test_as_ofs)
