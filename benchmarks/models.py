@@ -148,16 +148,16 @@ def _sampled(tables: Tables, day: Day, customers: int) -> Day:
     def ours(ids: pd.Series) -> pd.Series:
         return ids.map(lambda id_: hashlib.sha256(str(id_).encode()).digest() <= last)
 
-    everybody = tables.db.execute(f"select distinct {entity}, day from {activity.table}").df()
-    bought = everybody[ours(everybody[entity])]
-    tables.db.register("_bought", bought)
+    everybody = tables.db.execute(f"select distinct {entity} from {activity.table}").df()
+    tables.db.register("_ours", everybody[ours(everybody[entity])])
+    bought = f"(select {entity}, day from {activity.table} semi join _ours using ({entity}))"
     records = {}
     for on in sorted({*pd.to_datetime(day.train["as_of"]).dt.date, day.as_of}):
-        counted = tables.db.execute(counted_sql("_bought", entity, on)).df()
+        counted = tables.db.execute(counted_sql(bought, entity, on)).df()
         process = fit_process(Histories.of_table(counted))
         if isinstance(process, Process):
             records[str(on)] = process.record()
-    tables.db.unregister("_bought")
+    tables.db.unregister("_ours")
     return replace(
         day,
         train=day.train[ours(day.train[entity])].reset_index(drop=True),

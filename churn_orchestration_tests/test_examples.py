@@ -71,6 +71,7 @@ def test_superstore_adds_up_and_what_it_cannot_say_is_not_promoted() -> None:
     assert rows["raw.lines"] == 9_994 == rows["bronze.lines"] + rows["quarantine.lines"]
     assert rows["gold.customer_features"] == 793
     [model] = json.loads(commanded(*business, "train", "--json").stdout)["models"]
+    assert len(model["as_ofs"]) == 12, "of few customers, more of the past"
     assert model["decision"] == "refuse", "its orders are drawn at random"
 
 

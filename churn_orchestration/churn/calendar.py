@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 DAY = dt.timedelta(days=1)
 DAYS_IN_MONTH = 365.2425 / 12  # the mean of the Gregorian calendar
+ROWS = 10_000  # of a snapshot, are enough for small models: of few customers, more as_ofs
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -232,8 +233,7 @@ def as_of_grid(
 
 
 def usual_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
-    """How many as_ofs are trained on where nobody says: the newest has three whose outcome it
-    knows.
+    """How many as_ofs are enough of many customers: the newest has three whose outcome it knows.
 
     >>> [usual_as_ofs(Horizon(days)) for days in (30, 90, 180, 365)]
     [6, 6, 9, 16]
@@ -243,6 +243,16 @@ def usual_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
     16
     """
     return max(6, 3 + _steps(horizon, every))
+
+
+def as_ofs_of(customers: int, horizon: Horizon, every: Every = MONTH) -> int:
+    """How many as_ofs are trained on where nobody says: the usual number, or of few customers more.
+
+    >>> [as_ofs_of(customers, Horizon(90)) for customers in (300, 1_000, 3_000)]
+    [12, 10, 6]
+    """
+    most, usual = enough_as_ofs(horizon, every), usual_as_ofs(horizon, every)
+    return min(most, max(usual, ROWS // max(customers, 1)))
 
 
 def enough_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.churn.calendar import Every, Horizon, usual_as_ofs
+from churn_orchestration.churn.calendar import Every, Horizon
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.origin import landed_by_day
@@ -92,7 +92,8 @@ class SnapshotSpec(dg.Model, dg.Resolvable):
         None,
         ge=1,
         description=(
-            "how many, the newest matured one last; default: 6, or 3 more than go into the horizon"
+            "how many, the newest matured one last; default: 6, or 3 more than go into the "
+            "horizon; of fewer than 1,700 customers up to 12, or 6 more"
         ),
     )
     every: Literal["month", "month_end"] | int = Field(
@@ -342,10 +343,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         return QuestionSettings(
             question,
             f"gold.{table.name}",
-            # Today is the only day whose label is known today.
-            (self.snapshots.as_ofs or usual_as_ofs(horizon, self.snapshots.every))
-            if label is None
-            else 1,
+            # Of a static question, today is the only day whose label is known today.
+            self.snapshots.as_ofs if label is None else 1,
             self.snapshots.min_history_days if label is None else 1,
             self.learner,
             self.test_as_ofs,

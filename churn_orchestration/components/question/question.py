@@ -28,7 +28,8 @@ class QuestionSettings:
     Parameters
     ----------
     pipeline : the way from bronze to the features, for the point-in-time proof
-    most_as_ofs, min_history_days, every : of the training snapshots
+    most_as_ofs : of a training snapshot; None: by the number of customers
+    min_history_days, every : of its as_ofs
     learner : served; ``test_as_ofs``: how many later as_ofs it is graded on
     edges, relative_bands : lower ends of the bands above low, as probabilities or multiples of the
         base rate
@@ -44,7 +45,7 @@ class QuestionSettings:
     question: Question
     gold: str
     pipeline: Pipeline = field(kw_only=True, repr=False, compare=False)
-    most_as_ofs: int
+    most_as_ofs: int | None
     min_history_days: int
     learner: str
     test_as_ofs: int
@@ -144,26 +145,19 @@ class QuestionSettings:
             f"({self.question.observation_days} days) of"
         )
 
-    def as_of_grid(self, cutoff: dt.date, first_day: dt.date) -> list[dt.date]:
-        """The as_ofs of the snapshot of a cut-off."""
+    def as_of_grid(self, cutoff: dt.date, first_day: dt.date, most: int) -> list[dt.date]:
+        """The as_ofs of the snapshot of a cut-off, the newest ``most`` that the history allows."""
         return calendar.as_of_grid(
-            cutoff,
-            self.question.horizon,
-            first_day,
-            self.min_history_days,
-            self.most_as_ofs,
-            self.every,
+            cutoff, self.question.horizon, first_day, self.min_history_days, most, self.every
         )
 
-    def more_as_ofs(self, cutoff: dt.date, first_day: dt.date) -> int:
-        """How many as_ofs the history allows where the snapshot has fewer than are enough; 0: no
-        more.
-        """
+    def more_as_ofs(self, cutoff: dt.date, first_day: dt.date, used: int) -> int:
+        """How many as_ofs the history allows where fewer are used than are enough; 0: no more."""
         horizon = self.question.horizon
         enough = calendar.enough_as_ofs(horizon, self.every) if self.question.kind != STATIC else 1
         least = self.min_history_days
         possible = calendar.as_of_grid(cutoff, horizon, first_day, least, enough, self.every)
-        return len(possible) if len(possible) > self.most_as_ofs else 0
+        return len(possible) if len(possible) > used else 0
 
     def sentence(self) -> str:
         """The question in words."""

@@ -15,10 +15,11 @@ import yaml
 
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business, BusinessError, digest
-from churn_orchestration.churn import bound
+from churn_orchestration.churn import bound, calendar
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.feature import topic_of
 from churn_orchestration.churn.features.origin import origins
+from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.protocol import NO_MODEL, NOT_TRAINED
 from churn_orchestration.churn.question import answerable, copies
 from churn_orchestration.churn.question.labels import (
@@ -98,7 +99,7 @@ def build(
         ],
         "declaration": digest(question), "code": stages.identity(stages.SNAPSHOTS),
         "processes": processes,
-        "more_as_ofs": settings.more_as_ofs(cutoff, first_day),
+        "more_as_ofs": settings.more_as_ofs(cutoff, first_day, len(grid)),
         "without_value": {
             name: str(day) for name, day in known_from(tables, question.features).items()
             if day > grid[-1]
@@ -125,15 +126,24 @@ def as_ofs(
             f"{question.name}: {question.base.table} has no row that is known by {cutoff}: is "
             "there any, and what went to quarantine (`churn status`)?"
         )
-    grid = settings.as_of_grid(cutoff, first_day)
+    newest = question.horizon.newest_as_of(cutoff)
+    most = settings.most_as_ofs or calendar.as_ofs_of(
+        _customers(tables, question, newest), question.horizon, settings.every
+    )
+    grid = settings.as_of_grid(cutoff, first_day, most)
     if not grid:
-        wanted = question.horizon.newest_as_of(cutoff)
         raise BusinessError(
             f"{question.name}: no as_of has matured by {cutoff}: outcomes are known of days up to "
-            f"{wanted}, and an as_of needs {settings.min_history_days} days of data, which begin "
+            f"{newest}, and an as_of needs {settings.min_history_days} days of data, which begin "
             f"on {first_day}: use a later cut-off, or a shorter horizon"
         )
     return grid
+
+
+def _customers(tables: Tables, question: Question, as_of: dt.date) -> int:
+    people = population(question, f"({features_at(question.bare, as_of)})", as_of)
+    [(count,)] = tables.rows(f"select count(*) from ({people})")
+    return int(count)
 
 
 def _first_day(question: Question, cutoff: dt.date) -> str:
