@@ -33,6 +33,7 @@ from benchmarks.results import ROOT, churn
 from churn_orchestration.business import Business
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import month_ends
+from churn_orchestration.churn.capacity import Capacity, HopelessLabel, scarce_entities
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.grading.evaluation import feature_columns
 from churn_orchestration.churn.process.fitting import Process
@@ -40,7 +41,7 @@ from churn_orchestration.churn.process.fitting import fit as fit_process
 from churn_orchestration.churn.process.histories import Histories, counted_sql
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.question.labels import Question, labelled
-from churn_orchestration.churn.recipe import Recipe, scarce_entities
+from churn_orchestration.churn.recipe import Recipe
 from churn_orchestration.components.features.feature_history import features_at
 from churn_orchestration.components.question.processes import members
 from churn_orchestration.components.question.question import QuestionSettings
@@ -191,7 +192,7 @@ def served(learner: str) -> Callable[[Day, float], np.ndarray]:
         recipe = Recipe(learner, processes=day.processes)
         try:
             model = recipe.fit(day.train, day.features, day.question.entity)
-        except learners.HopelessLabel:  # no training: what forecasts before a model goes on
+        except HopelessLabel:  # no training: what forecasts before a model goes on
             return process_alone(day, 0)
         return model.predict_proba(day.test[day.features])[:, 1]
 
@@ -202,7 +203,7 @@ def plain_average(day: Day, _: float) -> np.ndarray:
     """Logistic regression and LightGBM, both with the product's settings, averaged in log odds."""
     train = day.train
     ids, label = train[day.question.entity].to_numpy(), train["label"].to_numpy(bool)
-    capacity = learners.Capacity.of(len(train), scarce_entities(label, ids))
+    capacity = Capacity.of(len(train), scarce_entities(label, ids))
     pair = [
         member for member in learners.LEARNERS["blend"](capacity).members if member[0] != "xgboost"
     ]
@@ -326,7 +327,7 @@ def compared(name: str) -> str:
             began = time.process_time()
             try:
                 said[peer] = forecast(day, seconds)
-            except learners.HopelessLabel:
+            except HopelessLabel:
                 said[peer] = np.full(len(day.test), np.nan)
             took = time.process_time() - began
             seconds = seconds or took

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn import learners
-from churn_orchestration.churn.recipe import fit, scarce_entities
+from churn_orchestration.churn.capacity import Capacity, scarce_entities
+from churn_orchestration.churn.recipe import fit
 
 SEED, ROUNDS = 20_111_209, 3
 
@@ -37,7 +38,7 @@ def frame(rows: int, features: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarra
 
 def bare(table: pd.DataFrame, label: np.ndarray, entity: np.ndarray) -> None:
     """The library's own call, with the product's settings."""
-    capacity = learners.Capacity.of(len(table), scarce_entities(label, entity))
+    capacity = Capacity.of(len(table), scarce_entities(label, entity))
     [(_, member)] = learners.LEARNERS["lightgbm"](capacity).members
     member.fit(table, label)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from types import MappingProxyType
-from typing import NamedTuple, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
+from churn_orchestration.churn.capacity import Capacity, HopelessLabel
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.splits import entity_folds
 
@@ -56,44 +57,6 @@ TRUSTED_TYPES = [
     "xgboost.sklearn.XGBClassifier",
 ]
 """Types that skops must trust to save and load any of LEARNERS, without a pickle."""
-
-
-class Capacity(NamedTuple):
-    """How much the members may learn; the defaults are the settings that a search has to beat.
-
-    Parameters
-    ----------
-    trees, leaf_rows, leaves : number of trees, fewest training rows in a leaf, most leaves of a
-        tree
-    rate, columns, l2 : of the boosted trees: learning rate, share of the features a tree sees,
-        penalty
-    c : of the logistic member: inverse of its penalty
-    row_weight : of XGBoost, whose leaves want a weight, not a number of rows: the weight of one
-    """
-
-    trees: int
-    leaf_rows: int
-    leaves: int = 4
-    rate: float = 0.03
-    columns: float = 0.6
-    l2: float = 5.0
-    c: float = 0.01
-    row_weight: float = 0.2  # a row weighs p(1 - p), 0.25 at most, and 0.07 where 8 % leave
-
-    @classmethod
-    def of(cls, rows: int, scarce_entities: int) -> Self:
-        """Grow with the evidence: rows, and distinct entities of the rarer class.
-
-        >>> [Capacity.of(rows, scarce)[:2] for rows, scarce in ((12_000, 2_000), (300, 60))]
-        [(300, 200), (100, 100)]
-        """
-        # 300 trees with leaves of 30 rows, fitted to 100 customers, were 0.05 log loss worse than
-        # this.
-        return cls(int(np.clip(scarce_entities // 5, 100, 300)), min(200, rows // 3))
-
-
-class HopelessLabel(ValueError):  # noqa: N818 - the name says what is wrong
-    """The label cannot be learned from: one class only, or too few entities of one class."""
 
 
 def signed_log1p(values: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from churn_orchestration.churn import learners
+from churn_orchestration.churn.capacity import Capacity
 from churn_orchestration.churn.grading.evaluation import evaluate
 from churn_orchestration.churn.question.copies import copies_message, distinct
 from churn_orchestration.churn.recipe import Recipe
@@ -26,7 +26,7 @@ def noise(customers: int = 160, times: int = 5) -> pd.DataFrame:
 
 def test_copies_under_new_ids_are_graded_on_each_other_unless_each_counts_once() -> None:
     copied, auc = noise(), {}
-    recipe = Recipe("xgboost", learners.Capacity(60, 5, leaves=8, rate=0.2))
+    recipe = Recipe("xgboost", Capacity(60, 5, leaves=8, rate=0.2))
     for name, frame in (("copied", copied), ("once", distinct(copied, TOPICS, 1))):
         result = evaluate(frame, STATIC, recipe, 3)
         assert result is not None

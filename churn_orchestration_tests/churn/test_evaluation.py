@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_orchestration.churn import learners, recipe
+from churn_orchestration.churn import recipe
 from churn_orchestration.churn.calendar import Horizon, months_back
+from churn_orchestration.churn.capacity import Capacity, HopelessLabel
 from churn_orchestration.churn.grading.evaluation import (
     entity_folds,
     evaluate,
@@ -90,7 +91,7 @@ def test_a_hopeless_label_is_refused_with_what_was_found_and_what_is_needed() ->
     seven = [f"c{number}" for number in range(7)]
     few = snapshot(MONTHS[:3]).assign(label=lambda frame: frame["customer_id"].isin(seven))
     assert evaluate(few, QUESTION, Recipe("logistic"), 3) is None
-    with pytest.raises(learners.HopelessLabel, match="at least 20 .* found 7 and 113"):
+    with pytest.raises(HopelessLabel, match="at least 20 .* found 7 and 113"):
         fit("logistic", few[["orders_days_since_last"]], few["label"], few["customer_id"])
 
 
@@ -103,9 +104,7 @@ def test_an_as_of_on_which_all_had_the_same_outcome_is_no_test() -> None:
 
 
 def test_a_member_that_the_stack_of_one_fold_left_out_has_no_grade_and_the_stack_has_one() -> None:
-    result = evaluate(
-        snapshot(MONTHS[:5], seed=1), QUESTION, Recipe("stack", learners.Capacity(10, 20)), 3
-    )
+    result = evaluate(snapshot(MONTHS[:5], seed=1), QUESTION, Recipe("stack", Capacity(10, 20)), 3)
     assert result is not None
     assert len(result.folds) == 3
     assert not result.held_out.isna().any(axis=None)
@@ -250,7 +249,7 @@ def test_the_constant_of_a_static_question_is_the_base_rate_of_the_other_folds()
 def test_too_few_churned_entities_in_a_fold_refuse_a_static_grade() -> None:
     twenty = [f"c{number}" for number in range(20)]
     few = snapshot(MONTHS[:1], 400).assign(label=lambda frame: frame["customer_id"].isin(twenty))
-    with pytest.raises(learners.HopelessLabel, match="at least 20"):
+    with pytest.raises(HopelessLabel, match="at least 20"):
         evaluate(few, STATIC, Recipe("logistic"), 3)
 
 

@@ -7,11 +7,10 @@ from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
+from churn_orchestration.churn.capacity import Capacity, HopelessLabel
 from churn_orchestration.churn.learners import (
     LEARNERS,
     TRUSTED_TYPES,
-    Capacity,
-    HopelessLabel,
     LogOddsBlend,
 )
 from churn_orchestration.churn.learning.contributions import contributions

@@ -7,6 +7,7 @@ from lightgbm import LGBMClassifier
 from scipy.special import logit
 
 from churn_orchestration.churn import learners, recipe
+from churn_orchestration.churn.capacity import Capacity
 from churn_orchestration.churn.grading.evaluation import Evaluation, evaluate
 from churn_orchestration.churn.grading.metrics import measure
 from churn_orchestration.churn.learning.contributions import contributions, of_entities
@@ -118,7 +119,7 @@ def test_the_folds_that_choose_are_others_than_those_that_grade(insured: pd.Data
 def test_rows_of_several_days_keep_the_capacity_of_their_size(
     insured: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = list[learners.Capacity | None]()
+    chosen = list[Capacity | None]()
 
     def watched(*given: object, **named: object) -> learners.LogOddsBlend:
         chosen.append(given[4])  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from churn_orchestration.churn.calendar import Horizon
-from churn_orchestration.churn.learners import Capacity
+from churn_orchestration.churn.capacity import Capacity
 from churn_orchestration.churn.learning.search import Rows
 from churn_orchestration.churn.question.settings import Budget
 from churn_orchestration.components.question.training.search import (

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from churn_orchestration.churn import learners
+from churn_orchestration.churn.capacity import HopelessLabel
 from churn_orchestration.churn.grading import metrics
 from churn_orchestration.churn.protocol import MIN_ENTITIES
 from churn_orchestration.churn.question.labels import STATIC, Question
@@ -69,7 +69,7 @@ def shuffled_control(
         if len(aucs) == SHUFFLES:
             break
         if attempt == 100 * SHUFFLES:
-            raise learners.HopelessLabel("too few entities of one outcome to shuffle the labels of")
+            raise HopelessLabel("too few entities of one outcome to shuffle the labels of")
         order = np.argsort(rng.random(codes.max() + 1)[codes], kind="stable")
         label = np.empty(len(train), bool)
         label[np.argsort(codes, kind="stable")] = train["label"].to_numpy(bool)[order]

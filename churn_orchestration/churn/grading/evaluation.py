@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from churn_orchestration.churn import learners
+from churn_orchestration.churn.capacity import HopelessLabel
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.derived import CALENDAR
 from churn_orchestration.churn.grading import curves, metrics
@@ -192,7 +193,7 @@ def _out_of_time(
             continue
         try:
             result.append(_forecasted(train, test, question, recipe))
-        except learners.HopelessLabel:
+        except HopelessLabel:
             continue  # too few in an early fold; the refit on all as_ofs is what may refuse
         used.append(fold)
     return used, result
@@ -269,7 +270,7 @@ def learning_curve(
         if fifths < ENTITY_FOLDS:
             try:
                 fitted = recipe.fit(some, columns, question.entity, _day_of(test, question))
-            except learners.HopelessLabel:
+            except HopelessLabel:
                 continue
             said = fitted.predict_proba(test[columns])[:, 1]
         graded = metrics.evaluate(

@@ -12,10 +12,10 @@ from xgboost import XGBClassifier
 
 from churn_orchestration.churn import learners
 from churn_orchestration.churn.calendar import Horizon, purged
+from churn_orchestration.churn.capacity import Capacity, HopelessLabel, scarce_entities
 from churn_orchestration.churn.early_stopping import MOST_TREES, loss_by_tree
 from churn_orchestration.churn.grading import metrics
-from churn_orchestration.churn.learners import Capacity
-from churn_orchestration.churn.recipe import fit, scarce_entities
+from churn_orchestration.churn.recipe import fit
 from churn_orchestration.churn.splits import Fold, folds
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Rows:
 def _learnable(rows: pd.DataFrame, entity: str) -> bool:
     try:
         scarce_entities(rows["label"].to_numpy(bool), rows[entity].to_numpy())
-    except learners.HopelessLabel:
+    except HopelessLabel:
         return False
     return True
 

@@ -46,10 +46,9 @@ def search_settings(
     """
     if (budget := settings.budget) is None:
         return {"capacity": None}
-    from churn_orchestration.churn import learners
+    from churn_orchestration.churn.capacity import Capacity, scarce_entities
     from churn_orchestration.churn.grading import evaluation
     from churn_orchestration.churn.learning.search import Rows
-    from churn_orchestration.churn.recipe import scarce_entities
     from churn_orchestration.components.question.training import search
 
     question, label = settings.question, frame["label"].to_numpy(bool)
@@ -76,7 +75,7 @@ def search_settings(
     place = settings.store.search_files(state) / digest(sha256, inputs, code)
     record = ModelFiles(state, settings.name, champion["model_version"]).shown() if champion else {}
     before = record.get("search", {}).get("capacity")
-    warm = learners.Capacity(*before) if before else None
+    warm = Capacity(*before) if before else None
     try:
         return search.search(place, rows, settings.learner, budget, warm, log)
     except search.SearchError as error:
@@ -109,13 +108,13 @@ def train_and_save(
     ``read``: how many rows of the snapshot were, of which ``frame`` is left without copies.
     ``warnings``: what its features may know too much of.
     """
-    from churn_orchestration.churn import learners
+    from churn_orchestration.churn.capacity import Capacity, HopelessLabel
     from churn_orchestration.churn.grading import evaluation as evaluations
     from churn_orchestration.churn.learning.contributions import influences
     from churn_orchestration.churn.recipe import Recipe
 
     question, version = settings.question, files.version
-    capacity = search["capacity"] and learners.Capacity(*search["capacity"])
+    capacity = search["capacity"] and Capacity(*search["capacity"])
     records = manifest.get("processes", {})
     recipe = Recipe(settings.learner, capacity, members(question, records))
     columns = evaluations.feature_columns(frame, question)
@@ -123,7 +122,7 @@ def train_and_save(
         evaluation = evaluations.evaluate(frame, question, recipe, settings.test_as_ofs)
         model = recipe.fit(frame, columns, question.entity)
         model.folds_ = dict(evaluation.models) if evaluation else {}
-    except learners.HopelessLabel as error:
+    except HopelessLabel as error:
         raise BusinessError(
             f"{settings.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
         ) from None

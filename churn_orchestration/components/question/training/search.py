@@ -25,8 +25,8 @@ import pandas as pd
 from lightgbm.basic import LightGBMError
 from xgboost.core import XGBoostError
 
+from churn_orchestration.churn.capacity import Capacity
 from churn_orchestration.churn.grading import metrics
-from churn_orchestration.churn.learners import Capacity
 from churn_orchestration.churn.learning.search import Rows, members_of, parameters, suggested, tried
 from churn_orchestration.churn.question.settings import Budget
 from churn_orchestration.churn.splits import Fold
