@@ -39,6 +39,7 @@ name: million
 landing: ../landing
 history_from: {FIRST}
 start_date: {LAST - DAY}
+memory_limit: 2GB
 """,
     "raw/defs.yaml": """
 type: churn_orchestration.components.SourceTable

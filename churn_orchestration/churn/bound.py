@@ -6,10 +6,12 @@ all of its rows, and follows from a hash of the id under a key of this bound: th
 every run and on every as_of, and no other choice than chance's.
 """
 
-MOST_ROWS = 500_000
-"""Of a snapshot, that learners, probes, controls and grades see; 264 MB at 66 features."""
-MOST_HISTORIES = 50_000
+MOST_ROWS = 300_000
+"""Of a snapshot, that learners, probes, controls and grades see."""
+MOST_HISTORIES = 25_000
 """Customers that a purchase process is fitted to."""
+MOST_REPLAYED = 50_000
+"""Customers whose features of the days before a cut-off are replayed, to learn how they drift."""
 MOST_EXPLAINED = 25_000
 """Customers of a day whose forecast is given reasons: those with the most at stake."""
 _KEY, _PARTS = "part", 1_000_000

@@ -1,7 +1,7 @@
 """Many as_ofs in one pass give, row by row and bit by bit, what one statement each gives."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -134,6 +134,42 @@ def test_one_pass_gives_bit_by_bit_what_each_as_of_gives_alone(
                 assert together.equals(alone), as_of
 
     check()
+
+
+@pytest.mark.parametrize("as_ofs", [AS_OFS, AS_OFS[-1:]], ids=["one pass", "one as_of"])
+def test_of_some_entities_the_features_are_what_they_are_of_all(
+    tables: Tables, tmp_path: Path, as_ofs: list[dt.date]
+) -> None:
+    declared = replace(ALL_KINDS, cohort=None, rfm=None)  # these compare with whoever is there
+    orders = [
+        [
+            f"o{n}",
+            f"c{n % 4}",
+            f"c{n % 3}",
+            JAN[n],
+            JAN[n + n % 2],
+            JAN[n],
+            Decimal(n),
+            n,
+            "web",
+            "a",
+        ]
+        for n in range(16)
+    ]
+    tables.insert("silver.orders", orders)
+    make_parts(tables.db, declared, dt.date(2024, 1, 1))
+
+    def rows(some: Callable[[str], str], where: str) -> list[list[tuple[object, ...]]]:
+        with features_of(tables, declared, as_ofs, tmp_path / "history", some) as features:
+            return [
+                tables.rows(f"from {features(as_of)} {where} order by customer_id")
+                for as_of in as_ofs
+            ]
+
+    chosen = "in ('c1', 'c3')"
+    some = rows(lambda entity: f"{entity} {chosen}", "")
+    assert some == rows(lambda _: "true", f"where customer_id {chosen}")
+    assert len(some[-1]) == 2
 
 
 def test_the_pass_leaves_nothing_behind(tables: Tables, tmp_path: Path) -> None:

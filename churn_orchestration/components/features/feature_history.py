@@ -54,22 +54,27 @@ _MERGES = {SUM: "sum", LOW: "min", HIGH: "max", MASK: "or"}
 
 @contextmanager
 def features_of(
-    tables: Tables, declared: FeatureSet, as_ofs: Sequence[dt.date], folder: Path
+    tables: Tables,
+    declared: FeatureSet,
+    as_ofs: Sequence[dt.date],
+    folder: Path,
+    some: Callable[[str], str] = lambda _: "true",
 ) -> Iterator[Callable[[dt.date], str]]:
     """While the block lasts: from an as_of to the SQL, in brackets, of its feature rows.
 
     ``folder`` holds them meanwhile where one pass over all as_ofs is quicker than one statement
-    each.
+    each. ``some``: from an entity, as SQL, to the condition that it is wanted.
     """
     files: list[Path] = []
     try:
         if len(as_ofs) >= WORTH_A_PASS:
-            files = write_history(tables, declared, as_ofs, folder)
+            files = write_history(tables, declared, as_ofs, folder, some)
         listed = ", ".join(map(file_literal, files))
 
         def features(as_of: dt.date) -> str:
             if not files:
-                return f"({features_at(declared, as_of, checkpoints(tables, declared, as_of))})"
+                everybody = features_at(declared, as_of, checkpoints(tables, declared, as_of))
+                return f"(from ({everybody}) where {some(identifier(declared.entity))})"
             alone = f"select * from read_parquet([{listed}]) where as_of = {literal(as_of)}"
             return f"({with_peers(declared, alone, as_of)})"
 
@@ -79,7 +84,11 @@ def features_of(
 
 
 def write_history(
-    tables: Tables, declared: FeatureSet, as_ofs: Sequence[dt.date], folder: Path
+    tables: Tables,
+    declared: FeatureSet,
+    as_ofs: Sequence[dt.date],
+    folder: Path,
+    some: Callable[[str], str] = lambda _: "true",
 ) -> list[Path]:
     """Write the feature rows of many as_ofs to ``folder`` as Parquet, a file for each range of
     entities.
@@ -93,7 +102,7 @@ def write_history(
     the files, by range, in no order that may be relied upon. Without an entity there is none
     """
     folder.mkdir(parents=True, exist_ok=True)
-    one_pass = _Pass(tables, declared, sorted(as_ofs))
+    one_pass = _Pass(tables, declared, sorted(as_ofs), some)
     with one_pass.ready() as at_once, ThreadPoolExecutor(at_once) as threads:
         files = {
             span: folder / f"{number:05}.parquet" for number, span in enumerate(one_pass.ranges())
@@ -133,8 +142,15 @@ class _Pass:
     ``_attributes<n>`` the attributes.
     """
 
-    def __init__(self, tables: Tables, declared: FeatureSet, as_ofs: list[dt.date]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        declared: FeatureSet,
+        as_ofs: list[dt.date],
+        some: Callable[[str], str],
+    ) -> None:
         self.tables, self.declared, self.as_ofs = tables, declared, as_ofs
+        self.wanted = some("_entity")
 
     @contextmanager
     def ready(self) -> Iterator[int]:
@@ -180,7 +196,8 @@ class _Pass:
 
     def _of_each(self, select: Callable[[dt.date], str]) -> str:
         rows = (
-            f"select {literal(as_of)} as as_of, * from ({select(as_of)})" for as_of in self.as_ofs
+            f"select {literal(as_of)} as as_of, * from ({select(as_of)}) where {self.wanted}"
+            for as_of in self.as_ofs
         )
         return " union all ".join(rows)
 
@@ -201,8 +218,8 @@ class _Pass:
         ]
         return (
             "select row_number() over (order by _entity) - 1 as _group, _entity, _rows from "
-            f"(select _entity, sum(_rows) as _rows from ({' union all '.join(result)}) group by 1) "
-            "order by 1"
+            f"(select _entity, sum(_rows) as _rows from ({' union all '.join(result)}) "
+            f"where {self.wanted} group by 1) order by 1"
         )
 
     def _other(self, source: EventSource) -> str:

@@ -5,10 +5,12 @@ file.
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.churn import bound
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.derived import CALENDAR
 from churn_orchestration.churn.question.labels import population
@@ -156,8 +158,11 @@ class _Counting:
             bins += bins_of(tables, [SCORE], "_scores", "as_of")
             self._count(bins, SNAPSHOT, snapshot)
         days = drift.replay_days(dt.date.fromisoformat(self.record["as_ofs"][0]), cutoff)
+        newest = f"where as_of = {literal(self.record['as_ofs'][-1])}"
+        [(customers,)] = tables.rows(f"select count(*) from read_parquet({snapshot}) {newest}")
+        some = partial(bound.some_entities, rows=customers, most=bound.MOST_REPLAYED)
         with features_of(
-            tables, question.features, days, path.parent / f".{path.stem}"
+            tables, question.features, days, path.parent / f".{path.stem}", some
         ) as described:
             for day in days:
                 people = population(question, described(day), day)
