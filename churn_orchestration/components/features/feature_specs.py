@@ -2,7 +2,7 @@
 engine.
 """
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import dagster as dg
 from pydantic import Field, model_validator
@@ -16,6 +16,12 @@ MOST_CLOSED = 62
 """Values of a closed category: a bit each of a 64-bit mask, one for all others, one for the
 sign.
 """
+
+
+AsWritten: TypeAlias = Annotated[
+    list[str], dg.Resolver(lambda _, values: values, model_field_type=list[str])
+]
+"""Texts that stay texts: Dagster would read "1" as the number 1, and "True" as a truth value."""
 
 
 class MeasureSpec(dg.Model, dg.Resolvable):
@@ -35,7 +41,7 @@ class CategorySpec(dg.Model, dg.Resolvable):
 
     name: str = Field(pattern=NAME, description="its name in the features")
     column: str = Field(description="the column that holds it")
-    values: list[str] = Field(
+    values: AsWritten = Field(
         [], description="each is a feature: its share of the events, or whether it is the entity's"
     )
     closed: bool = Field(
