@@ -97,6 +97,7 @@ def faults(world: World) -> list[tuple[int, int]]:
         ).fetchall()
 
 
+@pytest.mark.thorough  # a hopeless label is refused in test_churn_model, in fewer seconds
 def test_where_churn_is_too_rare_nothing_is_trained_and_it_is_said_why(
     tmp_path: Path,
 ) -> None:
