@@ -65,6 +65,7 @@ WIRING = (
     "churn_orchestration.components.features.proof",
     "churn_orchestration.components.question.backtest",
     "churn_orchestration.components.question.churn_model",
+    "churn_orchestration.components.question.day_table",
     "churn_orchestration.components.question.model_specs",
     "churn_orchestration.components.question.monitoring.drift_page",
     "churn_orchestration.components.question.scoring.issued",

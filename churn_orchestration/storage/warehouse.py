@@ -237,6 +237,11 @@ class Tables(Session):
         """Forget a day of a Parquet table; its file goes once no door shows it any more."""
         self.db.execute("delete from meta.files where table_name = ? and day = ?", [table, day])
 
+    def take_back(self, table: str, day: dt.date) -> None:
+        """Forget a day of a Parquet table; forecasts that were issued, and their grades, stay."""
+        if not re.fullmatch(_STAYS, table):
+            self.drop_day(table, day)
+
     def day_file(self, table: str, day: dt.date) -> Path | None:
         """The Parquet file of a day, whole; None where there is none.
 
@@ -361,8 +366,7 @@ class Tables(Session):
         """
         for (descendant,) in self.rows(_DESCENDANTS, [table]):
             if descendant.split(".")[0] in PARQUET_LAYERS:
-                if not re.fullmatch(_STAYS, descendant):
-                    self.drop_day(descendant, day)
+                self.take_back(descendant, day)
                 self.db.execute(
                     "delete from meta.days where table_name = ? and day = ?", [descendant, day]
                 )

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from churn_orchestration.business import Business
@@ -324,10 +323,10 @@ def test_the_check_fails_where_a_row_was_damaged_and_names_the_sum(
     day, measure = START, AtRisk(business, asking(SILENT))
     scored(tables, day, 2, PEOPLE)
     made(measure, tables, day)
-    on, key = OnDay(tables, day), dg.AssetKey(["measures", "q_at_risk"])
-    assert measure.checked(key, [on]).passed
+    on = OnDay(tables, day)
+    assert measure.checked([on]).passed
     tables.put_day(measure.table, day, f"with t as (from {on.file(measure.table)}) {damage}")
-    result = measure.checked(key, [on])
+    result = measure.checked([on])
     assert not result.passed
     amiss: Any = result.metadata["amiss"].value
     assert [fault.split(" comes to ")[0] for fault in amiss] == [

@@ -1,10 +1,8 @@
-"""What all business measures share: an asset with a partition a day, its table, pictures and
-checks.
-"""
+"""What all business measures share: rows, numbers and a picture of a day, and what must add up."""
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,15 +10,6 @@ import dagster as dg
 
 from churn_orchestration import stages
 from churn_orchestration.business import Business
-from churn_orchestration.components.days import (
-    Computed,
-    accepted_spec,
-    blocked,
-    blocked_since,
-    daily,
-    due,
-    record_and_publish,
-)
 from churn_orchestration.components.question.day_rows import (
     Columns,
     Rows,
@@ -28,15 +17,15 @@ from churn_orchestration.components.question.day_rows import (
     put_rows,
     read_files,
 )
-from churn_orchestration.components.shown import keys, look
-from churn_orchestration.storage.day_state import Refusal
-from churn_orchestration.storage.layers import MEASURED_ON, PARQUET_LAYERS
-from churn_orchestration.storage.resources import Warehouse
+from churn_orchestration.components.question.day_table import DayTable, Stored
+from churn_orchestration.components.shown import keys
+from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     from churn_orchestration.components.question.question import QuestionSettings
 
+ADDS_UP = "adds_up"
 _DAY: Columns = {MEASURED_ON: ("date", "the day at whose end this was known")}
 
 
@@ -122,76 +111,39 @@ class Measure(ABC):
         rows = pd.DataFrame(self.rows(on)).assign(**{MEASURED_ON: on.day})
         return put_rows(on.tables, self.table, on.day, rows, columns, self.order)
 
-    def refused(self, tables: Tables, days: list[dt.date]) -> dict[dt.date, Refusal]:
-        """Those of ``days`` whose ground is not valid: of a table in the warehouse, all days up
-        to it.
-        """
-        published = [table for table in self.upstream if table.split(".")[0] in PARQUET_LAYERS]
-        landed = [table for table in self.upstream if table not in published]
-        return blocked(tables, published, days) | blocked_since(
-            tables, landed, self.business.start, days
-        )
-
     def asset(self) -> dg.AssetsDefinition:
         """The asset measures/<question>_<name>, one partition a day."""
-        key, declaration = (
-            dg.AssetKey(self.table.split(".")),
-            self.settings.version(stages.MEASURES),
-        )
-        upstream, mapping = self.upstream, self.days_read()
-        sums = (
-            [dg.AssetCheckSpec("adds_up", asset=key, description=self.adds_up)]
-            if self.adds_up
-            else []
-        )
+        mapping = self.days_read()
         named = keys(self.settings.question.entity) if self.of_entities else []
-
-        @dg.asset(
-            key=key,
+        return DayTable(
+            business=self.business,
+            settings=self.settings,
+            table=self.table,
+            says=self.says,
+            columns=[*named, *described({**self.columns, **_DAY})],
+            version=self.settings.version(stages.MEASURES),
+            upstream=self.upstream,
+            store=self._store_days,
             deps=[
                 dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=mapping)
-                for table in upstream
+                for table in self.upstream
             ],
-            description=f"{self.says}\n\n{self.settings.sentence()}{look(self.business, key)}",
-            check_specs=[accepted_spec(key), *sums],
-            code_version=declaration,
-            **daily(
-                self.business, key, {"parquet"}, [*named, *described({**self.columns, **_DAY})]
-            ),
+            checks={ADDS_UP: self.adds_up} if self.adds_up else {},
+        ).asset()
+
+    def _store_days(self, tables: Tables, days: list[dt.date]) -> Stored:
+        on_days = [OnDay(tables, day) for day in days]
+        return Stored(
+            rows={on.day: self.store(on) for on in on_days},
+            metadata={on.day: self.day_metadata(on) for on in on_days},
+            pictures={f"picture_{self.name}": self.picture(on_days[-1])} if on_days else {},
+            checks=[self.checked(on_days)] if self.adds_up else [],
         )
-        def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-            with warehouse.open() as tables:
-                days = [OnDay(tables, day) for day in due(context, tables, key)]
-                tables.days.look_back_as(self.table, self.settings.gold)
-                refused = self.refused(tables, [on.day for on in days])
-                for day in refused:
-                    tables.drop_day(self.table, day)
-                good = [on for on in days if on.day not in refused]
-                rows = {on.day: self.store(on) for on in good}
-                if self.adds_up:
-                    yield self.checked(key, good)
-                about = {on.day: self.day_metadata(on) for on in good}
-                drawn = {f"picture_{self.name}": self.picture(good[-1])} if good else {}
-                yield from record_and_publish(
-                    context,
-                    tables,
-                    key,
-                    Computed(
-                        declaration=declaration,
-                        rows=rows,
-                        refused=refused,
-                        upstream=upstream,
-                        metadata=about,
-                        pictures=drawn,
-                    ),
-                )
 
-        return measured
-
-    def checked(self, key: dg.AssetKey, days: Iterable[OnDay]) -> dg.AssetCheckResult:
+    def checked(self, days: Iterable[OnDay]) -> dg.AssetCheckResult:
         """The check that stored days add up."""
         result = [f"{on.day}: {fault}" for on in days for fault in self.amiss(on)]
         return dg.AssetCheckResult(
-            asset_key=key, check_name="adds_up", passed=not result, metadata={"amiss": result},
+            check_name=ADDS_UP, passed=not result, metadata={"amiss": result},
             description="; ".join(result[:3]) or None,
         )  # fmt: skip

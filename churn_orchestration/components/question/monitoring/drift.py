@@ -3,7 +3,8 @@ outcomes.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,8 @@ import dagster as dg
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.question.labels import population
-from churn_orchestration.components.days import (
-    Computed,
-    accepted_spec,
-    blocked,
-    daily,
-    due,
-    record_and_publish,
-)
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
+from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.question.monitoring import drift_page
 from churn_orchestration.components.question.monitoring.causes import causes
 from churn_orchestration.components.question.monitoring.reference import (
@@ -31,11 +25,9 @@ from churn_orchestration.components.question.monitoring.reference import (
     sample,
     snapshot_file,
 )
-from churn_orchestration.components.shown import look
 from churn_orchestration.pictures import pages
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.layers import MEASURED_ON
-from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
@@ -43,6 +35,7 @@ if TYPE_CHECKING:
     from churn_orchestration.components.question.question import QuestionSettings
 
 EXPLAINED = 2_000  # rows of which it is known what each feature adds to a score
+NO_HARM = "no_harmful_drift"
 HARMFUL, OPEN, HARMLESS, STEADY = "harmful", "open", "harmless", "steady"
 COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -191,75 +184,58 @@ def _before(
 
 def drift_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_drift, one partition a day."""
-    key = dg.AssetKey(["monitoring", f"{settings.name}_drift"])
-    upstream = [settings.store.forecasts]
-
-    @dg.asset(
-        key=key,
-        deps=[dg.AssetKey(table.split(".")) for table in upstream],
-        description="One row per feature and day: how far the customers of the day are from "
+    return DayTable(
+        business=business,
+        settings=settings,
+        table=settings.store.drift,
+        says="One row per feature and day: how far the customers of the day are from "
         "those the champion was trained on, compared with how far is usual, by replays of "
         "the days before its cut-off. An alarm is ordered by how far it moves the "
-        "scores; one that hardly does is called harmless.\n\n"
-        f"{settings.sentence()}{look(business, key)}",
-        check_specs=[
-            accepted_spec(key),
-            dg.AssetCheckSpec(
-                "no_harmful_drift", asset=key, description="No drift that moves the scores."
-            ),
-        ],
-        code_version=settings.version(stages.DRIFT),
-        **daily(business, key, {"parquet"}, described(COLUMNS)),
-    )
-    def drifts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-        with warehouse.open() as tables:
-            days = due(context, tables, key)
-            tables.days.look_back_as(settings.store.drift, settings.gold)
-            refused = blocked(tables, upstream, days)
-            references = dict[str, Reference]()
-            rows = {}
-            for day in days:
-                if day in refused:
-                    tables.drop_day(settings.store.drift, day)
-                    continue
-                champion = ledger.champion(
-                    tables.state, settings.name, day, settings.question.meaning
-                )
-                reference = None
-                if champion:
-                    version = champion["model_version"]
-                    if version not in references:
-                        context.log.info(
-                            f"{settings.name}: replays the days before {champion['cutoff']}"
-                        )
-                        references[version] = Reference.of(tables, settings, version)
-                    reference = references[version]
-                rows[day] = measure(tables, settings, day, reference)
-            newest = max(rows, default=None)
-            yield _checked(tables, settings, key, newest)
-            about = {day: day_metadata(tables, settings, day) for day in rows}
-            if newest and about[newest]["alarms"]:
-                path = page(tables, settings, newest)
-                about[newest] |= {
-                    "drift_page": dg.MetadataValue.url(pages.address(path)),
-                    "drift_page_file": dg.MetadataValue.path(path),
-                }
-            drawn = {"picture_drift": picture(tables, settings, newest)} if newest else {}
-            yield from record_and_publish(
-                context,
-                tables,
-                key,
-                Computed(
-                    declaration=settings.version(stages.DRIFT),
-                    rows=rows,
-                    refused=refused,
-                    upstream=upstream,
-                    metadata=about,
-                    pictures=drawn,
-                ),
-            )
+        "scores; one that hardly does is called harmless.",
+        columns=described(COLUMNS),
+        version=settings.version(stages.DRIFT),
+        upstream=[settings.store.forecasts],
+        store=partial(_store, settings),
+        checks={NO_HARM: "No drift that moves the scores."},
+    ).asset()
 
-    return drifts
+
+def _store(settings: "QuestionSettings", tables: Tables, days: list[dt.date]) -> Stored:
+    references = dict[str, Reference]()
+    rows = {
+        day: measure(tables, settings, day, _reference(tables, settings, day, references))
+        for day in days
+    }
+    newest = max(rows, default=None)
+    about = {day: day_metadata(tables, settings, day) for day in rows}
+    if newest and about[newest]["alarms"]:
+        path = page(tables, settings, newest)
+        about[newest] |= {
+            "drift_page": dg.MetadataValue.url(pages.address(path)),
+            "drift_page_file": dg.MetadataValue.path(path),
+        }
+    return Stored(
+        rows=rows,
+        metadata=about,
+        pictures={"picture_drift": picture(tables, settings, newest)} if newest else {},
+        checks=[_checked(tables, settings, newest)],
+    )
+
+
+def _reference(
+    tables: Tables, settings: "QuestionSettings", day: dt.date, known: dict[str, Reference]
+) -> Reference | None:
+    """That of the champion of a day, which is made once; None: there is no champion."""
+    champion = ledger.champion(tables.state, settings.name, day, settings.question.meaning)
+    if champion is None:
+        return None
+    version = champion["model_version"]
+    if version not in known:
+        dg.get_dagster_logger().info(
+            f"{settings.name}: replays the days before {champion['cutoff']}"
+        )
+        known[version] = Reference.of(tables, settings, version)
+    return known[version]
 
 
 def alarms(tables: Tables, settings: "QuestionSettings", day: dt.date) -> list[dict[str, Any]]:
@@ -293,14 +269,13 @@ def sentences(result: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _checked(
-    tables: Tables, settings: "QuestionSettings", key: dg.AssetKey, day: dt.date | None
+    tables: Tables, settings: "QuestionSettings", day: dt.date | None
 ) -> dg.AssetCheckResult:
     """The check of the newest day of a run."""
     result = alarms(tables, settings, day) if day else []
     harmful = [alarm for alarm in result if alarm["verdict"] in (HARMFUL, OPEN)]
     return dg.AssetCheckResult(
-        asset_key=key,
-        check_name="no_harmful_drift",
+        check_name=NO_HARM,
         passed=not harmful,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{day}: {'; '.join(sentences(harmful)[:3])}" if harmful else None,

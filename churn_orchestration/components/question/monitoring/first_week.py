@@ -3,8 +3,9 @@ have forecast.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +16,12 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import MIN_ENTITIES, UNTRAINED
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.sql import identifier
-from churn_orchestration.components.days import (
-    Computed,
-    accepted_spec,
-    blocked,
-    daily,
-    due,
-    record_and_publish,
-)
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
+from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
-from churn_orchestration.components.shown import look
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.layers import MEASURED_ON
-from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
@@ -203,56 +195,34 @@ def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
     """monitoring/<question>_first_week, one partition a day, and the check that the champion
     is no worse than the one before it.
     """
-    key = dg.AssetKey(["monitoring", f"{settings.name}_first_week"])
-    upstream = [settings.store.grades]
-
-    @dg.asset(
-        key=key,
-        deps=[dg.AssetKey(table.split(".")) for table in upstream],
-        description="One row per metric on the day on which the outcome of a champion's first "
+    return DayTable(
+        business=business,
+        settings=settings,
+        table=settings.store.first_week,
+        says="One row per metric on the day on which the outcome of a champion's first "
         f"{DAYS} days is known, none on others: what was in force before it, held up to it on the "
         "same forecasts. It is looked at once a champion, by the rule of the gate: where the model "
-        f"before it would be promoted, it is worse.\n\n{settings.sentence()}{look(business, key)}",
-        check_specs=[
-            accepted_spec(key),
-            dg.AssetCheckSpec(
-                STANDS,
-                asset=key,
-                description="The champion's first week was not worse than without it.",
-            ),
-        ],
-        code_version=settings.version(stages.FIRST_WEEK),
-        **daily(business, key, {"parquet", "scikitlearn"}, described(COLUMNS)),
-    )
-    def first_week(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-        with warehouse.open() as tables:
-            days = due(context, tables, key)
-            tables.days.look_back_as(settings.store.first_week, settings.gold)
-            refused = blocked(tables, upstream, days)
-            for day in refused:
-                tables.drop_day(settings.store.first_week, day)
-            result = {day: measure(tables, settings, day) for day in days if day not in refused}
-            sentences = {day: words for day, (_, words) in result.items() if words}
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name=STANDS,
-                passed=not any(row["worse"] for rows, _ in result.values() for row in rows),
-                severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(sentences.values()) or None,
-            )
-            counts = {day: len(rows) for day, (rows, _) in result.items()}
-            about = {day: {"first_week": words} for day, words in sentences.items()}
-            yield from record_and_publish(
-                context,
-                tables,
-                key,
-                Computed(
-                    declaration=settings.version(stages.FIRST_WEEK),
-                    rows=counts,
-                    refused=refused,
-                    upstream=upstream,
-                    metadata=about,
-                ),
-            )
+        "before it would be promoted, it is worse.",
+        columns=described(COLUMNS),
+        version=settings.version(stages.FIRST_WEEK),
+        upstream=[settings.store.grades],
+        store=partial(_store, settings),
+        checks={STANDS: "The champion's first week was not worse than without it."},
+        kinds=frozenset({"parquet", "scikitlearn"}),
+    ).asset()
 
-    return first_week
+
+def _store(settings: "QuestionSettings", tables: Tables, days: list[dt.date]) -> Stored:
+    result = {day: measure(tables, settings, day) for day in days}
+    sentences = {day: words for day, (_, words) in result.items() if words}
+    stands = dg.AssetCheckResult(
+        check_name=STANDS,
+        passed=not any(row["worse"] for rows, _ in result.values() for row in rows),
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(sentences.values()) or None,
+    )
+    return Stored(
+        rows={day: len(rows) for day, (rows, _) in result.items()},
+        metadata={day: {"first_week": words} for day, words in sentences.items()},
+        checks=[stands],
+    )

@@ -3,7 +3,8 @@ changes.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,25 +16,18 @@ from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.churn.watching import grades
-from churn_orchestration.components.days import (
-    Computed,
-    accepted_spec,
-    daily,
-    due,
-    record_and_publish,
-)
 from churn_orchestration.components.question.day_rows import described, read_files
-from churn_orchestration.components.shown import keys, look
+from churn_orchestration.components.question.day_table import DayTable, Stored
+from churn_orchestration.components.shown import keys
 from churn_orchestration.storage.day_files import damage
 from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.layers import MEASURED_ON
-from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
     from churn_orchestration.components.question.question import QuestionSettings
 
-
+COUNTS = "counts_add_up"
 COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "churn_probability": ("double", "as forecast on as_of"),
@@ -125,76 +119,55 @@ def outcome_table(settings: "QuestionSettings") -> str:
     return question.activity.days_table
 
 
-def _version(settings: "QuestionSettings") -> str:
-    """What a day of grades depends on."""
-    return stages.version(digest(settings.question), stages.GRADED)
-
-
 def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_graded, one partition a day."""
-    key = dg.AssetKey(["monitoring", f"{settings.name}_graded"])
-    question, horizon = settings.question, settings.question.horizon
-    outcome = outcome_table(settings)
-    soonest, latest = horizon.wait
+    entity, outcome = settings.question.entity, outcome_table(settings)
+    soonest, latest = settings.question.horizon.wait
     window = dg.TimeWindowPartitionMapping(
         start_offset=-latest, end_offset=-soonest, allow_nonexistent_upstream_partitions=True
     )
-
-    @dg.asset(
-        key=key,
+    return DayTable(
+        business=business,
+        settings=settings,
+        table=settings.store.grades,
+        says="One row per forecast, on the day its outcome is known, and one more for "
+        "each time that a late row changes that outcome: the ledger of forecasts, in "
+        f"which nothing is overwritten. The last row of a {entity} and as_of "
+        "is the truth as known. Scores in hindsight are never graded.",
+        columns=[*keys(entity), *described(COLUMNS)],
+        version=stages.version(digest(settings.question), stages.GRADED),
+        upstream=[outcome],
+        store=partial(_store, settings),
         deps=[
             dg.AssetDep(dg.AssetKey(["predictions", settings.name]), partition_mapping=window),
-            dg.AssetKey(outcome.split(".")),
+            dg.AssetDep(dg.AssetKey(outcome.split("."))),
         ],
-        description="One row per forecast, on the day its outcome is known, and one more for "
-        "each time that a late row changes that outcome: the ledger of forecasts, in "
-        f"which nothing is overwritten. The last row of a {question.entity} and as_of "
-        "is the truth as known. Scores in hindsight are never graded.\n\n"
-        f"{settings.sentence()}{look(business, key)}",
-        check_specs=[
-            accepted_spec(key),
-            dg.AssetCheckSpec(
-                "counts_add_up", asset=key, description="Every forecast has one first grade."
-            ),
-        ],
-        code_version=_version(settings),
-        **daily(business, key, {"parquet"}, [*keys(question.entity), *described(COLUMNS)]),
-    )
-    def graded(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-        with warehouse.open() as tables:
-            tables.days.look_back_as(settings.store.grades, settings.gold)
-            rows, refused = dict[dt.date, int](), dict[dt.date, Refusal]()
-            missing = dict[str, int]()
-            for day in due(context, tables, key):
-                oldest_due = horizon.newest_as_of(day - DAY) + DAY
-                first = max(business.start, horizon.outcome(oldest_due)[0])
-                if fault := tables.days.fault(outcome, first, day):
-                    refused[day] = fault
-                    continue
-                rows[day] = grade(tables, settings, day)
-                if lost := ungraded(tables, settings, day):
-                    missing[str(day)] = lost
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name="counts_add_up",
-                passed=not missing,
-                metadata={"ungraded": missing},
-            )
-            about = {day: day_metadata(tables, settings, day) for day in rows}
-            yield from record_and_publish(
-                context,
-                tables,
-                key,
-                Computed(
-                    declaration=_version(settings),
-                    rows=rows,
-                    refused=refused,
-                    upstream=[outcome],
-                    metadata=about,
-                ),
-            )
+        checks={COUNTS: "Every forecast has one first grade."},
+        refused=partial(_refused, settings, business.start),
+    ).asset()
 
-    return graded
+
+def _refused(
+    settings: "QuestionSettings", start: dt.date, tables: Tables, days: list[dt.date]
+) -> dict[dt.date, Refusal]:
+    """The days on which an outcome falls due of which some day is not valid."""
+    horizon, result = settings.question.horizon, dict[dt.date, Refusal]()
+    for day in days:
+        first = horizon.outcome(horizon.newest_as_of(day - DAY) + DAY)[0]
+        if fault := tables.days.fault(outcome_table(settings), max(start, first), day):
+            result[day] = fault
+    return result
+
+
+def _store(settings: "QuestionSettings", tables: Tables, days: list[dt.date]) -> Stored:
+    rows = {day: grade(tables, settings, day) for day in days}
+    lost = {str(day): ungraded(tables, settings, day) for day in days}
+    missing = {day: count for day, count in lost.items() if count}
+    counted = dg.AssetCheckResult(
+        check_name=COUNTS, passed=not missing, metadata={"ungraded": missing}
+    )
+    about = {day: day_metadata(tables, settings, day) for day in days}
+    return Stored(rows=rows, metadata=about, checks=[counted])
 
 
 def ungraded(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:

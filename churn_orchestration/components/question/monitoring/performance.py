@@ -4,6 +4,7 @@ known.
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +14,10 @@ from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import EXPECTED, MIN_ENTITIES, REALISED, RESTATED
 from churn_orchestration.churn.sql import identifier, identifiers
-from churn_orchestration.components.days import (
-    Computed,
-    accepted_spec,
-    blocked,
-    daily,
-    due,
-    record_and_publish,
-)
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
+from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.question.monitoring.graded import last_known
-from churn_orchestration.components.shown import look
 from churn_orchestration.storage.layers import MEASURED_ON
-from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
 
 if TYPE_CHECKING:
@@ -188,45 +180,28 @@ def _segmented(
 
 def performance_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDefinition:
     """monitoring/<question>_performance, one partition a day."""
-    key = dg.AssetKey(["monitoring", f"{settings.name}_performance"])
-    upstream = [settings.store.forecasts, settings.store.grades]
-
-    @dg.asset(
-        key=key,
-        deps=[dg.AssetKey(table.split(".")) for table in upstream],
-        description="One row per metric, segment and as_of: what the day's forecasts say of "
+    return DayTable(
+        business=business,
+        settings=settings,
+        table=settings.store.performance,
+        says="One row per metric, segment and as_of: what the day's forecasts say of "
         "themselves before any outcome is known, and how those did whose outcome "
         "became known on the day, on matured forecasts only. What was expected is "
-        f"graded so by what came.\n\n{settings.sentence()}{look(business, key)}",
-        check_specs=[accepted_spec(key)],
-        code_version=settings.version(stages.PERFORMANCE),
-        **daily(business, key, {"parquet"}, described(COLUMNS)),
-    )
-    def performance(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
-        with warehouse.open() as tables:
-            days = due(context, tables, key)
-            tables.days.look_back_as(settings.store.performance, settings.gold)
-            refused = blocked(tables, upstream, days)
-            for day in refused:
-                tables.drop_day(settings.store.performance, day)
-            rows = {day: measure(tables, settings, day) for day in days if day not in refused}
-            about = {day: day_metadata(tables, settings, day) for day in rows}
-            drawn = {"picture_performance": picture(tables, settings, max(rows))} if rows else {}
-            yield from record_and_publish(
-                context,
-                tables,
-                key,
-                Computed(
-                    declaration=settings.version(stages.PERFORMANCE),
-                    rows=rows,
-                    refused=refused,
-                    upstream=upstream,
-                    metadata=about,
-                    pictures=drawn,
-                ),
-            )
+        "graded so by what came.",
+        columns=described(COLUMNS),
+        version=settings.version(stages.PERFORMANCE),
+        upstream=[settings.store.forecasts, settings.store.grades],
+        store=partial(_store, settings),
+    ).asset()
 
-    return performance
+
+def _store(settings: "QuestionSettings", tables: Tables, days: list[dt.date]) -> Stored:
+    rows = {day: measure(tables, settings, day) for day in days}
+    return Stored(
+        rows=rows,
+        metadata={day: day_metadata(tables, settings, day) for day in rows},
+        pictures={"picture_performance": picture(tables, settings, max(rows))} if rows else {},
+    )
 
 
 def day_metadata(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, Any]:
