@@ -23,12 +23,8 @@ from churn_orchestration.components.question.day_rows import read_files
 from churn_orchestration.components.question.monitoring import drift
 from churn_orchestration.components.question.monitoring.reference import SCORE, Reference
 from churn_orchestration.components.question.question import QuestionSettings
-from churn_orchestration.components.question.scoring.prediction import (
-    Forecaster,
-    catalogue_words,
-    score,
-    write,
-)
+from churn_orchestration.components.question.scoring.forecaster import Forecaster
+from churn_orchestration.components.question.scoring.scores import catalogue_words, score, write
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import at_work

@@ -37,13 +37,8 @@ from churn_orchestration.components.question.monitoring import (
     performance,
 )
 from churn_orchestration.components.question.monitoring.reference import Reference
-from churn_orchestration.components.question.scoring.prediction import (
-    Forecaster,
-    catalogue_words,
-    forecast,
-    score,
-    write,
-)
+from churn_orchestration.components.question.scoring.forecaster import Forecaster, forecast
+from churn_orchestration.components.question.scoring.scores import catalogue_words, score, write
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import promotion
 from churn_orchestration.components.question.training import snapshot as snapshots

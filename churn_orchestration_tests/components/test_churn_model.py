@@ -44,13 +44,13 @@ from churn_orchestration.components.features.feature_table import (
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.backtest import backtest, rolling
 from churn_orchestration.components.question.question import QuestionSettings
-from churn_orchestration.components.question.scoring import prediction
+from churn_orchestration.components.question.scoring import forecaster
+from churn_orchestration.components.question.scoring.forecaster import Forecaster
 from churn_orchestration.components.question.scoring.prediction import (
-    Forecaster,
     copied_message,
     prediction_asset,
-    score_days,
 )
+from churn_orchestration.components.question.scoring.scores import score_days
 from churn_orchestration.components.question.training import card, promotion
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
@@ -1033,7 +1033,7 @@ def test_beyond_the_bound_those_with_the_most_at_stake_have_reasons(
     everybody = trained_shop.score(CUTOFF)
     assert everybody["reasons"].notna().all()
     monkeypatch.setattr(bound, "MOST_EXPLAINED", 20)
-    monkeypatch.setattr(prediction, "AT_ONCE", 100)
+    monkeypatch.setattr(forecaster, "AT_ONCE", 100)
     trained_shop.scored_file(CUTOFF).unlink()
     some = trained_shop.score(CUTOFF)
     at_stake = everybody["churn_probability"] * everybody["recent_value"]

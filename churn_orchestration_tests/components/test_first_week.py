@@ -24,7 +24,7 @@ from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.monitoring.first_week import ended_on, measure
 from churn_orchestration.components.question.monitoring.graded import grade
 from churn_orchestration.components.question.question import QuestionSettings
-from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
+from churn_orchestration.components.question.scoring.forecaster import Forecaster, forecast
 from churn_orchestration.components.question.training import promotion
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash

@@ -11,13 +11,9 @@ from churn_orchestration.churn import protocol
 from churn_orchestration.churn.calendar import month_ends
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.question.labels import STATIC, labelled
+from churn_orchestration.components.question.scoring.forecaster import Forecaster
 from churn_orchestration.components.question.scoring.issued import is_issued
-from churn_orchestration.components.question.scoring.prediction import (
-    Forecaster,
-    catalogue_words,
-    score,
-    write,
-)
+from churn_orchestration.components.question.scoring.scores import catalogue_words, score, write
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.storage.door import publish

@@ -12,7 +12,7 @@ from churn_orchestration.churn.sql import identifier
 from churn_orchestration.churn.watching.measures import risen
 from churn_orchestration.components.question.day_rows import Rows
 from churn_orchestration.components.question.measures.measure import Measure, OnDay
-from churn_orchestration.components.question.scoring.prediction import catalogue_words
+from churn_orchestration.components.question.scoring.scores import catalogue_words
 from churn_orchestration.storage.model_store import ModelFiles
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.question.monitoring.graded import last_known
-from churn_orchestration.components.question.scoring.prediction import Forecaster, forecast
+from churn_orchestration.components.question.scoring.forecaster import Forecaster, forecast
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables, literal
