@@ -4,20 +4,17 @@ the rest.
 
 import codecs
 import datetime as dt
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
-import duckdb
 from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration import pictures, stages
-from churn_orchestration.business import PII_KEY, Business, digest
+from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.rows import contract as contracts
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
-from churn_orchestration.churn.sql import connect
 from churn_orchestration.components.days import (
     STALE_TAG,
     Computed,
@@ -29,13 +26,15 @@ from churn_orchestration.components.days import (
     report_day,
     require_initial_load,
     shown_in,
+    table_of,
     wanted,
 )
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import PLATFORM, look, platform
 from churn_orchestration.components.source.doubts import DOUBTS
-from churn_orchestration.components.source.judging import judge
+from churn_orchestration.components.source.judging import Judgement, judge
 from churn_orchestration.components.source.source_rules import SourceRules
+from churn_orchestration.components.source.source_specs import ColumnSpec, QuerySpec
 from churn_orchestration.landing.arrivals import as_taken_in
 from churn_orchestration.landing.files import Files
 from churn_orchestration.landing.land import land
@@ -46,100 +45,12 @@ from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
 
 _ENCODINGS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "iso8859-1": "latin-1"}
-_TYPE = re.compile(
-    r"text|id|integer|decimal(\(\d+,\s*\d+\))?|double|boolean|date|timestamp|timestamptz"
-)
-
-
-class ColumnSpec(dg.Model, dg.Resolvable):
-    """One column of a contract."""
-
-    name: str = Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", description="its name from bronze on")
-    source: str | None = Field(
-        None, alias="from", description="its name in the file, where that differs"
-    )
-    type: str = Field(
-        "text",
-        description=f"one of {', '.join(contracts.TYPES)}; decimal(p, s) too, 18 digits and 4 "
-        "decimals where not given; a number with more is refused, "
-        "never rounded: declare more, or double",
-    )
-    format: str | None = Field(
-        None,
-        description="how a date or timestamp is written, e.g. %d/%m/%Y, or epoch_s, epoch_ms, "
-        "epoch_us for numbers since 1970; ISO if not given",
-    )
-    decimal: Literal[".", ","] = Field(".", description="the decimal sign of a decimal or double")
-    required: bool = Field(False, description="a row without it goes to quarantine")
-    pii: Literal["drop", "hash"] | None = Field(
-        None, description="drop it after raw, or keep a keyed hash"
-    )
-    description: str = Field("", description="what it means, with its unit")
-
-    @field_validator("name")
-    @classmethod
-    def _free_name(cls, name: str) -> str:
-        if name.lower() in ("known_on", "rule", "detail"):
-            raise ValueError(
-                f'"{name}" is a name of the platform\'s own; call the column otherwise'
-            )
-        return name
-
-    @field_validator("type")
-    @classmethod
-    def _known_type(cls, kind: str) -> str:
-        if not _TYPE.fullmatch(kind):
-            raise ValueError(f'unknown type "{kind}"; known: {", ".join(contracts.TYPES)}')
-        return kind
-
-    @field_validator("format")
-    @classmethod
-    def _parses(cls, form: str | None) -> str | None:
-        if form is None or form in contracts.EPOCHS:
-            return form
-        try:
-            with connect() as db:
-                db.execute("select try_strptime('', ?)", [form])
-        except duckdb.Error as error:
-            message = str(error).partition(f"specifier {form}: ")[2]
-            raise ValueError(
-                f'"{form}" is no format ({message}): wanted letters such as %d/%m/%Y %H:%M, or '
-                f"{', '.join(contracts.EPOCHS)}"
-            ) from None
-        return form
-
-    @model_validator(mode="after")
-    def _format_of_a_time(self) -> "ColumnSpec":
-        if self.format and self.type not in ("date", "timestamp", "timestamptz"):
-            raise ValueError(
-                f"{self.name}: `format` says how a date or timestamp is written, and it is "
-                f"{self.type}"
-            )
-        return self
 
 
 def _require_columns(place: str, used: list[str], declared: list[str]) -> None:
     known = {name.lower() for name in declared} | {"day", "known_on"}
     if unknown := [name for name in used if name.lower() not in known]:
         raise ValueError(f'{place}: no column "{unknown[0]}" ({", ".join(declared)})')
-
-
-class QuerySpec(dg.Model, dg.Resolvable):
-    """A table behind an SQL connection instead of files."""
-
-    url_variable: str = Field(
-        description="environment variable with an SQLAlchemy URL or a DuckDB file's path"
-    )
-    sql: str = Field(
-        description="one select; :first_day and :last_day are the requested landing days"
-    )
-
-    @field_validator("url_variable")
-    @classmethod
-    def _no_secret_of_another_kind(cls, name: str) -> str:
-        if name == PII_KEY:
-            raise ValueError(f"{PII_KEY} is the key of hashes, and no address")
-        return name
 
 
 @dg.scaffold_with(
@@ -359,65 +270,75 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets raw/x and bronze/x with quarantine/x, and their checks."""
         business = Business.holding(context.path)
-        contract = self.contract(business.settings.timezone, business.earliest_event)
+        return dg.Definitions(assets=[self._raw(business), self._bronze(business)])
+
+    def _key(self, layer: str) -> dg.AssetKey:
+        return dg.AssetKey([layer, self.name])
+
+    @property
+    def _meaning(self) -> str:
+        return self.description or f"The source {self.name}."
+
+    def _contract(self, business: Business) -> contracts.Contract:
+        return self.contract(business.settings.timezone, business.earliest_event)
+
+    def _declaration(self, business: Business) -> str:
         declared = [getattr(self, name) for name in _DECLARED] + (
             [self.sheet] if self.sheet else []
         )
-        declaration = digest(*declared, contract, business.start)
-        landed_by = stages.version(declaration, stages.RAW)
-        judged_by = stages.version(digest(declaration, _JUDGED), stages.BRONZE)
-        raw, bronze, quarantine = (
-            dg.AssetKey([layer, self.name]) for layer in ("raw", "bronze", "quarantine")
-        )
-        meaning = self.description or f"The source {self.name}."
+        return digest(*declared, self._contract(business), business.start)
+
+    def _raw(self, business: Business) -> dg.AssetsDefinition:
+        """The asset of what lands."""
+        key = self._key("raw")
+        landed_by = stages.version(self._declaration(business), stages.RAW)
 
         @dg.asset(
-            key=raw,
+            key=key,
             description="One row per landed record, as it came, with its file and line.\n\n"
-            f"{meaning}{look(business, raw)}",
-            check_specs=[dg.AssetCheckSpec("files_complete", asset=raw), accepted_spec(raw)],
+            f"{self._meaning}{look(business, key)}",
+            check_specs=[dg.AssetCheckSpec("files_complete", asset=key), accepted_spec(key)],
             code_version=landed_by,
-            **daily(business, raw, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
+            **daily(business, key, {"file" if self.files else "sql", "duckdb"}, self.raw_columns()),
         )
         def raw_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open(business.landing_place) as tables:
-                days = self._due(context, tables, raw)
+                days = self._due(context, tables, key)
                 require_initial_load(tables, f"raw.{self.name}", business, days)
                 kept = self._days_not_landed_again(context, tables, business, landed_by, days)
-                landed = self._land(
-                    tables, business, contract, [day for day in days if day not in kept]
-                )
-                landed.rows |= kept
-                drawn = {
-                    "picture_rows_by_day": self._rows_by_day(
-                        tables, "raw", days, landed.refused, business.earliest_event
-                    )
-                }
+                landed = self._land(tables, business, [day for day in days if day not in kept])
+                drawn = self._rows_by_day(tables, "raw", days, landed.refused, business)
                 yield from record_and_publish(
                     context,
                     tables,
-                    raw,
+                    key,
                     Computed(
                         declaration=landed_by,
-                        rows=landed.rows,
+                        rows=landed.rows | kept,
                         refused=landed.refused,
-                        pictures=drawn,
-                        checks=[self._files_complete(raw, landed, business)],
+                        pictures={"picture_rows_by_day": drawn},
+                        checks=[self._files_complete(key, landed, business)],
                         note=self._files_read(tables, days, kept),
                     ),
                 )
 
+        return raw_asset
+
+    def _bronze(self, business: Business) -> dg.AssetsDefinition:
+        """The assets of the rows that meet the contract, and of those that do not."""
+        bronze, quarantine = self._key("bronze"), self._key("quarantine")
+        judged_by = stages.version(digest(self._declaration(business), _JUDGED), stages.BRONZE)
+        valid = f"One row per valid record, typed, under its declared names.\n\n{self._meaning}"
         refused = (
             f"One row per refused record of {self.name}, as it came, with the rule that refused it."
         )
-        valid = f"One row per valid record, typed, under its declared names.\n\n{meaning}"
 
         @dg.multi_asset(
             name=f"bronze_{self.name}",
             specs=[
                 dg.AssetSpec(
                     key,
-                    deps=[raw],
+                    deps=[self._key("raw")],
                     description=description + look(business, key),
                     code_version=judged_by,
                     **shown_in(business, key, {"duckdb"}, columns),
@@ -441,21 +362,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         def bronze_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[Any]:
             with warehouse.open() as tables:
                 days = self._due(context, tables, bronze, quarantine)
-                judgement = judge(tables, self.rules(contract), days, business.closed)
-                # Nothing of a refused day is quarantined: its rows wait in raw.
-                empty = dict.fromkeys(judgement.refused, 0)
-                tables.days.record(
-                    f"quarantine.{self.name}", "stored", empty | judgement.quarantined, judged_by
-                )
-                for day, rows in judgement.quarantined.items():
-                    report_day(context, quarantine, day, rows, {})
-                if judgement.quarantined:
-                    drawn = {
-                        "picture_quarantined_by_rule": self._quarantined_by_rule(
-                            tables, business.earliest_event
-                        )
-                    }
-                    attach_pictures(context, quarantine, max(judgement.quarantined), drawn)
+                rules = self.rules(self._contract(business))
+                judgement = judge(tables, rules, days, business.closed)
+                self._report_quarantine(context, tables, business, judgement, judged_by)
+                drawn = self._rows_by_day(tables, "bronze", days, judgement.refused, business)
                 yield from record_and_publish(
                     context,
                     tables,
@@ -466,18 +376,34 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
                         refused=judgement.refused,
                         upstream=[f"raw.{self.name}"],
                         metadata=judgement.metadata(),
-                        pictures={
-                            "picture_rows_by_day": self._rows_by_day(
-                                tables, "bronze", days, judgement.refused, business.earliest_event
-                            )
-                        },
+                        pictures={"picture_rows_by_day": drawn},
                         checks=judgement.checks(bronze),
                         note=judgement.quarantine_message(),
                     ),
                 )
                 yield dg.MaterializeResult(asset_key=quarantine)
 
-        return dg.Definitions(assets=[raw_asset, bronze_asset])
+        return bronze_asset
+
+    def _report_quarantine(
+        self,
+        context: dg.AssetExecutionContext,
+        tables: Tables,
+        business: Business,
+        judgement: Judgement,
+        judged_by: str,
+    ) -> None:
+        """Record and show what went to quarantine; of a refused day nothing does: its rows wait in
+        raw.
+        """
+        key, rows = self._key("quarantine"), judgement.quarantined
+        empty = dict.fromkeys(judgement.refused, 0)
+        tables.days.record(table_of(key), "stored", empty | rows, judged_by)
+        for day, count in rows.items():
+            report_day(context, key, day, count, {})
+        if rows:
+            drawn = self._quarantined_by_rule(tables, business.earliest_event)
+            attach_pictures(context, key, max(rows), {"picture_quarantined_by_rule": drawn})
 
     def _due(
         self, context: dg.AssetExecutionContext, tables: Tables, *keys: dg.AssetKey
@@ -525,11 +451,10 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
             )
         return "; ".join(parts)
 
-    def _land(
-        self, tables: Tables, business: Business, contract: contracts.Contract, days: list[dt.date]
-    ) -> Landed:
+    def _land(self, tables: Tables, business: Business, days: list[dt.date]) -> Landed:
         if not days:
             return Landed(rows={})
+        contract = self._contract(business)
         if self.query:
             landing = SourceLanding(
                 tables=tables, business=business, name=self.name, contract=contract, days=days
@@ -558,7 +483,7 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         layer: str,
         days: list[dt.date],
         refused: Iterable[dt.date],
-        earliest: dt.date,
+        business: Business,
     ) -> str | None:
         """``refused``: of the ``days`` of this run; what is on record of them is of an earlier
         one.
@@ -566,7 +491,9 @@ class SourceTable(dg.Component, dg.Model, dg.Resolvable):
         table = f"{layer}.{self.name}"
         result = tables.columns(table)
         rows = (
-            tables.rows(f"select {_shown_day(earliest)}, count(*) from {table} group by 1")
+            tables.rows(
+                f"select {_shown_day(business.earliest_event)}, count(*) from {table} group by 1"
+            )
             if result
             else []
         )
