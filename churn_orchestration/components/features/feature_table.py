@@ -18,7 +18,7 @@ from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue, features_alone
 from churn_orchestration.churn.features.parts import parts
-from churn_orchestration.churn.features.perturbation import Pipeline
+from churn_orchestration.churn.features.perturbation import Pipeline, Proof
 from churn_orchestration.churn.rows.user_sql import parsed
 from churn_orchestration.churn.sql import identifier
 from churn_orchestration.components.days import (
@@ -28,7 +28,6 @@ from churn_orchestration.components.days import (
     blocked_since,
     daily,
     record_and_publish,
-    table_of,
     wanted,
 )
 from churn_orchestration.components.features.daily_parts import days_asset
@@ -60,6 +59,7 @@ from churn_orchestration.components.source.landed_at_once import (
 )
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.sql_tables import sql_tables_of
+from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
 
@@ -242,17 +242,28 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return pipeline_of(declared, business.start, sources, sql_tables_of(business))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The asset gold/x."""
+        """The asset gold/x, and those of the daily parts of its sources."""
         business = Business.holding(context.path)
         declared = self.declared(business.settings.timezone)
         pipeline = self.pipeline(context.component_tree, business)
-        key = dg.AssetKey(["gold", self.name])
         place: Place = partial(line_of, Path(context.path) / "defs.yaml")
+        daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]
+        return dg.Definitions(
+            assets=[*daily_parts, self._gold(business, declared, pipeline, place)]
+        )
+
+    def _gold(
+        self,
+        business: Business,
+        declared: declarations.FeatureSet,
+        pipeline: Pipeline,
+        place: Place,
+    ) -> dg.AssetsDefinition:
+        key, name = dg.AssetKey(["gold", self.name]), f"gold.{self.name}"
         window = dg.TimeWindowPartitionMapping(
             start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True
         )
-        upstream = declared.tables
-        features = catalogue(declared)
+        upstream, features = declared.tables, catalogue(declared)
         declaration = feature_declaration(declared)
         silent = [
             table.name
@@ -289,24 +300,18 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                 for source in declared.inputs:
                     require_columns(tables, source, place)
                 yield as_declared_result(tables, key, declared.inputs, business.start, days)
-                refused = blocked_since(tables, declared.tables, business.start, days)
-                valid = [day for day in days if day not in refused]
-                if valid:
-                    require_own(tables, declared, valid[-1])
-                proof = proved(tables, pipeline, valid[-1]) if valid else None
-                if proof and proof.faults:
-                    refused |= dict.fromkeys(valid, proof.faults[0])
-                tables.keep_to(table_of(key), days, self.refresh.look_back_days, self.keep_days)
+                refused, proof = _refused(tables, declared, pipeline, business.start, days)
+                tables.keep_to(name, days, self.refresh.look_back_days, self.keep_days)
                 good = [day for day in days if day not in refused]
-                recomputed = good
-                if self.refresh.mode == "incremental" and FULL_TAG not in context.run.tags:
-                    stale = tables.days.stale(table_of(key), declaration, upstream, good)
-                    there = tables.days.stored(table_of(key))
-                    recomputed = [day for day in good if day in stale or day not in there]
-                rows = build_days(tables, table_of(key), declared, recomputed)
+                keeps = self.refresh.mode == "incremental" and FULL_TAG not in context.run.tags
+                recomputed = _missing_or_stale(tables, name, declared, good) if keeps else good
+                rows = build_days(tables, name, declared, recomputed)
                 for day in refused:
-                    tables.drop_day(table_of(key), day)
-                write_catalogue(tables, table_of(key), declared)
+                    tables.drop_day(name, day)
+                write_catalogue(tables, name, declared)
+                checks = [proof_result(key, proof)]
+                if silent:
+                    checks.append(known_late_result(key, known_from(tables, declared), silent))
                 yield from record_and_publish(
                     context,
                     tables,
@@ -317,19 +322,38 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                         refused=refused,
                         upstream=upstream,
                         unchanged=[day for day in good if day not in rows],
-                        checks=[
-                            proof_result(key, proof),
-                            *(
-                                [known_late_result(key, known_from(tables, declared), silent)]
-                                if silent
-                                else []
-                            ),
-                        ],
+                        checks=checks,
                     ),
                 )
 
-        daily_parts = [days_asset(business, declared, source, place) for source in declared.sources]
-        return dg.Definitions(assets=[*daily_parts, gold])
+        return gold
+
+
+def _refused(
+    tables: Tables,
+    declared: declarations.FeatureSet,
+    pipeline: Pipeline,
+    start: dt.date,
+    days: list[dt.date],
+) -> tuple[dict[dt.date, Refusal], Proof | None]:
+    """Those of ``days`` whose ground is not valid, all of them where the point-in-time proof of the
+    newest fails; and that proof, of valid days.
+    """
+    refused = blocked_since(tables, declared.tables, start, days)
+    valid = [day for day in days if day not in refused]
+    if not valid:
+        return refused, None
+    require_own(tables, declared, valid[-1])
+    proof = proved(tables, pipeline, valid[-1])
+    return refused | (dict.fromkeys(valid, proof.faults[0]) if proof.faults else {}), proof
+
+
+def _missing_or_stale(
+    tables: Tables, table: str, declared: declarations.FeatureSet, days: list[dt.date]
+) -> list[dt.date]:
+    stale = tables.days.stale(table, feature_declaration(declared), declared.tables, days)
+    there = tables.days.stored(table)
+    return [day for day in days if day in stale or day not in there]
 
 
 def feature_declaration(declared: declarations.FeatureSet) -> str:

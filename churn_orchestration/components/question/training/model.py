@@ -250,45 +250,47 @@ def model_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
             f"models.{settings.name} {record['model_version']}: {record['rows']:,} rows{bounded}; "
             f"{record['decision']}: {record['reason']}"
         )
-        report = record["evaluation"]["report"].get("model", {})
+        promoted = dg.AssetCheckResult(
+            check_name="promoted",
+            passed=champion is not None and champion["model_version"] == record["model_version"],
+            severity=dg.AssetCheckSeverity.WARN,
+            description=record["reason"],
+        )
         yield dg.MaterializeResult(
-            metadata={
-                "model_version": record["model_version"],
-                "mlflow_model": f"models:/{settings.name}/{record['mlflow_version']}",
-                "decision": record["decision"],
-                "reason": record["reason"],
-                "done": record["done"],
-                "evaluation": dg.MetadataValue.md(report_table(record)),
-                "segments": dg.MetadataValue.md(card.segments_table(settings, record)),
-                "model_card": dg.MetadataValue.url(pages.address(page)),
-                "model_card_file": dg.MetadataValue.path(page),
-                **shown_pictures(
-                    {
-                        "picture_calibration_and_gain": pictures.quality(record),
-                        "picture_lift_and_profit": pictures.worth(record),
-                        "picture_learning_and_segments": pictures.learning(record, settings.titles),
-                        "picture_what_moves_it": pictures.influences(
-                            record["influences"], settings.titles
-                        ),
-                    }
-                ),
-                "dagster/partition_row_count": decisions,
-                "rows_learned_from": record["rows"],
-            }
-            | {
-                name: round(result["value"], 4)
-                for name, result in report.items()
-                if isinstance(result, dict)
-            },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="promoted",
-                    passed=champion is not None
-                    and champion["model_version"] == record["model_version"],
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=record["reason"],
-                )
-            ],
+            metadata=_metadata(settings, record, page, decisions), check_results=[promoted]
         )
 
     return model
+
+
+def _metadata(
+    settings: "QuestionSettings", record: dict[str, Any], page: Path, decisions: int
+) -> dict[str, Any]:
+    """What the UI shows of a training: the decision, the grade, its pictures and the model card."""
+    report = record["evaluation"]["report"].get("model", {})
+    drawn = {
+        "picture_calibration_and_gain": pictures.quality(record),
+        "picture_lift_and_profit": pictures.worth(record),
+        "picture_learning_and_segments": pictures.learning(record, settings.titles),
+        "picture_what_moves_it": pictures.influences(record["influences"], settings.titles),
+    }
+    measured = {
+        name: round(result["value"], 4)
+        for name, result in report.items()
+        if isinstance(result, dict)
+    }
+    return {
+        "model_version": record["model_version"],
+        "mlflow_model": f"models:/{settings.name}/{record['mlflow_version']}",
+        "decision": record["decision"],
+        "reason": record["reason"],
+        "done": record["done"],
+        "evaluation": dg.MetadataValue.md(report_table(record)),
+        "segments": dg.MetadataValue.md(card.segments_table(settings, record)),
+        "model_card": dg.MetadataValue.url(pages.address(page)),
+        "model_card_file": dg.MetadataValue.path(page),
+        **shown_pictures(drawn),
+        "dagster/partition_row_count": decisions,
+        "rows_learned_from": record["rows"],
+        **measured,
+    }
