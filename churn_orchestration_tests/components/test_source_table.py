@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.cli import _expected
+from churn_orchestration.cli.door import expected_message
 from churn_orchestration.components.source.expectations import _failures, _may_fail
 from churn_orchestration.components.source.judging import judge
 from churn_orchestration.components.source.pii_key import pii_key
@@ -333,8 +333,8 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_mistake_of_the_yaml_told_i
     shop.land_quiet_days(5, 5)
     with pytest.raises(Exception) as refusal:  # noqa: PT011 - Dagster wraps what pydantic raises
         shop.take_in(5)
-    assert message in str(_expected(refusal.value))
-    assert "Traceback" not in str(_expected(refusal.value))
+    assert message in str(expected_message(refusal.value))
+    assert "Traceback" not in str(expected_message(refusal.value))
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_a_rule_over_an_unknown_column_is_told_with_the_rules_name(shop):
     shop.land_quiet_days(5, 5)
     with pytest.raises(Exception) as refusal:  # noqa: PT011 - Dagster wraps what pydantic raises
         shop.take_in(5)
-    assert 'rule positive_amount: no column "amount"' in str(_expected(refusal.value))
+    assert 'rule positive_amount: no column "amount"' in str(expected_message(refusal.value))
 
 
 def contents(shop: Shop) -> dict[str, list[tuple]]:

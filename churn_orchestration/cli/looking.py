@@ -1,0 +1,143 @@
+"""Commands that show what is there: in the terminal, as a file, as a page."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import click
+
+from churn_orchestration.cli.shared import DAY, business_of, chosen_question, day_of, with_json
+
+
+@click.command()
+@click.option(
+    "--check", is_flag=True, help="Exit with 1 where a day is refused and nobody has waived it."
+)
+@with_json
+@click.pass_context
+def status(context: click.Context, check: bool) -> tuple[Any, ...]:
+    """Say whether all is well, what was refused and how to mend it, which model scores and what
+    waits.
+    """
+    from churn_orchestration.report.status import status_report
+
+    facts, text = status_report(business_of(context))
+    return facts, text, not (check and facts["causes"])
+
+
+@click.command()
+@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option("--day", type=DAY, help="Default: the last scored day.")
+@click.option("--question", help="Default: the only one.")
+@with_json
+@click.pass_context
+def top(
+    context: click.Context, rows: int, day: dt.datetime | None, question: str | None
+) -> tuple[Any, ...]:
+    """Print the first of the list of a day, with reasons: those with the most at stake."""
+    from churn_orchestration.report.ranking import listed
+
+    return listed(business_of(context), day_of(day) if day else None, question, rows)
+
+
+@click.command()
+@click.argument("entity")
+@click.option("--day", type=DAY, help="Default: the last scored day.")
+@click.option("--question", help="Default: the only one.")
+@with_json
+@click.pass_context
+def explain(
+    context: click.Context, entity: str, day: dt.datetime | None, question: str | None
+) -> tuple[Any, ...]:
+    """Show who a customer is, its risk, why, and how it moved."""
+    from churn_orchestration.report.explain import explain
+
+    return explain(business_of(context), entity, day_of(day) if day else None, question)
+
+
+@click.command()
+@click.option("--day", type=DAY, help="Default: the last scored day.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help=".csv, .xlsx or .parquet",
+)
+@click.option("--question", help="Default: the only one.")
+@with_json
+@click.pass_context
+def export(
+    context: click.Context, day: dt.datetime | None, out: Path, question: str | None
+) -> tuple[Any, ...]:
+    """Write the list of a day to a file, the most at stake first."""
+    from churn_orchestration.report.ranking import exported
+
+    return exported(business_of(context), day_of(day) if day else None, out, question)
+
+
+@click.command()
+@click.option("--question", help="Default: all.")
+@with_json
+@click.pass_context
+def watch(context: click.Context, question: str | None) -> tuple[Any, ...]:
+    """Compare the outcomes with what was expected, and show what has drifted."""
+    from churn_orchestration.report.watching import watch_report
+
+    return watch_report(business_of(context), question)
+
+
+@click.command()
+@click.option("--day", type=DAY, help="Default: the newest day.")
+@click.option("--question", help="Default: the only one.")
+@with_json
+@click.pass_context
+def drift(context: click.Context, day: dt.datetime | None, question: str | None) -> tuple[Any, ...]:
+    """Draw the drift of a day: Evidently's page of the features that are furthest off."""
+    from churn_orchestration.components.question.monitoring.drift import page
+    from churn_orchestration.runs import at_work
+
+    with at_work(business_of(context)) as work:
+        settings, of = (
+            chosen_question(work.questions(), question),
+            day_of(day) if day else work.newest_day(),
+        )
+        with work.warehouse.open() as tables:
+            path = page(tables, settings, of)
+    return {"page": str(path)}, f"wrote {path}"
+
+
+@click.command()
+@click.option("--try", "trial", is_flag=True, help="Send a trial to everybody that `alerts` names.")
+@with_json
+@click.pass_context
+def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
+    """List what the sensor `alerts` has sent; or try whether it arrives."""
+    from churn_orchestration.automation.alerts import FILE, read, try_out
+
+    business = business_of(context)
+    if trial:
+        targets = try_out(business)
+        return {"sent_to": targets}, "\n".join(f"sent to {target}" for target in targets)
+    result = read(business.state / FILE)
+    lines = [f"{row['title']}\n  {row['told']}\n  sent to {row['target']}" for row in result]
+    return {"alerts": result}, "\n".join(lines) or "no alert was sent yet"
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True)
+@click.pass_context
+def ui(context: click.Context, port: int) -> None:
+    """Open the Dagster UI on the business; Ctrl-C stops it."""
+    from churn_orchestration.ui import serve
+
+    serve(business_of(context), port)
+
+
+@click.command()
+@click.option("--port", default=5000, show_default=True)
+@click.pass_context
+def mlflow(context: click.Context, port: int) -> None:
+    """Open MLflow's UI on the trainings of the business, for this machine only; Ctrl-C stops it."""
+    from churn_orchestration.ui import serve_mlflow
+
+    serve_mlflow(business_of(context), port)
