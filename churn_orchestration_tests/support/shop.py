@@ -213,7 +213,7 @@ class Shop:
         """The same for any days."""
         source, contract = self.source(name)
         with self.tables() as tables:
-            landed = source._land(tables, self.business, contract, wanted)
+            landed = source._land(tables, self.business, wanted)
             _record(tables, f"raw.{name}", landed.rows, landed.refused)
             judgement = judge(tables, source.rules(contract), wanted)
             _record(tables, f"bronze.{name}", judgement.rows, judgement.refused)
