@@ -137,7 +137,10 @@ def test_who_cancels_next_month_is_asked_at_month_ends_and_graded_when_that_mont
     assert settings["asks"].startswith(
         "Churn: any cancellation in the next month, among those with a start"
     )
-    months = {
+    months = {  # of few members, a year of them
+        dt.date(2023, 3, 31): dt.date(2023, 4, 30), dt.date(2023, 4, 30): dt.date(2023, 5, 31),
+        dt.date(2023, 5, 31): dt.date(2023, 6, 30), dt.date(2023, 6, 30): dt.date(2023, 7, 31),
+        dt.date(2023, 7, 31): dt.date(2023, 8, 31), dt.date(2023, 8, 31): dt.date(2023, 9, 30),
         dt.date(2023, 9, 30): dt.date(2023, 10, 31), dt.date(2023, 10, 31): dt.date(2023, 11, 30),
         dt.date(2023, 11, 30): dt.date(2023, 12, 31), dt.date(2023, 12, 31): dt.date(2024, 1, 31),
         dt.date(2024, 1, 31): dt.date(2024, 2, 29), dt.date(2024, 2, 29): START,
