@@ -77,6 +77,7 @@ WIRING = (
     "churn_orchestration.components.shown",
     "churn_orchestration.components.source.doubts",
     "churn_orchestration.components.source.landed_at_once",
+    "churn_orchestration.components.source.source_specs",
     "churn_orchestration.components.source.source_table",
     "churn_orchestration.components.tree",
     "churn_orchestration.pictures",
