@@ -116,8 +116,11 @@ class Day:
         return feature_columns(self.train, self.question)
 
 
-def days(comparison: Comparison) -> Iterator[Day]:
-    """Every month-end that is graded, with its rows, from an example's own tables."""
+def days(comparison: Comparison, as_ofs: int | None = None) -> Iterator[Day]:
+    """Every month-end that is graded, with its rows, from an example's own tables.
+
+    ``as_ofs``: how many train; None: as many as without a word in the YAML.
+    """
     folder, landed = Path("examples") / comparison.example, dt.date.fromisoformat(comparison.landed)
     churn("--business", str(folder), "run", "--to", comparison.landed)
     with at_work(Business(ROOT / folder)) as work, work.warehouse.open() as tables:
@@ -126,6 +129,7 @@ def days(comparison: Comparison) -> Iterator[Day]:
         settings = replace(
             settings,
             question=replace(settings.question, name=name, observation_days=comparison.observed),  # type: ignore[arg-type]
+            most_as_ofs=as_ofs or settings.most_as_ofs,
         )
         last = settings.question.horizon.newest_as_of(landed)
         if comparison.last:
@@ -318,10 +322,10 @@ SHOWN = {"log_loss": "log loss", "auc": "AUC", "average_precision": "average pre
          "calibration_error": "calibration error"}  # fmt: skip
 
 
-def compared(name: str) -> str:
+def compared(name: str, as_ofs: int | None = None) -> str:
     """One question as a Markdown section: the mean of every peer over the days, and the days."""
     rows = []
-    for day in days(QUESTIONS[name]):
+    for day in days(QUESTIONS[name], as_ofs):
         said, seconds = {}, 0.0
         for peer, forecast in PEERS.items():
             began = time.process_time()
@@ -374,11 +378,13 @@ def main() -> None:
     """Compare on every question and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="part of a question's name")
-    wanted = [name for name in QUESTIONS if (parser.parse_args().only or "") in name]
+    parser.add_argument("--as-ofs", type=int, help="how many train; the page is not written then")
+    given = parser.parse_args()
+    wanted = [name for name in QUESTIONS if (given.only or "") in name]
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CHURN_DATA"] = folder
-        parts = [compared(name) for name in wanted]
+        parts = [compared(name, given.as_ofs) for name in wanted]
     head = (
         "# The served model and its peers\n\n"
         "Made by `CHURN_REAL_DATA=/folder make bench-models`; no number here is written by hand. "
@@ -392,7 +398,7 @@ def main() -> None:
     )
     text = "\n\n".join([head, *parts]) + "\n"
     print(text)
-    if wanted == list(QUESTIONS):
+    if wanted == list(QUESTIONS) and given.as_ofs is None:
         (ROOT / "docs" / "models.md").write_text(text)
 
 

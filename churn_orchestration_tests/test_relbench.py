@@ -53,15 +53,15 @@ def test_population_outcome_and_auc_are_those_of_the_benchmark(
     def buyers(first: pd.Timestamp, last: pd.Timestamp) -> set[str]:
         return set(rows.loc[(rows["t_dat"] > first) & (rows["t_dat"] <= last), "customer_id"])
 
-    asked = buyers(TIMESTAMP - WEEK, TIMESTAMP)
+    population = buyers(TIMESTAMP - WEEK, TIMESTAMP)
     stay = buyers(TIMESTAMP, TIMESTAMP + WEEK)
     with door(churn_data / "hm") as db:
         scored = db.execute(
             "select customer_id, churn_probability from predictions.churn_7d where as_of = ?",
             [TIMESTAMP.date()],
         ).df()
-    assert set(scored["customer_id"]) == asked
-    assert graded["base_rate"] == pytest.approx(len(asked - stay) / len(asked))
+    assert set(scored["customer_id"]) == population
+    assert graded["base_rate"] == pytest.approx(len(population - stay) / len(population))
     label = ~scored["customer_id"].isin(stay)
     auc = roc_auc_score(label, scored["churn_probability"])
     assert graded["report"]["model"]["auc"]["value"] == pytest.approx(auc)

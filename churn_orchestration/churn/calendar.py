@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 DAY = dt.timedelta(days=1)
 DAYS_IN_MONTH = 365.2425 / 12  # the mean of the Gregorian calendar
-ROWS = 10_000  # of a snapshot, are enough for small models: of few customers, more as_ofs
+ENOUGH_ROWS = 10_000  # of a snapshot, for small models: of few customers, more as_ofs
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -252,7 +252,7 @@ def as_ofs_of(customers: int, horizon: Horizon, every: Every = MONTH) -> int:
     [12, 10, 6]
     """
     most, usual = enough_as_ofs(horizon, every), usual_as_ofs(horizon, every)
-    return min(most, max(usual, ROWS // max(customers, 1)))
+    return min(most, max(usual, ENOUGH_ROWS // max(customers, 1)))
 
 
 def enough_as_ofs(horizon: Horizon, every: Every = MONTH) -> int:
