@@ -1,6 +1,7 @@
 import datetime as dt
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,41 @@ def test_readers_of_the_door_never_fail_and_see_whole_days_while_another_process
             seen.add(version)
     assert child.returncode == 0
     assert len(seen) > 1
+
+
+@pytest.mark.parametrize("moment", ["while it is opened", "while opening it fails"])
+def test_a_door_replaced_while_it_is_opened_is_opened_again(tables, monkeypatch, moment):
+    """DuckDB opens a file several times by its name, so headers and blocks could be of two."""
+    put_version(tables, 0)
+    path, opened = tables.state / "published.duckdb", []
+
+    def open_slowly(name: str, **options: bool) -> duckdb.DuckDBPyConnection:
+        connection = connect(name, **options)
+        if name == str(path):
+            opened.append(connection)
+        if len(opened) == 1 and name == str(path):
+            shutil.copyfile(aside, path.with_suffix(".next"))
+            path.with_suffix(".next").replace(path)
+            if moment == "while opening it fails":
+                connection.close()
+                raise duckdb.IOException("Could not read enough bytes from file")
+        return connection
+
+    connect = duckdb.connect
+    shutil.copyfile(path, old := path.with_suffix(".old"))
+    put_version(tables, 1)
+    shutil.copyfile(path, aside := path.with_suffix(".aside"))
+    old.replace(path)
+    monkeypatch.setattr(duckdb, "connect", open_slowly)
+    with door(tables.state) as db:
+        assert db.execute("from gold.t").fetchall() == [(1, ONE)]
+    assert len(opened) == 2
+
+
+def test_what_is_no_database_is_refused_at_once_and_not_opened_for_ever(tmp_path):
+    (tmp_path / "published.duckdb").write_bytes(b"no database" * 4000)
+    with pytest.raises(duckdb.IOException, match="not a valid DuckDB"), door(tmp_path):
+        pass
 
 
 def put_version(tables: Tables, version: int) -> Path:

@@ -62,12 +62,43 @@ def literal(value: object) -> str:
 def connect(
     database: str | Path = ":memory:", *, read_only: bool = False
 ) -> duckdb.DuckDBPyConnection:
-    """A connection to a database; what a query lacks is never fetched from the internet."""
-    connection = duckdb.connect(str(database), read_only=read_only)
+    """A connection to a database; what a query lacks is never fetched from the internet.
+
+    A file that others may replace is opened ``read_only``: the connection is to one of them.
+    """
+    connection = _opened(Path(database)) if read_only else duckdb.connect(str(database))
     connection.execute(
         "set autoinstall_known_extensions = false; set autoload_known_extensions = false"
     )
     return connection
+
+
+def _opened(file: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database file that another process may replace at any moment.
+
+    DuckDB opens a file by its name several times: for its headers, then for its blocks. Where
+    another file took its place in between, it would read the blocks of one by the headers of the
+    other, so both have to be of one file.
+    """
+    while True:
+        before = _identity(file)
+        try:
+            connection = duckdb.connect(str(file), read_only=True)
+        except duckdb.Error:
+            if _identity(file) == before:
+                raise
+            continue
+        if _identity(file) == before:
+            return connection
+        connection.close()
+
+
+def _identity(file: Path) -> tuple[int, ...] | None:
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def close_off(
