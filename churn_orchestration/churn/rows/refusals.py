@@ -8,32 +8,50 @@ _KIND = r"^[A-Za-z ]+( \(if [^)]*\))?(, only [^:]*)?: "
 """Of what is wrong with a malformed record, what comes before the record."""
 
 
-def detail_sql(contract: Contract) -> str:
-    """The SQL expression of ``detail`` over a row of the tables ``raw`` and ``_judged``; null where
-    the rule says it all.
+def detailed(contract: Contract, kept: str, rows: str) -> str:
+    """SQL of refused rows with their ``detail``; it is null where the rule says it all.
+
+    The shape is written once, of the one cell that a row is refused for: to make a regular
+    expression costs DuckDB far more than to match a few rows by it.
+
+    Parameters
+    ----------
+    kept : the columns of the result, of the tables ``raw`` and ``_judged``; ``_error`` and
+        ``_rule`` are among them
+    rows : the rest of the select that joins both, from its ``from`` on
     """
     kind = f"regexp_extract(_error, {_text(_KIND)})"
-    record = shape_sql(f"substr(_error, length({kind}) + 1)")
-    cases = [f"when _error is not null then {_bounded(f'{kind} || {record}', RECORD)}"]
-    cases += [
-        f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}"
-        for c in contract.columns
-        if c.source not in PLACES
-    ]
+    columns = [column for column in contract.columns if column.source not in PLACES]
+    cells = [f"when _rule = {_text('type:' + c.name)} then {_cell(c)}" for c in columns]
+    cell = f"case when _error is not null then substr(_error, length({kind}) + 1) {_lines(cells)}"
+    cases = [f"when _error is not null then {_bounded(f'{kind} || _shape', RECORD)}"]
+    cases += [f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}" for c in columns]
+    own = [f"{cell} end as _cell"]
     if contract.event_time:
-        late = "_judged.day || ' lies after ' || _judged.known_on || ', the day on which it came'"
+        own += ["_judged.day as _on", "_judged.known_on as _came"]
+        late = "_on || ' lies after ' || _came || ', the day on which it came'"
         first = f"{contract.earliest_event}, the first day that counts (history_from)"
-        early = f"_judged.day || ' lies before {first}'"
         cases += [
             f"when _rule = 'future_day' then {late}",
-            f"when _rule = 'before_history' then {early}",
+            f"when _rule = 'before_history' then _on || ' lies before {first}'",
         ]
-    return f"case {' '.join(cases)} end"
+    names = ", ".join(column.rpartition(" as ")[2] for column in own)
+    return f"""
+select * exclude ({names}, _shape), case {_lines(cases)} end as detail
+from (select *, {shape_sql("_cell")} as _shape from (select {kept}, {", ".join(own)} {rows}))"""
+
+
+def _lines(cases: list[str]) -> str:
+    return "\n".join(cases)
+
+
+def _cell(column: Column) -> str:
+    name = column.source.replace('"', '""')
+    return f'trim(raw."{name}")'
 
 
 def _mistyped(column: Column) -> str:
-    name = column.source.replace('"', '""')
-    cell = f'trim(raw."{name}")'
+    cell = "_cell"
     wanted = column.type + (f" written {column.format}" if column.format else "")
     hints = []
     if column.type.startswith("decimal"):
@@ -56,7 +74,7 @@ def _mistyped(column: Column) -> str:
             "column'"
         )
     hint = f"case {' '.join(hints)} else '' end" if hints else "''"
-    return f"'\"' || {_bounded(shape_sql(cell), CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
+    return f"'\"' || {_bounded('_shape', CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
 
 
 def _bounded(text: str, most: int) -> str:

@@ -9,7 +9,7 @@ import dagster as dg
 
 from churn_orchestration.churn.calendar import ClosedDays
 from churn_orchestration.churn.rows import contract as contracts
-from churn_orchestration.churn.rows.refusals import detail_sql
+from churn_orchestration.churn.rows.refusals import detailed
 from churn_orchestration.churn.rows.shapes import shape_sql
 from churn_orchestration.churn.sql import within
 from churn_orchestration.components.days import blocked
@@ -185,10 +185,13 @@ def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> 
     """
     own = [f"{quoted(name)} as {quoted(_shown(name))}" for name in landed if _shown(name) != name]
     renamed = f"rename ({', '.join(own)})" if own else ""
+    rows = (
+        f"from {raw} as raw join _judged using (_file, _line, _partition) "
+        "where _rule is not null and _rule <> 'duplicate'"
+    )
     return f"""
-select raw.* exclude (_error) {renamed}, _rule as rule, {detail_sql(contract)} as detail
-from {raw} as raw join _judged using (_file, _line, _partition)
-where _rule is not null and _rule <> 'duplicate' order by _partition, _file, _line"""
+select * exclude (_error, _rule, detail), _rule as rule, detail
+from ({detailed(contract, f"raw.* {renamed}, _rule", rows)}) order by _partition, _file, _line"""
 
 
 def _shown(name: str) -> str:
@@ -266,15 +269,18 @@ def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
     mail may be where an amount should.
     """
     personal = {column.source for column in contract.columns if column.pii}
+    cells = [quoted(_shown(name)) for name in contract.sources]
     columns = []
-    for name in contract.sources:
-        cell = quoted(_shown(name))
+    for place, (name, cell) in enumerate(zip(contract.sources, cells, strict=True), 1):
         value = f"case when {cell} is not null then '***' end" if name in personal else cell
-        unread = (
-            "rule = 'malformed' or starts_with(rule, 'type:') or starts_with(rule, 'required:')"
+        columns.append(
+            f"case when _shapes is null then {value} else _shapes[{place}] end as {cell}"
         )
-        columns.append(f"case when {unread} then {shape_sql(cell)} else {value} end as {cell}")
+    unread = "rule = 'malformed' or starts_with(rule, 'type:') or starts_with(rule, 'required:')"
+    # One lambda, since each regular expression that is written is made at a cost.
+    shapes = f"list_transform([{', '.join(cells)}], lambda cell: {shape_sql('cell')})"
     return (
         f"select {', '.join(columns)}, rule, detail, known_on, _file, _line, _partition from "
-        f"{quarantine} where _partition = {literal(day)} order by _file, _line"
+        f"(select *, case when {unread} then {shapes} end as _shapes from {quarantine} "
+        f"where _partition = {literal(day)}) order by _file, _line"
     )
