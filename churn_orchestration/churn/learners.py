@@ -3,6 +3,7 @@
 Heavy imports stand at the top, so import this module inside the function that fits or scores.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,36 @@ class Clipped(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return pd.DataFrame(held, index=features.index, columns=features.columns)
 
 
+class Fits:
+    """Members that were fitted before, by their parameters and what they learned from.
+
+    A training judges the same members on several days and weighs them on several: most of what it
+    fits, it has fitted before.
+    """
+
+    def __init__(self) -> None:
+        self._members = dict[str, Member]()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._members)} members)"
+
+    def of(self, table: pd.DataFrame, codes: np.ndarray) -> Callable[[Member], Member]:
+        """What fits a member to a table and the codes of its labels, once for all."""
+        content = hashlib.blake2b(repr(list(table.columns)).encode())
+        for column in table.columns:
+            content.update(table[column].to_numpy().tobytes())
+        content.update(codes.tobytes())
+
+        def fitted(member: Member) -> Member:
+            given = sorted(member.get_params().items(), key=lambda pair: pair[0])
+            key = f"{type(member).__name__} {given} {content.hexdigest()}"
+            if key not in self._members:
+                self._members[key] = clone(member).fit(table, codes)
+            return self._members[key]
+
+        return fitted
+
+
 class LogOddsBlend(ClassifierMixin, BaseEstimator):
     """Weighted mean, in log odds, of classifiers fitted on the same rows.
 
@@ -124,9 +155,9 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
         self.slope = slope
         self.intercept = intercept
 
-    def fit(self, features: pd.DataFrame, label: pd.Series) -> Self:
+    def fit(self, features: pd.DataFrame, label: pd.Series, fits: Fits | None = None) -> Self:
         """Fit every member on all rows (n x f numbers, NaN = never or undefined; n labels of two
-        classes).
+        classes), or take it from ``fits``, which then knows it.
         """
         table = checked_table(self, features, reset=True)
         self.classes_, codes = np.unique(np.asarray(label), return_inverse=True)
@@ -144,8 +175,9 @@ class LogOddsBlend(ClassifierMixin, BaseEstimator):
         self.weights_ = weights / weights.sum()
         # One thread a member, and BLAS within it too: a second costs bit-equality, and time where
         # it is busy.
+        fit = (fits or Fits()).of(table, codes)
         with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as threads:
-            fitted = threads.map(lambda named: clone(named[1]).fit(table, codes), self.members)
+            fitted = threads.map(lambda named: fit(named[1]), self.members)
             self.members_ = {
                 name: member for (name, _), member in zip(self.members, fitted, strict=True)
             }

@@ -8,7 +8,7 @@ import pandas as pd
 
 from churn_orchestration.churn.capacity import Capacity, scarce_entities
 from churn_orchestration.churn.early_stopping import MOST_TREES, Boosted, best_by_fold
-from churn_orchestration.churn.learners import BLEND, LEARNERS, STACK, LogOddsBlend
+from churn_orchestration.churn.learners import BLEND, LEARNERS, STACK, Fits, LogOddsBlend
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.protocol import PROCESS
 from churn_orchestration.churn.splits import FOLD_SEED, entity_folds
@@ -32,11 +32,13 @@ class Recipe:
         evidence
     processes : purchase processes, each by the day up to whose end the histories are that it is
         fitted to; a blend has the newest one as a member
+    fits : members that were fitted before
     """
 
     learner: str
     capacity: Capacity | None = None
     processes: Mapping[pd.Timestamp, PurchaseProcess] = field(default_factory=dict)
+    fits: Fits = field(default_factory=Fits, compare=False)
 
     def fit(
         self, rows: pd.DataFrame, columns: list[str], entity: str, on: pd.Timestamp | None = None
@@ -60,7 +62,7 @@ class Recipe:
                 capacity = _by_folds(self.learner, rows[columns], rows["label"], splits)
         return fit(
             self.learner, rows[columns], rows["label"], rows[entity], capacity,
-            process=self.process(on), splits=splits, near=near,
+            process=self.process(on), splits=splits, near=near, fits=self.fits,
         )  # fmt: skip
 
     def _splits(self, rows: pd.DataFrame, entity: str) -> list[Split]:
@@ -101,6 +103,7 @@ def fit(
     process: PurchaseProcess | None = None,
     splits: Sequence[Split] = (),
     near: float = NEAR,
+    fits: Fits | None = None,
 ) -> LogOddsBlend:
     """Fit the learner ``name`` to snapshots stacked row by row; two fits give the same bytes.
 
@@ -114,6 +117,7 @@ def fit(
     process : a member of a blend that has learned from dates alone, and from no label
     splits : of a blend, on which its members are weighed; without any, they have the usual weights
     near : how close to the usual ones the weights stay, as NEAR
+    fits : members that were fitted before
 
     Raises
     ------
@@ -138,8 +142,8 @@ def fit(
     if name == STACK:
         model = stacked(model, features, outcome, ids)
     elif name == BLEND:
-        model = weighed(_joined(model, process), features, outcome, ids, splits, near)
-    return model.fit(features, outcome)
+        model = weighed(_joined(model, process), features, outcome, ids, splits, near, fits)
+    return model.fit(features, outcome, fits)
 
 
 def _by_folds(

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from sklearn.base import clone
 
 from churn_orchestration.churn.capacity import HopelessLabel, scarce_entities
-from churn_orchestration.churn.learners import LogOddsBlend
+from churn_orchestration.churn.learners import Fits, LogOddsBlend
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.protocol import PROCESS
 from churn_orchestration.churn.splits import entity_folds
@@ -36,6 +36,7 @@ def weighed(
     ids: np.ndarray,
     splits: Sequence[Split],
     near: float,
+    fits: Fits | None = None,
 ) -> LogOddsBlend:
     """The model with the weights that forecast the later rows of the splits best, near its own.
 
@@ -56,7 +57,7 @@ def weighed(
         ]
         if any(member is None for _, member in members):
             continue
-        earlier = LogOddsBlend(members).fit(features[seen], churned[seen])
+        earlier = LogOddsBlend(members).fit(features[seen], churned[seen], fits)
         odds.append(earlier.member_log_odds(features[later]))
         outcomes.append(churned[later])
         constants.append(np.full(later.sum(), logit(churned[seen].mean())))

@@ -135,3 +135,36 @@ def test_a_linear_model_goes_no_further_than_what_it_has_seen() -> None:
     for value in (150.0, 1_000.0, 1e6):
         assert model.decision_function(end.assign(tenure=value))[0] == at_the_end
     assert model.decision_function(end.assign(tenure=50.0))[0] < at_the_end
+
+
+def test_what_was_fitted_before_is_not_fitted_again_and_forecasts_the_same_bytes(
+    rows: pd.DataFrame,
+) -> None:
+    """The newest day's weights need members of the earlier rows; so does its grade."""
+    earlier = rows[rows["label_known_on"] <= DAYS[-1]]
+    recipe = Recipe("blend")
+    recipe.fit(rows, COLUMNS, "customer_id")
+    known = repr(recipe.fits)
+    again = recipe.fit(earlier, COLUMNS, "customer_id")
+    assert repr(recipe.fits) == known
+    alone = Recipe("blend").fit(earlier, COLUMNS, "customer_id")
+    assert again.weights_.tobytes() == alone.weights_.tobytes()
+    forecasts = (model.decision_function(rows[COLUMNS]) for model in (again, alone))
+    assert len({forecast.tobytes() for forecast in forecasts}) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"noise": lambda table: table["noise"] + 1e-9},
+        {"label": lambda table: ~table["label"]},
+    ],
+)
+def test_other_rows_or_other_outcomes_are_learned_from_again(
+    rows: pd.DataFrame, other: dict
+) -> None:
+    recipe = Recipe("logistic")
+    recipe.fit(rows, COLUMNS, "customer_id")
+    before = repr(recipe.fits)
+    recipe.fit(rows.assign(**other), COLUMNS, "customer_id")
+    assert repr(recipe.fits) != before
