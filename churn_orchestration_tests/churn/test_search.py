@@ -17,7 +17,8 @@ import pytest
 
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.capacity import Capacity
-from churn_orchestration.churn.learning.search import Rows
+from churn_orchestration.churn.learners import LEARNERS
+from churn_orchestration.churn.learning.search import Rows, Setting
 from churn_orchestration.churn.question.settings import Budget
 from churn_orchestration.components.question.training.search import (
     SearchError,
@@ -28,6 +29,7 @@ from churn_orchestration.components.question.training.search import (
 
 MONTHS = [dt.date(2023 + month // 12, month % 12 + 1, 1) for month in range(9)]
 HORIZON = Horizon(60)
+FAMILIES = len(LEARNERS)
 
 
 def snapshot(customers: int = 400, *, crossed: bool = False) -> pd.DataFrame:
@@ -40,26 +42,33 @@ def snapshot(customers: int = 400, *, crossed: bool = False) -> pd.DataFrame:
         label = rng.random(customers) < 1 / (1 + np.exp(-odds))
         frames.append(
             pd.DataFrame(
-                {"id": np.arange(customers), "as_of": as_of, "label": label, "x": x, "z": z}
-            )
+                {
+                    "id": np.arange(customers),
+                    "as_of": as_of,
+                    "label": label,
+                    "label_known_on": HORIZON.label_known_on(as_of),
+                    "x": x,
+                    "z": z,
+                }
+            )  # fmt: skip
         )
     return pd.concat(frames, ignore_index=True)
 
 
 def rows_of(frame: pd.DataFrame) -> Rows:
-    rows = Rows.of(frame, "id", ["x", "z"], HORIZON, 1)
+    rows = Rows.of(frame, "id", ["x", "z"], HORIZON, 1, {})
     assert rows is not None
     return rows
 
 
 def ask(
-    place: Path, rows: Rows, learner: str, budget: Budget, warm: Capacity | None = None
+    place: Path, rows: Rows, learner: str, budget: Budget, warm: Setting | None = None
 ) -> dict[str, Any]:
     return search(place, rows, learner, budget, warm, lambda _: None)
 
 
 def test_a_search_sees_only_what_was_known_before_the_oldest_day_that_is_graded() -> None:
-    rows = Rows.of(snapshot(), "id", ["x", "z"], HORIZON, 2)
+    rows = Rows.of(snapshot(), "id", ["x", "z"], HORIZON, 2, {})
     assert rows is not None
     oldest_graded = MONTHS[-2]
     assert max(HORIZON.label_known_on(day) for day in rows.frame["as_of"]) <= oldest_graded
@@ -70,34 +79,55 @@ def test_a_search_sees_only_what_was_known_before_the_oldest_day_that_is_graded(
 
 def test_without_a_split_before_the_graded_days_there_is_nothing_to_search_on() -> None:
     frame = snapshot()
-    assert Rows.of(frame[frame["as_of"] < MONTHS[4]], "id", ["x", "z"], HORIZON, 2) is None
+    assert Rows.of(frame[frame["as_of"] < MONTHS[4]], "id", ["x", "z"], HORIZON, 2, {}) is None
 
 
 def test_where_small_trees_are_too_small_a_search_finds_larger_ones(tmp_path: Path) -> None:
-    result = ask(tmp_path, rows_of(snapshot(crossed=True)), "lightgbm", Budget(300, 4, 12))
-    assert result["ended_by"] == "trials"
-    assert result["trials"] == 12
+    result = ask(tmp_path, rows_of(snapshot(crossed=True)), "lightgbm", Budget(300, 4, 16))
+    assert (result["ended_by"], result["trials"]) == ("trials", 16)
     assert result["difference"]["high"] < 0
     assert result["losses"]["best"] < result["losses"]["fixed"] - 0.02
     assert Capacity(*result["capacity"]).leaf_rows < 200
 
 
-def test_where_the_fixed_settings_do_as_well_they_stand(tmp_path: Path) -> None:
+def test_another_family_that_forecasts_better_is_chosen(tmp_path: Path) -> None:
+    result = ask(tmp_path, rows_of(snapshot()), "random_forest", Budget(300, 4, FAMILIES))
+    assert result["learner"] in ("logistic", "blend", "stack")
+    assert (result["capacity"], result["difference"]["high"] < 0) == (None, True)
+
+
+def test_the_leaderboard_ranks_the_best_setting_of_every_family(tmp_path: Path) -> None:
+    result = ask(tmp_path, rows_of(snapshot()), "lightgbm", Budget(300, 4, FAMILIES + 2))
+    board = result["leaderboard"]
+    assert {row["learner"] for row in board} == set(LEARNERS)
+    assert [row["log_loss"] for row in board] == sorted(row["log_loss"] for row in board)
+    trials = finished(study(tmp_path))
+    for row in board:
+        of_family = [trial.value for trial in trials if trial.params["learner"] == row["learner"]]
+        assert row["log_loss"] == min(value for value in of_family if value is not None)
+    assert all(row["seconds"] > 0 for row in board)
+
+
+def test_where_the_fixed_settings_do_as_well_they_stay(tmp_path: Path) -> None:
     frame = snapshot()
     frame["x"] = frame["z"]  # which says nothing
-    result = ask(tmp_path, rows_of(frame), "lightgbm", Budget(300, 4, 6))
-    assert result["capacity"] is None
+    result = ask(tmp_path, rows_of(frame), "lightgbm", Budget(300, 4, FAMILIES + 2))
+    assert (result["learner"], result["capacity"]) == ("lightgbm", None)
     assert result["losses"]["best"] <= result["losses"]["fixed"]
 
 
-def test_the_first_trials_are_the_fixed_settings_and_the_champions(tmp_path: Path) -> None:
+def test_the_first_trials_are_the_fixed_settings_of_each_family_and_the_champions(
+    tmp_path: Path,
+) -> None:
     warm = Capacity(trees=50, leaf_rows=77, leaves=9, rate=0.1, columns=0.5, l2=2.0)
-    ask(tmp_path, rows_of(snapshot()), "lightgbm", Budget(300, 4, 3), warm)
-    fixed, champions, _ = finished(study(tmp_path))
-    assert (fixed.params["leaves"], fixed.params["rate"]) == (4, 0.03)
-    assert {name: champions.params[name] for name in ("leaf_rows", "leaves", "rate", "columns",
-     "l2")} == {
-        "leaf_rows": 77, "leaves": 9, "rate": 0.1, "columns": 0.5, "l2": 2.0,
+    budget = Budget(300, 4, FAMILIES + 1)
+    ask(tmp_path, rows_of(snapshot()), "lightgbm", budget, Setting("xgboost", warm))
+    first, *others, champions = finished(study(tmp_path))
+    assert first.params["learner"] == "lightgbm"
+    assert (first.params["leaves"], first.params["rate"]) == (4, 0.03)
+    assert {trial.params["learner"] for trial in others} == set(LEARNERS) - {"lightgbm"}
+    assert champions.params == {
+        "learner": "xgboost", "leaf_rows": 77, "leaves": 9, "rate": 0.1, "columns": 0.5, "l2": 2.0,
     }  # fmt: skip
 
 
@@ -126,24 +156,24 @@ def test_a_search_that_its_memory_ends_is_told_with_its_budget(
 def test_a_search_that_was_killed_goes_on_and_finds_what_it_would_have_found(
     tmp_path: Path,
 ) -> None:
-    rows, budget = rows_of(snapshot(800)), Budget(300, 4, 4)
+    rows, budget = rows_of(snapshot()), Budget(300, 4, FAMILIES + 1)
     whole = ask(tmp_path / "whole", rows, "lightgbm", budget)
     program = (
         "from pathlib import Path; from churn_orchestration_tests.churn import test_search as t; "
-        f"t.ask(Path({str(tmp_path / 'killed')!r}), t.rows_of(t.snapshot(800)), 'lightgbm', "
+        f"t.ask(Path({str(tmp_path / 'killed')!r}), t.rows_of(t.snapshot()), 'lightgbm', "
         f"t.{budget!r})"
     )
     parent = subprocess.Popen([sys.executable, "-c", program])
-    while not (done := _done(tmp_path / "killed")) >= 2:
+    while not (done := _done(tmp_path / "killed")) >= FAMILIES:
         assert parent.poll() is None, "it ended before it was killed"
         time.sleep(0.05)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     time.sleep(1)
-    assert done <= _done(tmp_path / "killed") < 5, "its trials went on without it"
+    assert done <= _done(tmp_path / "killed") < budget.trials, "its trials went on without it"
     resumed = ask(tmp_path / "killed", rows, "lightgbm", budget)
-    message = ("capacity", "difference", "losses", "trials", "splits", "ended_by")
-    assert {name: resumed[name] for name in message} == {name: whole[name] for name in message}
+    same = ("learner", "capacity", "difference", "losses", "trials", "splits", "ended_by")
+    assert {name: resumed[name] for name in same} == {name: whole[name] for name in same}
 
 
 def _done(place: Path) -> int:

@@ -607,18 +607,22 @@ def test_a_rolling_look_back_says_of_each_month_end_what_a_look_back_from_it_say
     assert all(look["refused"][:40] in message for look in early)
 
 
-LONG = replace(ASKED, most_as_ofs=8, budget=Budget(120, 4, 3))
+LONG = replace(ASKED, most_as_ofs=8, budget=Budget(120, 4, 2))
 
 
 def test_a_search_is_told_in_the_record_and_the_card_and_is_not_repeated(shop: Shop) -> None:
     record = shop.train(LONG)
     result = record["search"]
-    assert (result["trials"], result["ended_by"]) == (3, "trials")
+    assert (result["trials"], result["ended_by"]) == (2, "trials")
     [graded] = record["evaluation"]["tests"]
     searched = max(day for test, train in result["splits"] for day in (test, *train))
     known_on = Horizon(60).label_known_on(dt.date.fromisoformat(searched))
     assert known_on <= dt.date.fromisoformat(graded["test"])
-    assert "3 settings were tried" in card.markdown(LONG, record)
+    assert [row["learner"] for row in result["leaderboard"]].count("blend") == 1
+    assert record["learner"] == result["learner"]
+    message = card.markdown(LONG, record)
+    assert "2 settings were tried" in message
+    assert all(f"| {row['learner']} |" in message for row in result["leaderboard"])
     (shop.state / "models" / ASKED.name / f"{record['model_version']}.json").unlink()
     again = shop.train(LONG)
     assert (again["search"], again["model_version"]) == (result, record["model_version"])

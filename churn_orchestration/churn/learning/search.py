@@ -1,4 +1,6 @@
-"""What a search tries: how much the members of a learner may learn, judged on later rows."""
+"""What a search tries: families of learners, and how much their members may learn, judged on later
+rows.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from churn_orchestration.churn.calendar import Horizon, purged
 from churn_orchestration.churn.capacity import Capacity, HopelessLabel, scarce_entities
 from churn_orchestration.churn.early_stopping import MOST_TREES, loss_by_tree
 from churn_orchestration.churn.grading import metrics
-from churn_orchestration.churn.recipe import fit
+from churn_orchestration.churn.process.member import PurchaseProcess
+from churn_orchestration.churn.recipe import Recipe
 from churn_orchestration.churn.splits import Fold, folds
 
 if TYPE_CHECKING:
@@ -25,20 +28,34 @@ MOST_SPLITS = 3
 FRAMES, LIBRARIES_GB = 4, 0.5  # what a trial needs: so many times its rows, and what libraries take
 
 
+class Setting(NamedTuple):
+    """A key of LEARNERS, and how much its members may learn; None: by the size of the evidence."""
+
+    learner: str
+    capacity: Capacity | None = None
+
+
 @dataclass(frozen=True)
 class Rows:
-    """What a search learns from: rows with label, the columns of features, and the splits that
-    judge.
+    """What a search learns from: rows with label, the columns of features, the splits that judge,
+    and the purchase processes as of a `Recipe`.
     """
 
     frame: pd.DataFrame
     entity: str
     features: list[str]
     splits: list[Fold]
+    processes: Mapping[pd.Timestamp, PurchaseProcess]
 
     @classmethod
     def of(
-        cls, frame: pd.DataFrame, entity: str, features: list[str], horizon: Horizon, graded: int
+        cls,
+        frame: pd.DataFrame,
+        entity: str,
+        features: list[str],
+        horizon: Horizon,
+        graded: int,
+        processes: Mapping[pd.Timestamp, PurchaseProcess],
     ) -> "Rows | None":
         """The rows known before the oldest day on which the candidate is graded; None: no split is
         left.
@@ -58,8 +75,10 @@ class Rows:
         if not splits:
             return None
         used = {day for split in splits for day in (split.test, *split.train)}
-        rows = frame.loc[frame["as_of"].isin(used), [entity, "as_of", "label", *features]]
-        return cls(rows.reset_index(drop=True), entity, features, splits)
+        columns = [entity, "as_of", "label", "label_known_on", *features]
+        rows = frame.loc[frame["as_of"].isin(used), columns].reset_index(drop=True)
+        earlier = {day: process for day, process in processes.items() if day.date() <= max(used)}
+        return cls(rows, entity, features, splits, earlier)
 
     def needs_gb(self) -> float:
         """The memory that a trial is known to need."""
@@ -73,10 +92,10 @@ class Rows:
                 self.frame[self.frame["as_of"] == split.test],
             )
 
-    def evidence(self) -> tuple[int, int]:
-        """How many rows there are, and distinct entities of the rarer outcome."""
+    def usual(self) -> Capacity:
+        """The capacity by the size of the evidence."""
         label, ids = self.frame["label"].to_numpy(bool), self.frame[self.entity].to_numpy()
-        return len(self.frame), scarce_entities(label, ids)
+        return Capacity.of(len(self.frame), scarce_entities(label, ids))
 
     def judged(self) -> pd.DataFrame:
         """The rows of all splits that judge, as forecasts are kept."""
@@ -91,24 +110,19 @@ def _learnable(rows: pd.DataFrame, entity: str) -> bool:
     return True
 
 
-def tried(
-    trial: "optuna.Trial", rows: Rows, learner: str, capacity: Capacity, *, fixed: bool
-) -> tuple[float, np.ndarray, Capacity]:
-    """Log loss and forecasts of the rows that judge, and the capacity with its number of trees."""
-    if not fixed:
-        capacity = capacity._replace(trees=_trees(trial, rows, learner, capacity))
+def tried(trial: "optuna.Trial", rows: Rows, setting: Setting) -> tuple[float, np.ndarray, Setting]:
+    """Log loss and forecasts of the rows that judge, and the setting with its number of trees."""
+    if setting.capacity:
+        trees = _trees(trial, rows, setting.learner, setting.capacity)
+        setting = setting._replace(capacity=setting.capacity._replace(trees=trees))
+    recipe = Recipe(setting.learner, setting.capacity, rows.processes)
     forecasts = []
     for train, test in rows.pairs():
-        model = fit(
-            learner,
-            train[rows.features],
-            train["label"],
-            train[rows.entity],
-            None if fixed else capacity,
-        )
+        on = pd.Timestamp(test["as_of"].iloc[0])
+        model = recipe.fit(train, rows.features, rows.entity, on)
         forecasts.append(model.predict_proba(test[rows.features])[:, 1])
     forecast = np.concatenate(forecasts)
-    return metrics.measure(rows.judged()["label"], forecast)["log_loss"], forecast, capacity
+    return metrics.measure(rows.judged()["label"], forecast)["log_loss"], forecast, setting
 
 
 def _trees(trial: "optuna.Trial", rows: Rows, learner: str, capacity: Capacity) -> int:
@@ -140,10 +154,6 @@ def _trees(trial: "optuna.Trial", rows: Rows, learner: str, capacity: Capacity) 
     return int(np.mean([loss[:shortest] for loss in losses], axis=0).argmin()) + 1
 
 
-def members_of(learner: str) -> set[str]:
-    return {name for name, _ in learners.LEARNERS[learner](Capacity(1, 1)).members}
-
-
 class Range(NamedTuple):
     """Where a parameter is sought: between two numbers, on a logarithmic scale or not."""
 
@@ -162,7 +172,9 @@ RANGES: Mapping[str, Mapping[str, Range]] = MappingProxyType(
 """What is sought of which members."""
 
 
-def _ranges(members: set[str]) -> dict[str, Range]:
+def _ranges(learner: str) -> dict[str, Range]:
+    """The parameters that a family's members have, each with where it is sought."""
+    members = {name for name, _ in learners.LEARNERS[learner](Capacity(1, 1)).members}
     result = dict(RANGES["logistic"]) if "logistic" in members else {}
     if members - {"logistic"}:
         result |= RANGES["trees"]
@@ -171,15 +183,19 @@ def _ranges(members: set[str]) -> dict[str, Range]:
     return result
 
 
-def parameters(capacity: Capacity, members: set[str]) -> dict[str, float]:
-    return {name: getattr(capacity, name) for name in _ranges(members)}
+def parameters(learner: str, capacity: Capacity) -> dict[str, str | float]:
+    """A setting as a trial of it is enqueued."""
+    sought = {name: getattr(capacity, name) for name in _ranges(learner)}
+    return {"learner": learner, **sought}
 
 
-def suggested(trial: "optuna.Trial", members: set[str]) -> Capacity:
+def suggested(trial: "optuna.Trial") -> Setting:
+    """The setting that a trial samples: a family first, then how much it may learn."""
+    learner = trial.suggest_categorical("learner", list(learners.LEARNERS))
     begin, result = Capacity(trees=300, leaf_rows=200), dict[str, Any]()
-    for name, (low, high, log) in _ranges(members).items():
+    for name, (low, high, log) in _ranges(learner).items():
         if isinstance(getattr(begin, name), int):
             result[name] = trial.suggest_int(name, int(low), int(high), log=log)
         else:
             result[name] = trial.suggest_float(name, low, high, log=log)
-    return begin._replace(**result)
+    return Setting(learner, begin._replace(**result))

@@ -15,12 +15,17 @@ from churn_orchestration.churn.question.settings import (
 
 
 class SearchSpec(dg.Model, dg.Resolvable):
-    """What a search for better settings may take; without the block the fixed settings stay."""
+    """What a search for a better family of learners and better settings may take; without the block
+    the fixed settings stay.
+    """
 
-    minutes: float = Field(10, gt=0, description="wall clock")
+    minutes: float = Field(1, gt=0, description="wall clock")
     memory_gb: float = Field(4, gt=0, description="memory of the process that tries")
     trials: int = Field(
-        100, ge=2, description="how many settings to try; if they end first, it replays"
+        100,
+        ge=2,
+        description="how many settings to try, the fixed ones of each family first; if they end "
+        "before the minutes, the same is tried on every machine",
     )
     from_customers: int = Field(
         2_000,

@@ -3,7 +3,7 @@ MLflow.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,12 @@ def search_settings(
     state: Path,
     settings: "QuestionSettings",
     frame: "pd.DataFrame",
-    sha256: str,
+    manifest: Mapping[str, Any],
     champion: dict[str, Any] | None,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The result of a search on a snapshot; its ``capacity`` is None where the fixed settings stay.
+    """The result of a search on a snapshot: the ``learner``, and its ``capacity``, None where the
+    fixed settings stay.
 
     ``champion``: its row in the ledger; its settings, if they were sought, are tried early.
 
@@ -45,10 +46,11 @@ def search_settings(
     BusinessError : the budget is less than one trial needs
     """
     if (budget := settings.budget) is None:
-        return {"capacity": None}
+        return {"learner": settings.learner, "capacity": None}
     from churn_orchestration.churn.capacity import Capacity, scarce_entities
     from churn_orchestration.churn.grading import evaluation
-    from churn_orchestration.churn.learning.search import Rows
+    from churn_orchestration.churn.learners import LEARNERS
+    from churn_orchestration.churn.learning.search import Rows, Setting
     from churn_orchestration.components.question.training import search
 
     question, label = settings.question, frame["label"].to_numpy(bool)
@@ -59,23 +61,26 @@ def search_settings(
             f"a search begins at {budget.from_entities:,}"
         )
         log(f"{settings.name}: no search: {small}")
-        return {"capacity": None, "skipped": small}
+        return {"learner": settings.learner, "capacity": None, "skipped": small}
     # Without the calendar: the splits of a search need not go round the year.
     names = evaluation.feature_columns(frame[frame["as_of"] == frame["as_of"].max()], question)
-    rows = Rows.of(frame, question.entity, names, question.horizon, settings.test_as_ofs)
+    rows = Rows.of(
+        frame, question.entity, names, question.horizon, settings.test_as_ofs,
+        members(question, manifest.get("processes", {})),
+    )  # fmt: skip
     if rows is None:
         none = (
             "no as_of was known before the oldest day that is graded: more `snapshots.as_ofs` are "
             "needed, or fewer `test_as_ofs`"
         )
         log(f"{settings.name}: no search: {none}")
-        return {"capacity": None, "skipped": none}
-    inputs = [settings.learner, settings.test_as_ofs, question.horizon, budget]
+        return {"learner": settings.learner, "capacity": None, "skipped": none}
+    inputs = [settings.learner, settings.test_as_ofs, question.horizon, budget, list(LEARNERS)]
     code = stages.identity(stages.MODELS)
-    place = settings.store.search_files(state) / digest(sha256, inputs, code)
+    place = settings.store.search_files(state) / digest(manifest["sha256"], inputs, code)
     record = ModelFiles(state, settings.name, champion["model_version"]).shown() if champion else {}
     before = record.get("search", {}).get("capacity")
-    warm = Capacity(*before) if before else None
+    warm = Setting(record["learner"], Capacity(*before)) if before else None
     try:
         return search.search(place, rows, settings.learner, budget, warm, log)
     except search.SearchError as error:
@@ -116,7 +121,7 @@ def train_and_save(
     question, version = settings.question, files.version
     capacity = search["capacity"] and Capacity(*search["capacity"])
     records = manifest.get("processes", {})
-    recipe = Recipe(settings.learner, capacity, members(question, records))
+    recipe = Recipe(search["learner"], capacity, members(question, records))
     columns = evaluations.feature_columns(frame, question)
     try:
         evaluation = evaluations.evaluate(frame, question, recipe, settings.test_as_ofs)
@@ -129,7 +134,7 @@ def train_and_save(
     more, too_good = manifest.get("more_as_ofs", 0), _too_good(settings, evaluation, frame)
     decision = gate.decide(evaluation, settings.floors, settings.ceilings, more, too_good)
     record = {
-        "model_version": version, "cutoff": manifest["cutoff"], "learner": settings.learner,
+        "model_version": version, "cutoff": manifest["cutoff"], "learner": search["learner"],
         "mlflow_version": tracking.find(settings.name, version),
         "snapshot_sha256": manifest["sha256"], "rows": len(frame),
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
@@ -168,6 +173,9 @@ def train_and_save(
                         tracking.log_child(run_id, name, _values(report))
                 mlflow.log_metric("empc", record["profit"]["model"]["expected_maximum"])
             mlflow.log_dict(search, "search.json")
+            for row in search.get("leaderboard", []):
+                values = {name: row[name] for name in ("log_loss", "seconds")}
+                tracking.log_child(run_id, f"search: {row['learner']}", values)
             message = card.markdown(settings, record)
             mlflow.log_text(message, "model_card.md")
             mlflow.log_text(card.page(message), "model_card.html")
@@ -196,7 +204,7 @@ def _parameters(settings: "QuestionSettings", record: dict[str, Any]) -> dict[st
     horizon = settings.question.horizon
     usual = "in folds" if settings.question.kind == STATIC else "fixed"
     return {
-        "learner": settings.learner, "rows": record["rows"], "features": len(record["features"]),
+        "learner": record["learner"], "rows": record["rows"], "features": len(record["features"]),
         "cutoff": record["cutoff"], "as_ofs": ", ".join(record["as_ofs"]),
         "test_as_ofs": settings.test_as_ofs, f"horizon_{horizon.unit}": horizon.length,
         "gap_days": horizon.gap_days, "capacity": record["search"]["capacity"] or usual,

@@ -183,14 +183,47 @@ def _sought(search: Mapping[str, Any]) -> str:
     )
     if search["trials"] < 2:
         return f"Fixed settings: {message}, too few to compare."
-    if search["capacity"] is None:
-        return f"Fixed settings: {message}, none was better beyond chance."
+    board = search.get("leaderboard", [])  # a search of an earlier version had one family
+    ranked = f"\n\n{_leaderboard(board)}" if board else ""
     difference = search["difference"]
+    if not difference or difference["high"] >= 0:
+        return f"Fixed settings: {message}, none was better beyond chance.{ranked}"
     return (
-        f"Settings chosen: {message}; log loss {difference['value']:+.4f} "
-        f"[{difference['low']:+.4f}, {difference['high']:+.4f}] against the fixed ones, on days "
-        "before those it is graded on."
+        f"Settings chosen: {message}; log loss {_difference(difference)} against the fixed ones, "
+        f"on days before those it is graded on.{ranked}"
     )
+
+
+def _leaderboard(board: Sequence[Mapping[str, Any]]) -> str:
+    """The best setting of each family on the days of the search, best first."""
+    rows = []
+    for row in board:
+        against = _difference(row["difference"]) if row["difference"] else "the fixed settings"
+        size = _size(row["learner"], row["capacity"])
+        rows.append(
+            [row["learner"], size, f"{row['log_loss']:.4f}", against, f"{row['seconds']:.1f}"]
+        )
+    head = ["family", "best size", "log loss", "against the fixed settings", "seconds"]
+    return _table(head, rows)
+
+
+def _size(learner: str, capacity: Sequence[float] | None) -> str:
+    """How much the members of a setting may learn, in words; ``capacity`` as a record keeps it."""
+    if capacity is None:
+        return "by the size of the evidence"
+    trees, leaf_rows, leaves, rate, columns, penalty, c, *_ = capacity
+    linear = f"C {c:.2g}"
+    if learner == "logistic":
+        return linear
+    grown = f"{trees} trees, {leaf_rows} rows a leaf, {columns:.0%} of the features"
+    if learner == "random_forest":
+        return grown
+    boosted = f"{grown}, {leaves} leaves, rate {rate:.2g}, penalty {penalty:.2g}"
+    return boosted if learner in ("lightgbm", "xgboost") else f"{linear}; {boosted}"
+
+
+def _difference(result: Mapping[str, float]) -> str:
+    return f"{result['value']:+.4f} [{result['low']:+.4f}, {result['high']:+.4f}]"
 
 
 def _graded(evaluation: Mapping[str, Any]) -> str:

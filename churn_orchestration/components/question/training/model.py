@@ -74,10 +74,13 @@ def train(
     frame = snapshots.distinct(settings, frame)
     warnings = snapshots.refuse(folder, settings, frame, manifest)
     champion = ledger.champion(tables.state, settings.name, decided_on, settings.question.meaning)
-    search = candidate.search_settings(
-        tables.state, settings, frame, manifest["sha256"], champion, log
-    )
-    inputs = [settings.learner, settings.test_as_ofs, settings.question.horizon, search["capacity"]]
+    search = candidate.search_settings(tables.state, settings, frame, manifest, champion, log)
+    inputs = [
+        search["learner"],
+        settings.test_as_ofs,
+        settings.question.horizon,
+        search["capacity"],
+    ]
     inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
     inputs += [manifest.get("processes", {})]
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))

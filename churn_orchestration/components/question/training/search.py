@@ -1,4 +1,5 @@
-"""Search for how much a learner's members may learn, in a budget of time, memory and trials.
+"""Search for a family of learners, and how much its members may learn, in a budget of time, memory
+and trials.
 
 The trials run in a process of their own (``python -m`` this module, with a folder), so that the
 budget holds whatever a trial does: the process is ended at the deadline, and the kernel bounds its
@@ -27,7 +28,9 @@ from xgboost.core import XGBoostError
 
 from churn_orchestration.churn.capacity import Capacity
 from churn_orchestration.churn.grading import metrics
-from churn_orchestration.churn.learning.search import Rows, members_of, parameters, suggested, tried
+from churn_orchestration.churn.learners import LEARNERS
+from churn_orchestration.churn.learning.search import Rows, Setting, parameters, suggested, tried
+from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.question.settings import Budget
 from churn_orchestration.churn.splits import Fold
 
@@ -42,20 +45,23 @@ def search(
     rows: Rows,
     learner: str,
     budget: Budget,
-    warm: Capacity | None,
+    warm: Setting | None,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
     """Search in the folder ``place``, or go on with what a killed search left there; its
     result.
 
-    The first trial is the fixed settings, the second what the champion was trained with (``warm``).
-    Its result replaces the fixed settings only where its log loss on the same later rows is
-    lower beyond chance (95 % interval of the paired difference).
+    The first trial is ``learner`` with the fixed settings, the next are the other families with
+    theirs, then what the champion was trained with (``warm``). A setting replaces the first only
+    where its log loss on the same later rows is lower beyond chance (95 % interval of the paired
+    difference).
 
     Returns
     -------
-    ``capacity`` (None: the fixed settings stay), ``difference``, ``losses``, ``trials``,
-    ``seconds``, ``peak_gb``, ``ended_by`` and the splits, all plain
+    ``learner`` and ``capacity`` (None: the fixed settings stay), ``difference``, ``losses``,
+    ``leaderboard`` (the best setting of each family that was tried, with its log loss, its
+    difference from the first and its seconds), ``trials``, ``seconds``, ``peak_gb``, ``ended_by``
+    and the splits, all plain
 
     Raises
     ------
@@ -72,12 +78,15 @@ def search(
     rows.frame.to_parquet(place / "rows.parquet", index=False)
     job = {
         "entity": rows.entity, "features": rows.features, "learner": learner, "warm": warm,
+        "processes": {
+            str(day): process.get_params() for day, process in rows.processes.items()
+        },
         "trials": budget.trials, "seconds": budget.seconds, "memory_gb": budget.memory_gb,
         "splits": [[str(split.test), [str(day) for day in split.train]] for split in rows.splits],
     }  # fmt: skip
     (place / "job.json").write_text(json.dumps(job))
     ended_by = _supervised(place, budget, log)
-    result = _result(place, rows) | {"ended_by": ended_by, "splits": job["splits"]}
+    result = _result(place, rows, learner) | {"ended_by": ended_by, "splits": job["splits"]}
     temporary = place / "found.writing"
     temporary.write_text(json.dumps(result, indent=1))
     temporary.replace(done)
@@ -167,31 +176,42 @@ def _seconds(trial: "optuna.trial.FrozenTrial") -> float:
     return trial.duration.total_seconds() if trial.duration else 0.0
 
 
-def _result(place: Path, rows: Rows) -> dict[str, Any]:
+def _result(place: Path, rows: Rows, learner: str) -> dict[str, Any]:
     """What the finished trials of a search say: whether the best of them beats the fixed
     settings.
     """
     done = finished(study(place))
     complete = [trial for trial in done if trial.state.name == "COMPLETE"]
     summary: dict[str, Any] = {
-        "capacity": None, "difference": None, "trials": len(done),
+        "learner": learner, "capacity": None, "difference": None, "trials": len(done),
         "seconds": round(sum(map(_seconds, done)), 1),
         "peak_gb": max((trial.user_attrs["peak_gb"] for trial in complete), default=None),
+        "leaderboard": [],
     }  # fmt: skip
     if not complete:
         return summary
-    fixed, best = complete[0], min(complete, key=lambda trial: (trial.value, trial.number))
-    summary["losses"] = {"fixed": fixed.value, "best": best.value}
-    if best.number != fixed.number:
-        judged = rows.judged()
-        better, plain = (np.load(forecasts_of(place, trial.number)) for trial in (best, fixed))
-        difference = metrics.paired_difference(
-            judged["label"], better, plain, judged[rows.entity], "log_loss"
-        )
-        summary["difference"] = difference
-        summary["best"] = best.user_attrs["capacity"]
-        if difference["high"] < 0:
-            summary["capacity"] = best.user_attrs["capacity"]
+    fixed, judged = complete[0], rows.judged()
+    plain = np.load(forecasts_of(place, fixed.number))
+    best_first = sorted(complete, key=lambda trial: (trial.value, trial.number))
+    of_family = dict[str, "optuna.trial.FrozenTrial"]()
+    for trial in best_first:
+        of_family.setdefault(trial.params["learner"], trial)
+    for family, trial in of_family.items():
+        row: dict[str, Any] = {
+            "learner": family, "capacity": trial.user_attrs["capacity"], "log_loss": trial.value,
+            "seconds": round(_seconds(trial), 2), "difference": None,
+        }  # fmt: skip
+        if trial.number != fixed.number:
+            row["difference"] = metrics.paired_difference(
+                judged["label"], np.load(forecasts_of(place, trial.number)), plain,
+                judged[rows.entity], "log_loss",
+            )  # fmt: skip
+        summary["leaderboard"].append(row)
+    best, *_ = summary["leaderboard"]
+    summary["losses"] = {"fixed": fixed.value, "best": best["log_loss"]}
+    summary["difference"] = best["difference"]
+    if best["difference"] and best["difference"]["high"] < 0:
+        summary |= {"learner": best["learner"], "capacity": best["capacity"]}
     return summary
 
 
@@ -212,24 +232,30 @@ def _work(place: Path) -> None:
         Fold(dt.date.fromisoformat(test), tuple(map(dt.date.fromisoformat, train)))
         for test, train in job["splits"]
     ]
-    rows = Rows(pd.read_parquet(place / "rows.parquet"), job["entity"], job["features"], splits)
+    processes = {
+        pd.Timestamp(day): PurchaseProcess(**given) for day, given in job["processes"].items()
+    }
+    rows = Rows(
+        pd.read_parquet(place / "rows.parquet"), job["entity"], job["features"], splits, processes
+    )
     (place / "forecasts").mkdir(exist_ok=True)
-    result, members = study(place), members_of(job["learner"])
+    result, usual = study(place), rows.usual()
+    others = [name for name in LEARNERS if name != job["learner"]]
+    begin = [Setting(name) for name in (job["learner"], *others)]
+    if job["warm"]:
+        family, capacity = job["warm"]
+        begin.append(Setting(family, Capacity(*capacity)))
     for killed in result.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         result.tell(killed.number, state=optuna.trial.TrialState.FAIL)
     while (number := len(finished(result))) < job["trials"]:
         result.sampler = optuna.samplers.TPESampler(seed=SEED + number)
-        given = {0: Capacity.of(*rows.evidence()), 1: job["warm"] and Capacity(*job["warm"])}.get(
-            number
-        )
+        given = begin[number] if number < len(begin) else None
         if given and not result.get_trials(states=(optuna.trial.TrialState.WAITING,)):
-            result.enqueue_trial(parameters(given, members))
+            result.enqueue_trial(parameters(given.learner, given.capacity or usual))
         trial = result.ask()
-        capacity = suggested(trial, members)
+        sampled = suggested(trial)
         try:
-            loss, forecasts, capacity = tried(
-                trial, rows, job["learner"], capacity, fixed=not number
-            )
+            loss, forecasts, setting = tried(trial, rows, given or sampled)
         except (optuna.TrialPruned, MemoryError, LightGBMError, XGBoostError) as error:
             if not number:
                 raise SearchError(
@@ -238,7 +264,7 @@ def _work(place: Path) -> None:
             result.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
             np.save(forecasts_of(place, trial.number), forecasts)
-            trial.set_user_attr("capacity", list(capacity))
+            trial.set_user_attr("capacity", setting.capacity and list(setting.capacity))
             trial.set_user_attr("peak_gb", _peak_gb())
             result.tell(trial, loss)
         best = result.best_trial
