@@ -55,6 +55,25 @@ def test_online_retail_adds_up_and_ranks_customers_as_well_as_its_peers(churn_da
     assert (scored, marked) == (2_787, 2_787)
 
 
+def test_of_cdnow_a_tenth_of_the_customers_are_ranked_as_well_as_by_its_peers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path(os.environ["CHURN_REAL_DATA"]) / "cdnow/cdnow_master.csv"
+    head, *lines = whole.read_text().splitlines()
+    tenth = [line for line in lines if int(line.partition(",")[0]) % 10 == 0]
+    (tmp_path / "cdnow").mkdir()
+    (tmp_path / "cdnow/cdnow_master.csv").write_text("\n".join([head, *tenth, ""]))
+    monkeypatch.setenv("CHURN_REAL_DATA", str(tmp_path))
+    rows, graded = look_back("cdnow", "1998-06-30", "1998-03-31")
+    assert rows["raw.purchases"] == rows["bronze.purchases"] == len(tenth)
+    assert graded["entities"] == 2_357
+    report = graded["report"]
+    assert report["model"]["auc"]["value"] >= report["recency"]["auc"]["value"] + 0.005
+    assert report["model"]["log_loss"]["value"] <= report["rules"]["log_loss"]["value"] - 0.01
+    assert report["model"]["auc"]["value"] >= 0.81
+
+
+@pytest.mark.thorough  # a tenth of the customers shows the same
 def test_cdnow_adds_up_and_ranks_customers_as_well_as_its_peers() -> None:
     rows, graded = look_back("cdnow", "1998-06-30", "1998-03-31")
     assert (rows["raw.purchases"], rows["bronze.purchases"]) == (69_659, 69_659)

@@ -29,11 +29,11 @@ def z(said: np.ndarray, came: np.ndarray) -> float:
     [
         "calm",
         "crisis",
-        "price_rise",
+        pytest.param("price_rise", marks=pytest.mark.thorough),
         pytest.param("harmless", marks=pytest.mark.thorough),
         pytest.param("new_customers", marks=pytest.mark.thorough),
         "outreach",
-        "newsletter",
+        pytest.param("newsletter", marks=pytest.mark.thorough),
     ],
 )
 def test_both_bars_are_calibrated_and_the_oracle_knows_more(name: str) -> None:

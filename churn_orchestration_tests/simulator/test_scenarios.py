@@ -53,6 +53,7 @@ def shop(tmp_path: Path, scenario: str, customers: int, pattern: Path = DEMO) ->
     return made
 
 
+@pytest.mark.thorough  # test_examples shows the refusal, of real tickets and random orders
 def test_where_there_is_no_signal_no_model_is_promoted_and_none_is_better_than_chance(
     tmp_path: Path,
 ) -> None:
@@ -65,6 +66,7 @@ def test_where_there_is_no_signal_no_model_is_promoted_and_none_is_better_than_c
         assert auc["low"] <= 0.5 <= auc["high"], (forecaster, auc)
 
 
+@pytest.mark.thorough  # test_source_table and test_bad_input show both in small
 def test_behind_bad_files_all_rows_add_up_and_the_renamed_days_are_refused_by_name(
     tmp_path: Path,
 ) -> None:
@@ -171,6 +173,7 @@ def test_at_the_help_desk_the_model_is_near_the_best_possible_forecast_and_nothi
     assert [named for named in result if named[2] in personal] == []
 
 
+@pytest.mark.thorough  # test_leakage and test_churn_model name such a feature in small
 def test_a_tag_that_was_put_on_afterwards_is_named_and_nothing_is_trained_on_it(
     tmp_path: Path,
 ) -> None:
