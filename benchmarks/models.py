@@ -373,7 +373,7 @@ PEERS: dict[str, Callable[[Day, float], np.ndarray]] = {
     MINUTE: flaml_of_a_minute,
     "served, shifted to the process's mean": shifted_to_the_process,
     "plain average and a third Pareto/NBD": with_a_third_of_pareto_nbd,
-    "plain average, told the day's churn rate": knowing_the_base_rate,
+    "plain average, knowing the day's churn rate": knowing_the_base_rate,
     RANK: recency_rank,
 }
 RIVALS = (
@@ -386,10 +386,11 @@ SHOWN = {"log_loss": "log loss", "auc": "AUC", "average_precision": "average pre
 
 def compared(name: str, as_ofs: int | None = None) -> str:
     """One question as a Markdown section: the mean of every peer over the days, and the days."""
-    rows = []
-    for day in days(QUESTIONS[name], as_ofs):
+    rows, comparison = [], QUESTIONS[name]
+    peers = {peer: by for peer, by in PEERS.items() if peer != MINUTE or not comparison.customers}
+    for day in days(comparison, as_ofs):
         said, seconds = {}, 0.0
-        for peer, forecast in PEERS.items():
+        for peer, forecast in peers.items():
             began = time.process_time()
             try:
                 said[peer] = forecast(day, seconds)
@@ -426,7 +427,7 @@ def compared(name: str, as_ofs: int | None = None) -> str:
         cells.append("-" if np.isnan(lead[peer]) else f"{lead[peer]:+.4f}")
         cells.append(f"{worst[peer]:+.4f}" if peer in worst else "-")
         lines.append(f"| {peer} | {' | '.join(cells)} | {row['seconds']:.1f} |")
-    shown = [peer for peer in PEERS if peer != RANK]
+    shown = [peer for peer in peers if peer != RANK]
     lines += ["", "By day, log loss:", "", f"| as_of | churned | {' | '.join(shown)} |"]
     lines.append("|" + "---|" * (len(shown) + 2))
     for as_of, part in table.groupby("as_of"):
@@ -506,21 +507,32 @@ def main() -> None:
         parts = [
             out_of_fold(name) if name in STATIC else compared(name, given.as_ofs) for name in wanted
         ]
-    head = (
-        "# The served model and its peers\n\n"
-        "Made by `CHURN_REAL_DATA=/folder make bench-models`; no number here is written by hand. "
-        "Every month-end whose outcome is known is forecast by what was known at its end; see "
-        "`benchmarks/models.py`. "
-        "The settings are those of the examples' YAML, the same on every day.\n\n"
-        f"The worst day is the largest lead in log loss of the best of {', '.join(RIVALS)}; "
-        "where it is negative, all rivals lose on all days. "
-        "The row that is told the day's churn rate is no forecast: it reads the outcome, and "
-        "bounds what forecasting the drift of the base rate could add to the plain average."
-    )
-    text = "\n\n".join([head, *parts]) + "\n"
-    print(text)
-    if wanted == everything and given.as_ofs is None:
-        (ROOT / "docs" / "models.md").write_text(text)
+    print("\n\n".join(parts))
+    if given.as_ofs is None:
+        made = dict(zip(wanted, parts, strict=True))
+        sections = (made.get(name) or _section(PAGE.read_text(), name) for name in everything)
+        PAGE.write_text("\n\n".join([HEAD, *filter(None, sections)]) + "\n")
+
+
+PAGE = ROOT / "docs" / "models.md"
+HEAD = (
+    "# The served model and its peers\n\n"
+    "Made by `CHURN_REAL_DATA=/folder make bench-models`, or a part of it by "
+    '`make bench-models ARGS="--only CDNOW"`; no number here is written by hand. '
+    "Every month-end whose outcome is known is forecast by what was known at its end; see "
+    "`benchmarks/models.py`. "
+    "The settings are those of the examples' YAML, the same on every day.\n\n"
+    f"The worst day is the largest lead in log loss of the best of {', '.join(RIVALS)}; "
+    "where it is negative, all rivals lose on all days. "
+    "The row that knows the day's churn rate is no forecast: it reads the outcome, and "
+    "bounds what forecasting the drift of the base rate could add to the plain average."
+)
+
+
+def _section(page: str, name: str) -> str:
+    """The section of a question on a page that was made before; empty where it has none."""
+    _, heading, rest = page.partition(f"## {name}\n")
+    return heading + rest.partition("\n## ")[0].rstrip("\n") if heading else ""
 
 
 if __name__ == "__main__":
