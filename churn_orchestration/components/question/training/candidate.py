@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.grading.evaluation import Evaluation
+    from churn_orchestration.churn.learners import LogOddsBlend
     from churn_orchestration.components.question.question import QuestionSettings
+    from churn_orchestration.components.question.training.snapshot import TrainingRows
 
 
 def search_settings(
     state: Path,
     settings: "QuestionSettings",
-    frame: "pd.DataFrame",
-    manifest: Mapping[str, Any],
+    training: "TrainingRows",
     champion: dict[str, Any] | None,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -53,7 +54,8 @@ def search_settings(
     from churn_orchestration.churn.learning.search import Rows, Setting
     from churn_orchestration.components.question.training import search
 
-    question, label = settings.question, frame["label"].to_numpy(bool)
+    question, frame, manifest = settings.question, training.frame, training.manifest
+    label = frame["label"].to_numpy(bool)
     scarce = scarce_entities(label, frame[question.entity].to_numpy())
     if scarce < budget.from_entities:
         small = (
@@ -101,100 +103,144 @@ def train_and_save(
     files: ModelFiles,
     tracking: Tracking,
     settings: "QuestionSettings",
-    frame: "pd.DataFrame",
-    read: int,
-    manifest: dict[str, Any],
+    rows: "TrainingRows",
     search: dict[str, Any],
     warnings: list[str],
 ) -> None:
     """Write the files of a new model: what scores, what it forecast of rows unseen, and, last, its
     record.
 
-    ``read``: how many rows of the snapshot were, of which ``frame`` is left without copies.
     ``warnings``: what its features may know too much of.
     """
+    model, evaluation = _fitted(settings, rows, search)
+    known: dict[str, Any] = {
+        "model_version": files.version, "search": search, "warnings": warnings,
+    }  # fmt: skip
+    known["mlflow_version"] = tracking.find(settings.name, files.version)
+    record = _record(settings, rows, known, model, evaluation)
+    if record["mlflow_version"] is None:
+        record["mlflow_version"] = _logged(
+            files, tracking, settings, rows, record, model, evaluation
+        )
+    files.save(model)
+    frame = rows.frame
+    unseen = (
+        with_value(settings, evaluation, frame)
+        if evaluation
+        else frame[[settings.question.entity, "as_of", "label"]].head(0)
+    )
+    save_held_out(unseen, files.path(HELD_OUT))
+    write_text(files.path(RECORD), json.dumps(record, indent=1))
+
+
+def _fitted(
+    settings: "QuestionSettings", rows: "TrainingRows", search: Mapping[str, Any]
+) -> "tuple[LogOddsBlend, Evaluation | None]":
+    """The model of all rows, and how its recipe did on rows unseen; None: there are none."""
     from churn_orchestration.churn.capacity import Capacity, HopelessLabel
     from churn_orchestration.churn.grading import evaluation as evaluations
-    from churn_orchestration.churn.learning.contributions import influences
     from churn_orchestration.churn.recipe import Recipe
 
-    question, version = settings.question, files.version
+    question, frame = settings.question, rows.frame
     capacity = search["capacity"] and Capacity(*search["capacity"])
-    records = manifest.get("processes", {})
-    recipe = Recipe(search["learner"], capacity, members(question, records))
-    columns = evaluations.feature_columns(frame, question)
+    processes = members(question, rows.manifest.get("processes", {}))
+    recipe = Recipe(search["learner"], capacity, processes)
     try:
         evaluation = evaluations.evaluate(frame, question, recipe, settings.test_as_ofs)
+        columns = evaluations.feature_columns(frame, question)
         model = recipe.fit(frame, columns, question.entity)
-        model.folds_ = dict(evaluation.models) if evaluation else {}
     except HopelessLabel as error:
         raise BusinessError(
-            f"{settings.name}: refuses to train at cut-off {manifest['cutoff']}: {error}"
+            f"{settings.name}: refuses to train at cut-off {rows.manifest['cutoff']}: {error}"
         ) from None
+    model.folds_ = dict(evaluation.models) if evaluation else {}
+    return model, evaluation
+
+
+def _record(
+    settings: "QuestionSettings",
+    rows: "TrainingRows",
+    known: dict[str, Any],
+    model: "LogOddsBlend",
+    evaluation: "Evaluation | None",
+) -> dict[str, Any]:
+    """What is kept of a training: what it learned from, how it was graded, what was decided.
+
+    ``known``: model_version, mlflow_version, search and warnings. The order of the keys stays as it
+    is: a model that is made again has the same file.
+    """
+    from churn_orchestration.churn.learning.contributions import influences
+
+    question, frame, manifest = settings.question, rows.frame, rows.manifest
     more, too_good = manifest.get("more_as_ofs", 0), _too_good(settings, evaluation, frame)
     decision = gate.decide(evaluation, settings.floors, settings.ceilings, more, too_good)
+    columns = list(model.feature_names_in_)
     record = {
-        "model_version": version, "cutoff": manifest["cutoff"], "learner": search["learner"],
-        "mlflow_version": tracking.find(settings.name, version),
+        "model_version": known["model_version"], "cutoff": manifest["cutoff"],
+        "learner": known["search"]["learner"], "mlflow_version": known["mlflow_version"],
         "snapshot_sha256": manifest["sha256"], "rows": len(frame),
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
-        "base_rate": _base_rate(frame, read, manifest), "features": columns, "search": search,
-        "bound": bound_message(read, manifest["rows"], question.entity),
-        "copies": copies_message(read - len(frame), read, question.entity),
-        "decision": decision.decision, "reason": decision.reason, "warnings": warnings,
+        "base_rate": _base_rate(rows), "features": columns, "search": known["search"],
+        "bound": bound_message(rows.read, manifest["rows"], question.entity),
+        "copies": copies_message(rows.read - len(frame), rows.read, question.entity),
+        "decision": decision.decision, "reason": decision.reason, "warnings": known["warnings"],
         "weights": dict(zip(model.members_, model.weights_.tolist(), strict=True)),
-        "process": records.get(manifest["cutoff"], {}), "profit": {},
+        "process": manifest.get("processes", {}).get(manifest["cutoff"], {}), "profit": {},
         "evaluation": _summary(evaluation),
         "curves": evaluation.curves if evaluation else {}, "influences": influences(
             model, frame.loc[frame["as_of"] == frame["as_of"].max(), columns],
             catalogue(question.features)
         ),
     }  # fmt: skip
-    if evaluation:
-        record |= _acted_on(settings, evaluation, frame)
-    if record["mlflow_version"] is None:
-        tags = {
-            "model_version": version,
-            "cutoff": manifest["cutoff"],
-            "snapshot_sha256": manifest["sha256"],
-        }
-        with tracking.run(settings.name, f"{settings.name} {manifest['cutoff']}", tags) as run_id:
-            import mlflow
-
-            mlflow.log_params(_parameters(settings, record))
-            snapshot = files.state / "snapshots" / settings.name / manifest["file"]
-            tracking.log_dataset(f"snapshots.{settings.name}", snapshot, manifest["sha256"])
-            for name, svg in _pictures(settings, record).items():
-                mlflow.log_text(svg, f"{name}.svg")
-            if evaluation:
-                mlflow.log_metrics(flat_metrics(evaluation))
-                for name, report in evaluation.report.items():
-                    if name != "model":
-                        tracking.log_child(run_id, name, _values(report))
-                mlflow.log_metric("empc", record["profit"]["model"]["expected_maximum"])
-            mlflow.log_dict(search, "search.json")
-            for row in search.get("leaderboard", []):
-                values = {name: row[name] for name in ("log_loss", "seconds")}
-                tracking.log_child(run_id, f"search: {row['learner']}", values)
-            message = card.markdown(settings, record)
-            mlflow.log_text(message, "model_card.md")
-            mlflow.log_text(card.page(message), "model_card.html")
-            example = frame[columns].head(5).astype(float)
-            record["mlflow_version"] = tracking.register(settings.name, model, example, version)
-    files.save(model)
-    unseen = (
-        with_value(settings, evaluation, frame)
-        if evaluation
-        else frame[[question.entity, "as_of", "label"]].head(0)
-    )
-    save_held_out(unseen, files.path(HELD_OUT))
-    write_text(files.path(RECORD), json.dumps(record, indent=1))
+    return record | (_acted_on(settings, evaluation, frame) if evaluation else {})
 
 
-def _base_rate(frame: "pd.DataFrame", read: int, manifest: dict[str, Any]) -> float:
+def _logged(
+    files: ModelFiles,
+    tracking: Tracking,
+    settings: "QuestionSettings",
+    rows: "TrainingRows",
+    record: dict[str, Any],
+    model: "LogOddsBlend",
+    evaluation: "Evaluation | None",
+) -> str:
+    """Log a training as a run of MLflow and register its model; its number in the registry."""
+    import mlflow
+
+    manifest, version = rows.manifest, files.version
+    tags = {
+        "model_version": version,
+        "cutoff": manifest["cutoff"],
+        "snapshot_sha256": manifest["sha256"],
+    }
+    with tracking.run(settings.name, f"{settings.name} {manifest['cutoff']}", tags) as run_id:
+        mlflow.log_params(_parameters(settings, record))
+        snapshot = files.state / "snapshots" / settings.name / manifest["file"]
+        tracking.log_dataset(f"snapshots.{settings.name}", snapshot, manifest["sha256"])
+        for name, svg in _pictures(settings, record).items():
+            mlflow.log_text(svg, f"{name}.svg")
+        if evaluation:
+            mlflow.log_metrics(flat_metrics(evaluation))
+            for name, report in evaluation.report.items():
+                if name != "model":
+                    tracking.log_child(run_id, name, _values(report))
+            mlflow.log_metric("empc", record["profit"]["model"]["expected_maximum"])
+        mlflow.log_dict(record["search"], "search.json")
+        for row in record["search"].get("leaderboard", []):
+            values = {name: row[name] for name in ("log_loss", "seconds")}
+            tracking.log_child(run_id, f"search: {row['learner']}", values)
+        message = card.markdown(settings, record)
+        mlflow.log_text(message, "model_card.md")
+        mlflow.log_text(card.page(message), "model_card.html")
+        example = rows.frame[record["features"]].head(5).astype(float)
+        return tracking.register(settings.name, model, example, version)
+
+
+def _base_rate(rows: "TrainingRows") -> float:
     """The churn rate of the rows that were learned from; of all, where the bound left some out."""
-    if read == manifest["rows"]:
-        return float(frame["label"].mean())
+    manifest = rows.manifest
+    if rows.read == manifest["rows"]:
+        return float(rows.frame["label"].mean())
     churned = sum(entry["rows"] * entry["churn_rate"] for entry in manifest["as_ofs"])
     return float(churned / manifest["rows"])
 

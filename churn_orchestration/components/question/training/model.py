@@ -69,12 +69,11 @@ def train(
         needed
     """
     folder = settings.store.snapshot_files(tables.state)
-    frame, manifest = snapshots.load(folder, cutoff)
-    read = len(frame)
-    frame = snapshots.distinct(settings, frame)
+    rows = snapshots.TrainingRows.of(settings, folder, cutoff)
+    frame, manifest = rows.frame, rows.manifest
     warnings = snapshots.refuse(folder, settings, frame, manifest)
     champion = ledger.champion(tables.state, settings.name, decided_on, settings.question.meaning)
-    search = candidate.search_settings(tables.state, settings, frame, manifest, champion, log)
+    search = candidate.search_settings(tables.state, settings, rows, champion, log)
     inputs = [
         search["learner"],
         settings.test_as_ofs,
@@ -86,7 +85,7 @@ def train(
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
-        candidate.train_and_save(files, tracking, settings, frame, read, manifest, search, warnings)
+        candidate.train_and_save(files, tracking, settings, rows, search, warnings)
         if files.ledger_hashes() not in ({}, files.file_hashes()):
             files.identify(REMADE)
     record = files.shown()

@@ -205,6 +205,28 @@ def distinct(settings: "QuestionSettings", frame: "pd.DataFrame") -> "pd.DataFra
 
 
 @dataclass(frozen=True)
+class TrainingRows:
+    """What a training learns from.
+
+    Parameters
+    ----------
+    frame : rows of the snapshot, those of an entity and its copies once
+    read : how many rows were read, with all copies
+    manifest : of the whole snapshot
+    """
+
+    frame: "pd.DataFrame"
+    read: int
+    manifest: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: "QuestionSettings", folder: Path, cutoff: dt.date) -> "TrainingRows":
+        """The rows of the snapshot of a cut-off; see `load`."""
+        frame, manifest = load(folder, cutoff)
+        return cls(distinct(settings, frame), len(frame), manifest)
+
+
+@dataclass(frozen=True)
 class Leaks:
     """What the features of a snapshot know too much of: what blocks a training, what is a warning,
     in words.
