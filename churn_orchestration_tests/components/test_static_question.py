@@ -433,4 +433,4 @@ def test_the_settings_that_the_docs_show_are_understood() -> None:
     settings = question(kind="inactivity", label=None, activity="orders", horizon_days=90,
                      **yaml.safe_load(block.partition("```")[0]))  # fmt: skip
     assert settings.search
-    assert settings.search.budget().seconds == 600
+    assert settings.search.budget().seconds == 60
