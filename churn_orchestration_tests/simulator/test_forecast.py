@@ -186,7 +186,7 @@ def test_what_a_contact_does_is_what_lots_show_between_those_contacted_and_those
 
 def test_what_customers_are_expected_to_spend_is_what_they_spend_in_the_sum() -> None:
     """Groups of customers with the same expectation in all, after a price rise."""
-    world, as_of = World.read("price_rise", customers=BLOCK), dt.date(2024, 6, 15)
+    world, as_of = World.read("price_rise", customers=5_000), dt.date(2024, 6, 15)
     table = expected_spend(world, as_of, 90, processes=1)
     with furnished(world) as db:
         spent = db.execute(
@@ -204,7 +204,7 @@ def test_what_customers_are_expected_to_spend_is_what_they_spend_in_the_sum() ->
 
 
 def test_where_leaving_is_seen_both_bars_are_calibrated_too() -> None:
-    world = World.read("helpdesk", customers=BLOCK, seed=3)
+    world = World.read("helpdesk", customers=4_000, seed=3)
     bars = forecasts(world, dt.date(2025, 6, 1), 90, processes=1)
     assert bars["company_id"].is_monotonic_increasing
     cancels = bars["cancels"].to_numpy()
