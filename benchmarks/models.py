@@ -302,9 +302,19 @@ def _flaml(train: pd.DataFrame, label: pd.Series, test: pd.DataFrame, seconds: f
     return np.asarray(model.predict_proba(test.astype(float))[:, 1])
 
 
+def always_shifted_to_the_process(day: Day, _: float) -> np.ndarray:
+    """The served model, its mean moved half way to what the purchase process expects of all
+    customers of the day.
+    """
+    process = Recipe("blend", processes=day.processes).process()
+    odds = logit(served("blend")(day, 0))
+    shift = 0 if process is None else SHIFTED * _shift(odds, process, day.test)
+    return np.asarray(expit(odds + shift))
+
+
 def shifted_to_the_process(day: Day, _: float) -> np.ndarray:
-    """The served model, its mean moved towards what the purchase process expects of all customers
-    of the day, where that helped on each of the newest days whose outcome is known.
+    """The same, where that helped on each of the newest days whose outcome is known; else the
+    served model.
     """
     served_recipe = Recipe("blend", processes=day.processes)
     process, entity = served_recipe.process(), day.question.entity
@@ -371,7 +381,8 @@ PEERS: dict[str, Callable[[Day, float], np.ndarray]] = {
     "Pareto/NBD": pareto_nbd,
     "FLAML, equal CPU": flaml,
     MINUTE: flaml_of_a_minute,
-    "served, shifted to the process's mean": shifted_to_the_process,
+    "served, shifted to the process's mean": always_shifted_to_the_process,
+    "served, so shifted where that helped before": shifted_to_the_process,
     "plain average and a third Pareto/NBD": with_a_third_of_pareto_nbd,
     "plain average, knowing the day's churn rate": knowing_the_base_rate,
     RANK: recency_rank,

@@ -55,10 +55,12 @@ def proof_result(key: dg.AssetKey, proof: Proof | None) -> dg.AssetCheckResult:
     )
 
 
-def proved(tables: Tables, pipeline: Pipeline, as_of: dt.date) -> Proof:
-    """Run the proof on the warehouse. Raises BusinessError where the SQL of the business fails."""
+def proved(tables: Tables, pipeline: Pipeline, as_of: dt.date, *, by_table: bool = True) -> Proof:
+    """Run the proof on the warehouse, see `prove`. Raises BusinessError where the SQL of the
+    business fails.
+    """
     try:
-        return prove(tables.db, pipeline, as_of)
+        return prove(tables.db, pipeline, as_of, by_table=by_table)
     except duckdb.Error as error:
         message = fault_message(error)
         raise BusinessError(
@@ -74,7 +76,7 @@ def require_proved(tables: Tables, pipeline: Pipeline, table: str, as_of: dt.dat
     ------
     BusinessError : names such a feature of ``table``, what changes it and the remedy
     """
-    if faults := proved(tables, pipeline, as_of).faults:
+    if faults := proved(tables, pipeline, as_of, by_table=False).faults:
         more = f" ({len(faults) - 1} more like it)" if faults[1:] else ""
         raise BusinessError(f"{table} as of {as_of} is not point in time: {faults[0]}{more}")
 

@@ -89,6 +89,20 @@ def test_its_clean_twin_is_not(db: duckdb.DuckDBPyConnection, planted: Planted) 
     assert "x" not in result.unmoved
 
 
+@pytest.mark.parametrize("by_table", [True, False])
+def test_a_proof_that_sees_nothing_is_a_fault_whether_tables_are_altered_apart_or_at_once(
+    db: duckdb.DuckDBPyConnection, *, by_table: bool
+) -> None:
+    def judged(select: str) -> Proof:
+        pipeline = Pipeline(GROUNDS, lambda _: None, lambda _: select)
+        return prove(db, pipeline, AS_OF, by_table=by_table)
+
+    seeing = "select customer_id, count(*) as x from bronze.orders where known_on <= date '{}' "
+    assert judged(seeing.format(AS_OF) + f"and day <= date '{AS_OF}' group by 1").faults == []
+    [fault] = judged("select 1 as customer_id, 1 as x").faults
+    assert "the proof sees nothing" in fault
+
+
 def test_there_are_twelve_kinds_and_more() -> None:
     assert len({planted.name for planted in PLANTED}) >= 12
 
