@@ -203,7 +203,7 @@ def _leaderboard(board: Sequence[Mapping[str, Any]]) -> str:
         rows.append(
             [row["learner"], size, f"{row['log_loss']:.4f}", against, f"{row['seconds']:.1f}"]
         )
-    head = ["family", "best size", "log loss", "against the fixed settings", "seconds"]
+    head = ["family", "capacity", "log loss", "against the fixed settings", "seconds"]
     return _table(head, rows)
 
 
