@@ -103,8 +103,9 @@ class Process:
     ) -> np.ndarray:
         model = MODELS[self.model]
         values = np.array([self.parameters[name] for name in model.parameters])
-        blocks = histories.blocks(BLOCK)
-        return np.concatenate([function(model, values, block) for block in blocks])
+        distinct, which = histories.distinct()
+        blocks = distinct.blocks(BLOCK)
+        return np.concatenate([function(model, values, block) for block in blocks])[which]
 
     def record(self) -> dict[str, str | float]:
         """What a file keeps of it: plain text and floats, read again by `of_record`."""

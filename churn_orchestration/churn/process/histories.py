@@ -108,6 +108,19 @@ class Histories:
         """How many there are."""
         return float(self.n.sum())
 
+    def distinct(self) -> "tuple[Histories, np.ndarray]":
+        """The distinct histories, each with an n of 1, and which of them each of these is.
+
+        >>> both, which = Histories.of(np.array([0, 2, 0]), np.array([0, 5, 0]),
+        ...                            np.array([9, 7, 9])).distinct()
+        >>> both.x, which
+        (array([0., 2.]), array([0, 1, 0]))
+        """
+        table = pd.DataFrame({"x": self.x, "t_x": self.t_x, "T": self.age})
+        which = table.groupby(list(COLUMNS), sort=False).ngroup().to_numpy()
+        first = np.unique(which, return_index=True)[1]
+        return Histories.of(self.x[first], self.t_x[first], self.age[first]), which
+
     def grouped(self) -> "Histories":
         """The distinct histories, sorted, with the customers of each; the likelihood is the same.
 
