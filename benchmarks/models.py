@@ -42,7 +42,7 @@ from churn_orchestration.churn.process.fitting import fit as fit_process
 from churn_orchestration.churn.process.histories import Histories, counted_sql
 from churn_orchestration.churn.process.member import PurchaseProcess
 from churn_orchestration.churn.question.labels import Question, labelled
-from churn_orchestration.churn.recipe import Recipe
+from churn_orchestration.churn.recipe import WEIGHED_DAYS, Recipe
 from churn_orchestration.churn.splits import entity_folds
 from churn_orchestration.components.features.feature_history import features_at
 from churn_orchestration.components.question.processes import members
@@ -302,7 +302,7 @@ def _flaml(train: pd.DataFrame, label: pd.Series, test: pd.DataFrame, seconds: f
     return np.asarray(model.predict_proba(test.astype(float))[:, 1])
 
 
-def always_shifted_to_the_process(day: Day, _: float) -> np.ndarray:
+def shifted_to_the_process(day: Day, _: float) -> np.ndarray:
     """The served model, its mean moved half way to what the purchase process expects of all
     customers of the day.
     """
@@ -312,37 +312,28 @@ def always_shifted_to_the_process(day: Day, _: float) -> np.ndarray:
     return np.asarray(expit(odds + shift))
 
 
-def shifted_to_the_process(day: Day, _: float) -> np.ndarray:
+def shifted_where_it_helped(day: Day, _: float) -> np.ndarray:
     """The same, where that helped on each of the newest days whose outcome is known; else the
     served model.
     """
-    served_recipe = Recipe("blend", processes=day.processes)
-    process, entity = served_recipe.process(), day.question.entity
-    try:
-        odds = logit(served("blend")(day, 0))
-    except HopelessLabel:
-        return process_alone(day, 0)
-    if process is None:
-        return np.asarray(expit(odds))
-    gains = []
-    on = pd.to_datetime(day.train["as_of"])
-    for split in served_recipe._splits(day.train, entity):
-        earlier, later = day.train[split.train], day.train[split.test]
-        if split.process is None or earlier["label"].nunique() < 2:
-            continue
+    gains, recipe = list[float](), Recipe("blend", processes=day.processes)
+    for as_of in sorted(set(pd.to_datetime(day.train["as_of"])), reverse=True)[:WEIGHED_DAYS]:
+        earlier = day.train[pd.to_datetime(day.train["label_known_on"]) <= as_of]
+        later = day.train[pd.to_datetime(day.train["as_of"]) == as_of]
+        process = recipe.process(as_of)
         try:
-            model = served_recipe.fit(earlier, day.features, entity, on[split.test].iloc[0])
+            model = recipe.fit(earlier, day.features, day.question.entity, as_of)
         except HopelessLabel:
             continue
-        before = logit(model.predict_proba(later[day.features])[:, 1])
-        after = before + SHIFTED * _shift(before, split.process, later)
-        losses = [
-            metrics.measure(later["label"], expit(each))["log_loss"] for each in (before, after)
-        ]
+        if process is None:
+            continue
+        plain = logit(model.predict_proba(later[day.features])[:, 1])
+        moved = plain + SHIFTED * _shift(plain, process, later)
+        losses = [metrics.measure(later["label"], expit(o))["log_loss"] for o in (plain, moved)]
         gains.append(losses[0] - losses[1])
-    if not gains or min(gains) < 0:
-        return np.asarray(expit(odds))
-    return np.asarray(expit(odds + SHIFTED * _shift(odds, process, day.test)))
+    print(f"{day.as_of}: the shift gained {[round(gain, 4) for gain in gains]} on earlier days")
+    has_helped = bool(gains) and min(gains) > 0
+    return (shifted_to_the_process if has_helped else served("blend"))(day, 0)
 
 
 SHIFTED = 0.5  # of the way to the mean that the process expects
@@ -381,8 +372,8 @@ PEERS: dict[str, Callable[[Day, float], np.ndarray]] = {
     "Pareto/NBD": pareto_nbd,
     "FLAML, equal CPU": flaml,
     MINUTE: flaml_of_a_minute,
-    "served, shifted to the process's mean": always_shifted_to_the_process,
-    "served, so shifted where that helped before": shifted_to_the_process,
+    "served, shifted to the process's mean": shifted_to_the_process,
+    "served, so shifted where that helped before": shifted_where_it_helped,
     "plain average and a third Pareto/NBD": with_a_third_of_pareto_nbd,
     "plain average, knowing the day's churn rate": knowing_the_base_rate,
     RANK: recency_rank,

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from churn_orchestration.churn.sql import connect
 from churn_orchestration.storage.door import KEPT, door, publish
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.session import WarehouseError
@@ -211,7 +212,7 @@ def test_a_door_replaced_while_it_is_opened_is_opened_again(tables, monkeypatch,
     path, opened = tables.state / "published.duckdb", []
 
     def open_slowly(name: str, **options: bool) -> duckdb.DuckDBPyConnection:
-        connection = connect(name, **options)
+        connection = opens(name, **options)
         if name == str(path):
             opened.append(connection)
         if len(opened) == 1 and name == str(path):
@@ -222,7 +223,7 @@ def test_a_door_replaced_while_it_is_opened_is_opened_again(tables, monkeypatch,
                 raise duckdb.IOException("Could not read enough bytes from file")
         return connection
 
-    connect = duckdb.connect
+    opens = duckdb.connect
     shutil.copyfile(path, old := path.with_suffix(".old"))
     put_version(tables, 1)
     shutil.copyfile(path, aside := path.with_suffix(".aside"))
@@ -237,6 +238,21 @@ def test_what_is_no_database_is_refused_at_once_and_not_opened_for_ever(tmp_path
     (tmp_path / "published.duckdb").write_bytes(b"no database" * 4000)
     with pytest.raises(duckdb.IOException, match="not a valid DuckDB"), door(tmp_path):
         pass
+
+
+def test_a_database_that_another_writes_to_is_refused_at_once(tmp_path, monkeypatch):
+    """It changes while it is opened, and stays the same file: nobody waits for the writer."""
+    path, tried = tmp_path / "theirs.duckdb", []
+    path.write_bytes(b"")
+
+    def locked(*_: object, **__: object) -> duckdb.DuckDBPyConnection:
+        tried.append(path.write_bytes(b"more" * (len(tried) + 1)))
+        raise duckdb.IOException("Could not set lock on file")
+
+    monkeypatch.setattr(duckdb, "connect", locked)
+    with pytest.raises(duckdb.IOException, match="lock"):
+        connect(path, read_only=True)
+    assert len(tried) == 1
 
 
 def put_version(tables: Tables, version: int) -> Path:

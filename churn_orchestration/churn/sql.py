@@ -85,7 +85,7 @@ def _opened(file: Path) -> duckdb.DuckDBPyConnection:
         try:
             connection = duckdb.connect(str(file), read_only=True)
         except duckdb.Error:
-            if _identity(file) == before:
+            if _identity(file)[:1] == before[:1]:  # it may be written to, and is the same file
                 raise
             continue
         if _identity(file) == before:
@@ -93,12 +93,13 @@ def _opened(file: Path) -> duckdb.DuckDBPyConnection:
         connection.close()
 
 
-def _identity(file: Path) -> tuple[int, ...] | None:
+def _identity(file: Path) -> tuple[object, ...]:
+    """What tells a file from another of its name, and from itself before it was written to."""
     try:
         stat = file.stat()
     except FileNotFoundError:
-        return None
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+        return ()
+    return (stat.st_dev, stat.st_ino), stat.st_size, stat.st_mtime_ns
 
 
 def close_off(

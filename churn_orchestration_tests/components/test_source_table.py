@@ -268,6 +268,26 @@ def test_values_that_slid_into_other_columns_are_shown_as_their_shape_and_are_in
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["cell", "cells", "raw", "record", "shape", "error", "_on", "detail"]
+)
+def test_a_file_may_call_a_column_as_the_refusal_of_its_rows_does(shop, name):
+    amount = "    - {name: amount_usd, type: decimal, required: true}\n"
+    shop.change("raw/defs.yaml", amount, f"{amount}    - {{name: note, from: {name}}}\n")
+    shop.land("orders_2024-01-05.csv", f"order_id,customer_id,ordered_at,amount_usd,{name}\n"
+              "o1,ann,2024-01-05 10:00,much,Hi 5\no2,bob,2024-01-05 10:00,-1,Hi 6\n")  # fmt: skip
+    shop.take_in(5)
+    with shop.tables() as tables:
+        publish(tables)
+    shown = "detail_in_file" if name == "detail" else name
+    assert shop.published(
+        f"select {shown}, rule, detail from quarantine.orders order by _line"
+    ) == [
+        ("Aa 9", "type:amount_usd", '"aaaa" is no decimal'),
+        ("Hi 6", "where:positive_amount", None),
+    ]
+
+
 EXPECT = (
     "  where:",
     "  expectations:\n"

@@ -268,8 +268,8 @@ class _Trial:
             result = set(self.differing())
             moved |= result
             if not result:
-                known = f"where not {self.beyond} limit 1"
-                blind += [g.table for g in grounds if self.rows(f"select 1 from {g.table} {known}")]
+                some = f"where not {self.beyond} limit 1"
+                blind += [g.table for g in grounds if self.rows(f"select 1 from {g.table} {some}")]
         return blind, moved
 
     # ---------------- comparing

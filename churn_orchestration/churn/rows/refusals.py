@@ -1,44 +1,55 @@
 """What a refused row had where its rule wanted something else, as SQL: its shape, no value."""
 
+from collections.abc import Mapping
+
 from churn_orchestration.churn.rows.contract import PLACES, Column, Contract
 from churn_orchestration.churn.rows.shapes import shape_sql
+from churn_orchestration.churn.sql import quoted
 
 RECORD, CELL = 200, 60  # characters shown; raw keeps them all
 _KIND = r"^[A-Za-z ]+( \(if [^)]*\))?(, only [^:]*)?: "
 """Of what is wrong with a malformed record, what comes before the record."""
 
 
-def detailed(contract: Contract, kept: str, rows: str) -> str:
-    """SQL of refused rows with their ``detail``; it is null where the rule says it all.
+def refused_sql(contract: Contract, raw: str, kept: Mapping[str, str]) -> str:
+    """SQL of the refused rows of ``_judged`` in order: the record, ``rule``, and ``detail``, which
+    is null where the rule says it all.
 
-    The shape is written once, of the one cell that a row is refused for: to make a regular
-    expression costs DuckDB far more than to match a few rows by it.
+    A record travels as one struct, so that a file may call its columns as it likes. The shape is
+    written once, of the one cell that a row is refused for: to make a regular expression costs
+    DuckDB far more than to match a few rows by it.
 
     Parameters
     ----------
-    kept : the columns of the result, of the tables ``raw`` and ``_judged``; ``_error`` and
-        ``_rule`` are among them
-    rows : the rest of the select that joins both, from its ``from`` on
+    raw : the table of the records
+    kept : its columns that the result has, each by the name that it has there
     """
-    kind = f"regexp_extract(_error, {_text(_KIND)})"
+    kind = f"regexp_extract(raw._error, {_text(_KIND)})"
     columns = [column for column in contract.columns if column.source not in PLACES]
-    cells = [f"when _rule = {_text('type:' + c.name)} then {_cell(c)}" for c in columns]
-    cell = f"case when _error is not null then substr(_error, length({kind}) + 1) {_lines(cells)}"
-    cases = [f"when _error is not null then {_bounded(f'{kind} || _shape', RECORD)}"]
-    cases += [f"when _rule = {_text('type:' + c.name)} then {_mistyped(c)}" for c in columns]
-    own = [f"{cell} end as _cell"]
+    cells = [f"when _judged._rule = {_text('type:' + c.name)} then {_cell(c)}" for c in columns]
+    malformed = f"when raw._error is not null then substr(raw._error, length({kind}) + 1)"
+    fields = ", ".join(f"{quoted(name)} := raw.{quoted(of)}" for name, of in kept.items())
+    own = [f"struct_pack({fields}) as record, _judged._rule as rule, raw._error as error"]
+    own += [f"case {_lines([malformed, *cells])} end as cell"]
+    begin = f"regexp_extract(error, {_text(_KIND)})"
+    cases = [f"when error is not null then {_bounded(f'{begin} || shape', RECORD)}"]
+    cases += [f"when rule = {_text('type:' + c.name)} then {_mistyped(c)}" for c in columns]
     if contract.event_time:
-        own += ["_judged.day as _on", "_judged.known_on as _came"]
-        late = "_on || ' lies after ' || _came || ', the day on which it came'"
+        own += ["_judged.day as event_day", "_judged.known_on as came_on"]
+        late = "event_day || ' lies after ' || came_on || ', the day on which it came'"
         first = f"{contract.earliest_event}, the first day that counts (history_from)"
         cases += [
-            f"when _rule = 'future_day' then {late}",
-            f"when _rule = 'before_history' then _on || ' lies before {first}'",
+            f"when rule = 'future_day' then {late}",
+            f"when rule = 'before_history' then event_day || ' lies before {first}'",
         ]
-    names = ", ".join(column.rpartition(" as ")[2] for column in own)
     return f"""
-select * exclude ({names}, _shape), case {_lines(cases)} end as detail
-from (select *, {shape_sql("_cell")} as _shape from (select {kept}, {", ".join(own)} {rows}))"""
+with refused as (
+  select {", ".join(own)}
+  from {raw} as raw join _judged using (_file, _line, _partition)
+  where _judged._rule is not null and _judged._rule <> 'duplicate'),
+shaped as (select *, {shape_sql("cell")} as shape from refused)
+select record.*, rule, case {_lines(cases)} end as detail
+from shaped order by record._partition, record._file, record._line"""
 
 
 def _lines(cases: list[str]) -> str:
@@ -46,12 +57,11 @@ def _lines(cases: list[str]) -> str:
 
 
 def _cell(column: Column) -> str:
-    name = column.source.replace('"', '""')
-    return f'trim(raw."{name}")'
+    return f"trim(raw.{quoted(column.source)})"
 
 
 def _mistyped(column: Column) -> str:
-    cell = "_cell"
+    cell = "cell"
     wanted = column.type + (f" written {column.format}" if column.format else "")
     hints = []
     if column.type.startswith("decimal"):
@@ -74,7 +84,7 @@ def _mistyped(column: Column) -> str:
             "column'"
         )
     hint = f"case {' '.join(hints)} else '' end" if hints else "''"
-    return f"'\"' || {_bounded('_shape', CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
+    return f"'\"' || {_bounded('shape', CELL)} || '\" is no ' || {_text(wanted)} || {hint}"
 
 
 def _bounded(text: str, most: int) -> str:

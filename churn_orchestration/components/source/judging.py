@@ -2,14 +2,14 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dagster as dg
 
 from churn_orchestration.churn.calendar import ClosedDays
 from churn_orchestration.churn.rows import contract as contracts
-from churn_orchestration.churn.rows.refusals import detailed
+from churn_orchestration.churn.rows.refusals import refused_sql
 from churn_orchestration.churn.rows.shapes import shape_sql
 from churn_orchestration.churn.sql import within
 from churn_orchestration.components.days import blocked
@@ -133,7 +133,7 @@ def judge(
                 bronze, good, contracts.bronze_rows(contract, "_judged")
             )
             judgement.quarantined = tables.replace_days(
-                quarantine, good, _refused_rows(contract, raw, landed)
+                quarantine, good, _refused_rows(contract, raw, tables.columns(raw))
             )
         _audit(tables, source, judgement, good)
         judgement.doubts["unique_key"] = conflicting_keys(tables, contract, "_judged")
@@ -179,19 +179,12 @@ def _earlier_keys(tables: Tables, source: SourceRules, first: dt.date) -> str | 
     return f"with conflicts as ({conflicts}) {keys}"
 
 
-def _refused_rows(contract: contracts.Contract, raw: str, landed: list[str]) -> str:
+def _refused_rows(contract: contracts.Contract, raw: str, columns: Iterable[str]) -> str:
     """Quarantined rows: the record, the rule, and what was got. A file's own ``rule`` keeps another
     name.
     """
-    own = [f"{quoted(name)} as {quoted(_shown(name))}" for name in landed if _shown(name) != name]
-    renamed = f"rename ({', '.join(own)})" if own else ""
-    rows = (
-        f"from {raw} as raw join _judged using (_file, _line, _partition) "
-        "where _rule is not null and _rule <> 'duplicate'"
-    )
-    return f"""
-select * exclude (_error, _rule, detail), _rule as rule, detail
-from ({detailed(contract, f"raw.* {renamed}, _rule", rows)}) order by _partition, _file, _line"""
+    kept = {_shown(name): name for name in columns if name != "_error"}
+    return refused_sql(contract, raw, kept)
 
 
 def _shown(name: str) -> str:
@@ -269,18 +262,21 @@ def _masked(contract: contracts.Contract, quarantine: str, day: dt.date) -> str:
     mail may be where an amount should.
     """
     personal = {column.source for column in contract.columns if column.pii}
-    cells = [quoted(_shown(name)) for name in contract.sources]
+    names = [quoted(_shown(name)) for name in contract.sources]
     columns = []
-    for place, (name, cell) in enumerate(zip(contract.sources, cells, strict=True), 1):
-        value = f"case when {cell} is not null then '***' end" if name in personal else cell
-        columns.append(
-            f"case when _shapes is null then {value} else _shapes[{place}] end as {cell}"
-        )
+    for place, (source, name) in enumerate(zip(contract.sources, names, strict=True), 1):
+        cell = f"cells[{place}]"
+        value = f"case when {cell} is not null then '***' end" if source in personal else cell
+        columns.append(f"case when is_unread then shapes[{place}] else {value} end as {name}")
     unread = "rule = 'malformed' or starts_with(rule, 'type:') or starts_with(rule, 'required:')"
-    # One lambda, since each regular expression that is written is made at a cost.
-    shapes = f"list_transform([{', '.join(cells)}], lambda cell: {shape_sql('cell')})"
-    return (
-        f"select {', '.join(columns)}, rule, detail, known_on, _file, _line, _partition from "
-        f"(select *, case when {unread} then {shapes} end as _shapes from {quarantine} "
-        f"where _partition = {literal(day)}) order by _file, _line"
-    )
+    place_of_row = "rule, detail, known_on, _file, _line, _partition"
+    # A file may call its columns as it likes, so they travel as a list; and one lambda shapes them,
+    # since each regular expression that is written is made at a cost.
+    shapes = f"list_transform(cells, lambda cell: {shape_sql('cell')})"
+    return f"""
+with refused as (
+  select [{", ".join(names)}] as cells, {place_of_row} from {quarantine}
+  where _partition = {literal(day)}),
+judged as (select *, {unread} as is_unread from refused),
+shaped as (select *, case when is_unread then {shapes} end as shapes from judged)
+select {", ".join(columns)}, {place_of_row} from shaped order by _file, _line"""

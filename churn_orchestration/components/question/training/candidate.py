@@ -113,11 +113,11 @@ def train_and_save(
     ``warnings``: what its features may know too much of.
     """
     model, evaluation = _fitted(settings, rows, search)
-    known: dict[str, Any] = {
+    given: dict[str, Any] = {
         "model_version": files.version, "search": search, "warnings": warnings,
     }  # fmt: skip
-    known["mlflow_version"] = tracking.find(settings.name, files.version)
-    record = _record(settings, rows, known, model, evaluation)
+    given["mlflow_version"] = tracking.find(settings.name, files.version)
+    record = _record(settings, rows, given, model, evaluation)
     if record["mlflow_version"] is None:
         record["mlflow_version"] = _logged(
             files, tracking, settings, rows, record, model, evaluation
@@ -160,13 +160,13 @@ def _fitted(
 def _record(
     settings: "QuestionSettings",
     rows: "TrainingRows",
-    known: dict[str, Any],
+    given: dict[str, Any],
     model: "LogOddsBlend",
     evaluation: "Evaluation | None",
 ) -> dict[str, Any]:
     """What is kept of a training: what it learned from, how it was graded, what was decided.
 
-    ``known``: model_version, mlflow_version, search and warnings. The order of the keys stays as it
+    ``given``: model_version, mlflow_version, search and warnings. The order of the keys stays as it
     is: a model that is made again has the same file.
     """
     from churn_orchestration.churn.learning.contributions import influences
@@ -176,14 +176,14 @@ def _record(
     decision = gate.decide(evaluation, settings.floors, settings.ceilings, more, too_good)
     columns = list(model.feature_names_in_)
     record = {
-        "model_version": known["model_version"], "cutoff": manifest["cutoff"],
-        "learner": known["search"]["learner"], "mlflow_version": known["mlflow_version"],
+        "model_version": given["model_version"], "cutoff": manifest["cutoff"],
+        "learner": given["search"]["learner"], "mlflow_version": given["mlflow_version"],
         "snapshot_sha256": manifest["sha256"], "rows": len(frame),
         "as_ofs": [entry["as_of"] for entry in manifest["as_ofs"]],
-        "base_rate": _base_rate(rows), "features": columns, "search": known["search"],
+        "base_rate": _base_rate(rows), "features": columns, "search": given["search"],
         "bound": bound_message(rows.read, manifest["rows"], question.entity),
         "copies": copies_message(rows.read - len(frame), rows.read, question.entity),
-        "decision": decision.decision, "reason": decision.reason, "warnings": known["warnings"],
+        "decision": decision.decision, "reason": decision.reason, "warnings": given["warnings"],
         "weights": dict(zip(model.members_, model.weights_.tolist(), strict=True)),
         "process": manifest.get("processes", {}).get(manifest["cutoff"], {}), "profit": {},
         "evaluation": _summary(evaluation),
