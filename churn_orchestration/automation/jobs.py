@@ -27,6 +27,7 @@ DAILY_LAYERS = (
     "predictions",
     "monitoring",
     "measures",
+    "marts",
 )
 SNAPSHOT_LAYERS = ("snapshots", "models")
 

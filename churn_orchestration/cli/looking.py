@@ -124,6 +124,16 @@ def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
 
 
 @click.command()
+@with_json
+@click.pass_context
+def test(context: click.Context) -> tuple[Any, ...]:
+    """Run the tests of the .sql tables; exit with 1 where one fails. It needs no data."""
+    from churn_orchestration.report.sql_tests import sql_tests
+
+    return sql_tests(business_of(context))
+
+
+@click.command()
 @click.option("--port", default=3000, show_default=True)
 @click.pass_context
 def ui(context: click.Context, port: int) -> None:

@@ -177,7 +177,9 @@ def shown(fault: Any, chain: list[str], folder: Path | None) -> str:
     message = message.replace("Extra inputs are not permitted", "no such setting")
     if " at " in where:
         key, _, place = where.partition(" at ")
-        key = re.sub(r"(tuple|list)\[[^\]]*\]\.?", "", key).removeprefix("attributes").strip(".")
+        key = (
+            re.sub(r"(tuple|list|dict)\[[^\]]*\]\.?", "", key).removeprefix("attributes").strip(".")
+        )
         return f"{place}: {key}: {message}" if key else f"{place}: {message}"
     place = _place(fault, chain, folder)
     return f"{place}{where}: {message}" if where else f"{place}{message}"

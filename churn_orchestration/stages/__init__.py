@@ -24,12 +24,13 @@ RECORD = Path(__file__).with_name("meanings.yaml")
 
 RAW, BRONZE, SILVER, DAYS, GOLD = "raw", "bronze", "silver", "days", "gold"
 SNAPSHOTS, MODELS, PREDICTIONS = "snapshots", "models", "predictions"
-GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES = (
+GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, MARTS = (
     "graded",
     "performance",
     "first_week",
     "drift",
     "measures",
+    "marts",
 )
 
 ROOTS = {
@@ -49,6 +50,7 @@ ROOTS = {
     FIRST_WEEK: ["churn_orchestration.components.question.monitoring.first_week"],
     DRIFT: ["churn_orchestration.components.question.monitoring.drift"],
     MEASURES: ["churn_orchestration.components.question.measures"],
+    MARTS: ["churn_orchestration.components.marts.mart"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
 
@@ -79,6 +81,8 @@ WIRING = (
     "churn_orchestration.components.source.landed_at_once",
     "churn_orchestration.components.source.source_specs",
     "churn_orchestration.components.source.source_table",
+    "churn_orchestration.components.source.sql_tests",
+    "churn_orchestration.components.sql_tables",
     "churn_orchestration.components.tree",
     "churn_orchestration.pictures",
     "churn_orchestration.service",

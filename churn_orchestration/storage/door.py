@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -59,11 +59,10 @@ def publish(tables: Session) -> Path:
         for table in before.keys() - now.keys():
             tables.db.execute(f"drop view door.{table}")
         for table in (table for table, those in now.items() if before.get(table) != those):
-            paths = ", ".join(map(file_literal, shown[table]))
-            view = f"from read_parquet([{paths}], union_by_name = true)"  # reads the footer of each
-            _define(tables, "door", table, f"view {{}} as {view}")
+            view = f"view {{}} as from {rows_of(shown[table])}"
+            _define(tables, "door", table, view)
             if table.split(".")[0] in PARQUET_LAYERS:
-                _define(tables, "warehouse", table, f"view {{}} as {view}")
+                _define(tables, "warehouse", table, view)
         for (table,) in tables.rows(_SMALL_TABLES):
             _define(tables, "door", table, f"table {{}} as from {table}")
         _define(tables, "door", SHOWN, "table {} (table_name varchar, files varchar[])")
@@ -80,6 +79,13 @@ def publish(tables: Session) -> Path:
     swap_in(temporary, door)
     _sweep(tables, current, published)
     return door
+
+
+def rows_of(files: Iterable[Path]) -> str:
+    """SQL to select from: the rows of Parquet files, whose columns may differ; it reads the footer
+    of each.
+    """
+    return f"read_parquet([{', '.join(map(file_literal, files))}], union_by_name = true)"
 
 
 def _refuse_no_probabilities(

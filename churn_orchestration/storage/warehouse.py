@@ -17,16 +17,13 @@ from churn_orchestration.churn.sql import close_off, literal, quoted, within
 from churn_orchestration.storage import migrations
 from churn_orchestration.storage.day_files import NAMED, content_hash
 from churn_orchestration.storage.day_state import DayState
-from churn_orchestration.storage.door import (
-    whole,
-)
+from churn_orchestration.storage.door import rows_of, whole
 from churn_orchestration.storage.files import literal_parquet, swap_in
 from churn_orchestration.storage.layers import (
     LAYERS,
-    MEASURED_LAYERS,
-    MEASURED_ON,
     PARQUET,
     PARQUET_LAYERS,
+    day_column,
 )
 from churn_orchestration.storage.manifest import Manifest
 from churn_orchestration.storage.session import Session, WarehouseError
@@ -212,7 +209,7 @@ class Tables(Session):
             name: kind
             for name, kind, *_ in self.rows(f"describe from {literal_parquet(temporary)}")
         }
-        of_day = MEASURED_ON if table.split(".")[0] in MEASURED_LAYERS else "as_of"
+        of_day = day_column(table)
         if of_day in written:
             strangers = self.rows(
                 f"select min({of_day}) from {literal_parquet(temporary)} where {of_day} <> "
@@ -326,6 +323,13 @@ class Tables(Session):
             [table, until],
         )
         return {day: whole(table, day, self.state / file) for day, file in result}
+
+    def show(self, table: str) -> None:
+        """Let the view of a Parquet table have its days, as the next publishing will."""
+        files = self.rows("select file from meta.files where table_name = ? order by day", [table])
+        if files:
+            shown = rows_of(self.state / file for (file,) in files)
+            self.db.execute(f"create or replace view {table} as from {shown}")
 
     def keep_to(
         self, table: str, days: Iterable[dt.date], look_back_days: int | None, keep_days: int | None

@@ -1,7 +1,7 @@
 import pytest
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.components.source.sql_tables import SqlTable, sql_tables_of
+from churn_orchestration.components.source.sql_tables import silver_select, sql_tables_of
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration_tests.support.shop import JAN, SILVER_ORDERS, metadata
 
@@ -9,7 +9,7 @@ from churn_orchestration_tests.support.shop import JAN, SILVER_ORDERS, metadata
 def read(folder, text):
     path = folder / "table.sql"
     path.write_text(text)
-    return SqlTable.read(path)
+    return silver_select(path)
 
 
 def refused(folder, text):

@@ -84,7 +84,7 @@ def tables_read_by(
     ValueError: silver/hosts.sql: read_text() is not allowed: a select reads tables by name and \
 calls functions of values; files, settings and other SQL are out of its reach
     """
-    nodes = list(_nodes(_statement(select, place)))
+    nodes = list(nodes_of(statement(select, place)))
     within = {
         entry["key"].lower() for node in nodes for entry in node.get("cte_map", {}).get("map", [])
     }
@@ -105,7 +105,8 @@ calls functions of values; files, settings and other SQL are out of its reach
     return sorted(tables)
 
 
-def _statement(select: str, place: str) -> dict[str, Any]:
+def statement(select: str, place: str) -> dict[str, Any]:
+    """One select as DuckDB's own tree. Raises ValueError for anything else, with the remedy."""
     with closing(_duckdb().cursor()) as db:
         [(text,)] = db.execute("select json_serialize_sql($1)", [select]).fetchall()
     result = json.loads(text)
@@ -123,13 +124,14 @@ def _statement(select: str, place: str) -> dict[str, Any]:
     return dict(statement)
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+def nodes_of(value: Any) -> Iterator[dict[str, Any]]:
+    """The parts of a tree of DuckDB's, itself first, to be read or changed in place."""
     if isinstance(value, dict):
         yield value
     for below in (
         value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     ):
-        yield from _nodes(below)
+        yield from nodes_of(below)
 
 
 def _table(node: dict[str, Any]) -> str:
@@ -191,7 +193,7 @@ def _functions_of_values() -> frozenset[str]:
         ).fetchall()
     known = {name for (name,) in steady if not _OTHER_SQL.fullmatch(name)} | {"unnest", "grouping"}
     made_of = {
-        name: list(_nodes(json.loads(definition)))
+        name: list(nodes_of(json.loads(definition)))
         for name, definition in macros
         if name not in known
     }

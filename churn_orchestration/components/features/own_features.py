@@ -14,7 +14,7 @@ from churn_orchestration.churn.rows.shapes import fault_message
 from churn_orchestration.components.features.feature_specs import NAME
 from churn_orchestration.components.features.fitness import NUMBER
 from churn_orchestration.components.shown import selected
-from churn_orchestration.components.source.sql_tables import Select
+from churn_orchestration.components.source.select import Select
 from churn_orchestration.storage.warehouse import Tables
 
 

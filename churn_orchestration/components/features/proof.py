@@ -12,8 +12,8 @@ from churn_orchestration.churn.features.parts import versions
 from churn_orchestration.churn.features.perturbation import Ground, Pipeline, Proof, prove
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.rows.shapes import fault_message
+from churn_orchestration.components.source.select import Select
 from churn_orchestration.components.source.source_table import SourceTable
-from churn_orchestration.components.source.sql_tables import SqlTable
 from churn_orchestration.storage.warehouse import Tables
 
 POINT_IN_TIME = "point_in_time"
@@ -85,11 +85,11 @@ def pipeline_of(
     declared: FeatureSet,
     start: dt.date,
     sources: Iterable[SourceTable],
-    selects: Mapping[str, SqlTable],
+    selects: Mapping[str, Select],
 ) -> Pipeline:
     """The way from bronze to the features: ``selects`` are the silver tables by name."""
     parts = {source.days_table: source.table for source in declared.sources}
-    between: dict[str, SqlTable] = {}
+    between: dict[str, Select] = {}
     grounds: dict[str, None] = {}
 
     def climb(table: str) -> None:
@@ -116,7 +116,7 @@ def pipeline_of(
 
     def build(db: duckdb.DuckDBPyConnection) -> None:
         for name, table in between.items():
-            db.execute(f"create or replace table {name} as {table.select}")
+            db.execute(f"create or replace table {name} as {table.text}")
         for source in declared.sources:
             made = versions(source, declared.entity, start)
             db.execute(f"create or replace table {source.days_table} as {made}")

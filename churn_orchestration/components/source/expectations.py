@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.sql import within
+from churn_orchestration.storage.layers import day_column
 from churn_orchestration.storage.warehouse import Tables, quoted
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ def unmet(
         else quoted(name)
         for name, kind in tables.columns(table).items()
     )
-    frame = tables.db.execute(
-        f"select {columns} from {table} where {within('_partition', days)}"
-    ).df()
-    by_day = {day: frame[frame["_partition"].dt.date == day] for day in days}
+    of_day = day_column(table)
+    frame = tables.db.execute(f"select {columns} from {table} where {within(of_day, days)}").df()
+    by_day = {day: frame[frame[of_day].dt.date == day] for day in days}
     result = {day: _failures(part, expectations) for day, part in by_day.items()}
     return {day: "; ".join(failures) for day, failures in result.items() if failures}
 
@@ -46,9 +46,8 @@ def _may_fail(tables: Tables, table: str, expectation: dict[str, Any], days: lis
     condition = _breaking(expectation, tables.columns(table))
     if condition is None:
         return True
-    return bool(
-        tables.rows(f"from {table} where {within('_partition', days)} and ({condition}) limit 1")
-    )
+    of_day = within(day_column(table), days)
+    return bool(tables.rows(f"from {table} where {of_day} and ({condition}) limit 1"))
 
 
 def _breaking(expectation: dict[str, Any], kinds: dict[str, str]) -> str | None:

@@ -9,14 +9,14 @@ import dagster as dg
 
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import FeatureSet
+from churn_orchestration.components.source.select import Select
 from churn_orchestration.components.source.source_table import SourceTable
-from churn_orchestration.components.source.sql_tables import SqlTable
 from churn_orchestration.storage.warehouse import Tables
 
 KNOWN_LATE = "attributes_known_in_time"
 
 
-def dated_back(sources: Iterable[SourceTable], selects: Mapping[str, SqlTable]) -> set[str]:
+def dated_back(sources: Iterable[SourceTable], selects: Mapping[str, Select]) -> set[str]:
     """The bronze and silver tables with rows of a source whose rows are dated before their landing.
 
     ``selects`` are the silver tables by name.

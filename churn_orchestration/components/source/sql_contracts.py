@@ -1,16 +1,43 @@
 """What the YAML next to it declares of a .sql table, checked by day before the day is valid."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, field_validator
 
 from churn_orchestration.churn.sql import within
+from churn_orchestration.storage.layers import day_column
 from churn_orchestration.storage.warehouse import Tables, quoted
 
 DECLARED = "declared"
+
+
+class SqlTestSpec(dg.Model, dg.Resolvable):
+    """A few rows of what a select reads, and the rows that it makes of them."""
+
+    name: str = Field(description="what is tested, as a sentence")
+    as_of: str | None = Field(None, description="the day of a mart, which its SQL calls $as_of")
+    given: dict[str, list[dict[str, Any]]] = Field(
+        description="layer.table: its rows, each column: value. What is not named of a row is "
+        "null, its known_on the day, its _partition the known_on; a table not named is empty"
+    )
+    expect: list[dict[str, Any]] = Field(
+        description="the rows, in any order, by the columns that are compared; []: none"
+    )
+
+    @field_validator("as_of")
+    @classmethod
+    def _is_day(cls, as_of: str | None) -> str | None:
+        if as_of is not None:
+            dt.date.fromisoformat(as_of)
+        return as_of
+
+    @property
+    def day(self) -> dt.date | None:
+        """The day of a mart."""
+        return dt.date.fromisoformat(self.as_of) if self.as_of else None
 
 
 class SqlTableSpec(dg.Model, dg.Resolvable):
@@ -33,6 +60,10 @@ class SqlTableSpec(dg.Model, dg.Resolvable):
     )
     expectations: list[dict[str, Any]] = Field(
         [], description="Great Expectations: type and its arguments"
+    )
+    # No part of what a day depends on, which is this as text: a test changes no row.
+    tests: list[SqlTestSpec] = Field(
+        [], repr=False, description="rows that the select is given, and those that it has to make"
     )
 
     @field_validator("relationships")
@@ -104,21 +135,22 @@ def repeated(
 
     A correction comes again under its key, in a later landing or known on a later day.
     """
-    at_once = [name for name in ("_partition", "known_on") if name in tables.columns(table)]
+    of_day = day_column(table)
+    at_once = [name for name in (of_day, "known_on") if name in tables.columns(table)]
     by = ", ".join(map(quoted, dict.fromkeys([*at_once, *key])))
     groups = (
-        f"select _partition, count(*) as n from {table} where {within('_partition', days)} "
+        f"select {of_day} as of_day, count(*) as n from {table} where {within(of_day, days)} "
         f"group by {by}"
     )
     return dict(
         tables.rows(
-            f"select _partition, sum(n)::bigint from ({groups}) where n > 1 group by 1 order by 1"
+            f"select of_day, sum(n)::bigint from ({groups}) where n > 1 group by 1 order by 1"
         )
     )
 
 
 def unkeyed_message(
-    tables: Tables, table: str, place: str, keys: Mapping[str, list[str]], days: list[dt.date]
+    tables: Tables, table: str, place: str, keys: Mapping[str, Sequence[str]], days: list[dt.date]
 ) -> str:
     """That a table declares no key, and what it may be: of ``keys``, those of tables that it
     reads.
@@ -170,10 +202,8 @@ def declared_result(
 
 
 def _count(tables: Tables, table: str, days: list[dt.date], condition: str) -> dict[dt.date, int]:
-    rows = (
-        f"select _partition, count(*) from {table} where {within('_partition', days)} "
-        f"and {condition}"
-    )
+    of_day = day_column(table)
+    rows = f"select {of_day}, count(*) from {table} where {within(of_day, days)} and {condition}"
     return dict(tables.rows(f"{rows} group by 1 order by 1"))
 
 
@@ -184,12 +214,13 @@ def _strangers(
     before it.
     """
     other, _, its = target.rpartition(".")
+    of_day = day_column(table)
     has = f"select {quoted(its)} as value, min(_partition) as since from {other} group by 1"
     return dict(
         tables.rows(
-            f"select t._partition, count(*) from {table} as t anti join ({has}) as h "
-            f"on t.{quoted(column)} = h.value and h.since <= t._partition "
-            f"where {within('t._partition', days)} and t.{quoted(column)} is not null group by 1 "
+            f"select t.{of_day}, count(*) from {table} as t anti join ({has}) as h "
+            f"on t.{quoted(column)} = h.value and h.since <= t.{of_day} "
+            f"where {within(f't.{of_day}', days)} and t.{quoted(column)} is not null group by 1 "
             "order by 1"
         )
     )

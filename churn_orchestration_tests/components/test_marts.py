@@ -1,0 +1,202 @@
+"""Marts: a user's own tables over what was known at the end of a day."""
+
+import hashlib
+
+import pytest
+from dagster.components.core.component_tree import ComponentTreeException
+
+from churn_orchestration.business import BusinessError
+from churn_orchestration.definitions import definitions_of
+from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata
+
+LAYERS = (*UP_TO_FEATURES, "marts")
+DECLARED = """\
+type: churn_orchestration.components.SqlTables
+attributes:
+  layer: marts
+  tables:
+    SPENT: {key: [customer_id]}
+""".replace("SPENT", "spent")
+SPENT = """\
+-- One row per customer. spent_usd: so far, US dollars.
+select customer_id, sum(amount_usd) as spent_usd, count(*) as orders
+from silver.orders
+group by customer_id
+"""
+
+
+def with_mart(shop, select=SPENT, declared=DECLARED):
+    shop.write("silver/defs.yaml", shop_silver("key: [order_id]"))
+    shop.write("marts/defs.yaml", declared)
+    shop.write("marts/spent.sql", select)
+    return shop
+
+
+def shop_silver(spec):
+    return (
+        "type: churn_orchestration.components.SqlTables\nattributes:\n  layer: silver\n"
+        f"  tables:\n    orders: {{{spec}}}\n"
+    )
+
+
+def refused(shop, first, last):
+    with pytest.raises(BusinessError) as refusal:
+        shop.refresh(first, last, layers=LAYERS)
+    return str(refusal.value)
+
+
+def spent(shop):
+    return shop.published(
+        "select as_of, customer_id, spent_usd::double, orders from marts.spent order by all"
+    )
+
+
+def test_a_day_of_a_mart_holds_what_was_known_at_its_end_and_stays_so_when_more_comes(shop):
+    with_mart(shop).land_quiet_days(1, 6)
+    shop.refresh(5, 6, layers=LAYERS)
+    assert spent(shop) == [(JAN[5], "ann", 17.5, 5), (JAN[6], "ann", 24.0, 6)]
+    shop.land_orders(7, f"o7,bob,{JAN[7]} 10:00,7.5", f"late,ann,{JAN[2]} 10:00,100")
+    shop.refresh(7, layers=LAYERS)
+    files = [path.read_bytes() for path in sorted(shop.business.state.glob("marts/spent/*"))]
+    assert spent(shop) == [
+        (JAN[5], "ann", 17.5, 5),
+        (JAN[6], "ann", 24.0, 6),
+        (JAN[7], "ann", 124.0, 7),
+        (JAN[7], "bob", 7.5, 1),
+    ]
+    shop.refresh(5, 7, layers=["marts"])  # again, now that later days are there
+    again = [path.read_bytes() for path in sorted(shop.business.state.glob("marts/spent/*"))]
+    assert [hashlib.sha256(file).hexdigest() for file in files] == [
+        hashlib.sha256(file).hexdigest() for file in again
+    ]
+
+
+def test_of_an_order_that_is_corrected_a_mart_sees_the_version_that_was_known_last(shop):
+    with_mart(shop).land_quiet_days(1, 6)
+    shop.refresh(5, layers=LAYERS)
+    shop.land_orders(6, f"o1,ann,{JAN[1]} 10:00,50")
+    shop.refresh(6, layers=LAYERS)
+    assert spent(shop) == [(JAN[5], "ann", 17.5, 5), (JAN[6], "ann", 66.0, 5)]
+
+
+def test_without_a_declared_key_every_version_of_a_row_is_one(shop):
+    with_mart(shop).land_quiet_days(1, 6)
+    shop.write("silver/defs.yaml", shop_silver("key: []"))
+    shop.land_orders(6, f"o1,ann,{JAN[1]} 10:00,50")
+    shop.refresh(5, 6, layers=LAYERS)
+    assert spent(shop)[-1] == (JAN[6], "ann", 67.5, 6)
+
+
+def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
+    select = (
+        "-- One row per customer. band: of the forecast.\n"
+        "select f.customer_id, f.orders_count_7d as orders, p.band, s.spent_usd, "
+        "lag.n as days_so_far\n"
+        "from gold.customer_features as f left join predictions.churn_90d as p "
+        "using (customer_id, as_of)\n"
+        "join marts.spent as s using (customer_id, as_of), "
+        "(select count(distinct as_of) as n from gold.customer_features) as lag\n"
+        "where as_of = $as_of\n"
+    )
+    with_mart(shop).land_quiet_days(1, 6)
+    shop.write("marts/overview.sql", select)
+    done = shop.refresh(5, 6, layers=(*UP_TO_FEATURES, "predictions", "marts"))
+    assert done.refused == {}
+    result = shop.published("from marts.overview order by as_of")
+    assert [(row[0], row[1], row[2], row[4], row[5]) for row in result] == [
+        (JAN[5], "ann", 5, 17.5, 1),
+        (JAN[6], "ann", 6, 24.0, 2),
+    ]
+    assert all(row[3] in ("low", "medium", "high", "critical") for row in result)
+
+
+def test_a_mart_that_carries_rows_of_other_days_is_refused_and_says_what_to_write(shop):
+    with_mart(shop, "select customer_id, as_of, orders_count_7d from gold.customer_features")
+    shop.land_quiet_days(1, 6)
+    message = refused(shop, 5, 6)
+    assert "marts/spent.sql: marts.spent: a row of 2024-01-05 came with 2024-01-06" in message
+    assert "`as_of = $as_of`" in message
+
+
+def test_two_rows_of_a_key_refuse_their_day_and_no_other(shop):
+    select = "select customer_id, amount_usd from silver.orders where day = $as_of"
+    with_mart(shop, select).land_quiet_days(1, 7)
+    shop.land_orders(6, f"o6,ann,{JAN[6]} 10:00,1", f"o7,ann,{JAN[6]} 11:00,2")
+    done = shop.refresh(5, 7, layers=LAYERS)
+    assert list(done.refused) == ["marts.spent"]
+    assert list(done.refused["marts.spent"]) == [str(JAN[6])]
+    assert "2 rows share their key (customer_id)" in str(done.refused)
+    assert shop.published("select distinct as_of from marts.spent order by 1") == [
+        (JAN[5],),
+        (JAN[7],),
+    ]
+
+
+def test_a_day_that_lacks_what_a_mart_reads_is_refused_and_comes_back_with_it(shop):
+    with_mart(shop).land_quiet_days(1, 5)
+    shop.land("orders_2024-01-06.csv", "no,such,header\n1,2,3\n")
+    shop.land_quiet_days(7, 7)
+    done = shop.refresh(5, 7, layers=LAYERS)
+    assert list(done.refused["marts.spent"]) == [str(JAN[6]), str(JAN[7])]
+    shop.land_quiet_days(6, 6)
+    assert shop.refresh(6, 7, layers=LAYERS).refused == {}
+    assert [row[3] for row in spent(shop)] == [5, 6, 7]
+
+
+def test_an_expectation_that_does_not_hold_refuses_the_day(shop):
+    expectation = "{type: expect_column_values_to_be_between, column: spent_usd, max_value: 20}"
+    declared = DECLARED.replace(
+        "key: [customer_id]", f"key: [customer_id], expectations: [{expectation}]"
+    )
+    with_mart(shop, declared=declared).land_quiet_days(1, 6)
+    assert list(shop.refresh(5, 6, layers=LAYERS).refused["marts.spent"]) == [str(JAN[6])]
+
+
+def test_the_ui_shows_the_columns_with_their_types_and_the_words_of_the_comment(shop):
+    with_mart(shop).land_quiet_days(1, 5)
+    shop.refresh(5, layers=LAYERS)
+    schema = metadata(shop, "marts/spent", JAN[5])["dagster/column_schema"].value
+    assert [(column.name, column.type) for column in schema.columns] == [
+        ("as_of", "date"),
+        ("customer_id", "varchar"),
+        ("spent_usd", "decimal(38,4)"),
+        ("orders", "bigint"),
+    ]
+    assert schema.columns[2].description == "so far, US dollars"
+
+
+def test_a_changed_select_makes_its_days_stale_and_an_edited_test_does_not(shop):
+    with_mart(shop).land_quiet_days(1, 6)
+    shop.layers = LAYERS
+    shop.refresh(5, 6)
+    assert shop.first_stale(6) is None
+    test = "{name: none, as_of: 2024-01-05, given: {silver.orders: []}, expect: []}"
+    shop.change("marts/defs.yaml", "[customer_id]", f"[customer_id], tests: [{test}]")
+    assert shop.first_stale(6) is None
+    shop.change("marts/spent.sql", "count(*)", "count(distinct day)")
+    assert shop.first_stale(6) == JAN[5]
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("select x from raw.orders", "spent.sql: reads raw.orders; there lies what is declared"),
+        ("select x from orders", "spent.sql: reads orders; name tables with their layer"),
+        ("select now() as x from silver.orders", "spent.sql: now() would give another answer"),
+        ("select x from silver.orders where day = $day", "there is no $day; the day is $as_of"),
+        ("select customer_id from silver.nothing", "reads silver.nothing, which nothing makes"),
+        ("select x\nform silver.orders", "spent.sql:2:"),
+        ("select orders from silver.orders", 'no column "customer_id" in spent.sql (orders)'),
+    ],
+)  # fmt: skip
+def test_a_select_that_is_none_of_a_mart_is_refused_by_its_file(shop, select, message):
+    with_mart(shop, select)
+    with pytest.raises((BusinessError, ComponentTreeException)) as refusal:
+        definitions_of(shop.business)
+    assert message in str(refusal.value.__cause__ or refusal.value)
+
+
+def test_a_column_that_there_is_not_is_refused_by_the_file_of_the_mart(shop):
+    with_mart(shop, "select customer_id, no_such as spent_usd from silver.orders")
+    shop.land_quiet_days(1, 5)
+    assert 'marts/spent.sql: Binder Error: Referenced column "no_such"' in refused(shop, 5, 5)
