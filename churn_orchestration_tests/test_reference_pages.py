@@ -16,7 +16,13 @@ from pydantic_core import PydanticUndefined
 
 from churn_orchestration.business import PACKAGE, Settings
 from churn_orchestration.cli import main
-from churn_orchestration.components import ChurnModel, FeatureTable, SourceTable, SqlTables
+from churn_orchestration.components import (
+    ChurnModel,
+    FeatureTable,
+    Segments,
+    SourceTable,
+    SqlTables,
+)
 
 FOLDER = PACKAGE.parent / "docs" / "reference"
 BLOCKS = {
@@ -41,6 +47,7 @@ BLOCKS = {
         "ChurnModel",
         "[Add a question](../how-to/question.md) has examples.",
     ),
+    "segments.md": (Segments, "Segments", "[Add segments](../how-to/segments.md) has examples."),
 }
 WIDTH = 100  # columns of the terminal that the help is written for
 MADE = "Written by `make reference` from {}; not edited by hand."

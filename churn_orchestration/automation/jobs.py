@@ -27,6 +27,7 @@ DAILY_LAYERS = (
     "predictions",
     "monitoring",
     "measures",
+    "segments",
     "marts",
 )
 SNAPSHOT_LAYERS = ("snapshots", "models")

@@ -19,6 +19,7 @@ def explain_text(facts: dict[str, Any]) -> str:
         f"{facts['key']} {facts['entity']}, {facts['question']} on {now['as_of']}"
         + (" (a look back)" if now["backtest"] else ""),
         *_who(facts["customer"], now["as_of"]),
+        *map(_segment, facts["segments"]),
         "",
         f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; "
         f"{_rank(now)}",
@@ -49,6 +50,11 @@ def _who(customer: list[dict[str, Any]], day: dt.date) -> Iterator[str]:
         if source["words"]:
             lead = "    " if source["first"] else f"  {source['source']}: "
             yield lead + "; ".join(source["words"])
+
+
+def _segment(of: dict[str, Any]) -> str:
+    to_do = f": {of['action']}" if of["action"] else ""
+    return f"  {of['set']}: {of['segment']} since {of['since']}{to_do}"
 
 
 def _length(day: dt.date, source: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ POOL = "warehouse"
 MEASURED_LAYERS = ("monitoring", "measures")
 
 
-PARQUET_LAYERS = ("gold", "predictions", "restated", *MEASURED_LAYERS, "marts")
+PARQUET_LAYERS = ("gold", "predictions", "restated", *MEASURED_LAYERS, "segments", "marts")
 
 
 LAYERS = ("raw", "bronze", "quarantine", "silver", "models", *PARQUET_LAYERS)

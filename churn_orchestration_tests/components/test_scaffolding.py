@@ -18,6 +18,7 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "SqlTables": "more-silver",
         "FeatureTable": "more-features",
         "ChurnModel": "churn_again",
+        "Segments": "kinds",
     }.items():
         scaffold_object(
             tmp_path / "shop" / folder,
@@ -34,4 +35,5 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "quarantine/parcels",
         "gold/more_features",
         "predictions/churn_again",
+        "segments/kinds",
     } <= keys
