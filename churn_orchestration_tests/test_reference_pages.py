@@ -22,6 +22,7 @@ from churn_orchestration.components import (
     Segments,
     SourceTable,
     SqlTables,
+    ValueModel,
 )
 
 FOLDER = PACKAGE.parent / "docs" / "reference"
@@ -46,6 +47,11 @@ BLOCKS = {
         ChurnModel,
         "ChurnModel",
         "[Add a question](../how-to/question.md) has examples.",
+    ),
+    "value-model.md": (
+        ValueModel,
+        "ValueModel",
+        "[Forecast value](../how-to/value.md) has an example.",
     ),
     "segments.md": (Segments, "Segments", "[Add segments](../how-to/segments.md) has examples."),
 }

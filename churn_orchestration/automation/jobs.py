@@ -27,6 +27,7 @@ DAILY_LAYERS = (
     "predictions",
     "monitoring",
     "measures",
+    "values",
     "segments",
     "marts",
 )

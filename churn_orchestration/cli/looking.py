@@ -140,6 +140,21 @@ def segments(
 
 
 @click.command()
+@click.option("--model", "name", help="Default: all value models.")
+@click.option("--day", type=DAY, help="Default: the newest day.")
+@click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="The largest.")
+@with_json
+@click.pass_context
+def value(
+    context: click.Context, name: str | None, day: dt.datetime | None, rows: int
+) -> tuple[Any, ...]:
+    """Show what customers will spend, who will spend most, and how such forecasts came out."""
+    from churn_orchestration.report.value import value_report
+
+    return value_report(business_of(context), name, day_of(day) if day else None, rows)
+
+
+@click.command()
 @with_json
 @click.pass_context
 def test(context: click.Context) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.report import Report
+from churn_orchestration.report import Report, segments, value
 from churn_orchestration.report.customer import (
     catalogue,
     changed_features,
@@ -15,7 +15,6 @@ from churn_orchestration.report.customer import (
 from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
 from churn_orchestration.report.ranking import question_named, ranked
-from churn_orchestration.report.segments import of_entity
 from churn_orchestration.storage.door import door, refuse_damaged
 from churn_orchestration.storage.freshness import shown_upstream
 from churn_orchestration.storage.warehouse import Tables, quoted
@@ -59,7 +58,8 @@ def explain(
             "largest_move": _largest_move(tables, gold, key, entity_id, history, words),
             "scored_days": _scored_days(tables, question, history),
             "unit": _unit(words),
-            "segments": of_entity(tables, gold, key, entity_id, now["as_of"]),
+            "values": value.of_entity(tables, gold, key, entity_id, now["as_of"]),
+            "segments": segments.of_entity(tables, gold, key, entity_id, now["as_of"]),
             "history": rows,
         }
     return facts, explain_text(facts)

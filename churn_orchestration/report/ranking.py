@@ -14,7 +14,7 @@ from rich.table import Table
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.protocol import BASE_RATE, PROCESS, UNTRAINED
-from churn_orchestration.report.segments import joined
+from churn_orchestration.report import segments, value
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
@@ -175,7 +175,8 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
         tables, table = Tables(db, business.state), f"predictions.{name}"
         gold = next(iter(shown_upstream(tables, table, "gold")), None)
         key = db.execute(f"describe {table}").fetchall()[0][0]
-        ranking = joined(tables, gold, key, ranked(db, name, day), day)
+        ranking = segments.joined(tables, gold, key, ranked(db, name, day), day)
+        ranking = value.joined(tables, gold, key, ranking, day)
         ranking = f"select rank, * exclude (rank) from ({ranking}) order by rank"
         rows = _WRITERS[out.suffix](db, ranking, out)
         by = db.execute(

@@ -24,12 +24,13 @@ RECORD = Path(__file__).with_name("meanings.yaml")
 
 RAW, BRONZE, SILVER, DAYS, GOLD = "raw", "bronze", "silver", "days", "gold"
 SNAPSHOTS, MODELS, PREDICTIONS = "snapshots", "models", "predictions"
-GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, SEGMENTS, MARTS = (
+GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, MARTS = (
     "graded",
     "performance",
     "first_week",
     "drift",
     "measures",
+    "values",
     "segments",
     "marts",
 )
@@ -51,6 +52,7 @@ ROOTS = {
     FIRST_WEEK: ["churn_orchestration.components.question.monitoring.first_week"],
     DRIFT: ["churn_orchestration.components.question.monitoring.drift"],
     MEASURES: ["churn_orchestration.components.question.measures"],
+    VALUES: ["churn_orchestration.components.value.spend"],
     SEGMENTS: ["churn_orchestration.churn.segments.rules"],
     MARTS: ["churn_orchestration.components.marts.mart"],
 }
@@ -86,6 +88,7 @@ WIRING = (
     "churn_orchestration.components.source.source_table",
     "churn_orchestration.components.source.sql_tests",
     "churn_orchestration.components.sql_tables",
+    "churn_orchestration.components.value.value_model",
     "churn_orchestration.components.tree",
     "churn_orchestration.pictures",
     "churn_orchestration.service",

@@ -19,6 +19,7 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "FeatureTable": "more-features",
         "ChurnModel": "churn_again",
         "Segments": "kinds",
+        "ValueModel": "spend",
     }.items():
         scaffold_object(
             tmp_path / "shop" / folder,
@@ -36,4 +37,5 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "gold/more_features",
         "predictions/churn_again",
         "segments/kinds",
+        "values/spend",
     } <= keys

@@ -44,7 +44,17 @@ from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.session import Session, WarehouseError
 from churn_orchestration.storage.warehouse import Tables
 
-READ = ("bronze", "silver", "gold", "predictions", "monitoring", "measures", "segments", "marts")
+READ = (
+    "bronze",
+    "silver",
+    "gold",
+    "predictions",
+    "monitoring",
+    "measures",
+    "values",
+    "segments",
+    "marts",
+)
 """The layers of which a mart may read."""
 DAY = "as_of"
 
