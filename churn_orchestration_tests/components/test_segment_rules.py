@@ -133,6 +133,8 @@ def test_a_set_or_day_that_there_is_not_is_named_with_those_that_there_are(segme
          'defs.yaml:8: by_value: large: when: no column "spend"; did you mean spent'),
         ("spent > 20", "churn_probability > 0.5",
          'no column "churn_probability"; to read the forecast, name its `question`'),
+        ("spent > 20", "tier = 'large'",
+         'no column "tier"; to read what is expected to be spent, name its `value` model'),
         ("spent > 20", "day > today()", "today() would give another answer tomorrow"),
         ("name: silent", "name: large", "by_value: two segments are called large"),
         ("spent: coalesce", "segment: coalesce", "columns: segment is there already"),

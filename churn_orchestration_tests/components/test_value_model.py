@@ -109,6 +109,30 @@ def test_the_commands_show_tiers_intervals_and_how_forecasts_came_out(spending):
         value_report(spending.business, None, JAN[9], 3)
 
 
+def test_a_rule_of_segments_reads_what_is_expected_to_be_spent(spending):
+    spending.write(
+        "segments/defs.yaml",
+        """\
+type: churn_orchestration.components.Segments
+attributes:
+  name: by_future
+  features: customer_features
+  value: spend_30d
+  segments:
+    - {name: much, when: tier = 'large' and expected_purchases > 1}
+  rest: {name: little}
+""",
+    )
+    spending.refresh(5, layers=(*UP_TO_FEATURES, "values", "segments"))
+    [(wrong, much)] = spending.published(
+        "select count(*) filter ((expected_spend >= 40 and expected_purchases > 1) <> "
+        "(segment = 'much')), count(*) filter (segment = 'much') "
+        "from segments.by_future join values.spend_30d using (customer_id, as_of)"
+    )
+    assert wrong == 0
+    assert much > 10
+
+
 def test_too_few_customers_have_no_forecast_and_it_says_why(shop):
     shop.write("values/defs.yaml", SPEND)
     shop.land_quiet_days(1, 6)

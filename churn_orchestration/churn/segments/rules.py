@@ -10,6 +10,8 @@ FORECAST = (
     "churn_probability", "band", "recent_value", "days_since_last", "contact", "confidence",
 )  # fmt: skip
 """What a rule may read of a forecast."""
+VALUE = ("expected_spend", "expected_purchases", "tier")
+"""What a rule may read of a value model."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,22 @@ class RuleSet:
         )
 
 
-def with_forecast(features: str, forecast: str | None, entity: str) -> str:
-    """SQL: the features of a day, with the forecast of each customer, null for whom there is none.
+def described(features: str, forecast: str | None, value: str | None, entity: str) -> str:
+    """SQL: the features of a day, with the forecast and the value of each customer, null for whom
+    there is none.
 
-    ``features``, ``forecast``: SQL to select from; of looks back no forecast is taken
+    Parameters
+    ----------
+    features, forecast, value : SQL to select from; of looks back no forecast is taken
     """
-    if forecast is None:
-        return f"from {features}"
-    named, key = ", ".join((identifier(entity), *FORECAST)), identifier(entity)
-    forecasts = f"select {named} from {forecast} where not backtest"
-    return f"from {features} left join ({forecasts}) using ({key})"
+    key = identifier(entity)
+    result = f"from {features}"
+    if forecast is not None:
+        named = ", ".join((key, *FORECAST))
+        result += f" left join (select {named} from {forecast} where not backtest) using ({key})"
+    if value is not None:
+        result += f" left join (select {', '.join((key, *VALUE))} from {value}) using ({key})"
+    return result
 
 
 def in_nobody(

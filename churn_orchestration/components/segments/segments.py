@@ -18,10 +18,11 @@ from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
 from churn_orchestration.churn.segments.rules import (
     FORECAST,
+    VALUE,
     Rule,
     RuleSet,
+    described,
     in_nobody,
-    with_forecast,
 )
 from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.components.day_table import DayTable, Stored
@@ -29,6 +30,7 @@ from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import keys
+from churn_orchestration.components.value.value_model import ValueModel
 from churn_orchestration.storage.warehouse import Tables
 
 NAME = r"^[a-z][a-z0-9_]*$"
@@ -45,7 +47,8 @@ class SegmentSpec(dg.Model, dg.Resolvable):
 
     name: str = Field(pattern=NAME, description="what it is called")
     when: str = Field(
-        description="SQL over features, forecast and `columns`: who is in it, if in none before it"
+        description="SQL over features, forecast, value and `columns`: who is in it, if in none "
+        "before it"
     )
     action: str = Field("", description="what to do about them, in words")
     priority: int | None = Field(None, ge=1, description="1 is the first to act on")
@@ -84,8 +87,15 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
         description="a churn question whose forecast of the day the rules may read: "
         f"{', '.join(FORECAST)}; null for whom it does not forecast",
     )
+    value: str | None = Field(
+        None,
+        description=f"a value model that the rules may read: {', '.join(VALUE)}; null for whom it "
+        "does not forecast",
+    )
     columns: dict[str, str] = Field(
-        {}, description="name: SQL over features, forecast and the columns before it; stored too"
+        {},
+        description="name: SQL over features, forecast, value and the columns before it; "
+        "stored too",
     )
     segments: list[SegmentSpec] = Field(
         min_length=1, description="in their order: the first whose `when` holds counts"
@@ -126,16 +136,18 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
         table = self._named(features, self.features, "features")
         if self.question:
             question = self._named(questions, self.question, "question")
-            if question.features != self.features:
-                raise BusinessError(
-                    f"{line_of(self._place, self.name)}: {self.name}: {self.question} forecasts "
-                    f"those of {question.features}, not of {self.features}"
-                )
+            self._of_same(question.features, self.question)
+        if self.value:
+            models = {each.name: each for each in tree.get_all_components(of_type=ValueModel)}
+            model = self._named(models, self.value, "value")
+            self._of_same(model.features, self.value)
         known = [feature.name for feature in catalogue(table.declared(business.settings.timezone))]
         self._require_columns([table.entity, "as_of", *known])
         gold = f"gold.{self.features}"
-        forecasts = [f"predictions.{self.question}"] if self.question else []
-        declaration = digest(self.rules, self.features, self.question)
+        read = [gold]
+        read += [f"predictions.{self.question}"] if self.question else []
+        read += [f"values.{self.value}"] if self.value else []
+        declaration = digest(self.rules, read)
         asset = DayTable(
             business=business,
             table=f"segments.{self.name}",
@@ -145,7 +157,7 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
             like=gold,
             columns=self._columns(table.entity),
             version=stages.version(declaration, stages.SEGMENTS),
-            upstream=[gold, *forecasts],
+            upstream=read,
             store=partial(self._store, table.entity),
             checks={
                 OCCUR: "Somebody is in every segment on the newest day; one that nobody can be in, "
@@ -160,6 +172,14 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
             raise BusinessError(f"{place}: {self.name}: {key}: there is no {name} ({there})")
         return those[name]
 
+    def _of_same(self, features: str, name: str) -> None:
+        """Refuse what forecasts the customers of another feature table."""
+        if features != self.features:
+            raise BusinessError(
+                f"{line_of(self._place, self.name)}: {self.name}: {name} forecasts those of "
+                f"{features}, not of {self.features}"
+            )
+
     def _require_columns(self, features: list[str]) -> None:
         """Refuse a rule that reads what is no feature, no part of the forecast and no own column.
 
@@ -167,7 +187,7 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
         ------
         BusinessError : with file, line and what is near
         """
-        known = [*features, *(FORECAST if self.question else ())]
+        known = [*features, *(FORECAST if self.question else ()), *(VALUE if self.value else ())]
         if taken := [name for name in self.columns if name in (*known, *COLUMNS)]:
             raise BusinessError(
                 f"{line_of(self._place, self.name)}: {self.name}: columns: {taken[0]} is there "
@@ -187,8 +207,10 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
                 continue
             near = difflib.get_close_matches(column, known, 3)
             meant = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
-            unread = column in FORECAST and not self.question
-            meant = "to read the forecast, name its `question`" if unread else meant
+            if column in FORECAST:
+                meant = "to read the forecast, name its `question`"
+            elif column in VALUE:
+                meant = "to read what is expected to be spent, name its `value` model"
             raise BusinessError(f'{place}: no column "{column}"; {meant}')
 
     def _columns(self, entity: str) -> list[dg.TableColumn]:
@@ -218,10 +240,12 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
     def _rows(self, entity: str, tables: Tables, day: dt.date) -> str:
         """SQL: the features of a day, with the forecast of each customer."""
         features = literal(tables.day_file(f"gold.{self.features}", day))
-        forecast = None
+        forecast = value = None
         if self.question:
             forecast = literal(tables.day_file(f"predictions.{self.question}", day))
-        return with_forecast(features, forecast, entity)
+        if self.value:
+            value = literal(tables.day_file(f"values.{self.value}", day))
+        return described(features, forecast, value, entity)
 
     def _sizes(self, tables: Tables, day: dt.date) -> dict[str, int]:
         file = literal(tables.day_file(f"segments.{self.name}", day))
