@@ -106,6 +106,7 @@ def mart_asset(
     upstream = {
         name: column for table in select.upstream for name, column in known.get(table, {}).items()
     }
+    upstream |= {DAY: dg.TableColumn(DAY, "date", "the day at whose end this was known")}
     names = select.columns and dict.fromkeys([DAY, *select.columns])
     contract = [spec] if str(spec) != str(SqlTableSpec()) else []
     identified = sorted((name, tuple(keys[name])) for name in select.upstream if keys.get(name))

@@ -38,7 +38,7 @@ OCCUR, LARGEST_MOVE = "occur", 0.2
 COLUMNS = {
     "segment": ("text", "the first whose rule holds, else the rest"),
     "priority": ("integer", "1 is the first to act on; null: none is declared"),
-    "action": ("text", "what to do about whom; null: none is declared"),
+    "action": ("text", "what to do about them; null: none is declared"),
 }
 
 
