@@ -147,7 +147,7 @@ def test_refunds_among_the_amounts_are_refused_with_the_remedy(shop):
     shop.change("raw/defs.yaml", "amount_usd > 0", "amount_usd <> 0")
     shop.land_quiet_days(1, 5)
     shop.land_orders(5, f"o5,ann,{JAN[5]} 10:00,-5")
-    with pytest.raises(BusinessError, match="spend_30d: 1 rows of silver.orders have a amount_usd"):
+    with pytest.raises(BusinessError, match="spend_30d: 1 rows of silver.orders have amount_usd"):
         shop.refresh(5, layers=LAYERS)
 
 

@@ -87,7 +87,7 @@ def require_spend(tables: Tables, question: SpendQuestion, day: dt.date) -> None
     [(below,)] = tables.rows(f"select count(*) from ({events}) where {column} < 0")
     if below:
         raise BusinessError(
-            f"{question.name}: {below:,} rows of {table} have a {question.measure.column} below 0: "
+            f"{question.name}: {below:,} rows of {table} have {question.measure.column} below 0: "
             "let its .sql leave refunds out, or net them within an order"
         )
     if question.currency:

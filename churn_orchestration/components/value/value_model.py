@@ -204,8 +204,9 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
     def _store(self, question: SpendQuestion, tables: Tables, days: list[dt.date]) -> Stored:
         forecasts, entity = Forecasts(tables, question), identifier(question.entity)
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
+        if days:
+            require_spend(tables, question, max(days))
         for day in days:
-            require_spend(tables, question, day)
             features = literal(tables.day_file(f"gold.{self.features}", day))
             forecast, reason = forecasts.of_day(features, day)
             tables.db.register("_forecast", forecast)
