@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from churn_orchestration.business import PACKAGE, Settings
 from churn_orchestration.cli import main
 from churn_orchestration.components import (
+    Axes,
     ChurnModel,
     FeatureTable,
     Segments,
@@ -52,6 +53,11 @@ BLOCKS = {
         ValueModel,
         "ValueModel",
         "[Forecast value](../how-to/value.md) has an example.",
+    ),
+    "axes.md": (
+        Axes,
+        "Axes",
+        "[Kinds that are found](../how-to/segments.md#kinds-that-are-found) has an example.",
     ),
     "segments.md": (Segments, "Segments", "[Add segments](../how-to/segments.md) has examples."),
 }

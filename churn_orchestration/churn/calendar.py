@@ -151,6 +151,18 @@ def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
     return [day for day in days_between(first, last) if (day + dt.timedelta(days=1)).day == 1]
 
 
+def last_month_end(first: dt.date, day: dt.date, least: int) -> dt.date | None:
+    """The last month-end up to ``day``, with at least so many days from ``first``; None: there is
+    none.
+
+    >>> str(last_month_end(dt.date(2024, 1, 10), dt.date(2024, 3, 9), 28))
+    '2024-02-29'
+    >>> last_month_end(dt.date(2024, 1, 10), dt.date(2024, 2, 9), 28) is None
+    True
+    """
+    return max(month_ends(first + DAY * (least - 1), day), default=None)
+
+
 def months_back(day: dt.date, months: int) -> dt.date:
     """The same day of the month ``months`` earlier, >= 0, or the last day of a shorter month.
 

@@ -13,7 +13,7 @@ from churn_orchestration.storage.door import door, refuse_damaged
 from churn_orchestration.storage.freshness import shown_upstream
 from churn_orchestration.storage.warehouse import Tables
 
-MOST_FLOWS = 8
+MOST_ROWS, MOST_FLOWS = 20, 8
 
 
 def sets_of(tables: Tables, gold: str | None = None) -> list[str]:
@@ -138,20 +138,21 @@ def _shown(name: str, facts: Mapping[str, Any]) -> list[str | Table]:
         "segment", "customers", "share", "came", "left", "churn", "at stake", "priority", "action",
     )  # fmt: skip
     table.columns[-1].justify = "left"
-    for row in rows:
+    for row in rows[:MOST_ROWS]:
         came, left = (_sum(flows, end, row["segment"]) for end in ("now", "was"))
         table.add_row(
             row["segment"], f"{row['customers']:,}", f"{row['customers'] / total:.1%}",
             f"+{came:,}", f"-{left:,}", _number(row["churn_probability"], ".0%"),
             _number(row["at_stake"], ",.0f"), _number(row["priority"], "d"), row["action"] or "-",
         )  # fmt: skip
+    more = [f"and {len(rows) - MOST_ROWS} more segments"] if len(rows) > MOST_ROWS else []
     moved = sum(flow["customers"] for flow in flows)
     lines = [f"since {facts['since']}: {counted(moved, 'customer')} moved"]
     lines += [
         f"  {flow['was']} -> {flow['now']}: {flow['customers']:,}" for flow in flows[:MOST_FLOWS]
     ]
     lines += [f"  and {len(flows) - MOST_FLOWS} more pairs"] if len(flows) > MOST_FLOWS else []
-    return [table, *(lines if facts["since"] else []), ""]
+    return [table, *more, *(lines if facts["since"] else []), ""]
 
 
 def _sum(flows: Sequence[Mapping[str, Any]], end: str, segment: str) -> int:

@@ -24,7 +24,7 @@ RECORD = Path(__file__).with_name("meanings.yaml")
 
 RAW, BRONZE, SILVER, DAYS, GOLD = "raw", "bronze", "silver", "days", "gold"
 SNAPSHOTS, MODELS, PREDICTIONS = "snapshots", "models", "predictions"
-GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, MARTS = (
+GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS = (
     "graded",
     "performance",
     "first_week",
@@ -32,6 +32,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, MARTS = (
     "measures",
     "values",
     "segments",
+    "axes",
     "marts",
 )
 
@@ -54,6 +55,7 @@ ROOTS = {
     MEASURES: ["churn_orchestration.components.question.measures"],
     VALUES: ["churn_orchestration.components.value.spend"],
     SEGMENTS: ["churn_orchestration.churn.segments.rules"],
+    AXES: ["churn_orchestration.churn.segments.axes"],
     MARTS: ["churn_orchestration.components.marts.mart"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""

@@ -19,6 +19,7 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "FeatureTable": "more-features",
         "ChurnModel": "churn_again",
         "Segments": "kinds",
+        "Axes": "axes",
         "ValueModel": "spend",
     }.items():
         scaffold_object(
@@ -37,5 +38,6 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "gold/more_features",
         "predictions/churn_again",
         "segments/kinds",
+        "segments/axes",
         "values/spend",
     } <= keys

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.churn.calendar import DAY, Horizon, month_ends
+from churn_orchestration.churn.calendar import DAY, Horizon, last_month_end
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.parts import scaled
 from churn_orchestration.churn.features.rings import features_at
@@ -100,13 +100,6 @@ def require_spend(tables: Tables, question: SpendQuestion, day: dt.date) -> None
             )
 
 
-def earlier_day(question: SpendQuestion, first: dt.date, day: dt.date) -> dt.date | None:
-    """The newest month-end whose outcome is known at ``day``, with enough data before it."""
-    since = first + DAY * (MIN_HISTORY_DAYS - 1)
-    newest = question.horizon.newest_as_of(day)
-    return max(month_ends(since, newest), default=None) if newest >= since else None
-
-
 class Forecasts:
     """The forecasts of spend of the days of a run; those of an earlier day are computed once."""
 
@@ -137,9 +130,9 @@ class Forecasts:
         return Spread.of(known[SPEND].to_numpy(), known[OUTCOME].to_numpy(), self.question.share)
 
     def earlier(self, day: dt.date) -> dt.date | None:
-        """The earlier day of a day, see `earlier_day`."""
-        first = self._first_day(day)
-        return earlier_day(self.question, first, day) if first else None
+        """The newest month-end whose outcome is known at ``day``, with enough data before it."""
+        first, newest = self._first_day(day), self.question.horizon.newest_as_of(day)
+        return last_month_end(first, newest, MIN_HISTORY_DAYS) if first else None
 
     def quality(self, day: dt.date) -> list[dict[str, Any]]:
         """How the forecasts of the earlier day came out, beside forecasts without any model."""
@@ -214,8 +207,7 @@ class Forecasts:
         they move with the customers and not with the fit; before there is one, the day itself.
         """
         first = self._first_day(day)
-        since = first + DAY * (MIN_HISTORY_DAYS - 1) if first else day
-        return max(month_ends(since, day), default=day)
+        return (last_month_end(first, day, MIN_HISTORY_DAYS) if first else None) or day
 
     def _fit(self, day: dt.date) -> SpendForecast | NoFit:
         """The forecast that is fitted to everybody who had ever bought by the end of a day."""

@@ -1,0 +1,84 @@
+"""Fuzzy axes on made customers whose kinds are known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from churn_orchestration.churn.segments.axes import Axis, archetypes, fit_axis
+
+
+def customers(seed: int, rows: int = 3_000) -> tuple[pd.DataFrame, np.ndarray]:
+    """Three kinds by how often they buy, 60, 30 and 10 % of all, with noise and some nulls."""
+    draw = np.random.default_rng(seed)
+    kind = draw.choice(3, rows, p=[0.6, 0.3, 0.1])
+    often = np.array([2.0, 20.0, 40.0])[kind] * draw.gamma(30, 1 / 30, rows)
+    days = often * draw.gamma(50, 1 / 50, rows)
+    table = pd.DataFrame(
+        {"often": often, "days": days, "same": 7.0, "amount": draw.gamma(2, 5, rows)}
+    )
+    table.loc[::50, "days"] = np.nan
+    return table, kind
+
+
+@pytest.fixture(scope="module")
+def axis() -> Axis:
+    return fit_axis("frequency", ["often", "days", "same"], customers(1)[0])
+
+
+def test_kinds_that_are_there_come_out_with_their_places_as_names(axis):
+    rows, kind = customers(2)
+    assert axis.kinds == ("low", "middle", "high")
+    assert axis.features == ("often", "days")  # of the third nothing varies
+    assert axis.silhouette > 0.7
+    assert (axis.memberships(rows).argmax(axis=1) == kind).mean() > 0.97
+
+
+def test_memberships_come_to_one_whatever_a_row_holds_and_a_row_at_a_centre_is_of_its_kind(axis):
+    odd = pd.DataFrame(
+        {"often": [np.nan, 0, 1e12, -5], "days": [np.nan, 1e12, 0, 0], "same": [0, 1, 2, np.nan]}
+    )
+    degrees = axis.memberships(odd)
+    assert np.isfinite(degrees).all()
+    assert (degrees >= 0).all()
+    assert np.abs(degrees.sum(axis=1) - 1).max() < 1e-9
+    centre = axis.centres[1] * axis.scale + axis.middle
+    at = pd.DataFrame([centre], columns=list(axis.features))
+    assert axis.memberships(at)[0] == pytest.approx([0, 1, 0], abs=1e-6)
+    assert axis.memberships(odd.head(0)).shape == (0, 3)
+
+
+def test_the_same_rows_give_the_same_axis_and_a_file_gives_it_back(axis):
+    again = fit_axis("frequency", ["often", "days", "same"], customers(1)[0])
+    assert json.dumps(again.record()) == json.dumps(axis.record())
+    read = Axis.of_record(json.loads(json.dumps(axis.record())))
+    rows = customers(3)[0]
+    assert (read.memberships(rows) == axis.memberships(rows)).all()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pd.DataFrame({"x": np.full(500, 3.0)}),
+        pd.DataFrame({"x": np.full(500, np.nan)}),
+        pd.DataFrame({"x": np.arange(50.0)}),
+        pd.DataFrame({"x": [0.0] * 499 + [1.0]}),
+        pd.DataFrame({"x": []}, dtype=float),
+    ],
+)
+def test_where_nothing_varies_or_nobody_is_there_all_are_of_one_kind(rows):
+    axis = fit_axis("a", ["x"], rows)
+    assert axis.kinds == ("all",)
+    assert (axis.memberships(rows) == 1).all()
+
+
+def test_an_archetype_names_the_kind_on_each_axis_that_has_several(axis):
+    rows, _ = customers(4)
+    alone = fit_axis("nothing", ["same"], rows)
+    axes = [axis, alone]
+    text, strength = archetypes(axes, [each.memberships(rows) for each in axes])
+    assert set(text) == {"low frequency", "middle frequency", "high frequency"}
+    assert ((strength > 1 / 3) & (strength <= 1)).all()
+    text, strength = archetypes([alone], [alone.memberships(rows)])
+    assert set(text) == {"all"}
