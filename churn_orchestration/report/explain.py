@@ -33,7 +33,7 @@ def explain(
         tables = Tables(db, business.state)
         question = question_named(db, question)
         key, kind = _key(tables, question)
-        gold = _gold(tables, question)
+        gold, table = _gold(tables, question), f"predictions.{question}"
         refuse_damaged(db, *[gold] if gold else [])
         result = tables.rows(
             f"select {quoted(key)}, {', '.join(_NOW)} from predictions.{question} "
@@ -58,8 +58,8 @@ def explain(
             "largest_move": _largest_move(tables, gold, key, entity_id, history, words),
             "scored_days": _scored_days(tables, question, history),
             "unit": _unit(words),
-            "values": value.of_entity(tables, gold, key, entity_id, now["as_of"]),
-            "segments": segments.of_entity(tables, gold, key, entity_id, now["as_of"]),
+            "values": value.of_entity(tables, table, key, entity_id, now["as_of"]),
+            "segments": segments.of_entity(tables, table, key, entity_id, now["as_of"]),
             "history": rows,
         }
     return facts, explain_text(facts)

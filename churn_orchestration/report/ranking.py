@@ -18,7 +18,6 @@ from churn_orchestration.report import segments, value
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
-from churn_orchestration.storage.freshness import shown_upstream
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
 from churn_orchestration.terminal import visible
 
@@ -173,10 +172,9 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
         name, day = scored(db, business, question, day)
         out.parent.mkdir(parents=True, exist_ok=True)
         tables, table = Tables(db, business.state), f"predictions.{name}"
-        gold = next(iter(shown_upstream(tables, table, "gold")), None)
         key = db.execute(f"describe {table}").fetchall()[0][0]
-        ranking = segments.joined(tables, gold, key, ranked(db, name, day), day)
-        ranking = value.joined(tables, gold, key, ranking, day)
+        ranking = segments.joined(tables, table, key, ranked(db, name, day), day)
+        ranking = value.joined(tables, table, key, ranking, day)
         ranking = f"select rank, * exclude (rank) from ({ranking}) order by rank"
         rows = _WRITERS[out.suffix](db, ranking, out)
         by = db.execute(

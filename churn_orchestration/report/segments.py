@@ -10,31 +10,26 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.sql import literal, quoted
 from churn_orchestration.report.text import command, counted, grid, plain
 from churn_orchestration.storage.door import door, refuse_damaged
-from churn_orchestration.storage.freshness import shown_upstream
+from churn_orchestration.storage.freshness import beside, shown_upstream
 from churn_orchestration.storage.warehouse import Tables
 
 MOST_ROWS, MOST_FLOWS = 20, 8
 
 
-def sets_of(tables: Tables, gold: str | None = None) -> list[str]:
-    """The sets of segments at the door, by name; of one feature table, where it is named."""
+def sets_of(tables: Tables) -> list[str]:
+    """The sets of segments at the door, by name."""
     there = tables.rows(
         "select view_name from duckdb_views() where schema_name = 'segments' order by 1"
     )
-    names = [name for (name,) in there]
-    return [
-        name
-        for name in names
-        if gold is None or gold in shown_upstream(tables, f"segments.{name}", "gold")
-    ]
+    return [name for (name,) in there]
 
 
 def of_entity(
-    tables: Tables, gold: str | None, key: str, entity: object, day: dt.date
+    tables: Tables, table: str, key: str, entity: object, day: dt.date
 ) -> list[dict[str, Any]]:
-    """The segment of a customer on a day in each set of a feature table, and since which day."""
+    """A customer's segment on a day in each set, and since when; ``table``: of forecasts."""
     result = []
-    for name in sets_of(tables, gold) if gold else ():
+    for name in beside(tables, "segments", table):
         refuse_damaged(tables.db, f"segments.{name}")
         rows = tables.records(
             f"select as_of, segment, action, priority from segments.{name} "
@@ -50,11 +45,11 @@ def of_entity(
     return result
 
 
-def joined(tables: Tables, gold: str | None, key: str, select: str, day: dt.date) -> str:
-    """SQL: the rows of a select on customers, with the segment of each in every set of a feature
-    table, as ``segment_<set>``.
+def joined(tables: Tables, table: str, key: str, select: str, day: dt.date) -> str:
+    """SQL: the rows of a select on customers, with the segment of each in every set, as
+    ``segment_<set>``; ``table``: of their forecasts.
     """
-    for name in sets_of(tables, gold) if gold else ():
+    for name in beside(tables, "segments", table):
         refuse_damaged(tables.db, f"segments.{name}")
         of_day = (
             f"select {quoted(key)}, segment as {quoted(f'segment_{name}')} "

@@ -12,7 +12,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.sql import literal, quoted
 from churn_orchestration.report.text import command, counted, grid, plain
 from churn_orchestration.storage.door import door, refuse_damaged
-from churn_orchestration.storage.freshness import shown_upstream
+from churn_orchestration.storage.freshness import beside
 from churn_orchestration.storage.warehouse import Tables
 
 PEERS = {
@@ -22,24 +22,20 @@ PEERS = {
 }
 
 
-def value_models(tables: Tables, gold: str | None = None) -> list[str]:
-    """The value models at the door, by name; of one feature table, where it is named."""
+def value_models(tables: Tables) -> list[str]:
+    """The value models at the door, by name."""
     there = tables.rows(
         "select view_name from duckdb_views() where schema_name = 'values' order by 1"
     )
-    return [
-        name
-        for (name,) in there
-        if gold is None or gold in shown_upstream(tables, f"values.{name}", "gold")
-    ]
+    return [name for (name,) in there]
 
 
 def of_entity(
-    tables: Tables, gold: str | None, key: str, entity: object, day: dt.date
+    tables: Tables, table: str, key: str, entity: object, day: dt.date
 ) -> list[dict[str, Any]]:
-    """What each value model of a feature table says of a customer on a day."""
+    """What each value model says of a customer on a day; ``table``: of forecasts."""
     result = []
-    for name in value_models(tables, gold) if gold else ():
+    for name in beside(tables, "values", table):
         refuse_damaged(tables.db, f"values.{name}")
         rows = tables.records(
             f"select * exclude ({quoted(key)}, as_of) from values.{name} "
@@ -49,11 +45,11 @@ def of_entity(
     return result
 
 
-def joined(tables: Tables, gold: str | None, key: str, select: str, day: dt.date) -> str:
-    """SQL: the rows of a select on customers, with what each value model of a feature table expects
-    of them: ``<model>``, ``<model>_low`` and ``<model>_high``.
+def joined(tables: Tables, table: str, key: str, select: str, day: dt.date) -> str:
+    """SQL: the rows of a select on customers, with what each value model expects of them:
+    ``<model>``, ``<model>_low`` and ``<model>_high``; ``table``: of their forecasts.
     """
-    for name in value_models(tables, gold) if gold else ():
+    for name in beside(tables, "values", table):
         refuse_damaged(tables.db, f"values.{name}")
         named = ", ".join(
             f"round({column}, 2) as {quoted(name + end)}"

@@ -22,6 +22,7 @@ from churn_orchestration.churn.rows.contract import Contract
 from churn_orchestration.components.source.judging import Judgement, judge
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
+from churn_orchestration.definitions import definitions_of
 from churn_orchestration.landing.source_landing import Landed
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage.door import door
@@ -232,6 +233,15 @@ class Shop:
         """The first day of January 2024 that would be recomputed."""
         with at_work(self.business) as work:
             return work.plan(JAN[last], self.layers).first
+
+
+def why_not_loaded(shop: Shop) -> str:
+    """Why the files of a shop are refused when they are loaded; Dagster wraps what a component
+    raises.
+    """
+    with pytest.raises(Exception, match=".") as refusal:
+        definitions_of(shop.business)
+    return str(refusal.value.__cause__ or refusal.value)
 
 
 def metadata(shop: Shop, asset: str, day: dt.date) -> dict[str, dg.MetadataValue]:
