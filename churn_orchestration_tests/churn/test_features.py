@@ -2,6 +2,7 @@
 proofs.
 """
 
+import dataclasses
 import datetime as dt
 import math
 import random
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.catalogue import catalogue, worded
 from churn_orchestration.churn.features.declared import (
     Category,
     EventSource,
@@ -38,8 +39,8 @@ DECLARED = FeatureSet(
         EventSource(
             "orders", "silver.orders", "customer_id", "order", key=("order_id",),
             measures=(Measure("amount", "amount_usd", "usd", 4), Measure("items", "items", "", 0)),
-            categories=(Category("channel", "channel", ("web", "in store")),),
-            flags=(Flag("refund", "amount_usd < 0"),
+            categories=(Category("channel", "channel", ("web", "in store"), counts=True),),
+            flags=(Flag("refund", "amount_usd < 0", counts=True),
              Flag("big", "items >= 3 and amount_usd is not null")),
         ),
         EventSource(
@@ -197,7 +198,10 @@ def _order_features(rows: list[Order], as_of: dt.date, history: int) -> Iterator
             f"orders_channel_in_store_share_{suffix}",
             _share([channel == "in store" for channel in channels]),
         )
+        yield f"orders_channel_web_count_{suffix}", channels.count("web")
+        yield f"orders_channel_in_store_count_{suffix}", channels.count("in store")
         refunds = [row.amount_usd is not None and row.amount_usd < 0 for row in inside]
+        yield f"orders_refund_count_{suffix}", sum(refunds)
         yield f"orders_refund_share_{suffix}", _share(refunds)
         big = [
             row.items is not None and row.items >= 3 and row.amount_usd is not None
@@ -493,6 +497,49 @@ def test_of_a_corrected_row_the_version_known_last_by_as_of_counts() -> None:
 def test_a_correction_that_takes_an_order_from_its_customer_leaves_it_to_nobody() -> None:
     versions = [order("1", "ann", 20), order("1", None, 20, known=5), order("2", "ann", 30)]
     assert engine(versions, [])["ann"]["orders_count_all"] == 1
+
+
+def test_values_and_flags_are_counted_in_the_windows_of_their_shares() -> None:
+    channel = Category("channel", "channel", ("web", "in store"), share_windows=(30,), counts=True)
+    refund = Flag("refund", "amount_usd < 0", (30,), counts=True)
+    source = dataclasses.replace(
+        DECLARED.sources[0], categories=(channel,), flags=(refund, DECLARED.sources[0].flags[1])
+    )
+    declared = dataclasses.replace(DECLARED, sources=(source,))
+    orders = [
+        order("1", "ann", 0, channel="web", amount_usd=Decimal(-5)),
+        order("2", "ann", 29, channel="web"),
+        order("3", "ann", 30, channel="web", amount_usd=Decimal(-5)),
+        order("4", "bob", 300),
+    ]
+    result = engine(orders, [], declared=declared)
+    counted = {
+        name: [result["ann"][name], result["bob"][name]]
+        for name in result["ann"]
+        if name.startswith(("orders_channel_", "orders_refund_", "orders_big_"))
+        and "_count_" in name
+    }
+    assert counted == {
+        "orders_channel_web_count_30d": [2, 0],
+        "orders_channel_in_store_count_30d": [0, 0],
+        "orders_refund_count_30d": [1, 0],
+    }
+
+
+def test_the_catalogue_says_what_is_counted() -> None:
+    features = {feature.name: feature for feature in catalogue(DECLARED)}
+    web = features["orders_channel_web_count_30d"]
+    assert (web.formula, web.unit, web.window, web.null_means, web.type) == (
+        "number of rows with channel = web", "count", "30d", "never null", "bigint",
+    )  # fmt: skip
+    assert worded(3, web.phrase, web.null_phrase, web.zero_phrase) == (
+        "3 orders in the last 30 days: channel web"
+    )
+    refund = features["orders_refund_count_all"]
+    assert (refund.formula, refund.window) == ("number of rows with amount_usd < 0", "all")
+    assert worded(0, refund.phrase, refund.null_phrase, refund.zero_phrase) == (
+        "no order so far: refund"
+    )
 
 
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:

@@ -1,12 +1,17 @@
 """What a block of YAML of a feature table comes to in SQL."""
 
 import datetime as dt
+import re
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
 
+from churn_orchestration.churn.declared_text import declared_text
+from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.components.features.feature_specs import CadenceSpec
+from churn_orchestration.components.features.feature_table import FeatureTable
 
 BANDS = ("night", "morning", "afternoon", "evening")
 
@@ -26,3 +31,80 @@ def test_bands_of_the_day_are_of_the_local_clock_through_changes_of_daylight_sav
         result = db.execute(f"select {bands} from (values {listed}) as t(ordered_at)").fetchall()
     local = [moment.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone)) for moment in moments]
     assert result == [tuple(at.hour // 6 == n for n in range(4)) for at in local]
+
+
+def table(given: dict[str, Any] | None = None, **source: Any) -> FeatureTable:
+    """A feature table over orders, with more fields of the table and of its source."""
+    orders = {
+        "name": "orders",
+        "table": "silver.orders",
+        "noun": "order",
+        "measures": [{"name": "amount", "column": "amount_usd"}],
+    }
+    both = {"name": "customers", "entity": "customer_id", "windows": [30], "trends": []}
+    return FeatureTable(**both | {"sources": [orders | source]} | (given or {}))
+
+
+def names(declared: FeatureTable) -> list[str]:
+    return [feature.name for feature in catalogue(declared.declared())]
+
+
+def test_flags_and_shares_of_the_cadence_are_counted_where_flag_counts_names_them() -> None:
+    made = table(
+        flags={"big": "amount_usd > 9", "small": "amount_usd < 1"},
+        cadence={"windows": [30]},
+        flag_counts=["big", "weekend"],
+        categories=[{"name": "channel", "column": "channel", "values": ["web"], "counts": True}],
+    )
+    counted = [name for name in names(made) if "_count_" in name]
+    assert counted == [
+        "orders_count_30d", "orders_channel_web_count_30d", "orders_big_count_30d",
+        "orders_weekend_count_30d", "orders_count_all", "orders_channel_web_count_all",
+        "orders_big_count_all",
+    ]  # fmt: skip
+
+
+def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() -> None:
+    flags = {"flags": {"big": "amount_usd > 9"}, "categories": [{"name": "a", "column": "a"}]}
+    assert "counts" not in declared_text(table(**flags).declared())
+    assert "counts=True" in declared_text(table(**flags, flag_counts=["big"]).declared())
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {"flags": {"big": "amount_usd > 9"}, "flag_counts": ["huge"]},
+            'customers: orders: flag_counts names "huge", which is no flag of it (big): declare it '
+            "under `flags`, or take it out",
+        ),
+        (
+            {"categories": [{"name": "channel", "column": "channel", "counts": True}]},
+            "category channel: `counts` needs `values`, which it counts by",
+        ),
+        (
+            {
+                "categories": [
+                    {"name": "x", "column": "x", "values": ["a"], "counts": True},
+                    {"name": "x_a", "column": "y"},
+                ],
+                "flags": {"x_a": "amount_usd > 9"},
+                "flag_counts": ["x_a"],
+            },
+            "customers: two features are called orders_x_a_count_30d (of orders): give what one of "
+            "them is made of another name",
+        ),
+    ],
+)
+def test_counts_of_what_is_not_there_or_twice_are_refused(
+    source: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        table(**source)
+
+
+def test_an_attribute_has_no_events_to_count() -> None:
+    segment = {"name": "segment", "column": "segment", "values": ["vip"], "counts": True}
+    plan = {"name": "plan", "table": "silver.plans", "categories": [segment]}
+    with pytest.raises(ValueError, match="plan: category segment: `counts` is of events"):
+        table({"attributes": [plan]})

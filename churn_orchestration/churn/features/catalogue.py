@@ -183,10 +183,8 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             f"{category.name}_distinct", distinct, "variety", of, "count", message, zero_phrase=none
         )
         for value in category.values if category.is_shared(window) else ():
-            share = (
-                f"cast({row}.{category.name}_is_{label_of(value)}_{window} as double) "
-                f"/ nullif({n}, 0)"
-            )
+            hits = f"{row}.{category.name}_is_{label_of(value)}_{window}"
+            share = f"cast({hits} as double) / nullif({n}, 0)"
             message = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
             of = f"share of rows with {category.column} = {value}"
             yield feature(
@@ -198,13 +196,34 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
                 message,
                 nothing,
             )
+            if category.counts:
+                yield feature(
+                    f"{category.name}_{label_of(value)}_count",
+                    f"cast(coalesce({hits}, 0) as bigint)",
+                    "variety",
+                    f"number of rows with {category.column} = {value}",
+                    "count",
+                    f"{{value:.0f}} {plural} {when}: {category.name} {_braced(value)}",
+                    zero_phrase=f"{nothing}: {category.name} {value}",
+                )
     for flag in source.flags:
         if not flag.is_shared(window):
             continue
-        share = f"cast({row}.{flag.name}_hits_{window} as double) / nullif({n}, 0)"
+        hits = f"{row}.{flag.name}_hits_{window}"
+        share = f"cast({hits} as double) / nullif({n}, 0)"
         message = f"{{value:.0%}} of {plural} {when}: {flag.name}"
         of = f"share of rows with {flag.condition}"
         yield feature(f"{flag.name}_share", share, "quality", of, "share", message, nothing)
+        if flag.counts:
+            yield feature(
+                f"{flag.name}_count",
+                f"cast(coalesce({hits}, 0) as bigint)",
+                "quality",
+                f"number of rows with {flag.condition}",
+                "count",
+                f"{{value:.0f}} {plural} {when}: {flag.name}",
+                zero_phrase=f"{nothing}: {flag.name}",
+            )
 
 
 def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:

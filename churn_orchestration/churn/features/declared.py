@@ -3,7 +3,7 @@ windows.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from churn_orchestration.churn.sql import identifier, identifiers
 
@@ -63,6 +63,7 @@ class Category(_Shared):
         None
     concentration : whether, over those windows, the top share, the Herfindahl index and the entropy
         of the declared values are features, and the share of rows that have none of them
+    counts : whether, over those windows, the number of events with each value is a feature too
     """
 
     name: str
@@ -71,6 +72,7 @@ class Category(_Shared):
     closed: bool = False
     share_windows: tuple[int, ...] | None = None
     concentration: bool = False
+    counts: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ class Flag(_Shared):
     entity.
 
     ``share_windows``: the windows over which the share is taken, in days; all and all time if None.
+    ``counts``: whether, over those windows, the number of events it holds for is a feature too.
     """
 
     name: str
     condition: str
     share_windows: tuple[int, ...] | None = None
+    counts: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True)

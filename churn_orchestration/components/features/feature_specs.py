@@ -2,6 +2,7 @@
 engine.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 import dagster as dg
@@ -60,11 +61,18 @@ class CategorySpec(dg.Model, dg.Resolvable):
             "events: top share, Herfindahl index and entropy over `values`, and the share of others"
         ),
     )
+    counts: bool = Field(
+        False,
+        description="events: the number of events with each of `values`, over the windows of the "
+        "shares",
+    )
 
     @model_validator(mode="after")
     def _values_where_needed(self) -> "CategorySpec":
         if (self.closed or self.concentration) and not self.values:
             raise ValueError(f"category {self.name}: `closed` and `concentration` need `values`")
+        if self.counts and not self.values:
+            raise ValueError(f"category {self.name}: `counts` needs `values`, which it counts by")
         if self.closed and len(self.values) > MOST_CLOSED:
             raise ValueError(
                 f"category {self.name}: {len(self.values)} values are too many for `closed`, which "
@@ -135,6 +143,11 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
     flags: dict[str, str] = Field(
         {}, description="name: SQL condition, whose share of the events is a feature"
     )
+    flag_counts: list[str] = Field(
+        [],
+        description="names of flags, or of shares of `cadence`, of which the number of events is a "
+        "feature too, over the same windows",
+    )
     cadence: CadenceSpec | None = Field(
         None, description="shares of the weekend and of times of the day"
     )
@@ -162,6 +175,7 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
             windows = tuple(self.cadence.windows)
             bands = self.cadence.flags(timezone).items()
             flags += tuple(declarations.Flag(name, condition, windows) for name, condition in bands)
+        flags = tuple(replace(flag, counts=flag.name in self.flag_counts) for flag in flags)
         return declarations.EventSource(
             self.name,
             self.table,
@@ -230,6 +244,15 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
         return columns_in(parsed(condition, f"{self.name}: flag"))
 
     @model_validator(mode="after")
+    def _counts_no_events(self) -> "AttributeTableSpec":
+        if counted := [category.name for category in self.categories if category.counts]:
+            raise ValueError(
+                f"{self.name}: category {counted[0]}: `counts` is of events, and an attribute has "
+                "none: take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _says_something(self) -> "AttributeTableSpec":
         if mute := [category.name for category in self.categories if not category.values]:
             raise ValueError(
@@ -286,6 +309,7 @@ def columns_of(
                 c.closed,
                 None if c.share_windows is None else tuple(c.share_windows),
                 c.concentration,
+                c.counts,
             )
             for c in spec.categories
         ),

@@ -151,6 +151,18 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return self
 
     @model_validator(mode="after")
+    def _counts_of_flags(self) -> "FeatureTable":
+        for spec, source in zip(self.sources, self.declared().sources, strict=True):
+            names = [flag.name for flag in source.flags]
+            if unknown := [name for name in spec.flag_counts if name not in names]:
+                raise ValueError(
+                    f'{self.name}: {source.name}: flag_counts names "{unknown[0]}", which is no '
+                    f"flag of it ({', '.join(names) or 'it has none'}): declare it under `flags`, "
+                    "or take it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _shares_over_windows(self) -> "FeatureTable":
         for source in self.declared().sources:
             for counted in (*source.categories, *source.flags):
@@ -183,9 +195,14 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _names_once(self) -> "FeatureTable":
-        names = [feature.name for feature in catalogue(self.declared())]
+        features = catalogue(self.declared())
+        names = [feature.name for feature in features]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{self.name}: two features are called {twice[0]}")
+            made_by = dict.fromkeys(f.source for f in features if f.name == twice[0])
+            raise ValueError(
+                f"{self.name}: two features are called {twice[0]} (of {', '.join(made_by)}): give "
+                "what one of them is made of another name"
+            )
         for source in self.declared().sources:
             columns = [part.name for part in parts(source)]
             if twice := sorted({name for name in columns if columns.count(name) > 1}):
