@@ -39,7 +39,7 @@ ORDERS = EventSource(
      Category("item", "item")),
     (Flag("late", "known_on > day", (7,), counts=True),),
     (Ratio("huge_per_usd", "huge", "amount"),),
-    thirds=True,
+    thirds=True, recency_ratio=True, active_days_per_month=True,
 )  # fmt: skip
 VISITS = EventSource(
     "visits", "silver.orders", "visitor", "visit", measures=(Measure("amount", "amount_usd"),)

@@ -64,6 +64,13 @@ def test_flags_and_shares_of_the_cadence_are_counted_where_flag_counts_names_the
     ]  # fmt: skip
 
 
+def test_the_life_so_far_is_declared_on_the_source() -> None:
+    plain, both = names(table()), names(table(recency_ratio=True, active_days_per_month=True))
+    more = ["orders_recency_ratio_all", "orders_active_days_per_month_all"]
+    assert both == [*plain, *more]
+    assert names(table(recency_ratio=True)) == [*plain, *more[:1]]
+
+
 def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() -> None:
     flags = {"flags": {"big": "amount_usd > 9"}, "categories": [{"name": "a", "column": "a"}]}
     assert "counts" not in declared_text(table(**flags).declared())

@@ -17,6 +17,7 @@ from churn_orchestration.churn.features.derived import (
     concentration,
     dynamics,
     of_the_day,
+    over_the_life,
     ratios,
     thirds,
 )
@@ -54,6 +55,7 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
         result += concentration(declared, source, row)
         result += ratios(declared, source, row)
         result += thirds(source, row)
+        result += over_the_life(source, row)
     for number, attributes in enumerate(declared.attributes):
         result += _of_attributes(attributes, f"_a{number}")
     for number, own in enumerate(declared.own):

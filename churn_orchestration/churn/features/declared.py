@@ -113,6 +113,8 @@ class EventSource:
     key : columns that identify an event; of several versions, the one known last by as_of counts
     ratios : measures over measures
     thirds : whether the share of its events in each third of the life seen so far is a feature
+    recency_ratio : whether the days since the last event over those since the first is a feature
+    active_days_per_month : whether the active days per 30 days of the life seen so far is a feature
     """
 
     name: str
@@ -125,6 +127,8 @@ class EventSource:
     flags: tuple[Flag, ...] = ()
     ratios: tuple[Ratio, ...] = ()
     thirds: bool = False
+    recency_ratio: bool = field(default=False, metadata={"later": True})
+    active_days_per_month: bool = field(default=False, metadata={"later": True})
 
     @property
     def days_table(self) -> str:

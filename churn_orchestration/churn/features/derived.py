@@ -1,4 +1,4 @@
-"""Features derived from the merged rows: dynamics, concentration, ratios, thirds of a life, the
+"""Features derived from the merged rows: dynamics, concentration, ratios, the life so far, the
 calendar.
 """
 
@@ -183,6 +183,29 @@ def thirds(source: EventSource, row: str) -> Iterator[Feature]:
                 f"{{value:.0%}} of {source.noun}s in the {words} third of the time since the first",
                 f"no {source.noun} so far", f"no {source.noun} so far", ALL,
             )  # fmt: skip
+
+
+def over_the_life(source: EventSource, row: str) -> Iterator[Feature]:
+    """How much of the life seen so far is silence, and on how many of its days there are events."""
+    name, plural = source.name, f"{source.noun}s"
+    if source.recency_ratio:
+        yield Feature(
+            f"{name}_recency_ratio_all",
+            f"cast({row}._youngest as double) / nullif({row}._oldest, 0)", name, "recency",
+            "days since last / days since first", "0: active on as_of, to 1: active once",
+            f"silent for {{value:.0%}} of the days since the first {source.noun}",
+            f"no {source.noun} before today", f"no {source.noun} yet, or the first is on as_of",
+            ALL,
+        )  # fmt: skip
+    if source.active_days_per_month:
+        yield Feature(
+            f"{name}_active_days_per_month_all",
+            f"cast(30 * {row}._active_{ALL} as double) / ({row}._oldest + 1)", name, "frequency",
+            "30 x active days / days from the first to as_of, both included",
+            "days per 30 days",
+            f"{plural} on {{value:.1f}} of 30 days since the first",
+            f"no {source.noun} yet", f"no {source.noun} yet", ALL,
+        )  # fmt: skip
 
 
 CALENDAR = "calendar"

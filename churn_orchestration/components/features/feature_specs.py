@@ -155,6 +155,12 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
     thirds: bool = Field(
         False, description="shares of the events in each third of the life seen so far"
     )
+    recency_ratio: bool = Field(
+        False, description="days since the last event over days since the first"
+    )
+    active_days_per_month: bool = Field(
+        False, description="active days per 30 days of the life seen so far"
+    )
 
     @model_validator(mode="after")
     def _ratios_of_measures(self) -> "EventSourceSpec":
@@ -187,6 +193,8 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
             flags,
             tuple(declarations.Ratio(ratio.name, ratio.top, ratio.bottom) for ratio in self.ratios),
             self.thirds,
+            self.recency_ratio,
+            self.active_days_per_month,
         )
 
 

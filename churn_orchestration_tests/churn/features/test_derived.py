@@ -42,7 +42,7 @@ DECLARED = FeatureSet(
              concentration=True),),
             flags=(Flag("weekend", "isodow(day) > 5", (30,)),),
             ratios=(Ratio("discount_rate", "discount", "amount"),),
-            thirds=True,
+            thirds=True, recency_ratio=True, active_days_per_month=True,
         ),
     ),
     windows=(30,), trends=(), velocity=(10,), momentum=(30,), calendar=True,
@@ -141,6 +141,8 @@ def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
     for third, words in enumerate(("first", "middle", "last")):
         hits = [((oldest - age) * 3) // (oldest + 1) == third for age in ages]
         yield f"orders_{words}_third_share_all", sum(hits) / len(hits)
+    yield "orders_recency_ratio_all", min(ages) / oldest if oldest else None
+    yield "orders_active_days_per_month_all", float(Fraction(30 * len(days), oldest + 1))
     yield from {"calendar_month": 6, "calendar_weekday": 7, "calendar_day_of_year": 182}.items()
     yield "calendar_winter", math.cos(2 * math.pi * 182 / 365.25)
     yield "calendar_spring", math.sin(2 * math.pi * 182 / 365.25)
@@ -199,7 +201,8 @@ def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_
         f"orders_channel_{words}_30d"
         for words in ("top_share", "hhi", "entropy", "undeclared_share")
     }
-    assert set(wanted) == derived | {"orders_regularity_all"}
+    by_itself = ("regularity", "recency_ratio", "active_days_per_month")
+    assert set(wanted) == derived | {f"orders_{name}_all" for name in by_itself}
     never = {f.name for f in catalogue(DECLARED) if f.null_means == "never null"}
     assert all(features[name] is not None for name in never)
     assert features["orders_amount_slope_all"] is None
@@ -241,6 +244,34 @@ def test_what_happens_at_a_steady_rate_has_no_velocity_and_a_momentum_of_one() -
     assert (result["orders_count_momentum_30d"], result["orders_amount_slope_all"]) == (1, 0)
     assert result["orders_regularity_all"] == 0
     assert result["orders_middle_third_share_all"] == 1 / 3
+
+
+def test_the_silent_part_of_a_life_is_null_where_the_life_begins_today() -> None:
+    def order(who: str, days: int) -> Order:
+        return Order(who, ago(days), None, None, None)
+
+    orders = [order("ann", 0), order("bob", 9), order("cem", 59), order("cem", 59), order("cem", 0)]
+    features = engine([*orders, order("dot", 40), order("dot", 10)])
+    life = ("orders_recency_ratio_all", "orders_active_days_per_month_all")
+    assert {who: [row[name] for name in life] for who, row in features.items()} == {
+        "ann": [None, 30.0],  # on one day of one
+        "bob": [1.0, 3.0],  # on one of ten
+        "cem": [0.0, 1.0],  # on two of sixty
+        "dot": [0.25, 60 / 41],
+    }
+
+
+def test_of_an_entity_without_an_event_its_life_is_null() -> None:
+    visits = EventSource(
+        "visits", "silver.orders", "channel", "visit", recency_ratio=True,
+        active_days_per_month=True,
+    )  # fmt: skip
+    declared = dataclasses.replace(DECLARED, sources=(*DECLARED.sources, visits))
+    ann = engine([Order("ann", ago(50), None, None, "web")], declared)["ann"]
+    assert ann["visits_recency_ratio_all"] is ann["visits_active_days_per_month_all"] is None
+    said = {f.name: f for f in catalogue(declared)}
+    assert said["visits_active_days_per_month_all"].null_means == "no visit yet"
+    assert said["visits_recency_ratio_all"].null_means == "no visit yet, or the first is on as_of"
 
 
 def test_of_a_history_of_states_the_latest_day_counts_else_the_latest_landing() -> None:

@@ -113,8 +113,9 @@ DECLARED = FeatureSet(
         EventSource(
             "orders", "bronze.orders", "customer_id", "order", ("order_id",),
             (Measure("amount", "amount_usd", "usd", slope=True),),
-            (Category("channel", "channel", ("web",)),), (Flag("large", "amount_usd > 50"),),
-            thirds=True,
+            (Category("channel", "channel", ("web",), counts=True),),
+            (Flag("large", "amount_usd > 50", counts=True),),
+            thirds=True, recency_ratio=True, active_days_per_month=True,
         ),
     ),
     attributes=(
