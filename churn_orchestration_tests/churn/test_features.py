@@ -21,6 +21,7 @@ from churn_orchestration.churn.features.catalogue import catalogue, worded
 from churn_orchestration.churn.features.declared import (
     Category,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     Flag,
     Measure,
@@ -51,6 +52,11 @@ DECLARED = FeatureSet(
     ),
     WINDOWS,
     TRENDS,
+    ratios=(
+        FeatureRatio("minutes_over_spend", "visits_minutes_sum", "orders_amount_sum"),
+        FeatureRatio("quiet", "orders_days_since_last", "visits_gap_days_mean_all"),
+        FeatureRatio("visits_per_month_of_orders", "visits_count", "orders_count_30d"),
+    ),
 )  # fmt: skip
 
 
@@ -170,6 +176,13 @@ def oracle(
             _order_features([row for row in orders if row.customer_id == customer], as_of, ordered)
         )
         | dict(_visit_features([row for row in visits if row.visitor == customer], as_of, visited))
+        | dict(
+            _ratios(
+                [row for row in orders if row.customer_id == customer],
+                [row for row in visits if row.visitor == customer],
+                as_of,
+            )
+        )
         for customer in customers
         if customer is not None
     }
@@ -222,6 +235,22 @@ def _visit_features(rows: list[Visit], as_of: dt.date, history: int) -> Iterator
         yield f"visits_page_page_1_share_{suffix}", _share([page == "page 1" for page in pages])
         yield f"visits_device_distinct_{suffix}", len({row.device for row in inside} - {None})
     yield from _trends("visits", rows, as_of, history, {"minutes": "minutes"})
+
+
+def _ratios(orders: list[Order], visits: list[Visit], as_of: dt.date) -> Iterator[tuple[str, Any]]:
+    month = len(dict(_windows(orders, as_of))["30d"])
+    for (suffix, ordered), (_, visited) in zip(
+        _windows(orders, as_of), _windows(visits, as_of), strict=True
+    ):
+        spent = sum(Fraction(row.amount_usd or 0) for row in ordered)
+        minutes = sum(Fraction(row.minutes or 0) for row in visited)
+        yield f"minutes_over_spend_{suffix}", float(minutes / spent) if spent else None
+        yield f"visits_per_month_of_orders_{suffix}", len(visited) / month if month else None
+    last, gap = (
+        dict(_rhythm("x", rows, as_of))[f"x_{name}"]
+        for rows, name in ((orders, "days_since_last"), (visits, "gap_days_mean_all"))
+    )
+    yield "quiet", None if last is None or gap is None else last / gap
 
 
 def _windows(rows: list[Any], as_of: dt.date) -> Iterator[tuple[str, list[Any]]]:
@@ -524,6 +553,35 @@ def test_values_and_flags_are_counted_in_the_windows_of_their_shares() -> None:
         "orders_channel_in_store_count_30d": [0, 0],
         "orders_refund_count_30d": [1, 0],
     }
+
+
+def test_a_ratio_of_features_is_null_where_its_bottom_is_0_or_a_side_is_null() -> None:
+    orders = [
+        order("1", "ann", 3, amount_usd=Decimal(8)),
+        order("2", "ann", 20, amount_usd=Decimal(-8)),
+    ]
+    visits = [Visit("ann", ago(5), ago(5), Decimal(2)), Visit("bob", ago(5), ago(5), Decimal(2))]
+    result = engine(orders, visits)
+    named = ("minutes_over_spend_7d", "minutes_over_spend_30d", "quiet")
+    assert [result["ann"][name] for name in named] == [0.25, None, None]  # 8 - 8 usd; no gap
+    assert [result["bob"][name] for name in named] == [None, None, None]
+
+
+def test_the_catalogue_says_what_a_ratio_divides_and_when_it_is_null() -> None:
+    features = {feature.name: feature for feature in catalogue(DECLARED)}
+    spend, quiet = features["minutes_over_spend_90d"], features["quiet"]
+    assert (spend.formula, spend.unit, spend.window, spend.source, spend.null_means) == (
+        "visits_minutes_sum_90d / orders_amount_sum_90d", "ratio", "90d", "visits / orders",
+        "orders_amount_sum_90d is 0",
+    )  # fmt: skip
+    assert (quiet.window, quiet.null_means) == (
+        "",
+        "visits_gap_days_mean_all is 0, or orders_days_since_last is null, "
+        "or visits_gap_days_mean_all is null",
+    )
+    assert worded(0.25, spend.phrase, spend.null_phrase) == (
+        "minutes over spend of 0.25 in the last 90 days"
+    )
 
 
 def test_the_catalogue_says_what_is_counted() -> None:

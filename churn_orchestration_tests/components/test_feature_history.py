@@ -16,6 +16,7 @@ from churn_orchestration.churn.features.declared import (
     Cohort,
     Date,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     Flag,
     Measure,
@@ -58,8 +59,12 @@ OWN = UserTable(
 )  # fmt: skip
 ALL_KINDS = FeatureSet(
     "customer_id", (ORDERS, VISITS), (3, 7), (3,), (PLANS,), calendar=True, own=(OWN,),
-    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all")),
+    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all", "huge_over_visits_7d")),
     rfm=Rfm("visits", "amount", 7),
+    ratios=(
+        FeatureRatio("huge_over_visits", "orders_huge_sum", "visits_amount_sum"),
+        FeatureRatio("visits_per_price", "visits_count_7d", "plans_price"),
+    ),
 )  # fmt: skip
 AS_OFS = [JAN[6], JAN[9], JAN[10], JAN[16], JAN[21]]
 

@@ -110,6 +110,83 @@ def test_counts_of_what_is_not_there_or_twice_are_refused(
         table(**source)
 
 
+RETURNS = {
+    "name": "returns", "table": "silver.returns", "noun": "return",
+    "measures": [{"name": "refund", "column": "refund_usd"}],
+}  # fmt: skip
+
+
+def of_ratio(top: str, bottom: str, **more: Any) -> FeatureTable:
+    """A table over orders and returns with one ratio of features."""
+    sources = [*table().model_dump()["sources"], RETURNS]
+    ratio = {"name": "refunds_over_spend", "top": top, "bottom": bottom}
+    return table({"sources": sources, "ratios": [ratio], "windows": [7, 30]} | more)
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "made"),
+    [
+        ("returns_refund_sum", "orders_amount_sum", {"_7d", "_30d", "_all"}),
+        ("returns_refund_sum_7d", "orders_amount_sum", {"_7d", "_30d", "_all"}),
+        ("returns_refund_sum_7d", "orders_amount_sum_all", {""}),
+        ("returns_days_since_last", "orders_gap_days_mean", {"_all"}),
+        ("returns_count_trend_7d", "orders_count", {"_7d", "_30d", "_all"}),
+        ("returns_count_trend", "orders_count", {"_7d"}),
+    ],
+)
+def test_a_ratio_is_made_in_every_window_that_both_features_have(
+    top: str, bottom: str, made: set[str]
+) -> None:
+    result = names(of_ratio(top, bottom, trends=[7]))
+    assert {name for name in result if name.startswith("refunds_over_spend")} == {
+        f"refunds_over_spend{suffix}" for suffix in made
+    }
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "message"),
+    [
+        (
+            "returns_refunds_sum",
+            "orders_amount_sum",
+            'customers: ratio refunds_over_spend names "returns_refunds_sum", which is no feature '
+            "of a source or of attributes (near: returns_refund_sum, ",
+        ),
+        (
+            "returns_refund_sum",
+            "orders_amount_sum_8d",
+            'names "orders_amount_sum_8d", which is no feature of a source or of attributes',
+        ),
+        (
+            "returns_refund_sum",
+            "refunds_over_spend",
+            'names "refunds_over_spend", which is no feature of a source or of attributes',
+        ),
+        (
+            "returns_refund_sum",
+            "returns_refund_sum",
+            "customers: ratio refunds_over_spend divides returns_refund_sum by itself: name "
+            "another `bottom`",
+        ),
+        (
+            "returns_count_trend",
+            "orders_gap_days_mean",
+            "customers: ratio refunds_over_spend: returns_count_trend and orders_gap_days_mean "
+            "have no window in common: name one of them with its window",
+        ),
+    ],
+)
+def test_a_ratio_of_what_is_no_feature_is_refused(top: str, bottom: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        of_ratio(top, bottom, trends=[7])
+
+
+def test_a_ratio_that_is_called_as_another_feature_is_refused() -> None:
+    ratio = {"name": "orders_count", "top": "orders_amount_sum", "bottom": "orders_count"}
+    with pytest.raises(ValueError, match="two features are called orders_count_30d"):
+        table({"ratios": [ratio]})
+
+
 def test_an_attribute_has_no_events_to_count() -> None:
     segment = {"name": "segment", "column": "segment", "values": ["vip"], "counts": True}
     plan = {"name": "plan", "table": "silver.plans", "categories": [segment]}

@@ -21,11 +21,17 @@ group by customer_id
 """
 DECLARED = """\
       thirds: true
+      recency_ratio: true
+      active_days_per_month: true
+      flag_counts: [weekend]
       cadence: {time: ordered_at, windows: [7]}
       ratios: [{name: size, top: amount, bottom: amount}]
   velocity: [2]
   momentum: [7]
   calendar: true
+  ratios:
+    - {name: spend_per_day, top: orders_amount_sum, bottom: orders_active_days}
+    - {name: week_over_all, top: orders_count_7d, bottom: orders_count_all}
   cohort: {source: orders, features: [orders_count_7d]}
   rfm: {source: orders, measure: amount, window: 7}
   sql: [mine.sql]
@@ -52,6 +58,18 @@ def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:
         f"gold.customer_features where as_of = '{JAN[12]}'"
     )
     assert row == (6, 1, 0, 1, 2 / 7, 1, 0, 1, 1, 5)
+    [row] = own.published(
+        "select orders_weekend_count_7d, orders_recency_ratio_all, "
+        "orders_active_days_per_month_all, spend_per_day_7d, orders_amount_sum_7d / 7, "
+        f"week_over_all from gold.customer_features where as_of = '{JAN[12]}'"
+    )
+    assert row[:3] == (2, 0, 30)
+    assert row[3] == row[4]
+    assert row[5] == 7 / 12
+    assert own.published(
+        "select feature, available_from from gold.customer_features_catalogue where feature in "
+        "('spend_per_day_3d', 'spend_per_day_all', 'week_over_all') order by feature"
+    ) == [("spend_per_day_3d", JAN[3]), ("spend_per_day_all", JAN[1]), ("week_over_all", JAN[7])]
     [(meaning, since)] = own.published(
         "select formula, available_from from gold.customer_features_catalogue where feature = "
         "'mine_large_7d'"

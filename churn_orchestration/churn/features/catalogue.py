@@ -16,6 +16,7 @@ from churn_orchestration.churn.features.declared import (
 from churn_orchestration.churn.features.derived import (
     concentration,
     dynamics,
+    feature_ratios,
     of_the_day,
     over_the_life,
     ratios,
@@ -58,6 +59,7 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
         result += over_the_life(source, row)
     for number, attributes in enumerate(declared.attributes):
         result += _of_attributes(attributes, f"_a{number}")
+    result += feature_ratios(declared, result)
     for number, own in enumerate(declared.own):
         result += _of_own(own, f"_u{number}")
     result += of_the_day(declared)

@@ -214,6 +214,19 @@ class Cohort:
 
 
 @dataclass(frozen=True)
+class FeatureRatio:
+    """One feature over another, of whatever source or table of attributes.
+
+    ``top``, ``bottom``: a feature by its whole name; or a name without its window, in every window
+    that both have.
+    """
+
+    name: str
+    top: str
+    bottom: str
+
+
+@dataclass(frozen=True)
 class Rfm:
     """Quintiles of recency, frequency and monetary value of a source, over a window in days."""
 
@@ -245,6 +258,7 @@ class FeatureSet:
     calendar : whether month, weekday and time of the year of as_of are features
     own : selects of the user's own, whose columns join the rest
     cohort, rfm : features among peers
+    ratios : features over features
 
     Raises
     ------
@@ -262,6 +276,7 @@ class FeatureSet:
     own: tuple[UserTable, ...] = ()
     cohort: Cohort | None = None
     rfm: Rfm | None = None
+    ratios: tuple[FeatureRatio, ...] = field(default=(), metadata={"later": True})
 
     def __post_init__(self) -> None:
         if none := [days for days in self.rings if days < 1]:

@@ -2,12 +2,13 @@
 calendar.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from churn_orchestration.churn.features.declared import (
     ALL,
     Category,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     label_of,
 )
@@ -166,6 +167,46 @@ def ratios(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feat
                 f"{source.name}_{ratio.name}_{suffix}", f"{upper} / nullif({lower}, 0) * {scale}",
                 source.name, "ratio", f"sum of {top.column} / sum of {bottom.column}", "ratio",
                 f"{ratio.name.replace('_', ' ')} of {{value:.2f}} {when}", none, none, suffix,
+            )  # fmt: skip
+
+
+def sides(name: str, features: Iterable[Feature]) -> dict[str, Feature]:
+    """What one side of a ratio names, by window: a feature by its whole name, under ``""``, or by a
+    name without its window those of all windows; nothing if there is none.
+    """
+    named = {feature.name: feature for feature in features}
+    if name in named:
+        return {"": named[name]}
+    return {f.window: f for f in named.values() if f.window and f.name == f"{name}_{f.window}"}
+
+
+def divided(ratio: FeatureRatio, features: Sequence[Feature]) -> dict[str, tuple[Feature, Feature]]:
+    """What a ratio divides: top and bottom by window, ``""`` where both sides are whole names."""
+    top, bottom = sides(ratio.top, features), sides(ratio.bottom, features)
+    pairs = {
+        window: (top.get(window, top.get("")), bottom.get(window, bottom.get("")))
+        for window in (bottom if "" in top else top)
+    }
+    return {window: (upper, lower) for window, (upper, lower) in pairs.items() if upper and lower}
+
+
+def feature_ratios(declared: FeatureSet, features: Sequence[Feature]) -> Iterator[Feature]:
+    """The declared ratios of features, among those given."""
+    for ratio in declared.ratios:
+        for window, (top, bottom) in divided(ratio, features).items():
+            source = (
+                top.source if top.source == bottom.source else f"{top.source} / {bottom.source}"
+            )
+            when = {"": "", ALL: " so far"}.get(window, f" in the last {window[:-1]} days")
+            message = ratio.name.replace("_", " ")
+            nulls = [f"{bottom.name} is 0"]
+            nulls += [f"{f.name} is null" for f in (top, bottom) if f.null_means != "never null"]
+            yield Feature(
+                f"{ratio.name}_{window}" if window else ratio.name,
+                f"cast({top.sql} as double) / nullif({bottom.sql}, 0)", source, "ratio",
+                f"{top.name} / {bottom.name}", "ratio", f"{message} of {{value:.2f}}{when}",
+                f"{message}: nothing to compare{when}", ", or ".join(nulls), window,
+                made_of=(top.name, bottom.name),
             )  # fmt: skip
 
 

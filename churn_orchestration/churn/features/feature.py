@@ -38,7 +38,8 @@ class Feature:
 
     In the SQL ``$as_of`` is the day. ``family`` groups features that say nearly the same;
     ``phrase`` is a format string of one ``value``, ``null_phrase`` the words where it is null,
-    ``zero_phrase`` where it is 0 (the phrase itself if empty).
+    ``zero_phrase`` where it is 0 (the phrase itself if empty). ``made_of``: the names of the
+    features that a ratio divides; empty of all others.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Feature:
     null_means: str = "never null"
     window: str = ""
     zero_phrase: str = ""
+    made_of: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

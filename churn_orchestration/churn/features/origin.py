@@ -67,9 +67,12 @@ def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Ori
         if not named:  # among peers a feature is made of finished ones
             read = set(re.findall(r"\w+", feature.sql)) & result.keys()
             columns = columns.union(*(result[name].columns for name in read))
-        result[feature.name] = Origin(
-            feature.family, columns, not columns and feature.source in proved
+        is_landed = not columns and (
+            all(result[name].landed for name in feature.made_of)
+            if feature.made_of
+            else feature.source in proved
         )
+        result[feature.name] = Origin(feature.family, columns, is_landed)
     return result
 
 

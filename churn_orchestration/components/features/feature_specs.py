@@ -89,6 +89,17 @@ class RatioSpec(dg.Model, dg.Resolvable):
     bottom: str = Field(description="name of a measure")
 
 
+class FeatureRatioSpec(dg.Model, dg.Resolvable):
+    """One feature of the table over another, of whatever source or table of attributes."""
+
+    name: str = Field(pattern=NAME, description="its name, e.g. refunds_over_spend")
+    top: str = Field(
+        description="a feature, e.g. orders_days_since_last; without its window, e.g. "
+        "returns_refund_sum: in every window that both have"
+    )
+    bottom: str = Field(description="the feature that it is divided by, named likewise")
+
+
 class CadenceSpec(dg.Model, dg.Resolvable):
     """When in the week, and in the day, the events happen."""
 
