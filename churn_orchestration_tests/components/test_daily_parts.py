@@ -244,7 +244,10 @@ def test_without_a_key_the_same_row_twice_is_two_events(tables: Tables) -> None:
 def test_a_checkpoint_changes_no_byte(tables: Tables, source: EventSource) -> None:
     source = replace(
         source,
-        categories=(replace(CATEGORIES[0], counts=True), replace(CATEGORIES[1], counts=True)),
+        categories=(
+            replace(CATEGORIES[0], counts=True, mostly=True),
+            replace(CATEGORIES[1], counts=True),
+        ),
         flags=(replace(FLAGS[0], counts=True),),
         recency_ratio=True,
         active_days_per_month=True,

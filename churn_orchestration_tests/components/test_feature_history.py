@@ -36,7 +36,8 @@ from churn_orchestration_tests.support.shop import JAN
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",),
     (Measure("amount", "amount_usd", "usd", 2, slope=True), Measure("huge", "huge", "", 0)),
-    (Category("channel", "channel", ("web", "store"), True, concentration=True, counts=True),
+    (Category("channel", "channel", ("web", "store"), True, concentration=True, counts=True,
+              mostly=True),
      Category("item", "item")),
     (Flag("late", "known_on > day", (7,), counts=True),),
     (Ratio("huge_per_usd", "huge", "amount"),),

@@ -87,7 +87,11 @@ def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() ->
         ),
         (
             {"categories": [{"name": "channel", "column": "channel", "counts": True}]},
-            "category channel: `counts` needs `values`, which it counts by",
+            "category channel: `counts` needs `values`, of which each is a feature",
+        ),
+        (
+            {"categories": [{"name": "channel", "column": "channel", "mostly": True}]},
+            "category channel: `mostly` needs `values`, of which each is a feature",
         ),
         (
             {
@@ -188,7 +192,8 @@ def test_a_ratio_that_is_called_as_another_feature_is_refused() -> None:
 
 
 def test_an_attribute_has_no_events_to_count() -> None:
-    segment = {"name": "segment", "column": "segment", "values": ["vip"], "counts": True}
-    plan = {"name": "plan", "table": "silver.plans", "categories": [segment]}
-    with pytest.raises(ValueError, match="plan: category segment: `counts` is of events"):
-        table({"attributes": [plan]})
+    segment = {"name": "segment", "column": "segment", "values": ["vip"]}
+    for field in ("counts", "mostly"):
+        plan = {"name": "plan", "table": "silver.plans", "categories": [segment | {field: True}]}
+        with pytest.raises(ValueError, match=f"plan: category segment: `{field}` is of events"):
+            table({"attributes": [plan]})

@@ -17,12 +17,13 @@ from churn_orchestration.churn.features.derived import (
     concentration,
     dynamics,
     feature_ratios,
+    mostly,
     of_the_day,
     over_the_life,
     ratios,
     thirds,
 )
-from churn_orchestration.churn.features.feature import Feature, where_covered
+from churn_orchestration.churn.features.feature import Feature, braced, where_covered
 from churn_orchestration.churn.features.parts import EVENTS, parts
 from churn_orchestration.churn.features.peers import peer_features
 
@@ -54,6 +55,7 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
             result += _trends(source, row, days)
         result += dynamics(declared, source, row)
         result += concentration(declared, source, row)
+        result += mostly(declared, source, row)
         result += ratios(declared, source, row)
         result += thirds(source, row)
         result += over_the_life(source, row)
@@ -189,7 +191,7 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         for value in category.values if category.is_shared(window) else ():
             hits = f"{row}.{category.name}_is_{label_of(value)}_{window}"
             share = f"cast({hits} as double) / nullif({n}, 0)"
-            message = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
+            message = f"{{value:.0%}} of {plural} {when}: {category.name} {braced(value)}"
             of = f"share of rows with {category.column} = {value}"
             yield feature(
                 f"{category.name}_{label_of(value)}_share",
@@ -207,7 +209,7 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
                     "variety",
                     f"number of rows with {category.column} = {value}",
                     "count",
-                    f"{{value:.0f}} {plural} {when}: {category.name} {_braced(value)}",
+                    f"{{value:.0f}} {plural} {when}: {category.name} {braced(value)}",
                     zero_phrase=f"{nothing}: {category.name} {value}",
                 )
     for flag in source.flags:
@@ -323,7 +325,7 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
                 f"1 if {category.column} = {value}, else 0",
             )
             phrase, other = (
-                f"{spoken(category.name)}: {_braced(value)}",
+                f"{spoken(category.name)}: {braced(value)}",
                 f"{spoken(category.name)}: not {value}",
             )
             yield feature(
@@ -374,11 +376,6 @@ def _std(count: str, total: str, squares: str) -> str:
         f"({count}::hugeint * {squares}::hugeint - {total}::hugeint * {total}::hugeint)::double"
     )
     return f"sqrt({spread} / nullif({count} * ({count} - 1), 0)::double)"
-
-
-def _braced(text: str) -> str:
-    """A text whose braces a format string leaves alone."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str = "") -> str:

@@ -64,6 +64,7 @@ class Category(_Shared):
     concentration : whether, over those windows, the top share, the Herfindahl index and the entropy
         of the declared values are features, and the share of rows that have none of them
     counts : whether, over those windows, the number of events with each value is a feature too
+    mostly : whether, over those windows, it is a feature of each value if no other is more frequent
     """
 
     name: str
@@ -73,6 +74,7 @@ class Category(_Shared):
     share_windows: tuple[int, ...] | None = None
     concentration: bool = False
     counts: bool = field(default=False, metadata={"later": True})
+    mostly: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True)

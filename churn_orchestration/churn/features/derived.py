@@ -12,7 +12,7 @@ from churn_orchestration.churn.features.declared import (
     FeatureSet,
     label_of,
 )
-from churn_orchestration.churn.features.feature import Feature, where_covered
+from churn_orchestration.churn.features.feature import Feature, braced, where_covered
 
 
 def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
@@ -148,6 +148,41 @@ def _concentrated(
         yield Feature(
             f"{source.name}_{category.name}_{words}_{suffix}", sql, source.name, "variety", formula,
             unit, phrase, null, null, suffix,
+        )  # fmt: skip
+
+
+def mostly(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
+    """Which of the declared values of a category is the most frequent; the first declared of
+    several.
+    """
+    for category in source.categories:
+        if category.mostly:
+            for window in (*map(str, declared.windows), ALL):
+                if category.is_shared(window):
+                    yield from _most_frequent(source, category, row, window)
+
+
+def _most_frequent(
+    source: EventSource, category: Category, row: str, window: str
+) -> Iterator[Feature]:
+    hits = [f"{row}.{category.name}_is_{label_of(value)}_{window}" for value in category.values]
+    suffix, when = (
+        (ALL, "so far") if window == ALL else (f"{window}d", f"in the last {window} days")
+    )
+    named = category.name.replace("_", " ")
+    none = f"no {source.noun} with a declared {named} {when}"
+    listed = ", ".join(hits)
+    first = f"list_position([{listed}], greatest({listed}))"
+    for place, value in enumerate(category.values, 1):
+        said = f"{source.noun}s {when}: {named} {braced(value)}"
+        yield Feature(
+            f"{source.name}_{category.name}_is_mostly_{label_of(value)}_{suffix}",
+            f"case when {' + '.join(hits)} > 0 then cast({first} = {place} as bigint) end",
+            source.name, "variety",
+            f"1 if no declared value of {category.column} is in more rows than {value}, nor an "
+            "earlier one in as many; else 0",
+            "0 or 1", f"{said} is the most frequent", none, none, suffix,
+            f"{source.noun}s {when}: {named} {value} is not the most frequent",
         )  # fmt: skip
 
 

@@ -78,6 +78,11 @@ class Feature:
         return "double" if _AS_DOUBLE.search(_QUOTED.sub("", self.sql)) else "bigint"
 
 
+def braced(text: str) -> str:
+    """A text whose braces a format string leaves alone."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def where_covered(row: str, days: int, sql: str) -> str:
     """SQL that is null where the data of a source, of whomever, begin less than so many days before
     as_of.

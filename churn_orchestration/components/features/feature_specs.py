@@ -67,12 +67,21 @@ class CategorySpec(dg.Model, dg.Resolvable):
         "shares",
     )
 
+    mostly: bool = Field(
+        False,
+        description="events: of each of `values`, over the windows of the shares, whether no other "
+        "is more frequent; of several as frequent, the first",
+    )
+
     @model_validator(mode="after")
     def _values_where_needed(self) -> "CategorySpec":
         if (self.closed or self.concentration) and not self.values:
             raise ValueError(f"category {self.name}: `closed` and `concentration` need `values`")
-        if self.counts and not self.values:
-            raise ValueError(f"category {self.name}: `counts` needs `values`, which it counts by")
+        for field in ("counts", "mostly"):
+            if getattr(self, field) and not self.values:
+                raise ValueError(
+                    f"category {self.name}: `{field}` needs `values`, of which each is a feature"
+                )
         if self.closed and len(self.values) > MOST_CLOSED:
             raise ValueError(
                 f"category {self.name}: {len(self.values)} values are too many for `closed`, which "
@@ -264,11 +273,13 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _counts_no_events(self) -> "AttributeTableSpec":
-        if counted := [category.name for category in self.categories if category.counts]:
-            raise ValueError(
-                f"{self.name}: category {counted[0]}: `counts` is of events, and an attribute has "
-                "none: take it out"
-            )
+        for category in self.categories:
+            for field in ("counts", "mostly"):
+                if getattr(category, field):
+                    raise ValueError(
+                        f"{self.name}: category {category.name}: `{field}` is of events, and an "
+                        "attribute has none: take it out"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -329,6 +340,7 @@ def columns_of(
                 None if c.share_windows is None else tuple(c.share_windows),
                 c.concentration,
                 c.counts,
+                c.mostly,
             )
             for c in spec.categories
         ),

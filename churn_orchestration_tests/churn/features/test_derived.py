@@ -39,7 +39,7 @@ DECLARED = FeatureSet(
                 Measure("discount", "discount_usd"),
             ),
             categories=(Category("channel", "channel", ("web", "store"), True, (30,),
-             concentration=True),),
+             concentration=True, mostly=True),),
             flags=(Flag("weekend", "isodow(day) > 5", (30,)),),
             ratios=(Ratio("discount_rate", "discount", "amount"),),
             thirds=True, recency_ratio=True, active_days_per_month=True,
@@ -129,6 +129,12 @@ def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
         "orders_channel_entropy_30d",
         -sum(s * math.log(s) for s in shares if s) if shares else None,
     )
+    first = "web" if counts[0] >= counts[1] else "store"
+    for value in ("web", "store"):
+        yield (
+            f"orders_channel_is_mostly_{value}_30d",
+            int(value == first) if shares else None,
+        )
     apart = len(inside) - sum(counts)
     yield (
         "orders_channel_undeclared_share_30d",
@@ -199,7 +205,14 @@ def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_
     derived = {f.name for f in catalogue(DECLARED) if f.family in families}
     derived |= {
         f"orders_channel_{words}_30d"
-        for words in ("top_share", "hhi", "entropy", "undeclared_share")
+        for words in (
+            "top_share",
+            "hhi",
+            "entropy",
+            "undeclared_share",
+            "is_mostly_web",
+            "is_mostly_store",
+        )
     }
     by_itself = ("regularity", "recency_ratio", "active_days_per_month")
     assert set(wanted) == derived | {f"orders_{name}_all" for name in by_itself}
@@ -218,6 +231,28 @@ def test_values_that_are_not_declared_are_no_value_of_their_own() -> None:
     }  # fmt: skip
     only = engine([Order("ann", ago(0), None, None, "app")])["ann"]
     assert only["orders_channel_top_share_30d"] is only["orders_channel_entropy_30d"] is None
+
+
+def test_of_values_as_frequent_the_first_declared_is_the_most_frequent() -> None:
+    def mostly(*channels: str | None) -> list[int | None]:
+        features = engine([Order("ann", ago(3), None, None, channel) for channel in channels])
+        return [features["ann"][f"orders_channel_is_mostly_{v}_30d"] for v in ("web", "store")]
+
+    assert mostly("web", "store", "store", "app", "app", "app") == [0, 1]
+    assert mostly("store", "web") == [1, 0]
+    assert mostly("app", None) == [None, None]
+    said = {f.name: f for f in catalogue(DECLARED)}["orders_channel_is_mostly_store_30d"]
+    assert (said.type, said.unit, said.window) == ("bigint", "0 or 1", "30d")
+    assert said.null_means == "no order with a declared channel in the last 30 days"
+
+
+def test_the_only_declared_value_is_the_most_frequent_wherever_there_is_one() -> None:
+    web = Category("channel", "channel", ("web",), mostly=True)
+    source = dataclasses.replace(DECLARED.sources[0], categories=(web,))
+    declared = dataclasses.replace(DECLARED, sources=(source,))
+    orders = [Order("ann", ago(3), None, None, "web"), Order("bob", ago(3), None, None, "app")]
+    result = engine(orders, declared)
+    assert [row["orders_channel_is_mostly_web_all"] for row in result.values()] == [1, None]
 
 
 def test_a_change_against_a_window_before_the_data_is_null_for_everybody() -> None:
