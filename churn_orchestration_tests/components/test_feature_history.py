@@ -60,7 +60,8 @@ OWN = UserTable(
 )  # fmt: skip
 ALL_KINDS = FeatureSet(
     "customer_id", (ORDERS, VISITS), (3, 7), (3,), (PLANS,), calendar=True, own=(OWN,),
-    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all", "huge_over_visits_7d")),
+    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all", "huge_over_visits_7d"),
+                  ("ratio", "difference", "z")),
     rfm=Rfm("visits", "amount", 7),
     ratios=(
         FeatureRatio("huge_over_visits", "orders_huge_sum", "visits_amount_sum"),

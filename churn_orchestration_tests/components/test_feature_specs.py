@@ -114,6 +114,29 @@ def test_counts_of_what_is_not_there_or_twice_are_refused(
         table(**source)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "made"),
+    [
+        (None, ["vs_cohort"]),
+        (["z", "difference", "z"], ["cohort_z", "minus_cohort"]),
+        (["ratio", "difference"], ["vs_cohort", "minus_cohort"]),
+    ],
+)
+def test_a_cohort_is_compared_in_the_kinds_that_are_named(
+    kinds: list[str] | None, made: list[str]
+) -> None:
+    cohort = {"source": "orders", "features": ["orders_count_30d"]}
+    declared = table({"cohort": cohort | ({"kinds": kinds} if kinds else {})})
+    assert names(declared)[-len(made) :] == [f"orders_count_30d_{kind}" for kind in made]
+    assert ("kinds" in declared_text(declared.declared())) == bool(kinds)
+
+
+def test_a_kind_of_comparison_that_there_is_not_is_refused() -> None:
+    cohort = {"source": "orders", "features": ["orders_count_30d"], "kinds": ["rank"]}
+    with pytest.raises(ValueError, match="Input should be 'ratio', 'difference' or 'z'"):
+        table({"cohort": cohort})
+
+
 RETURNS = {
     "name": "returns", "table": "silver.returns", "noun": "return",
     "measures": [{"name": "refund", "column": "refund_usd"}],

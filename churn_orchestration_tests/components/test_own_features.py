@@ -32,7 +32,7 @@ DECLARED = """\
   ratios:
     - {name: spend_per_day, top: orders_amount_sum, bottom: orders_active_days}
     - {name: week_over_all, top: orders_count_7d, bottom: orders_count_all}
-  cohort: {source: orders, features: [orders_count_7d]}
+  cohort: {source: orders, features: [orders_count_7d], kinds: [ratio, difference, z]}
   rfm: {source: orders, measure: amount, window: 7}
   sql: [mine.sql]
   windows:"""

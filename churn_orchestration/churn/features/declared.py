@@ -209,10 +209,13 @@ class UserTable:
 class Cohort:
     """Those whose first event of a source was in the same month; ``features``: compared with their
     mean.
+
+    ``kinds``: a ``ratio`` to it, a ``difference`` from it, or that in standard deviations, ``z``.
     """
 
     source: str
     features: tuple[str, ...]
+    kinds: tuple[str, ...] = field(default=("ratio",), metadata={"later": True})
 
 
 @dataclass(frozen=True)

@@ -366,13 +366,19 @@ class RefreshSpec(dg.Model, dg.Resolvable):
 
 
 class CohortSpec(dg.Model, dg.Resolvable):
-    """Features relative to the mean of those whose first event was in the same month."""
+    """Features compared with their mean over those whose first event was in the same month."""
 
     source: str = Field(
         description="name of the source whose first event says when an entity began"
     )
     features: list[str] = Field(
         min_length=1, description="names of features, e.g. orders_count_90d"
+    )
+    kinds: list[Literal["ratio", "difference", "z"]] = Field(
+        ["ratio"],
+        min_length=1,
+        description="how: the ratio to the mean, the difference from it, or z, the difference in "
+        "standard deviations; those that are named",
     )
 
 

@@ -273,7 +273,11 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             tuple(own_table(self._folder / name, self.entity) for name in self.sql)
             if self._folder
             else (),
-            declarations.Cohort(self.cohort.source, tuple(self.cohort.features))
+            declarations.Cohort(
+                self.cohort.source,
+                tuple(self.cohort.features),
+                tuple(dict.fromkeys(self.cohort.kinds)),
+            )
             if self.cohort
             else None,
             declarations.Rfm(self.rfm.source, self.rfm.measure, self.rfm.window)
