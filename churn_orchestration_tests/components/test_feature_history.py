@@ -35,7 +35,8 @@ from churn_orchestration_tests.support.shop import JAN
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",),
-    (Measure("amount", "amount_usd", "usd", 2, slope=True), Measure("huge", "huge", "", 0)),
+    (Measure("amount", "amount_usd", "usd", 2, slope=True),
+     Measure("huge", "huge", "", 0, available_from=JAN[10])),
     (Category("channel", "channel", ("web", "store"), True, concentration=True, counts=True,
               mostly=True),
      Category("item", "item")),
@@ -47,7 +48,10 @@ VISITS = EventSource(
     "visits", "silver.orders", "visitor", "visit", measures=(Measure("amount", "amount_usd"),)
 )
 PLANS = AttributeTable(
-    "plans", "silver.plans", "customer_id", measures=(Measure("price", "price"),)
+    "plans",
+    "silver.plans",
+    "customer_id",
+    measures=(Measure("price", "price", retired_on=JAN[20]),),
 )
 ONE = FeatureSet(
     "customer_id", (ORDERS,), (3, 7), (3,), velocity=(2,), momentum=(7,), calendar=True

@@ -114,6 +114,38 @@ def test_counts_of_what_is_not_there_or_twice_are_refused(
         table(**source)
 
 
+def test_the_days_on_which_a_column_is_recorded_are_declared_with_it() -> None:
+    amount = {"name": "amount", "column": "amount_usd", "available_from": "2024-03-01"}
+    channel = {"name": "channel", "column": "channel", "retired_on": "2024-05-01"}
+    [source] = table(measures=[amount], categories=[channel]).declared().sources
+    first, end = source.measures[0].available_from, source.categories[0].retired_on
+    assert (first, end) == (dt.date(2024, 3, 1), dt.date(2024, 5, 1))
+    assert (source.measures[0].retired_on, source.categories[0].available_from) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        (
+            {"available_from": "March 2024"},
+            'measure amount: available_from "March 2024" is no day: write it as 2024-03-31',
+        ),
+        (
+            {"retired_on": "2024-02-30"},
+            'measure amount: retired_on "2024-02-30" is no day: write it as 2024-03-31',
+        ),
+        (
+            {"available_from": "2024-03-01", "retired_on": "2024-03-01"},
+            "measure amount: retired_on 2024-03-01 is not after available_from 2024-03-01: no day "
+            "would be left",
+        ),
+    ],
+)
+def test_days_of_recording_that_are_none_are_refused(days: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        table(measures=[{"name": "amount", "column": "amount_usd"} | days])
+
+
 @pytest.mark.parametrize(
     ("kinds", "made"),
     [

@@ -81,6 +81,23 @@ def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:
     ) == [(JAN[7],)]
 
 
+def test_a_column_has_features_where_all_of_their_days_are_recorded(own: Shop) -> None:
+    own.change("gold/defs.yaml", "unit: usd}", "unit: usd, available_from: 2024-01-05}")
+    assert own.refresh(5, 12).succeeded
+    nulls = own.published(
+        "select as_of, orders_amount_sum_3d is null, spend_per_day_3d is null, "
+        "orders_amount_sum_all is null, orders_count_3d is null from gold.customer_features "
+        f"where as_of in (date '{JAN[6]}', date '{JAN[7]}') order by as_of"
+    )
+    assert nulls == [(JAN[6], True, True, True, False), (JAN[7], False, False, True, False)]
+    assert own.published(
+        "select feature, available_from from gold.customer_features_catalogue where feature in "
+        "('orders_amount_sum_3d', 'spend_per_day_3d', 'orders_count_3d') order by feature"
+    ) == [
+        ("orders_amount_sum_3d", JAN[7]), ("orders_count_3d", JAN[3]), ("spend_per_day_3d", JAN[7])
+    ]  # fmt: skip
+
+
 def test_a_day_alone_and_days_together_give_the_same_file(own: Shop) -> None:
     own.refresh(5, 12)
     files = "select file from meta.files where table_name = 'gold.customer_features' order by day"

@@ -26,6 +26,7 @@ from churn_orchestration.churn.features.derived import (
 from churn_orchestration.churn.features.feature import Feature, braced, where_covered
 from churn_orchestration.churn.features.parts import EVENTS, parts
 from churn_orchestration.churn.features.peers import peer_features
+from churn_orchestration.churn.features.recorded import where_recorded
 
 RAISES, LOWERS = "↑ ", "↓ "
 """What leads a reason: it raises, or lowers, the risk."""
@@ -61,6 +62,8 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
         result += over_the_life(source, row)
     for number, attributes in enumerate(declared.attributes):
         result += _of_attributes(attributes, f"_a{number}")
+    if any(c.is_limited for table in declared.inputs for c in (*table.measures, *table.categories)):
+        result = [where_recorded(declared, feature) for feature in result]
     result += feature_ratios(declared, result)
     for number, own in enumerate(declared.own):
         result += _of_own(own, f"_u{number}")

@@ -10,6 +10,18 @@ from churn_orchestration.churn.sql import identifier, identifiers
 ALL = "all"
 
 
+class _Recorded:
+    """A column, which may be recorded from a day on, or until one."""
+
+    available_from: dt.date | None
+    retired_on: dt.date | None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there are days on which it is not recorded."""
+        return bool(self.available_from or self.retired_on)
+
+
 class _Shared:
     """What is counted as a share of the events of a window."""
 
@@ -22,7 +34,7 @@ class _Shared:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(_Recorded):
     """A number of a row.
 
     Parameters
@@ -30,6 +42,8 @@ class Measure:
     unit : of the column
     decimals : how many are kept, exactly
     slope : whether its change from the first active day to the last is a feature
+    available_from, retired_on : the first day on which it is recorded; the first on which it no
+        longer is
     """
 
     name: str
@@ -37,6 +51,8 @@ class Measure:
     unit: str = ""
     decimals: int = 4
     slope: bool = False
+    available_from: dt.date | None = field(default=None, metadata={"later": True})
+    retired_on: dt.date | None = field(default=None, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Category(_Shared):
+class Category(_Shared, _Recorded):
     """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it
     holds.
 
@@ -65,6 +81,8 @@ class Category(_Shared):
         of the declared values are features, and the share of rows that have none of them
     counts : whether, over those windows, the number of events with each value is a feature too
     mostly : whether, over those windows, it is a feature of each value if no other is more frequent
+    available_from, retired_on : the first day on which it is recorded; the first on which it no
+        longer is
     """
 
     name: str
@@ -75,6 +93,8 @@ class Category(_Shared):
     concentration: bool = False
     counts: bool = field(default=False, metadata={"later": True})
     mostly: bool = field(default=False, metadata={"later": True})
+    available_from: dt.date | None = field(default=None, metadata={"later": True})
+    retired_on: dt.date | None = field(default=None, metadata={"later": True})
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a feature is: its SQL, and how a person reads it."""
 
+import datetime as dt
 import re
 from dataclasses import dataclass, field
 
@@ -39,7 +40,8 @@ class Feature:
     In the SQL ``$as_of`` is the day. ``family`` groups features that say nearly the same;
     ``phrase`` is a format string of one ``value``, ``null_phrase`` the words where it is null,
     ``zero_phrase`` where it is 0 (the phrase itself if empty). ``made_of``: the names of the
-    features that a ratio divides; empty of all others.
+    features that a ratio divides; empty of all others. ``recorded_from``: the first as_of whose
+    window lies within the days on which its columns are recorded, where that is declared.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Feature:
     window: str = ""
     zero_phrase: str = ""
     made_of: tuple[str, ...] = ()
+    recorded_from: dt.date | None = None
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 engine.
 """
 
+import datetime as dt
 from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
@@ -25,6 +26,26 @@ AsWritten: TypeAlias = Annotated[
 """Texts that stay texts: Dagster would read "1" as the number 1, and "True" as a truth value."""
 
 
+def recorded(
+    available_from: str | None, retired_on: str | None, of: str
+) -> tuple[dt.date | None, dt.date | None]:
+    """The days between which a column is recorded; a mistake in them is a ValueError that names
+    it.
+    """
+    days: list[dt.date | None] = []
+    for field, given in (("available_from", available_from), ("retired_on", retired_on)):
+        try:
+            days.append(dt.date.fromisoformat(given) if given is not None else None)
+        except ValueError:
+            raise ValueError(f'{of}: {field} "{given}" is no day: write it as 2024-03-31') from None
+    first, end = days
+    if first and end and end <= first:
+        raise ValueError(
+            f"{of}: retired_on {end} is not after available_from {first}: no day would be left"
+        )
+    return first, end
+
+
 class MeasureSpec(dg.Model, dg.Resolvable):
     """A number of an event or an entity."""
 
@@ -35,6 +56,21 @@ class MeasureSpec(dg.Model, dg.Resolvable):
     slope: bool = Field(
         False, description="events: how it changed from the first active day to the last"
     )
+    available_from: str | None = Field(
+        None,
+        description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
+        "window begins earlier is null",
+    )
+    retired_on: str | None = Field(
+        None,
+        description="the first day on which it is no longer recorded; its features are null from "
+        "then on",
+    )
+
+    @model_validator(mode="after")
+    def _days_of_recording(self) -> "MeasureSpec":
+        recorded(self.available_from, self.retired_on, f"measure {self.name}")
+        return self
 
 
 class CategorySpec(dg.Model, dg.Resolvable):
@@ -72,6 +108,21 @@ class CategorySpec(dg.Model, dg.Resolvable):
         description="events: of each of `values`, over the windows of the shares, whether no other "
         "is more frequent; of several as frequent, the first",
     )
+    available_from: str | None = Field(
+        None,
+        description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
+        "window begins earlier is null",
+    )
+    retired_on: str | None = Field(
+        None,
+        description="the first day on which it is no longer recorded; its features are null from "
+        "then on",
+    )
+
+    @model_validator(mode="after")
+    def _days_of_recording(self) -> "CategorySpec":
+        recorded(self.available_from, self.retired_on, f"category {self.name}")
+        return self
 
     @model_validator(mode="after")
     def _values_where_needed(self) -> "CategorySpec":
@@ -328,7 +379,14 @@ def columns_of(
     """The measures, categories and flags of a block."""
     return (
         tuple(
-            declarations.Measure(m.name, m.column, m.unit, m.decimals, m.slope)
+            declarations.Measure(
+                m.name,
+                m.column,
+                m.unit,
+                m.decimals,
+                m.slope,
+                *recorded(m.available_from, m.retired_on, m.name),
+            )
             for m in spec.measures
         ),
         tuple(
@@ -341,6 +399,7 @@ def columns_of(
                 c.concentration,
                 c.counts,
                 c.mostly,
+                *recorded(c.available_from, c.retired_on, c.name),
             )
             for c in spec.categories
         ),

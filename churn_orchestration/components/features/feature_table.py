@@ -436,14 +436,14 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
     when.
 
     ``available_from``: the first as_of whose window lies wholly within the data; of all time, the
-    first day; of a ratio, the later of its sides.
+    first day; of a ratio, the later of its sides; never before a column is recorded.
     """
     begun, late = {}, known_from(tables, declared)
     for source in declared.sources:
         if tables.columns(source.days_table):
             [(first,)] = tables.rows(f"select min(day) from {source.days_table}")
             begun[source.name] = first
-    hidden = ("name", "sql", "made_of")
+    hidden = ("name", "sql", "made_of", "recorded_from")
     about, available = [], dict[str, dt.date | None]()
     for f in catalogue(declared):
         said = {k: v for k, v in dataclasses.asdict(f).items() if k not in hidden}
@@ -455,6 +455,8 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
         )
         if f.made_of:
             since = max((day for name in f.made_of if (day := available[name])), default=None)
+        if f.recorded_from:
+            since = max(since or f.recorded_from, f.recorded_from)
         available[f.name] = since
         about.append(
             {"feature": f.name} | said | {"type": f.type, "available_from": str(since or "")}
