@@ -11,7 +11,9 @@ import pytest
 from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
+    Cohort,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     Flag,
     Measure,
@@ -124,6 +126,8 @@ DECLARED = FeatureSet(
         ),
     ),
     velocity=(30,), momentum=(30,), calendar=True,
+    cohort=Cohort("orders", ("orders_amount_sum_30d",), ("ratio", "difference", "z")),
+    ratios=(FeatureRatio("amount_per_order", "orders_amount_sum", "orders_count"),),
 )  # fmt: skip
 
 
