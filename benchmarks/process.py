@@ -21,6 +21,7 @@ import pandas as pd
 
 from churn_orchestration.churn.process.fitting import Process, fit_each
 from churn_orchestration.churn.process.histories import Histories
+from churn_orchestration.churn.value.forecast import SpendForecast, columns, fit_forecast
 
 SEED, YEARS, HORIZON = 20_111_209, 3, 90
 R, ALPHA, A, B = 0.6, 25.0, 0.7, 3.0
@@ -61,6 +62,23 @@ def exact(table: pd.DataFrame) -> dict[str, Process]:
     return {n: p for n, p in fitted.items() if isinstance(p, Process)}
 
 
+def spend(table: pd.DataFrame) -> dict[str, Process]:
+    """What every customer will spend: the best process and the gamma-gamma model, fitted, and the
+    forecast of each; the drawing of what they spent is timed with it.
+    """
+    rng, days = np.random.default_rng(SEED), table["x"].to_numpy() + 1
+    mean = rng.gamma(6 * days, 1 / rng.gamma(4, 1 / 15, len(days))) / days
+    rows = (days, table["T"] - table["t_x"], table["T"], mean * days)
+    features = pd.DataFrame(dict(zip(columns("p", "a"), rows, strict=True)))
+    model = fit_forecast(features, "p", "a", HORIZON)
+    assert isinstance(model, SpendForecast)
+    forecast = model.of(features)
+    assert np.isfinite(forecast.to_numpy()).all()
+    found = f"p {model.spend.p:.2f}, q {model.spend.q:.2f}, gamma {model.spend.gamma:.2f}"
+    print(f"spend: {found}; {forecast['expected_spend'].mean():.2f} a customer")
+    return {model.process.model: model.process}
+
+
 def lifetimes(table: pd.DataFrame) -> dict[str, Process]:
     """The same three by lifetimes, of the first SAMPLE customers, in weeks as it needs them."""
     from lifetimes import BetaGeoFitter, ModifiedBetaGeoFitter, ParetoNBDFitter
@@ -94,6 +112,7 @@ def binning(table: pd.DataFrame) -> dict[str, Process]:
 WAYS: dict[str, Callable[[pd.DataFrame], dict[str, Process]]] = {
     "ours": ours,
     "exact": exact,
+    "spend": spend,
     "lifetimes": lifetimes,
     "binning": binning,
 }
@@ -105,7 +124,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--customers", type=int, default=1_000_000)
-    parser.add_argument("--ways", default="ours,lifetimes,binning")
+    parser.add_argument("--ways", default="ours,spend,lifetimes,binning")
     parser.add_argument("--within", type=Path, help="one way, in this process, on a file")
     given = parser.parse_args()
     if given.within:

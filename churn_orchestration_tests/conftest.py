@@ -32,7 +32,7 @@ RUNNING = (
     "test_landing_changes.py", "test_leakage.py", "test_marts.py", "test_months_ahead.py",
     "test_names.py", "test_own_features.py", "test_pages.py", "test_perturbation.py",
     "test_ranking.py", "test_relbench.py", "test_retail.py", "test_retraining.py",
-    "test_sql_tables.py", "test_sql_tests.py",
+    "test_segment_rules.py", "test_sql_tables.py", "test_sql_tests.py", "test_value_model.py",
     "test_static_question.py", "test_status.py", "test_stored_states.py", "test_stumbles.py",
 )  # fmt: skip
 """Modules that run jobs, train models or simulate companies: `make quick` leaves them out."""

@@ -16,7 +16,14 @@ from pydantic_core import PydanticUndefined
 
 from churn_orchestration.business import PACKAGE, Settings
 from churn_orchestration.cli import main
-from churn_orchestration.components import ChurnModel, FeatureTable, SourceTable, SqlTables
+from churn_orchestration.components import (
+    ChurnModel,
+    FeatureTable,
+    Segments,
+    SourceTable,
+    SqlTables,
+    ValueModel,
+)
 
 FOLDER = PACKAGE.parent / "docs" / "reference"
 BLOCKS = {
@@ -41,6 +48,12 @@ BLOCKS = {
         "ChurnModel",
         "[Add a question](../how-to/question.md) has examples.",
     ),
+    "value-model.md": (
+        ValueModel,
+        "ValueModel",
+        "[Forecast value](../how-to/value.md) has an example.",
+    ),
+    "segments.md": (Segments, "Segments", "[Add segments](../how-to/segments.md) has examples."),
 }
 WIDTH = 100  # columns of the terminal that the help is written for
 MADE = "Written by `make reference` from {}; not edited by hand."

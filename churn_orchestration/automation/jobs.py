@@ -27,6 +27,8 @@ DAILY_LAYERS = (
     "predictions",
     "monitoring",
     "measures",
+    "values",
+    "segments",
     "marts",
 )
 SNAPSHOT_LAYERS = ("snapshots", "models")

@@ -124,6 +124,37 @@ def alerts(context: click.Context, trial: bool) -> tuple[Any, ...]:
 
 
 @click.command()
+@click.option("--set", "name", help="Default: all sets.")
+@click.option("--day", type=DAY, help="Default: the newest day.")
+@click.option("--since", type=DAY, help="Who moved since this day. Default: the day before.")
+@with_json
+@click.pass_context
+def segments(
+    context: click.Context, name: str | None, day: dt.datetime | None, since: dt.datetime | None
+) -> tuple[Any, ...]:
+    """Show how many customers are in each segment, what is at stake, and who moved."""
+    from churn_orchestration.report.segments import segments_report
+
+    days = (day_of(each) if each else None for each in (day, since))
+    return segments_report(business_of(context), name, *days)
+
+
+@click.command()
+@click.option("--model", "name", help="Default: all value models.")
+@click.option("--day", type=DAY, help="Default: the newest day.")
+@click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="The largest.")
+@with_json
+@click.pass_context
+def value(
+    context: click.Context, name: str | None, day: dt.datetime | None, rows: int
+) -> tuple[Any, ...]:
+    """Show what customers will spend, who will spend most, and how such forecasts came out."""
+    from churn_orchestration.report.value import value_report
+
+    return value_report(business_of(context), name, day_of(day) if day else None, rows)
+
+
+@click.command()
 @with_json
 @click.pass_context
 def test(context: click.Context) -> tuple[Any, ...]:

@@ -2,7 +2,9 @@
 
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.churn_model import ChurnModel
+from churn_orchestration.components.segments.segments import Segments
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.sql_tables import SqlTables
+from churn_orchestration.components.value.value_model import ValueModel
 
-__all__ = ["ChurnModel", "FeatureTable", "SourceTable", "SqlTables"]
+__all__ = ["ChurnModel", "FeatureTable", "Segments", "SourceTable", "SqlTables", "ValueModel"]

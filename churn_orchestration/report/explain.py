@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.report import Report
+from churn_orchestration.report import Report, segments, value
 from churn_orchestration.report.customer import (
     catalogue,
     changed_features,
@@ -58,6 +58,8 @@ def explain(
             "largest_move": _largest_move(tables, gold, key, entity_id, history, words),
             "scored_days": _scored_days(tables, question, history),
             "unit": _unit(words),
+            "values": value.of_entity(tables, gold, key, entity_id, now["as_of"]),
+            "segments": segments.of_entity(tables, gold, key, entity_id, now["as_of"]),
             "history": rows,
         }
     return facts, explain_text(facts)

@@ -19,6 +19,8 @@ def explain_text(facts: dict[str, Any]) -> str:
         f"{facts['key']} {facts['entity']}, {facts['question']} on {now['as_of']}"
         + (" (a look back)" if now["backtest"] else ""),
         *_who(facts["customer"], now["as_of"]),
+        *map(_segment, facts["segments"]),
+        *map(_value, facts["values"]),
         "",
         f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; "
         f"{_rank(now)}",
@@ -49,6 +51,21 @@ def _who(customer: list[dict[str, Any]], day: dt.date) -> Iterator[str]:
         if source["words"]:
             lead = "    " if source["first"] else f"  {source['source']}: "
             yield lead + "; ".join(source["words"])
+
+
+def _segment(of: dict[str, Any]) -> str:
+    to_do = f": {of['action']}" if of["action"] else ""
+    return f"  {of['set']}: {of['segment']} since {of['since']}{to_do}"
+
+
+def _value(of: dict[str, Any]) -> str:
+    ends = ""
+    if of["low"] is not None:
+        ends = f", {of['low']:,.0f} to {of['high']:,.0f}"
+    return (
+        f"  {of['model']}: {of['expected_spend']:,.0f} expected{ends} "
+        f"({of['expected_purchases']:.1f} purchase days of {of['spend_per_purchase']:,.0f})"
+    )
 
 
 def _length(day: dt.date, source: dict[str, Any]) -> str:

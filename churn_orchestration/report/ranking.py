@@ -14,10 +14,12 @@ from rich.table import Table
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.protocol import BASE_RATE, PROCESS, UNTRAINED
+from churn_orchestration.report import segments, value
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
-from churn_orchestration.storage.warehouse import literal, quoted
+from churn_orchestration.storage.freshness import shown_upstream
+from churn_orchestration.storage.warehouse import Tables, literal, quoted
 from churn_orchestration.terminal import visible
 
 if TYPE_CHECKING:
@@ -170,7 +172,13 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
     with door(business.state) as db:
         name, day = scored(db, business, question, day)
         out.parent.mkdir(parents=True, exist_ok=True)
-        rows = _WRITERS[out.suffix](db, ranked(db, name, day), out)
+        tables, table = Tables(db, business.state), f"predictions.{name}"
+        gold = next(iter(shown_upstream(tables, table, "gold")), None)
+        key = db.execute(f"describe {table}").fetchall()[0][0]
+        ranking = segments.joined(tables, gold, key, ranked(db, name, day), day)
+        ranking = value.joined(tables, gold, key, ranking, day)
+        ranking = f"select rank, * exclude (rank) from ({ranking}) order by rank"
+        rows = _WRITERS[out.suffix](db, ranking, out)
         by = db.execute(
             f"select any_value(model_version) from predictions.{name} where as_of = ?", [day]
         )

@@ -24,12 +24,14 @@ RECORD = Path(__file__).with_name("meanings.yaml")
 
 RAW, BRONZE, SILVER, DAYS, GOLD = "raw", "bronze", "silver", "days", "gold"
 SNAPSHOTS, MODELS, PREDICTIONS = "snapshots", "models", "predictions"
-GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, MARTS = (
+GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, MARTS = (
     "graded",
     "performance",
     "first_week",
     "drift",
     "measures",
+    "values",
+    "segments",
     "marts",
 )
 
@@ -50,6 +52,8 @@ ROOTS = {
     FIRST_WEEK: ["churn_orchestration.components.question.monitoring.first_week"],
     DRIFT: ["churn_orchestration.components.question.monitoring.drift"],
     MEASURES: ["churn_orchestration.components.question.measures"],
+    VALUES: ["churn_orchestration.components.value.spend"],
+    SEGMENTS: ["churn_orchestration.churn.segments.rules"],
     MARTS: ["churn_orchestration.components.marts.mart"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
@@ -67,7 +71,7 @@ WIRING = (
     "churn_orchestration.components.features.proof",
     "churn_orchestration.components.question.backtest",
     "churn_orchestration.components.question.churn_model",
-    "churn_orchestration.components.question.day_table",
+    "churn_orchestration.components.day_table",
     "churn_orchestration.components.question.model_specs",
     "churn_orchestration.components.question.monitoring.drift_page",
     "churn_orchestration.components.question.scoring.issued",
@@ -76,6 +80,7 @@ WIRING = (
     "churn_orchestration.components.question.training.promotion",
     "churn_orchestration.components.question.training.trigger",
     "churn_orchestration.components.scaffolding",
+    "churn_orchestration.components.segments",
     "churn_orchestration.components.shown",
     "churn_orchestration.components.source.doubts",
     "churn_orchestration.components.source.landed_at_once",
@@ -83,6 +88,7 @@ WIRING = (
     "churn_orchestration.components.source.source_table",
     "churn_orchestration.components.source.sql_tests",
     "churn_orchestration.components.sql_tables",
+    "churn_orchestration.components.value.value_model",
     "churn_orchestration.components.tree",
     "churn_orchestration.pictures",
     "churn_orchestration.service",

@@ -6,7 +6,15 @@ POOL = "warehouse"
 MEASURED_LAYERS = ("monitoring", "measures")
 
 
-PARQUET_LAYERS = ("gold", "predictions", "restated", *MEASURED_LAYERS, "marts")
+PARQUET_LAYERS = (
+    "gold",
+    "predictions",
+    "restated",
+    *MEASURED_LAYERS,
+    "values",
+    "segments",
+    "marts",
+)
 
 
 LAYERS = ("raw", "bronze", "quarantine", "silver", "models", *PARQUET_LAYERS)

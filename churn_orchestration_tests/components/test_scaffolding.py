@@ -18,6 +18,8 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "SqlTables": "more-silver",
         "FeatureTable": "more-features",
         "ChurnModel": "churn_again",
+        "Segments": "kinds",
+        "ValueModel": "spend",
     }.items():
         scaffold_object(
             tmp_path / "shop" / folder,
@@ -34,4 +36,6 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "quarantine/parcels",
         "gold/more_features",
         "predictions/churn_again",
+        "segments/kinds",
+        "values/spend",
     } <= keys

@@ -44,7 +44,17 @@ from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.session import Session, WarehouseError
 from churn_orchestration.storage.warehouse import Tables
 
-READ = ("bronze", "silver", "gold", "predictions", "monitoring", "measures", "marts")
+READ = (
+    "bronze",
+    "silver",
+    "gold",
+    "predictions",
+    "monitoring",
+    "measures",
+    "values",
+    "segments",
+    "marts",
+)
 """The layers of which a mart may read."""
 DAY = "as_of"
 
@@ -96,6 +106,7 @@ def mart_asset(
     upstream = {
         name: column for table in select.upstream for name, column in known.get(table, {}).items()
     }
+    upstream |= {DAY: dg.TableColumn(DAY, "date", "the day at whose end this was known")}
     names = select.columns and dict.fromkeys([DAY, *select.columns])
     contract = [spec] if str(spec) != str(SqlTableSpec()) else []
     identified = sorted((name, tuple(keys[name])) for name in select.upstream if keys.get(name))

@@ -1,10 +1,10 @@
 -- One row per ticket that is open at the end of the day: which to take first. rank: 1 is the first.
--- priority_score: 3 times the company's probability to leave, 2 for each 1,000 US dollars a month, 4, 3, 1 or 0.5 for
--- the ticket's own priority.
+-- priority_score: 3 times the company's probability to leave, 1 for each power of ten of its monthly volume, 4, 3, 1 or
+-- 0.5 for the ticket's own priority.
 select
     t.ticket_id, t.company_id, t.category, t.priority,
     $as_of - t.day as days_open,
-    3 * coalesce(p.churn_probability, 0) + 2 * coalesce(f.company_volume, 0) / 1000
+    3 * coalesce(p.churn_probability, 0) + log10(1 + coalesce(f.company_volume, 0))
     + case t.priority when 'CRITICAL' then 4 when 'HIGH' then 3 when 'MEDIUM' then 1 else 0.5 end as priority_score,
     rank() over (order by priority_score desc, days_open desc, t.ticket_id) as rank
 from silver.tickets as t

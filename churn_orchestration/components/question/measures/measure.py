@@ -10,6 +10,7 @@ import dagster as dg
 
 from churn_orchestration import stages
 from churn_orchestration.business import Business
+from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.question.day_rows import (
     Columns,
     Rows,
@@ -17,7 +18,6 @@ from churn_orchestration.components.question.day_rows import (
     put_rows,
     read_files,
 )
-from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.shown import keys
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -117,7 +117,8 @@ class Measure(ABC):
         named = keys(self.settings.question.entity) if self.of_entities else []
         return DayTable(
             business=self.business,
-            settings=self.settings,
+            about=self.settings.sentence(),
+            like=self.settings.gold,
             table=self.table,
             says=self.says,
             columns=[*named, *described({**self.columns, **_DAY})],

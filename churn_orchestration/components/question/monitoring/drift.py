@@ -14,8 +14,8 @@ import dagster as dg
 from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.question.labels import population
+from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
-from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.question.monitoring import drift_page
 from churn_orchestration.components.question.monitoring.causes import causes
 from churn_orchestration.components.question.monitoring.reference import (
@@ -186,7 +186,8 @@ def drift_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
     """monitoring/<question>_drift, one partition a day."""
     return DayTable(
         business=business,
-        settings=settings,
+        about=settings.sentence(),
+        like=settings.gold,
         table=settings.store.drift,
         says="One row per feature and day: how far the customers of the day are from "
         "those the champion was trained on, compared with how far is usual, by replays of "

@@ -16,8 +16,8 @@ from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import MIN_ENTITIES, UNTRAINED
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.sql import identifier
+from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
-from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.components.question.scoring.forecaster import Forecaster, forecast
 from churn_orchestration.storage import ledger
@@ -197,7 +197,8 @@ def first_week_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
     """
     return DayTable(
         business=business,
-        settings=settings,
+        about=settings.sentence(),
+        like=settings.gold,
         table=settings.store.first_week,
         says="One row per metric on the day on which the outcome of a champion's first "
         f"{DAYS} days is known, none on others: what was in force before it, held up to it on the "

@@ -16,8 +16,8 @@ from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.churn.watching import grades
+from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.question.day_rows import described, read_files
-from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.shown import keys
 from churn_orchestration.storage.day_files import damage
 from churn_orchestration.storage.day_state import Refusal
@@ -128,7 +128,8 @@ def graded_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsD
     )
     return DayTable(
         business=business,
-        settings=settings,
+        about=settings.sentence(),
+        like=settings.gold,
         table=settings.store.grades,
         says="One row per forecast, on the day its outcome is known, and one more for "
         "each time that a late row changes that outcome: the ledger of forecasts, in "

@@ -14,8 +14,8 @@ from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business
 from churn_orchestration.churn.protocol import EXPECTED, MIN_ENTITIES, REALISED, RESTATED
 from churn_orchestration.churn.sql import identifier, identifiers
+from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
-from churn_orchestration.components.question.day_table import DayTable, Stored
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -182,7 +182,8 @@ def performance_asset(business: Business, settings: "QuestionSettings") -> dg.As
     """monitoring/<question>_performance, one partition a day."""
     return DayTable(
         business=business,
-        settings=settings,
+        about=settings.sentence(),
+        like=settings.gold,
         table=settings.store.performance,
         says="One row per metric, segment and as_of: what the day's forecasts say of "
         "themselves before any outcome is known, and how those did whose outcome "

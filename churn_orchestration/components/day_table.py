@@ -1,9 +1,9 @@
-"""What all tables share that a question keeps day by day: the asset, and which days are refused."""
+"""What tables share that are kept day by day: the asset, and which days are refused."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -23,9 +23,6 @@ from churn_orchestration.storage.layers import PARQUET_LAYERS
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables
 
-if TYPE_CHECKING:
-    from churn_orchestration.components.question.question import QuestionSettings
-
 Refused = dict[dt.date, Refusal]
 
 
@@ -41,12 +38,14 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class DayTable:
-    """A table of what is known of a question's forecasts at the end of a day, one partition a day.
+    """A table of what is known of features or forecasts at the end of a day, one partition a day.
 
     Parameters
     ----------
     table : ``layer.table``
     says : its grain and meaning
+    about : what it belongs to, in a sentence
+    like : the table as whose days its own are looked back at, and stay as they are
     version : what its days depend on, a ``stages.Version`` as text
     upstream : the tables that it is made of
     deps : how it is drawn with them; without, each day with the same day of every one
@@ -56,9 +55,10 @@ class DayTable:
     """
 
     business: Business
-    settings: "QuestionSettings"
     table: str
     says: str
+    about: str
+    like: str
     columns: Sequence[dg.TableColumn]
     version: str
     upstream: Sequence[str]
@@ -80,7 +80,7 @@ class DayTable:
             key=key,
             deps=self.deps
             or [dg.AssetDep(dg.AssetKey(table.split("."))) for table in self.upstream],
-            description=f"{self.says}\n\n{self.settings.sentence()}{look(self.business, key)}",
+            description=f"{self.says}\n\n{self.about}{look(self.business, key)}",
             check_specs=[accepted_spec(key), *specs],
             code_version=self.version,
             **daily(self.business, key, set(self.kinds), self.columns),
@@ -93,7 +93,7 @@ class DayTable:
         return day_table
 
     def _computed(self, tables: Tables, days: list[dt.date]) -> Computed:
-        tables.days.look_back_as(self.table, self.settings.gold)
+        tables.days.look_back_as(self.table, self.like)
         refused = (self.refused or self._on_invalid_ground)(tables, days)
         for day in refused:
             tables.take_back(self.table, day)

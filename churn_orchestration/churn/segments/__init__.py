@@ -1,0 +1,1 @@
+"""Who customers are: segments by rules."""

@@ -1,0 +1,1 @@
+"""What customers will spend: forecasts of money, their intervals, and how they did."""

@@ -1,0 +1,84 @@
+"""What each customer will spend in a horizon: how often they come again times what they spend then.
+
+Both are fitted to the histories up to one day, so a forecast reads nothing of a later one and needs
+no outcome.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from churn_orchestration.churn.process.fitting import NoFit, Process, fit
+from churn_orchestration.churn.process.gold import gold_columns, gold_histories
+from churn_orchestration.churn.process.spend import GammaGamma, fit_spend
+
+PURCHASES, PER_PURCHASE, SPEND = "expected_purchases", "spend_per_purchase", "expected_spend"
+LOW, HIGH = "low", "high"
+
+
+def columns(source: str, measure: str) -> tuple[str, str, str, str]:
+    """The features that a forecast reads: purchase days, recency, age, what was spent so far."""
+    return (*gold_columns(source), f"{source}_{measure}_sum_all")
+
+
+@dataclass(frozen=True)
+class SpendForecast:
+    """A purchase process and the spend on a purchase day, as they forecast a day.
+
+    Parameters
+    ----------
+    source, measure : name the features that are read, see `columns`
+    days : length of the horizon
+    gap_days : between as_of and the horizon
+    """
+
+    process: Process
+    spend: GammaGamma
+    source: str
+    measure: str
+    days: float
+    gap_days: float = 0
+
+    def of(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Of each row: mean purchase days in the horizon, mean spend on one, and their product.
+
+        ``features``: the `columns`, of customers who have bought. Returns n finite rows, >= 0, in
+        their order.
+        """
+        histories = gold_histories(features, self.source)
+        purchases = self.process.expected_purchases(histories, self.gap_days + self.days)
+        if self.gap_days:
+            purchases = purchases - self.process.expected_purchases(histories, self.gap_days)
+        per_purchase = self.spend.expected(*_means(features, self.source, self.measure))
+        return pd.DataFrame(
+            {
+                PURCHASES: purchases,
+                PER_PURCHASE: per_purchase,
+                SPEND: purchases * per_purchase,
+            },
+            index=features.index,
+        )
+
+
+def fit_forecast(
+    features: pd.DataFrame, source: str, measure: str, days: float, gap_days: float = 0
+) -> SpendForecast | NoFit:
+    """Fit both to the histories of a day; or why one does not fit.
+
+    ``features``: the `columns` of everybody who has bought by its end
+    """
+    process = fit(gold_histories(features, source))
+    if isinstance(process, NoFit):
+        return process
+    spend = fit_spend(*_means(features, source, measure))
+    if isinstance(spend, NoFit):
+        return spend
+    return SpendForecast(process, spend, source, measure, days, gap_days)
+
+
+def _means(features: pd.DataFrame, source: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Purchase days of each row, and the mean spend on them."""
+    bought = features[gold_columns(source)[0]].to_numpy(float, na_value=np.nan)
+    spent = features[columns(source, measure)[-1]].to_numpy(float, na_value=np.nan)
+    return bought, spent / bought

@@ -1,0 +1,1 @@
+"""Segments: who the customers of a day are, by rules in YAML."""

@@ -1,0 +1,162 @@
+"""`churn segments`: the customers of each segment, what is at stake, and who moved."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn.sql import literal, quoted
+from churn_orchestration.report.text import command, counted, grid, plain
+from churn_orchestration.storage.door import door, refuse_damaged
+from churn_orchestration.storage.freshness import shown_upstream
+from churn_orchestration.storage.warehouse import Tables
+
+MOST_FLOWS = 8
+
+
+def sets_of(tables: Tables, gold: str | None = None) -> list[str]:
+    """The sets of segments at the door, by name; of one feature table, where it is named."""
+    there = tables.rows(
+        "select view_name from duckdb_views() where schema_name = 'segments' order by 1"
+    )
+    names = [name for (name,) in there]
+    return [
+        name
+        for name in names
+        if gold is None or gold in shown_upstream(tables, f"segments.{name}", "gold")
+    ]
+
+
+def of_entity(
+    tables: Tables, gold: str | None, key: str, entity: object, day: dt.date
+) -> list[dict[str, Any]]:
+    """The segment of a customer on a day in each set of a feature table, and since which day."""
+    result = []
+    for name in sets_of(tables, gold) if gold else ():
+        refuse_damaged(tables.db, f"segments.{name}")
+        rows = tables.records(
+            f"select as_of, segment, action, priority from segments.{name} "
+            f"where {quoted(key)} = {literal(entity)} and as_of <= {literal(day)} order by as_of"
+        )
+        if rows and rows[-1]["as_of"] == day:
+            now, since = rows[-1], day
+            for row in reversed(rows):
+                if row["segment"] != now["segment"]:
+                    break
+                since = row["as_of"]
+            result.append({"set": name, **now, "since": since})
+    return result
+
+
+def joined(tables: Tables, gold: str | None, key: str, select: str, day: dt.date) -> str:
+    """SQL: the rows of a select on customers, with the segment of each in every set of a feature
+    table, as ``segment_<set>``.
+    """
+    for name in sets_of(tables, gold) if gold else ():
+        refuse_damaged(tables.db, f"segments.{name}")
+        of_day = (
+            f"select {quoted(key)}, segment as {quoted(f'segment_{name}')} "
+            f"from segments.{name} where as_of = {literal(day)}"
+        )
+        select = f"from ({select}) left join ({of_day}) using ({quoted(key)})"
+    return select
+
+
+def segments_report(
+    business: Business, name: str | None, day: dt.date | None, since: dt.date | None
+) -> tuple[dict[str, Any], str]:
+    """Of each set, or of one: its segments on a day, and who moved since another.
+
+    Parameters
+    ----------
+    day : None: the newest
+    since : None: the stored day before it
+
+    Raises
+    ------
+    BusinessError : there is no such set, or no such day
+    """
+    with door(business.state) as db:
+        tables = Tables(db, business.state)
+        there = sets_of(tables)
+        if not there or name not in (None, *there):
+            message = f'no set of segments "{name}", but {", ".join(there)}'
+            if not there:
+                message = (
+                    "there are no segments: declare a `Segments` block, then "
+                    f"{command(business, 'run')}"
+                )
+            raise BusinessError(f"{business.name}: {message}")
+        facts = {each: _of_set(tables, each, day, since) for each in there if name in (None, each)}
+    parts = [part for each, found in facts.items() for part in _shown(each, found)]
+    return {"segments": facts}, plain(*parts)
+
+
+def _of_set(
+    tables: Tables, name: str, day: dt.date | None, since: dt.date | None
+) -> dict[str, Any]:
+    table = f"segments.{name}"
+    refuse_damaged(tables.db, table)
+    days = [d for (d,) in tables.rows(f"select distinct as_of from {table} order by 1")]
+    day = day or days[-1]
+    if missing := [each for each in (day, since) if each and each not in days]:
+        raise BusinessError(f"{table}: no {missing[0]}; there are {days[0]} to {days[-1]}")
+    since = since or max((each for each in days if each < day), default=None)
+    key = tables.rows(f"describe {table}")[0][0]
+    forecasts = shown_upstream(tables, table, "predictions")
+    forecast = (
+        f"(select {quoted(key)}, churn_probability, recent_value from {forecasts[0]} "
+        f"where as_of = {literal(day)} and not backtest)"
+        if forecasts
+        else f"(select {quoted(key)}, null::double as churn_probability, "
+        f"null::double as recent_value from {table} limit 0)"
+    )
+    rows = tables.records(
+        "select segment, any_value(priority) as priority, any_value(action) as action, "
+        "count(*) as customers, avg(churn_probability) as churn_probability, "
+        "sum(churn_probability * recent_value) as at_stake "
+        f"from (from {table} where as_of = {literal(day)}) left join {forecast} "
+        f"using ({quoted(key)}) group by 1 order by priority nulls last, at_stake desc nulls last, "
+        "customers desc, segment"
+    )
+    flows = tables.records(
+        "select was.segment as was, now.segment as now, count(*) as customers "
+        f"from (from {table} where as_of = {literal(since)}) as was "
+        f"join (from {table} where as_of = {literal(day)}) as now using ({quoted(key)}) "
+        "where was.segment <> now.segment group by all order by customers desc, was, now"
+    )
+    return {"day": day, "since": since, "segments": rows, "flows": flows}
+
+
+def _shown(name: str, facts: Mapping[str, Any]) -> list[str | Table]:
+    rows, flows = facts["segments"], facts["flows"]
+    total = sum(row["customers"] for row in rows)
+    table = grid(
+        f"{name} on {facts['day']}: {counted(total, 'customer')}",
+        "segment", "customers", "share", "came", "left", "churn", "at stake", "priority", "action",
+    )  # fmt: skip
+    table.columns[-1].justify = "left"
+    for row in rows:
+        came, left = (_sum(flows, end, row["segment"]) for end in ("now", "was"))
+        table.add_row(
+            row["segment"], f"{row['customers']:,}", f"{row['customers'] / total:.1%}",
+            f"+{came:,}", f"-{left:,}", _number(row["churn_probability"], ".0%"),
+            _number(row["at_stake"], ",.0f"), _number(row["priority"], "d"), row["action"] or "-",
+        )  # fmt: skip
+    moved = sum(flow["customers"] for flow in flows)
+    lines = [f"since {facts['since']}: {counted(moved, 'customer')} moved"]
+    lines += [
+        f"  {flow['was']} -> {flow['now']}: {flow['customers']:,}" for flow in flows[:MOST_FLOWS]
+    ]
+    lines += [f"  and {len(flows) - MOST_FLOWS} more pairs"] if len(flows) > MOST_FLOWS else []
+    return [table, *(lines if facts["since"] else []), ""]
+
+
+def _sum(flows: Sequence[Mapping[str, Any]], end: str, segment: str) -> int:
+    return sum(flow["customers"] for flow in flows if flow[end] == segment)
+
+
+def _number(value: float | None, shape: str) -> str:
+    return "-" if value is None else format(value, shape)

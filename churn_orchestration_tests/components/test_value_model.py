@@ -1,0 +1,181 @@
+"""What customers will spend, through the tables of a business of which the truth is known."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+from dagster.components.core.component_tree import ComponentTreeException
+
+from churn_orchestration.business import BusinessError
+from churn_orchestration.definitions import definitions_of
+from churn_orchestration.report.explain import explain
+from churn_orchestration.report.value import value_report
+from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata
+
+LAYERS = (*UP_TO_FEATURES, "predictions", "values", "monitoring")
+CUSTOMERS, FIRST = 400, dt.date(2023, 7, 1)
+SPEND = """\
+type: churn_orchestration.components.ValueModel
+attributes:
+  name: spend_30d
+  features: customer_features
+  activity: orders
+  measure: amount
+  horizon_days: 30
+  tiers: [{name: small}, {name: large, start: 40}]
+"""
+
+
+@pytest.fixture
+def spending(shop):
+    """Four hundred customers of half a year, each with a pace and an amount of its own."""
+    shop.change("business.yaml", "history_from: 2024-01-01", f"history_from: {FIRST}")
+    shop.write("values/defs.yaml", SPEND)
+    draw = np.random.default_rng(5)
+    rows = {}
+    for customer in range(CUSTOMERS):
+        day, pace = draw.integers(0, 120), draw.gamma(2, 10) + 2
+        usual, stays = draw.gamma(4, 5) + 1, draw.exponential(200)
+        since = day
+        while day < 204 and day - since <= stays:
+            amount = max(0.01, round(usual * draw.gamma(6, 1 / 6), 2))
+            rows.setdefault(int(day), []).append((customer, amount))
+            day += 1 + draw.exponential(pace)
+    for day, orders in rows.items():
+        on = FIRST + dt.timedelta(days=day)
+        lines = "".join(
+            f"o{day}-{customer},c{customer:03},{on} 10:00,{amount}\n" for customer, amount in orders
+        )
+        shop.land(f"orders_{on}.csv", "order_id,customer_id,ordered_at,amount_usd\n" + lines)
+    return shop
+
+
+def test_every_customer_who_bought_is_forecast_with_an_interval_a_tier_and_the_day_it_is_known(
+    spending,
+):
+    spending.refresh(5, 6, layers=LAYERS)
+    rows = spending.published(
+        "select count(*), count(distinct customer_id), min(expected_spend) > 0, "
+        "bool_and(low <= expected_spend or low = 0), bool_and(low <= high), "
+        "bool_and((tier = 'large') = (expected_spend >= 40)), min(known_on), "
+        "bool_and(abs(expected_spend - expected_purchases * spend_per_purchase) < 1e-9) "
+        f"from values.spend_30d where as_of = date '{JAN[6]}'"
+    )
+    assert rows == [(CUSTOMERS, CUSTOMERS, True, True, True, True, dt.date(2024, 2, 5), True)]
+    about = metadata(spending, "values/spend_30d", JAN[6])
+    assert about["intervals_from"].value == "2023-11-30"
+
+
+def test_what_was_forecast_of_an_earlier_day_is_compared_with_what_came(spending):
+    spending.refresh(5, layers=LAYERS)
+    known = dict(
+        spending.published(
+            "select forecaster || ' ' || metric, value from monitoring.spend_30d_value"
+        )
+    )
+    assert known["process rmse"] < known["mean_of_the_last rmse"]
+    assert 0.7 < known["process total_ratio"] < 1.3
+    assert 0.75 < known["process coverage"] < 0.95
+    assert spending.published(
+        "select distinct as_of, measured_on from monitoring.spend_30d_value"
+    ) == [(dt.date(2023, 11, 30), JAN[5])]
+
+
+def test_a_day_made_again_has_the_same_bytes_and_later_rows_change_nothing_of_it(spending):
+    spending.refresh(5, 6, layers=LAYERS)
+    files = sorted(path.name for path in spending.business.state.glob("values/spend_30d/*"))
+    spending.land_orders(7, f"x1,c001,{JAN[2]} 10:00,5000", f"x2,new,{JAN[7]} 10:00,70")
+    spending.refresh(7, layers=LAYERS)
+    spending.refresh(5, 6, layers=["values"])
+    again = sorted(path.name for path in spending.business.state.glob("values/spend_30d/*"))
+    assert files == [name for name in again if not name.startswith(str(JAN[7]))]
+
+
+def test_the_commands_show_tiers_intervals_and_how_forecasts_came_out(spending):
+    spending.refresh(5, 6, layers=LAYERS)
+    facts, text = value_report(spending.business, None, None, 3)
+    found = facts["values"]["spend_30d"]
+    assert [row["tier"] for row in found["tiers"]] == ["large", "small"]
+    assert len(found["largest"]) == 3
+    assert "How the forecasts of 2023-11-30 came out" in text
+    who = found["largest"][0]["customer_id"]
+    assert (
+        f"  spend_30d: {found['largest'][0]['expected_spend']:,.0f} expected, "
+        in explain(spending.business, who, None)[1]
+    )
+    with pytest.raises(BusinessError, match='no value model "other", but spend_30d'):
+        value_report(spending.business, "other", None, 3)
+    with pytest.raises(BusinessError, match="no 2024-01-09; there are 2024-01-05 to 2024-01-06"):
+        value_report(spending.business, None, JAN[9], 3)
+
+
+def test_a_rule_of_segments_reads_what_is_expected_to_be_spent(spending):
+    spending.write(
+        "segments/defs.yaml",
+        """\
+type: churn_orchestration.components.Segments
+attributes:
+  name: by_future
+  features: customer_features
+  value: spend_30d
+  segments:
+    - {name: much, when: tier = 'large' and expected_purchases > 1}
+  rest: {name: little}
+""",
+    )
+    spending.refresh(5, layers=(*UP_TO_FEATURES, "values", "segments"))
+    [(wrong, much)] = spending.published(
+        "select count(*) filter ((expected_spend >= 40 and expected_purchases > 1) <> "
+        "(segment = 'much')), count(*) filter (segment = 'much') "
+        "from segments.by_future join values.spend_30d using (customer_id, as_of)"
+    )
+    assert wrong == 0
+    assert much > 10
+
+
+def test_too_few_customers_have_no_forecast_and_it_says_why(shop):
+    shop.write("values/defs.yaml", SPEND)
+    shop.land_quiet_days(1, 6)
+    shop.refresh(5, 6, layers=LAYERS)
+    assert shop.published("select count(*) from values.spend_30d") == [(0,)]
+    reason = metadata(shop, "values/spend_30d", JAN[6])["no_forecast"].value
+    assert reason.startswith("too few customers: 1")
+
+
+def test_refunds_among_the_amounts_are_refused_with_the_remedy(shop):
+    shop.write("values/defs.yaml", SPEND)
+    shop.change("raw/defs.yaml", "amount_usd > 0", "amount_usd <> 0")
+    shop.land_quiet_days(1, 5)
+    shop.land_orders(5, f"o5,ann,{JAN[5]} 10:00,-5")
+    with pytest.raises(BusinessError, match="spend_30d: 1 rows of silver.orders have amount_usd"):
+        shop.refresh(5, layers=LAYERS)
+
+
+def test_two_currencies_are_refused_with_the_remedy(shop):
+    shop.write("values/defs.yaml", SPEND + "  currency: currency\n")
+    shop.change(
+        "silver/orders.sql", "known_on,", "'usd' || (day = '2024-01-03') as currency, known_on,"
+    )
+    shop.land_quiet_days(1, 5)
+    with pytest.raises(BusinessError, match="has amounts in usdfalse and usdtrue: let its .sql"):
+        shop.refresh(5, layers=LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("measure: amount", "measure: price",
+         "defs.yaml:3: spend_30d: measure: there is no price (amount)"),
+        ("activity: orders", "activity: visits", "activity: there is no visits (orders)"),
+        ("features: customer_features", "features: x", "there is no x (customer_features)"),
+        ("start: 40", "start: 0", "large starts at 0, not above small (0): two tiers"),
+        ("{name: small}", "{name: small, start: 5}", "tiers: small, the lowest, starts at 0"),
+        ("horizon_days: 30", "horizon_days: 0", "greater than or equal to 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_forecast_is_refused_by_file_and_line(shop, old, new, message):
+    shop.write("values/defs.yaml", SPEND)
+    shop.change("values/defs.yaml", old, new)
+    with pytest.raises((BusinessError, ComponentTreeException)) as refusal:
+        definitions_of(shop.business)
+    assert message in str(refusal.value.__cause__ or refusal.value)
