@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from churn_orchestration.churn.process.columns import spend_columns
 from churn_orchestration.churn.process.fitting import Process, fit_each
 from churn_orchestration.churn.process.histories import Histories
-from churn_orchestration.churn.value.forecast import SpendForecast, columns, fit_forecast
+from churn_orchestration.churn.value.forecast import SpendForecast, fit_forecast
 
 SEED, YEARS, HORIZON = 20_111_209, 3, 90
 R, ALPHA, A, B = 0.6, 25.0, 0.7, 3.0
@@ -69,7 +70,7 @@ def spend(table: pd.DataFrame) -> dict[str, Process]:
     rng, days = np.random.default_rng(SEED), table["x"].to_numpy() + 1
     mean = rng.gamma(6 * days, 1 / rng.gamma(4, 1 / 15, len(days))) / days
     rows = (days, table["T"] - table["t_x"], table["T"], mean * days)
-    features = pd.DataFrame(dict(zip(columns("p", "a"), rows, strict=True)))
+    features = pd.DataFrame(dict(zip(spend_columns("p", "a"), rows, strict=True)))
     model = fit_forecast(features, "p", "a", HORIZON)
     assert isinstance(model, SpendForecast)
     forecast = model.of(features)

@@ -71,28 +71,37 @@ def block_page(block: type[BaseModel], title: str, opening: str) -> str:
     parts = [f"# {title}", opening]
     if block is not Settings:
         parts += [f"```yaml\ntype: churn_orchestration.components.{title}\nattributes:\n  ...\n```"]
-    waiting, done = [(block, "")], set[type]()
+    headings = _headings(block)
+    for each, heading in headings.items():
+        if heading:
+            parts.append(f"## {heading}")
+        parts += [_sentence(each), _fields(each, headings)]
+    return "\n\n".join([*parts, MADE.format(of)]) + "\n"
+
+
+def _headings(block: type[BaseModel]) -> dict[type[BaseModel], str]:
+    """A block and every block within it, by its heading: the field that holds it, and of which
+    block where another one has a field of that name.
+    """
+    waiting, headings = [(block, "", "")], dict[type[BaseModel], str]()
     while waiting:
-        each, field = waiting.pop(0)
-        if each in done:
+        each, field, parent = waiting.pop(0)
+        if each in headings:
             continue
-        done.add(each)
-        if field:
-            parts.append(f"## {field}")
-        parts += [_sentence(each), _fields(each)]
+        headings[each] = f"{field} of {parent}" if field in headings.values() else field
         waiting += [
-            (inner, name)
+            (inner, name, field)
             for name, info in each.model_fields.items()
             for inner in _blocks_in(info.annotation)
         ]
-    return "\n\n".join([*parts, MADE.format(of)]) + "\n"
+    return headings
 
 
 def _sentence(block: type[BaseModel]) -> str:
     return _cell(block.__doc__ or "")
 
 
-def _fields(block: type[BaseModel]) -> str:
+def _fields(block: type[BaseModel], headings: dict[type[BaseModel], str]) -> str:
     lines = ["| field | type | default | meaning |", "|---|---|---|---|"]
     for name, info in block.model_fields.items():
         assert info.description, f"{block.__name__}.{name} has no description"
@@ -101,7 +110,9 @@ def _fields(block: type[BaseModel]) -> str:
             if info.is_required()
             else _default(info.get_default(call_default_factory=True))
         )
-        of = [f"[{name}](#{name})" for _ in _blocks_in(info.annotation)]
+        of = [
+            f"[{name}](#{headings[held].replace(' ', '-')})" for held in _blocks_in(info.annotation)
+        ]
         kind = _type_words(info.annotation, of[0] if of else "")
         cells = [f"`{info.alias or name}`", kind, default, _limits(info) + _cell(info.description)]
         lines.append(f"| {' | '.join(cells)} |")

@@ -2,6 +2,7 @@
 proofs.
 """
 
+import dataclasses
 import datetime as dt
 import math
 import random
@@ -16,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.catalogue import catalogue, worded
 from churn_orchestration.churn.features.declared import (
     Category,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     Flag,
     Measure,
@@ -38,8 +40,8 @@ DECLARED = FeatureSet(
         EventSource(
             "orders", "silver.orders", "customer_id", "order", key=("order_id",),
             measures=(Measure("amount", "amount_usd", "usd", 4), Measure("items", "items", "", 0)),
-            categories=(Category("channel", "channel", ("web", "in store")),),
-            flags=(Flag("refund", "amount_usd < 0"),
+            categories=(Category("channel", "channel", ("web", "in store"), counts=True),),
+            flags=(Flag("refund", "amount_usd < 0", counts=True),
              Flag("big", "items >= 3 and amount_usd is not null")),
         ),
         EventSource(
@@ -50,6 +52,11 @@ DECLARED = FeatureSet(
     ),
     WINDOWS,
     TRENDS,
+    ratios=(
+        FeatureRatio("minutes_over_spend", "visits_minutes_sum", "orders_amount_sum"),
+        FeatureRatio("quiet", "orders_days_since_last", "visits_gap_days_mean_all"),
+        FeatureRatio("visits_per_month_of_orders", "visits_count", "orders_count_30d"),
+    ),
 )  # fmt: skip
 
 
@@ -169,6 +176,13 @@ def oracle(
             _order_features([row for row in orders if row.customer_id == customer], as_of, ordered)
         )
         | dict(_visit_features([row for row in visits if row.visitor == customer], as_of, visited))
+        | dict(
+            _ratios(
+                [row for row in orders if row.customer_id == customer],
+                [row for row in visits if row.visitor == customer],
+                as_of,
+            )
+        )
         for customer in customers
         if customer is not None
     }
@@ -197,7 +211,10 @@ def _order_features(rows: list[Order], as_of: dt.date, history: int) -> Iterator
             f"orders_channel_in_store_share_{suffix}",
             _share([channel == "in store" for channel in channels]),
         )
+        yield f"orders_channel_web_count_{suffix}", channels.count("web")
+        yield f"orders_channel_in_store_count_{suffix}", channels.count("in store")
         refunds = [row.amount_usd is not None and row.amount_usd < 0 for row in inside]
+        yield f"orders_refund_count_{suffix}", sum(refunds)
         yield f"orders_refund_share_{suffix}", _share(refunds)
         big = [
             row.items is not None and row.items >= 3 and row.amount_usd is not None
@@ -218,6 +235,22 @@ def _visit_features(rows: list[Visit], as_of: dt.date, history: int) -> Iterator
         yield f"visits_page_page_1_share_{suffix}", _share([page == "page 1" for page in pages])
         yield f"visits_device_distinct_{suffix}", len({row.device for row in inside} - {None})
     yield from _trends("visits", rows, as_of, history, {"minutes": "minutes"})
+
+
+def _ratios(orders: list[Order], visits: list[Visit], as_of: dt.date) -> Iterator[tuple[str, Any]]:
+    month = len(dict(_windows(orders, as_of))["30d"])
+    for (suffix, ordered), (_, visited) in zip(
+        _windows(orders, as_of), _windows(visits, as_of), strict=True
+    ):
+        spent = sum(Fraction(row.amount_usd or 0) for row in ordered)
+        minutes = sum(Fraction(row.minutes or 0) for row in visited)
+        yield f"minutes_over_spend_{suffix}", float(minutes / spent) if spent else None
+        yield f"visits_per_month_of_orders_{suffix}", len(visited) / month if month else None
+    last, gap = (
+        dict(_rhythm("x", rows, as_of))[f"x_{name}"]
+        for rows, name in ((orders, "days_since_last"), (visits, "gap_days_mean_all"))
+    )
+    yield "quiet", None if last is None or gap is None else last / gap
 
 
 def _windows(rows: list[Any], as_of: dt.date) -> Iterator[tuple[str, list[Any]]]:
@@ -493,6 +526,78 @@ def test_of_a_corrected_row_the_version_known_last_by_as_of_counts() -> None:
 def test_a_correction_that_takes_an_order_from_its_customer_leaves_it_to_nobody() -> None:
     versions = [order("1", "ann", 20), order("1", None, 20, known=5), order("2", "ann", 30)]
     assert engine(versions, [])["ann"]["orders_count_all"] == 1
+
+
+def test_values_and_flags_are_counted_in_the_windows_of_their_shares() -> None:
+    channel = Category("channel", "channel", ("web", "in store"), share_windows=(30,), counts=True)
+    refund = Flag("refund", "amount_usd < 0", (30,), counts=True)
+    source = dataclasses.replace(
+        DECLARED.sources[0], categories=(channel,), flags=(refund, DECLARED.sources[0].flags[1])
+    )
+    declared = dataclasses.replace(DECLARED, sources=(source,))
+    orders = [
+        order("1", "ann", 0, channel="web", amount_usd=Decimal(-5)),
+        order("2", "ann", 29, channel="web"),
+        order("3", "ann", 30, channel="web", amount_usd=Decimal(-5)),
+        order("4", "bob", 300),
+    ]
+    result = engine(orders, [], declared=declared)
+    counted = {
+        name: [result["ann"][name], result["bob"][name]]
+        for name in result["ann"]
+        if name.startswith(("orders_channel_", "orders_refund_", "orders_big_"))
+        and "_count_" in name
+    }
+    assert counted == {
+        "orders_channel_web_count_30d": [2, 0],
+        "orders_channel_in_store_count_30d": [0, 0],
+        "orders_refund_count_30d": [1, 0],
+    }
+
+
+def test_a_ratio_of_features_is_null_where_its_bottom_is_0_or_a_side_is_null() -> None:
+    orders = [
+        order("1", "ann", 3, amount_usd=Decimal(8)),
+        order("2", "ann", 20, amount_usd=Decimal(-8)),
+    ]
+    visits = [Visit("ann", ago(5), ago(5), Decimal(2)), Visit("bob", ago(5), ago(5), Decimal(2))]
+    result = engine(orders, visits)
+    named = ("minutes_over_spend_7d", "minutes_over_spend_30d", "quiet")
+    assert [result["ann"][name] for name in named] == [0.25, None, None]  # 8 - 8 usd; no gap
+    assert [result["bob"][name] for name in named] == [None, None, None]
+
+
+def test_the_catalogue_says_what_a_ratio_divides_and_when_it_is_null() -> None:
+    features = {feature.name: feature for feature in catalogue(DECLARED)}
+    spend, quiet = features["minutes_over_spend_90d"], features["quiet"]
+    assert (spend.formula, spend.unit, spend.window, spend.source, spend.null_means) == (
+        "visits_minutes_sum_90d / orders_amount_sum_90d", "ratio", "90d", "visits / orders",
+        "orders_amount_sum_90d is 0",
+    )  # fmt: skip
+    assert (quiet.window, quiet.null_means) == (
+        "",
+        "visits_gap_days_mean_all is 0, or orders_days_since_last is null, "
+        "or visits_gap_days_mean_all is null",
+    )
+    assert worded(0.25, spend.phrase, spend.null_phrase) == (
+        "minutes over spend of 0.25 in the last 90 days"
+    )
+
+
+def test_the_catalogue_says_what_is_counted() -> None:
+    features = {feature.name: feature for feature in catalogue(DECLARED)}
+    web = features["orders_channel_web_count_30d"]
+    assert (web.formula, web.unit, web.window, web.null_means, web.type) == (
+        "number of rows with channel = web", "count", "30d", "never null", "bigint",
+    )  # fmt: skip
+    assert worded(3, web.phrase, web.null_phrase, web.zero_phrase) == (
+        "3 orders in the last 30 days: channel web"
+    )
+    refund = features["orders_refund_count_all"]
+    assert (refund.formula, refund.window) == ("number of rows with amount_usd < 0", "all")
+    assert worded(0, refund.phrase, refund.null_phrase, refund.zero_phrase) == (
+        "no order so far: refund"
+    )
 
 
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:

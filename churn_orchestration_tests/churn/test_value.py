@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from churn_orchestration.churn.process.columns import spend_columns
 from churn_orchestration.churn.process.fitting import NoFit, Process
 from churn_orchestration.churn.process.gold import gold_histories
 from churn_orchestration.churn.process.spend import (
@@ -11,7 +12,7 @@ from churn_orchestration.churn.process.spend import (
     discounted_purchases,
     fit_spend,
 )
-from churn_orchestration.churn.value.forecast import columns, fit_forecast
+from churn_orchestration.churn.value.forecast import fit_forecast
 from churn_orchestration.churn.value.metrics import coverage
 from churn_orchestration.churn.value.spread import Spread
 
@@ -37,7 +38,7 @@ def made_customers(customers: int, seed: int, days: int = 365, horizon: int = 90
             (each, seen.sum(), days - 1 - when[seen].max(), days - 1 - born, spent[seen].sum())
         )
         outcome.append(spent[later].sum())
-    return pd.DataFrame(rows, columns=["id", *columns("orders", "amount")]), np.array(outcome)
+    return pd.DataFrame(rows, columns=["id", *spend_columns("orders", "amount")]), np.array(outcome)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,9 @@ def test_the_purchases_of_a_whole_future_are_more_than_those_of_ten_years_discou
 
 
 def test_a_process_that_does_not_fit_says_so():
-    features = pd.DataFrame([(1, 3, 1, 30, 9.0)] * 5, columns=["id", *columns("orders", "amount")])
+    features = pd.DataFrame(
+        [(1, 3, 1, 30, 9.0)] * 5, columns=["id", *spend_columns("orders", "amount")]
+    )
     result = fit_forecast(features, "orders", "amount", 90)
     assert isinstance(result, NoFit)
     assert not isinstance(result, Process)

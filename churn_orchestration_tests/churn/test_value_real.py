@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from churn_orchestration.churn.process.columns import spend_columns
 from churn_orchestration.churn.process.spend import fit_spend
 from churn_orchestration.churn.sql import literal
-from churn_orchestration.churn.value.forecast import columns, fit_forecast
+from churn_orchestration.churn.value.forecast import fit_forecast
 from churn_orchestration.churn.value.metrics import measure
 from churn_orchestration_tests.support.cdnow import sample_ids
 
@@ -43,7 +44,7 @@ def forecast_and_outcome(
     db: duckdb.DuckDBPyConnection, as_of: dt.date
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is forecast of everybody who ever bought by a day, and what they spent in 90 days."""
-    names = columns("p", "a")
+    names = spend_columns("p", "a")
     on = literal(as_of)
     rows: pd.DataFrame = db.execute(
         f"""

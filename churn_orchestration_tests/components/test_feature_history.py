@@ -16,6 +16,7 @@ from churn_orchestration.churn.features.declared import (
     Cohort,
     Date,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     Flag,
     Measure,
@@ -34,17 +35,23 @@ from churn_orchestration_tests.support.shop import JAN
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",),
-    (Measure("amount", "amount_usd", "usd", 2, slope=True), Measure("huge", "huge", "", 0)),
-    (Category("channel", "channel", ("web", "store"), True, concentration=True),
+    (Measure("amount", "amount_usd", "usd", 2, slope=True),
+     Measure("huge", "huge", "", 0, available_from=JAN[10])),
+    (Category("channel", "channel", ("web", "store"), True, concentration=True, counts=True,
+              mostly=True),
      Category("item", "item")),
-    (Flag("late", "known_on > day", (7,)),), (Ratio("huge_per_usd", "huge", "amount"),),
-    thirds=True,
+    (Flag("late", "known_on > day", (7,), counts=True),),
+    (Ratio("huge_per_usd", "huge", "amount"),),
+    thirds=True, recency_ratio=True, active_days_per_month=True,
 )  # fmt: skip
 VISITS = EventSource(
     "visits", "silver.orders", "visitor", "visit", measures=(Measure("amount", "amount_usd"),)
 )
 PLANS = AttributeTable(
-    "plans", "silver.plans", "customer_id", measures=(Measure("price", "price"),)
+    "plans",
+    "silver.plans",
+    "customer_id",
+    measures=(Measure("price", "price", retired_on=JAN[20]),),
 )
 ONE = FeatureSet(
     "customer_id", (ORDERS,), (3, 7), (3,), velocity=(2,), momentum=(7,), calendar=True
@@ -57,8 +64,13 @@ OWN = UserTable(
 )  # fmt: skip
 ALL_KINDS = FeatureSet(
     "customer_id", (ORDERS, VISITS), (3, 7), (3,), (PLANS,), calendar=True, own=(OWN,),
-    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all")),
+    cohort=Cohort("orders", ("orders_count_7d", "orders_amount_mean_all", "huge_over_visits_7d"),
+                  ("ratio", "difference", "z")),
     rfm=Rfm("visits", "amount", 7),
+    ratios=(
+        FeatureRatio("huge_over_visits", "orders_huge_sum", "visits_amount_sum"),
+        FeatureRatio("visits_per_price", "visits_count_7d", "plans_price"),
+    ),
 )  # fmt: skip
 AS_OFS = [JAN[6], JAN[9], JAN[10], JAN[16], JAN[21]]
 

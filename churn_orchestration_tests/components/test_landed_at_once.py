@@ -66,6 +66,19 @@ def test_attributes_of_a_file_dated_by_sign_up_are_known_from_its_landing_and_th
     assert {day for _, day in shop.published(result)} == {JAN[5]}
 
 
+def test_a_ratio_of_what_is_known_late_is_known_as_late(shop_with_customers):
+    shop = shop_with_customers
+    ratio = "ratios: [{name: orders_per_nps, top: orders_count_3d, bottom: customer_nps}]"
+    shop.change("gold/defs.yaml", "  windows:", f"  {ratio}\n  windows:")
+    note = shop.refresh(5, layers=UP_TO_FEATURES).notes["gold.customer_features"]
+    assert "orders_per_nps" in note
+    assert shop.published("select orders_per_nps from gold.customer_features") == [(3 / 9,)]
+    assert shop.published(
+        "select source, available_from from gold.customer_features_catalogue "
+        "where feature = 'orders_per_nps'"
+    ) == [("orders / customer", JAN[5])]
+
+
 def test_what_is_declared_fixed_is_known_with_its_row(shop_with_customers):
     shop = shop_with_customers
     assert late_of(shop) == ["customer_nps", "customer_country", "customer_fond"]

@@ -21,12 +21,18 @@ group by customer_id
 """
 DECLARED = """\
       thirds: true
+      recency_ratio: true
+      active_days_per_month: true
+      flag_counts: [weekend]
       cadence: {time: ordered_at, windows: [7]}
       ratios: [{name: size, top: amount, bottom: amount}]
   velocity: [2]
   momentum: [7]
   calendar: true
-  cohort: {source: orders, features: [orders_count_7d]}
+  ratios:
+    - {name: spend_per_day, top: orders_amount_sum, bottom: orders_active_days}
+    - {name: week_over_all, top: orders_count_7d, bottom: orders_count_all}
+  cohort: {source: orders, features: [orders_count_7d], kinds: [ratio, difference, z]}
   rfm: {source: orders, measure: amount, window: 7}
   sql: [mine.sql]
   windows:"""
@@ -52,6 +58,18 @@ def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:
         f"gold.customer_features where as_of = '{JAN[12]}'"
     )
     assert row == (6, 1, 0, 1, 2 / 7, 1, 0, 1, 1, 5)
+    [row] = own.published(
+        "select orders_weekend_count_7d, orders_recency_ratio_all, "
+        "orders_active_days_per_month_all, spend_per_day_7d, orders_amount_sum_7d / 7, "
+        f"week_over_all from gold.customer_features where as_of = '{JAN[12]}'"
+    )
+    assert row[:3] == (2, 0, 30)
+    assert row[3] == row[4]
+    assert row[5] == 7 / 12
+    assert own.published(
+        "select feature, available_from from gold.customer_features_catalogue where feature in "
+        "('spend_per_day_3d', 'spend_per_day_all', 'week_over_all') order by feature"
+    ) == [("spend_per_day_3d", JAN[3]), ("spend_per_day_all", JAN[1]), ("week_over_all", JAN[7])]
     [(meaning, since)] = own.published(
         "select formula, available_from from gold.customer_features_catalogue where feature = "
         "'mine_large_7d'"
@@ -61,6 +79,23 @@ def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:
         "select available_from from gold.customer_features_catalogue where feature = "
         "'orders_count_7d'"
     ) == [(JAN[7],)]
+
+
+def test_a_column_has_features_where_all_of_their_days_are_recorded(own: Shop) -> None:
+    own.change("gold/defs.yaml", "unit: usd}", "unit: usd, available_from: 2024-01-05}")
+    assert own.refresh(5, 12).succeeded
+    nulls = own.published(
+        "select as_of, orders_amount_sum_3d is null, spend_per_day_3d is null, "
+        "orders_amount_sum_all is null, orders_count_3d is null from gold.customer_features "
+        f"where as_of in (date '{JAN[6]}', date '{JAN[7]}') order by as_of"
+    )
+    assert nulls == [(JAN[6], True, True, True, False), (JAN[7], False, False, True, False)]
+    assert own.published(
+        "select feature, available_from from gold.customer_features_catalogue where feature in "
+        "('orders_amount_sum_3d', 'spend_per_day_3d', 'orders_count_3d') order by feature"
+    ) == [
+        ("orders_amount_sum_3d", JAN[7]), ("orders_count_3d", JAN[3]), ("spend_per_day_3d", JAN[7])
+    ]  # fmt: skip
 
 
 def test_a_day_alone_and_days_together_give_the_same_file(own: Shop) -> None:

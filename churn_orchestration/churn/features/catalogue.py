@@ -16,13 +16,17 @@ from churn_orchestration.churn.features.declared import (
 from churn_orchestration.churn.features.derived import (
     concentration,
     dynamics,
+    feature_ratios,
+    mostly,
     of_the_day,
+    over_the_life,
     ratios,
     thirds,
 )
-from churn_orchestration.churn.features.feature import Feature, where_covered
+from churn_orchestration.churn.features.feature import Feature, braced, where_covered
 from churn_orchestration.churn.features.parts import EVENTS, parts
 from churn_orchestration.churn.features.peers import peer_features
+from churn_orchestration.churn.features.recorded import where_recorded
 
 RAISES, LOWERS = "↑ ", "↓ "
 """What leads a reason: it raises, or lowers, the risk."""
@@ -52,10 +56,15 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
             result += _trends(source, row, days)
         result += dynamics(declared, source, row)
         result += concentration(declared, source, row)
+        result += mostly(declared, source, row)
         result += ratios(declared, source, row)
         result += thirds(source, row)
+        result += over_the_life(source, row)
     for number, attributes in enumerate(declared.attributes):
         result += _of_attributes(attributes, f"_a{number}")
+    if any(c.is_limited for table in declared.inputs for c in (*table.measures, *table.categories)):
+        result = [where_recorded(declared, feature) for feature in result]
+    result += feature_ratios(declared, result)
     for number, own in enumerate(declared.own):
         result += _of_own(own, f"_u{number}")
     result += of_the_day(declared)
@@ -183,11 +192,9 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             f"{category.name}_distinct", distinct, "variety", of, "count", message, zero_phrase=none
         )
         for value in category.values if category.is_shared(window) else ():
-            share = (
-                f"cast({row}.{category.name}_is_{label_of(value)}_{window} as double) "
-                f"/ nullif({n}, 0)"
-            )
-            message = f"{{value:.0%}} of {plural} {when}: {category.name} {_braced(value)}"
+            hits = f"{row}.{category.name}_is_{label_of(value)}_{window}"
+            share = f"cast({hits} as double) / nullif({n}, 0)"
+            message = f"{{value:.0%}} of {plural} {when}: {category.name} {braced(value)}"
             of = f"share of rows with {category.column} = {value}"
             yield feature(
                 f"{category.name}_{label_of(value)}_share",
@@ -198,13 +205,34 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
                 message,
                 nothing,
             )
+            if category.counts:
+                yield feature(
+                    f"{category.name}_{label_of(value)}_count",
+                    f"cast(coalesce({hits}, 0) as bigint)",
+                    "variety",
+                    f"number of rows with {category.column} = {value}",
+                    "count",
+                    f"{{value:.0f}} {plural} {when}: {category.name} {braced(value)}",
+                    zero_phrase=f"{nothing}: {category.name} {value}",
+                )
     for flag in source.flags:
         if not flag.is_shared(window):
             continue
-        share = f"cast({row}.{flag.name}_hits_{window} as double) / nullif({n}, 0)"
+        hits = f"{row}.{flag.name}_hits_{window}"
+        share = f"cast({hits} as double) / nullif({n}, 0)"
         message = f"{{value:.0%}} of {plural} {when}: {flag.name}"
         of = f"share of rows with {flag.condition}"
         yield feature(f"{flag.name}_share", share, "quality", of, "share", message, nothing)
+        if flag.counts:
+            yield feature(
+                f"{flag.name}_count",
+                f"cast(coalesce({hits}, 0) as bigint)",
+                "quality",
+                f"number of rows with {flag.condition}",
+                "count",
+                f"{{value:.0f}} {plural} {when}: {flag.name}",
+                zero_phrase=f"{nothing}: {flag.name}",
+            )
 
 
 def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
@@ -300,7 +328,7 @@ def _of_attributes(table: AttributeTable, row: str) -> Iterator[Feature]:
                 f"1 if {category.column} = {value}, else 0",
             )
             phrase, other = (
-                f"{spoken(category.name)}: {_braced(value)}",
+                f"{spoken(category.name)}: {braced(value)}",
                 f"{spoken(category.name)}: not {value}",
             )
             yield feature(
@@ -351,11 +379,6 @@ def _std(count: str, total: str, squares: str) -> str:
         f"({count}::hugeint * {squares}::hugeint - {total}::hugeint * {total}::hugeint)::double"
     )
     return f"sqrt({spread} / nullif({count} * ({count} - 1), 0)::double)"
-
-
-def _braced(text: str) -> str:
-    """A text whose braces a format string leaves alone."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def worded(value: float | None, phrase: str, null_phrase: str, zero_phrase: str = "") -> str:

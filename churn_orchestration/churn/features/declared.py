@@ -3,11 +3,23 @@ windows.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from churn_orchestration.churn.sql import identifier, identifiers
 
 ALL = "all"
+
+
+class _Recorded:
+    """A column, which may be recorded from a day on, or until one."""
+
+    available_from: dt.date | None
+    retired_on: dt.date | None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there are days on which it is not recorded."""
+        return bool(self.available_from or self.retired_on)
 
 
 class _Shared:
@@ -22,7 +34,7 @@ class _Shared:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(_Recorded):
     """A number of a row.
 
     Parameters
@@ -30,6 +42,8 @@ class Measure:
     unit : of the column
     decimals : how many are kept, exactly
     slope : whether its change from the first active day to the last is a feature
+    available_from, retired_on : the first day on which it is recorded; the first on which it no
+        longer is
     """
 
     name: str
@@ -37,6 +51,8 @@ class Measure:
     unit: str = ""
     decimals: int = 4
     slope: bool = False
+    available_from: dt.date | None = field(default=None, metadata={"later": True})
+    retired_on: dt.date | None = field(default=None, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Category(_Shared):
+class Category(_Shared, _Recorded):
     """A category of a row. Each of ``values`` is a feature: its share of the events, or whether it
     holds.
 
@@ -63,6 +79,10 @@ class Category(_Shared):
         None
     concentration : whether, over those windows, the top share, the Herfindahl index and the entropy
         of the declared values are features, and the share of rows that have none of them
+    counts : whether, over those windows, the number of events with each value is a feature too
+    mostly : whether, over those windows, it is a feature of each value if no other is more frequent
+    available_from, retired_on : the first day on which it is recorded; the first on which it no
+        longer is
     """
 
     name: str
@@ -71,6 +91,10 @@ class Category(_Shared):
     closed: bool = False
     share_windows: tuple[int, ...] | None = None
     concentration: bool = False
+    counts: bool = field(default=False, metadata={"later": True})
+    mostly: bool = field(default=False, metadata={"later": True})
+    available_from: dt.date | None = field(default=None, metadata={"later": True})
+    retired_on: dt.date | None = field(default=None, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -79,11 +103,13 @@ class Flag(_Shared):
     entity.
 
     ``share_windows``: the windows over which the share is taken, in days; all and all time if None.
+    ``counts``: whether, over those windows, the number of events it holds for is a feature too.
     """
 
     name: str
     condition: str
     share_windows: tuple[int, ...] | None = None
+    counts: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -109,6 +135,8 @@ class EventSource:
     key : columns that identify an event; of several versions, the one known last by as_of counts
     ratios : measures over measures
     thirds : whether the share of its events in each third of the life seen so far is a feature
+    recency_ratio : whether the days since the last event over those since the first is a feature
+    active_days_per_month : whether the active days per 30 days of the life seen so far is a feature
     """
 
     name: str
@@ -121,6 +149,8 @@ class EventSource:
     flags: tuple[Flag, ...] = ()
     ratios: tuple[Ratio, ...] = ()
     thirds: bool = False
+    recency_ratio: bool = field(default=False, metadata={"later": True})
+    active_days_per_month: bool = field(default=False, metadata={"later": True})
 
     @property
     def days_table(self) -> str:
@@ -199,10 +229,26 @@ class UserTable:
 class Cohort:
     """Those whose first event of a source was in the same month; ``features``: compared with their
     mean.
+
+    ``kinds``: a ``ratio`` to it, a ``difference`` from it, or that in standard deviations, ``z``.
     """
 
     source: str
     features: tuple[str, ...]
+    kinds: tuple[str, ...] = field(default=("ratio",), metadata={"later": True})
+
+
+@dataclass(frozen=True)
+class FeatureRatio:
+    """One feature over another, of whatever source or table of attributes.
+
+    ``top``, ``bottom``: a feature by its whole name; or a name without its window, in every window
+    that both have.
+    """
+
+    name: str
+    top: str
+    bottom: str
 
 
 @dataclass(frozen=True)
@@ -237,6 +283,7 @@ class FeatureSet:
     calendar : whether month, weekday and time of the year of as_of are features
     own : selects of the user's own, whose columns join the rest
     cohort, rfm : features among peers
+    ratios : features over features
 
     Raises
     ------
@@ -254,6 +301,7 @@ class FeatureSet:
     own: tuple[UserTable, ...] = ()
     cohort: Cohort | None = None
     rfm: Rfm | None = None
+    ratios: tuple[FeatureRatio, ...] = field(default=(), metadata={"later": True})
 
     def __post_init__(self) -> None:
         if none := [days for days in self.rings if days < 1]:

@@ -1,17 +1,18 @@
-"""Features derived from the merged rows: dynamics, concentration, ratios, thirds of a life, the
+"""Features derived from the merged rows: dynamics, concentration, ratios, the life so far, the
 calendar.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from churn_orchestration.churn.features.declared import (
     ALL,
     Category,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     label_of,
 )
-from churn_orchestration.churn.features.feature import Feature, where_covered
+from churn_orchestration.churn.features.feature import Feature, braced, where_covered
 
 
 def dynamics(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
@@ -150,6 +151,41 @@ def _concentrated(
         )  # fmt: skip
 
 
+def mostly(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
+    """Which of the declared values of a category is the most frequent; the first declared of
+    several.
+    """
+    for category in source.categories:
+        if category.mostly:
+            for window in (*map(str, declared.windows), ALL):
+                if category.is_shared(window):
+                    yield from _most_frequent(source, category, row, window)
+
+
+def _most_frequent(
+    source: EventSource, category: Category, row: str, window: str
+) -> Iterator[Feature]:
+    hits = [f"{row}.{category.name}_is_{label_of(value)}_{window}" for value in category.values]
+    suffix, when = (
+        (ALL, "so far") if window == ALL else (f"{window}d", f"in the last {window} days")
+    )
+    named = category.name.replace("_", " ")
+    none = f"no {source.noun} with a declared {named} {when}"
+    listed = ", ".join(hits)
+    first = f"list_position([{listed}], greatest({listed}))"
+    for place, value in enumerate(category.values, 1):
+        said = f"{source.noun}s {when}: {named} {braced(value)}"
+        yield Feature(
+            f"{source.name}_{category.name}_is_mostly_{label_of(value)}_{suffix}",
+            f"case when {' + '.join(hits)} > 0 then cast({first} = {place} as bigint) end",
+            source.name, "variety",
+            f"1 if no declared value of {category.column} is in more rows than {value}, nor an "
+            "earlier one in as many; else 0",
+            "0 or 1", f"{said} is the most frequent", none, none, suffix,
+            f"{source.noun}s {when}: {named} {value} is not the most frequent",
+        )  # fmt: skip
+
+
 def ratios(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
     """The declared ratios of summed measures."""
     measures = {m.name: m for m in source.measures}
@@ -169,6 +205,46 @@ def ratios(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feat
             )  # fmt: skip
 
 
+def sides(name: str, features: Iterable[Feature]) -> dict[str, Feature]:
+    """What one side of a ratio names, by window: a feature by its whole name, under ``""``, or by a
+    name without its window those of all windows; nothing if there is none.
+    """
+    named = {feature.name: feature for feature in features}
+    if name in named:
+        return {"": named[name]}
+    return {f.window: f for f in named.values() if f.window and f.name == f"{name}_{f.window}"}
+
+
+def divided(ratio: FeatureRatio, features: Sequence[Feature]) -> dict[str, tuple[Feature, Feature]]:
+    """What a ratio divides: top and bottom by window, ``""`` where both sides are whole names."""
+    top, bottom = sides(ratio.top, features), sides(ratio.bottom, features)
+    pairs = {
+        window: (top.get(window, top.get("")), bottom.get(window, bottom.get("")))
+        for window in (bottom if "" in top else top)
+    }
+    return {window: (upper, lower) for window, (upper, lower) in pairs.items() if upper and lower}
+
+
+def feature_ratios(declared: FeatureSet, features: Sequence[Feature]) -> Iterator[Feature]:
+    """The declared ratios of features, among those given."""
+    for ratio in declared.ratios:
+        for window, (top, bottom) in divided(ratio, features).items():
+            source = (
+                top.source if top.source == bottom.source else f"{top.source} / {bottom.source}"
+            )
+            when = {"": "", ALL: " so far"}.get(window, f" in the last {window[:-1]} days")
+            message = ratio.name.replace("_", " ")
+            nulls = [f"{bottom.name} is 0"]
+            nulls += [f"{f.name} is null" for f in (top, bottom) if f.null_means != "never null"]
+            yield Feature(
+                f"{ratio.name}_{window}" if window else ratio.name,
+                f"cast({top.sql} as double) / nullif({bottom.sql}, 0)", source, "ratio",
+                f"{top.name} / {bottom.name}", "ratio", f"{message} of {{value:.2f}}{when}",
+                f"{message}: nothing to compare{when}", ", or ".join(nulls), window,
+                made_of=(top.name, bottom.name),
+            )  # fmt: skip
+
+
 def thirds(source: EventSource, row: str) -> Iterator[Feature]:
     """The share of the events in each third of the life seen so far, from the first event to
     as_of.
@@ -183,6 +259,29 @@ def thirds(source: EventSource, row: str) -> Iterator[Feature]:
                 f"{{value:.0%}} of {source.noun}s in the {words} third of the time since the first",
                 f"no {source.noun} so far", f"no {source.noun} so far", ALL,
             )  # fmt: skip
+
+
+def over_the_life(source: EventSource, row: str) -> Iterator[Feature]:
+    """How much of the life seen so far is silence, and on how many of its days there are events."""
+    name, plural = source.name, f"{source.noun}s"
+    if source.recency_ratio:
+        yield Feature(
+            f"{name}_recency_ratio_all",
+            f"cast({row}._youngest as double) / nullif({row}._oldest, 0)", name, "recency",
+            "days since last / days since first", "0: active on as_of, to 1: active once",
+            f"silent for {{value:.0%}} of the days since the first {source.noun}",
+            f"no {source.noun} before today", f"no {source.noun} yet, or the first is on as_of",
+            ALL,
+        )  # fmt: skip
+    if source.active_days_per_month:
+        yield Feature(
+            f"{name}_active_days_per_month_all",
+            f"cast(30 * {row}._active_{ALL} as double) / ({row}._oldest + 1)", name, "frequency",
+            "30 x active days / days from the first to as_of, both included",
+            "days per 30 days",
+            f"{plural} on {{value:.1f}} of 30 days since the first",
+            f"no {source.noun} yet", f"no {source.noun} yet", ALL,
+        )  # fmt: skip
 
 
 CALENDAR = "calendar"

@@ -1,5 +1,6 @@
 """What a feature is: its SQL, and how a person reads it."""
 
+import datetime as dt
 import re
 from dataclasses import dataclass, field
 
@@ -38,7 +39,9 @@ class Feature:
 
     In the SQL ``$as_of`` is the day. ``family`` groups features that say nearly the same;
     ``phrase`` is a format string of one ``value``, ``null_phrase`` the words where it is null,
-    ``zero_phrase`` where it is 0 (the phrase itself if empty).
+    ``zero_phrase`` where it is 0 (the phrase itself if empty). ``made_of``: the names of the
+    features that a ratio divides; empty of all others. ``recorded_from``: the first as_of whose
+    window lies within the days on which its columns are recorded, where that is declared.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Feature:
     null_means: str = "never null"
     window: str = ""
     zero_phrase: str = ""
+    made_of: tuple[str, ...] = ()
+    recorded_from: dt.date | None = None
 
     @property
     def title(self) -> str:
@@ -74,6 +79,11 @@ class Feature:
         # Of a cast, not of the word: a category may be called double_optin, and its value "as
         # double".
         return "double" if _AS_DOUBLE.search(_QUOTED.sub("", self.sql)) else "bigint"
+
+
+def braced(text: str) -> str:
+    """A text whose braces a format string leaves alone."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def where_covered(row: str, days: int, sql: str) -> str:

@@ -15,12 +15,13 @@ from churn_orchestration.churn.features.declared import (
     AttributeTable,
     EventSource,
     FeatureSet,
+    Flag,
     UserTable,
 )
+from churn_orchestration.churn.features.recorded import PART, read_by
 from churn_orchestration.churn.rows.user_sql import columns_of
 from churn_orchestration.churn.sql import identifier
 
-_PART = re.compile(r'_([sau])(\d+)\."?(\w+)')  # of a merged row, see `rings`
 _TIME = {"day", "known_on", "_partition"}
 _Table: TypeAlias = EventSource | AttributeTable | UserTable
 
@@ -61,15 +62,18 @@ def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Ori
     proved = {source.name for source in declared.sources if source.table in landed}
     for feature in catalogue(declared):
         named = [
-            (tables[row][int(number)], part) for row, number, part in _PART.findall(feature.sql)
+            (tables[row][int(number)], part) for row, number, part in PART.findall(feature.sql)
         ]
         columns = frozenset[str]().union(*(_columns(table, part) for table, part in named))
         if not named:  # among peers a feature is made of finished ones
             read = set(re.findall(r"\w+", feature.sql)) & result.keys()
             columns = columns.union(*(result[name].columns for name in read))
-        result[feature.name] = Origin(
-            feature.family, columns, not columns and feature.source in proved
+        is_landed = not columns and (
+            all(result[name].landed for name in feature.made_of)
+            if feature.made_of
+            else feature.source in proved
         )
+        result[feature.name] = Origin(feature.family, columns, is_landed)
     return result
 
 
@@ -93,20 +97,10 @@ def _measured(table: EventSource | AttributeTable, part: str) -> str | None:
     """The SQL of the measure, category or flag that a part is made of; None of the rhythm of the
     events.
     """
-    if isinstance(table, EventSource):
-        named = {m.name: identifier(m.column) for m in table.measures}
-        named |= {c.name: identifier(c.column) for c in table.categories}
-        named |= {flag.name: flag.condition for flag in table.flags}
-        fitting = [name for name in named if part.startswith(f"{name}_")]
-        return named[max(fitting, key=len)] if fitting else None
-    kind, number = part[1], int(re.findall(r"\d+", part)[0])
-    if kind == "f":
-        return table.flags[number].condition
-    columns = {
-        "m": [m.column for m in table.measures], "c": [c.column for c in table.categories],
-        "d": [date.column for date in table.dates],
-    }  # fmt: skip
-    return identifier(columns[kind][number])
+    read = read_by(table, part)
+    if read is None:
+        return None
+    return read.condition if isinstance(read, Flag) else identifier(read.column)
 
 
 def landed_by_day(bronze: Collection[str], silver: Mapping[str, Collection[str]]) -> frozenset[str]:

@@ -9,11 +9,12 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import replace
 
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet
+from churn_orchestration.churn.features.declared import Cohort, EventSource, FeatureSet
 from churn_orchestration.churn.features.feature import Feature
 
 _DAY = dt.timedelta(days=1)
 _COHORT = "_cohort"
+_PEERS = f"over (partition by {_COHORT})"
 
 
 def fitted_on(as_of: dt.date) -> dt.date:
@@ -49,26 +50,83 @@ def among_peers(declared: FeatureSet, select: str, edges: str | None) -> str:
         f"select *, date_trunc('month', as_of - cast({first} as integer)) as {_COHORT} "
         f"from ({select})"
     )
+    ours = [_COHORT]
+    if declared.cohort and {"difference", "z"}.intersection(declared.cohort.kinds):
+        rows, apart = _apart(declared.cohort, rows)
+        ours += apart
     fitted = f" cross join ({edges}) as _edges" if edges else ""
-    return f"select f.* exclude ({_COHORT}), {columns} from ({rows}) as f{fitted}"
+    return f"select f.* exclude ({', '.join(ours)}), {columns} from ({rows}) as f{fitted}"
+
+
+def _apart(cohort: Cohort, rows: str) -> tuple[str, list[str]]:
+    """SQL: the rows with how far each compared feature is from its mean in the cohort; and the
+    columns that this adds.
+
+    ``_x`` is the feature in millionths, ``_d`` the whole number n x _x - sum of _x, and so n
+    millionths of the difference, ``_far`` the largest of the cohort.
+    """
+    steps = (
+        ("_x", "cast(cast({name} as decimal(38, 6)) * 1000000 as hugeint)"),
+        ("_d", f"count(_x{{n}}) {_PEERS} * _x{{n}} - sum(_x{{n}}) {_PEERS}"),
+        ("_far", f"max(abs(_d{{n}})) {_PEERS}"),
+    )
+    added: list[str] = []
+    for step, sql in steps:
+        columns = {
+            f"{step}{n}": sql.format(n=n, name=name) for n, name in enumerate(cohort.features)
+        }
+        listed = ", ".join(f"{each} as {column}" for column, each in columns.items())
+        rows = f"select *, {listed} from ({rows})"
+        added += columns
+    return rows, added
 
 
 def _relative(declared: FeatureSet) -> Iterator[Feature]:
     if not declared.cohort:
         return
-    peers = f"over (partition by {_COHORT})"
-    for name in declared.cohort.features:
+    for number, name in enumerate(declared.cohort.features):
+        for kind in declared.cohort.kinds:
+            yield _compared(declared.cohort, number, name, kind)
+
+
+def _compared(cohort: Cohort, number: int, name: str, kind: str) -> Feature:
+    """One comparison of a feature with its cohort: a ``ratio``, a ``difference`` or a ``z``."""
+    message = name.replace("_", " ")
+    nobody, mates = (
+        f"{message}: no one to compare with",
+        "all whose first event was in the same month",
+    )
+    if kind == "ratio":
         mean = (
-            f"cast(sum(cast({name} as decimal(38, 6))) {peers} as double) "
-            f"/ nullif(count({name}) {peers}, 0)"
+            f"cast(sum(cast({name} as decimal(38, 6))) {_PEERS} as double) "
+            f"/ nullif(count({name}) {_PEERS}, 0)"
         )
-        message = name.replace("_", " ")
-        yield Feature(
-            f"{name}_vs_cohort", f"{name} / nullif({mean}, 0)", declared.cohort.source, "cohort",
-            f"{name} / its mean over all whose first event was in the same month", "ratio",
+        return Feature(
+            f"{name}_vs_cohort", f"{name} / nullif({mean}, 0)", cohort.source, "cohort",
+            f"{name} / its mean over {mates}", "ratio",
             f"{message} at {{value:.1f}} times that of those who began in the same month",
-            f"{message}: no one to compare with", f"no {name}, or 0 for the whole cohort",
+            nobody, f"no {name}, or 0 for the whole cohort",
         )  # fmt: skip
+    many = f"count({name}) {_PEERS}"
+    if kind == "difference":
+        return Feature(
+            f"{name}_minus_cohort", f"cast(_d{number} as double) / ({many} * 1000000::double)",
+            cohort.source, "cohort", f"{name} - its mean over {mates}, to six decimals",
+            f"that of {name}",
+            f"{message} {{value:+,.2f}} from the mean of those who began in the same month",
+            nobody, f"no {name}",
+        )  # fmt: skip
+    # Relative to the largest of them, squares neither overflow nor vanish; as decimals, their sum
+    # does not depend on the order of the rows.
+    part = f"(cast(_d{number} as double) / nullif(_far{number}, 0))"
+    squares = f"cast(sum(cast({part} * {part} as decimal(38, 18))) {_PEERS} as double)"
+    return Feature(
+        f"{name}_cohort_z", f"{part} / sqrt({squares} / nullif({many} - 1, 0))", cohort.source,
+        "cohort", f"({name} - its mean) / its standard deviation, over {mates}",
+        "standard deviations",
+        f"{message} {{value:+.1f}} standard deviations from those who began in the same month",
+        nobody, f"no {name}, or the same for the whole cohort",
+    )  # fmt: skip
 
 
 def _quintiles(declared: FeatureSet) -> Iterator[Feature]:

@@ -11,17 +11,9 @@ from math import comb
 import numpy as np
 import pandas as pd
 
+from churn_orchestration.churn.process.columns import gold_columns
 from churn_orchestration.churn.process.fitting import Process
 from churn_orchestration.churn.process.histories import Histories
-
-
-def gold_columns(source: str) -> tuple[str, str, str]:
-    """The features of an event source from which x, t_x and T follow."""
-    return (
-        f"{source}_active_days_all",
-        f"{source}_days_since_last",
-        f"{source}_days_since_first",
-    )
 
 
 def gold_histories(features: pd.DataFrame, source: str) -> Histories:

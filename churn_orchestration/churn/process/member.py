@@ -9,10 +9,10 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from churn_orchestration.churn.process.columns import gold_columns
 from churn_orchestration.churn.process.fitting import NoFit, Process, fit
 from churn_orchestration.churn.process.gold import (
     columns_of,
-    gold_columns,
     gold_histories,
     possible,
 )

@@ -9,17 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from churn_orchestration.churn.process.columns import gold_columns, spend_columns
 from churn_orchestration.churn.process.fitting import NoFit, Process, fit
-from churn_orchestration.churn.process.gold import gold_columns, gold_histories
+from churn_orchestration.churn.process.gold import gold_histories
 from churn_orchestration.churn.process.spend import GammaGamma, fit_spend
-
-PURCHASES, PER_PURCHASE, SPEND = "expected_purchases", "spend_per_purchase", "expected_spend"
-LOW, HIGH = "low", "high"
-
-
-def columns(source: str, measure: str) -> tuple[str, str, str, str]:
-    """The features that a forecast reads: purchase days, recency, age, what was spent so far."""
-    return (*gold_columns(source), f"{source}_{measure}_sum_all")
+from churn_orchestration.churn.value.question import PER_PURCHASE, PURCHASES, SPEND
 
 
 @dataclass(frozen=True)
@@ -28,7 +22,7 @@ class SpendForecast:
 
     Parameters
     ----------
-    source, measure : name the features that are read, see `columns`
+    source, measure : name the features that are read, see `spend_columns`
     days : length of the horizon
     gap_days : between as_of and the horizon
     """
@@ -43,8 +37,8 @@ class SpendForecast:
     def of(self, features: pd.DataFrame) -> pd.DataFrame:
         """Of each row: mean purchase days in the horizon, mean spend on one, and their product.
 
-        ``features``: the `columns`, of customers who have bought. Returns n finite rows, >= 0, in
-        their order.
+        ``features``: the `spend_columns`, of customers who have bought. Returns n finite rows,
+        >= 0, in their order.
         """
         histories = gold_histories(features, self.source)
         purchases = self.process.expected_purchases(histories, self.gap_days + self.days)
@@ -66,7 +60,7 @@ def fit_forecast(
 ) -> SpendForecast | NoFit:
     """Fit both to the histories of a day; or why one does not fit.
 
-    ``features``: the `columns` of everybody who has bought by its end
+    ``features``: the `spend_columns` of everybody who has bought by its end
     """
     process = fit(gold_histories(features, source))
     if isinstance(process, NoFit):
@@ -80,5 +74,5 @@ def fit_forecast(
 def _means(features: pd.DataFrame, source: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
     """Purchase days of each row, and the mean spend on them."""
     bought = features[gold_columns(source)[0]].to_numpy(float, na_value=np.nan)
-    spent = features[columns(source, measure)[-1]].to_numpy(float, na_value=np.nan)
+    spent = features[spend_columns(source, measure)[-1]].to_numpy(float, na_value=np.nan)
     return bought, spent / bought

@@ -4,17 +4,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 TOP = 0.1
-METRICS = {
-    "rmse": "root of the mean squared error, in the unit",
-    "total_ratio": "all that was forecast over all that was spent; 1 is best",
-    "spearman": "rank correlation of forecast and outcome",
-    "top_decile_capture": "share of all that was spent that the tenth with the largest forecasts "
-    "spent",
-}
 
 
 def measure(outcome: np.ndarray, forecast: np.ndarray) -> dict[str, float | None]:
-    """Each of METRICS, of n customers; None where it does not exist (nobody spent, all are alike).
+    """Each of ``question.METRICS``, of n customers; None where it does not exist (nobody spent, all
+    are alike).
 
     >>> result = measure(np.array([0.0, 10.0, 30.0]), np.array([1.0, 9.0, 10.0]))
     >>> {name: round(value, 3) for name, value in result.items()}

@@ -2,6 +2,8 @@
 engine.
 """
 
+import datetime as dt
+from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 import dagster as dg
@@ -24,6 +26,26 @@ AsWritten: TypeAlias = Annotated[
 """Texts that stay texts: Dagster would read "1" as the number 1, and "True" as a truth value."""
 
 
+def recorded(
+    available_from: str | None, retired_on: str | None, of: str
+) -> tuple[dt.date | None, dt.date | None]:
+    """The days between which a column is recorded; a mistake in them is a ValueError that names
+    it.
+    """
+    days: list[dt.date | None] = []
+    for field, given in (("available_from", available_from), ("retired_on", retired_on)):
+        try:
+            days.append(dt.date.fromisoformat(given) if given is not None else None)
+        except ValueError:
+            raise ValueError(f'{of}: {field} "{given}" is no day: write it as 2024-03-31') from None
+    first, end = days
+    if first and end and end <= first:
+        raise ValueError(
+            f"{of}: retired_on {end} is not after available_from {first}: no day would be left"
+        )
+    return first, end
+
+
 class MeasureSpec(dg.Model, dg.Resolvable):
     """A number of an event or an entity."""
 
@@ -34,6 +56,21 @@ class MeasureSpec(dg.Model, dg.Resolvable):
     slope: bool = Field(
         False, description="events: how it changed from the first active day to the last"
     )
+    available_from: str | None = Field(
+        None,
+        description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
+        "window begins earlier is null",
+    )
+    retired_on: str | None = Field(
+        None,
+        description="the first day on which it is no longer recorded; its features are null from "
+        "then on",
+    )
+
+    @model_validator(mode="after")
+    def _days_of_recording(self) -> "MeasureSpec":
+        recorded(self.available_from, self.retired_on, f"measure {self.name}")
+        return self
 
 
 class CategorySpec(dg.Model, dg.Resolvable):
@@ -60,11 +97,42 @@ class CategorySpec(dg.Model, dg.Resolvable):
             "events: top share, Herfindahl index and entropy over `values`, and the share of others"
         ),
     )
+    counts: bool = Field(
+        False,
+        description="events: the number of events with each of `values`, over the windows of the "
+        "shares",
+    )
+
+    mostly: bool = Field(
+        False,
+        description="events: of each of `values`, over the windows of the shares, whether no other "
+        "is more frequent; of several as frequent, the first",
+    )
+    available_from: str | None = Field(
+        None,
+        description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
+        "window begins earlier is null",
+    )
+    retired_on: str | None = Field(
+        None,
+        description="the first day on which it is no longer recorded; its features are null from "
+        "then on",
+    )
+
+    @model_validator(mode="after")
+    def _days_of_recording(self) -> "CategorySpec":
+        recorded(self.available_from, self.retired_on, f"category {self.name}")
+        return self
 
     @model_validator(mode="after")
     def _values_where_needed(self) -> "CategorySpec":
         if (self.closed or self.concentration) and not self.values:
             raise ValueError(f"category {self.name}: `closed` and `concentration` need `values`")
+        for field in ("counts", "mostly"):
+            if getattr(self, field) and not self.values:
+                raise ValueError(
+                    f"category {self.name}: `{field}` needs `values`, of which each is a feature"
+                )
         if self.closed and len(self.values) > MOST_CLOSED:
             raise ValueError(
                 f"category {self.name}: {len(self.values)} values are too many for `closed`, which "
@@ -79,6 +147,17 @@ class RatioSpec(dg.Model, dg.Resolvable):
     name: str = Field(pattern=NAME, description="its name in the features, e.g. discount_rate")
     top: str = Field(description="name of a measure")
     bottom: str = Field(description="name of a measure")
+
+
+class FeatureRatioSpec(dg.Model, dg.Resolvable):
+    """One feature of the table over another, of whatever source or table of attributes."""
+
+    name: str = Field(pattern=NAME, description="its name, e.g. refunds_over_spend")
+    top: str = Field(
+        description="a feature, e.g. orders_days_since_last; without its window, e.g. "
+        "returns_refund_sum: in every window that both have"
+    )
+    bottom: str = Field(description="the feature that it is divided by, named likewise")
 
 
 class CadenceSpec(dg.Model, dg.Resolvable):
@@ -135,12 +214,23 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
     flags: dict[str, str] = Field(
         {}, description="name: SQL condition, whose share of the events is a feature"
     )
+    flag_counts: list[str] = Field(
+        [],
+        description="names of flags, or of shares of `cadence`, of which the number of events is a "
+        "feature too, over the same windows",
+    )
     cadence: CadenceSpec | None = Field(
         None, description="shares of the weekend and of times of the day"
     )
     ratios: list[RatioSpec] = Field([], description="measures over measures")
     thirds: bool = Field(
         False, description="shares of the events in each third of the life seen so far"
+    )
+    recency_ratio: bool = Field(
+        False, description="days since the last event over days since the first"
+    )
+    active_days_per_month: bool = Field(
+        False, description="active days per 30 days of the life seen so far"
     )
 
     @model_validator(mode="after")
@@ -162,6 +252,7 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
             windows = tuple(self.cadence.windows)
             bands = self.cadence.flags(timezone).items()
             flags += tuple(declarations.Flag(name, condition, windows) for name, condition in bands)
+        flags = tuple(replace(flag, counts=flag.name in self.flag_counts) for flag in flags)
         return declarations.EventSource(
             self.name,
             self.table,
@@ -173,6 +264,8 @@ class EventSourceSpec(dg.Model, dg.Resolvable):
             flags,
             tuple(declarations.Ratio(ratio.name, ratio.top, ratio.bottom) for ratio in self.ratios),
             self.thirds,
+            self.recency_ratio,
+            self.active_days_per_month,
         )
 
 
@@ -230,6 +323,17 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
         return columns_in(parsed(condition, f"{self.name}: flag"))
 
     @model_validator(mode="after")
+    def _counts_no_events(self) -> "AttributeTableSpec":
+        for category in self.categories:
+            for field in ("counts", "mostly"):
+                if getattr(category, field):
+                    raise ValueError(
+                        f"{self.name}: category {category.name}: `{field}` is of events, and an "
+                        "attribute has none: take it out"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _says_something(self) -> "AttributeTableSpec":
         if mute := [category.name for category in self.categories if not category.values]:
             raise ValueError(
@@ -275,7 +379,14 @@ def columns_of(
     """The measures, categories and flags of a block."""
     return (
         tuple(
-            declarations.Measure(m.name, m.column, m.unit, m.decimals, m.slope)
+            declarations.Measure(
+                m.name,
+                m.column,
+                m.unit,
+                m.decimals,
+                m.slope,
+                *recorded(m.available_from, m.retired_on, m.name),
+            )
             for m in spec.measures
         ),
         tuple(
@@ -286,6 +397,9 @@ def columns_of(
                 c.closed,
                 None if c.share_windows is None else tuple(c.share_windows),
                 c.concentration,
+                c.counts,
+                c.mostly,
+                *recorded(c.available_from, c.retired_on, c.name),
             )
             for c in spec.categories
         ),
@@ -311,13 +425,19 @@ class RefreshSpec(dg.Model, dg.Resolvable):
 
 
 class CohortSpec(dg.Model, dg.Resolvable):
-    """Features relative to the mean of those whose first event was in the same month."""
+    """Features compared with their mean over those whose first event was in the same month."""
 
     source: str = Field(
         description="name of the source whose first event says when an entity began"
     )
     features: list[str] = Field(
         min_length=1, description="names of features, e.g. orders_count_90d"
+    )
+    kinds: list[Literal["ratio", "difference", "z"]] = Field(
+        ["ratio"],
+        min_length=1,
+        description="how: the ratio to the mean, the difference from it, or z, the difference in "
+        "standard deviations; those that are named",
     )
 
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import datetime as dt
+import difflib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,8 @@ from churn_orchestration.business import Business, digest, line_of
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features import declared as declarations
 from churn_orchestration.churn.features.catalogue import catalogue, features_alone
+from churn_orchestration.churn.features.derived import divided, sides
+from churn_orchestration.churn.features.feature import Feature
 from churn_orchestration.churn.features.parts import parts
 from churn_orchestration.churn.features.perturbation import Pipeline, Proof
 from churn_orchestration.churn.rows.user_sql import parsed
@@ -37,6 +40,7 @@ from churn_orchestration.components.features.feature_specs import (
     AttributeTableSpec,
     CohortSpec,
     EventSourceSpec,
+    FeatureRatioSpec,
     RefreshSpec,
     RfmSpec,
 )
@@ -111,6 +115,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             "files next to the YAML, each a select of one row per entity in which $as_of is the day"
         ),
     )
+    ratios: list[FeatureRatioSpec] = Field(
+        [], description="features over features; null where the lower one is 0 or null"
+    )
     cohort: CohortSpec | None = Field(None, description="features relative to the entity's cohort")
     rfm: RfmSpec | None = Field(
         None, description="recency, frequency and monetary value in quintiles"
@@ -151,6 +158,18 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return self
 
     @model_validator(mode="after")
+    def _counts_of_flags(self) -> "FeatureTable":
+        for spec, source in zip(self.sources, self.declared().sources, strict=True):
+            names = [flag.name for flag in source.flags]
+            if unknown := [name for name in spec.flag_counts if name not in names]:
+                raise ValueError(
+                    f'{self.name}: {source.name}: flag_counts names "{unknown[0]}", which is no '
+                    f"flag of it ({', '.join(names) or 'it has none'}): declare it under `flags`, "
+                    "or take it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _shares_over_windows(self) -> "FeatureTable":
         for source in self.declared().sources:
             for counted in (*source.categories, *source.flags):
@@ -162,6 +181,28 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
                         f"{unknown[0]} days, which is none of the windows "
                         f"({', '.join(map(str, self.windows))})"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _ratios_of_features(self) -> "FeatureTable":
+        declared = self.declared()
+        features = features_alone(dataclasses.replace(declared, ratios=(), own=(), calendar=False))
+        for ratio in declared.ratios:
+            place = f"{self.name}: ratio {ratio.name}"
+            for name in (ratio.top, ratio.bottom):
+                if not sides(name, features):
+                    raise ValueError(
+                        f'{place} names "{name}", which is no feature of a source or of attributes'
+                        f"{_near(name, features)}: name one with its window, or without it for all "
+                        "windows"
+                    )
+            if ratio.top == ratio.bottom:
+                raise ValueError(f"{place} divides {ratio.top} by itself: name another `bottom`")
+            if not divided(ratio, features):
+                raise ValueError(
+                    f"{place}: {ratio.top} and {ratio.bottom} have no window in common: name "
+                    "one of them with its window"
+                )
         return self
 
     @model_validator(mode="after")
@@ -183,9 +224,14 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _names_once(self) -> "FeatureTable":
-        names = [feature.name for feature in catalogue(self.declared())]
+        features = catalogue(self.declared())
+        names = [feature.name for feature in features]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{self.name}: two features are called {twice[0]}")
+            made_by = dict.fromkeys(f.source for f in features if f.name == twice[0])
+            raise ValueError(
+                f"{self.name}: two features are called {twice[0]} (of {', '.join(made_by)}): give "
+                "what one of them is made of another name"
+            )
         for source in self.declared().sources:
             columns = [part.name for part in parts(source)]
             if twice := sorted({name for name in columns if columns.count(name) > 1}):
@@ -227,12 +273,17 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             tuple(own_table(self._folder / name, self.entity) for name in self.sql)
             if self._folder
             else (),
-            declarations.Cohort(self.cohort.source, tuple(self.cohort.features))
+            declarations.Cohort(
+                self.cohort.source,
+                tuple(self.cohort.features),
+                tuple(dict.fromkeys(self.cohort.kinds)),
+            )
             if self.cohort
             else None,
             declarations.Rfm(self.rfm.source, self.rfm.measure, self.rfm.window)
             if self.rfm
             else None,
+            tuple(declarations.FeatureRatio(**ratio.model_dump()) for ratio in self.ratios),
         )
 
     def pipeline(self, tree: dg.ComponentTree, business: Business) -> Pipeline:
@@ -329,6 +380,13 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         return gold
 
 
+def _near(name: str, features: Iterable[Feature]) -> str:
+    """The features that are called nearly so, in brackets; nothing if none is."""
+    stems = (f.name.removesuffix(f"_{f.window}") if f.window else f.name for f in features)
+    near = difflib.get_close_matches(name, dict.fromkeys(stems), 3, 0.5)
+    return f" (near: {', '.join(near)})" if near else ""
+
+
 def _refused(
     tables: Tables,
     declared: declarations.FeatureSet,
@@ -378,15 +436,15 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
     when.
 
     ``available_from``: the first as_of whose window lies wholly within the data; of all time, the
-    first day.
+    first day; of a ratio, the later of its sides; never before a column is recorded.
     """
     begun, late = {}, known_from(tables, declared)
     for source in declared.sources:
         if tables.columns(source.days_table):
             [(first,)] = tables.rows(f"select min(day) from {source.days_table}")
             begun[source.name] = first
-    hidden = ("name", "sql")
-    about = []
+    hidden = ("name", "sql", "made_of", "recorded_from")
+    about, available = [], dict[str, dt.date | None]()
     for f in catalogue(declared):
         said = {k: v for k, v in dataclasses.asdict(f).items() if k not in hidden}
         first, window = begun.get(f.source), f.window.removesuffix("d")
@@ -395,6 +453,11 @@ def write_catalogue(tables: Tables, table: str, declared: declarations.FeatureSe
             if first and window.isdigit()
             else late.get(f.name, first)
         )
+        if f.made_of:
+            since = max((day for name in f.made_of if (day := available[name])), default=None)
+        if f.recorded_from:
+            since = max(since or f.recorded_from, f.recorded_from)
+        available[f.name] = since
         about.append(
             {"feature": f.name} | said | {"type": f.type, "available_from": str(since or "")}
         )

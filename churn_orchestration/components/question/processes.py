@@ -53,7 +53,7 @@ def _columns(question: Question) -> tuple[str, str, str] | None:
     """The features that histories are read from; None: the question is not about silence, or they
     are not declared.
     """
-    from churn_orchestration.churn.process.gold import gold_columns
+    from churn_orchestration.churn.process.columns import gold_columns
 
     if question.kind != INACTIVITY or question.activity is None:
         return None

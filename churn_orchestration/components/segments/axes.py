@@ -17,7 +17,6 @@ from churn_orchestration.churn.calendar import last_month_end
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import FeatureSet
 from churn_orchestration.churn.features.rings import features_at
-from churn_orchestration.churn.segments.axes import Axis, archetypes, fit_axis
 from churn_orchestration.churn.sql import identifier, identifiers, literal
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
@@ -28,6 +27,8 @@ from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from churn_orchestration.churn.segments.axes import Axis
 
 NAME = r"^[a-z][a-z0-9_]*$"
 MIN_HISTORY_DAYS = 28
@@ -169,8 +170,10 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
 
     def _fitted(
         self, declared: FeatureSet, version: str, tables: Tables, day: dt.date
-    ) -> list[Axis]:
+    ) -> "list[Axis]":
         """The axes of a day, from their file; found and kept where there is none."""
+        from churn_orchestration.churn.segments.axes import Axis, fit_axis
+
         path = tables.state / "axes" / self.name / f"{day}-{version}.json"
         if path.is_file():
             return [Axis.of_record(record) for record in json.loads(path.read_text())]
@@ -186,8 +189,10 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         return tables.db.execute(f"select {key}, {named} from {rows} order by {key}").df()
 
     def _store_day(
-        self, entity: str, tables: Tables, day: dt.date, axes: list[Axis], fitted_on: dt.date
+        self, entity: str, tables: Tables, day: dt.date, axes: "list[Axis]", fitted_on: dt.date
     ) -> int:
+        from churn_orchestration.churn.segments.axes import archetypes
+
         file = literal(tables.day_file(f"gold.{self.features}", day))
         rows = self._features(entity, tables, file)
         memberships = [axis.memberships(rows) for axis in axes]

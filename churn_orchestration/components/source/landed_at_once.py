@@ -39,7 +39,13 @@ def known_from(tables: Tables, declared: FeatureSet) -> dict[str, dt.date]:
         if table.known_late and tables.columns(table.table):
             [(landed,)] = tables.rows(f"select min(_partition) from {table.table}")
             families |= dict.fromkeys(table.known_late if landed else [], landed)
-    return {f.name: families[f.family] for f in catalogue(declared) if f.family in families}
+    known = dict[str, dt.date]()
+    for f in catalogue(declared):
+        landings = [families[f.family]] if f.family in families else []
+        landings += [known[name] for name in f.made_of if name in known]
+        if landings:
+            known[f.name] = max(landings)
+    return known
 
 
 def known_late_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:

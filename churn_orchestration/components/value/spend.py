@@ -1,27 +1,19 @@
 """The forecasts of spend of a day, and how those of an earlier day came out; on the warehouse."""
 
 import datetime as dt
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
-from churn_orchestration.churn.calendar import DAY, Horizon, last_month_end
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
+from churn_orchestration.churn.calendar import DAY, last_month_end
 from churn_orchestration.churn.features.parts import scaled
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.features.seen import visible
 from churn_orchestration.churn.process.fitting import NoFit
-from churn_orchestration.churn.sql import identifier, identifiers, literal
+from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.churn.value import metrics
-from churn_orchestration.churn.value.forecast import (
-    HIGH,
-    LOW,
-    SPEND,
-    SpendForecast,
-    columns,
-    fit_forecast,
-)
+from churn_orchestration.churn.value.forecast import SpendForecast, fit_forecast
+from churn_orchestration.churn.value.question import COVERAGE, HIGH, LOW, SPEND, SpendQuestion
 from churn_orchestration.churn.value.spread import Spread
 from churn_orchestration.storage.warehouse import Tables
 
@@ -31,48 +23,7 @@ if TYPE_CHECKING:
 MIN_HISTORY_DAYS = 28
 """Days of data that an earlier day needs before it, to be compared with its outcome."""
 OUTCOME, LAST_PERIOD = "spent", "last_period"
-FORECASTER, SPREAD = "process", "coverage"
-
-
-@dataclass(frozen=True)
-class SpendQuestion:
-    """What is forecast: the sum of a measure of an event source, of each entity, over a horizon.
-
-    Parameters
-    ----------
-    observation_days : an entity is forecast if it has an event in so many days; None: ever
-    share : of outcomes that an interval is to hold, 0..1
-    currency : the column of the source that names the currency; None: there is one
-    """
-
-    name: str
-    entity: str
-    activity: EventSource
-    measure: Measure
-    horizon: Horizon
-    observation_days: int | None
-    share: float
-    currency: str | None = None
-
-    @property
-    def columns(self) -> list[str]:
-        """The features that a forecast reads."""
-        return list(columns(self.activity.name, self.measure.name))
-
-    @property
-    def bare(self) -> FeatureSet:
-        """As few features as hold those columns, for a day that has none stored."""
-        source = replace(
-            self.activity,
-            measures=(self.measure,), categories=(), flags=(), ratios=(), thirds=False,
-        )  # fmt: skip
-        return FeatureSet(self.entity, (source,), (1,), ())
-
-    def features(self, rows: str) -> str:
-        """SQL: the columns of everybody who has bought, of feature rows, in the entity's order."""
-        named = identifiers([self.entity, *self.columns])
-        bought = f"{identifier(self.columns[0])} > 0"
-        return f"select {named} from {rows} where {bought} order by {identifier(self.entity)}"
+FORECASTER = "process"
 
 
 def require_spend(tables: Tables, question: SpendQuestion, day: dt.date) -> None:
@@ -157,7 +108,7 @@ class Forecasts:
         ]
         if spread := self.spread(before):
             held = metrics.coverage(outcome, *spread.interval(peers[FORECASTER]))
-            of_it = {"forecaster": FORECASTER, "metric": SPREAD, "value": held}
+            of_it = {"forecaster": FORECASTER, "metric": COVERAGE, "value": held}
             rows.append({**about, **of_it})
         return rows
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -17,21 +17,26 @@ from churn_orchestration.business import Business, BusinessError, digest, line_o
 from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.sql import identifier, literal
-from churn_orchestration.churn.value import metrics
-from churn_orchestration.churn.value.forecast import HIGH, LOW, PER_PURCHASE, PURCHASES, SPEND
+from churn_orchestration.churn.value.question import (
+    COVERAGE,
+    HIGH,
+    LOW,
+    METRICS,
+    PER_PURCHASE,
+    PURCHASES,
+    SPEND,
+    SpendQuestion,
+)
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.day_rows import Columns, described, put_rows
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import keys
-from churn_orchestration.components.value.spend import (
-    SPREAD,
-    Forecasts,
-    SpendQuestion,
-    require_spend,
-)
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.value.spend import Forecasts
 
 NAME = r"^[a-z][a-z0-9_]*$"
 QUALITY: Columns = {
@@ -42,8 +47,8 @@ QUALITY: Columns = {
         "process: what is served; last_period: what was spent in as many days before; "
         "mean_of_the_last: the mean of that for all",
     ),
-    "metric": ("text", "; ".join(f"{name}: {words}" for name, words in metrics.METRICS.items())
-               + f"; {SPREAD}: share of outcomes within their interval"),
+    "metric": ("text", "; ".join(f"{name}: {words}" for name, words in METRICS.items())
+               + f"; {COVERAGE}: share of outcomes within their interval"),
     "value": ("double", "of the metric"),
     MEASURED_ON: ("date", "the day at whose end this was known"),
 }  # fmt: skip
@@ -202,6 +207,8 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
         }
 
     def _store(self, question: SpendQuestion, tables: Tables, days: list[dt.date]) -> Stored:
+        from churn_orchestration.components.value.spend import Forecasts, require_spend
+
         forecasts, entity = Forecasts(tables, question), identifier(question.entity)
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         if days:
@@ -236,7 +243,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
         return f"case {cases} end" if cases else "null"
 
     def _numbers(
-        self, tables: Tables, forecasts: Forecasts, day: dt.date, reason: Any
+        self, tables: Tables, forecasts: "Forecasts", day: dt.date, reason: Any
     ) -> dict[str, Any]:
         file = literal(tables.day_file(f"values.{self.name}", day))
         [(total,)] = tables.rows(f"select coalesce(sum({SPEND}), 0) from {file}")
@@ -250,6 +257,8 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
     def _store_quality(
         self, question: SpendQuestion, tables: Tables, days: list[dt.date]
     ) -> Stored:
+        from churn_orchestration.components.value.spend import Forecasts
+
         forecasts, rows, about = Forecasts(tables, question), dict[dt.date, int](), {}
         for day in days:
             measured = [{**row, MEASURED_ON: day} for row in forecasts.quality(day)]

@@ -39,10 +39,10 @@ DECLARED = FeatureSet(
                 Measure("discount", "discount_usd"),
             ),
             categories=(Category("channel", "channel", ("web", "store"), True, (30,),
-             concentration=True),),
+             concentration=True, mostly=True),),
             flags=(Flag("weekend", "isodow(day) > 5", (30,)),),
             ratios=(Ratio("discount_rate", "discount", "amount"),),
-            thirds=True,
+            thirds=True, recency_ratio=True, active_days_per_month=True,
         ),
     ),
     windows=(30,), trends=(), velocity=(10,), momentum=(30,), calendar=True,
@@ -129,6 +129,12 @@ def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
         "orders_channel_entropy_30d",
         -sum(s * math.log(s) for s in shares if s) if shares else None,
     )
+    first = "web" if counts[0] >= counts[1] else "store"
+    for value in ("web", "store"):
+        yield (
+            f"orders_channel_is_mostly_{value}_30d",
+            int(value == first) if shares else None,
+        )
     apart = len(inside) - sum(counts)
     yield (
         "orders_channel_undeclared_share_30d",
@@ -141,6 +147,8 @@ def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
     for third, words in enumerate(("first", "middle", "last")):
         hits = [((oldest - age) * 3) // (oldest + 1) == third for age in ages]
         yield f"orders_{words}_third_share_all", sum(hits) / len(hits)
+    yield "orders_recency_ratio_all", min(ages) / oldest if oldest else None
+    yield "orders_active_days_per_month_all", float(Fraction(30 * len(days), oldest + 1))
     yield from {"calendar_month": 6, "calendar_weekday": 7, "calendar_day_of_year": 182}.items()
     yield "calendar_winter", math.cos(2 * math.pi * 182 / 365.25)
     yield "calendar_spring", math.sin(2 * math.pi * 182 / 365.25)
@@ -197,9 +205,17 @@ def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_
     derived = {f.name for f in catalogue(DECLARED) if f.family in families}
     derived |= {
         f"orders_channel_{words}_30d"
-        for words in ("top_share", "hhi", "entropy", "undeclared_share")
+        for words in (
+            "top_share",
+            "hhi",
+            "entropy",
+            "undeclared_share",
+            "is_mostly_web",
+            "is_mostly_store",
+        )
     }
-    assert set(wanted) == derived | {"orders_regularity_all"}
+    by_itself = ("regularity", "recency_ratio", "active_days_per_month")
+    assert set(wanted) == derived | {f"orders_{name}_all" for name in by_itself}
     never = {f.name for f in catalogue(DECLARED) if f.null_means == "never null"}
     assert all(features[name] is not None for name in never)
     assert features["orders_amount_slope_all"] is None
@@ -215,6 +231,28 @@ def test_values_that_are_not_declared_are_no_value_of_their_own() -> None:
     }  # fmt: skip
     only = engine([Order("ann", ago(0), None, None, "app")])["ann"]
     assert only["orders_channel_top_share_30d"] is only["orders_channel_entropy_30d"] is None
+
+
+def test_of_values_as_frequent_the_first_declared_is_the_most_frequent() -> None:
+    def mostly(*channels: str | None) -> list[int | None]:
+        features = engine([Order("ann", ago(3), None, None, channel) for channel in channels])
+        return [features["ann"][f"orders_channel_is_mostly_{v}_30d"] for v in ("web", "store")]
+
+    assert mostly("web", "store", "store", "app", "app", "app") == [0, 1]
+    assert mostly("store", "web") == [1, 0]
+    assert mostly("app", None) == [None, None]
+    said = {f.name: f for f in catalogue(DECLARED)}["orders_channel_is_mostly_store_30d"]
+    assert (said.type, said.unit, said.window) == ("bigint", "0 or 1", "30d")
+    assert said.null_means == "no order with a declared channel in the last 30 days"
+
+
+def test_the_only_declared_value_is_the_most_frequent_wherever_there_is_one() -> None:
+    web = Category("channel", "channel", ("web",), mostly=True)
+    source = dataclasses.replace(DECLARED.sources[0], categories=(web,))
+    declared = dataclasses.replace(DECLARED, sources=(source,))
+    orders = [Order("ann", ago(3), None, None, "web"), Order("bob", ago(3), None, None, "app")]
+    result = engine(orders, declared)
+    assert [row["orders_channel_is_mostly_web_all"] for row in result.values()] == [1, None]
 
 
 def test_a_change_against_a_window_before_the_data_is_null_for_everybody() -> None:
@@ -241,6 +279,34 @@ def test_what_happens_at_a_steady_rate_has_no_velocity_and_a_momentum_of_one() -
     assert (result["orders_count_momentum_30d"], result["orders_amount_slope_all"]) == (1, 0)
     assert result["orders_regularity_all"] == 0
     assert result["orders_middle_third_share_all"] == 1 / 3
+
+
+def test_the_silent_part_of_a_life_is_null_where_the_life_begins_today() -> None:
+    def order(who: str, days: int) -> Order:
+        return Order(who, ago(days), None, None, None)
+
+    orders = [order("ann", 0), order("bob", 9), order("cem", 59), order("cem", 59), order("cem", 0)]
+    features = engine([*orders, order("dot", 40), order("dot", 10)])
+    life = ("orders_recency_ratio_all", "orders_active_days_per_month_all")
+    assert {who: [row[name] for name in life] for who, row in features.items()} == {
+        "ann": [None, 30.0],  # on one day of one
+        "bob": [1.0, 3.0],  # on one of ten
+        "cem": [0.0, 1.0],  # on two of sixty
+        "dot": [0.25, 60 / 41],
+    }
+
+
+def test_of_an_entity_without_an_event_its_life_is_null() -> None:
+    visits = EventSource(
+        "visits", "silver.orders", "channel", "visit", recency_ratio=True,
+        active_days_per_month=True,
+    )  # fmt: skip
+    declared = dataclasses.replace(DECLARED, sources=(*DECLARED.sources, visits))
+    ann = engine([Order("ann", ago(50), None, None, "web")], declared)["ann"]
+    assert ann["visits_recency_ratio_all"] is ann["visits_active_days_per_month_all"] is None
+    said = {f.name: f for f in catalogue(declared)}
+    assert said["visits_active_days_per_month_all"].null_means == "no visit yet"
+    assert said["visits_recency_ratio_all"].null_means == "no visit yet, or the first is on as_of"
 
 
 def test_of_a_history_of_states_the_latest_day_counts_else_the_latest_landing() -> None:

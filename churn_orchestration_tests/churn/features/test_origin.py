@@ -5,6 +5,7 @@ from churn_orchestration.churn.features.declared import (
     Category,
     Cohort,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     Flag,
     Measure,
@@ -33,6 +34,10 @@ FOUND = origins(
     FeatureSet(
         "customer_id", (ORDERS,), (30,), (30,), (PLANS,), own=(OWN,),
         cohort=Cohort("orders", ("orders_fee_sum_all", "orders_count_all")),
+        ratios=(
+            FeatureRatio("many_recent", "orders_count_30d", "orders_count_all"),
+            FeatureRatio("price_of_fees", "plan_price", "orders_fee_sum"),
+        ),
     ),
     ["silver.orders"],
 )  # fmt: skip
@@ -61,6 +66,19 @@ def test_categories_flags_and_attributes_read_the_columns_that_they_name() -> No
 def test_a_select_of_ones_own_reads_the_columns_that_it_names() -> None:
     assert columns("own_fees") == ["silver.orders.exit_fee"]
     assert columns("own_many") == []
+
+
+def test_a_ratio_reads_the_columns_of_both_sides_and_is_proved_where_both_are() -> None:
+    assert columns("price_of_fees_30d") == ["bronze.plans.price_usd", "silver.orders.exit_fee"]
+    assert FOUND["many_recent"].landed
+    visits = EventSource("visits", "silver.visits", "customer_id", "visit")
+    per_visit = FeatureRatio("orders_per_visit", "orders_count", "visits_count")
+    both = FeatureSet("customer_id", (ORDERS, visits), (30,), (), ratios=(per_visit,))
+    landed = {
+        tables: origins(both, tables)["orders_per_visit_30d"].landed
+        for tables in (("silver.orders",), ("silver.visits",), ("silver.orders", "silver.visits"))
+    }
+    assert list(landed.values()) == [False, False, True]
 
 
 def test_only_what_counts_and_dates_landed_events_is_proved_by_landing() -> None:

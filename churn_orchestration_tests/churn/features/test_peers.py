@@ -1,9 +1,16 @@
 """Features among peers: relative to the cohort, and in quintiles of an earlier day."""
 
+import dataclasses
 import datetime as dt
+import math
+from fractions import Fraction
 
 import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from churn_orchestration.churn.features.catalogue import catalogue, worded
 from churn_orchestration.churn.features.declared import (
     Cohort,
     EventSource,
@@ -13,6 +20,7 @@ from churn_orchestration.churn.features.declared import (
 )
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration_tests.support.daily_parts import make_parts
+from churn_orchestration_tests.support.properties import examples
 
 AS_OF = dt.date(2024, 6, 15)
 ORDERS = EventSource(
@@ -45,6 +53,116 @@ def test_a_cohort_are_those_who_began_in_the_same_month() -> None:
     assert {who: row["orders_count_30d_vs_cohort"] for who, row in result.items()} == {
         "ann": 0.5, "bob": 1.5, "cem": 1.0,
     }  # fmt: skip
+
+
+AMOUNT = FeatureSet(
+    "customer_id", (ORDERS,), (30,), (),
+    cohort=Cohort("orders", ("orders_amount_mean_30d",), ("ratio", "difference", "z")),
+)  # fmt: skip
+KINDS = ("vs_cohort", "minus_cohort", "cohort_z")
+
+
+def compared(orders: list[tuple[str, dt.date, int]]) -> dict[str, list[float | None]]:
+    """By customer the ratio, the difference and z of the mean amount."""
+    return {
+        who: [
+            None if math.isnan(row[f"orders_amount_mean_30d_{kind}"])
+            else row[f"orders_amount_mean_30d_{kind}"]
+            for kind in KINDS
+        ]
+        for who, row in features(AMOUNT, orders).items()
+    }  # fmt: skip
+
+
+def test_a_difference_and_a_z_are_from_the_mean_of_the_cohort() -> None:
+    june, may = dt.date(2024, 6, 1), dt.date(2024, 5, 31)
+    result = compared(
+        [("ann", june, 10), ("bob", june, 20), ("cem", june, 60), ("dot", may, 7), ("eve", may, 7)]
+    )
+    deviation = math.sqrt((20**2 + 10**2 + 30**2) / 2)  # of 10, 20 and 60; their mean is 30
+    assert result["ann"] == [1 / 3, -20, pytest.approx(-20 / deviation, rel=1e-14)]
+    assert result["cem"] == [2, 30, pytest.approx(30 / deviation, rel=1e-14)]
+    assert result["dot"] == result["eve"] == [1, 0, None]  # the same for the whole cohort
+
+
+def test_who_is_alone_or_has_no_value_has_no_z() -> None:
+    june, april = dt.date(2024, 6, 1), dt.date(2024, 4, 1)
+    result = compared([("ann", june, 10), ("bob", april, 10), ("cem", april, 10)])
+    assert result == {
+        "ann": [1, 0, None],
+        "bob": [None, None, None],
+        "cem": [None, None, None],
+    }
+
+
+def test_means_that_have_no_end_in_decimals_differ_by_nothing_where_they_are_the_same() -> None:
+    june = dt.date(2024, 6, 1)
+    thirds = [(who, june, n) for who in ("ann", "bob", "cem") for n in (0, 0, 1)]
+    assert {who: row[1:] for who, row in compared(thirds).items()} == {
+        "ann": [0, None], "bob": [0, None], "cem": [0, None],
+    }  # fmt: skip
+
+
+_AMOUNTS = st.one_of(st.integers(-3, 3), st.integers(-(10**9), 10**9))
+_LIVES = st.lists(
+    st.tuples(
+        st.sampled_from([f"c{n}" for n in range(7)]),
+        st.sampled_from([dt.date(2024, 6, 1), dt.date(2024, 5, 31), dt.date(2024, 4, 2)]),
+        _AMOUNTS,
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=examples(30), deadline=None, derandomize=True)
+@given(_LIVES)
+def test_every_comparison_equals_the_slow_oracle(orders: list[tuple[str, dt.date, int]]) -> None:
+    result = compared(orders)
+    mates: dict[dt.date, dict[str, Fraction | None]] = {}
+    for who in {who for who, *_ in orders}:
+        days = [day for name, day, _ in orders if name == who]
+        recent = [a for name, day, a in orders if name == who and (AS_OF - day).days < 30]
+        mean = round(Fraction(sum(recent), len(recent)), 6) if recent else None
+        mates.setdefault(min(days).replace(day=1), {})[who] = mean
+    for cohort in mates.values():
+        values = [value for value in cohort.values() if value is not None]
+        mean = sum(values, Fraction(0)) / len(values) if values else Fraction(0)
+        spread = sum((value - mean) ** 2 for value in values)
+        for who, value in cohort.items():
+            _, difference, z = result[who]
+            if value is None:
+                assert (difference, z) == (None, None)
+                continue
+            assert difference == pytest.approx(float(value - mean), rel=1e-12, abs=2e-6)
+            assert (z is None) == (spread == 0), (who, cohort)
+            if z is not None:
+                wanted = float(value - mean) / math.sqrt(spread / (len(values) - 1))
+                assert z == pytest.approx(wanted, rel=1e-5, abs=1e-8)
+
+
+def test_the_catalogue_says_how_a_feature_is_compared_and_the_ratio_is_the_usual_one() -> None:
+    kinds = {f.name.removeprefix("orders_amount_mean_30d_"): f for f in catalogue(AMOUNT)}
+    z, difference = kinds["cohort_z"], kinds["minus_cohort"]
+    assert z.unit == "standard deviations"
+    assert z.null_means == "no orders_amount_mean_30d, or the same for the whole cohort"
+    assert difference.null_means == "no orders_amount_mean_30d"
+    assert worded(-1.26, z.phrase, z.null_phrase) == (
+        "orders amount mean 30d -1.3 standard deviations from those who began in the same month"
+    )
+    usual = dataclasses.replace(AMOUNT, cohort=Cohort("orders", ("orders_amount_mean_30d",)))
+    assert [f for f in catalogue(AMOUNT) if f.name in {u.name for u in catalogue(usual)}] == (
+        catalogue(usual)
+    )
+
+
+def test_the_order_of_rows_and_the_threads_change_no_bit_of_a_comparison() -> None:
+    orders = [
+        (f"c{n % 400}", dt.date(2024, 6, 1 + n % 3), (n * 7919) % 10_007) for n in range(2000)
+    ]
+    first = compared(orders)
+    assert compared(orders[::-1]) == first
+    assert compared(sorted(orders, key=lambda order: order[2])) == first
 
 
 def test_quintiles_are_those_of_the_end_of_the_month_before() -> None:

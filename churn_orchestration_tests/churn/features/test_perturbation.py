@@ -11,7 +11,9 @@ import pytest
 from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
+    Cohort,
     EventSource,
+    FeatureRatio,
     FeatureSet,
     Flag,
     Measure,
@@ -113,8 +115,9 @@ DECLARED = FeatureSet(
         EventSource(
             "orders", "bronze.orders", "customer_id", "order", ("order_id",),
             (Measure("amount", "amount_usd", "usd", slope=True),),
-            (Category("channel", "channel", ("web",)),), (Flag("large", "amount_usd > 50"),),
-            thirds=True,
+            (Category("channel", "channel", ("web", "store"), counts=True, mostly=True),),
+            (Flag("large", "amount_usd > 50", counts=True),),
+            thirds=True, recency_ratio=True, active_days_per_month=True,
         ),
     ),
     attributes=(
@@ -123,6 +126,8 @@ DECLARED = FeatureSet(
         ),
     ),
     velocity=(30,), momentum=(30,), calendar=True,
+    cohort=Cohort("orders", ("orders_amount_sum_30d",), ("ratio", "difference", "z")),
+    ratios=(FeatureRatio("amount_per_order", "orders_amount_sum", "orders_count"),),
 )  # fmt: skip
 
 

@@ -1,0 +1,61 @@
+"""What is asked of value: whose spend, of what, over which horizon; and what answers are called."""
+
+from dataclasses import dataclass, replace
+
+from churn_orchestration.churn.calendar import Horizon
+from churn_orchestration.churn.features.declared import EventSource, FeatureSet, Measure
+from churn_orchestration.churn.process.columns import spend_columns
+from churn_orchestration.churn.sql import identifier, identifiers
+
+PURCHASES, PER_PURCHASE, SPEND = "expected_purchases", "spend_per_purchase", "expected_spend"
+LOW, HIGH = "low", "high"
+METRICS = {
+    "rmse": "root of the mean squared error, in the unit",
+    "total_ratio": "all that was forecast over all that was spent; 1 is best",
+    "spearman": "rank correlation of forecast and outcome",
+    "top_decile_capture": "share of all that was spent that the tenth with the largest forecasts "
+    "spent",
+}
+COVERAGE = "coverage"
+"""The share of outcomes within their intervals."""
+
+
+@dataclass(frozen=True)
+class SpendQuestion:
+    """What is forecast: the sum of a measure of an event source, of each entity, over a horizon.
+
+    Parameters
+    ----------
+    observation_days : an entity is forecast if it has an event in so many days; None: ever
+    share : of outcomes that an interval is to hold, 0..1
+    currency : the column of the source that names the currency; None: there is one
+    """
+
+    name: str
+    entity: str
+    activity: EventSource
+    measure: Measure
+    horizon: Horizon
+    observation_days: int | None
+    share: float
+    currency: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The features that a forecast reads."""
+        return list(spend_columns(self.activity.name, self.measure.name))
+
+    @property
+    def bare(self) -> FeatureSet:
+        """As few features as hold those columns, for a day that has none stored."""
+        source = replace(
+            self.activity,
+            measures=(self.measure,), categories=(), flags=(), ratios=(), thirds=False,
+        )  # fmt: skip
+        return FeatureSet(self.entity, (source,), (1,), ())
+
+    def features(self, rows: str) -> str:
+        """SQL: the columns of everybody who has bought, of feature rows, in the entity's order."""
+        named = identifiers([self.entity, *self.columns])
+        bought = f"{identifier(self.columns[0])} > 0"
+        return f"select {named} from {rows} where {bought} order by {identifier(self.entity)}"
