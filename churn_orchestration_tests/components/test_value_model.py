@@ -107,6 +107,19 @@ def test_the_commands_show_tiers_intervals_and_how_forecasts_came_out(spending):
         value_report(spending.business, None, JAN[9], 3)
 
 
+def test_with_a_discount_a_whole_future_is_worth_more_than_the_horizon_and_is_null_without(
+    spending,
+):
+    worth = "count(*) filter (lifetime_value > expected_spend), count(lifetime_value), count(*)"
+    spending.refresh(5, layers=LAYERS)
+    assert spending.published(f"select {worth} from values.spend_30d") == [(0, 0, CUSTOMERS)]
+    spending.write("values/defs.yaml", SPEND + "  yearly_discount: 0.1\n")
+    spending.refresh(5, layers=LAYERS)
+    [(more, known, every)] = spending.published(f"select {worth} from values.spend_30d")
+    assert known == every == CUSTOMERS
+    assert more > 0.95 * CUSTOMERS
+
+
 def test_a_rule_of_segments_reads_what_is_expected_to_be_spent(spending):
     spending.write(
         "segments/defs.yaml",

@@ -12,8 +12,8 @@ import pandas as pd
 from churn_orchestration.churn.process.columns import gold_columns, spend_columns
 from churn_orchestration.churn.process.fitting import NoFit, Process, fit
 from churn_orchestration.churn.process.gold import gold_histories
-from churn_orchestration.churn.process.spend import GammaGamma, fit_spend
-from churn_orchestration.churn.value.question import PER_PURCHASE, PURCHASES, SPEND
+from churn_orchestration.churn.process.spend import GammaGamma, discounted_purchases, fit_spend
+from churn_orchestration.churn.value.question import LIFETIME, PER_PURCHASE, PURCHASES, SPEND
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class SpendForecast:
     source, measure : name the features that are read, see `spend_columns`
     days : length of the horizon
     gap_days : between as_of and the horizon
+    yearly_discount : for the value of a whole future; None: that is not forecast
     """
 
     process: Process
@@ -33,9 +34,11 @@ class SpendForecast:
     measure: str
     days: float
     gap_days: float = 0
+    yearly_discount: float | None = None
 
     def of(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Of each row: mean purchase days in the horizon, mean spend on one, and their product.
+        """Of each row: mean purchase days in the horizon, mean spend on one, and their product;
+        where a discount is given, what all purchases to come are worth today.
 
         ``features``: the `spend_columns`, of customers who have bought. Returns n finite rows,
         >= 0, in their order.
@@ -45,14 +48,15 @@ class SpendForecast:
         if self.gap_days:
             purchases = purchases - self.process.expected_purchases(histories, self.gap_days)
         per_purchase = self.spend.expected(*_means(features, self.source, self.measure))
-        return pd.DataFrame(
-            {
-                PURCHASES: purchases,
-                PER_PURCHASE: per_purchase,
-                SPEND: purchases * per_purchase,
-            },
-            index=features.index,
-        )
+        result = {
+            PURCHASES: purchases,
+            PER_PURCHASE: per_purchase,
+            SPEND: purchases * per_purchase,
+        }
+        if self.yearly_discount is not None:
+            future = discounted_purchases(self.process, histories, self.yearly_discount)
+            result[LIFETIME] = future * per_purchase
+        return pd.DataFrame(result, index=features.index)
 
 
 def fit_forecast(

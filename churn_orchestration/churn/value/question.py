@@ -8,7 +8,7 @@ from churn_orchestration.churn.process.columns import spend_columns
 from churn_orchestration.churn.sql import identifier, identifiers
 
 PURCHASES, PER_PURCHASE, SPEND = "expected_purchases", "spend_per_purchase", "expected_spend"
-LOW, HIGH = "low", "high"
+LOW, HIGH, LIFETIME = "low", "high", "lifetime_value"
 METRICS = {
     "rmse": "root of the mean squared error, in the unit",
     "total_ratio": "all that was forecast over all that was spent; 1 is best",
@@ -29,6 +29,8 @@ class SpendQuestion:
     observation_days : an entity is forecast if it has an event in so many days; None: ever
     share : of outcomes that an interval is to hold, 0..1
     currency : the column of the source that names the currency; None: there is one
+    yearly_discount : by which a year makes money worth less, for the value of a whole future; None:
+        that is not forecast
     """
 
     name: str
@@ -39,6 +41,7 @@ class SpendQuestion:
     observation_days: int | None
     share: float
     currency: str | None = None
+    yearly_discount: float | None = None
 
     @property
     def columns(self) -> list[str]:

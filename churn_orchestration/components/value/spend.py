@@ -1,6 +1,7 @@
 """The forecasts of spend of a day, and how those of an earlier day came out; on the warehouse."""
 
 import datetime as dt
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ class Forecasts:
         ``rows``: SQL to select features from. Returns the entity and the columns of `SpendForecast`
         with low and high, null without an earlier day that tells how such forecasts come out
         """
-        forecast, reason = self._expected(rows, day)
+        forecast, reason = self._expected(rows, day, self.question.yearly_discount)
         spread = self.spread(day)
         ends = spread.interval(forecast[SPEND].to_numpy()) if spread else (None, None)
         return forecast.assign(**{LOW: ends[0], HIGH: ends[1]}), reason
@@ -140,7 +141,9 @@ class Forecasts:
             f"where day between {literal(first)} and {literal(last)} group by 1 order by 1"
         ).df()
 
-    def _expected(self, rows: str, day: dt.date) -> "tuple[pd.DataFrame, NoFit | None]":
+    def _expected(
+        self, rows: str, day: dt.date, yearly_discount: float | None = None
+    ) -> "tuple[pd.DataFrame, NoFit | None]":
         """Entity and expected spend of whom a day forecasts, in the entity's order."""
         question, model = self.question, self._model(self._fitted_on(day))
         asked = self.tables.db.execute(question.features(rows)).df()
@@ -149,7 +152,7 @@ class Forecasts:
         asked = asked.reset_index(drop=True)
         if isinstance(model, NoFit):
             return asked[[question.entity]].head(0).assign(**{SPEND: 0.0}), model
-        forecast = model.of(asked)
+        forecast = replace(model, yearly_discount=yearly_discount).of(asked)
         forecast.insert(0, question.entity, asked[question.entity])
         return forecast, None
 

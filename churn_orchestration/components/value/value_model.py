@@ -20,6 +20,7 @@ from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.churn.value.question import (
     COVERAGE,
     HIGH,
+    LIFETIME,
     LOW,
     METRICS,
     PER_PURCHASE,
@@ -89,6 +90,12 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
     currency: str | None = Field(
         None, description="the column of the events' table that names the currency; two are refused"
     )
+    yearly_discount: float | None = Field(
+        None,
+        gt=0,
+        description="with it, also what all purchases to come are worth today, a year making money "
+        "worth less by this share, e.g. 0.1; the process extrapolates, and nobody can grade it",
+    )
     tiers: list[TierSpec] = Field(
         [], description="tiers of expected spend, the lowest first: each from its `start` up"
     )
@@ -133,7 +140,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             self._named(measures, self.measure, "measure"),
             Horizon(self.horizon_days, self.gap_days, self.settle_days),
             None if self.observation_days == "all" else self.observation_days,
-            self.interval, self.currency,
+            self.interval, self.currency, self.yearly_discount,
         )  # fmt: skip
         there = {feature.name for feature in catalogue(declared)}
         if missing := [name for name in question.columns if name not in there]:
@@ -202,6 +209,11 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             HIGH: ("double", f"upper end of the {share} interval, {unit}; null: no outcome yet"),
             PURCHASES: ("double", "mean number of days with a purchase"),
             PER_PURCHASE: ("double", f"mean spend on such a day, {unit}"),
+            LIFETIME: (
+                "double",
+                f"what all purchases to come are worth today, {unit}: extrapolated, never graded; "
+                "null: no discount is declared",
+            ),
             "tier": ("text", "tier of expected spend; null: none is declared"),
             "known_on": ("date", "the day on which it is known what was spent"),
         }
@@ -221,7 +233,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             typed = f"cast({entity} as {kind[0][0] if kind else 'varchar'}) as {entity}"
             numbers = ", ".join(
                 f"{name}::double as {name}" if name in forecast else f"null::double as {name}"
-                for name in (SPEND, LOW, HIGH, PURCHASES, PER_PURCHASE)
+                for name in (SPEND, LOW, HIGH, PURCHASES, PER_PURCHASE, LIFETIME)
             )
             select = (
                 f"select {typed}, {literal(day)} as as_of, {numbers}, "
