@@ -124,13 +124,16 @@ def _shown(name: str, facts: Mapping[str, Any]) -> list[str | Table]:
             f"{row['expected_spend'] / total:.0%}" if total else "-", f"{row['mean']:,.2f}",
             f"{row['expected_purchases']:.2f}",
         )  # fmt: skip
-    largest = grid("The largest", facts["key"], "expected", "low", "high", "purchase days", "each")
+    futures = any(row["lifetime_value"] is not None for row in facts["largest"])
+    columns = ["expected", "low", "high", "purchase days", "each"]
+    largest = grid("The largest", facts["key"], *columns, *(["whole future"] if futures else []))
     for row in facts["largest"]:
         largest.add_row(
             str(row[facts["key"]]),
             *(_number(row[column]) for column in ("expected_spend", "low", "high")),
             f"{row['expected_purchases']:.1f}",
             f"{row['spend_per_purchase']:,.2f}",
+            *([_number(row["lifetime_value"])] if futures else []),
         )
     if not quality:
         return [by_tier, "", largest, "", "no outcome is known yet: no interval, no quality", ""]
