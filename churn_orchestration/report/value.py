@@ -153,4 +153,4 @@ def _shown(name: str, facts: Mapping[str, Any]) -> list[str | Table]:
 def _number(value: float | None, decimals: int = 0) -> str:
     if value is None:
         return "-"
-    return f"{value:,.{0 if abs(value) >= 100 else decimals or 2}f}"
+    return f"{value:,.{0 if abs(value) >= 100 else decimals}f}"

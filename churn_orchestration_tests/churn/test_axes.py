@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import silhouette_score
 
-from churn_orchestration.churn.segments.axes import Axis, archetypes, fit_axis
+from churn_orchestration.churn.segments.axes import Axis, archetypes, fit_axis, silhouette
 
 
 def customers(seed: int, rows: int = 3_000) -> tuple[pd.DataFrame, np.ndarray]:
@@ -47,6 +48,16 @@ def test_memberships_come_to_one_whatever_a_row_holds_and_a_row_at_a_centre_is_o
     at = pd.DataFrame([centre], columns=list(axis.features))
     assert axis.memberships(at)[0] == pytest.approx([0, 1, 0], abs=1e-6)
     assert axis.memberships(odd.head(0)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("kinds", [2, 3, 5])
+def test_the_silhouette_is_that_of_scikit_learn(kinds):
+    draw = np.random.default_rng(kinds)
+    points = draw.normal(size=(300, 2)).round(1)  # some are alike
+    labels = draw.integers(0, kinds, 300)
+    labels[labels == 1] = 0
+    labels[:1] = 1  # a kind of one
+    assert silhouette(points, labels) == pytest.approx(silhouette_score(points, labels), abs=1e-9)
 
 
 def test_the_same_rows_give_the_same_axis_and_a_file_gives_it_back(axis):
