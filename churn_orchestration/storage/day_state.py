@@ -243,6 +243,17 @@ class DayState:
         )
         return {day for (day,) in result}
 
+    def newest_version(self, tables: Sequence[str], until: dt.date) -> int:
+        """A number that is larger once a day of some tables, up to ``until``, holds something
+        else.
+        """
+        [(version,)] = self.session.rows(
+            "select coalesce(max(version), 0) from meta.days "
+            "where list_contains(?::varchar[], table_name) and day <= ?",
+            [list(tables), until],
+        )
+        return int(version)
+
     def newest(self) -> dt.date | None:
         """The newest day of all tables, stored or refused."""
         [(newest,)] = self.session.rows("select max(day) from meta.days")

@@ -1,8 +1,11 @@
 """Files put in place whole or not at all, and their names in SQL."""
 
+import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from churn_orchestration.churn.sql import literal
 
@@ -32,6 +35,15 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_suffix(".writing")
     temporary.write_text(text, encoding="utf-8")
     swap_in(temporary, path)
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What a file of JSON holds; where there is none, it is made and kept."""
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    result = make()
+    write_text(path, json.dumps(result, indent=1))
+    return result
 
 
 def file_literal(path: Path) -> str:

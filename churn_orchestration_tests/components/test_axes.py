@@ -52,14 +52,14 @@ def test_customers_are_of_kinds_by_degrees_that_come_to_one(busy):
 def test_a_day_made_again_has_the_same_bytes_and_keeps_the_axes_of_its_day(busy):
     busy.refresh(5, 6, layers=LAYERS)
     files = sorted(path.name for path in busy.business.state.glob("segments/behaviour/*"))
-    kept = sorted((busy.business.state / "axes" / "behaviour").glob("*.json"))
+    kept = sorted((busy.business.state / "fits" / "behaviour").glob("*.json"))
     assert [path.name[:10] for path in kept] == [str(JAN[5]), str(JAN[6])]
     assert [axis["name"] for axis in json.loads(kept[0].read_text())] == ["frequency", "silence"]
     for path in kept:
         path.unlink()
     busy.refresh(5, 6, layers=["segments"])
     assert files == sorted(path.name for path in busy.business.state.glob("segments/behaviour/*"))
-    assert kept == sorted((busy.business.state / "axes" / "behaviour").glob("*.json"))
+    assert kept == sorted((busy.business.state / "fits" / "behaviour").glob("*.json"))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,10 @@ class NoFit:
 
     reason: str
 
+    def record(self) -> dict[str, str]:
+        """What a file keeps of it."""
+        return {"reason": self.reason}
+
 
 @dataclass(frozen=True)
 class Process:

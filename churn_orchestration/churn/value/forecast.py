@@ -4,7 +4,9 @@ Both are fitted to the histories up to one day, so a forecast reads nothing of a
 no outcome.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -57,6 +59,21 @@ class SpendForecast:
             future = discounted_purchases(self.process, histories, self.yearly_discount)
             result[LIFETIME] = future * per_purchase
         return pd.DataFrame(result, index=features.index)
+
+    def record(self) -> dict[str, Any]:
+        """What a file keeps of it, read again by `of_record`."""
+        return {
+            "process": self.process.record(), "spend": self.spend.record(), "source": self.source,
+            "measure": self.measure, "days": self.days, "gap_days": self.gap_days,
+        }  # fmt: skip
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """The forecast of a `record`."""
+        return cls(
+            Process.of_record(record["process"]), GammaGamma.of_record(record["spend"]),
+            record["source"], record["measure"], record["days"], record["gap_days"],
+        )  # fmt: skip
 
 
 def fit_forecast(

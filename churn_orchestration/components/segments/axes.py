@@ -2,7 +2,6 @@
 
 import datetime as dt
 import difflib
-import json
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import keys
-from churn_orchestration.storage.files import write_text
+from churn_orchestration.storage.files import kept
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
             columns=self._columns(declared.entity),
             version=version,
             upstream=[gold, *declared.tables],
-            store=partial(self._store, declared, digest(version)),
+            store=partial(self._store, declared, version),
         ).asset()
         return dg.Definitions(assets=[asset])
 
@@ -171,16 +170,17 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
     def _fitted(
         self, declared: FeatureSet, version: str, tables: Tables, day: dt.date
     ) -> "list[Axis]":
-        """The axes of a day, from their file; found and kept where there is none."""
+        """The axes of a day, kept under the version of what they were found in."""
         from churn_orchestration.churn.segments.axes import Axis, fit_axis
 
-        path = tables.state / "axes" / self.name / f"{day}-{version}.json"
-        if path.is_file():
-            return [Axis.of_record(record) for record in json.loads(path.read_text())]
-        rows = self._features(declared.entity, tables, f"({features_at(declared, day)})")
-        axes = [fit_axis(axis.name, axis.features, rows) for axis in self.axes]
-        write_text(path, json.dumps([axis.record() for axis in axes], indent=1))
-        return axes
+        named = digest(version, tables.days.newest_version(declared.tables, day))
+        path = tables.state / "fits" / self.name / f"{day}-{named}.json"
+
+        def records() -> list[dict[str, Any]]:
+            rows = self._features(declared.entity, tables, f"({features_at(declared, day)})")
+            return [fit_axis(axis.name, axis.features, rows).record() for axis in self.axes]
+
+        return [Axis.of_record(record) for record in kept(path, records)]
 
     def _features(self, entity: str, tables: Tables, rows: str) -> "pd.DataFrame":
         each = map(identifier, self._read)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from churn_orchestration.business import BusinessError
+from churn_orchestration.business import BusinessError, digest
 from churn_orchestration.churn.calendar import DAY, last_month_end
 from churn_orchestration.churn.features.parts import scaled
 from churn_orchestration.churn.features.rings import features_at
@@ -16,6 +16,7 @@ from churn_orchestration.churn.value import metrics
 from churn_orchestration.churn.value.forecast import SpendForecast, fit_forecast
 from churn_orchestration.churn.value.question import COVERAGE, HIGH, LOW, SPEND, SpendQuestion
 from churn_orchestration.churn.value.spread import Spread
+from churn_orchestration.storage.files import kept
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
@@ -53,10 +54,13 @@ def require_spend(tables: Tables, question: SpendQuestion, day: dt.date) -> None
 
 
 class Forecasts:
-    """The forecasts of spend of the days of a run; those of an earlier day are computed once."""
+    """The forecasts of spend of the days of a run; those of an earlier day are computed once.
 
-    def __init__(self, tables: Tables, question: SpendQuestion) -> None:
-        self.tables, self.question = tables, question
+    ``version``: what they depend on besides the rows, a ``stages.Version`` as text
+    """
+
+    def __init__(self, tables: Tables, question: SpendQuestion, version: str) -> None:
+        self.tables, self.question, self.version = tables, question, version
         self._earlier_forecasts = cache(self._forecast_again)
         self._model = cache(self._fit)
 
@@ -164,14 +168,25 @@ class Forecasts:
         return (last_month_end(first, day, MIN_HISTORY_DAYS) if first else None) or day
 
     def _fit(self, day: dt.date) -> SpendForecast | NoFit:
-        """The forecast that is fitted to everybody who had ever bought by the end of a day."""
-        question = self.question
-        rows = f"({features_at(question.bare, day)})"
-        return fit_forecast(
-            self.tables.db.execute(question.features(rows)).df(),
-            question.activity.name, question.measure.name,
-            question.horizon.days(day), question.horizon.gap_days,
-        )  # fmt: skip
+        """The forecast that is fitted to everybody who had ever bought by the end of a day.
+
+        It is kept, under the version of what it was fitted to.
+        """
+        question, tables = self.question, self.tables
+        read = [question.activity.table, question.activity.days_table]
+        named = digest(self.version, tables.days.newest_version(read, day))
+        path = tables.state / "fits" / question.name / f"{day}-{named}.json"
+
+        def record() -> dict[str, Any]:
+            rows = f"({features_at(question.bare, day)})"
+            return fit_forecast(
+                tables.db.execute(question.features(rows)).df(),
+                question.activity.name, question.measure.name,
+                question.horizon.days(day), question.horizon.gap_days,
+            ).record()  # fmt: skip
+
+        found = kept(path, record)
+        return NoFit(found["reason"]) if "reason" in found else SpendForecast.of_record(found)
 
     def _first_day(self, day: dt.date) -> dt.date | None:
         """The first day of an event that is known at the end of ``day``."""

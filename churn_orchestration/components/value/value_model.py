@@ -181,7 +181,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             "last month-end.",
             columns=[*keys(question.entity), *described(self._columns(question))],
             upstream=[gold, *landed],
-            store=partial(self._store, question),
+            store=partial(self._store, question, version),
         )
         quality = DayTable(
             business=business,
@@ -193,7 +193,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             "whose outcome is known on the day came out, beside what needs no model.",
             columns=described(QUALITY),
             upstream=landed,
-            store=partial(self._store_quality, question),
+            store=partial(self._store_quality, question, version),
         )
         return dg.Definitions(assets=[values.asset(), quality.asset()])
 
@@ -218,10 +218,13 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             "known_on": ("date", "the day on which it is known what was spent"),
         }
 
-    def _store(self, question: SpendQuestion, tables: Tables, days: list[dt.date]) -> Stored:
+    def _store(
+        self, question: SpendQuestion, version: str, tables: Tables, days: list[dt.date]
+    ) -> Stored:
         from churn_orchestration.components.value.spend import Forecasts, require_spend
 
-        forecasts, entity = Forecasts(tables, question), identifier(question.entity)
+        forecasts = Forecasts(tables, question, version)
+        entity = identifier(question.entity)
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         if days:
             require_spend(tables, question, max(days))
@@ -267,11 +270,12 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
         return result
 
     def _store_quality(
-        self, question: SpendQuestion, tables: Tables, days: list[dt.date]
+        self, question: SpendQuestion, version: str, tables: Tables, days: list[dt.date]
     ) -> Stored:
         from churn_orchestration.components.value.spend import Forecasts
 
-        forecasts, rows, about = Forecasts(tables, question), dict[dt.date, int](), {}
+        forecasts = Forecasts(tables, question, version)
+        rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         for day in days:
             measured = [{**row, MEASURED_ON: day} for row in forecasts.quality(day)]
             table = f"monitoring.{self.name}_value"
