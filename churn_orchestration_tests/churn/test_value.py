@@ -112,6 +112,15 @@ def test_eighty_percent_intervals_hold_eighty_percent_of_other_customers(world):
     )
 
 
+def test_forecasts_of_nothing_have_finite_intervals():
+    forecast = np.concatenate([np.zeros(60), np.linspace(1, 100, 940)])
+    outcome = np.where(np.arange(1000) % 3 == 0, 0.0, forecast)
+    spread = Spread.of(forecast, outcome, 0.8)
+    low, high = spread.interval(forecast)
+    assert np.isfinite([low, high]).all()
+    assert (low <= high).all()
+
+
 def test_the_purchases_of_a_whole_future_are_more_than_those_of_ten_years_discounted_as_one(world):
     features, _ = world
     forecast = fit_forecast(features, "orders", "amount", 90)

@@ -12,6 +12,8 @@ from typing import Self
 import numpy as np
 
 GROUPS = 10
+LEAST = 1e-12
+"""A forecast of nothing counts as so much: what came is divided by it."""
 FEWEST = 50
 """Customers of a group, else there are fewer groups."""
 
@@ -36,8 +38,9 @@ class Spread:
 
         Parameters
         ----------
-        forecast, outcome : of earlier customers, one each, > 0 and >= 0
+        forecast, outcome : of earlier customers, one each, >= 0
         """
+        forecast = np.maximum(forecast, LEAST)
         groups = max(1, min(GROUPS, len(forecast) // FEWEST))
         edges = np.quantile(forecast, np.linspace(0, 1, groups + 1)[1:-1])
         group = np.searchsorted(edges, forecast)
