@@ -63,6 +63,7 @@ class Forecasts:
         self.tables, self.question, self.version = tables, question, version
         self._earlier_forecasts = cache(self._forecast_again)
         self._model = cache(self._fit)
+        self.spread = cache(self._spread)
 
     def of_day(self, rows: str, day: dt.date) -> "tuple[pd.DataFrame, NoFit | None]":
         """The forecasts of a day; without rows, and why, where no process fits.
@@ -75,7 +76,7 @@ class Forecasts:
         ends = spread.interval(forecast[SPEND].to_numpy()) if spread else (None, None)
         return forecast.assign(**{LOW: ends[0], HIGH: ends[1]}), reason
 
-    def spread(self, day: dt.date) -> Spread | None:
+    def _spread(self, day: dt.date) -> Spread | None:
         """The intervals of a day, from how the forecasts of an earlier one came out."""
         before = self.earlier(day)
         if before is None:
