@@ -57,7 +57,7 @@ BLOCKS = {
     "axes.md": (
         Axes,
         "Axes",
-        "[Kinds that are found](../how-to/segments.md#kinds-that-are-found) has an example.",
+        "[Clusters](../how-to/segments.md#clusters) has an example.",
     ),
     "segments.md": (Segments, "Segments", "[Add segments](../how-to/segments.md) has examples."),
 }

@@ -85,7 +85,7 @@ def segments_report(
                 )
             raise BusinessError(f"{business.name}: {message}")
         facts = {each: _of_set(tables, each, day, since) for each in there if name in (None, each)}
-    parts = [part for each, found in facts.items() for part in _shown(each, found)]
+    parts = [part for each, result in facts.items() for part in _shown(each, result)]
     return {"segments": facts}, plain(*parts)
 
 

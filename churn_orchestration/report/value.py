@@ -82,7 +82,7 @@ def value_report(
                 )
             raise BusinessError(f"{business.name}: {message}")
         facts = {each: _of_model(tables, each, day, most) for each in there if name in (None, each)}
-    parts = [part for each, found in facts.items() for part in _shown(each, found)]
+    parts = [part for each, result in facts.items() for part in _shown(each, result)]
     return {"values": facts}, plain(*parts)
 
 

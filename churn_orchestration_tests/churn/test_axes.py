@@ -1,4 +1,4 @@
-"""Fuzzy axes on made customers whose kinds are known."""
+"""Fuzzy axes on made customers whose clusters are known."""
 
 import json
 
@@ -11,16 +11,16 @@ from churn_orchestration.churn.segments.axes import Axis, archetypes, fit_axis, 
 
 
 def customers(seed: int, rows: int = 3_000) -> tuple[pd.DataFrame, np.ndarray]:
-    """Three kinds by how often they buy, 60, 30 and 10 % of all, with noise and some nulls."""
+    """Three clusters by how often they buy, 60, 30 and 10 % of all, with noise and some nulls."""
     draw = np.random.default_rng(seed)
-    kind = draw.choice(3, rows, p=[0.6, 0.3, 0.1])
-    often = np.array([2.0, 20.0, 40.0])[kind] * draw.gamma(30, 1 / 30, rows)
+    cluster = draw.choice(3, rows, p=[0.6, 0.3, 0.1])
+    often = np.array([2.0, 20.0, 40.0])[cluster] * draw.gamma(30, 1 / 30, rows)
     days = often * draw.gamma(50, 1 / 50, rows)
     table = pd.DataFrame(
         {"often": often, "days": days, "same": 7.0, "amount": draw.gamma(2, 5, rows)}
     )
     table.loc[::50, "days"] = np.nan
-    return table, kind
+    return table, cluster
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,15 @@ def axis() -> Axis:
     return fit_axis("frequency", ["often", "days", "same"], customers(1)[0])
 
 
-def test_kinds_that_are_there_come_out_with_their_places_as_names(axis):
-    rows, kind = customers(2)
-    assert axis.kinds == ("low", "middle", "high")
+def test_clusters_that_are_there_come_out_with_their_places_as_names(axis):
+    rows, cluster = customers(2)
+    assert axis.clusters == ("low", "middle", "high")
     assert axis.features == ("often", "days")  # of the third nothing varies
     assert axis.silhouette > 0.7
-    assert (axis.memberships(rows).argmax(axis=1) == kind).mean() > 0.97
+    assert (axis.memberships(rows).argmax(axis=1) == cluster).mean() > 0.97
 
 
-def test_memberships_come_to_one_whatever_a_row_holds_and_a_row_at_a_centre_is_of_its_kind(axis):
+def test_memberships_come_to_one_whatever_a_row_holds_and_a_row_at_a_centre_is_in_its_cluster(axis):
     odd = pd.DataFrame(
         {"often": [np.nan, 0, 1e12, -5], "days": [np.nan, 1e12, 0, 0], "same": [0, 1, 2, np.nan]}
     )
@@ -50,13 +50,13 @@ def test_memberships_come_to_one_whatever_a_row_holds_and_a_row_at_a_centre_is_o
     assert axis.memberships(odd.head(0)).shape == (0, 3)
 
 
-@pytest.mark.parametrize("kinds", [2, 3, 5])
-def test_the_silhouette_is_that_of_scikit_learn(kinds):
-    draw = np.random.default_rng(kinds)
+@pytest.mark.parametrize("clusters", [2, 3, 5])
+def test_the_silhouette_is_that_of_scikit_learn(clusters):
+    draw = np.random.default_rng(clusters)
     points = draw.normal(size=(300, 2)).round(1)  # some are alike
-    labels = draw.integers(0, kinds, 300)
+    labels = draw.integers(0, clusters, 300)
     labels[labels == 1] = 0
-    labels[:1] = 1  # a kind of one
+    labels[:1] = 1  # a cluster of one
     assert silhouette(points, labels) == pytest.approx(silhouette_score(points, labels), abs=1e-9)
 
 
@@ -78,13 +78,13 @@ def test_the_same_rows_give_the_same_axis_and_a_file_gives_it_back(axis):
         pd.DataFrame({"x": []}, dtype=float),
     ],
 )
-def test_where_nothing_varies_or_nobody_is_there_all_are_of_one_kind(rows):
+def test_where_nothing_varies_or_nobody_is_there_all_are_in_one_cluster(rows):
     axis = fit_axis("a", ["x"], rows)
-    assert axis.kinds == ("all",)
+    assert axis.clusters == ("all",)
     assert (axis.memberships(rows) == 1).all()
 
 
-def test_an_archetype_names_the_kind_on_each_axis_that_has_several(axis):
+def test_an_archetype_names_the_cluster_on_each_axis_that_has_several(axis):
     rows, _ = customers(4)
     alone = fit_axis("nothing", ["same"], rows)
     axes = [axis, alone]

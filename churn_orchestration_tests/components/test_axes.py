@@ -36,7 +36,7 @@ def busy(shop):
     return shop
 
 
-def test_customers_are_of_kinds_by_degrees_that_come_to_one(busy):
+def test_customers_belong_to_clusters_by_degrees_that_come_to_one(busy):
     busy.refresh(5, 7, layers=LAYERS)
     assert busy.published(
         "select count(*), max(abs(list_sum(map_values(frequency_memberships)) - 1)) < 1e-9, "

@@ -92,13 +92,13 @@ def test_a_day_made_again_has_the_same_bytes_and_later_rows_change_nothing_of_it
 def test_the_commands_show_tiers_intervals_and_how_forecasts_came_out(spending):
     spending.refresh(5, 6, layers=LAYERS)
     facts, text = value_report(spending.business, None, None, 3)
-    found = facts["values"]["spend_30d"]
-    assert [row["tier"] for row in found["tiers"]] == ["large", "small"]
-    assert len(found["largest"]) == 3
+    result = facts["values"]["spend_30d"]
+    assert [row["tier"] for row in result["tiers"]] == ["large", "small"]
+    assert len(result["largest"]) == 3
     assert "How the forecasts of 2023-11-30 came out" in text
-    who = found["largest"][0]["customer_id"]
+    who = result["largest"][0]["customer_id"]
     assert (
-        f"  spend_30d: {found['largest'][0]['expected_spend']:,.0f} expected, "
+        f"  spend_30d: {result['largest'][0]['expected_spend']:,.0f} expected, "
         in explain(spending.business, who, None)[1]
     )
     with pytest.raises(BusinessError, match='no value model "other", but spend_30d'):

@@ -1,7 +1,7 @@
-"""Fuzzy axes: along each, customers belong to a few kinds by degrees that come to 1.
+"""Fuzzy axes: along each, customers belong to a few clusters by degrees that come to 1.
 
 An axis is fitted once, to the customers of one day, and then applied to later days as it is: a
-customer moves, the kinds do not.
+customer moves, the clusters do not.
 """
 
 import warnings
@@ -16,18 +16,18 @@ from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
 MOST_FITTED, MOST_COMPARED = 20_000, 2_000
-"""Customers that kinds are sought among, and those by whom numbers of kinds are compared; evenly of
-all in their order.
+"""Customers that are clustered, and those by whom numbers of clusters are compared; evenly of all
+in their order.
 """
-KINDS = range(2, 7)
+CLUSTERS = range(2, 7)
 SMALLEST, LARGEST = 0.03, 0.95
-"""Shares of the customers that a kind has at least and at most."""
+"""Shares of the customers that a cluster has at least and at most."""
 TAIL = 0.01
 """Values beyond this share at either end count as the value there."""
 NORMAL = 1.349
 """Quartiles of a normal variable are so many deviations apart."""
 APART = 0.4
-"""Kinds are named by one feature where none of their gaps on it is less than so much of the
+"""Clusters are named by one feature where none of their gaps on it is less than so much of the
 mean gap.
 """
 PLACES = {
@@ -50,10 +50,10 @@ class Axis:
     name : what customers are compared in
     features : n columns of the feature table that vary
     low, high : of each feature, the values beyond which it is cut; n each
-    middle, scale : its median, which stands for null, and its spread; n each
-    centres : of each kind, in units of the spread; k x n
-    kinds : their names, k
-    silhouette : how well the kinds are apart, -1 to 1; 0 where there is one
+    middle, scale : its median, which null counts as, and its spread; n each
+    centres : of each cluster, in units of the spread; k x n
+    clusters : their names, k
+    silhouette : how well the clusters are apart, -1 to 1; 0 where there is one
     """
 
     name: str
@@ -63,11 +63,11 @@ class Axis:
     middle: np.ndarray
     scale: np.ndarray
     centres: np.ndarray
-    kinds: tuple[str, ...]
+    clusters: tuple[str, ...]
     silhouette: float
 
     def memberships(self, rows: pd.DataFrame) -> np.ndarray:
-        """How far each row is of each kind: n x k, >= 0, each row comes to 1.
+        """How far each row is of each cluster: n x k, >= 0, each row comes to 1.
 
         By the inverse of the squared distance from the centres (Bezdek 1981, with an exponent of
         2).
@@ -75,10 +75,10 @@ class Axis:
         parts = [
             self._memberships(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK)
         ]
-        return np.vstack(parts) if parts else np.empty((0, len(self.kinds)))
+        return np.vstack(parts) if parts else np.empty((0, len(self.clusters)))
 
     def _memberships(self, rows: pd.DataFrame) -> np.ndarray:
-        if len(self.kinds) == 1:
+        if len(self.clusters) == 1:
             return np.ones((len(rows), 1))
         apart = ((self.scaled(rows)[:, None, :] - self.centres[None]) ** 2).sum(axis=2)
         near = 1 / np.maximum(apart, 1e-12)
@@ -103,18 +103,18 @@ class Axis:
         low, high, middle, scale = (
             np.array(record[name], float) for name in ("low", "high", "middle", "scale")
         )
-        centres = np.array(record["centres"], float).reshape(len(record["kinds"]), len(low))
+        centres = np.array(record["centres"], float).reshape(len(record["clusters"]), len(low))
         return cls(
             record["name"], tuple(record["features"]), low, high, middle, scale, centres,
-            tuple(record["kinds"]), record["silhouette"],
+            tuple(record["clusters"]), record["silhouette"],
         )  # fmt: skip
 
 
 def fit_axis(name: str, features: Sequence[str], rows: pd.DataFrame) -> Axis:
-    """Cut, scale and look for kinds among the customers of a day; the same rows give the same axis.
+    """Cut, scale and cluster the customers of a day; the same rows give the same axis.
 
-    The number of kinds is the one with the best silhouette among those in which no kind is too
-    small or too large; where none is so, or nothing varies, all are of one kind.
+    The number of clusters is the one with the best silhouette among those in which no cluster is
+    too small or too large; where none is so, or nothing varies, all are in one cluster.
     """
     some = rows.iloc[:: max(1, -(-len(rows) // MOST_FITTED))]
     values = some[list(features)].to_numpy(float, na_value=np.nan)
@@ -128,7 +128,7 @@ def fit_axis(name: str, features: Sequence[str], rows: pd.DataFrame) -> Axis:
     alone = Axis(name, chosen, *bounds, np.zeros((1, len(kept))), ("all",), 0.0)
     if not kept or len(some) < 100:
         return alone
-    best = _best_kinds(alone.scaled(some))
+    best = _best_clusters(alone.scaled(some))
     if best is None:
         return alone
     centres, silhouette = best
@@ -142,14 +142,14 @@ def _spread(column: np.ndarray, ends: np.ndarray) -> float:
     return float((third - first) / NORMAL) or float(np.clip(column, low, high).std())
 
 
-def _best_kinds(points: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """The centres of the best number of kinds, and their silhouette; None: no number is fit."""
+def _best_clusters(points: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """The centres of the best number of clusters, and their silhouette; None: no number is fit."""
     compared = slice(None, None, max(1, -(-len(points) // MOST_COMPARED)))
     best = None
     distinct = len(np.unique(points, axis=0))
     with threadpool_limits(1):  # a sum in another order is another number
-        for k in (k for k in KINDS if k <= distinct):
-            centres, labels = _kinds(points, k)
+        for k in (k for k in CLUSTERS if k <= distinct):
+            centres, labels = _clusters(points, k)
             shares = np.bincount(labels, minlength=k) / len(points)
             some = labels[compared]
             if shares.min() < SMALLEST or shares.max() > LARGEST or len(np.unique(some)) < 2:
@@ -160,16 +160,16 @@ def _best_kinds(points: np.ndarray) -> tuple[np.ndarray, float] | None:
     return best
 
 
-def _kinds(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The centres of k kinds, by k-means from several starts, and the kind of each point.
+def _clusters(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The centres of k clusters, by k-means from several starts, and the cluster of each point.
 
-    A kind that runs empty keeps its centre.
+    A cluster that runs empty keeps its centre.
     """
     tries = []
     for start in range(STARTS):
         draw = np.random.default_rng(SEED + start)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a kind that runs empty
+            warnings.simplefilter("ignore", UserWarning)  # of a cluster that runs empty
             centres, labels = kmeans2(points, k, iter=STEPS, minit="++", rng=draw)
         tries.append((((points - centres[labels]) ** 2).sum(), centres, labels))
     _, centres, labels = min(tries, key=lambda tried: tried[0])
@@ -177,19 +177,19 @@ def _kinds(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
-    """How much nearer points are to their own kind than to the next one, on the mean, -1 to 1.
+    """How much nearer points are to their own cluster than to the next one, on the mean, -1 to 1.
 
-    Rousseeuw 1987; of a kind of one point, 0. Written here because scikit-learn takes longer to
+    Rousseeuw 1987; of a cluster of one point, 0. Written here because scikit-learn takes longer to
     import than a day of a small shop to compute.
 
     >>> round(silhouette(np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 1])), 2)
     0.98
     """
     apart = cdist(points, points)
-    kinds = np.unique(labels)
-    sums = np.column_stack([apart[:, labels == kind].sum(axis=1) for kind in kinds])
-    sizes = np.array([(labels == kind).sum() for kind in kinds])
-    own = np.searchsorted(kinds, labels)
+    clusters = np.unique(labels)
+    sums = np.column_stack([apart[:, labels == cluster].sum(axis=1) for cluster in clusters])
+    sizes = np.array([(labels == cluster).sum() for cluster in clusters])
+    own = np.searchsorted(clusters, labels)
     at = np.arange(len(points))
     within = sums[at, own] / np.maximum(sizes[own] - 1, 1)
     others = sums / sizes
@@ -201,8 +201,8 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _names(features: Sequence[str], centres: np.ndarray) -> tuple[str, ...]:
-    """Names of kinds: their places by the feature that sets them apart most; where that leaves two
-    close together, each by what sets it apart from the others.
+    """Names of clusters: their places by the feature that sets them apart most; where that leaves
+    two close together, each by what sets it apart from the others.
 
     >>> _names(["count", "amount"], np.array([[-1.0, 0.0], [0.2, 0.3], [2.0, 0.1]]))
     ('low', 'middle', 'high')
@@ -227,16 +227,17 @@ def _names(features: Sequence[str], centres: np.ndarray) -> tuple[str, ...]:
 def archetypes(
     axes: Sequence[Axis], memberships: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row the kinds that it is most of, one an axis, as a text; and how much, on the mean.
+    """Of each row the clusters to which it belongs most, one an axis, as a text; and how much, on
+    the mean.
 
-    ``memberships``: of each axis, n x k. Axes of one kind say nothing and are left out.
+    ``memberships``: of each axis, n x k. Axes of one cluster say nothing and are left out.
     """
-    telling = [(a, m) for a, m in zip(axes, memberships, strict=True) if len(a.kinds) > 1]
+    telling = [(a, m) for a, m in zip(axes, memberships, strict=True) if len(a.clusters) > 1]
     rows = len(memberships[0]) if memberships else 0
     if not telling:
         return np.full(rows, "all", object), np.ones(rows)
     names = [
-        np.array([f"{kind} {axis.name}" for kind in axis.kinds], object)[m.argmax(axis=1)]
+        np.array([f"{cluster} {axis.name}" for cluster in axis.clusters], object)[m.argmax(axis=1)]
         for axis, m in telling
     ]
     text = names[0]

@@ -1,4 +1,4 @@
-"""What is asked of value: whose spend, of what, over which horizon; and what answers are called."""
+"""A question of value: whose spend, of what, over which horizon; and the names of its answers."""
 
 from dataclasses import dataclass, replace
 

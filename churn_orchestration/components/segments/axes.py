@@ -1,4 +1,4 @@
-"""Fuzzy axes -> segments/x, one row per entity and day: of which kinds it is, and how much."""
+"""Fuzzy axes -> segments/x, one row per entity and day: how much it belongs to each cluster."""
 
 import datetime as dt
 import difflib
@@ -51,7 +51,7 @@ class AxisSpec(dg.Model, dg.Resolvable):
     )
 )
 class Axes(dg.Component, dg.Model, dg.Resolvable):
-    """Kinds of customers along several axes, found among them; each belongs to every kind a bit."""
+    """Clusters of customers along several axes; each belongs to every cluster by a degree."""
 
     name: str = Field(pattern=NAME, description="the table's name in segments")
     description: str = Field("", description="shown in the UI")
@@ -98,9 +98,9 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         asset = DayTable(
             business=business,
             table=f"segments.{self.name}",
-            says=f"One row per {declared.entity} of {gold} and as_of: of which kind it is along "
-            f"{', '.join(axis.name for axis in self.axes)}, and how much. The kinds were found "
-            "among the customers of the last month-end, and are applied as they are.",
+            says=f"One row per {declared.entity} of {gold} and as_of: its cluster along "
+            f"{', '.join(axis.name for axis in self.axes)}, and how much. The clusters are "
+            "those of the customers of the last month-end, applied as they are.",
             about=self.description,
             like=gold,
             columns=self._columns(declared.entity),
@@ -120,21 +120,27 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
 
     def _columns(self, entity: str) -> list[dg.TableColumn]:
         fixed = {
-            "segment": ("text", "the archetype: the kind it is most of, along each axis"),
+            "segment": (
+                "text",
+                "the archetype: the cluster it belongs to most, along each axis",
+            ),
             "priority": ("integer", "null: an archetype has none"),
             "action": ("text", "null: an archetype has none"),
-            "strength": ("double", "how much it is of those kinds, mean over the axes, 0 to 1"),
-            "fitted_on": ("date", "the day among whose customers the kinds were found"),
+            "strength": (
+                "double",
+                "how much it belongs to those, mean over the axes, 0 to 1",
+            ),
+            "fitted_on": ("date", "the day to whose customers the clusters were fitted"),
         }
         result = [dg.TableColumn(name, *words) for name, words in fixed.items()]
         for axis in self.axes:
             of = ", ".join(axis.features)
             result += [
-                dg.TableColumn(axis.name, "text", f"the kind it is most of, by {of}"),
+                dg.TableColumn(axis.name, "text", f"the cluster to which it belongs most, by {of}"),
                 dg.TableColumn(
                     f"{axis.name}_memberships",
                     "map(varchar, double)",
-                    "how much it is of each kind; they come to 1",
+                    "how much it belongs to each cluster; they come to 1",
                 ),
             ]
         return [*keys(entity), *result]
@@ -154,7 +160,7 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         return Stored(rows=rows, metadata=about, pictures=drawn)
 
     def _fitted_on(self, declared: FeatureSet, tables: Tables, day: dt.date) -> dt.date:
-        """The day among whose customers the kinds of a day were found: the last month-end; before
+        """The day to whose customers the clusters of a day are fitted: the last month-end; before
         there is one, the day itself.
         """
         firsts = [
@@ -170,7 +176,7 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
     def _fitted(
         self, declared: FeatureSet, version: str, tables: Tables, day: dt.date
     ) -> "list[Axis]":
-        """The axes of a day, kept under the version of what they were found in."""
+        """The axes of a day, kept under the version of the rows they are fitted to."""
         from churn_orchestration.churn.segments.axes import Axis, fit_axis
 
         named = digest(version, tables.days.newest_version(declared.tables, day))
@@ -202,20 +208,21 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         columns += ["null::integer as priority", "null::varchar as action", "strength"]
         columns += [f"{literal(fitted_on)} as fitted_on"]
         for axis, degrees in zip(axes, memberships, strict=True):
-            names = [f"{axis.name}_{n}" for n in range(len(axis.kinds))]
+            names = [f"{axis.name}_{n}" for n in range(len(axis.clusters))]
             for n, name in enumerate(names):
                 table[name] = degrees[:, n]
-            kinds = ", ".join(map(literal, axis.kinds))
-            table[f"{axis.name}_kind"] = degrees.argmax(axis=1) + 1
+            clusters = ", ".join(map(literal, axis.clusters))
+            table[f"{axis.name}_cluster"] = degrees.argmax(axis=1) + 1
             columns += [
-                f"list_extract([{kinds}], {axis.name}_kind::bigint) as {identifier(axis.name)}",
-                f"map([{kinds}], [{identifiers(names)}]) as "
+                f"list_extract([{clusters}], {axis.name}_cluster::bigint) "
+                f"as {identifier(axis.name)}",
+                f"map([{clusters}], [{identifiers(names)}]) as "
                 f"{identifier(axis.name + '_memberships')}",
             ]
-        tables.db.register("_kinds", table)
-        select = f"select {', '.join(columns)} from _kinds order by {identifier(entity)}"
+        tables.db.register("_clusters", table)
+        select = f"select {', '.join(columns)} from _clusters order by {identifier(entity)}"
         count = tables.put_day(f"segments.{self.name}", day, select)
-        tables.db.unregister("_kinds")
+        tables.db.unregister("_clusters")
         return count
 
     def _picture(self, tables: Tables, day: dt.date) -> str | None:

@@ -69,7 +69,7 @@ class Forecasts:
         """The forecasts of a day; without rows, and why, where no process fits.
 
         ``rows``: SQL to select features from. Returns the entity and the columns of `SpendForecast`
-        with low and high, null without an earlier day that tells how such forecasts come out
+        with low and high, null without an earlier day that shows how such forecasts come out
         """
         forecast, reason = self._expected(rows, day, self.question.yearly_discount)
         spread = self.spread(day)
@@ -151,14 +151,14 @@ class Forecasts:
     ) -> "tuple[pd.DataFrame, NoFit | None]":
         """Entity and expected spend of whom a day forecasts, in the entity's order."""
         question, model = self.question, self._model(self._fitted_on(day))
-        asked = self.tables.db.execute(question.features(rows)).df()
+        rows_of_day = self.tables.db.execute(question.features(rows)).df()
         if question.observation_days is not None:
-            asked = asked[asked[question.columns[1]] < question.observation_days]
-        asked = asked.reset_index(drop=True)
+            rows_of_day = rows_of_day[rows_of_day[question.columns[1]] < question.observation_days]
+        rows_of_day = rows_of_day.reset_index(drop=True)
         if isinstance(model, NoFit):
-            return asked[[question.entity]].head(0).assign(**{SPEND: 0.0}), model
-        forecast = replace(model, yearly_discount=yearly_discount).of(asked)
-        forecast.insert(0, question.entity, asked[question.entity])
+            return rows_of_day[[question.entity]].head(0).assign(**{SPEND: 0.0}), model
+        forecast = replace(model, yearly_discount=yearly_discount).of(rows_of_day)
+        forecast.insert(0, question.entity, rows_of_day[question.entity])
         return forecast, None
 
     def _fitted_on(self, day: dt.date) -> dt.date:
@@ -186,8 +186,8 @@ class Forecasts:
                 question.horizon.days(day), question.horizon.gap_days,
             ).record()  # fmt: skip
 
-        found = kept(path, record)
-        return NoFit(found["reason"]) if "reason" in found else SpendForecast.of_record(found)
+        stored = kept(path, record)
+        return NoFit(stored["reason"]) if "reason" in stored else SpendForecast.of_record(stored)
 
     def _first_day(self, day: dt.date) -> dt.date | None:
         """The first day of an event that is known at the end of ``day``."""
