@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.components.tree import component_tree
+from churn_orchestration.components.value.value_model import ValueModel
+from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.explain import explain
 from churn_orchestration.report.value import value_report
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
@@ -77,6 +80,20 @@ def test_what_was_forecast_of_an_earlier_day_is_compared_with_what_came(spending
     assert spending.published(
         "select distinct as_of, measured_on from monitoring.spend_30d_value"
     ) == [(dt.date(2023, 11, 30), JAN[5])]
+
+
+def test_intervals_that_hold_too_few_outcomes_are_a_warning(shop):
+    shop.write("values/defs.yaml", SPEND)
+    definitions = definitions_of(shop.business)
+    model = next(iter(component_tree(shop.business).get_all_components(of_type=ValueModel)))
+    assert any(
+        key.name == "intervals_hold" for key in definitions.resolve_asset_graph().asset_check_keys
+    )
+    assert model._intervals_hold({}).passed  # no outcome is known yet
+    assert model._intervals_hold({"process_coverage": 0.76}).passed
+    short = model._intervals_hold({"process_coverage": 0.66})
+    assert not short.passed
+    assert short.description.startswith("66% of the outcomes lie within their 80% interval")
 
 
 def test_a_day_made_again_has_the_same_bytes_and_later_rows_change_nothing_of_it(spending):

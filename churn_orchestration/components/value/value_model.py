@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from churn_orchestration.components.value.spend import Forecasts
 
 NAME = r"^[a-z][a-z0-9_]*$"
+INTERVALS_HOLD, SHORT = "intervals_hold", 0.05
+"""The check of the intervals, and by how much fewer outcomes than declared may lie within them."""
 QUALITY: Columns = {
     "as_of": ("date", "the day whose forecasts are compared with what came"),
     "customers": ("bigint", "of them"),
@@ -194,6 +196,10 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             columns=described(QUALITY),
             upstream=landed,
             store=partial(self._store_quality, question, version),
+            checks={
+                INTERVALS_HOLD: f"At least {self.interval - SHORT:.0%} of the outcomes that are "
+                f"known newest lie within their {self.interval:.0%} interval."
+            },
         )
         return dg.Definitions(assets=[values.asset(), quality.asset()])
 
@@ -283,4 +289,22 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             about[day] = {
                 f"{row['forecaster']}_{row['metric']}": round(row["value"], 4) for row in measured
             }
-        return Stored(rows=rows, metadata=about)
+        checks = [self._intervals_hold(about[max(days)])] if days else []
+        return Stored(rows=rows, metadata=about, checks=checks)
+
+    def _intervals_hold(self, numbers: Mapping[str, Any]) -> dg.AssetCheckResult:
+        """Whether as many outcomes as declared lay within their intervals; also where none could
+        yet.
+        """
+        held = numbers.get(f"process_{COVERAGE}")
+        short = held is not None and held < self.interval - SHORT
+        words = None
+        if short:
+            words = (
+                f"{held:.0%} of the outcomes lie within their {self.interval:.0%} interval: "
+                "customers spend otherwise than when the intervals were measured, as in a season"
+            )
+        return dg.AssetCheckResult(
+            check_name=INTERVALS_HOLD, passed=not short, description=words,
+            severity=dg.AssetCheckSeverity.WARN,
+        )  # fmt: skip
