@@ -33,6 +33,7 @@ NAME = r"^[a-z][a-z0-9_]*$"
 MIN_HISTORY_DAYS = 28
 """Days of data that a day needs for axes to be fitted to it."""
 MOST_SHOWN = 12
+TAKEN = ("as_of", "segment", "priority", "action", "strength", "fitted_on")
 
 
 class AxisSpec(dg.Model, dg.Resolvable):
@@ -64,6 +65,8 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         names = [axis.name for axis in self.axes]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{self.name}: two axes are called {twice[0]}")
+        if taken := [name for name in names if name in TAKEN]:
+            raise ValueError(f"{self.name}: an axis cannot be called {taken[0]}, as a column is")
         return self
 
     @classmethod
