@@ -107,6 +107,13 @@ class DayTable:
         """Of a table in the warehouse, all days up to a day are its ground."""
         published = [table for table in self.upstream if table.split(".")[0] in PARQUET_LAYERS]
         landed = [table for table in self.upstream if table not in published]
-        return blocked(tables, published, days) | blocked_since(
+        refused = blocked(tables, published, days) | blocked_since(
             tables, landed, self.business.start, days
         )
+        if self.like in published:  # of a day that somebody waived there are no rows
+            refused |= {
+                day: f"{self.like} has no rows of {day}"
+                for day in days
+                if day not in refused and tables.recorded_file(self.like, day) is None
+            }
+        return refused

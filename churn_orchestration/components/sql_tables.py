@@ -10,8 +10,10 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.marts.mart import DAY, made_of_day, mart_asset, mart_select
 from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.segments.segments import Segments
 from churn_orchestration.components.source.select import Select
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.sql_contracts import SqlTableSpec
@@ -126,9 +128,18 @@ def shape_in(tree: dg.ComponentTree, table: str) -> dict[str, str]:
     keys, made = keys_in(tree), dict[str, MadeBySql]()
     for component in tree.get_all_components(of_type=SqlTables):
         made |= {name: made_by for name, made_by, _ in component.made(keys)}
+    entities = {table.entity for table in tree.get_all_components(of_type=FeatureTable)}
+    types = {
+        column.name: column.type
+        for source in tree.get_all_components(of_type=SourceTable)
+        for column in source.bronze_columns()
+        if column.name in entities
+    }
+    for segments in tree.get_all_components(of_type=Segments):
+        made[f"segments.{segments.name}"] = segments.made(tree)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # as in `definitions_of`
-        return shape_of(table, made, tree.build_defs)
+        return shape_of(table, made, tree.build_defs, types)
 
 
 def test_results(tree: dg.ComponentTree) -> Iterator[tuple[str, str, str | None]]:

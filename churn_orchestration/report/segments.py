@@ -95,6 +95,8 @@ def _of_set(
     table = f"segments.{name}"
     refuse_damaged(tables.db, table)
     days = [d for (d,) in tables.rows(f"select distinct as_of from {table} order by 1")]
+    if not days:
+        raise BusinessError(f"{table}: no day has a row yet")
     day = day or days[-1]
     if missing := [each for each in (day, since) if each and each not in days]:
         raise BusinessError(f"{table}: no {missing[0]}; there are {days[0]} to {days[-1]}")

@@ -104,7 +104,10 @@ def _of_model(tables: Tables, name: str, day: dt.date | None, most: int) -> dict
         f"select * exclude (as_of) from {table} where as_of = {literal(day)} "
         f"order by expected_spend desc, {quoted(key)} limit {most}"
     )
-    measured = tables.records(
+    there = tables.rows(
+        "select 1 from duckdb_views() where schema_name || '.' || view_name = ?", [quality]
+    )
+    measured = there and tables.records(
         f"select as_of, customers, forecaster, metric, value from {quality} where measured_on = "
         f"(select max(measured_on) from {quality} where measured_on <= {literal(day)})"
     )

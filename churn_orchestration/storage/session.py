@@ -12,6 +12,10 @@ class WarehouseError(Exception):
     """A table cannot take what was given; the message names table, column and remedy."""
 
 
+class StrangerError(WarehouseError):
+    """A row came with a day that is not its own."""
+
+
 class Session:
     """An open connection ``db`` to the warehouse of the folder ``state``."""
 

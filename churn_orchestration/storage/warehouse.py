@@ -26,7 +26,7 @@ from churn_orchestration.storage.layers import (
     day_column,
 )
 from churn_orchestration.storage.manifest import Manifest
-from churn_orchestration.storage.session import Session, WarehouseError
+from churn_orchestration.storage.session import Session, StrangerError, WarehouseError
 
 _SESSION = "set TimeZone = 'UTC'"
 
@@ -203,6 +203,12 @@ class Tables(Session):
         # Through a table: whether the planner thinks that a column may hold nulls would show in the
         # bytes.
         self.db.execute(f"create or replace temp table _day as {select}")
+        for name, kind, *_ in self.rows("describe _day"):
+            if kind == '"NULL"':
+                raise WarehouseError(
+                    f'{table}: column "{name}" is a bare null, which has no type: write its type, '
+                    f"such as null::varchar as {name}"
+                )
         [(rows,)] = self.rows(f"copy _day to {literal(temporary)} ({PARQUET})")
         self.db.execute("drop table _day")
         written = {
@@ -212,13 +218,11 @@ class Tables(Session):
         of_day = day_column(table)
         if of_day in written:
             strangers = self.rows(
-                f"select min({of_day}) from {literal_parquet(temporary)} where {of_day} <> "
-                f"{literal(day)}"
+                f"select coalesce({of_day}::varchar, 'no day') from {literal_parquet(temporary)} "
+                f"where {of_day} is distinct from {literal(day)} order by 1 limit 1"
             )
-            if strangers[0][0]:
-                raise WarehouseError(
-                    f"{table}: a row of {strangers[0][0]} came with {day}; nothing written"
-                )
+            for (other,) in strangers:
+                raise StrangerError(f"{table}: a row of {other} came with {day}; nothing written")
         self._refuse_other_types(table, written)
         file = folder / f"{day}-{content_hash(temporary)[:NAMED]}.parquet"
         swap_in(temporary, file)
@@ -255,6 +259,11 @@ class Tables(Session):
             "select file from meta.files where table_name = ? and day = ?", [table, day]
         )
         return self.state / result[0][0] if result else None
+
+    def first_file_day(self, table: str) -> dt.date | None:
+        """The first day of a table that has a Parquet file on record."""
+        [(first,)] = self.rows("select min(day) from meta.files where table_name = ?", [table])
+        return first
 
     def newest_file_day(self, table: str, after: dt.date = dt.date.min) -> dt.date | None:
         """The newest day of a table, later than ``after``, that has a Parquet file on record."""

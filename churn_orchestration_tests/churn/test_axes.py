@@ -84,6 +84,14 @@ def test_where_nothing_varies_or_nobody_is_there_all_are_in_one_cluster(rows):
     assert (axis.memberships(rows) == 1).all()
 
 
+def test_an_infinite_value_is_an_end_and_no_crash():
+    rows, _ = customers(6)
+    rows.loc[::40, "often"] = np.inf
+    axis = fit_axis("frequency", ["often", "days"], rows)
+    assert axis.clusters == ("low", "middle", "high")
+    assert np.isfinite(axis.memberships(rows)).all()
+
+
 def test_an_archetype_names_the_cluster_on_each_axis_that_has_several(axis):
     rows, _ = customers(4)
     alone = fit_axis("nothing", ["same"], rows)

@@ -49,6 +49,33 @@ def test_another_parameter_is_refused():
         of_day("select * from silver.x where b = $day", DAY, "x.sql")
 
 
+@pytest.mark.parametrize("select", ["from gold /* c */ . f", "table gold.f"])
+def test_a_table_that_is_named_in_an_odd_way_is_refused_by_its_file(select):
+    with pytest.raises(ValueError, match=r"^x.sql: a table is named in another way than"):
+        of_day(select, DAY, "x.sql")
+
+
+def test_a_correction_that_moves_its_event_is_the_version_that_counts():
+    with duckdb.connect() as db:
+        db.execute(
+            """create table t as select * from (values
+              (1, 10, date '2024-01-01', date '2024-01-01', date '2024-01-01'),
+              (1, 20, date '2024-01-05', date '2024-01-02', date '2024-01-02'),
+              (2, 30, date '2024-01-01', date '2024-01-01', date '2024-01-01'),
+              (2, 40, null, date '2024-01-02', date '2024-01-02'))
+              as t(id, n, day, known_on, _partition)"""
+        )
+        columns = ["id", "n", "day", "known_on", "_partition"]
+        for day, expected in ((1, [(10,), (30,)]), (2, []), (5, [(20,)])):
+            rows = known_rows("t", columns, ["id"], dt.date(2024, 1, day), "_partition")
+            assert db.execute(f"select n from ({rows}) order by 1").fetchall() == expected
+
+
+def test_of_a_table_that_is_kept_by_day_no_other_date_is_a_bound():
+    rows = known_rows("values.x", ["as_of", "known_on", "day"], [], DAY, "as_of")
+    assert rows == "from values.x where as_of <= date '2024-01-02'"
+
+
 def test_what_is_known_is_bounded_by_every_date_of_a_row_and_is_the_last_version_of_a_key():
     with duckdb.connect() as db:
         db.execute(

@@ -70,7 +70,9 @@ def test_a_day_made_again_has_the_same_bytes_and_keeps_the_axes_of_its_day(busy)
          "did you mean orders_count_7d"),
         ("features: customer_features", "features: x", "there is no x (customer_features)"),
         ("name: silence", "name: frequency", "behaviour: two axes are called frequency"),
-        ("name: silence", "name: strength", "an axis cannot be called strength, as a column is"),
+        ("name: silence", "name: frequency_memberships",
+         "behaviour: two columns would be called frequency_memberships"),
+        ("name: silence", "name: strength", "behaviour: two columns would be called strength"),
     ],
 )  # fmt: skip
 def test_an_axis_that_cannot_be_is_refused_by_file_and_line(busy, old, new, message):

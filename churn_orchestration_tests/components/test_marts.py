@@ -116,6 +116,14 @@ def test_a_mart_that_carries_rows_of_other_days_is_refused_and_says_what_to_writ
     assert "`as_of = $as_of`" in message
 
 
+def test_rows_without_a_day_are_refused_and_so_is_a_column_without_a_type(shop):
+    late = "select customer_id, if(customer_id = 'ann', null, $as_of) as as_of from silver.orders"
+    with_mart(shop, late).land_quiet_days(1, 5)
+    assert "a row of no day came with 2024-01-05" in refused(shop, 5, 5)
+    shop.write("marts/spent.sql", "select customer_id, null as note from silver.orders")
+    assert 'column "note" is a bare null, which has no type' in refused(shop, 5, 5)
+
+
 def test_two_rows_of_a_key_refuse_their_day_and_no_other(shop):
     select = "select customer_id, amount_usd from silver.orders where day = $as_of"
     with_mart(shop, select).land_quiet_days(1, 7)

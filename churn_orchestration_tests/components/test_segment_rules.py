@@ -36,6 +36,37 @@ def segmented(shop):
     return shop
 
 
+def test_an_action_may_come_later(segmented):
+    text = BY_VALUE.replace(", action: thank them", "").replace(", action: write to them", "")
+    segmented.write("segments/defs.yaml", text)
+    segmented.refresh(5, layers=LAYERS)
+    segmented.write("segments/defs.yaml", BY_VALUE)
+    segmented.refresh(5, 8, layers=LAYERS)
+    assert segmented.published("select distinct action from segments.by_value order by 1") == [
+        ("thank them",),
+        ("write to them",),
+        (None,),
+    ]
+
+
+def test_a_forecast_of_a_day_that_somebody_waived_is_null_to_every_rule(segmented):
+    segmented.change("segments/defs.yaml", "  columns:", "  question: churn_90d\n  columns:")
+    segmented.change("segments/defs.yaml", "spent > 1000", "band is null")
+    segmented.refresh(5, 8, layers=(*UP_TO_FEATURES, "predictions"))
+    with segmented.tables() as tables:
+        tables.drop_day("predictions.churn_90d", JAN[8])
+        tables.db.execute(
+            "update meta.days set status = 'refused', reason = 'a try' "
+            f"where table_name = 'predictions.churn_90d' and day = date '{JAN[8]}'"
+        )
+        tables.days.waive("predictions.churn_90d", JAN[8], "a try")
+    segmented.refresh(8, layers=["segments"])
+    assert segmented.published("select segment from segments.by_value order by customer_id") == [
+        ("large",),
+        ("silent",),
+    ]
+
+
 def test_the_first_rule_that_holds_names_the_segment_and_none_is_the_rest(segmented):
     segmented.refresh(5, 8, layers=LAYERS)
     assert segmented.published("select * from segments.by_value order by all") == [
@@ -136,6 +167,7 @@ def test_a_set_or_day_that_there_is_not_is_named_with_those_that_there_are(segme
         ("spent > 20", "day > today()", "today() would give another answer tomorrow"),
         ("name: silent", "name: large", "by_value: two segments are called large"),
         ("spent: coalesce", "segment: coalesce", "columns: segment is there already"),
+        ("spent: coalesce", "Segment: coalesce", "columns: Segment is there already"),
         ("features: customer_features", "features: others",
          "features: there is no others (customer_features)"),
         ("features: customer_features", "features: customer_features\n  question: no_such",

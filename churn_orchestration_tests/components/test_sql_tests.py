@@ -126,6 +126,44 @@ attributes:
     assert passed, text
 
 
+def test_a_mart_over_segments_with_columns_of_their_own_is_tested_by_their_types(tested):
+    tested.write(
+        "segments/defs.yaml",
+        """\
+type: churn_orchestration.components.Segments
+attributes:
+  name: tiers
+  features: customer_features
+  columns: {spent: "coalesce(orders_amount_sum_7d, 0)"}
+  segments: [{name: large, when: spent > 20}]
+""",
+    )
+    tested.write(
+        "marts/defs.yaml",
+        """\
+type: churn_orchestration.components.SqlTables
+attributes:
+  layer: marts
+  tables:
+    large:
+      tests:
+        - name: what the large have spent
+          as_of: 2024-01-05
+          given:
+            segments.tiers:
+              - {customer_id: ann, segment: large, spent: 21.5}
+              - {customer_id: bob, segment: others, spent: 2}
+          expect: [{spent: 21.5}]
+""",
+    )
+    tested.write(
+        "marts/large.sql",
+        "select sum(spent) as spent from segments.tiers where as_of = $as_of and segment = 'large'",
+    )
+    _, text, passed = sql_tests(tested.business)
+    assert passed, text
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

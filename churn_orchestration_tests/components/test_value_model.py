@@ -58,7 +58,7 @@ def test_every_customer_who_bought_is_forecast_with_an_interval_a_tier_and_the_d
     rows = spending.published(
         "select count(*), count(distinct customer_id), min(expected_spend) > 0, "
         "bool_and(low <= expected_spend or low = 0), bool_and(low <= high), "
-        "bool_and((tier = 'large') = (expected_spend >= 40)), min(known_on), "
+        "bool_and((tier = 'large') = (expected_spend >= 40)), min(outcome_known_on), "
         "bool_and(abs(expected_spend - expected_purchases * spend_per_purchase) < 1e-9) "
         f"from values.spend_30d where as_of = date '{JAN[6]}'"
     )
@@ -137,6 +137,28 @@ def test_with_a_discount_a_whole_future_is_worth_more_than_the_horizon_and_is_nu
     assert more > 0.95 * CUSTOMERS
 
 
+def test_a_mart_reads_what_is_expected_of_its_day(spending):
+    spending.write(
+        "marts/defs.yaml",
+        "type: churn_orchestration.components.SqlTables\nattributes:\n  layer: marts\n"
+        "  tables: {future: {key: [tier]}}\n",
+    )
+    spending.write(
+        "marts/future.sql",
+        "select tier, count(*) as customers from values.spend_30d where as_of = $as_of group by 1",
+    )
+    spending.refresh(5, 6, layers=(*UP_TO_FEATURES, "values", "marts"))
+    assert spending.published(
+        "select as_of, sum(customers)::int from marts.future group by 1 order by 1"
+    ) == [(JAN[5], CUSTOMERS), (JAN[6], CUSTOMERS)]
+
+
+def test_a_currency_that_is_no_column_is_named(spending):
+    spending.write("values/defs.yaml", SPEND + "  currency: curency\n")
+    with pytest.raises(BusinessError, match='currency: silver.orders has no column "curency"'):
+        spending.refresh(5, layers=(*UP_TO_FEATURES, "values"))
+
+
 def test_a_rule_of_segments_reads_what_is_expected_to_be_spent(spending):
     spending.write(
         "segments/defs.yaml",
@@ -175,8 +197,8 @@ def test_refunds_among_the_amounts_are_refused_with_the_remedy(shop):
     shop.change("raw/defs.yaml", "amount_usd > 0", "amount_usd <> 0")
     shop.land_quiet_days(1, 5)
     shop.land_orders(5, f"o5,ann,{JAN[5]} 10:00,-5")
-    with pytest.raises(BusinessError, match="spend_30d: 1 rows of silver.orders have amount_usd"):
-        shop.refresh(5, layers=LAYERS)
+    refused = shop.refresh(4 + 1, 6, layers=(*UP_TO_FEATURES, "values")).refused
+    assert "1 rows of silver.orders have amount_usd below 0" in str(refused["values.spend_30d"])
 
 
 def test_two_currencies_are_refused_with_the_remedy(shop):
@@ -185,8 +207,8 @@ def test_two_currencies_are_refused_with_the_remedy(shop):
         "silver/orders.sql", "known_on,", "'usd' || (day = '2024-01-03') as currency, known_on,"
     )
     shop.land_quiet_days(1, 5)
-    with pytest.raises(BusinessError, match="has amounts in usdfalse and usdtrue: let its .sql"):
-        shop.refresh(5, layers=LAYERS)
+    refused = shop.refresh(5, layers=(*UP_TO_FEATURES, "values")).refused
+    assert "has amounts in usdfalse and usdtrue: let its .sql" in str(refused["values.spend_30d"])
 
 
 @pytest.mark.parametrize(

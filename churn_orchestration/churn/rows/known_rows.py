@@ -26,23 +26,28 @@ def known_rows(
     Parameters
     ----------
     rows : SQL that can be selected from
-    columns : of the table; bounded are those that date a row or say since when it is known
+    columns : of the table
     key : columns that identify a row; of rows that share it, that which was known last; empty: all
-    day : the column by which the table is kept, ``_partition``, ``as_of`` or ``measured_on``
+    day : the column by which the table is kept: ``_partition`` of what landed, whose rows say since
+        when each is known; else ``as_of`` or ``measured_on``, the day of all that a row says
 
     >>> known_rows("silver.orders", ["id", "known_on", "_partition"], ["id"],
     ...            dt.date(2024, 1, 2), "_partition")
     "from silver.orders where _partition <= date '2024-01-02' and known_on <= date '2024-01-02'
     qualify row_number() over (partition by id order by known_on desc, _partition desc) = 1"
     """
-    there = [name for name in dict.fromkeys([day, "known_on", "day"]) if name in columns]
-    bounds = " and ".join(f"{name} <= {literal(as_of)}" for name in there)
+    landed = ("known_on", "_partition") if day == "_partition" else ()
+    there = [name for name in landed if name in columns] or [day]
+    bounds = " and ".join(f"{name} <= {literal(as_of)}" for name in reversed(there))
     result = f"from {rows} where {bounds}"
-    if not (named := list(key)):
-        return result
-    newest = ", ".join(f"{name} desc" for name in ("known_on", day) if name in there)
-    over = f"partition by {identifiers(named)} order by {newest}"
-    return f"{result} qualify row_number() over ({over}) = 1"
+    if named := list(key):
+        newest = ", ".join(f"{name} desc" for name in there)
+        over = f"partition by {identifiers(named)} order by {newest}"
+        result += f" qualify row_number() over ({over}) = 1"
+    if landed and "day" in columns:
+        # The version is chosen before anything else is read of it: a correction may move its event.
+        return f"from ({result}) where day <= {literal(as_of)}"
+    return result
 
 
 def of_day(select: str, as_of: dt.date, place: str) -> str:
@@ -62,11 +67,12 @@ def of_day(select: str, as_of: dt.date, place: str) -> str:
         if "table_name" in node:
             table = f"{node['schema_name']}.{node['table_name']}"
             named = "" if node["alias"] else f" as {identifier(node['table_name'])}"
-            text = _replaced(text, start, _TABLE, f"{view_of(table.lower())}{named}".encode())
+            known = f"{view_of(table.lower())}{named}".encode()
+            text = _replaced(text, start, _TABLE, known, place)
         elif node["identifier"] != "as_of":
             raise ValueError(f"{place}: there is no ${node['identifier']}; the day is $as_of")
         else:
-            text = _replaced(text, start, rb"\$as_of\b", day)
+            text = _replaced(text, start, rb"\$as_of\b", day, place)
     return text.decode()
 
 
@@ -79,9 +85,11 @@ _NAME = rb'(?:"(?:[^"]|"")+"|[^\W\d]\w*)'
 _TABLE = _NAME + rb"\s*\.\s*" + _NAME
 
 
-def _replaced(text: bytes, start: int, pattern: bytes, by: bytes) -> bytes:
+def _replaced(text: bytes, start: int, pattern: bytes, by: bytes, place: str) -> bytes:
     """A text in which what ``pattern`` matches at ``start`` is replaced."""
-    result = re.compile(pattern).match(text, start)
+    result = re.compile(pattern).match(text, start) if start < len(text) else None
     if result is None:
-        raise RuntimeError(f"DuckDB names a place in a select where {pattern!r} does not match")
+        raise ValueError(
+            f"{place}: a table is named in another way than `from layer.table`: write it so"
+        )
     return text[:start] + by + text[result.end() :]

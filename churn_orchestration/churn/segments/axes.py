@@ -118,7 +118,7 @@ def fit_axis(name: str, features: Sequence[str], rows: pd.DataFrame) -> Axis:
     """
     some = rows.iloc[:: max(1, -(-len(rows) // MOST_FITTED))]
     values = some[list(features)].to_numpy(float, na_value=np.nan)
-    known = [column[~np.isnan(column)] for column in values.T]
+    known = [column[np.isfinite(column)] for column in values.T]
     ends = [np.quantile(c, [TAIL, 0.25, 0.5, 0.75, 1 - TAIL]) if len(c) else None for c in known]
     spreads = [_spread(c, e) if e is not None else 0.0 for c, e in zip(known, ends, strict=True)]
     kept = [n for n, spread in enumerate(spreads) if spread > 0]

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from churn_orchestration.churn.sql import identifier, literal
 
 SEGMENT, ACTION, PRIORITY = "segment", "action", "priority"
-FORECAST = (
-    "churn_probability", "band", "recent_value", "days_since_last", "contact", "confidence",
-)  # fmt: skip
-"""What a rule may read of a forecast."""
-VALUE = ("expected_spend", "expected_purchases", "tier")
-"""What a rule may read of a value model."""
+FORECAST = {
+    "churn_probability": "double", "band": "varchar", "recent_value": "double",
+    "days_since_last": "bigint", "contact": "boolean", "confidence": "varchar",
+}  # fmt: skip
+"""What a rule may read of a forecast, each with its type."""
+VALUE = {"expected_spend": "double", "expected_purchases": "double", "tier": "varchar"}
+"""What a rule may read of a value model, each with its type."""
+NOBODY = "nobody"
+"""In place of the forecasts or values of a day that has none: a day that somebody waived."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,20 @@ class RuleSet:
         >>> rules = (Rule("big", "value > 9", "call", 1),)
         >>> rules = RuleSet(rules, Rule("small"), {"value": "2 * x"})
         >>> print(rules.assigned("t", ["id"]))
-        select id, case when (value > 9) then 'big' else 'small' end as segment,
+        select id, case when (value > 9) then 'big' else 'small' end::varchar as segment,
         case when (value > 9) then 1 else null end::integer as priority,
-        case when (value > 9) then 'call' else null end as action, value
+        case when (value > 9) then 'call' else null end::varchar as action, value
         from (select *, (2 * x) as value from t)
         """
+        every = (*self.rules, self.rest)
         chosen = ",\n".join(
-            f"{self._first(column)} as {name}"
-            for name, column in (
-                (SEGMENT, [literal(rule.name) for rule in (*self.rules, self.rest)]),
-                (PRIORITY, [str(rule.priority or "null") for rule in (*self.rules, self.rest)]),
-                (ACTION, [literal(rule.action or None) for rule in (*self.rules, self.rest)]),
+            f"{self._first(column)}::{kind} as {name}"
+            for name, kind, column in (
+                (SEGMENT, "varchar", [literal(rule.name) for rule in every]),
+                (PRIORITY, "integer", [str(rule.priority or "null") for rule in every]),
+                (ACTION, "varchar", [literal(rule.action or None) for rule in every]),
             )
-        ).replace("end as priority", "end::integer as priority")
+        )
         own = "".join(f", {identifier(name)}" for name in self.columns)
         names = ", ".join(map(identifier, named))
         return f"select {names}, {chosen}{own}\nfrom ({self._with_columns(rows)})"
@@ -102,15 +106,22 @@ def described(features: str, forecast: str | None, value: str | None, entity: st
 
     Parameters
     ----------
-    features, forecast, value : SQL to select from; of looks back no forecast is taken
+    features, forecast, value : SQL to select from, or NOBODY; None: not read. Of looks back no
+        forecast is taken
     """
     key = identifier(entity)
     result = f"from {features}"
-    if forecast is not None:
-        named = ", ".join((key, *FORECAST))
-        result += f" left join (select {named} from {forecast} where not backtest) using ({key})"
-    if value is not None:
-        result += f" left join (select {', '.join((key, *VALUE))} from {value}) using ({key})"
+    for rows, columns, taken in (
+        (forecast, FORECAST, " where not backtest"),
+        (value, VALUE, ""),
+    ):
+        if rows == NOBODY:
+            nulls = ", ".join(f"null::{kind} as {name}" for name, kind in columns.items())
+            result += f" cross join (select {nulls})"
+        elif rows is not None:
+            result += (
+                f" left join (select {', '.join((key, *columns))} from {rows}{taken}) using ({key})"
+            )
     return result
 
 

@@ -41,7 +41,7 @@ from churn_orchestration.components.source.sql_tests import (
 from churn_orchestration.storage.door import rows_of
 from churn_orchestration.storage.layers import PARQUET_LAYERS, day_column
 from churn_orchestration.storage.resources import Warehouse
-from churn_orchestration.storage.session import Session, WarehouseError
+from churn_orchestration.storage.session import Session, StrangerError, WarehouseError
 from churn_orchestration.storage.warehouse import Tables
 
 READ = (
@@ -173,7 +173,14 @@ def _on_invalid_ground(
     for table in published:
         tables.days.look_back_as(name, table)
     landed = [table for table in reads if table not in published]
-    return blocked(tables, published, days) | blocked_since(tables, landed, start, days)
+    refused = blocked(tables, published, days) | blocked_since(tables, landed, start, days)
+    for table in published:
+        first = tables.first_file_day(table)
+        without = [day for day in days if first is None or day < first]
+        refused |= {
+            day: f"{table} has no rows up to {day}" for day in without if day not in refused
+        }
+    return refused
 
 
 def _store(tables: Tables, name: str, select: Select, keys: Keys, day: dt.date) -> int:
@@ -184,10 +191,13 @@ def _store(tables: Tables, name: str, select: Select, keys: Keys, day: dt.date) 
         return tables.put_day(name, day, f"from ({_of_day(tables.db, select, day)}) order by all")
     except (duckdb.BinderException, duckdb.CatalogException, *DATA_FAULTS) as error:
         raise BusinessError(f"{select.path}: {fault_message(error)}") from None
-    except WarehouseError as error:
+    except StrangerError as error:
         raise BusinessError(
-            f"{select.path}: {error}; where a table has a row a day, say which: `as_of = $as_of`"
+            f"{select.path}: {error}; where a table has a row a day, say which: `as_of = $as_of`, "
+            "and carry no as_of of an outer join"
         ) from None
+    except WarehouseError as error:
+        raise BusinessError(f"{select.path}: {error}") from None
 
 
 def _rows(tables: Tables, table: str, day: dt.date) -> str:

@@ -65,8 +65,6 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         names = [axis.name for axis in self.axes]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{self.name}: two axes are called {twice[0]}")
-        if taken := [name for name in names if name in TAKEN]:
-            raise ValueError(f"{self.name}: an axis cannot be called {taken[0]}, as a column is")
         return self
 
     @classmethod
@@ -88,6 +86,11 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
             )
         declared = tables[self.features].declared(business.settings.timezone)
         known = [feature.name for feature in catalogue(declared)]
+        columns = [name.lower() for name in (declared.entity, *TAKEN)]
+        for axis in self.axes:
+            columns += [axis.name, f"{axis.name}_memberships"]
+        if twice := next((name for name in columns if columns.count(name) > 1), None):
+            raise BusinessError(f"{place}: {self.name}: two columns would be called {twice}")
         for axis in self.axes:
             for feature in axis.features:
                 if feature not in known:
@@ -207,7 +210,9 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         memberships = [axis.memberships(rows) for axis in axes]
         segment, strength = archetypes(axes, memberships)
         table = rows[[entity]].assign(segment=segment, strength=strength)
-        columns = [identifier(entity), f"{literal(day)} as as_of", "segment::varchar as segment"]
+        [kind] = [kind for name, kind, *_ in tables.rows(f"describe from {file}") if name == entity]
+        columns = [f"cast({identifier(entity)} as {kind}) as {identifier(entity)}"]
+        columns += [f"{literal(day)} as as_of", "segment::varchar as segment"]
         columns += ["null::integer as priority", "null::varchar as action", "strength"]
         columns += [f"{literal(fitted_on)} as fitted_on"]
         for axis, degrees in zip(axes, memberships, strict=True):

@@ -18,6 +18,7 @@ from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
 from churn_orchestration.churn.segments.rules import (
     FORECAST,
+    NOBODY,
     VALUE,
     Rule,
     RuleSet,
@@ -30,6 +31,7 @@ from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import keys
+from churn_orchestration.components.source.sql_tests import MadeBySql
 from churn_orchestration.components.value.value_model import ValueModel
 from churn_orchestration.storage.warehouse import Tables
 
@@ -128,6 +130,24 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
         rest = Rule(self.rest.name, "", self.rest.action, self.rest.priority)
         return RuleSet(tuple(rules), rest, self.columns)
 
+    def made(self, tree: dg.ComponentTree) -> MadeBySql:
+        """How its table is made in a database that holds what it reads, for the types of its
+        columns.
+        """
+        tables = {each.name: each for each in tree.get_all_components(of_type=FeatureTable)}
+        entity = self._named(tables, self.features, "features").entity
+        forecast = f"predictions.{self.question}" if self.question else None
+        value = f'"values".{self.value}' if self.value else None
+        rows = f"({described(f'gold.{self.features}', forecast, value, entity)})"
+        select = self.rules.assigned(rows, [entity, "as_of"])
+        return MadeBySql(f"segments.{self.name}", self._reads, lambda *_: select)
+
+    @property
+    def _reads(self) -> list[str]:
+        read = [f"gold.{self.features}"]
+        read += [f"predictions.{self.question}"] if self.question else []
+        return read + ([f"values.{self.value}"] if self.value else [])
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset segments/x."""
         business, tree = Business.holding(context.path), context.component_tree
@@ -144,10 +164,7 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
         known = [feature.name for feature in catalogue(table.declared(business.settings.timezone))]
         self._require_columns([table.entity, "as_of", *known])
         gold = f"gold.{self.features}"
-        read = [gold]
-        read += [f"predictions.{self.question}"] if self.question else []
-        read += [f"values.{self.value}"] if self.value else []
-        declaration = digest(self.rules, read)
+        declaration = digest(self.rules, self._reads)
         asset = DayTable(
             business=business,
             table=f"segments.{self.name}",
@@ -157,7 +174,7 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
             like=gold,
             columns=self._columns(table.entity),
             version=stages.version(declaration, stages.SEGMENTS),
-            upstream=read,
+            upstream=self._reads,
             store=partial(self._store, table.entity),
             checks={
                 OCCUR: "Somebody is in every segment on the newest day; one that nobody can be in, "
@@ -188,7 +205,11 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
         BusinessError : with file, line and what is near
         """
         known = [*features, *(FORECAST if self.question else ()), *(VALUE if self.value else ())]
-        if taken := [name for name in self.columns if name in (*known, *COLUMNS)]:
+        lower = [name.lower() for name in (*known, *COLUMNS)]
+        own = [name.lower() for name in self.columns]
+        if taken := [
+            name for name in self.columns if name.lower() in lower or own.count(name.lower()) > 1
+        ]:
             raise BusinessError(
                 f"{line_of(self._place, self.name)}: {self.name}: columns: {taken[0]} is there "
                 "already: give it another name"
@@ -240,11 +261,13 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
     def _rows(self, entity: str, tables: Tables, day: dt.date) -> str:
         """SQL: the features of a day, with the forecast of each customer."""
         features = literal(tables.day_file(f"gold.{self.features}", day))
-        forecast = value = None
-        if self.question:
-            forecast = literal(tables.day_file(f"predictions.{self.question}", day))
-        if self.value:
-            value = literal(tables.day_file(f"values.{self.value}", day))
+
+        def rows_of(table: str) -> str:
+            file = tables.day_file(table, day)
+            return literal(file) if file else NOBODY
+
+        forecast = rows_of(f"predictions.{self.question}") if self.question else None
+        value = rows_of(f"values.{self.value}") if self.value else None
         return described(features, forecast, value, entity)
 
     def _sizes(self, tables: Tables, day: dt.date) -> dict[str, int]:

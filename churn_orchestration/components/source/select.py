@@ -38,7 +38,9 @@ class Select:
             raise BusinessError(f"{path}: the file names its table: name it with a-z, 0-9 and _")
         text = path.read_text(encoding="utf-8")
         try:
-            statements = [tree for tree in sqlglot.parse(text, read="duckdb") if tree is not None]
+            # The layer `values` is a word of SQL to sqlglot, which is given it quoted.
+            quoted = re.sub(r"(?i)\bvalues(?=\s*\.)", '"values"', text)
+            statements = [tree for tree in sqlglot.parse(quoted, read="duckdb") if tree is not None]
         except sqlglot.errors.ParseError as error:
             first = error.errors[0]
             place = f"{path}:{first['line']}:{first['col']}"

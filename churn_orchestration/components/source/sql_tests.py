@@ -44,7 +44,10 @@ Shapes = Callable[[str], Mapping[str, str]]
 
 
 def shape_of(
-    table: str, made: Mapping[str, MadeBySql], declared: Callable[[], dg.Definitions]
+    table: str,
+    made: Mapping[str, MadeBySql],
+    declared: Callable[[], dg.Definitions],
+    types: Mapping[str, str],
 ) -> dict[str, str]:
     """The columns of a table and their types, from the declarations of a business alone.
 
@@ -52,18 +55,26 @@ def shape_of(
     ----------
     made : the tables that a select makes; their types are those of its result
     declared : the definitions, of which all others' columns are
+    types : of columns that name an entity, which definitions call a text whatever they are
+
+    Raises
+    ------
+    BusinessError : a select on the way fails
     """
     if table in made:
         with closing(connect()) as db:
             of = made[table]
-            for upstream in of.upstream:
-                _create(db, upstream, shape_of(upstream, made, declared))
-            result = db.execute(f"describe {of.select(db, dt.date(2000, 1, 1))}").fetchall()
+            try:
+                for upstream in of.upstream:
+                    _create(db, upstream, shape_of(upstream, made, declared, types))
+                result = db.execute(f"describe {of.select(db, dt.date(2000, 1, 1))}").fetchall()
+            except duckdb.Error as error:
+                raise BusinessError(f"{table}: {str(error).splitlines()[0]}") from None
             return {name: kind for name, kind, *_ in result}
     assets = [a for a in declared().assets or [] if isinstance(a, dg.AssetsDefinition)]
     specs = {".".join(spec.key.path): spec for asset in assets for spec in asset.specs}
     columns = specs[table].metadata["dagster/column_schema"].columns if table in specs else []
-    return {column.name: column.type for column in columns}
+    return {column.name: types.get(column.name, column.type) for column in columns}
 
 
 def fault(table: MadeBySql, test: SqlTestSpec, place: str, shapes: Shapes) -> str | None:

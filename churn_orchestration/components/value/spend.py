@@ -28,29 +28,37 @@ OUTCOME, LAST_PERIOD = "spent", "last_period"
 FORECASTER = "process"
 
 
-def require_spend(tables: Tables, question: SpendQuestion, day: dt.date) -> None:
-    """Refuse amounts that no forecast of spend describes.
+def fault_of_amounts(tables: Tables, question: SpendQuestion, day: dt.date) -> str | None:
+    """Why no forecast of spend describes the amounts that are known on a day; None: one does.
 
     Raises
     ------
-    BusinessError : rows below zero, or of several currencies, with their number and the remedy
+    BusinessError : there is no column that is declared to name the currency
     """
     column, table = identifier(question.measure.column), question.activity.table
     events = visible(question.activity, day, "*")
     [(below,)] = tables.rows(f"select count(*) from ({events}) where {column} < 0")
     if below:
-        raise BusinessError(
-            f"{question.name}: {below:,} rows of {table} have {question.measure.column} below 0: "
-            "let its .sql leave refunds out, or net them within an order"
+        return (
+            f"{below:,} rows of {table} have {question.measure.column} below 0: let its .sql leave "
+            "refunds out, or net them within an order"
         )
-    if question.currency:
-        named = identifier(question.currency)
-        there = tables.rows(f"select distinct {named} from ({events}) order by 1 limit 3")
-        if len(there) > 1:
-            raise BusinessError(
-                f"{question.name}: {table} has amounts in {there[0][0]} and {there[1][0]}: let its "
-                ".sql convert them to one currency"
-            )
+    if question.currency is None:
+        return None
+    columns = tables.columns(table)
+    if question.currency not in columns:
+        raise BusinessError(
+            f'{question.name}: currency: {table} has no column "{question.currency}" '
+            f"({', '.join(columns)})"
+        )
+    named = identifier(question.currency)
+    there = tables.rows(f"select distinct {named} from ({events}) order by 1 limit 3")
+    if len(there) < 2:
+        return None
+    return (
+        f"{table} has amounts in {there[0][0]} and {there[1][0]}: let its .sql convert them to one "
+        "currency"
+    )
 
 
 class Forecasts:

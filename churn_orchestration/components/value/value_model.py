@@ -29,10 +29,12 @@ from churn_orchestration.churn.value.question import (
     SpendQuestion,
 )
 from churn_orchestration.components.day_table import DayTable, Stored
+from churn_orchestration.components.days import blocked, blocked_since
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.day_rows import Columns, described, put_rows
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import keys
+from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables
 
@@ -61,7 +63,9 @@ class TierSpec(dg.Model, dg.Resolvable):
     """One tier of value."""
 
     name: str = Field(pattern=NAME, description="what it is called")
-    start: float = Field(0, ge=0, description="the smallest expected spend in it")
+    start: float = Field(
+        0, ge=0, allow_inf_nan=False, description="the smallest expected spend in it"
+    )
 
 
 @dg.scaffold_with(
@@ -95,6 +99,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
     yearly_discount: float | None = Field(
         None,
         gt=0,
+        allow_inf_nan=False,
         description="with it, also what all purchases to come are worth today, a year making money "
         "worth less by this share, e.g. 0.1; the process extrapolates, and nobody can grade it",
     )
@@ -184,6 +189,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             columns=[*keys(question.entity), *described(self._columns(question))],
             upstream=[gold, *landed],
             store=partial(self._store, question, version),
+            refused=partial(self._refused, question, business.start, gold),
         )
         quality = DayTable(
             business=business,
@@ -221,25 +227,24 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
                 "null: no discount is declared",
             ),
             "tier": ("text", "tier of expected spend; null: none is declared"),
-            "known_on": ("date", "the day on which it is known what was spent"),
+            "outcome_known_on": ("date", "the day on which it is known what was spent"),
         }
 
     def _store(
         self, question: SpendQuestion, version: str, tables: Tables, days: list[dt.date]
     ) -> Stored:
-        from churn_orchestration.components.value.spend import Forecasts, require_spend
+        from churn_orchestration.components.value.spend import Forecasts
 
         forecasts = Forecasts(tables, question, version)
         entity = identifier(question.entity)
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
-        if days:
-            require_spend(tables, question, max(days))
         for day in days:
             features = literal(tables.day_file(f"gold.{self.features}", day))
             forecast, reason = forecasts.of_day(features, day)
             tables.db.register("_forecast", forecast)
-            kind = tables.rows(f"select typeof({entity}) from {features} limit 1")
-            typed = f"cast({entity} as {kind[0][0] if kind else 'varchar'}) as {entity}"
+            described_rows = tables.rows(f"describe from {features}")
+            [kind] = [kind for name, kind, *_ in described_rows if name == question.entity]
+            typed = f"cast({entity} as {kind}) as {entity}"
             numbers = ", ".join(
                 f"{name}::double as {name}" if name in forecast else f"null::double as {name}"
                 for name in (SPEND, LOW, HIGH, PURCHASES, PER_PURCHASE, LIFETIME)
@@ -247,13 +252,35 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             select = (
                 f"select {typed}, {literal(day)} as as_of, {numbers}, "
                 f"{self._tier()}::varchar as tier, "
-                f"{literal(question.horizon.label_known_on(day))} as known_on "
+                f"{literal(question.horizon.label_known_on(day))} as outcome_known_on "
                 f"from _forecast order by {entity}"
             )
             rows[day] = tables.put_day(f"values.{self.name}", day, select)
             tables.db.unregister("_forecast")
             about[day] = self._numbers(tables, forecasts, day, reason)
         return Stored(rows=rows, metadata=about)
+
+    def _refused(
+        self,
+        question: SpendQuestion,
+        start: dt.date,
+        gold: str,
+        tables: Tables,
+        days: list[dt.date],
+    ) -> dict[dt.date, Refusal]:
+        """The days whose ground is not valid, or whose amounts no forecast of spend describes."""
+        from churn_orchestration.components.value.spend import fault_of_amounts
+
+        landed = [question.activity.table, question.activity.days_table]
+        refused = blocked(tables, [gold], days) | blocked_since(tables, landed, start, days)
+        good = [day for day in days if day not in refused]
+        if good and fault_of_amounts(tables, question, max(good)):
+            faults = {day: fault_of_amounts(tables, question, day) for day in good}
+            refused |= {day: fault for day, fault in faults.items() if fault}
+        for day in good:
+            if day not in refused and tables.recorded_file(gold, day) is None:
+                refused[day] = f"{gold} has no rows of {day}"
+        return refused
 
     def _tier(self) -> str:
         """SQL: the tier of an expected spend."""
