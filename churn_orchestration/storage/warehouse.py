@@ -31,6 +31,10 @@ from churn_orchestration.storage.session import Session, StrangerError, Warehous
 _SESSION = "set TimeZone = 'UTC'"
 
 
+UNTYPED = '"NULL"'
+"""What DuckDB calls the type of a column that is a bare null; it fits every type."""
+
+
 _CHANGING = ("TimeZone", "threads")
 """Settings that change while the warehouse is open: each connection's zone, and the threads of a
 pass.
@@ -203,12 +207,6 @@ class Tables(Session):
         # Through a table: whether the planner thinks that a column may hold nulls would show in the
         # bytes.
         self.db.execute(f"create or replace temp table _day as {select}")
-        for name, kind, *_ in self.rows("describe _day"):
-            if kind == '"NULL"':
-                raise WarehouseError(
-                    f'{table}: column "{name}" is a bare null, which has no type: write its type, '
-                    f"such as null::varchar as {name}"
-                )
         [(rows,)] = self.rows(f"copy _day to {literal(temporary)} ({PARQUET})")
         self.db.execute("drop table _day")
         written = {
@@ -320,7 +318,8 @@ class Tables(Session):
             return
         before = {n: k for n, k, *_ in self.rows(f"describe from {literal_parquet(there)}")}
         for column, kind in written.items():
-            if before.get(column, kind) != kind:
+            known = before.get(column, kind)
+            if known != kind and UNTYPED not in (known, kind):
                 raise WarehouseError(_type_conflict(table, column, before[column], kind))
 
     def day_files(self, table: str, until: dt.date) -> dict[dt.date, Path]:
