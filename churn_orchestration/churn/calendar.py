@@ -151,7 +151,7 @@ def month_ends(first: dt.date, last: dt.date) -> list[dt.date]:
     return [day for day in days_between(first, last) if (day + dt.timedelta(days=1)).day == 1]
 
 
-def last_month_end(first: dt.date, day: dt.date, least: int) -> dt.date | None:
+def last_month_end(first: dt.date, day: dt.date, least: int = 28) -> dt.date | None:
     """The last month-end up to ``day``, with at least so many days from ``first``; None: there is
     none.
 

@@ -52,6 +52,7 @@ class DayTable:
     checks : what its own checks say, by name
     store : stores days, oldest first
     refused : those of days that are not stored; without, those whose ground is not valid
+    faults : of days that would be stored, those that are refused for what is in them
     """
 
     business: Business
@@ -67,6 +68,7 @@ class DayTable:
     checks: Mapping[str, str] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset({"parquet"})
     refused: Callable[[Tables, list[dt.date]], Refused] | None = None
+    faults: Callable[[Tables, list[dt.date]], Refused] | None = None
 
     def asset(self) -> dg.AssetsDefinition:
         """The asset ``layer/table``."""
@@ -95,6 +97,8 @@ class DayTable:
     def _computed(self, tables: Tables, days: list[dt.date]) -> Computed:
         tables.days.look_back_as(self.table, self.like)
         refused = (self.refused or self._on_invalid_ground)(tables, days)
+        if self.faults:
+            refused |= self.faults(tables, [day for day in days if day not in refused])
         for day in refused:
             tables.take_back(self.table, day)
         stored = self.store(tables, [day for day in days if day not in refused])

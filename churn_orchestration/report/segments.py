@@ -10,18 +10,10 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.sql import literal, quoted
 from churn_orchestration.report.text import command, counted, grid, plain
 from churn_orchestration.storage.door import door, refuse_damaged
-from churn_orchestration.storage.freshness import beside, shown_upstream
+from churn_orchestration.storage.freshness import beside, shown, shown_upstream
 from churn_orchestration.storage.warehouse import Tables
 
 MOST_ROWS, MOST_FLOWS = 20, 8
-
-
-def sets_of(tables: Tables) -> list[str]:
-    """The sets of segments at the door, by name."""
-    there = tables.rows(
-        "select view_name from duckdb_views() where schema_name = 'segments' order by 1"
-    )
-    return [name for (name,) in there]
 
 
 def of_entity(
@@ -75,7 +67,7 @@ def segments_report(
     """
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        there = sets_of(tables)
+        there = shown(tables, "segments")
         if not there or name not in (None, *there):
             message = f'no set of segments "{name}", but {", ".join(there)}'
             if not there:

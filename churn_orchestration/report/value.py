@@ -12,7 +12,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.sql import literal, quoted
 from churn_orchestration.report.text import command, counted, grid, plain
 from churn_orchestration.storage.door import door, refuse_damaged
-from churn_orchestration.storage.freshness import beside
+from churn_orchestration.storage.freshness import beside, shown
 from churn_orchestration.storage.warehouse import Tables
 
 PEERS = {
@@ -20,14 +20,6 @@ PEERS = {
     "last_period": "as in the period before",
     "mean_of_the_last": "the mean of that",
 }
-
-
-def value_models(tables: Tables) -> list[str]:
-    """The value models at the door, by name."""
-    there = tables.rows(
-        "select view_name from duckdb_views() where schema_name = 'values' order by 1"
-    )
-    return [name for (name,) in there]
 
 
 def of_entity(
@@ -72,7 +64,7 @@ def value_report(
     """
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        there = value_models(tables)
+        there = shown(tables, "values")
         if not there or name not in (None, *there):
             message = f'no value model "{name}", but {", ".join(there)}'
             if not there:

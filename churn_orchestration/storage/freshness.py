@@ -191,17 +191,23 @@ where raw.table_name = 'raw.' || ? and q.table_name = replace(raw.table_name, 'r
 order by day desc limit 1"""
 
 
+def shown(tables: Tables, layer: str) -> list[str]:
+    """The tables of a layer of which the door has a view, by name."""
+    there = tables.rows(
+        "select view_name from duckdb_views() where schema_name = ? order by 1", [layer]
+    )
+    return [name for (name,) in there]
+
+
 def beside(tables: Tables, layer: str, table: str) -> list[str]:
     """The tables of a layer at the door, by name, that are made of the same feature table as
     another one.
     """
-    there = tables.rows(
-        "select view_name from duckdb_views() where schema_name = ? order by 1", [layer]
-    )
+    there = shown(tables, layer)
     gold = set(shown_upstream(tables, table, "gold")) if there else set()
     return [
         name
-        for (name,) in there
+        for name in there
         if gold.intersection(shown_upstream(tables, f"{layer}.{name}", "gold"))
     ]
 

@@ -192,6 +192,12 @@ def test_what_a_test_says_that_cannot_be_is_refused_by_file_line_and_test(
     assert message in str(refusal.value)
 
 
+def test_a_table_that_nothing_makes_is_named(tested):
+    tested.write("silver/orders.sql", "select * from bronze.orders cross join silver.nothing")
+    with pytest.raises(BusinessError, match=r"silver.orders reads silver.nothing, which nothing"):
+        sql_tests(tested.business)
+
+
 def test_a_test_without_expected_rows_is_refused(tested):
     text = TESTED[: TESTED.index("          expect:")]
     tested.write("silver/defs.yaml", text)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.segments.axes import Axis
 
 NAME = r"^[a-z][a-z0-9_]*$"
-MIN_HISTORY_DAYS = 28
-"""Days of data that a day needs for axes to be fitted to it."""
 MOST_SHOWN = 12
 TAKEN = ("as_of", "segment", "priority", "action", "strength", "fitted_on")
 
@@ -177,7 +175,7 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
             )
             if first
         ]
-        return (last_month_end(min(firsts), day, MIN_HISTORY_DAYS) if firsts else None) or day
+        return (last_month_end(min(firsts), day) if firsts else None) or day
 
     def _fitted(
         self, declared: FeatureSet, version: str, tables: Tables, day: dt.date

@@ -36,7 +36,7 @@ from churn_orchestration.components.value.value_model import ValueModel
 from churn_orchestration.storage.warehouse import Tables
 
 NAME = r"^[a-z][a-z0-9_]*$"
-OCCUR, LARGEST_MOVE = "occur", 0.2
+OCCUR = "occur"
 COLUMNS = {
     "segment": ("text", "the first whose rule holds, else the rest"),
     "priority": ("integer", "1 is the first to act on; null: none is declared"),

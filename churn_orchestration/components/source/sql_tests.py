@@ -93,6 +93,8 @@ def fault(table: MadeBySql, test: SqlTestSpec, place: str, shapes: Shapes) -> st
     with closing(connect()) as db:
         for upstream in table.upstream:
             columns = shapes(upstream)
+            if not columns:
+                raise BusinessError(f"{said}: {table.name} reads {upstream}, which nothing makes")
             _create(db, upstream, columns)
             rows = [_dated(row, columns, test.day) for row in test.given.get(upstream, [])]
             _insert(db, upstream, columns, rows, f"{said}: given: {upstream}")

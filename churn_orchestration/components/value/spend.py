@@ -22,8 +22,6 @@ from churn_orchestration.storage.warehouse import Tables
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_HISTORY_DAYS = 28
-"""Days of data that an earlier day needs before it, to be compared with its outcome."""
 OUTCOME, LAST_PERIOD = "spent", "last_period"
 FORECASTER = "process"
 
@@ -97,7 +95,7 @@ class Forecasts:
     def earlier(self, day: dt.date) -> dt.date | None:
         """The newest month-end whose outcome is known at ``day``, with enough data before it."""
         first, newest = self._first_day(day), self.question.horizon.newest_as_of(day)
-        return last_month_end(first, newest, MIN_HISTORY_DAYS) if first else None
+        return last_month_end(first, newest) if first else None
 
     def quality(self, day: dt.date) -> list[dict[str, Any]]:
         """How the forecasts of the earlier day came out, beside forecasts without any model."""
@@ -174,7 +172,7 @@ class Forecasts:
         they move with the customers and not with the fit; before there is one, the day itself.
         """
         first = self._first_day(day)
-        return (last_month_end(first, day, MIN_HISTORY_DAYS) if first else None) or day
+        return (last_month_end(first, day) if first else None) or day
 
     def _fit(self, day: dt.date) -> SpendForecast | NoFit:
         """The forecast that is fitted to everybody who had ever bought by the end of a day.

@@ -29,7 +29,6 @@ from churn_orchestration.churn.value.question import (
     SpendQuestion,
 )
 from churn_orchestration.components.day_table import DayTable, Stored
-from churn_orchestration.components.days import blocked, blocked_since
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.day_rows import Columns, described, put_rows
 from churn_orchestration.components.scaffolding import example
@@ -189,7 +188,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             columns=[*keys(question.entity), *described(self._columns(question))],
             upstream=[gold, *landed],
             store=partial(self._store, question, version),
-            refused=partial(self._refused, question, business.start, gold),
+            faults=partial(self._faults, question),
         )
         quality = DayTable(
             business=business,
@@ -260,27 +259,16 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             about[day] = self._numbers(tables, forecasts, day, reason)
         return Stored(rows=rows, metadata=about)
 
-    def _refused(
-        self,
-        question: SpendQuestion,
-        start: dt.date,
-        gold: str,
-        tables: Tables,
-        days: list[dt.date],
+    def _faults(
+        self, question: SpendQuestion, tables: Tables, days: list[dt.date]
     ) -> dict[dt.date, Refusal]:
-        """The days whose ground is not valid, or whose amounts no forecast of spend describes."""
+        """The days whose amounts no forecast of spend describes."""
         from churn_orchestration.components.value.spend import fault_of_amounts
 
-        landed = [question.activity.table, question.activity.days_table]
-        refused = blocked(tables, [gold], days) | blocked_since(tables, landed, start, days)
-        good = [day for day in days if day not in refused]
-        if good and fault_of_amounts(tables, question, max(good)):
-            faults = {day: fault_of_amounts(tables, question, day) for day in good}
-            refused |= {day: fault for day, fault in faults.items() if fault}
-        for day in good:
-            if day not in refused and tables.recorded_file(gold, day) is None:
-                refused[day] = f"{gold} has no rows of {day}"
-        return refused
+        if not days or not fault_of_amounts(tables, question, max(days)):
+            return {}
+        faults = {day: fault_of_amounts(tables, question, day) for day in days}
+        return {day: fault for day, fault in faults.items() if fault}
 
     def _tier(self) -> str:
         """SQL: the tier of an expected spend."""
