@@ -5,7 +5,7 @@ READY  := .venv/.ready
 # Compiled code is kept: the suite starts a hundred processes, and compiling costs each of them seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day bench-process bench-business gates clean
+.PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day bench-process bench-value bench-business gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -70,6 +70,9 @@ bench-landed: $(READY)  ## docs/landed.md: how rarely a change in what lands is 
 
 bench-process: $(READY)  ## purchase processes of a million customers next to `lifetimes` (needs `.[bench]`)
 	$(BIN)/python -m benchmarks.process $(ARGS)
+
+bench-value: $(READY)  ## docs/value.md: forecasts of spend beside their peers, every month-end
+	$(BIN)/python -m benchmarks.value $(ARGS)
 
 bench-business: $(READY)  ## a business of 100,000 customers, step by step (ARGS="--customers 1000000")
 	$(BIN)/python -m benchmarks.business $(ARGS)

@@ -16,7 +16,10 @@ from churn_orchestration.storage.freshness import beside, shown
 from churn_orchestration.storage.warehouse import Tables
 
 PEERS = {
-    "process": "the forecast",
+    "served": "the forecast",
+    "process": "the process alone",
+    "tweedie": "a regression",
+    "two_part": "whether, times how much",
     "last_period": "as in the period before",
     "mean_of_the_last": "the mean of that",
 }
@@ -141,6 +144,8 @@ def _shown(name: str, facts: Mapping[str, Any]) -> list[str | Table]:
         *(metric.replace("_", " ") for metric in metrics),
     )
     for peer, words in PEERS.items():
+        if not any((peer, metric) in known for metric in metrics):
+            continue
         graded.add_row(words, *(_number(known.get((peer, metric)), 3) for metric in metrics))
     return [by_tier, "", largest, "", graded, ""]
 

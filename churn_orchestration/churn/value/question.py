@@ -18,6 +18,17 @@ METRICS = {
 }
 COVERAGE = "coverage"
 """The share of outcomes within their intervals."""
+FORECASTER, OUTCOME = "forecaster", "spent"
+SERVED, PROCESS, BLEND, LAST_PERIOD = "served", "process", "blend", "last_period"
+TWEEDIE, TWO_PART = LEARNED = ("tweedie", "two_part")
+FORECASTERS = {
+    SERVED: "what scored",
+    PROCESS: "the purchase process times the spend on a purchase",
+    TWEEDIE: "a Tweedie regression on the logs of the features",
+    TWO_PART: "whether anything is spent, times how much",
+    LAST_PERIOD: "what was spent in as many days before",
+    "mean_of_the_last": "the mean of that for all",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class SpendQuestion:
     ----------
     observation_days : an entity is forecast if it has an event in so many days; None: ever
     share : of outcomes that an interval is to hold, 0..1
+    features : that may be learned from
     currency : the column of the source that names the currency; None: there is one
     yearly_discount : by which a year makes money worth less, for the value of a whole future; None:
         that is not forecast
@@ -40,6 +52,7 @@ class SpendQuestion:
     horizon: Horizon
     observation_days: int | None
     share: float
+    features: FeatureSet
     currency: str | None = None
     yearly_discount: float | None = None
 
@@ -57,7 +70,7 @@ class SpendQuestion:
         )  # fmt: skip
         return FeatureSet(self.entity, (source,), (1,), ())
 
-    def features(self, rows: str) -> str:
+    def bought(self, rows: str) -> str:
         """SQL: the columns of everybody who has bought, of feature rows, in the entity's order."""
         named = identifiers([self.entity, *self.columns])
         bought = f"{identifier(self.columns[0])} > 0"

@@ -3,7 +3,7 @@ did.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,18 +18,24 @@ from churn_orchestration.churn.calendar import Horizon
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.churn.value.question import (
+    BLEND,
     COVERAGE,
+    FORECASTER,
+    FORECASTERS,
     HIGH,
     LIFETIME,
     LOW,
     METRICS,
     PER_PURCHASE,
+    PROCESS,
     PURCHASES,
+    SERVED,
     SPEND,
     SpendQuestion,
 )
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.features.proof import require_proved
 from churn_orchestration.components.question.day_rows import Columns, described, put_rows
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import keys
@@ -38,6 +44,7 @@ from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
+    from churn_orchestration.components.value.fits import Fits
     from churn_orchestration.components.value.spend import Forecasts
 
 NAME = r"^[a-z][a-z0-9_]*$"
@@ -48,8 +55,7 @@ QUALITY: Columns = {
     "customers": ("bigint", "of them"),
     "forecaster": (
         "text",
-        "process: what is served; last_period: what was spent in as many days before; "
-        "mean_of_the_last: the mean of that for all",
+        "; ".join(f"{name}: {words}" for name, words in FORECASTERS.items()),
     ),
     "metric": ("text", "; ".join(f"{name}: {words}" for name, words in METRICS.items())
                + f"; {COVERAGE}: share of outcomes within their interval"),
@@ -146,7 +152,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             self._named(measures, self.measure, "measure"),
             Horizon(self.horizon_days, self.gap_days, self.settle_days),
             None if self.observation_days == "all" else self.observation_days,
-            self.interval, self.currency, self.yearly_discount,
+            self.interval, declared, self.currency, self.yearly_discount,
         )  # fmt: skip
         there = {feature.name for feature in catalogue(declared)}
         if missing := [name for name in question.columns if name not in there]:
@@ -162,16 +168,38 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             raise BusinessError(f"{place}: {self.name}: {key}: there is no {name} ({there})")
         return those[name]
 
+    def forecasting(
+        self, tree: dg.ComponentTree, business: Business
+    ) -> "tuple[SpendQuestion, Callable[[Tables], Fits]]":
+        """What is forecast, and from the tables to the fits of it."""
+        tables = {each.name: each for each in tree.get_all_components(of_type=FeatureTable)}
+        table = self._named(tables, self.features, "features")
+        question = self.question(table, business.settings.timezone)
+        pipeline = table.pipeline(tree, business)
+
+        def fits(tables: Tables) -> "Fits":
+            from churn_orchestration.components.value.fits import Fits
+
+            def prove(day: dt.date) -> None:
+                require_proved(tables, pipeline, f"gold.{self.features}", day)
+
+            return Fits(tables, question, self._version(question), prove)
+
+        return question, fits
+
+    def _version(self, question: SpendQuestion) -> str:
+        return stages.version(digest(question, self.features, self._edges()), stages.VALUES)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets values/x and monitoring/x_value."""
-        business, tree = Business.holding(context.path), context.component_tree
-        tables = {each.name: each for each in tree.get_all_components(of_type=FeatureTable)}
-        question = self.question(
-            self._named(tables, self.features, "features"), business.settings.timezone
+        business = Business.holding(context.path)
+        question, fits = self.forecasting(context.component_tree, business)
+        gold, version = f"gold.{self.features}", self._version(question)
+        landed = list(
+            dict.fromkeys(
+                [question.activity.table, question.activity.days_table, *question.features.tables]
+            )
         )
-        gold = f"gold.{self.features}"
-        landed = [question.activity.table, question.activity.days_table]
-        version = stages.version(digest(question, self.features, self._edges()), stages.VALUES)
         words = (
             f"What each {question.entity} will spend in {question.horizon.words}, by the measure "
             f"{self.measure} of {self.activity}. {self.description}"
@@ -183,11 +211,12 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             version=version,
             table=f"values.{self.name}",
             says=f"One row per {question.entity} and as_of: expected spend with an interval, by a "
-            "purchase process and the spend on a purchase, both fitted to what was known at the "
-            "last month-end.",
+            "purchase process and the spend on a purchase, and by what was learned from outcomes "
+            "where that was better on earlier days; fitted to what was known at the last "
+            "month-end.",
             columns=[*keys(question.entity), *described(self._columns(question))],
             upstream=[gold, *landed],
-            store=partial(self._store, question, version),
+            store=partial(self._store, question, fits),
             faults=partial(self._faults, question),
         )
         quality = DayTable(
@@ -199,8 +228,8 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             says="One row per forecaster and metric: how the forecasts of the newest month-end "
             "whose outcome is known on the day came out, beside what needs no model.",
             columns=described(QUALITY),
-            upstream=landed,
-            store=partial(self._store_quality, question, version),
+            upstream=[f"values.{self.name}", *landed],
+            store=partial(self._store_quality, question, fits),
             checks={
                 INTERVALS_HOLD: f"At least {self.interval - SHORT:.0%} of the outcomes that are "
                 f"known newest lie within their {self.interval:.0%} interval."
@@ -226,15 +255,23 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
                 "null: no discount is declared",
             ),
             "tier": ("text", "tier of expected spend; null: none is declared"),
+            FORECASTER: (
+                "text",
+                f"which forecast it is: {PROCESS}, or {BLEND} with what was learned from outcomes",
+            ),
             "outcome_known_on": ("date", "the day on which it is known what was spent"),
         }
 
     def _store(
-        self, question: SpendQuestion, version: str, tables: Tables, days: list[dt.date]
+        self,
+        question: SpendQuestion,
+        fits: "Callable[[Tables], Fits]",
+        tables: Tables,
+        days: list[dt.date],
     ) -> Stored:
         from churn_orchestration.components.value.spend import Forecasts
 
-        forecasts = Forecasts(tables, question, version)
+        forecasts = Forecasts(question, fits(tables))
         entity = identifier(question.entity)
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         for day in days:
@@ -248,9 +285,10 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
                 f"{name}::double as {name}" if name in forecast else f"null::double as {name}"
                 for name in (SPEND, LOW, HIGH, PURCHASES, PER_PURCHASE, LIFETIME)
             )
+            forecaster = FORECASTER if FORECASTER in forecast else "null"
             select = (
                 f"select {typed}, {literal(day)} as as_of, {numbers}, "
-                f"{self._tier()}::varchar as tier, "
+                f"{self._tier()}::varchar as tier, {forecaster}::varchar as {FORECASTER}, "
                 f"{literal(question.horizon.label_known_on(day))} as outcome_known_on "
                 f"from _forecast order by {entity}"
             )
@@ -288,14 +326,24 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             result["no_forecast"] = reason.reason
         if before := forecasts.earlier(day):
             result["intervals_from"] = str(before)
+        if decision := forecasts.fits.decision(forecasts.fits.month_end(day)):
+            result[FORECASTER] = BLEND if decision.blend else PROCESS
+            result["weights"] = {name: round(w, 3) for name, w in decision.weights.items()}
+            result["better_than_the_process"] = {
+                name: f"{lead:+.4f}" for name, (lead, *_) in decision.leads.items()
+            }
         return result
 
     def _store_quality(
-        self, question: SpendQuestion, version: str, tables: Tables, days: list[dt.date]
+        self,
+        question: SpendQuestion,
+        fits: "Callable[[Tables], Fits]",
+        tables: Tables,
+        days: list[dt.date],
     ) -> Stored:
         from churn_orchestration.components.value.spend import Forecasts
 
-        forecasts = Forecasts(tables, question, version)
+        forecasts = Forecasts(question, fits(tables))
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         for day in days:
             measured = [{**row, MEASURED_ON: day} for row in forecasts.quality(day)]
@@ -311,7 +359,7 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
         """Whether as many outcomes as declared lay within their intervals; also where none could
         yet.
         """
-        held = numbers.get(f"process_{COVERAGE}")
+        held = numbers.get(f"{SERVED}_{COVERAGE}")
         short = held is not None and held < self.interval - SHORT
         words = None
         if short:
