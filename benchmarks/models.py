@@ -45,7 +45,7 @@ from churn_orchestration.churn.question.labels import Question, labelled
 from churn_orchestration.churn.recipe import WEIGHED_DAYS, Recipe
 from churn_orchestration.churn.splits import entity_folds
 from churn_orchestration.components.features.feature_history import features_at
-from churn_orchestration.components.question.processes import members
+from churn_orchestration.components.question.processes import members, process_records
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.runs import at_work
@@ -66,6 +66,7 @@ class Comparison(NamedTuple):
     observed : observation window in days, or all
     first, last : month-ends that are graded; last None: the newest whose outcome is known
     customers : a sample of so many, by a hash of their id; None: all
+    unlabelled : no label is known on the days, so that nothing can be trained
     """
 
     example: str
@@ -74,6 +75,7 @@ class Comparison(NamedTuple):
     first: str
     last: str | None = None
     customers: int | None = None
+    unlabelled: bool = False
 
 
 QUESTIONS = {
@@ -88,6 +90,12 @@ QUESTIONS = {
     ),
     "CDNOW, everyone, two and three as_ofs": Comparison(
         "cdnow", "1998-06-30", "all", "1997-05-31", "1997-06-30"
+    ),
+    "Online Retail, before any label": Comparison(
+        "online_retail", "2011-12-09", 180, "2011-01-31", "2011-02-28", unlabelled=True
+    ),
+    "CDNOW, everyone, before any label": Comparison(
+        "cdnow", "1998-06-30", "all", "1997-02-28", "1997-03-31", unlabelled=True
     ),
     **{
         f"{title}, {customers} customers": Comparison(*where, customers=customers)
@@ -142,7 +150,8 @@ def days(comparison: Comparison, as_ofs: int | None = None) -> Iterator[Day]:
         if comparison.last:
             last = dt.date.fromisoformat(comparison.last)
         for as_of in month_ends(dt.date.fromisoformat(comparison.first), last):
-            day = _day(tables, work.business, settings, as_of, landed)
+            made = _first_day if comparison.unlabelled else _day
+            day = made(tables, work.business, settings, as_of, landed)
             yield (
                 day if comparison.customers is None else _sampled(tables, day, comparison.customers)
             )
@@ -185,6 +194,23 @@ def _day(
     question = settings.question
     snapshots.build(tables, business, settings, as_of)
     train, manifest = snapshots.load(settings.store.snapshot_files(tables.state), as_of)
+    return _of(tables, question, as_of, last, train, manifest["processes"])
+
+
+def _first_day(
+    tables: Tables, _: Business, settings: QuestionSettings, as_of: dt.date, last: dt.date
+) -> Day:
+    question = settings.question
+    processes = process_records(
+        tables, question, lambda day: f"({features_at(question.features, day)})", [as_of]
+    )
+    return _of(tables, question, as_of, last, pd.DataFrame(), processes)
+
+
+def _of(
+    tables: Tables, question: Question, as_of: dt.date, last: dt.date, train: pd.DataFrame,
+    processes: Mapping[str, Any],
+) -> Day:  # fmt: skip
     described = f"({features_at(question.features, as_of)})"
     test = tables.db.execute(labelled(question, described, as_of, last)).df()
     assert question.activity
@@ -193,7 +219,7 @@ def _day(
         f"select {entity}, count(distinct day) - 1 as again, max(day) - min(day) as until, "
         f"{on} - min(day) as age from {question.activity.table} where day <= {on} group by 1"
     ).df()
-    return Day(as_of, train, test, question, bought, members(question, manifest["processes"]))
+    return Day(as_of, train, test, question, bought, members(question, processes))
 
 
 def served(learner: str) -> Callable[[Day, float], np.ndarray]:
@@ -382,6 +408,8 @@ RIVALS = (
     "LightGBM, 4 leaves", "process alone", "logistic RFM", "Pareto/NBD", "FLAML, equal CPU", MINUTE,
 )  # fmt: skip
 """What somebody would use who does not have the product."""
+UNLABELLED = ("process alone", "Pareto/NBD", RANK)
+"""What forecasts without any outcome; the first is what the product serves then."""
 SHOWN = {"log_loss": "log loss", "auc": "AUC", "average_precision": "average precision",
          "calibration_error": "calibration error"}  # fmt: skip
 
@@ -390,6 +418,8 @@ def compared(name: str, as_ofs: int | None = None) -> str:
     """One question as a Markdown section: the mean of every peer over the days, and the days."""
     rows, comparison = [], QUESTIONS[name]
     peers = {peer: by for peer, by in PEERS.items() if peer != MINUTE or not comparison.customers}
+    if comparison.unlabelled:
+        peers = {peer: by for peer, by in PEERS.items() if peer in UNLABELLED}
     for day in days(comparison, as_ofs):
         said, seconds = {}, 0.0
         for peer, forecast in peers.items():
@@ -410,7 +440,7 @@ def compared(name: str, as_ofs: int | None = None) -> str:
         print(f"{name}: {day.as_of} of {len(day.test):,} customers", flush=True)
     table = pd.DataFrame(rows)
     mean = table.groupby("peer", sort=False)[["seconds", *SHOWN]].mean()
-    lead = mean["log_loss"] - mean.loc[PLAIN, "log_loss"]
+    lead = mean["log_loss"] - mean["log_loss"].get(PLAIN, np.nan)
     span = (
         f"{table['as_of'].min()} to {table['as_of'].max()}, {table['as_of'].nunique()} month-ends"
     )

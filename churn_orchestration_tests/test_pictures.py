@@ -97,6 +97,8 @@ MOVERS = [
     for n in range(12)
 ]
 
+FLOWS = [("low", "medium", 40), ("low", "high", 3), ("critical", "low", 12)]
+
 TITLES = {
     "plan": "plan …",
     "orders_1": "… orders so far",
@@ -133,6 +135,7 @@ DRAWN: dict[str, Callable[[], str | None]] = {
     "retention": lambda: pictures.retention("churn_90d", "order", CELLS),
     "movers": lambda: pictures.movers("churn_90d", DAY, MOVERS),
     "performance": lambda: pictures.performance("churn_90d", COURSE),
+    "flows": lambda: pictures.flows("rfm", list(BANDS), dt.date(2023, 12, 1), DAY, FLOWS),
     "drift": lambda: pictures.drift("churn_90d", DAY, DRIFTED, TITLES),
 }
 
@@ -305,3 +308,10 @@ def test_a_feature_is_named_in_words_with_a_segment_in_place_of_its_value() -> N
     assert canvas.titled(TITLES, "fee", "up to 9") == "fee of up to 9 usd in the last 90 days"
     assert canvas.titled({"plan": "is a member"}, "plan", "1") == "is a member: 1"
     assert canvas.titled(TITLES, "gone_since", "2") == "gone_since: 2"
+
+
+def test_flows_show_who_moved_where_and_nothing_where_nobody_did() -> None:
+    drawn = words(DRAWN["flows"]())
+    assert "55 customers moved from 2023-12-01 to" in drawn
+    assert all(f" {number} " in f" {drawn} " for number in (40, 3, 12))
+    assert pictures.flows("rfm", list(BANDS), dt.date(2023, 12, 1), DAY, []) is None

@@ -7,7 +7,7 @@ from churn_orchestration.pictures.forecasts import SCORE_BINS, drift, performanc
 from churn_orchestration.pictures.landed import quarantined_by_rule, rows_by_day
 from churn_orchestration.pictures.measures import at_risk, churn_rate, movers, retention
 from churn_orchestration.pictures.models import churn_by_as_of, influences, learning, quality, worth
-from churn_orchestration.pictures.segments import segments, value_and_risk
+from churn_orchestration.pictures.segments import flows, segments, value_and_risk
 
 __all__ = [
     "svg",
@@ -16,6 +16,7 @@ __all__ = [
     "churn_by_as_of",
     "churn_rate",
     "drift",
+    "flows",
     "influences",
     "learning",
     "movers",

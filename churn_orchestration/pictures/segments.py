@@ -101,3 +101,43 @@ def value_and_risk(name: str, day: dt.date, rows: Sequence[Mapping[str, Any]]) -
 
     alt = f"{name} {day}: mean risk and value of {len(shown)} segments"
     return picture(alt, paint, height=3.6, left=0.1)
+
+
+def flows(
+    name: str,
+    order: Sequence[str],
+    since: dt.date,
+    day: dt.date,
+    moved: Sequence[tuple[str, str, int]],
+) -> str | None:
+    """Who moved from which segment to which between two days. None where nobody did.
+
+    Parameters
+    ----------
+    order : the segments, the first rule first
+    moved : segment on ``since``, segment on ``day``, customers; of those who are in two
+    """
+    if not moved:
+        return None
+    counts = {(was, now): customers for was, now, customers in moved}
+    shown = [one for one in order if any(one in pair for pair in counts)]
+    most, total = max(counts.values()), sum(counts.values())
+
+    def paint(axes: "Axes") -> None:
+        from matplotlib.colors import to_rgba_array
+
+        shades = [
+            to_rgba_array([(BLUE, 0.6 * counts.get((was, now), 0) / most) for now in shown])
+            for was in shown
+        ]
+        axes.imshow(shades, aspect="auto", interpolation="none")
+        for (was, now), customers in counts.items():
+            at = (shown.index(now), shown.index(was))
+            write(axes, f"{customers:,}", at, (0, -3), INK, "center")
+        axes.set_xticks(range(len(shown)), shown, rotation=20, ha="right")
+        axes.set_yticks(range(len(shown)), shown)
+        axes.set(title=f"{total:,} customers moved from {since} to {day}")
+        axes.set(xlabel="to", ylabel="from")
+
+    alt = f"{name}: {total:,} customers moved between segments from {since} to {day}"
+    return picture(alt, paint, height=1.4 + 0.32 * max(4, len(shown)), left=0.2)

@@ -102,7 +102,7 @@ def test_the_numbers_of_a_day_say_who_is_where_and_which_share_moved(segmented):
         "small": 0,
         "moved_share": 0.5,
     }
-    assert "picture_segments" in about
+    assert {"picture_segments", "picture_flows"} <= about.keys()
     assert "moved_share" not in metadata(segmented, "segments/by_value", JAN[5])
 
 

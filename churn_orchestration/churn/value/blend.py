@@ -4,7 +4,7 @@ Weights are those of least squares, none below 0, on the days whose outcome is k
 come to 1: forecasts that were too low on all days are raised.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits
 
 from churn_orchestration.churn.splits import ENTITY_FOLDS, entity_folds
 from churn_orchestration.churn.value.metrics import TOP
@@ -101,26 +102,29 @@ def _leads(
 
     Each metric is made of sums over entities, so that other draws of them are weighed sums.
     """
-    codes, _ = pd.factorize(ids)
+    codes, names = pd.factorize(ids)
     draws = np.random.default_rng(SEED).multinomial(
-        codes.max() + 1, np.full(codes.max() + 1, 1 / (codes.max() + 1)), RESAMPLES
+        len(names), np.full(len(names), 1 / len(names)), RESAMPLES
     )
-    draws = np.vstack([np.ones(codes.max() + 1), draws])  # the first: as it is
-
-    def sums(numbers: np.ndarray) -> np.ndarray:
-        return draws @ np.bincount(codes, numbers)
-
-    rows, total = sums(np.ones(len(spent))), sums(spent)
+    draws = np.vstack([np.ones(len(names)), draws])  # the first: as it is
     ranks = _by_day(lambda x: _standard(rankdata(x)), days, spent)
+
+    def sums(*numbers: np.ndarray) -> Iterator[np.ndarray]:
+        by_entity = np.column_stack([np.bincount(codes, each) for each in numbers])
+        with threadpool_limits(1):  # threads would wait for each other
+            yield from (draws @ by_entity).T
 
     def metrics(made: np.ndarray) -> dict[str, np.ndarray]:
         first = _by_day(lambda x: rankdata(-x, "ordinal") <= np.ceil(TOP * len(x)), days, made)
         of_made = _by_day(lambda x: _standard(rankdata(x)), days, made)
+        rows, total, errors, expected, together, of_first = sums(
+            np.ones(len(spent)), spent, (spent - made) ** 2, made, ranks * of_made, spent * first
+        )
         return {
-            "rmse": -np.sqrt(sums((spent - made) ** 2) / rows),
-            "total_ratio": -np.abs(np.log(sums(made) / total)),
-            "spearman": sums(ranks * of_made) / rows,
-            "top_decile_capture": sums(spent * first) / total,
+            "rmse": -np.sqrt(errors / rows),
+            "total_ratio": -np.abs(np.log(expected / total)),
+            "spearman": together / rows,
+            "top_decile_capture": of_first / total,
         }
 
     ours, theirs = metrics(forecast), metrics(other)

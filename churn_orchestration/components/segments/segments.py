@@ -37,6 +37,8 @@ from churn_orchestration.storage.warehouse import Tables
 
 NAME = r"^[a-z][a-z0-9_]*$"
 OCCUR = "occur"
+FLOW_DAYS = dt.timedelta(days=28)
+"""Over so many days the picture shows who moved, where so many are stored."""
 COLUMNS = {
     "segment": ("text", "the first whose rule holds, else the rest"),
     "priority": ("integer", "1 is the first to act on; null: none is declared"),
@@ -320,5 +322,22 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
             )
         return {
             "picture_segments": pictures.segments(self.name, self.rules.names, course),
+            "picture_flows": self._flows(entity, tables, day),
             "picture_value_and_risk": pictures.value_and_risk(self.name, day, means),
         }
+
+    def _flows(self, entity: str, tables: Tables, day: dt.date) -> str | None:
+        """Who moved since the last stored day that is four weeks old, or the oldest."""
+        files = tables.day_files(f"segments.{self.name}", day)
+        before = [each for each in files if each < day]
+        old_enough = [each for each in before if each <= day - FLOW_DAYS]
+        since = max(old_enough, default=min(before, default=None))
+        if since is None:
+            return None
+        moved = tables.rows(
+            "select was.segment, now.segment, count(*) "
+            f"from {literal(files[since])} as was join {literal(files[day])} as now "
+            f"using ({identifier(entity)}) where was.segment <> now.segment "
+            "group by all order by all"
+        )
+        return pictures.flows(self.name, self.rules.names, since, day, moved)
