@@ -60,7 +60,7 @@ def graded(folder: str, landed: str, first: str) -> pd.DataFrame:
         for as_of in month_ends(
             dt.date.fromisoformat(first), question.horizon.newest_as_of(known_by)
         ):
-            frame = forecasts.came_out(as_of, known_by)
+            frame = forecasts.came_out(as_of, known_by, fits.decision(as_of))
             outcome = frame["spent"].to_numpy()
             peers = {SERVED: SPEND} | {name: name for name in FORECASTERS if name in frame}
             about = {"as_of": str(as_of), "customers": len(frame)}
@@ -72,21 +72,25 @@ def graded(folder: str, landed: str, first: str) -> pd.DataFrame:
                         ends = spread.interval(frame[SPEND].to_numpy())
                         result[COVERAGE] = coverage(outcome, *ends)
                 rows.append(result)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).reindex(
+        columns=["as_of", "customers", "forecaster", "scores", *METRICS, COVERAGE]
+    )
 
 
 def section(name: str) -> str:
     """A question as Markdown: the mean of every forecaster over the month-ends, and the days."""
     table = graded(*QUESTIONS[name])
     metrics = [*METRICS, COVERAGE]
+    everyone = table.groupby("as_of")["forecaster"].transform("nunique")
+    of_all = table[everyone == everyone.max()]  # learners need outcomes that were known
     lines = [
         f"## {name}", "",
-        f"Mean over {table['as_of'].min()} to {table['as_of'].max()}, "
-        f"{table['as_of'].nunique()} month-ends.", "",
+        f"Mean over {of_all['as_of'].min()} to {of_all['as_of'].max()}, "
+        f"{of_all['as_of'].nunique()} month-ends.", "",
         f"| | {' | '.join(metric.replace('_', ' ') for metric in metrics)} |",
         "|" + "---|" * (len(metrics) + 1),
     ]  # fmt: skip
-    mean = table.groupby("forecaster", sort=False)[metrics].mean()
+    mean = of_all.groupby("forecaster", sort=False)[metrics].mean()
     lines += [f"| {who} | {_cells(row, metrics)} |" for who, row in mean.iterrows()]
     lines += [
         "", "By month-end, what scored and the process alone:", "",

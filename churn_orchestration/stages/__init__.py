@@ -102,7 +102,10 @@ WIRING = (
 YAML types are here because what they declare is compared by itself, with every stored day.
 """
 
-LIBRARIES = {MODELS: (("lightgbm",), ("scikit-learn",), ("xgboost-cpu", "xgboost"), ("optuna",))}
+LIBRARIES = {
+    MODELS: (("lightgbm",), ("scikit-learn",), ("xgboost-cpu", "xgboost"), ("optuna",)),
+    VALUES: (("lightgbm",), ("scikit-learn",)),
+}
 """The libraries whose release decides what a stage computes, each by the names of its
 distributions.
 

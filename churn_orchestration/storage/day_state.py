@@ -245,11 +245,12 @@ class DayState:
 
     def newest_version(self, tables: Sequence[str], until: dt.date) -> int:
         """A number that is larger once a day of some tables, up to ``until``, holds something
-        else.
+        else; history that was there before their first day is of that day.
         """
         [(version,)] = self.session.rows(
-            "select coalesce(max(version), 0) from meta.days "
-            "where list_contains(?::varchar[], table_name) and day <= ?",
+            "with of_them as (from meta.days where list_contains(?::varchar[], table_name)) "
+            "select coalesce(max(version), 0) from of_them "
+            "where day <= greatest(?::date, (select min(day) from of_them))",
             [list(tables), until],
         )
         return int(version)

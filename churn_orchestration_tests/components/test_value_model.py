@@ -1,16 +1,19 @@
 """What customers will spend, through the tables of a business of which the truth is known."""
 
 import datetime as dt
+import shutil
 
 import numpy as np
 import pytest
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.components.tree import component_tree
+from churn_orchestration.components.value import fits as fits_module
 from churn_orchestration.components.value.value_model import ValueModel
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.explain import explain
 from churn_orchestration.report.value import value_report
+from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
 
 LAYERS = (*UP_TO_FEATURES, "predictions", "values", "monitoring")
@@ -229,3 +232,56 @@ def test_what_cannot_be_forecast_is_refused_by_file_and_line(shop, old, new, mes
     shop.write("values/defs.yaml", SPEND)
     shop.change("values/defs.yaml", old, new)
     assert message in why_not_loaded(shop)
+
+
+def fits_of(business):
+    """From an open warehouse to the fits of the one value model, and where they are kept."""
+    tree = component_tree(business)
+    [model] = tree.get_all_components(of_type=ValueModel)
+    return model.forecasting(tree, business)[1], business.state / "fits" / "spend_30d"
+
+
+def test_what_is_learned_of_a_part_does_not_depend_on_what_was_learned_before(
+    spending, monkeypatch
+):
+    spending.refresh(5, layers=UP_TO_FEATURES)
+    monkeypatch.setattr(fits_module, "MOST_LEARNED", 150)  # of about 280 and 400 customers
+    early, late = dt.date(2023, 10, 31), dt.date(2023, 12, 31)
+    kept = []
+    with at_work(spending.business) as work, work.warehouse.open() as tables:
+        fits, folder = fits_of(spending.business)
+        for order in ((early, late), (late, early), (early,)):
+            shutil.rmtree(folder, ignore_errors=True)
+            made = fits(tables)
+            members = {day: made.members(day) for day in order}
+            table = members[early].forecast(*rows_and_process(made, early))
+            kept.append(table["tweedie"].tolist())
+    assert kept[0] == kept[1] == kept[2]
+
+
+def rows_and_process(fits, day):
+    """The rows that are learned from on a day, and what the process says of them."""
+    last = max(fits.known(day))
+    [frame] = fits._read([last], day).values()
+    return frame, fits.process(last).of(frame)
+
+
+def test_history_that_is_other_than_it_was_is_fitted_again(spending):
+    spending.refresh(5, layers=LAYERS)
+    total = "select sum(expected_spend) from values.spend_30d"
+    [(before,)] = spending.published(total)
+    sql = spending.business.folder / "silver" / "orders.sql"
+    sql.write_text(sql.read_text().replace("day, amount_usd", "day, 2 * amount_usd as amount_usd"))
+    spending.refresh(5, layers=LAYERS)
+    [(after,)] = spending.published(total)
+    assert after == pytest.approx(2 * before, rel=0.02)
+
+
+def test_a_day_on_which_nobody_is_left_to_forecast_has_no_row(spending):
+    spending.write("values/defs.yaml", SPEND + "  observation_days: 1\n")
+    spending.land(f"orders_{JAN[6]}.csv", "order_id,customer_id,ordered_at,amount_usd\n")
+    spending.refresh(5, 6, layers=LAYERS)
+    counts = "select as_of, count(*) from values.spend_30d group by 1 order by 1"
+    [(day, customers)] = spending.published(counts)
+    assert (day, customers > 0) == (JAN[5], True)
+    assert metadata(spending, "values/spend_30d", JAN[6])["expected_spend"].value == 0

@@ -6,6 +6,7 @@ come to 1: forecasts that were too low on all days are raised.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +21,8 @@ from churn_orchestration.churn.value.metrics import TOP
 RESAMPLES, SEED = 500, 7
 BETTER, WORSE = 0.05 / 4, 0.05
 """The chance of an error: for a lead in any of four metrics, and for one of them being worse."""
+RANKS = ("spearman", "top_decile_capture")
+"""Metrics that no factor common to all changes."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,12 @@ def decide(
 ) -> Decision:
     """Weigh the members, and let them score where they are better than the one ``alone``.
 
-    Nobody is compared by weights that their own outcome made: the weights are learned from other
-    entities. The blend scores where it is better beyond chance in one of the root of the mean
-    squared error, the total, the rank correlation and what the tenth with the largest forecasts
-    spent, and worse beyond chance in none. Chance is that of drawing other entities.
+    Nobody is compared by weights that their own outcome made, or that their day made, where there
+    are several: what all spend on a day is a season, and no merit. The blend scores where it is
+    better beyond chance in one of the root of the mean squared error, the total, the rank
+    correlation and what the tenth with the largest forecasts spent, and worse beyond chance in
+    none; on one day alone only the last two can be better. Chance is that of drawing other
+    entities.
 
     Parameters
     ----------
@@ -78,17 +83,19 @@ def decide(
         held = forecasts.to_numpy()[rows] / unit[rows, None]
         return nnls(held, spent[rows] / unit[rows])[0]
 
-    fold, blended = entity_folds(ids), np.zeros(len(spent))
-    for each in range(ENTITY_FOLDS):
-        rows = fold == each
-        blended[rows] = forecasts.to_numpy()[rows] @ weights(~rows)
+    fold, blended, several = entity_folds(ids), np.zeros(len(spent)), days.nunique() > 1
+    for day, each in product(days.unique(), range(ENTITY_FOLDS)):
+        of_day = (days == day).to_numpy()
+        rows, others = (fold == each) & of_day, (fold != each) & ~(of_day & several)
+        blended[rows] = forecasts.to_numpy()[rows] @ weights(others)
     leads = _leads(blended, forecasts[alone].to_numpy(), spent, ids, days)
-    better = any(low > 0 for _, low, _, _ in leads.values())
-    worse = any(high < 0 for _, _, _, high in leads.values())
+    telling = leads if several else {name: leads[name] for name in RANKS}
+    better = any(lead[1] > 0 for lead in telling.values())
+    worse = any(not lead[3] >= 0 for lead in leads.values())  # also where it cannot be known
     final = weights(np.ones(len(spent), bool))
     return Decision(
         dict(zip(forecasts.columns, map(float, final), strict=True)),
-        bool(better and not worse),
+        bool(better and not worse and final.any()),
         {name: [round(number, 6) for number in lead] for name, lead in leads.items()},
         sorted({str(day)[:10] for day in days}),
     )
@@ -106,13 +113,12 @@ def _leads(
     draws = np.random.default_rng(SEED).multinomial(
         len(names), np.full(len(names), 1 / len(names)), RESAMPLES
     )
-    draws = np.vstack([np.ones(len(names)), draws])  # the first: as it is
     ranks = _by_day(lambda x: _standard(rankdata(x)), days, spent)
 
     def sums(*numbers: np.ndarray) -> Iterator[np.ndarray]:
         by_entity = np.column_stack([np.bincount(codes, each) for each in numbers])
         with threadpool_limits(1):  # threads would wait for each other
-            yield from (draws @ by_entity).T
+            yield from np.vstack([by_entity.sum(axis=0), draws @ by_entity]).T
 
     def metrics(made: np.ndarray) -> dict[str, np.ndarray]:
         first = _by_day(lambda x: rankdata(-x, "ordinal") <= np.ceil(TOP * len(x)), days, made)
@@ -120,18 +126,20 @@ def _leads(
         rows, total, errors, expected, together, of_first = sums(
             np.ones(len(spent)), spent, (spent - made) ** 2, made, ranks * of_made, spent * first
         )
-        return {
-            "rmse": -np.sqrt(errors / rows),
-            "total_ratio": -np.abs(np.log(expected / total)),
-            "spearman": together / rows,
-            "top_decile_capture": of_first / total,
-        }
+        with np.errstate(divide="ignore", invalid="ignore"):  # nobody spends in a draw
+            return {
+                "rmse": -np.sqrt(errors / rows),
+                "total_ratio": -np.abs(np.log(expected / total)),
+                "spearman": together / rows,
+                "top_decile_capture": of_first / total,
+            }
 
     ours, theirs = metrics(forecast), metrics(other)
     result = {}
     for name, values in ours.items():
-        lead = values - theirs[name]
-        low, left, right = np.quantile(lead[1:], [BETTER / 2, WORSE / 2, 1 - WORSE / 2])
+        with np.errstate(invalid="ignore"):
+            lead = values - theirs[name]
+            low, left, right = np.quantile(lead[1:], [BETTER / 2, WORSE / 2, 1 - WORSE / 2])
         result[name] = (float(lead[0]), float(low), float(left), float(right))
     return result
 

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from churn_orchestration.churn.learners import SEED, TRUSTED_TYPES, Clipped, signed_log1p
 from churn_orchestration.churn.value.question import (
+    LEARNED,
     PER_PURCHASE,
     PURCHASES,
     SPEND,
@@ -69,6 +70,8 @@ class Members:
         rows : holds the features
         process : what the purchase process forecasts of the rows, see ``SpendForecast.of``
         """
+        if not len(rows):
+            return pd.DataFrame({name: [] for name in LEARNED}, index=rows.index, dtype=float)
         table = _inputs(rows[self.features], process)
         with threadpool_limits(1):
             buys = np.asarray(self.whether.predict_proba(table))[:, 1]
@@ -122,4 +125,4 @@ def fit_members(
 def _inputs(features: pd.DataFrame, process: pd.DataFrame) -> pd.DataFrame:
     """The features, and the logs of what the process expects."""
     expected = process[[PURCHASES, PER_PURCHASE, SPEND]].clip(lower=LEAST)
-    return features.astype(float).join(np.log(expected).add_prefix("log_"))
+    return features.astype(float).join(np.log(expected).add_prefix("_log_"))

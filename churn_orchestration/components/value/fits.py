@@ -1,9 +1,10 @@
 """What forecasts spend from a month-end on: fitted to what was known at its end, and kept."""
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,10 @@ MOST_AS_OFS, MOST_GRADED = 6, 4
 """Month-ends that are learned from, and on which the members are weighed: the newest."""
 MOST_LEARNED = 50_000
 """Customers of a month-end that are learned from and weighed on, see ``churn.bound``."""
-AT_ONCE = 200_000
-"""Customers whose features are read at once."""
-NUMBERS = ("TINYINT", "SMALLINT", "INT", "BIGINT", "HUGEINT", "DOUBLE", "FLOAT", "DECIMAL", "BOOL")
-"""Types of features that are learned from: as DuckDB names them, from their beginning."""
+CHUNKS = 100
+"""Of 2,048 customers each, whose features are read at once."""
+NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(.*\)|BOOLEAN")
+"""Types of features that are learned from, as DuckDB names them."""
 
 
 class Fits:
@@ -66,9 +67,10 @@ class Fits:
     ) -> None:
         self.tables, self.question, self.version = tables, question, version
         self.process, self.members = cache(self._process), cache(self._members)
-        self.decision, self.forecasts = cache(self._decision), cache(self._forecasts)
+        self.decision = cache(self._decision)
+        self.forecasts = lru_cache(MOST_GRADED + 1)(self._forecasts)  # whole populations
         self.first_day, self._prove = cache(self._first_day), prove
-        self._rows = dict[dt.date, "pd.DataFrame"]()
+        self._rows = dict[dt.date, tuple[int, "pd.DataFrame"]]()
 
     def month_end(self, day: dt.date) -> dt.date:
         """The day to which the forecasts of a day are fitted: the last month-end, so that they move
@@ -138,11 +140,11 @@ class Fits:
             learned = [members.forecast(part, by_process)] if members else []
             return pd.concat([part[[entity]], by_process, *learned], axis=1)
 
-        people = self.tables.db.sql(self.people(rows, list(names))).to_arrow_reader(AT_ONCE)
-        parts = [expected(batch.to_pandas()) for batch in people]
-        return pd.concat(
-            parts or [expected(people.schema.empty_table().to_pandas())], ignore_index=True
-        )
+        people = self.tables.db.execute(self.people(rows, list(names)))
+        parts = [expected(people.fetch_df_chunk(CHUNKS))]
+        while len(part := people.fetch_df_chunk(CHUNKS)):
+            parts.append(expected(part))
+        return pd.concat(parts, ignore_index=True)
 
     def _forecasts(self, month_end: dt.date) -> "pd.DataFrame":
         """Of everybody of a month-end: what was forecast of them on it, see ``forecast``, and what
@@ -184,8 +186,8 @@ class Fits:
 
         frames = []
         for day in graded:
-            every = self.forecasts(day)
-            rows = every.iloc[:: -(-len(every) // MOST_LEARNED)]
+            rows = self.forecasts(day)
+            rows = rows[rows[self.question.entity].isin(self._part(month_end))]
             came = self.came(rows, day, month_end)
             frames.append(rows.assign(**{OUTCOME: came, "as_of": str(day), PROCESS: rows[SPEND]}))
         known = pd.concat(frames, ignore_index=True)
@@ -233,31 +235,38 @@ class Fits:
         )  # fmt: skip
 
     def _read(self, as_ofs: list[dt.date], known_by: dt.date) -> dict[dt.date, "pd.DataFrame"]:
-        """By as_of, the features of a part of the customers, chosen by how many there are by a
-        day.
-        """
+        """By as_of, the features of the part of the customers that is learned from by a day."""
         question, tables = self.question, self.tables
         if not self._rows:
-            self._prove(known_by)  # later days are made by the same code
-        entity = identifier(question.activity.entity)
-        everybody = f"select distinct {entity} as id from {question.activity.table} "
-        everybody += f"where known_on <= {literal(known_by)}"
-        [(customers,)] = tables.rows(f"select count(*) from ({everybody})")
-        some = partial(some_entities, rows=customers, most=MOST_LEARNED)
-        self._rows = {day: frame for day, frame in self._rows.items() if day in as_ofs}
+            self._prove(known_by)  # all month-ends are made by the same code
+        [(customers,)] = tables.rows(f"select count(*) from ({self._everybody(known_by)})")
+        # Rows that were read for a day with fewer customers are of a part that holds this one.
+        usable = {day: rows for day, rows in self._rows.items() if rows[0] <= customers}
+        self._rows = {day: rows for day, rows in usable.items() if day in as_ofs}
         if missing := [day for day in as_ofs if day not in self._rows]:
             folder = tables.state / "fits" / question.name / ".features"
+            some = partial(some_entities, rows=customers, most=MOST_LEARNED)
             with features_of(tables, question.features, missing, folder, some) as features:
                 described = tables.rows(f"describe from {features(missing[0])}")
                 names = [name for name, kind, *_ in described if _is_number(kind, name, question)]
                 for day in missing:
                     rows = self.people(features(day), names)
-                    self._rows[day] = tables.db.execute(rows).df()
-        if some("id") == "true":
-            return self._rows
-        # Rows that were read for an earlier day are of a larger part, for there were fewer.
-        part = tables.db.execute(f"select id from ({everybody}) where {some('id')}").df()["id"]
-        return {day: f[f[question.entity].isin(part)] for day, f in self._rows.items()}
+                    self._rows[day] = (customers, tables.db.execute(rows).df())
+        part = self._part(known_by)
+        frames = {day: self._rows[day][1] for day in as_ofs}
+        return {day: frame[frame[question.entity].isin(part)] for day, frame in frames.items()}
+
+    def _part(self, known_by: dt.date) -> "pd.Series":
+        """The customers who are learned from and weighed on, of all who are known by a day."""
+        everybody = self._everybody(known_by)
+        [(customers,)] = self.tables.rows(f"select count(*) from ({everybody})")
+        some = some_entities("id", customers, MOST_LEARNED)
+        return self.tables.db.execute(f"select id from ({everybody}) where {some}").df()["id"]
+
+    def _everybody(self, known_by: dt.date) -> str:
+        activity = self.question.activity
+        select = f"select distinct {identifier(activity.entity)} as id from {activity.table}"
+        return f"{select} where known_on <= {literal(known_by)}"
 
     def _process(self, day: dt.date) -> SpendForecast | NoFit:
         """The process, and the spend on a purchase, of everybody who had ever bought by a day."""
@@ -290,4 +299,4 @@ class Fits:
 
 
 def _is_number(kind: object, name: str, question: SpendQuestion) -> bool:
-    return str(kind).startswith(NUMBERS) and name != question.entity
+    return NUMBER.fullmatch(str(kind)) is not None and name != question.entity

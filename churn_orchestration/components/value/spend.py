@@ -30,6 +30,8 @@ from churn_orchestration.storage.warehouse import Tables
 if TYPE_CHECKING:
     import pandas as pd
 
+    from churn_orchestration.churn.value.blend import Decision
+
 
 def fault_of_amounts(tables: Tables, question: SpendQuestion, day: dt.date) -> str | None:
     """Why no forecast of spend describes the amounts that are known on a day; None: one does.
@@ -79,27 +81,20 @@ class Forecasts:
         """
         month_end = self.fits.month_end(day)
         forecast = self.fits.forecast(rows, month_end, self.question.yearly_discount)
-        forecast = self._served(forecast, month_end)
+        forecast = _served(forecast, self.fits.decision(month_end))
         spread = self.spread(day)
         ends = spread.interval(forecast[SPEND].to_numpy()) if spread else (None, None)
         process = self.fits.process(month_end)
         reason = process if isinstance(process, NoFit) else None
         return forecast.assign(**{LOW: ends[0], HIGH: ends[1]}), reason
 
-    def _served(self, forecast: "pd.DataFrame", month_end: dt.date) -> "pd.DataFrame":
-        """Forecasts by the process and the members, with what scores as the expected spend."""
-        decision = self.fits.decision(month_end)
-        by_process = forecast.assign(**{PROCESS: forecast[SPEND], FORECASTER: PROCESS})
-        if decision is None or not decision.blend:
-            return by_process
-        return by_process.assign(**{SPEND: decision.of(by_process), FORECASTER: BLEND})
-
     def _spread(self, day: dt.date) -> Spread | None:
         """The intervals of a day, from how the forecasts of an earlier one came out."""
         before = self.earlier(day)
         if before is None:
             return None
-        known = self.came_out(before, day)
+        # By what scores on the day: another forecast is wrong in another way.
+        known = self.came_out(before, day, self.fits.decision(self.fits.month_end(day)))
         if not len(known):
             return None
         return Spread.of(known[SPEND].to_numpy(), known[OUTCOME].to_numpy(), self.question.share)
@@ -115,7 +110,7 @@ class Forecasts:
         before = self.earlier(day)
         if before is None:
             return []
-        known = self.came_out(before, day)
+        known = self.came_out(before, day, self.fits.decision(before))
         if not len(known):
             return []
         outcome = known[OUTCOME].to_numpy()
@@ -134,7 +129,19 @@ class Forecasts:
             rows.append({**about, "forecaster": SERVED, "metric": COVERAGE, "value": held})
         return rows
 
-    def came_out(self, as_of: dt.date, known_by: dt.date) -> "pd.DataFrame":
-        """The forecasts of an earlier day, by what was known then, and what was spent since."""
-        forecast = self._served(self.fits.forecasts(as_of), as_of)
+    def came_out(
+        self, as_of: dt.date, known_by: dt.date, decision: "Decision | None"
+    ) -> "pd.DataFrame":
+        """The forecasts of an earlier day, by what was known then, as a decision lets them score;
+        and what was spent since.
+        """
+        forecast = _served(self.fits.forecasts(as_of), decision)
         return forecast.assign(**{OUTCOME: self.fits.came(forecast, as_of, known_by)})
+
+
+def _served(forecast: "pd.DataFrame", decision: "Decision | None") -> "pd.DataFrame":
+    """Forecasts by the process and the members, with what scores as the expected spend."""
+    by_process = forecast.assign(**{PROCESS: forecast[SPEND], FORECASTER: PROCESS})
+    if decision is None or not decision.blend or not decision.weights.keys() <= {*by_process}:
+        return by_process
+    return by_process.assign(**{SPEND: decision.of(by_process), FORECASTER: BLEND})

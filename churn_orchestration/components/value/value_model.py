@@ -4,6 +4,7 @@ did.
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +24,12 @@ from churn_orchestration.churn.value.question import (
     FORECASTER,
     FORECASTERS,
     HIGH,
+    LAST_PERIOD,
+    LEARNED,
     LIFETIME,
     LOW,
     METRICS,
+    OUTCOME,
     PER_PURCHASE,
     PROCESS,
     PURCHASES,
@@ -50,6 +54,10 @@ if TYPE_CHECKING:
 NAME = r"^[a-z][a-z0-9_]*$"
 INTERVALS_HOLD, SHORT = "intervals_hold", 0.05
 """The check of the intervals, and by how much fewer outcomes than declared may lie within them."""
+RESERVED = {
+    SPEND, LOW, HIGH, PURCHASES, PER_PURCHASE, LIFETIME, FORECASTER, PROCESS, OUTCOME, LAST_PERIOD,
+    *LEARNED, "tier",
+}  # fmt: skip
 QUALITY: Columns = {
     "as_of": ("date", "the day whose forecasts are compared with what came"),
     "customers": ("bigint", "of them"),
@@ -154,6 +162,11 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             None if self.observation_days == "all" else self.observation_days,
             self.interval, declared, self.currency, self.yearly_discount,
         )  # fmt: skip
+        if question.entity in RESERVED:
+            raise BusinessError(
+                f"{line_of(self._place, self.name)}: {self.name}: the entity of {self.features} is "
+                f"called {question.entity}, as a column of forecasts is: rename it in the .sql"
+            )
         there = {feature.name for feature in catalogue(declared)}
         if missing := [name for name in question.columns if name not in there]:
             raise BusinessError(
@@ -183,7 +196,9 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             def prove(day: dt.date) -> None:
                 require_proved(tables, pipeline, f"gold.{self.features}", day)
 
-            return Fits(tables, question, self._version(question), prove)
+            # Neither tiers nor a discount change what is fitted.
+            read = digest(replace(question, yearly_discount=None), self.features)
+            return Fits(tables, question, stages.version(read, stages.VALUES), prove)
 
         return question, fits
 
