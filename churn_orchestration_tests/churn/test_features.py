@@ -39,7 +39,10 @@ DECLARED = FeatureSet(
     (
         EventSource(
             "orders", "silver.orders", "customer_id", "order", key=("order_id",),
-            measures=(Measure("amount", "amount_usd", "usd", 4), Measure("items", "items", "", 0)),
+            measures=(
+                Measure("amount", "amount_usd", "usd", 4),
+                Measure("items", "items", "", 0, answered=True),
+            ),
             categories=(Category("channel", "channel", ("web", "in store"), counts=True),),
             flags=(Flag("refund", "amount_usd < 0", counts=True),
              Flag("big", "items >= 3 and amount_usd is not null")),
@@ -201,6 +204,9 @@ def _order_features(rows: list[Order], as_of: dt.date, history: int) -> Iterator
         yield f"orders_active_days_{suffix}", len({row.day for row in inside})
         yield from _sizes("orders_amount", suffix, [row.amount_usd for row in inside])
         yield from _sizes("orders_items", suffix, [row.items for row in inside])
+        answers = [row.items is not None for row in inside]
+        yield f"orders_items_answered_count_{suffix}", sum(answers)
+        yield f"orders_items_answered_share_{suffix}", _share(answers)
         channels = [row.channel for row in inside]
         yield f"orders_channel_distinct_{suffix}", len(set(channels) - {None})
         yield (
@@ -598,6 +604,26 @@ def test_the_catalogue_says_what_is_counted() -> None:
     assert worded(0, refund.phrase, refund.null_phrase, refund.zero_phrase) == (
         "no order so far: refund"
     )
+
+
+def test_who_was_not_asked_has_no_share_and_who_never_answered_has_a_share_of_0() -> None:
+    orders = [
+        order("1", "ann", 3, items=0),  # a 0 is an answer
+        order("2", "ann", 4),
+        order("3", "ann", 40, items=5),
+        order("4", "bob", 3),
+    ]
+    result = engine([*orders, order("3", "ann", 40, known=2)], [Visit("cem", AS_OF, AS_OF)])
+    answers = ("orders_items_answered_count_30d", "orders_items_answered_share_30d")
+    answers += ("orders_items_answered_count_all", "orders_items_answered_share_all")
+    assert {who: [row[name] for name in answers] for who, row in result.items()} == {
+        "ann": [1, 1 / 2, 1, 1 / 3],  # the answer of order 3 was taken back
+        "bob": [0, 0.0, 0, 0.0],
+        "cem": [0, None, 0, None],
+    }
+    said = {f.name: f for f in catalogue(DECLARED)}["orders_items_answered_share_30d"]
+    assert said.title == "… of orders in the last 30 days with items"
+    assert said.null_means == "no order in the last 30 days"
 
 
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:

@@ -71,6 +71,18 @@ def test_the_life_so_far_is_declared_on_the_source() -> None:
     assert names(table(recency_ratio=True)) == [*plain, *more[:1]]
 
 
+def test_who_answers_is_declared_on_the_measure() -> None:
+    score = {"name": "score", "column": "score"}
+    plain, both = (table(measures=[score | more]) for more in ({}, {"answered": True}))
+    assert [name for name in names(both) if name not in names(plain)] == [
+        f"orders_score_answered_{words}_{suffix}"
+        for suffix in ("30d", "all")
+        for words in ("count", "share")
+    ]
+    assert "answered" not in declared_text(plain.declared())
+    assert "answered=True" in declared_text(both.declared())
+
+
 def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() -> None:
     flags = {"flags": {"big": "amount_usd > 9"}, "categories": [{"name": "a", "column": "a"}]}
     assert "counts" not in declared_text(table(**flags).declared())
@@ -247,6 +259,9 @@ def test_a_ratio_that_is_called_as_another_feature_is_refused() -> None:
 
 
 def test_an_attribute_has_no_events_to_count() -> None:
+    price = {"name": "price", "column": "price_usd", "answered": True}
+    with pytest.raises(ValueError, match="plan: measure price: `answered` is of events"):
+        table({"attributes": [{"name": "plan", "table": "silver.plans", "measures": [price]}]})
     segment = {"name": "segment", "column": "segment", "values": ["vip"]}
     for field in ("counts", "mostly"):
         plan = {"name": "plan", "table": "silver.plans", "categories": [segment | {field: True}]}

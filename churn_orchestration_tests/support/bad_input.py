@@ -408,6 +408,11 @@ MISTAKES = [
     Mistake("two features of one name",
          (GOLD, "unit: usd}", "unit: usd}\n        - {name: amount, column: day}"),
          "shop/gold/defs.yaml:1: customer_features: two features are called orders_amount_max_3d"),
+    Mistake("an attribute that is to answer",
+         (GOLD, "  windows:", "  attributes:\n    - {name: plan, table: silver.orders, measures: "
+          "[{name: price, column: amount_usd, answered: true}]}\n  windows:"),
+         "shop/gold/defs.yaml:1: plan: measure price: `answered` is of events, and an attribute "
+         "has none: take it out"),
     Mistake("a select of features that is not there",
          (GOLD, "  windows:", "  sql: [own.sql]\n  windows:"),
          "shop/gold/own.sql does not exist; `sql` names files next to the YAML"),

@@ -178,6 +178,25 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             yield feature(
                 f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, message, few
             )
+        if m.answered:
+            yield feature(
+                f"{m.name}_answered_count",
+                f"cast(coalesce({filled}, 0) as bigint)",
+                "response",
+                f"number of rows with {m.column}",
+                "count",
+                f"{{value:.0f}} {plural} with {m.name} {when}",
+                zero_phrase=f"no {noun} with {m.name} {when}",
+            )
+            yield feature(
+                f"{m.name}_answered_share",
+                f"cast({filled} as double) / nullif({n}, 0)",
+                "response",
+                f"share of rows with {m.column}",
+                "share",
+                f"{{value:.0%}} of {plural} {when} with {m.name}",
+                nothing,
+            )
     for category in source.categories:
         seen = f"bit_count({row}.{category.name}_seen_{window})"
         counted = seen if category.closed else f"{row}.{category.name}_values_{window}"

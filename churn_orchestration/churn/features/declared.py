@@ -42,6 +42,7 @@ class Measure(_Recorded):
     unit : of the column
     decimals : how many are kept, exactly
     slope : whether its change from the first active day to the last is a feature
+    answered : whether the number of events that have it is a feature, and their share of all
     available_from, retired_on : the first day on which it is recorded; the first on which it no
         longer is
     """
@@ -53,6 +54,7 @@ class Measure(_Recorded):
     slope: bool = False
     available_from: dt.date | None = field(default=None, metadata={"later": True})
     retired_on: dt.date | None = field(default=None, metadata={"later": True})
+    answered: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True)

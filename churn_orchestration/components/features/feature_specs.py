@@ -56,6 +56,11 @@ class MeasureSpec(dg.Model, dg.Resolvable):
     slope: bool = Field(
         False, description="events: how it changed from the first active day to the last"
     )
+    answered: bool = Field(
+        False,
+        description="events: how many have it, and what share of all, in every window; of what may "
+        "be missing, such as a score or a rating",
+    )
     available_from: str | None = Field(
         None,
         description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
@@ -324,6 +329,12 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _counts_no_events(self) -> "AttributeTableSpec":
+        for measure in self.measures:
+            if measure.answered:
+                raise ValueError(
+                    f"{self.name}: measure {measure.name}: `answered` is of events, and an "
+                    "attribute has none: take it out"
+                )
         for category in self.categories:
             for field in ("counts", "mostly"):
                 if getattr(category, field):
@@ -386,6 +397,7 @@ def columns_of(
                 m.decimals,
                 m.slope,
                 *recorded(m.available_from, m.retired_on, m.name),
+                m.answered,
             )
             for m in spec.measures
         ),

@@ -27,7 +27,7 @@ from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.properties import examples
 
 BEGUN, ENDED = dt.date(2024, 5, 1), dt.date(2024, 6, 1)
-AMOUNT = Measure("amount", "amount_usd", "usd", 2, slope=True)
+AMOUNT = Measure("amount", "amount_usd", "usd", 2, slope=True, answered=True)
 CHANNEL = Category(
     "channel", "channel", ("web", "store"), True, concentration=True, counts=True, mostly=True
 )
