@@ -40,10 +40,10 @@ attributes:
       table: bronze.reviews
       noun: review
       measures:
-        - {name: score, column: score, unit: stars, decimals: 0, answered: true}
+        - {name: score, column: score, unit: stars, decimals: 2, answered: true, change: mean}
 """
 """A table of kinds of features that the demo does not declare."""
-KINDS = ("answered",)
+KINDS = ("answered", "change")
 
 
 def as_table(features: Iterable[Feature]) -> str:

@@ -35,8 +35,9 @@ from churn_orchestration_tests.support.shop import JAN
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",),
-    (Measure("amount", "amount_usd", "usd", 2, slope=True),
-     Measure("huge", "huge", "", 0, available_from=JAN[10], answered=True)),
+    (Measure("amount", "amount_usd", "usd", 2, slope=True, change="mean"),
+     Measure("huge", "huge", "", 0, available_from=JAN[10], answered=True,
+             change="sum")),
     (Category("channel", "channel", ("web", "store"), True, concentration=True, counts=True,
               mostly=True),
      Category("item", "item")),

@@ -83,6 +83,32 @@ def test_who_answers_is_declared_on_the_measure() -> None:
     assert "answered=True" in declared_text(both.declared())
 
 
+def test_changes_are_declared_on_the_measure() -> None:
+    amount = {"name": "amount", "column": "amount_usd"}
+    plain, both = (table(measures=[amount | more]) for more in ({}, {"change": "sum"}))
+    assert [name for name in names(both) if name not in names(plain)] == [
+        "orders_amount_change_last_all",
+        *(
+            f"orders_amount_change_{how}_{suffix}"
+            for suffix in ("30d", "all")
+            for how in ("min", "max")
+        ),
+    ]
+    assert "change" not in declared_text(plain.declared())
+    assert "change='sum'" in declared_text(both.declared())
+    with pytest.raises(ValueError, match="Input should be 'sum' or 'mean'"):
+        table(measures=[amount | {"change": True}])
+
+
+def test_a_measure_that_is_called_as_a_change_is_refused() -> None:
+    measures = [
+        {"name": "amount", "column": "amount_usd", "change": "mean"},
+        {"name": "amount_change", "column": "change_usd"},
+    ]
+    with pytest.raises(ValueError, match="two features are called orders_amount_change_max_30d"):
+        table(measures=measures)
+
+
 def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() -> None:
     flags = {"flags": {"big": "amount_usd > 9"}, "categories": [{"name": "a", "column": "a"}]}
     assert "counts" not in declared_text(table(**flags).declared())
@@ -259,9 +285,11 @@ def test_a_ratio_that_is_called_as_another_feature_is_refused() -> None:
 
 
 def test_an_attribute_has_no_events_to_count() -> None:
-    price = {"name": "price", "column": "price_usd", "answered": True}
-    with pytest.raises(ValueError, match="plan: measure price: `answered` is of events"):
-        table({"attributes": [{"name": "plan", "table": "silver.plans", "measures": [price]}]})
+    price = {"name": "price", "column": "price_usd"}
+    for field, given in (("answered", True), ("change", "sum")):
+        plan = {"name": "plan", "table": "silver.plans", "measures": [price | {field: given}]}
+        with pytest.raises(ValueError, match=f"plan: measure price: `{field}` is of events"):
+            table({"attributes": [plan]})
     segment = {"name": "segment", "column": "segment", "values": ["vip"]}
     for field in ("counts", "mostly"):
         plan = {"name": "plan", "table": "silver.plans", "categories": [segment | {field: True}]}

@@ -413,6 +413,9 @@ MISTAKES = [
           "[{name: price, column: amount_usd, answered: true}]}\n  windows:"),
          "shop/gold/defs.yaml:1: plan: measure price: `answered` is of events, and an attribute "
          "has none: take it out"),
+    Mistake("a change of what no day comes to",
+         (GOLD, "unit: usd}", "unit: usd, change: last}"),
+         "shop/gold/defs.yaml:11: change: Input should be 'sum' or 'mean'"),
     Mistake("a select of features that is not there",
          (GOLD, "  windows:", "  sql: [own.sql]\n  windows:"),
          "shop/gold/own.sql does not exist; `sql` names files next to the YAML"),

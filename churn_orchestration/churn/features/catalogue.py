@@ -5,6 +5,7 @@ words.
 import re
 from collections.abc import Iterator
 
+from churn_orchestration.churn.features.changes import changes, changing, of_changes
 from churn_orchestration.churn.features.declared import (
     ALL,
     AttributeTable,
@@ -55,6 +56,7 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
         for days in declared.trends:
             result += _trends(source, row, days)
         result += dynamics(declared, source, row)
+        result += changes(declared, source, row)
         result += concentration(declared, source, row)
         result += mostly(declared, source, row)
         result += ratios(declared, source, row)
@@ -291,8 +293,8 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
 
 
 def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
-    """The windows over which the features read each daily part of a source, shortest first, ``all``
-    last.
+    """The windows over which the features read each daily part of a source, and the changes of a
+    measure, shortest first, ``all`` last.
     """
     every = [*map(str, declared.windows), ALL]
     spans = dict.fromkeys(("_active", *(part.name for part in parts(source))), every)
@@ -303,6 +305,7 @@ def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
         spans |= {f"{category.name}_is_{label_of(value)}": shared for value in category.values}
     for flag in source.flags:
         spans[f"{flag.name}_hits"] = [window for window in every if flag.is_shared(window)]
+    spans |= {of_changes(m): every for m in changing(source)}
     return spans
 
 

@@ -43,6 +43,8 @@ class Measure(_Recorded):
     decimals : how many are kept, exactly
     slope : whether its change from the first active day to the last is a feature
     answered : whether the number of events that have it is a feature, and their share of all
+    change : ``sum`` or ``mean``, what a day comes to, where the changes from one day that has it to
+        the next are features
     available_from, retired_on : the first day on which it is recorded; the first on which it no
         longer is
     """
@@ -55,6 +57,7 @@ class Measure(_Recorded):
     available_from: dt.date | None = field(default=None, metadata={"later": True})
     retired_on: dt.date | None = field(default=None, metadata={"later": True})
     answered: bool = field(default=False, metadata={"later": True})
+    change: str | None = field(default=None, metadata={"later": True})
 
 
 @dataclass(frozen=True)

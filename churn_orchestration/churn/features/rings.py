@@ -12,6 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from churn_orchestration.churn.features.catalogue import features_alone, spans_of
+from churn_orchestration.churn.features.changes import (
+    changes_at,
+    changes_until,
+    changing,
+    of_changes,
+    outputs,
+)
 from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.parts import (
     HIGH,
@@ -176,6 +183,11 @@ from {name}_days group by _entity, _ring)"""
         )
         columns += [f"v{number}.{part.name}_{window}" for window in spans[part.name]]
         joined += f" left join {name}_v{number} as v{number} using (_entity)"
+    if changing(source):
+        yield f"{name}_changes as ({_changes(declared, source, f'{name}_days', as_of, older)})"
+        windows = [*map(str, declared.windows), ALL]
+        columns += outputs(source, windows, "c", "before" if checkpoints else "")
+        joined += f" left join {name}_changes as c using (_entity)"
     yield f"{name} as (select e._entity, {', '.join(columns)} from {name}_lives as e {joined})"
 
 
@@ -220,6 +232,24 @@ def _thirds(name: str) -> str:
 select _entity, {counts}
 from (select _entity, events, {third} as _third from {name}_whole join {name}_lives using (_entity))
 group by _entity"""
+
+
+def _changes(
+    declared: FeatureSet,
+    source: EventSource,
+    days: str,
+    as_of: dt.date,
+    checkpoint: Checkpoint | None,
+) -> str:
+    """SQL: the changes of each entity by window; of days before a checkpoint only the last value
+    counts.
+    """
+    before = ""
+    if checkpoint:
+        values = ", ".join(f"{of_changes(m)}_value" for m in changing(source))
+        age = f"{literal(as_of)} - {literal(checkpoint.through)}"
+        before = f"select _entity, {age}, {values} from {days}_before"
+    return changes_at(source, days, [*map(str, declared.windows), ALL], before)
 
 
 def _lives(source: EventSource, days: str, as_of: dt.date, has_checkpoint: bool) -> str:
@@ -323,11 +353,16 @@ def merged_until(
         else f"{_merge(part)} as {part.name}"
         for part in parts(source)
     )
-    return f"""
-select {identifier(declared.entity)}, count(*) as _active, {merged}
-from {source.days_table} \
-where {visible_parts(known_by)} and events > 0 and day <= {literal(through)}
-group by 1 order by 1"""
+    entity = identifier(declared.entity)
+    days = (
+        f"{source.days_table} where {visible_parts(known_by)} and events > 0 "
+        f"and day <= {literal(through)}"
+    )
+    rows = f"select {entity}, count(*) as _active, {merged} from {days} group by 1"
+    if changing(source):
+        more = changes_until(source, entity, f"from {days}")
+        rows = f"from ({rows}) left join ({more}) using ({entity})"
+    return f"{rows} order by 1"
 
 
 def rhythm_until(

@@ -61,6 +61,11 @@ class MeasureSpec(dg.Model, dg.Resolvable):
         description="events: how many have it, and what share of all, in every window; of what may "
         "be missing, such as a score or a rating",
     )
+    change: Literal["sum", "mean"] | None = Field(
+        None,
+        description="events: the last change from one day that has it to the next, and in every "
+        "window the lowest and highest; sum or mean: of the events of a day",
+    )
     available_from: str | None = Field(
         None,
         description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
@@ -330,11 +335,12 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
     @model_validator(mode="after")
     def _counts_no_events(self) -> "AttributeTableSpec":
         for measure in self.measures:
-            if measure.answered:
-                raise ValueError(
-                    f"{self.name}: measure {measure.name}: `answered` is of events, and an "
-                    "attribute has none: take it out"
-                )
+            for field in ("answered", "change"):
+                if getattr(measure, field):
+                    raise ValueError(
+                        f"{self.name}: measure {measure.name}: `{field}` is of events, and an "
+                        "attribute has none: take it out"
+                    )
         for category in self.categories:
             for field in ("counts", "mostly"):
                 if getattr(category, field):
@@ -398,6 +404,7 @@ def columns_of(
                 m.slope,
                 *recorded(m.available_from, m.retired_on, m.name),
                 m.answered,
+                m.change,
             )
             for m in spec.measures
         ),

@@ -170,6 +170,24 @@ def test_the_catalogue_says_when_it_is_not_recorded_and_null_never_is_0() -> Non
     assert [f.type for f in said.values()] == [f.type for f in plain.values()]
 
 
+def test_a_change_is_from_a_day_on_which_the_column_was_recorded() -> None:
+    """What the column held before is no value of it."""
+    [source] = PLAIN.sources
+    source = replace(source, measures=(replace(AMOUNT, change="sum"), *source.measures[1:]))
+    declared = limited(replace(PLAIN, sources=(source,)), available_from=BEGUN)
+    orders = [
+        ("ann", BEGUN + dt.timedelta(days=days), Decimal(amount), 1, "web")
+        for days, amount in ((-1, 0), (3, 50), (12, 40), (14, 45))
+    ]
+    lowest, highest = (f"orders_amount_change_{how}_7d" for how in ("min", "max"))
+    seen = {}
+    for days in (5, 6, 12, 14):
+        row = features(declared, orders, BEGUN + dt.timedelta(days=days))["ann"]
+        seen[days] = (row[lowest], row[highest], row["orders_amount_change_last_all"])
+    # Ann's life began before the column did, so what is of all of it is null.
+    assert seen == {5: (None,) * 3, 6: (None,) * 3, 12: (-10, -10, None), 14: (-10, 5, None)}
+
+
 @pytest.mark.parametrize("field", ["available_from", "retired_on"])
 def test_one_of_the_two_days_is_enough(field: str) -> None:
     orders = [("ann", BEGUN, Decimal(5), 1, "web")]
