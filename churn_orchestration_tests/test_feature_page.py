@@ -41,9 +41,14 @@ attributes:
       noun: review
       measures:
         - {name: score, column: score, unit: stars, decimals: 2, answered: true, change: mean}
+    - name: items
+      table: silver.items
+      noun: item
+      categories:
+        - {name: product, column: product_id, repeated: true}
 """
 """A table of kinds of features that the demo does not declare."""
-KINDS = ("answered", "change")
+KINDS = ("answered", "change", "repeated")
 
 
 def as_table(features: Iterable[Feature]) -> str:

@@ -50,7 +50,10 @@ DECLARED = FeatureSet(
         EventSource(
             "visits", "silver.visits", "visitor", "visit",
             measures=(Measure("minutes", "minutes", "minutes", 1),),
-            categories=(Category("page", "page", ("page 1",)), Category("device", "device")),
+            categories=(
+                Category("page", "page", ("page 1",), repeated=True),
+                Category("device", "device", repeated=True),
+            ),
         ),
     ),
     WINDOWS,
@@ -238,9 +241,19 @@ def _visit_features(rows: list[Visit], as_of: dt.date, history: int) -> Iterator
         yield from _sizes("visits_minutes", suffix, [row.minutes for row in inside])
         pages = [row.page for row in inside]
         yield f"visits_page_distinct_{suffix}", len(set(pages) - {None})
+        yield f"visits_page_repeated_share_{suffix}", _repeated(inside, "page")
         yield f"visits_page_page_1_share_{suffix}", _share([page == "page 1" for page in pages])
         yield f"visits_device_distinct_{suffix}", len({row.device for row in inside} - {None})
+        yield f"visits_device_repeated_share_{suffix}", _repeated(inside, "device")
     yield from _trends("visits", rows, as_of, history, {"minutes": "minutes"})
+
+
+def _repeated(rows: list[Visit], column: str) -> float | None:
+    days: dict[str, set[dt.date]] = {}
+    for row in rows:
+        if (value := getattr(row, column)) is not None:
+            days.setdefault(value, set()).add(row.day)
+    return _share([len(seen) > 1 for seen in days.values()])
 
 
 def _ratios(orders: list[Order], visits: list[Visit], as_of: dt.date) -> Iterator[tuple[str, Any]]:
@@ -624,6 +637,26 @@ def test_who_was_not_asked_has_no_share_and_who_never_answered_has_a_share_of_0(
     said = {f.name: f for f in catalogue(DECLARED)}["orders_items_answered_share_30d"]
     assert said.title == "… of orders in the last 30 days with items"
     assert said.null_means == "no order in the last 30 days"
+
+
+def test_a_value_is_repeated_where_it_is_on_two_days_of_the_window() -> None:
+    def visit(days: int, page: str | None, known: int | None = None) -> Visit:
+        return Visit("ann", ago(days), ago(days if known is None else known), page=page)
+
+    def repeated(*visits: Visit) -> list[float | None]:
+        row = engine([order("1", "ann", 3)], list(visits))["ann"]
+        return [row[f"visits_page_repeated_share_{suffix}"] for suffix in ("7d", "30d", "all")]
+
+    assert repeated() == repeated(visit(3, None), visit(4, None)) == [None] * 3
+    assert repeated(visit(3, "a"), visit(3, "a")) == [0, 0, 0]  # twice on one day
+    assert repeated(visit(3, "a"), visit(8, "a"), visit(9, "b")) == [0, 1 / 2, 1 / 2]
+    assert repeated(visit(3, "a"), visit(31, "a"), visit(40, "b"), visit(90, "b")) == [0, 0, 1]
+    assert repeated(visit(3, "a"), visit(8, "a", known=-1)) == [0, 0, 0]  # known too late
+    said = {f.name: f for f in catalogue(DECLARED)}["visits_page_repeated_share_30d"]
+    assert worded(0.5, said.phrase, said.null_phrase, said.zero_phrase) == (
+        "page: 50% of the different ones in the last 30 days on two days or more"
+    )
+    assert (said.null_means, said.type) == ("no page in the last 30 days", "double")
 
 
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:

@@ -250,7 +250,7 @@ def test_a_checkpoint_changes_no_byte(tables: Tables, source: EventSource) -> No
         ),
         categories=(
             replace(CATEGORIES[0], counts=True, mostly=True),
-            replace(CATEGORIES[1], counts=True),
+            replace(CATEGORIES[1], counts=True, repeated=True),
         ),
         flags=(replace(FLAGS[0], counts=True),),
         recency_ratio=True,
@@ -281,9 +281,10 @@ def test_a_checkpoint_that_does_not_keep_what_is_declared_now_is_not_read(tables
     land(tables, KEYED, START)
     make_checkpoints(tables, declared(KEYED), KEYED, JAN[15])
     assert set(checkpoints(tables, declared(KEYED), JAN[15])) == {"orders"}
-    for more in ({"slope": True}, {"change": "sum"}):
-        source = replace(KEYED, measures=(replace(MEASURES[0], **more),))
-        assert checkpoints(tables, declared(source), JAN[15]) == {}
+    more = [replace(KEYED, measures=(replace(MEASURES[0], slope=True),))]
+    more += [replace(KEYED, measures=(replace(MEASURES[0], change="sum"),))]
+    more += [replace(KEYED, categories=(CATEGORIES[0], replace(CATEGORIES[1], repeated=True)))]
+    assert [checkpoints(tables, declared(source), JAN[15]) for source in more] == [{}] * 3
 
 
 def test_a_checkpoint_serves_a_month_and_is_forgotten_when_a_day_that_it_saw_lands_anew(

@@ -40,7 +40,7 @@ ORDERS = EventSource(
              change="sum")),
     (Category("channel", "channel", ("web", "store"), True, concentration=True, counts=True,
               mostly=True),
-     Category("item", "item")),
+     Category("item", "item", repeated=True)),
     (Flag("late", "known_on > day", (7,), counts=True),),
     (Ratio("huge_per_usd", "huge", "amount"),),
     thirds=True, recency_ratio=True, active_days_per_month=True,

@@ -100,6 +100,16 @@ def test_changes_are_declared_on_the_measure() -> None:
         table(measures=[amount | {"change": True}])
 
 
+def test_what_is_bought_again_is_declared_on_the_category() -> None:
+    product = {"name": "product", "column": "product_id"}
+    plain, both = (table(categories=[product | more]) for more in ({}, {"repeated": True}))
+    assert [name for name in names(both) if name not in names(plain)] == [
+        "orders_product_repeated_share_30d", "orders_product_repeated_share_all",
+    ]  # fmt: skip
+    assert "repeated" not in declared_text(plain.declared())
+    assert "repeated=True" in declared_text(both.declared())
+
+
 def test_a_measure_that_is_called_as_a_change_is_refused() -> None:
     measures = [
         {"name": "amount", "column": "amount_usd", "change": "mean"},
@@ -130,6 +140,15 @@ def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() ->
         (
             {"categories": [{"name": "channel", "column": "channel", "mostly": True}]},
             "category channel: `mostly` needs `values`, of which each is a feature",
+        ),
+        (
+            {
+                "categories": [
+                    {"name": "x", "column": "x", "values": ["a"], "closed": True, "repeated": True}
+                ]
+            },
+            "category x: `repeated` counts the days of each value, and `closed` keeps none by "
+            "itself: take `closed` out",
         ),
         (
             {
@@ -291,7 +310,7 @@ def test_an_attribute_has_no_events_to_count() -> None:
         with pytest.raises(ValueError, match=f"plan: measure price: `{field}` is of events"):
             table({"attributes": [plan]})
     segment = {"name": "segment", "column": "segment", "values": ["vip"]}
-    for field in ("counts", "mostly"):
+    for field in ("counts", "mostly", "repeated"):
         plan = {"name": "plan", "table": "silver.plans", "categories": [segment | {field: True}]}
         with pytest.raises(ValueError, match=f"plan: category segment: `{field}` is of events"):
             table({"attributes": [plan]})

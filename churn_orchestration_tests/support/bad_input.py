@@ -416,6 +416,11 @@ MISTAKES = [
     Mistake("a change of what no day comes to",
          (GOLD, "unit: usd}", "unit: usd, change: last}"),
          "shop/gold/defs.yaml:11: change: Input should be 'sum' or 'mean'"),
+    Mistake("what is repeated of a closed category",
+         (GOLD, "      measures:", "      categories: [{name: channel, column: order_id, values: "
+          "[web], closed: true, repeated: true}]\n      measures:"),
+         "shop/gold/defs.yaml:1: category channel: `repeated` counts the days of each value, and "
+         "`closed` keeps none by itself: take `closed` out"),
     Mistake("a select of features that is not there",
          (GOLD, "  windows:", "  sql: [own.sql]\n  windows:"),
          "shop/gold/own.sql does not exist; `sql` names files next to the YAML"),

@@ -25,7 +25,7 @@ from churn_orchestration.churn.features.derived import (
     thirds,
 )
 from churn_orchestration.churn.features.feature import Feature, braced, where_covered
-from churn_orchestration.churn.features.parts import EVENTS, parts
+from churn_orchestration.churn.features.parts import EVENTS, parts, repeats
 from churn_orchestration.churn.features.peers import peer_features
 from churn_orchestration.churn.features.recorded import where_recorded
 
@@ -212,6 +212,18 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         yield feature(
             f"{category.name}_distinct", distinct, "variety", of, "count", message, zero_phrase=none
         )
+        if category.repeated:
+            again = f"{row}.{repeats(source)[f'{category.name}_values']}_{window}"
+            yield feature(
+                f"{category.name}_repeated_share",
+                f"cast({again} as double) / nullif({counted}, 0)",
+                "variety",
+                f"share of the distinct values of {category.column} that are on at least two days",
+                "share",
+                f"{category.name}: {{value:.0%}} of the different ones {when} on two days or more",
+                none,
+                f"{category.name}: none {when} on two days",
+            )
         for value in category.values if category.is_shared(window) else ():
             hits = f"{row}.{category.name}_is_{label_of(value)}_{window}"
             share = f"cast({hits} as double) / nullif({n}, 0)"
@@ -306,6 +318,7 @@ def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
     for flag in source.flags:
         spans[f"{flag.name}_hits"] = [window for window in every if flag.is_shared(window)]
     spans |= {of_changes(m): every for m in changing(source)}
+    spans |= dict.fromkeys(repeats(source).values(), every)
     return spans
 
 

@@ -86,6 +86,8 @@ class Category(_Shared, _Recorded):
         of the declared values are features, and the share of rows that have none of them
     counts : whether, over those windows, the number of events with each value is a feature too
     mostly : whether, over those windows, it is a feature of each value if no other is more frequent
+    repeated : whether, over every window, the share of its distinct values that are on at least two
+        days is a feature
     available_from, retired_on : the first day on which it is recorded; the first on which it no
         longer is
     """
@@ -100,6 +102,7 @@ class Category(_Shared, _Recorded):
     mostly: bool = field(default=False, metadata={"later": True})
     available_from: dt.date | None = field(default=None, metadata={"later": True})
     retired_on: dt.date | None = field(default=None, metadata={"later": True})
+    repeated: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True)

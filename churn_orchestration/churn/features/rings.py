@@ -28,6 +28,7 @@ from churn_orchestration.churn.features.parts import (
     Part,
     ends,
     parts,
+    repeats,
     scaled,
 )
 from churn_orchestration.churn.features.peers import among_peers, edges_of, fitted_on, slim
@@ -179,9 +180,10 @@ from {name}_days group by _entity, _ring)"""
         until = checkpoints.merged.through if checkpoints else None
         yield (
             f"{name}_v{number} as "
-            f"({_distinct(part, f'{name}_days', as_of, spans[part.name], until)})"
+            f"({_distinct(source, part, f'{name}_days', as_of, spans[part.name], until)})"
         )
-        columns += [f"v{number}.{part.name}_{window}" for window in spans[part.name]]
+        counted = [part.name, *filter(None, [repeats(source).get(part.name)])]
+        columns += [f"v{number}.{each}_{window}" for each in counted for window in spans[part.name]]
         joined += f" left join {name}_v{number} as v{number} using (_entity)"
     if changing(source):
         yield f"{name}_changes as ({_changes(declared, source, f'{name}_days', as_of, older)})"
@@ -304,22 +306,37 @@ def _squares(ages: str) -> str:
 
 
 def _distinct(
-    part: Part, days: str, as_of: dt.date, windows: Sequence[str], before: dt.date | None
+    source: EventSource,
+    part: Part,
+    days: str,
+    as_of: dt.date,
+    windows: Sequence[str],
+    before: dt.date | None,
 ) -> str:
     """SQL: the distinct values of each entity by window, counted; each counts where it was last
-    seen.
+    seen, and, of those on two days, where it was last but one.
     """
+    again = repeats(source).get(part.name)
     rows = f"select _entity, unnest({part.name}) as _value, _age from {days}"
     if before:
         age = f"{literal(as_of)} - {literal(before)}"
-        rows += f" union all select _entity, unnest({part.name}), {age} from {days}_before"
-    counts = ", ".join(
+        for kept in filter(None, (part.name, again)):
+            rows += f" union all select _entity, unnest({kept}), {age} from {days}_before"
+    counts = [
         f"count(*){'' if window == ALL else f' filter (_age < {window})'} as {part.name}_{window}"
         for window in windows
-    )
+    ]
+    ages = "min(_age) as _age"
+    if again:
+        ages = "min(_age, 2) as _ages, _ages[1] as _age, _ages[2] as _again"
+        counts += [
+            f"count(_again){'' if window == ALL else f' filter (_again < {window})'} "
+            f"as {again}_{window}"
+            for window in windows
+        ]
     return f"""
-select _entity, {counts}
-from (select _entity, _value, min(_age) as _age from ({rows}) group by all)
+select _entity, {", ".join(counts)}
+from (select _entity, _value, {ages} from ({rows}) group by _entity, _value)
 group by _entity"""
 
 
@@ -338,7 +355,7 @@ def distinct_at(
 ) -> str:
     """SQL: the same by itself."""
     [seen] = _days_seen(declared, source, "_days", as_of, None)
-    return f"with {seen} {_distinct(part, '_days', as_of, windows, None)}"
+    return f"with {seen} {_distinct(source, part, '_days', as_of, windows, None)}"
 
 
 def merged_until(
@@ -352,6 +369,11 @@ def merged_until(
         if part.merge == VALUES
         else f"{_merge(part)} as {part.name}"
         for part in parts(source)
+    )
+    merged += "".join(
+        f", list_sort(list_transform(list_filter(map_entries(list_histogram(flatten(list({values}))"
+        f")), lambda e: e.value > 1), lambda e: e.key)) as {again}"
+        for values, again in repeats(source).items()
     )
     entity = identifier(declared.entity)
     days = (

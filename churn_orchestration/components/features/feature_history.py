@@ -17,7 +17,17 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.catalogue import spans_of
 from churn_orchestration.churn.features.changes import changing, day_value, of_changes
 from churn_orchestration.churn.features.declared import ALL, EventSource, FeatureSet
-from churn_orchestration.churn.features.parts import HIGH, LOW, MASK, SUM, VALUES, Part, ends, parts
+from churn_orchestration.churn.features.parts import (
+    HIGH,
+    LOW,
+    MASK,
+    SUM,
+    VALUES,
+    Part,
+    ends,
+    parts,
+    repeats,
+)
 from churn_orchestration.churn.features.rings import (
     RHYTHM,
     THIRDS,
@@ -334,7 +344,8 @@ sum(abs(cast({part.name} as hugeint))) as total
         outputs += _changes_of(source, spans)
         joined = ""
         for place, part in enumerate(_listed(source)):
-            outputs += [f"{part.name}_{window}" for window in spans[part.name]]
+            counted = [part.name, *filter(None, [repeats(source).get(part.name)])]
+            outputs += [f"{each}_{window}" for each in counted for window in spans[part.name]]
             joined += f" left join {_SCRATCH}._v{number}_{place} using (_entity, as_of)"
         return f"select {', '.join(outputs)} from _merged{number}{joined} where events_all > 0"
 

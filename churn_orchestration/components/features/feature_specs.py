@@ -118,6 +118,11 @@ class CategorySpec(dg.Model, dg.Resolvable):
         description="events: of each of `values`, over the windows of the shares, whether no other "
         "is more frequent; of several as frequent, the first",
     )
+    repeated: bool = Field(
+        False,
+        description="events: of its distinct values, declared or not, the share that are on at "
+        "least two days, in every window; of products, what is bought again",
+    )
     available_from: str | None = Field(
         None,
         description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
@@ -143,6 +148,11 @@ class CategorySpec(dg.Model, dg.Resolvable):
                 raise ValueError(
                     f"category {self.name}: `{field}` needs `values`, of which each is a feature"
                 )
+        if self.closed and self.repeated:
+            raise ValueError(
+                f"category {self.name}: `repeated` counts the days of each value, and `closed` "
+                "keeps none by itself: take `closed` out"
+            )
         if self.closed and len(self.values) > MOST_CLOSED:
             raise ValueError(
                 f"category {self.name}: {len(self.values)} values are too many for `closed`, which "
@@ -342,7 +352,7 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
                         "attribute has none: take it out"
                     )
         for category in self.categories:
-            for field in ("counts", "mostly"):
+            for field in ("counts", "mostly", "repeated"):
                 if getattr(category, field):
                     raise ValueError(
                         f"{self.name}: category {category.name}: `{field}` is of events, and an "
@@ -419,6 +429,7 @@ def columns_of(
                 c.counts,
                 c.mostly,
                 *recorded(c.available_from, c.retired_on, c.name),
+                c.repeated,
             )
             for c in spec.categories
         ),

@@ -37,7 +37,8 @@ PLAIN = FeatureSet(
         EventSource(
             "orders", "silver.orders", "customer_id", "order",
             measures=(AMOUNT, Measure("items", "items", "", 0)),
-            categories=(CHANNEL,), flags=(Flag("large", "amount_usd > 50"),),
+            categories=(CHANNEL, Category("brand", "channel", repeated=True)),
+            flags=(Flag("large", "amount_usd > 50"),),
             ratios=(Ratio("price", "amount", "items"),), thirds=True, recency_ratio=True,
         ),
     ),
@@ -56,7 +57,7 @@ def limited(declared: FeatureSet, **days: dt.date) -> FeatureSet:
     source = replace(
         source,
         measures=(replace(amount, **days), items),
-        categories=(replace(source.categories[0], **days),),
+        categories=tuple(replace(category, **days) for category in source.categories),
     )
     plan = replace(plan, measures=(replace(plan.measures[0], **days),))
     return replace(declared, sources=(source,), attributes=(plan,))
@@ -85,7 +86,7 @@ def features(
 
 def is_limited(name: str) -> bool:
     """Whether a feature reads the amount, the channel or the fee."""
-    return bool(re.match(r"orders_(amount|channel|price)_|amount_per_order_|plan_fee", name))
+    return bool(re.match(r"orders_(amount|channel|brand|price)_|amount_per_order_|plan_fee", name))
 
 
 def days_read(name: str) -> list[int | None]:
