@@ -336,7 +336,7 @@ def _distinct(
         ]
     return f"""
 select _entity, {", ".join(counts)}
-from (select _entity, _value, {ages} from ({rows}) group by _entity, _value)
+from (select _entity, _value, {ages} from ({rows}) group by all)
 group by _entity"""
 
 
