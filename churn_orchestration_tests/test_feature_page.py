@@ -67,7 +67,7 @@ def test_the_page_of_features_is_that_of_the_declaration(churn_data) -> None:
     page = OPENING + as_table(catalogue(table.declared(business.settings.timezone)))
     more = FeatureTable.model_validate(yaml.safe_load(MORE)["attributes"])
     kinds = [f for f in catalogue(more.declared()) if any(kind in f.name for kind in KINDS)]
-    page += "\n## More kinds\n\nThe demo declares none of these. They come, among others, of\n\n"
+    page += "\n## More kinds\n\nThe demo declares none of these. They come, among others, from\n\n"
     page += f"```yaml\n{MORE}```\n\n{as_table(kinds)}"
     if os.environ.get("WRITE_FEATURES"):
         PAGE.write_text(page, encoding="utf-8")
