@@ -29,13 +29,13 @@ RUNNING = (
     *APART, *LONG,
     "test_alerts.py", "components/test_axes.py", "test_bad_input.py", "test_churn_model.py",
     "test_cli.py", "test_daemon.py", "test_dagster_ui.py", "test_daily_parts.py",
-    "test_definitions.py", "test_explain.py", "test_feature_history.py", "test_first_week.py",
-    "test_issued.py", "test_landing_changes.py", "test_leakage.py", "test_marts.py",
-    "test_months_ahead.py", "test_names.py", "test_own_features.py", "test_pages.py",
-    "test_perturbation.py", "test_ranking.py", "test_relbench.py", "test_retail.py",
-    "test_retraining.py", "test_segment_rules.py", "test_sql_tables.py", "test_sql_tests.py",
-    "test_value_model.py", "test_static_question.py", "test_status.py", "test_stored_states.py",
-    "test_stumbles.py",
+    "test_definitions.py", "test_explain.py", "test_feature_history.py", "test_first_replies.py",
+    "test_first_week.py", "test_issued.py", "test_landing_changes.py", "test_leakage.py",
+    "test_marts.py", "test_months_ahead.py", "test_names.py", "test_own_features.py",
+    "test_pages.py", "test_perturbation.py", "test_ranking.py", "test_relbench.py",
+    "test_retail.py", "test_retraining.py", "test_segment_rules.py", "test_sql_tables.py",
+    "test_sql_tests.py", "test_value_model.py", "test_static_question.py", "test_status.py",
+    "test_stored_states.py", "test_stumbles.py",
 )  # fmt: skip
 """Modules that run jobs, train models or simulate companies: `make quick` leaves them out."""
 

@@ -1,15 +1,20 @@
 """The benchmark of the feature engine compares like with like."""
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.features import (
     AS_OFS,
     DECLARED,
+    KINDS,
+    LAST,
     generate,
     landing,
     months,
+    months_of,
     naive,
+    one_of,
     ours,
     parts,
     same_values,
@@ -26,12 +31,19 @@ def test_ours_and_naive_sql_give_the_same_features_of_the_same_events(tmp_path: 
         )
         assert 15_000 < events < 25_000
         assert 0.01 < late / events < 0.03
-        for candidate in (parts, ours, naive, landing, months):
+        kinds = partial(one_of, KINDS), partial(months_of, KINDS)
+        for candidate in (parts, ours, naive, landing, months, *kinds):
             candidate(tables, Namespace(folder=tmp_path))()
-        [(as_ofs,)] = tables.rows(
-            f"select count(distinct as_of) from '{tmp_path}/months/*.parquet'"
+        for history in ("months", "kinds"):
+            [(as_ofs,)] = tables.rows(
+                f"select count(distinct as_of) from '{tmp_path}/{history}/*.parquet'"
+            )
+            assert as_ofs == len(AS_OFS["months"])
+        same = tables.rows(
+            f"select count(*) from (from '{tmp_path}/kinds/*.parquet' where as_of = '{LAST}' "
+            f"except from '{tables.day_file('gold.kinds', LAST)}')"
         )
-    assert as_ofs == len(AS_OFS["months"])
+        assert same == [(0,)]
     assert (
         same_values(tmp_path) == len(catalogue(DECLARED)) - 2
     )  # naive leaves out two of the trends and gaps

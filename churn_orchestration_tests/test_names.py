@@ -125,8 +125,8 @@ def answers(called: list[str]) -> list[tuple]:
     )  # fmt: skip
     source = EventSource(
         "orders", "bronze.orders", who, "order", (number,),
-        (Measure("amount", amount, slope=True),),
-        (Category("kind", kind, ("a",), True), Category("any", kind)),
+        (Measure("amount", amount, slope=True, answered=True, change="sum"),),
+        (Category("kind", kind, ("a",), True), Category("any", kind, repeated=True)),
     )  # fmt: skip
     declared, as_of = FeatureSet(who, (source,), (3, 7), (3,)), dt.date(2024, 1, 5)
     with duckdb.connect() as db:

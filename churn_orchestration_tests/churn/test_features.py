@@ -39,7 +39,10 @@ DECLARED = FeatureSet(
     (
         EventSource(
             "orders", "silver.orders", "customer_id", "order", key=("order_id",),
-            measures=(Measure("amount", "amount_usd", "usd", 4), Measure("items", "items", "", 0)),
+            measures=(
+                Measure("amount", "amount_usd", "usd", 4),
+                Measure("items", "items", "", 0, answered=True),
+            ),
             categories=(Category("channel", "channel", ("web", "in store"), counts=True),),
             flags=(Flag("refund", "amount_usd < 0", counts=True),
              Flag("big", "items >= 3 and amount_usd is not null")),
@@ -47,7 +50,10 @@ DECLARED = FeatureSet(
         EventSource(
             "visits", "silver.visits", "visitor", "visit",
             measures=(Measure("minutes", "minutes", "minutes", 1),),
-            categories=(Category("page", "page", ("page 1",)), Category("device", "device")),
+            categories=(
+                Category("page", "page", ("page 1",), repeated=True),
+                Category("device", "device", repeated=True),
+            ),
         ),
     ),
     WINDOWS,
@@ -201,6 +207,9 @@ def _order_features(rows: list[Order], as_of: dt.date, history: int) -> Iterator
         yield f"orders_active_days_{suffix}", len({row.day for row in inside})
         yield from _sizes("orders_amount", suffix, [row.amount_usd for row in inside])
         yield from _sizes("orders_items", suffix, [row.items for row in inside])
+        answers = [row.items is not None for row in inside]
+        yield f"orders_items_answered_count_{suffix}", sum(answers)
+        yield f"orders_items_answered_share_{suffix}", _share(answers)
         channels = [row.channel for row in inside]
         yield f"orders_channel_distinct_{suffix}", len(set(channels) - {None})
         yield (
@@ -232,9 +241,19 @@ def _visit_features(rows: list[Visit], as_of: dt.date, history: int) -> Iterator
         yield from _sizes("visits_minutes", suffix, [row.minutes for row in inside])
         pages = [row.page for row in inside]
         yield f"visits_page_distinct_{suffix}", len(set(pages) - {None})
+        yield f"visits_page_repeated_share_{suffix}", _repeated(inside, "page")
         yield f"visits_page_page_1_share_{suffix}", _share([page == "page 1" for page in pages])
         yield f"visits_device_distinct_{suffix}", len({row.device for row in inside} - {None})
+        yield f"visits_device_repeated_share_{suffix}", _repeated(inside, "device")
     yield from _trends("visits", rows, as_of, history, {"minutes": "minutes"})
+
+
+def _repeated(rows: list[Visit], column: str) -> float | None:
+    days: dict[str, set[dt.date]] = {}
+    for row in rows:
+        if (value := getattr(row, column)) is not None:
+            days.setdefault(value, set()).add(row.day)
+    return _share([len(seen) > 1 for seen in days.values()])
 
 
 def _ratios(orders: list[Order], visits: list[Visit], as_of: dt.date) -> Iterator[tuple[str, Any]]:
@@ -598,6 +617,46 @@ def test_the_catalogue_says_what_is_counted() -> None:
     assert worded(0, refund.phrase, refund.null_phrase, refund.zero_phrase) == (
         "no order so far: refund"
     )
+
+
+def test_who_was_not_asked_has_no_share_and_who_never_answered_has_a_share_of_0() -> None:
+    orders = [
+        order("1", "ann", 3, items=0),  # a 0 is an answer
+        order("2", "ann", 4),
+        order("3", "ann", 40, items=5),
+        order("4", "bob", 3),
+    ]
+    result = engine([*orders, order("3", "ann", 40, known=2)], [Visit("cem", AS_OF, AS_OF)])
+    answers = ("orders_items_answered_count_30d", "orders_items_answered_share_30d")
+    answers += ("orders_items_answered_count_all", "orders_items_answered_share_all")
+    assert {who: [row[name] for name in answers] for who, row in result.items()} == {
+        "ann": [1, 1 / 2, 1, 1 / 3],  # the answer of order 3 was taken back
+        "bob": [0, 0.0, 0, 0.0],
+        "cem": [0, None, 0, None],
+    }
+    said = {f.name: f for f in catalogue(DECLARED)}["orders_items_answered_share_30d"]
+    assert said.title == "… of orders in the last 30 days with items"
+    assert said.null_means == "no order in the last 30 days"
+
+
+def test_a_value_is_repeated_where_it_is_on_two_days_of_the_window() -> None:
+    def visit(days: int, page: str | None, known: int | None = None) -> Visit:
+        return Visit("ann", ago(days), ago(days if known is None else known), page=page)
+
+    def repeated(*visits: Visit) -> list[float | None]:
+        row = engine([order("1", "ann", 3)], list(visits))["ann"]
+        return [row[f"visits_page_repeated_share_{suffix}"] for suffix in ("7d", "30d", "all")]
+
+    assert repeated() == repeated(visit(3, None), visit(4, None)) == [None] * 3
+    assert repeated(visit(3, "a"), visit(3, "a")) == [0, 0, 0]  # twice on one day
+    assert repeated(visit(3, "a"), visit(8, "a"), visit(9, "b")) == [0, 1 / 2, 1 / 2]
+    assert repeated(visit(3, "a"), visit(31, "a"), visit(40, "b"), visit(90, "b")) == [0, 0, 1]
+    assert repeated(visit(3, "a"), visit(8, "a", known=-1)) == [0, 0, 0]  # known too late
+    said = {f.name: f for f in catalogue(DECLARED)}["visits_page_repeated_share_30d"]
+    assert worded(0.5, said.phrase, said.null_phrase, said.zero_phrase) == (
+        "page: 50% of the different ones in the last 30 days on two days or more"
+    )
+    assert (said.null_means, said.type) == ("no page in the last 30 days", "double")
 
 
 def test_negative_amounts_are_summed_and_trended_by_their_size() -> None:

@@ -244,9 +244,13 @@ def test_without_a_key_the_same_row_twice_is_two_events(tables: Tables) -> None:
 def test_a_checkpoint_changes_no_byte(tables: Tables, source: EventSource) -> None:
     source = replace(
         source,
+        measures=(
+            replace(MEASURES[0], change="mean", available_from=JAN[3]),
+            Measure("spent", "amount_usd", "usd", 2, slope=True, change="sum"),
+        ),
         categories=(
             replace(CATEGORIES[0], counts=True, mostly=True),
-            replace(CATEGORIES[1], counts=True),
+            replace(CATEGORIES[1], counts=True, repeated=True),
         ),
         flags=(replace(FLAGS[0], counts=True),),
         recency_ratio=True,
@@ -270,6 +274,17 @@ def test_a_checkpoint_changes_no_byte(tables: Tables, source: EventSource) -> No
         assert written[0] == written[1]
 
     check()
+
+
+def test_a_checkpoint_that_does_not_keep_what_is_declared_now_is_not_read(tables: Tables) -> None:
+    store(tables, [Row("1", "ann", JAN[1], JAN[1], START), Row("2", "ann", JAN[4], JAN[4], START)])
+    land(tables, KEYED, START)
+    make_checkpoints(tables, declared(KEYED), KEYED, JAN[15])
+    assert set(checkpoints(tables, declared(KEYED), JAN[15])) == {"orders"}
+    more = [replace(KEYED, measures=(replace(MEASURES[0], slope=True),))]
+    more += [replace(KEYED, measures=(replace(MEASURES[0], change="sum"),))]
+    more += [replace(KEYED, categories=(CATEGORIES[0], replace(CATEGORIES[1], repeated=True)))]
+    assert [checkpoints(tables, declared(source), JAN[15]) for source in more] == [{}] * 3
 
 
 def test_a_checkpoint_serves_a_month_and_is_forgotten_when_a_day_that_it_saw_lands_anew(

@@ -35,11 +35,12 @@ from churn_orchestration_tests.support.shop import JAN
 
 ORDERS = EventSource(
     "orders", "silver.orders", "customer_id", "order", ("order_id",),
-    (Measure("amount", "amount_usd", "usd", 2, slope=True),
-     Measure("huge", "huge", "", 0, available_from=JAN[10])),
+    (Measure("amount", "amount_usd", "usd", 2, slope=True, change="mean"),
+     Measure("huge", "huge", "", 0, available_from=JAN[10], answered=True,
+             change="sum")),
     (Category("channel", "channel", ("web", "store"), True, concentration=True, counts=True,
               mostly=True),
-     Category("item", "item")),
+     Category("item", "item", repeated=True)),
     (Flag("late", "known_on > day", (7,), counts=True),),
     (Ratio("huge_per_usd", "huge", "amount"),),
     thirds=True, recency_ratio=True, active_days_per_month=True,

@@ -71,6 +71,54 @@ def test_the_life_so_far_is_declared_on_the_source() -> None:
     assert names(table(recency_ratio=True)) == [*plain, *more[:1]]
 
 
+def test_who_answers_is_declared_on_the_measure() -> None:
+    score = {"name": "score", "column": "score"}
+    plain, both = (table(measures=[score | more]) for more in ({}, {"answered": True}))
+    assert [name for name in names(both) if name not in names(plain)] == [
+        f"orders_score_answered_{words}_{suffix}"
+        for suffix in ("30d", "all")
+        for words in ("count", "share")
+    ]
+    assert "answered" not in declared_text(plain.declared())
+    assert "answered=True" in declared_text(both.declared())
+
+
+def test_changes_are_declared_on_the_measure() -> None:
+    amount = {"name": "amount", "column": "amount_usd"}
+    plain, both = (table(measures=[amount | more]) for more in ({}, {"change": "sum"}))
+    assert [name for name in names(both) if name not in names(plain)] == [
+        "orders_amount_change_last_all",
+        *(
+            f"orders_amount_change_{how}_{suffix}"
+            for suffix in ("30d", "all")
+            for how in ("min", "max")
+        ),
+    ]
+    assert "change" not in declared_text(plain.declared())
+    assert "change='sum'" in declared_text(both.declared())
+    with pytest.raises(ValueError, match="Input should be 'sum' or 'mean'"):
+        table(measures=[amount | {"change": True}])
+
+
+def test_what_is_bought_again_is_declared_on_the_category() -> None:
+    product = {"name": "product", "column": "product_id"}
+    plain, both = (table(categories=[product | more]) for more in ({}, {"repeated": True}))
+    assert [name for name in names(both) if name not in names(plain)] == [
+        "orders_product_repeated_share_30d", "orders_product_repeated_share_all",
+    ]  # fmt: skip
+    assert "repeated" not in declared_text(plain.declared())
+    assert "repeated=True" in declared_text(both.declared())
+
+
+def test_a_measure_that_is_called_as_a_change_is_refused() -> None:
+    measures = [
+        {"name": "amount", "column": "amount_usd", "change": "mean"},
+        {"name": "amount_change", "column": "change_usd"},
+    ]
+    with pytest.raises(ValueError, match="two features are called orders_amount_change_max_30d"):
+        table(measures=measures)
+
+
 def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() -> None:
     flags = {"flags": {"big": "amount_usd > 9"}, "categories": [{"name": "a", "column": "a"}]}
     assert "counts" not in declared_text(table(**flags).declared())
@@ -92,6 +140,15 @@ def test_what_is_not_counted_is_declared_as_it_was_before_there_were_counts() ->
         (
             {"categories": [{"name": "channel", "column": "channel", "mostly": True}]},
             "category channel: `mostly` needs `values`, of which each is a feature",
+        ),
+        (
+            {
+                "categories": [
+                    {"name": "x", "column": "x", "values": ["a"], "closed": True, "repeated": True}
+                ]
+            },
+            "category x: `repeated` counts the days of each value, and `closed` keeps none by "
+            "itself: take `closed` out",
         ),
         (
             {
@@ -247,8 +304,13 @@ def test_a_ratio_that_is_called_as_another_feature_is_refused() -> None:
 
 
 def test_an_attribute_has_no_events_to_count() -> None:
+    price = {"name": "price", "column": "price_usd"}
+    for field, given in (("answered", True), ("change", "sum")):
+        plan = {"name": "plan", "table": "silver.plans", "measures": [price | {field: given}]}
+        with pytest.raises(ValueError, match=f"plan: measure price: `{field}` is of events"):
+            table({"attributes": [plan]})
     segment = {"name": "segment", "column": "segment", "values": ["vip"]}
-    for field in ("counts", "mostly"):
+    for field in ("counts", "mostly", "repeated"):
         plan = {"name": "plan", "table": "silver.plans", "categories": [segment | {field: True}]}
         with pytest.raises(ValueError, match=f"plan: category segment: `{field}` is of events"):
             table({"attributes": [plan]})

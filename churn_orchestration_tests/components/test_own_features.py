@@ -43,6 +43,7 @@ def own(features_shop: Shop) -> Shop:
     """A shop with every kind of declaration and a select of its own; seven days have files."""
     features_shop.change("silver/orders.sql", "day, amount_usd", "day, ordered_at, amount_usd")
     features_shop.change("gold/defs.yaml", "  windows:", DECLARED)
+    features_shop.change("gold/defs.yaml", "unit: usd}", "answered: true, change: sum, unit: usd}")
     features_shop.write("gold/mine.sql", OWN)
     features_shop.land_quiet_days(1, 12)
     return features_shop
@@ -66,6 +67,11 @@ def test_features_of_ones_own_stand_beside_the_declared_ones(own: Shop) -> None:
     assert row[:3] == (2, 0, 30)
     assert row[3] == row[4]
     assert row[5] == 7 / 12
+    assert own.published(
+        "select orders_amount_answered_count_7d, orders_amount_answered_share_7d, "
+        "orders_amount_change_last_all, orders_amount_change_min_7d, orders_amount_change_max_all "
+        f"from gold.customer_features where as_of = '{JAN[12]}'"
+    ) == [(7, 1, 1, 1, 1)]
     assert own.published(
         "select feature, available_from from gold.customer_features_catalogue where feature in "
         "('spend_per_day_3d', 'spend_per_day_all', 'week_over_all') order by feature"

@@ -408,6 +408,19 @@ MISTAKES = [
     Mistake("two features of one name",
          (GOLD, "unit: usd}", "unit: usd}\n        - {name: amount, column: day}"),
          "shop/gold/defs.yaml:1: customer_features: two features are called orders_amount_max_3d"),
+    Mistake("an attribute that is to answer",
+         (GOLD, "  windows:", "  attributes:\n    - {name: plan, table: silver.orders, measures: "
+          "[{name: price, column: amount_usd, answered: true}]}\n  windows:"),
+         "shop/gold/defs.yaml:1: plan: measure price: `answered` is of events, and an attribute "
+         "has none: take it out"),
+    Mistake("a change of what no day comes to",
+         (GOLD, "unit: usd}", "unit: usd, change: last}"),
+         "shop/gold/defs.yaml:11: change: Input should be 'sum' or 'mean'"),
+    Mistake("what is repeated of a closed category",
+         (GOLD, "      measures:", "      categories: [{name: channel, column: order_id, values: "
+          "[web], closed: true, repeated: true}]\n      measures:"),
+         "shop/gold/defs.yaml:1: category channel: `repeated` counts the days of each value, and "
+         "`closed` keeps none by itself: take `closed` out"),
     Mistake("a select of features that is not there",
          (GOLD, "  windows:", "  sql: [own.sql]\n  windows:"),
          "shop/gold/own.sql does not exist; `sql` names files next to the YAML"),

@@ -5,6 +5,7 @@ words.
 import re
 from collections.abc import Iterator
 
+from churn_orchestration.churn.features.changes import changes, changing, of_changes
 from churn_orchestration.churn.features.declared import (
     ALL,
     AttributeTable,
@@ -24,7 +25,7 @@ from churn_orchestration.churn.features.derived import (
     thirds,
 )
 from churn_orchestration.churn.features.feature import Feature, braced, where_covered
-from churn_orchestration.churn.features.parts import EVENTS, parts
+from churn_orchestration.churn.features.parts import EVENTS, parts, repeats
 from churn_orchestration.churn.features.peers import peer_features
 from churn_orchestration.churn.features.recorded import where_recorded
 
@@ -55,6 +56,7 @@ def features_alone(declared: FeatureSet) -> list[Feature]:
         for days in declared.trends:
             result += _trends(source, row, days)
         result += dynamics(declared, source, row)
+        result += changes(declared, source, row)
         result += concentration(declared, source, row)
         result += mostly(declared, source, row)
         result += ratios(declared, source, row)
@@ -178,6 +180,25 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
             yield feature(
                 f"{m.name}_{aggregate}", f"({sql}) / {scale}", "size", of, m.unit, message, few
             )
+        if m.answered:
+            yield feature(
+                f"{m.name}_answered_count",
+                f"cast(coalesce({filled}, 0) as bigint)",
+                "response",
+                f"number of rows with {m.column}",
+                "count",
+                f"{{value:.0f}} {plural} with {m.name} {when}",
+                zero_phrase=f"no {noun} with {m.name} {when}",
+            )
+            yield feature(
+                f"{m.name}_answered_share",
+                f"cast({filled} as double) / nullif({n}, 0)",
+                "response",
+                f"share of rows with {m.column}",
+                "share",
+                f"{{value:.0%}} of {plural} {when} with {m.name}",
+                nothing,
+            )
     for category in source.categories:
         seen = f"bit_count({row}.{category.name}_seen_{window})"
         counted = seen if category.closed else f"{row}.{category.name}_values_{window}"
@@ -191,6 +212,18 @@ def _of_window(source: EventSource, row: str, window: str) -> Iterator[Feature]:
         yield feature(
             f"{category.name}_distinct", distinct, "variety", of, "count", message, zero_phrase=none
         )
+        if category.repeated:
+            again = f"{row}.{repeats(source)[f'{category.name}_values']}_{window}"
+            yield feature(
+                f"{category.name}_repeated_share",
+                f"cast({again} as double) / nullif({counted}, 0)",
+                "variety",
+                f"share of the distinct values of {category.column} that are on at least two days",
+                "share",
+                f"{category.name}: {{value:.0%}} of the different ones {when} on two days or more",
+                none,
+                f"{category.name}: none {when} on two days",
+            )
         for value in category.values if category.is_shared(window) else ():
             hits = f"{row}.{category.name}_is_{label_of(value)}_{window}"
             share = f"cast({hits} as double) / nullif({n}, 0)"
@@ -272,8 +305,8 @@ def _trends(source: EventSource, row: str, window: int) -> Iterator[Feature]:
 
 
 def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
-    """The windows over which the features read each daily part of a source, shortest first, ``all``
-    last.
+    """The windows over which the features read each daily part of a source, and the changes of a
+    measure, shortest first, ``all`` last.
     """
     every = [*map(str, declared.windows), ALL]
     spans = dict.fromkeys(("_active", *(part.name for part in parts(source))), every)
@@ -284,6 +317,8 @@ def spans_of(declared: FeatureSet, source: EventSource) -> dict[str, list[str]]:
         spans |= {f"{category.name}_is_{label_of(value)}": shared for value in category.values}
     for flag in source.flags:
         spans[f"{flag.name}_hits"] = [window for window in every if flag.is_shared(window)]
+    spans |= {of_changes(m): every for m in changing(source)}
+    spans |= dict.fromkeys(repeats(source).values(), every)
     return spans
 
 

@@ -42,6 +42,9 @@ class Measure(_Recorded):
     unit : of the column
     decimals : how many are kept, exactly
     slope : whether its change from the first active day to the last is a feature
+    answered : whether the number of events that have it is a feature, and their share of all
+    change : ``sum`` or ``mean``, what a day comes to, where the changes from one day that has it to
+        the next are features
     available_from, retired_on : the first day on which it is recorded; the first on which it no
         longer is
     """
@@ -53,6 +56,8 @@ class Measure(_Recorded):
     slope: bool = False
     available_from: dt.date | None = field(default=None, metadata={"later": True})
     retired_on: dt.date | None = field(default=None, metadata={"later": True})
+    answered: bool = field(default=False, metadata={"later": True})
+    change: str | None = field(default=None, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Category(_Shared, _Recorded):
         of the declared values are features, and the share of rows that have none of them
     counts : whether, over those windows, the number of events with each value is a feature too
     mostly : whether, over those windows, it is a feature of each value if no other is more frequent
+    repeated : whether, over every window, the share of its distinct values that are on at least two
+        days is a feature
     available_from, retired_on : the first day on which it is recorded; the first on which it no
         longer is
     """
@@ -95,6 +102,7 @@ class Category(_Shared, _Recorded):
     mostly: bool = field(default=False, metadata={"later": True})
     available_from: dt.date | None = field(default=None, metadata={"later": True})
     retired_on: dt.date | None = field(default=None, metadata={"later": True})
+    repeated: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ ACTIVITY = "activity"
 _TOPICS = {
     "recency": ACTIVITY, "rhythm": ACTIVITY, "frequency": ACTIVITY, "trend": ACTIVITY,
     "velocity": ACTIVITY, "momentum": ACTIVITY, "lifecycle": ACTIVITY, "rfm": ACTIVITY,
-    "value": "money", "size": "money", "slope": "money", "variety": "kind", "quality": "kind",
+    "value": "money", "size": "money", "slope": "money", "change": "money",
+    "variety": "kind", "quality": "kind",
 }  # fmt: skip
 
 

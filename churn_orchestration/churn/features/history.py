@@ -44,6 +44,7 @@ def merged(
     wanted: Mapping[str, tuple[str, Sequence[str]]],
     ends: Mapping[str, tuple[str, str]] = MappingProxyType({}),
     thirds_of: str | None = None,
+    changes: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """The parts of each request (group, as_of), merged over windows that end at its as_of.
 
@@ -55,14 +56,17 @@ def merged(
     ends : by column, a part and whether its value of the ``first`` or ``last`` row is wanted
     thirds_of : a part to sum, as ``_third1`` to ``_third3``, over the thirds of the days since the
         first row
+    changes : by part, the windows over which the lowest and highest change from one row that has it
+        to the next are wanted; a row that has it not has the identity of a minimum
 
     Returns
     -------
     int64 columns, one value a request: ``<part>_<window>``, and of all rows up to as_of
     ``_youngest`` and ``_oldest``, days since the last and the first; ``_gaps``, ``_gap_sum`` and
-    ``_gap_squares`` between them. Of a request without a row: 0; -1 for ``_youngest`` and
-    ``_oldest``; the identity of a minimum or maximum. A sum is exact if it fits 64 bits itself, for
-    the sums that it is the difference of may wrap around.
+    ``_gap_squares`` between them; of changes ``<part>_min_<window>``, ``<part>_max_<window>`` and
+    ``<part>_last_all``. Of a request without a row: 0; -1 for ``_youngest`` and ``_oldest``; the
+    identity of a minimum or maximum, and of a last change that of a minimum. A sum is exact if it
+    fits 64 bits itself, for the sums that it is the difference of may wrap around.
 
     >>> days = Days(np.array([0, 0]), np.array([10, 14]), {"events": np.array([2, 5])}, groups=1)
     >>> wanted = {"events": ("sum", ["3", "all"])}
@@ -70,9 +74,8 @@ def merged(
     >>> result["events_3"].tolist(), result["events_all"].tolist(), result["_youngest"].tolist()
     ([0, 5], [2, 7], [3, 1])
     """
-    spans = sorted(
-        {int(window) for _, windows in wanted.values() for window in windows if window != ALL}
-    )
+    asked = [*(windows for _, windows in wanted.values()), *changes.values()]
+    spans = sorted({int(window) for windows in asked for window in windows if window != ALL})
     place = _Places(days, group, as_of, spans)
     names = [f"{name}_{window}" for name, (_, windows) in wanted.items() for window in windows]
     block = np.empty(
@@ -96,6 +99,8 @@ def merged(
         )
     if thirds_of:
         result |= _thirds(days, place, group, as_of, thirds_of)
+    for part, windows in changes.items():
+        result |= _changes(days, place, part, windows)
     return result
 
 
@@ -172,6 +177,30 @@ def _thirds(
     cuts = [np.clip(cut, place.first[ALL], place.last) for cut in (*cuts, place.last)]
     total = np.concatenate([[0], np.cumsum(days.parts[part])])
     return {f"_third{k}": total[cuts[k]] - total[cuts[k - 1]] for k in (1, 2, 3)}
+
+
+def _changes(
+    days: Days, place: _Places, part: str, windows: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """A change belongs to the later of its two rows."""
+    values, none = days.parts[part], _IDENTITY["min"]
+    has = np.flatnonzero(values != none)
+    follows = np.flatnonzero(np.diff(days.group[has]) == 0)
+    row = has[follows + 1]
+    change = values[row] - values[has[follows]]
+    result: dict[str, np.ndarray] = {}
+    for how in ("min", "max"):
+        each = np.full(len(values), _IDENTITY[how])
+        each[row] = change
+        into = {window: np.empty(len(place.last), "int64") for window in windows}
+        _extremes(how, each, place, into)
+        result |= {f"{part}_{how}_{window}": out for window, out in into.items()}
+    seen = (
+        np.searchsorted(row, place.last) - 1
+    )  # of all changes, the last before each request's end
+    own = (seen >= 0) & (np.append(row, -1)[seen] >= place.first[ALL])
+    result[f"{part}_last_{ALL}"] = np.where(own, np.append(change, none)[seen], none)
+    return result
 
 
 def _sums(values: np.ndarray, place: _Places, into: Mapping[str, np.ndarray]) -> None:

@@ -70,6 +70,13 @@ def ends(source: EventSource) -> dict[str, tuple[str, str]]:
     }
 
 
+def repeats(source: EventSource) -> dict[str, str]:
+    """By part of distinct values, what the number of those on at least two days is called, where
+    that is declared.
+    """
+    return {f"{c.name}_values": f"{c.name}_again" for c in source.categories if c.repeated}
+
+
 def _of_measures(source: EventSource) -> Iterator[Part]:
     for m in source.measures:
         exact, unit = scaled(m), f"{m.unit or m.column} x {10**m.decimals}"

@@ -12,6 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from churn_orchestration.churn.features.catalogue import features_alone, spans_of
+from churn_orchestration.churn.features.changes import (
+    changes_at,
+    changes_until,
+    changing,
+    of_changes,
+    outputs,
+)
 from churn_orchestration.churn.features.declared import ALL, AttributeTable, EventSource, FeatureSet
 from churn_orchestration.churn.features.parts import (
     HIGH,
@@ -21,6 +28,7 @@ from churn_orchestration.churn.features.parts import (
     Part,
     ends,
     parts,
+    repeats,
     scaled,
 )
 from churn_orchestration.churn.features.peers import among_peers, edges_of, fitted_on, slim
@@ -172,10 +180,16 @@ from {name}_days group by _entity, _ring)"""
         until = checkpoints.merged.through if checkpoints else None
         yield (
             f"{name}_v{number} as "
-            f"({_distinct(part, f'{name}_days', as_of, spans[part.name], until)})"
+            f"({_distinct(source, part, f'{name}_days', as_of, spans[part.name], until)})"
         )
-        columns += [f"v{number}.{part.name}_{window}" for window in spans[part.name]]
+        counted = [part.name, *filter(None, [repeats(source).get(part.name)])]
+        columns += [f"v{number}.{each}_{window}" for each in counted for window in spans[part.name]]
         joined += f" left join {name}_v{number} as v{number} using (_entity)"
+    if changing(source):
+        yield f"{name}_changes as ({_changes(declared, source, f'{name}_days', as_of, older)})"
+        windows = [*map(str, declared.windows), ALL]
+        columns += outputs(source, windows, "c", "before" if checkpoints else "")
+        joined += f" left join {name}_changes as c using (_entity)"
     yield f"{name} as (select e._entity, {', '.join(columns)} from {name}_lives as e {joined})"
 
 
@@ -220,6 +234,24 @@ def _thirds(name: str) -> str:
 select _entity, {counts}
 from (select _entity, events, {third} as _third from {name}_whole join {name}_lives using (_entity))
 group by _entity"""
+
+
+def _changes(
+    declared: FeatureSet,
+    source: EventSource,
+    days: str,
+    as_of: dt.date,
+    checkpoint: Checkpoint | None,
+) -> str:
+    """SQL: the changes of each entity by window; of days before a checkpoint only the last value
+    counts.
+    """
+    before = ""
+    if checkpoint:
+        values = ", ".join(f"{of_changes(m)}_value" for m in changing(source))
+        age = f"{literal(as_of)} - {literal(checkpoint.through)}"
+        before = f"select _entity, {age}, {values} from {days}_before"
+    return changes_at(source, days, [*map(str, declared.windows), ALL], before)
 
 
 def _lives(source: EventSource, days: str, as_of: dt.date, has_checkpoint: bool) -> str:
@@ -274,22 +306,37 @@ def _squares(ages: str) -> str:
 
 
 def _distinct(
-    part: Part, days: str, as_of: dt.date, windows: Sequence[str], before: dt.date | None
+    source: EventSource,
+    part: Part,
+    days: str,
+    as_of: dt.date,
+    windows: Sequence[str],
+    before: dt.date | None,
 ) -> str:
     """SQL: the distinct values of each entity by window, counted; each counts where it was last
-    seen.
+    seen, and, of those on two days, where it was last but one.
     """
+    again = repeats(source).get(part.name)
     rows = f"select _entity, unnest({part.name}) as _value, _age from {days}"
     if before:
         age = f"{literal(as_of)} - {literal(before)}"
-        rows += f" union all select _entity, unnest({part.name}), {age} from {days}_before"
-    counts = ", ".join(
+        for kept in filter(None, (part.name, again)):
+            rows += f" union all select _entity, unnest({kept}), {age} from {days}_before"
+    counts = [
         f"count(*){'' if window == ALL else f' filter (_age < {window})'} as {part.name}_{window}"
         for window in windows
-    )
+    ]
+    ages = "min(_age) as _age"
+    if again:
+        ages = "min(_age, 2) as _ages, _ages[1] as _age, _ages[2] as _again"
+        counts += [
+            f"count(_again){'' if window == ALL else f' filter (_again < {window})'} "
+            f"as {again}_{window}"
+            for window in windows
+        ]
     return f"""
-select _entity, {counts}
-from (select _entity, _value, min(_age) as _age from ({rows}) group by all)
+select _entity, {", ".join(counts)}
+from (select _entity, _value, {ages} from ({rows}) group by all)
 group by _entity"""
 
 
@@ -308,7 +355,7 @@ def distinct_at(
 ) -> str:
     """SQL: the same by itself."""
     [seen] = _days_seen(declared, source, "_days", as_of, None)
-    return f"with {seen} {_distinct(part, '_days', as_of, windows, None)}"
+    return f"with {seen} {_distinct(source, part, '_days', as_of, windows, None)}"
 
 
 def merged_until(
@@ -323,11 +370,21 @@ def merged_until(
         else f"{_merge(part)} as {part.name}"
         for part in parts(source)
     )
-    return f"""
-select {identifier(declared.entity)}, count(*) as _active, {merged}
-from {source.days_table} \
-where {visible_parts(known_by)} and events > 0 and day <= {literal(through)}
-group by 1 order by 1"""
+    merged += "".join(
+        f", list_sort(list_transform(list_filter(map_entries(list_histogram(flatten(list({values}))"
+        f")), lambda e: e.value > 1), lambda e: e.key)) as {again}"
+        for values, again in repeats(source).items()
+    )
+    entity = identifier(declared.entity)
+    days = (
+        f"{source.days_table} where {visible_parts(known_by)} and events > 0 "
+        f"and day <= {literal(through)}"
+    )
+    rows = f"select {entity}, count(*) as _active, {merged} from {days} group by 1"
+    if changing(source):
+        more = changes_until(source, entity, f"from {days}")
+        rows = f"from ({rows}) left join ({more}) using ({entity})"
+    return f"{rows} order by 1"
 
 
 def rhythm_until(

@@ -166,7 +166,7 @@ def make_checkpoints(
                 relation=f"meta.{source.name}_{kind}",
                 through=as_of - DAY * back,
                 known_by=as_of,
-                declaration=_declaration(declared, source),
+                declaration=_kept_declaration(declared, source),
             )
             rows = rows_until(declared, source, checkpoint.through, as_of)
             stored_checkpoints.keep(tables, checkpoint, rows)
@@ -180,7 +180,7 @@ def forget_checkpoints(tables: Tables, source: EventSource, day: dt.date) -> Non
 
 
 def _kept(tables: Tables, declared: FeatureSet, source: EventSource) -> Checkpoints | None:
-    stored = stored_checkpoints.kept(tables, source.days_table, _declaration(declared, source))
+    stored = stored_checkpoints.kept(tables, source.days_table, _kept_declaration(declared, source))
     kept = {each.kind: Checkpoint(each.relation, each.through, each.known_by) for each in stored}
     return Checkpoints(**kept) if kept else None
 
@@ -191,6 +191,14 @@ def _declaration(declared: FeatureSet, source: EventSource) -> str:
     """
     declaration = digest(declared.entity, source.table, source.entity, source.key, parts(source))
     return stages.version(declaration, stages.DAYS)
+
+
+def _kept_declaration(declared: FeatureSet, source: EventSource) -> str:
+    """What makes the checkpoints what they are: the daily parts, and what they keep of them."""
+    kept = [
+        rows(declared, source, dt.date.min, dt.date.min) for rows in (merged_until, rhythm_until)
+    ]
+    return digest(_declaration(declared, source), *kept)
 
 
 def _columns(declared: FeatureSet, source: EventSource) -> list[dg.TableColumn]:

@@ -5,7 +5,7 @@ them.
 import datetime as dt
 import shutil
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.catalogue import spans_of
-from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.features.parts import HIGH, LOW, MASK, SUM, VALUES, Part, ends, parts
+from churn_orchestration.churn.features.changes import changing, day_value, of_changes
+from churn_orchestration.churn.features.declared import ALL, EventSource, FeatureSet
+from churn_orchestration.churn.features.parts import (
+    HIGH,
+    LOW,
+    MASK,
+    SUM,
+    VALUES,
+    Part,
+    ends,
+    parts,
+    repeats,
+)
 from churn_orchestration.churn.features.rings import (
     RHYTHM,
     THIRDS,
@@ -330,9 +341,11 @@ sum(abs(cast({part.name} as hugeint))) as total
         outputs = ["_entity", "as_of", *RHYTHM, *ends(source), *(THIRDS if source.thirds else ())]
         outputs += [f"_active_{window}" for window in spans["_active"]]
         outputs += [output for column in columns for output in column.outputs]
+        outputs += _changes_of(source, spans)
         joined = ""
         for place, part in enumerate(_listed(source)):
-            outputs += [f"{part.name}_{window}" for window in spans[part.name]]
+            counted = [part.name, *filter(None, [repeats(source).get(part.name)])]
+            outputs += [f"{each}_{window}" for each in counted for window in spans[part.name]]
             joined += f" left join {_SCRATCH}._v{number}_{place} using (_entity, as_of)"
         return f"select {', '.join(outputs)} from _merged{number}{joined} where events_all > 0"
 
@@ -346,7 +359,8 @@ sum(abs(cast({part.name} as hugeint))) as total
 
         source = self.declared.sources[number]
         wanted = {name: (_MERGES[c.part.merge], c.windows) for c in columns for name in c.names}
-        wanted["_active"] = ("sum", spans_of(self.declared, source)["_active"])
+        spans = spans_of(self.declared, source)
+        wanted["_active"] = ("sum", spans["_active"])
         days, other = self._views(tables, number, columns, span)
         entities = span.last - span.first + 1
         begun = np.full(days.groups, np.iinfo(np.int64).max)
@@ -371,7 +385,8 @@ sum(abs(cast({part.name} as hugeint))) as total
             "as_of": pa.array(as_of.astype("int32"), pa.date32()),
         }
         split = "events" if source.thirds else None
-        return pa.table(frame | merged(days, view, as_of, wanted, ends(source), split))
+        changes = {name: spans[name] for name in map(of_changes, changing(source))}
+        return pa.table(frame | merged(days, view, as_of, wanted, ends(source), split, changes))
 
     def _views(
         self, tables: Tables, number: int, columns: "list[_Column]", span: _Span
@@ -400,6 +415,9 @@ sum(abs(cast({part.name} as hugeint))) as total
             f"{name} - {literal(_EPOCH)} as {name}" for name in ("day", "known_on", "superseded_on")
         ]
         read += [column for c in columns for column in c.inputs]
+        read += [
+            f"coalesce({day_value(m)}, {_NONE[LOW]}) as {of_changes(m)}" for m in changing(source)
+        ]
         name = f"d.{identifier(self.declared.entity)}"
         rows = _numbers(
             tables,
@@ -489,6 +507,18 @@ class _Column:
             f"(cast({called}_{window} as hugeint) << {limb * _LIMB_BITS})"
             for limb, called in enumerate(self.names)
         )
+
+
+def _changes_of(source: EventSource, spans: Mapping[str, Sequence[str]]) -> list[str]:
+    """SQL: the changes of a merged row, as ``rings`` has them."""
+    wanted = [
+        (f"{name}_{how}_{window}", _NONE[how])
+        for name in map(of_changes, changing(source))
+        for how in (LOW, HIGH)
+        for window in spans[name]
+    ]
+    wanted += [(f"{of_changes(m)}_last_{ALL}", _NONE[LOW]) for m in changing(source)]
+    return [f"nullif({name}, {none}) as {name}" for name, none in wanted]
 
 
 def _listed(source: EventSource) -> list[Part]:

@@ -56,6 +56,16 @@ class MeasureSpec(dg.Model, dg.Resolvable):
     slope: bool = Field(
         False, description="events: how it changed from the first active day to the last"
     )
+    answered: bool = Field(
+        False,
+        description="events: how many have it, and what share of all, in every window; of what may "
+        "be missing, such as a score or a rating",
+    )
+    change: Literal["sum", "mean"] | None = Field(
+        None,
+        description="events: the last change from one day that has it to the next, and in every "
+        "window the lowest and highest; sum or mean: of the events of a day",
+    )
     available_from: str | None = Field(
         None,
         description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
@@ -108,6 +118,11 @@ class CategorySpec(dg.Model, dg.Resolvable):
         description="events: of each of `values`, over the windows of the shares, whether no other "
         "is more frequent; of several as frequent, the first",
     )
+    repeated: bool = Field(
+        False,
+        description="events: of its distinct values, declared or not, the share that are on at "
+        "least two days, in every window; of products, what is bought again",
+    )
     available_from: str | None = Field(
         None,
         description="the first day on which it is recorded, e.g. 2024-03-01; a feature whose "
@@ -133,6 +148,11 @@ class CategorySpec(dg.Model, dg.Resolvable):
                 raise ValueError(
                     f"category {self.name}: `{field}` needs `values`, of which each is a feature"
                 )
+        if self.closed and self.repeated:
+            raise ValueError(
+                f"category {self.name}: `repeated` counts the days of each value, and `closed` "
+                "keeps none by itself: take `closed` out"
+            )
         if self.closed and len(self.values) > MOST_CLOSED:
             raise ValueError(
                 f"category {self.name}: {len(self.values)} values are too many for `closed`, which "
@@ -324,8 +344,15 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _counts_no_events(self) -> "AttributeTableSpec":
+        for measure in self.measures:
+            for field in ("answered", "change"):
+                if getattr(measure, field):
+                    raise ValueError(
+                        f"{self.name}: measure {measure.name}: `{field}` is of events, and an "
+                        "attribute has none: take it out"
+                    )
         for category in self.categories:
-            for field in ("counts", "mostly"):
+            for field in ("counts", "mostly", "repeated"):
                 if getattr(category, field):
                     raise ValueError(
                         f"{self.name}: category {category.name}: `{field}` is of events, and an "
@@ -386,6 +413,8 @@ def columns_of(
                 m.decimals,
                 m.slope,
                 *recorded(m.available_from, m.retired_on, m.name),
+                m.answered,
+                m.change,
             )
             for m in spec.measures
         ),
@@ -400,6 +429,7 @@ def columns_of(
                 c.counts,
                 c.mostly,
                 *recorded(c.available_from, c.retired_on, c.name),
+                c.repeated,
             )
             for c in spec.categories
         ),

@@ -5,7 +5,7 @@ catalogue.
 import dataclasses
 import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import duckdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_orchestration.churn.features.catalogue import catalogue
+from churn_orchestration.churn.features.catalogue import catalogue, worded
 from churn_orchestration.churn.features.declared import (
     AttributeTable,
     Category,
@@ -35,8 +35,8 @@ DECLARED = FeatureSet(
         EventSource(
             "orders", "silver.orders", "customer_id", "order",
             measures=(
-                Measure("amount", "amount_usd", "usd", 2, slope=True),
-                Measure("discount", "discount_usd"),
+                Measure("amount", "amount_usd", "usd", 2, slope=True, change="mean"),
+                Measure("discount", "discount_usd", change="sum"),
             ),
             categories=(Category("channel", "channel", ("web", "store"), True, (30,),
              concentration=True, mostly=True),),
@@ -114,6 +114,8 @@ def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
     ]
     known = gaps and None not in means
     yield "orders_amount_slope_all", float((means[1] - means[0]) / sum(gaps)) if known else None
+    yield from _changes("amount", rows, lambda values: _rounded(_mean(values)))
+    yield from _changes("discount", rows, lambda values: sum(map(Fraction, values)))
     inside = [row for row, age in zip(rows, ages, strict=True) if age < 30]
     counts = [sum(row.channel == value for row in inside) for value in ("web", "store")]
     shares = [Fraction(count, sum(counts)) for count in counts if sum(counts)]
@@ -152,6 +154,29 @@ def oracle(rows: list[Order], history: int) -> Iterator[tuple[str, Any]]:
     yield from {"calendar_month": 6, "calendar_weekday": 7, "calendar_day_of_year": 182}.items()
     yield "calendar_winter", math.cos(2 * math.pi * 182 / 365.25)
     yield "calendar_spring", math.sin(2 * math.pi * 182 / 365.25)
+
+
+def _changes(
+    name: str, rows: list[Order], of_a_day: Callable[[list[Decimal]], Fraction]
+) -> Iterator[tuple[str, Any]]:
+    by_day: dict[dt.date, list[Decimal]] = {}
+    for row in rows:
+        if (value := getattr(row, f"{name}_usd")) is not None:
+            by_day.setdefault(row.day, []).append(value)
+    values = [(day, of_a_day(by_day[day])) for day in sorted(by_day)]
+    made = [(day, b - a) for (_, a), (day, b) in zip(values, values[1:], strict=False)]
+    yield f"orders_{name}_change_last_all", float(made[-1][1]) if made else None
+    for suffix, first in (("30d", ago(29)), ("all", dt.date.min)):
+        inside = [change for day, change in made if day >= first]
+        for how, extreme in (("min", min), ("max", max)):
+            yield f"orders_{name}_change_{how}_{suffix}", float(extreme(inside)) if inside else None
+
+
+def _rounded(value: Fraction | None) -> Fraction:
+    """To two decimals, halves away from zero."""
+    assert value is not None
+    cents = math.floor(abs(value) * 100 + Fraction(1, 2))
+    return Fraction(cents if value >= 0 else -cents, 100)
 
 
 def _mean(values: list[Decimal | None]) -> Fraction | None:
@@ -201,7 +226,7 @@ def test_every_derived_feature_equals_the_slow_oracle(orders: list[Order]) -> No
 def test_the_oracle_knows_every_derived_feature_and_the_catalogue_says_what_may_be_null() -> None:
     ann = Order("ann", ago(50), None, None, None)
     features, wanted = engine([ann])["ann"], dict(oracle([ann], 51))
-    families = {"velocity", "momentum", "slope", "lifecycle", "calendar", "ratio"}
+    families = {"velocity", "momentum", "slope", "change", "lifecycle", "calendar", "ratio"}
     derived = {f.name for f in catalogue(DECLARED) if f.family in families}
     derived |= {
         f"orders_channel_{words}_30d"
@@ -279,6 +304,51 @@ def test_what_happens_at_a_steady_rate_has_no_velocity_and_a_momentum_of_one() -
     assert (result["orders_count_momentum_30d"], result["orders_amount_slope_all"]) == (1, 0)
     assert result["orders_regularity_all"] == 0
     assert result["orders_middle_third_share_all"] == 1 / 3
+
+
+def changed(orders: list[Order], name: str = "amount") -> list[float | None]:
+    """Of ann the last change of a measure, the lowest and the highest of 30 days and of all."""
+    features = engine(orders)["ann"]
+    words = ("last_all", "min_30d", "max_30d", "min_all", "max_all")
+    return [features[f"orders_{name}_change_{each}"] for each in words]
+
+
+def test_a_change_is_from_the_last_day_that_has_the_measure_and_belongs_to_the_later_day() -> None:
+    def order(days: int, amount: int | None) -> Order:
+        return Order("ann", ago(days), None if amount is None else Decimal(amount), None, None)
+
+    none, bob = [None] * 5, Order("bob", ago(40), Decimal(7), None, None)
+    assert changed([bob, order(50, 10)]) == none
+    assert changed([bob, order(50, 10), order(50, 30)]) == none  # two orders of one day
+    assert changed([order(50, 10), order(40, None)]) == none
+    old = [order(60, 10), order(50, 40), order(45, None), order(40, 15)]
+    assert changed(old) == [-25, None, None, -25, 30]
+    # The day before the window is the earlier one of the first change in it.
+    assert changed([*old, order(29, 16)]) == [1, 1, 1, -25, 30]
+    assert changed([*old, order(29, 16), order(3, 17)]) == [1, 1, 1, -25, 30]
+    assert changed([*old, order(29, 5), order(3, 17), order(3, 18)]) == [12.5, -10, 12.5, -25, 30]
+
+
+def test_a_day_is_the_sum_of_its_events_or_their_mean_to_the_last_decimal() -> None:
+    orders = [Order("ann", ago(9), Decimal(0), Decimal(0), None)]
+    orders += [Order("ann", ago(3), Decimal(n), Decimal(n), None) for n in (-1, -1, 0)]
+    assert changed(orders)[0] == -0.67
+    assert changed(orders, "discount")[0] == -2
+    halves = [Order("ann", ago(3), Decimal(n) / 100, None, None) for n in (-1, 0)]
+    assert changed([*orders[:1], *halves])[0] == -0.01
+
+
+def test_what_is_said_of_changes() -> None:
+    said = {f.name: f for f in catalogue(DECLARED)}
+    last, lowest = said["orders_amount_change_last_all"], said["orders_amount_change_min_30d"]
+    assert worded(-2.5, last.phrase, last.null_phrase) == (
+        "amount changed by -2.50 usd from the last but one day with orders to the last"
+    )
+    assert worded(-2.5, lowest.phrase, lowest.null_phrase) == (
+        "lowest change of amount between days with orders in the last 30 days: -2.50 usd"
+    )
+    assert lowest.null_means == "no order in the last 30 days with amount after an earlier day"
+    assert (last.null_means, last.type) == ("amount on fewer than two days so far", "double")
 
 
 def test_the_silent_part_of_a_life_is_null_where_the_life_begins_today() -> None:

@@ -114,8 +114,10 @@ DECLARED = FeatureSet(
     (
         EventSource(
             "orders", "bronze.orders", "customer_id", "order", ("order_id",),
-            (Measure("amount", "amount_usd", "usd", slope=True),),
-            (Category("channel", "channel", ("web", "store"), counts=True, mostly=True),),
+            (Measure("amount", "amount_usd", "usd", slope=True, answered=True,
+                     change="sum"),),
+            (Category("channel", "channel", ("web", "store"), counts=True, mostly=True,
+              repeated=True),),
             (Flag("large", "amount_usd > 50", counts=True),),
             thirds=True, recency_ratio=True, active_days_per_month=True,
         ),

@@ -27,7 +27,7 @@ from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.properties import examples
 
 BEGUN, ENDED = dt.date(2024, 5, 1), dt.date(2024, 6, 1)
-AMOUNT = Measure("amount", "amount_usd", "usd", 2, slope=True)
+AMOUNT = Measure("amount", "amount_usd", "usd", 2, slope=True, answered=True)
 CHANNEL = Category(
     "channel", "channel", ("web", "store"), True, concentration=True, counts=True, mostly=True
 )
@@ -37,7 +37,8 @@ PLAIN = FeatureSet(
         EventSource(
             "orders", "silver.orders", "customer_id", "order",
             measures=(AMOUNT, Measure("items", "items", "", 0)),
-            categories=(CHANNEL,), flags=(Flag("large", "amount_usd > 50"),),
+            categories=(CHANNEL, Category("brand", "channel", repeated=True)),
+            flags=(Flag("large", "amount_usd > 50"),),
             ratios=(Ratio("price", "amount", "items"),), thirds=True, recency_ratio=True,
         ),
     ),
@@ -56,7 +57,7 @@ def limited(declared: FeatureSet, **days: dt.date) -> FeatureSet:
     source = replace(
         source,
         measures=(replace(amount, **days), items),
-        categories=(replace(source.categories[0], **days),),
+        categories=tuple(replace(category, **days) for category in source.categories),
     )
     plan = replace(plan, measures=(replace(plan.measures[0], **days),))
     return replace(declared, sources=(source,), attributes=(plan,))
@@ -85,7 +86,7 @@ def features(
 
 def is_limited(name: str) -> bool:
     """Whether a feature reads the amount, the channel or the fee."""
-    return bool(re.match(r"orders_(amount|channel|price)_|amount_per_order_|plan_fee", name))
+    return bool(re.match(r"orders_(amount|channel|brand|price)_|amount_per_order_|plan_fee", name))
 
 
 def days_read(name: str) -> list[int | None]:
@@ -168,6 +169,24 @@ def test_the_catalogue_says_when_it_is_not_recorded_and_null_never_is_0() -> Non
     )
     assert {name for name, f in said.items() if f != plain[name]} == set(filter(is_limited, said))
     assert [f.type for f in said.values()] == [f.type for f in plain.values()]
+
+
+def test_a_change_is_from_a_day_on_which_the_column_was_recorded() -> None:
+    """What the column held before is no value of it."""
+    [source] = PLAIN.sources
+    source = replace(source, measures=(replace(AMOUNT, change="sum"), *source.measures[1:]))
+    declared = limited(replace(PLAIN, sources=(source,)), available_from=BEGUN)
+    orders = [
+        ("ann", BEGUN + dt.timedelta(days=days), Decimal(amount), 1, "web")
+        for days, amount in ((-1, 0), (3, 50), (12, 40), (14, 45))
+    ]
+    lowest, highest = (f"orders_amount_change_{how}_7d" for how in ("min", "max"))
+    seen = {}
+    for days in (5, 6, 12, 14):
+        row = features(declared, orders, BEGUN + dt.timedelta(days=days))["ann"]
+        seen[days] = (row[lowest], row[highest], row["orders_amount_change_last_all"])
+    # Ann's life began before the column did, so what is of all of it is null.
+    assert seen == {5: (None,) * 3, 6: (None,) * 3, 12: (-10, -10, None), 14: (-10, 5, None)}
 
 
 @pytest.mark.parametrize("field", ["available_from", "retired_on"])
