@@ -63,6 +63,7 @@ ROOTS = {
 WIRING = (
     "churn_orchestration.automation",
     "churn_orchestration.business",
+    "churn_orchestration.churn.campaign",
     "churn_orchestration.components.days",
     "churn_orchestration.report.declared",
     "churn_orchestration.components.faulty_files",
