@@ -103,10 +103,19 @@ def contacts(shop, day, *rows):
 
 def test_a(selling):
     selling.refresh(5, 6, layers=LAYERS)
-    for row in selling.published("select arm, in_trial, action, regexp_replace(why, '[0-9]+', ''), count(*), sum(expected_gain), min(next_in_line), any_value(deadline) from actions.win_back where as_of = date '2024-01-05' group by 1,2,3,4 order by all"):
+    for row in selling.published(
+        "select arm, in_trial, action, regexp_replace(why, '[0-9]+', ''), count(*), sum(expected_gain), min(next_in_line), any_value(deadline) from actions.win_back where as_of = date '2024-01-05' group by 1,2,3,4 order by all"
+    ):
         print(row)
     print(selling.published("select * from actions.win_back limit 3"))
     print(metadata(selling, "actions/win_back", JAN[6]))
+    from churn_orchestration.report.campaign import actions_report, campaign_report
+
+    print(actions_report(selling.business, None, None, 5, None)[1])
     selling.refresh(7, 16, layers=LAYERS)
-    for row in selling.published("from monitoring.win_back_effect where measured_on in ('2024-01-15','2024-01-16')"): print(row)
+    print(campaign_report(selling.business, None)[1])
+    for row in selling.published(
+        "from monitoring.win_back_effect where measured_on in ('2024-01-15','2024-01-16')"
+    ):
+        print(row)
     print(metadata(selling, "monitoring/win_back_effect", JAN[16]))
