@@ -1,4 +1,4 @@
-"""`churn actions`: the list of a day, for those who act on it; `churn campaign`: what came of it."""
+"""`churn actions`, the list of a day for those who act on it; `churn campaign`, what came of it."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence

@@ -387,6 +387,7 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
     ) -> DayTable:
         upstream = [plan.table, f"monitoring.{self.churn}_graded"]
         upstream += [f"segments.{name}" for name in plan.segments]
+        measured = (plan.name, plan.entity, plan.segments, plan.control, plan.outreach)
         landed = [spend.activity.table] if spend else []
         landed += [plan.outreach.table] if plan.outreach else []
         return DayTable(
@@ -398,7 +399,7 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             about=self.description,
             like=f"gold.{features}",
             columns=described(EFFECT_COLUMNS),
-            version=stages.version(digest(plan, spend), stages.EFFECT),
+            version=stages.version(digest(*measured, spend), stages.EFFECT),
             upstream=[*upstream, *dict.fromkeys(landed)],
             store=partial(self._store_effect, plan, spend),
             checks={

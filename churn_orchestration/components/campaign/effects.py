@@ -84,10 +84,11 @@ def _trial(tables: Tables, campaign: Campaign, day: dt.date) -> str:
     """
     key = identifier(campaign.entity)
     lists = read_files(tables.day_files(campaign.table, day).values())
+    kept = ("arm", "churn_probability", WORTH, "control_share")
     first = (
-        f"select {key}, as_of, arm = {literal(TREATED)} as treated, churn_probability, "
-        f"{WORTH}, control_share from {lists} where in_trial "
-        f"qualify row_number() over (partition by {key} order by as_of) = 1"
+        f"select {key}, min(as_of) as as_of, "
+        f"{', '.join(f'arg_min({name}, as_of) as {name}' for name in kept)} "
+        f"from {lists} where in_trial group by 1"
     )
     sets = ""
     for name in campaign.segments:
@@ -103,7 +104,8 @@ def _trial(tables: Tables, campaign: Campaign, day: dt.date) -> str:
         sets += f" left join ({log}where {mine} group by 1) using ({key})"
         touched = "coalesce(last_contact > as_of, false) as touched"
     share = f"control_share = {campaign.control!r}"
-    return f"(select *, {touched} from ({first}){sets} where {share})"
+    treated = f"arm = {literal(TREATED)} as treated"
+    return f"(select *, {treated}, {touched} from ({first}){sets} where {share})"
 
 
 def _left(tables: Tables, campaign: Campaign, trial: str, day: dt.date) -> str:
