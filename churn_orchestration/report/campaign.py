@@ -16,7 +16,7 @@ from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables
 
 REASONS, WAITING = 3, 5
-WEEK = 7
+WEEK, LONG = 7, 104
 VERDICTS = {"works": "works", "harms": "harms", "not_known_yet": "not known yet"}
 
 
@@ -280,6 +280,8 @@ def _sizing(trial: Sequence[Mapping[str, Any]], day: dt.date) -> dict[str, Any] 
             f"{look}_customers": wanted.customers,
             f"{look}_weeks": 0 if not more else -(-more // per_week) if per_week else None,
         }
+    weeks = result["every_look_weeks"]
+    result["remedy"] = need.reason if weeks is None or weeks > LONG else None
     return result
 
 
@@ -351,6 +353,7 @@ def _how_long(facts: Mapping[str, Any]) -> list[str]:
             f"  {words} that takes {need[f'{look}_customers']:,} customers: {when}, and "
             f"{facts['outcome_after_days']} days more for their outcomes"
         )
+    lines += [f"  {need['remedy']}"] if need["remedy"] else []
     return lines
 
 
