@@ -202,10 +202,9 @@ def _place(fault: Any, chain: list[str], folder: Path | None) -> str:
 
 def _line(documents: Iterable[yaml.Node], key: str, given: Any) -> int | None:
     """The line of the first value of a key that is what was given, or is no scalar."""
+    written = (str(given), f"{given:g}") if isinstance(given, float) else (str(given),)
     for mapping in (each for document in documents for each in _mappings(document)):
         value = _values(mapping).get(key)
-        if value is not None and (
-            not isinstance(value, yaml.ScalarNode) or value.value == str(given)
-        ):
+        if value is not None and (not isinstance(value, yaml.ScalarNode) or value.value in written):
             return value.start_mark.line + 1
     return None

@@ -49,6 +49,24 @@ attributes:
       capacity_per_day: 100
       effect: {low: 0.02, high: 0.08}
 """
+PLAIN = """\
+type: churn_orchestration.components.Campaign
+attributes:
+  name: plain
+  churn: churn_10d
+  value: 50
+  actions:
+    - {name: call, channel: phone, owner: ann, cost: 1, effect: {low: 0, high: 0.2}}
+"""
+STATIC = """\
+type: churn_orchestration.components.ChurnModel
+attributes:
+  name: churn_10d
+  kind: static
+  features: customer_features
+  label: {table: silver.orders, condition: amount_usd > 1000}
+  value: orders_amount_sum_7d
+"""
 OUTREACH = """\
 type: churn_orchestration.components.SourceTable
 attributes:
@@ -395,7 +413,7 @@ def test_the_commands_show_the_list_and_export_and_explain_carry_the_action(sell
         ("control: 0.3", "control: 1", "defs.yaml:6: control: Input should be less than 1"),
         ("churn: churn_10d", "churn: churn_9d", "yaml:3: win_back: churn: there is no churn_9d"),
         ("value: 50", "value: spend", "defs.yaml:3: win_back: value: there is no spend (none at"),
-        ("value: 50", "value: -5", "value: -5: an amount above 0, or the name of a value model"),
+        ("value: 50", "value: -5", "defs.yaml:5: value: -5: wanted an amount above 0, or the name"),
         ("value: 50", "value: 50\n  segments: [kinds]", "segments: there is no kinds (none"),
         ("outreach: silver.outreach", "outreach: silver.calls",
          "defs.yaml:3: win_back: outreach: there is no silver.calls (bronze."),
@@ -426,6 +444,13 @@ def test_a_campaign_that_cannot_be_is_refused_by_file_and_line(shop, old, new, m
         definitions_of(shop.business)
     os.environ["CHURN_BUSINESS"] = str(shop.folder)
     assert message in str(expected_message(refusal.value))
+
+
+def test_a_static_question_is_refused_for_nobody_is_left_to_be_kept(shop):
+    shop.write("actions/defs.yaml", PLAIN)
+    shop.write("churn_90d/defs.yaml", STATIC)
+    said = why_not_loaded(shop)
+    assert "defs.yaml:3: plain: churn: churn_10d is static: nobody is left to leave" in said
 
 
 def test_a_second_campaign_of_a_name_is_refused_with_the_first(shop):

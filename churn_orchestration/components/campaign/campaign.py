@@ -188,7 +188,7 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
     @classmethod
     def _is_worth_something(cls, value: str | float) -> str | float:
         if not isinstance(value, str) and not 0 < value < float("inf"):
-            raise ValueError(f"value: {value:g}: an amount above 0, or the name of a value model")
+            raise ValueError(f"{value:g}: wanted an amount above 0, or the name of a value model")
         return value
 
     @model_validator(mode="after")
