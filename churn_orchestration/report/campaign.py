@@ -157,7 +157,7 @@ def _list_text(name: str, facts: Mapping[str, Any]) -> list[str | Table]:
             f"{row['churn_probability']:.0%}", _money(row["at_stake"]),
             _money(row["expected_gain"]), "\n".join(row["reasons"] or []),
         )  # fmt: skip
-    shown = [table, ""] if facts["list"] else []
+    shown: list[str | Table] = [table, ""] if facts["list"] else []
     return [
         head, "", *shown, _totals(actions), "", *_waiting(key, facts["next_in_line"]),
         *_limits(facts), "",

@@ -68,6 +68,7 @@ WIRING = (
     "churn_orchestration.automation",
     "churn_orchestration.business",
     "churn_orchestration.components.campaign.campaign",
+    "churn_orchestration.components.campaign.campaign_specs",
     "churn_orchestration.components.campaign.outreach",
     "churn_orchestration.components.days",
     "churn_orchestration.report.declared",

@@ -58,8 +58,8 @@ def warehouse():
                    "double, band varchar, recent_value double, days_since_last bigint, contact "
                    "boolean, confidence varchar, backtest boolean)")  # fmt: skip
         db.execute("create table worth (customer_id varchar, expected_spend double, "
-                   "expected_purchases double, tier varchar, spend_per_purchase double, low double, "
-                   "high double)")  # fmt: skip
+                   "expected_purchases double, tier varchar, spend_per_purchase double, "
+                   "low double, high double)")  # fmt: skip
         db.execute("create table kinds (customer_id varchar, segment varchar)")
         facts = {}
         for who in PEOPLE:
