@@ -14,6 +14,9 @@ from churn_orchestration.terminal import say
 if TYPE_CHECKING:
     from churn_orchestration.simulator import World
 
+OUTREACH = dt.timedelta(days=28)
+"""How long before the initial load the log of contacts begins."""
+
 
 def run_demo(business: Business, customers: int) -> report.Report:
     """Simulate, land, refresh the initial load, train on it, refresh the days after it, and
@@ -50,14 +53,25 @@ def _land(business: Business, customers: int) -> None:
 
 
 def demo_world(business: Business, customers: int) -> "World":
-    """The calm shop, with the faults that files usually have."""
+    """The calm shop, with the faults that files usually have, and an outreach log of the weeks
+    before the initial load. Nobody is moved by a contact: an effect would be known in months.
+    """
     from churn_orchestration.simulator import Faults, World
 
     days = ((business.settings.end_date or business.start) - business.history_from).days + 1
     usual = Faults(late=0.02, duplicate=0.005, malformed=0.003)
+    first, last = business.start - OUTREACH, business.settings.end_date or business.start
+    contacts = [
+        {
+            "action": action, "first": first, "last": last, "per_day": share, "effect": {},
+            "control": 0.2, "lots": (business.name, "win_back"),
+        }
+        for action, share in (("call", 0.002), ("voucher", 0.004))
+    ]  # fmt: skip
     return World.read(
-        "calm", customers=customers, days=days, first_day=business.history_from, faults=usual
-    )
+        "calm", customers=customers, days=days, first_day=business.history_from, faults=usual,
+        outreach=contacts,
+    )  # fmt: skip
 
 
 def _refresh(work: Work, last: dt.date) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from churn_orchestration_tests.support.shop import without_campaign
+
 CLI = [sys.executable, "-m", "churn_orchestration.cli"]
 TABLES = ("raw.orders", "bronze.orders", "quarantine.orders", "silver.orders")
 
@@ -51,10 +53,10 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     churn("simulate", "calm", "--customers", "300", "--days", "200", "--out", str(folder))
     from churn_orchestration.business import DEMO
 
-    for path in DEMO.rglob("*"):
-        if path.suffix in (".yaml", ".sql") and "customers" not in path.name:
-            (folder / path.relative_to(DEMO)).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path.relative_to(DEMO)).write_text(path.read_text())
+    for name, text in without_campaign(DEMO):
+        if "customers" not in name.name:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
     (folder / "business.yaml").write_text(
         "name: shop\nlanding: landing\n"
         "history_from: 2023-01-01\nstart_date: 2023-07-10\nend_date: 2023-07-19\n"

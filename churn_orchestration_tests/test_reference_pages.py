@@ -18,6 +18,7 @@ from churn_orchestration.business import PACKAGE, Settings
 from churn_orchestration.cli import main
 from churn_orchestration.components import (
     Axes,
+    Campaign,
     ChurnModel,
     FeatureTable,
     Segments,
@@ -53,6 +54,11 @@ BLOCKS = {
         ValueModel,
         "ValueModel",
         "[Forecast value](../how-to/value.md) has an example.",
+    ),
+    "campaign.md": (
+        Campaign,
+        "Campaign",
+        "[Act on Monday](../how-to/campaign.md) has an example.",
     ),
     "axes.md": (
         Axes,

@@ -29,6 +29,7 @@ DAILY_LAYERS = (
     "measures",
     "values",
     "segments",
+    "actions",
     "marts",
 )
 SNAPSHOT_LAYERS = ("snapshots", "models")

@@ -155,6 +155,36 @@ def value(
 
 
 @click.command()
+@click.option("--campaign", "name", help="Default: all campaigns.")
+@click.option("--day", type=DAY, help="Default: the newest day.")
+@click.option(
+    "--top", "rows", type=click.IntRange(0), default=20, show_default=True, help="How many."
+)
+@click.option("--owner", help="Whose contacts are shown. Default: everybody's.")
+@with_json
+@click.pass_context
+def actions(
+    context: click.Context, name: str | None, day: dt.datetime | None, rows: int, owner: str | None
+) -> tuple[Any, ...]:
+    """Print the list to act on: who, what, by whom and when, what is at stake, and why."""
+    from churn_orchestration.report.campaign import actions_report
+
+    business = business_of(context)
+    return actions_report(business, name, day_of(day) if day else None, rows, owner)
+
+
+@click.command()
+@click.option("--name", help="Default: all campaigns.")
+@with_json
+@click.pass_context
+def campaign(context: click.Context, name: str | None) -> tuple[Any, ...]:
+    """Show what a campaign has done so far, if its lots are fair, and when it will be known."""
+    from churn_orchestration.report.campaign import campaign_report
+
+    return campaign_report(business_of(context), name)
+
+
+@click.command()
 @with_json
 @click.pass_context
 def test(context: click.Context) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """How a YAML block becomes assets and their checks."""
 
+from churn_orchestration.components.campaign.campaign import Campaign
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.segments.axes import Axes
@@ -10,6 +11,7 @@ from churn_orchestration.components.value.value_model import ValueModel
 
 __all__ = [
     "Axes",
+    "Campaign",
     "ChurnModel",
     "FeatureTable",
     "Segments",

@@ -1,7 +1,7 @@
 """Mistakes in a business's files, reported by file and line before Dagster's loader meets them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from churn_orchestration.business import (
 
 BLOCKS = "defs.yaml"
 _TEMPLATE = re.compile(r"{[{%#]")  # of Jinja, which Dagster's loader applies to every text
+_VARIANT = re.compile(r"\.?((tuple|list|dict|nullable)\[[^\]]*\]|constrained-\w+|\w+Model\b)")
+"""What pydantic adds to the way to a key: of which type the value was wanted."""
 _LOADING = re.compile(r"Error while loading component (\S+?)\[(\d+)\]")
 
 
@@ -177,9 +179,10 @@ def shown(fault: Any, chain: list[str], folder: Path | None) -> str:
     message = message.replace("Extra inputs are not permitted", "no such setting")
     if " at " in where:
         key, _, place = where.partition(" at ")
-        key = (
-            re.sub(r"(tuple|list|dict)\[[^\]]*\]\.?", "", key).removeprefix("attributes").strip(".")
-        )
+        key = _VARIANT.sub("", key).removeprefix("attributes").strip(".")
+        path = Path(place.rpartition(":")[0])
+        line = _line(yaml_documents(path), key.rpartition(".")[2], fault["input"])
+        place = f"{path}:{line}" if line else place
         return f"{place}: {key}: {message}" if key else f"{place}: {message}"
     place = _place(fault, chain, folder)
     return f"{place}{where}: {message}" if where else f"{place}{message}"
@@ -193,10 +196,15 @@ def _place(fault: Any, chain: list[str], folder: Path | None) -> str:
     path = folder / loading[1] / BLOCKS
     document = yaml_documents(path)[int(loading[2])]
     key = str(fault["loc"][-1]) if fault["loc"] else ""
-    for mapping in _mappings(document):
+    line = _line([document], key, fault["input"])
+    return f"{path}:{line or document.start_mark.line + 1}: "
+
+
+def _line(documents: Iterable[yaml.Node], key: str, given: Any) -> int | None:
+    """The line of the first value of a key that is what was given, or is no scalar."""
+    written = (str(given), f"{given:g}") if isinstance(given, float) else (str(given),)
+    for mapping in (each for document in documents for each in _mappings(document)):
         value = _values(mapping).get(key)
-        if value is not None and (
-            not isinstance(value, yaml.ScalarNode) or value.value == str(fault["input"])
-        ):
-            return f"{path}:{value.start_mark.line + 1}: "
-    return f"{path}:{document.start_mark.line + 1}: "
+        if value is not None and (not isinstance(value, yaml.ScalarNode) or value.value in written):
+            return value.start_mark.line + 1
+    return None

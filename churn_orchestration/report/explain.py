@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
-from churn_orchestration.report import Report, segments, value
+from churn_orchestration.report import Report, campaign, segments, value
 from churn_orchestration.report.customer import (
     catalogue,
     changed_features,
@@ -59,6 +59,7 @@ def explain(
             "scored_days": _scored_days(tables, question, history),
             "unit": _unit(words),
             "values": value.of_entity(tables, table, key, entity_id, now["as_of"]),
+            "campaigns": campaign.of_entity(tables, table, key, entity_id, now["as_of"]),
             "segments": segments.of_entity(tables, table, key, entity_id, now["as_of"]),
             "history": rows,
         }

@@ -21,6 +21,7 @@ def explain_text(facts: dict[str, Any]) -> str:
         *_who(facts["customer"], now["as_of"]),
         *map(_segment, facts["segments"]),
         *map(_value, facts["values"]),
+        *map(_action, facts["campaigns"]),
         "",
         f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; "
         f"{_rank(now)}",
@@ -66,6 +67,13 @@ def _value(of: dict[str, Any]) -> str:
         f"  {of['model']}: {of['expected_spend']:,.0f} expected{ends} "
         f"({of['expected_purchases']:.1f} purchase days of {of['spend_per_purchase']:,.0f})"
     )
+
+
+def _action(of: dict[str, Any]) -> str:
+    if of["action"] is None:
+        return f"  {of['campaign']}: no contact, {of['why']}"
+    by = f" by {of['deadline']}" if of["deadline"] else ""
+    return f"  {of['campaign']}: {of['action']}, {of['owner']}{by}"
 
 
 def _length(day: dt.date, source: dict[str, Any]) -> str:

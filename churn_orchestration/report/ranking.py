@@ -14,7 +14,7 @@ from rich.table import Table
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.protocol import BASE_RATE, PROCESS, UNTRAINED
-from churn_orchestration.report import segments, value
+from churn_orchestration.report import campaign, segments, value
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
@@ -175,6 +175,7 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
         key = db.execute(f"describe {table}").fetchall()[0][0]
         ranking = segments.joined(tables, table, key, ranked(db, name, day), day)
         ranking = value.joined(tables, table, key, ranking, day)
+        ranking = campaign.joined(tables, table, key, ranking, day)
         ranking = f"select rank, * exclude (rank) from ({ranking}) order by rank"
         rows = _WRITERS[out.suffix](db, ranking, out)
         by = db.execute(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from churn_orchestration.churn.campaign.control import is_held_back
+from churn_orchestration.simulator.retail import ID
 from churn_orchestration.simulator.world import World
 
 BLOCK = 10_000
@@ -77,7 +79,7 @@ def draw(world: World, block: int) -> Lives:
     segment = (who.random(count)[:, None] >= shares[signed_up][:, :-1]).sum(axis=1)
     rate = who.choice(len(world.rates[0]), count, p=world.rates[1])
     frailty = who.choice(len(world.frailties[0]), count, p=world.frailties[1])
-    contacts = _contacts(world, signed_up, touch)
+    contacts = _contacts(world, signed_up, block * BLOCK, touch)
     happened = _course(world, signed_up, segment, rate, frailty, contacts, course)
     customer, day, bad, absences = happened
     second = clock.integers(0, 86_400, len(day))
@@ -89,8 +91,13 @@ def draw(world: World, block: int) -> Lives:
     )  # fmt: skip
 
 
-def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whom a campaign drew, and whether they were contacted; nobody's life bears on it."""
+def _contacts(
+    world: World, signed_up: np.ndarray, before: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Whom a campaign drew, and whether they were contacted; nobody's life bears on it.
+
+    ``before``: number of the first customer of the block
+    """
     result = [np.empty((0, 4), dtype=np.int64)]
     for number, campaign in enumerate(world.outreach):
         first, last = (
@@ -101,6 +108,12 @@ def _contacts(world: World, signed_up: np.ndarray, rng: np.random.Generator) -> 
             known = int(np.searchsorted(signed_up, day - 30, side="right"))  # sign-ups are sorted
             drawn = np.flatnonzero(rng.random(known) < campaign.per_day)
             treated = rng.random(len(drawn)) >= campaign.control
+            if campaign.lots:
+                business, name = campaign.lots
+                ids = (ID % (before + number_of + 1) for number_of in drawn)
+                treated = np.array(
+                    [not is_held_back(each, name, business, campaign.control) for each in ids], bool
+                )
             result.append(
                 np.column_stack(
                     [drawn, np.full(len(drawn), day), np.full(len(drawn), number), treated]

@@ -126,8 +126,10 @@ class Campaign(_Section):
     contacted.
 
     ``per_day``: probability that a customer of 30 days or more is drawn; ``control``: share that is
-    left alone; ``effect``: by segment, how much the log of the hazard falls for ``lasting_days``
-    from the next day on; 0 if not named, and negative where it drives customers away.
+    left alone; ``lots``: a business and the name of a campaign that it declares, by whose lots that
+    share is left alone, so that the contacts are its own; ``effect``: by segment, how much the log
+    of the hazard falls for ``lasting_days`` from the next day on; 0 if not named, and negative
+    where it drives customers away.
     """
 
     action: str
@@ -135,6 +137,7 @@ class Campaign(_Section):
     last: dt.date
     per_day: float = Field(gt=0, le=1)
     control: float = Field(0.5, ge=0, lt=1)
+    lots: tuple[str, str] | None = None
     effect: dict[str, float]
     lasting_days: int = Field(60, gt=0)
 

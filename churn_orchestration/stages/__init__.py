@@ -24,7 +24,7 @@ RECORD = Path(__file__).with_name("meanings.yaml")
 
 RAW, BRONZE, SILVER, DAYS, GOLD = "raw", "bronze", "silver", "days", "gold"
 SNAPSHOTS, MODELS, PREDICTIONS = "snapshots", "models", "predictions"
-GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS = (
+GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS, ACTIONS, EFFECT = (
     "graded",
     "performance",
     "first_week",
@@ -34,6 +34,8 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS 
     "segments",
     "axes",
     "marts",
+    "actions",
+    "effect",
 )
 
 ROOTS = {
@@ -57,12 +59,17 @@ ROOTS = {
     SEGMENTS: ["churn_orchestration.churn.segments.rules"],
     AXES: ["churn_orchestration.churn.segments.axes"],
     MARTS: ["churn_orchestration.components.marts.mart"],
+    ACTIONS: ["churn_orchestration.components.campaign.lists"],
+    EFFECT: ["churn_orchestration.components.campaign.effects"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
 
 WIRING = (
     "churn_orchestration.automation",
     "churn_orchestration.business",
+    "churn_orchestration.components.campaign.campaign",
+    "churn_orchestration.components.campaign.campaign_specs",
+    "churn_orchestration.components.campaign.outreach",
     "churn_orchestration.components.days",
     "churn_orchestration.report.declared",
     "churn_orchestration.components.faulty_files",

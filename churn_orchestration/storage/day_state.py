@@ -304,7 +304,7 @@ class DayState:
         self.session.db.execute("insert into meta.waivers values (?, ?, ?)", [table, day, reason])
 
 
-_READS_EARLIER = rf"similar to '({'|'.join(('gold', *MEASURED_LAYERS, 'marts'))})\..*'"
+_READS_EARLIER = rf"similar to '({'|'.join(('gold', *MEASURED_LAYERS, 'actions', 'marts'))})\..*'"
 """SQL, of the name of a table: a day of it is made of days before it too."""
 
 

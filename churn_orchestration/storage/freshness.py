@@ -11,7 +11,7 @@ from churn_orchestration.storage.warehouse import Tables
 
 LAYER_ORDER = (
     "raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring",
-    "measures", "values", "segments", "marts",
+    "measures", "values", "segments", "actions", "marts",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ PARQUET_LAYERS = (
     *MEASURED_LAYERS,
     "values",
     "segments",
+    "actions",
     "marts",
 )
 

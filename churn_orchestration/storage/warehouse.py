@@ -83,7 +83,7 @@ def opened(
     return Tables(connection, state)
 
 
-_STAYS = r"predictions\..*|monitoring\..*_graded"
+_STAYS = r"predictions\..*|actions\..*|monitoring\..*_graded"
 """The tables of which a day, once it was issued, is never taken back."""
 
 

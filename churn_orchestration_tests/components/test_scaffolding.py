@@ -21,6 +21,7 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "Segments": "kinds",
         "Axes": "axes",
         "ValueModel": "spend",
+        "Campaign": "autumn",
     }.items():
         scaffold_object(
             tmp_path / "shop" / folder,
@@ -40,4 +41,6 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "segments/kinds",
         "segments/axes",
         "values/spend",
+        "actions/autumn",
+        "monitoring/autumn_effect",
     } <= keys

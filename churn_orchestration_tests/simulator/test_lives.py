@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from churn_orchestration.churn.campaign.control import is_held_back
 from churn_orchestration.simulator import World
 from churn_orchestration.simulator.forecast import outcomes
 from churn_orchestration.simulator.lives import BLOCK, CAUSES, Lives, draw
@@ -186,3 +187,23 @@ def test_every_customer_gets_mail_and_those_who_have_left_open_less_of_it() -> N
         assert abs(opened[those].mean() - share) < 4 * (share * (1 - share) / those.sum()) ** 0.5
     assert not (clicked & ~opened).any()
     assert clicked[opened == 1].mean() == pytest.approx(world.mail.clicked, abs=0.03)
+
+
+def test_the_lots_of_a_declared_campaign_decide_who_is_left_alone_and_no_effect_moves_nobody() -> (
+    None
+):
+    calm = World.read("calm", customers=BLOCK + 500, days=120)
+    first = calm.first_day
+    campaign = {
+        "action": "call", "first": first, "last": first + dt.timedelta(days=100),
+        "per_day": 0.05, "control": 0.3, "effect": {}, "lots": ("demo", "win_back"),
+    }  # fmt: skip
+    acting = World.read("calm", customers=calm.customers, days=calm.days, outreach=[campaign])
+    contacted, alone = draw(acting, 1), draw(calm, 1)
+    assert len(contacted.contacts) > 100
+    for who, _, _, treated in contacted.contacts:
+        held = is_held_back(f"C{BLOCK + who + 1:06}", "win_back", "demo", 0.3)
+        assert treated == (not held)
+    assert 0 < contacted.contacts[:, 3].mean() < 1
+    assert np.array_equal(contacted.day, alone.day)
+    assert np.array_equal(contacted.absences, alone.absences)

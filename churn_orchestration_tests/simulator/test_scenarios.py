@@ -16,6 +16,7 @@ from churn_orchestration.simulator import World, forecasts, furnished, simulate
 from churn_orchestration.storage.door import door
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
+from churn_orchestration_tests.support.shop import without_campaign
 
 pytestmark = [pytest.mark.usefixtures("churn_data"), *IN_PROCESS]
 AS_OF = "2024-09-17"
@@ -27,10 +28,9 @@ class Business:
 
     def __init__(self, folder: Path, world: World, pattern: Path = DEMO) -> None:
         self.folder, self.world = folder, world
-        for path in [*pattern.rglob("*.yaml"), *pattern.rglob("*.sql")]:
-            copy = folder / path.relative_to(pattern)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_text(path.read_text())
+        for name, text in without_campaign(pattern):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
         start = world.last_day if world.cancels else "2024-12-16"
         (folder / "business.yaml").write_text(
             f"name: shop\nlanding: landing\nhistory_from: {world.first_day}\n"

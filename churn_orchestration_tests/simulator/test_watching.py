@@ -39,7 +39,7 @@ from churn_orchestration_tests.support.daemon import Daemon
 from churn_orchestration_tests.support.daemon import at_work as daemon_at_work
 from churn_orchestration_tests.support.in_process import IN_PROCESS
 from churn_orchestration_tests.support.listener import Listener
-from churn_orchestration_tests.support.shop import metadata, set_data
+from churn_orchestration_tests.support.shop import metadata, set_data, without_campaign
 
 pytestmark = IN_PROCESS
 
@@ -64,10 +64,10 @@ class Watched:
 
     def land(self) -> None:
         """Write its declarations and its files."""
-        for path in [*DEMO.rglob("*.yaml"), *DEMO.rglob("*.sql")]:
-            copy = self.folder / path.relative_to(DEMO)
+        for name, declared in without_campaign(DEMO):
+            copy = self.folder / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            text = path.read_text().replace("horizon_days: 90", f"horizon_days: {HORIZON}")
+            text = declared.replace("horizon_days: 90", f"horizon_days: {HORIZON}")
             text = text.replace("[7, 30, 90, 180, 365]", "[7, 30, 90]").replace("365d", "90d")
             # Great Expectations takes ten seconds to import, in each run of the daemon.
             copy.write_text(re.sub(r"  expectations:\n(    .*\n)+", "", text))

@@ -352,7 +352,7 @@ MISTAKES = [
     Mistake("an unknown key", setting("colour: red"),
             "shop/raw/defs.yaml:10: colour: no such setting"),
     Mistake("an unknown key of a column", (RAW, "amount_usd, type:", "amount_usd, typ:"),
-         "shop/raw/defs.yaml:5: columns.3.typ: no such setting"),
+         "shop/raw/defs.yaml:9: columns.3.typ: no such setting"),
     Mistake("a wrong indent", (RAW, "  event_time:", "   event_time:"),
          "shop/raw/defs.yaml:10: not valid YAML: expected <block end>"),
     Mistake("a tab as indent", (RAW, "  event_time:", "\tevent_time:"),
@@ -379,7 +379,7 @@ MISTAKES = [
     Mistake("a declared name of the platform's own", (RAW, "name: amount_usd", "name: known_on"),
          'shop/raw/defs.yaml:9: name: "known_on" is a name of the platform\'s own'),
     Mistake("a quote in a declared name", (RAW, "name: amount_usd", "name: 'amount\"usd'"),
-         "shop/raw/defs.yaml:5: columns.3.name: String should match pattern"),
+         "shop/raw/defs.yaml:9: columns.3.name: String should match pattern"),
     Mistake("an encoding that is not read", setting("encoding: cp1252"),
          'shop/raw/defs.yaml:10: encoding: encoding "cp1252" is not read: utf-8, utf-16 or '
          'latin-1'),

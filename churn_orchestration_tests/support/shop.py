@@ -235,6 +235,20 @@ class Shop:
             return work.plan(JAN[last], self.layers).first
 
 
+def without_campaign(pattern: Path) -> Iterator[tuple[Path, str]]:
+    """The YAML and SQL of a business, each with its place in it, but for its campaign and the log
+    of what was done, of which most scenarios have no file.
+    """
+    for path in sorted([*pattern.rglob("*.yaml"), *pattern.rglob("*.sql")]):
+        if path.parent.name != "actions" and path.stem != "outreach":
+            blocks = path.read_text(encoding="utf-8").split("---\n")
+            text = "---\n".join(block for block in blocks if "name: outreach\n" not in block)
+            yield (
+                path.relative_to(pattern),
+                text.replace("    outreach: {key: [outreach_id]}\n", ""),
+            )
+
+
 def why_not_loaded(shop: Shop) -> str:
     """Why the files of a shop are refused when they are loaded; Dagster wraps what a component
     raises.

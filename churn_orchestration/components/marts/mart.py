@@ -53,6 +53,7 @@ READ = (
     "measures",
     "values",
     "segments",
+    "actions",
     "marts",
 )
 """The layers of which a mart may read."""

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -224,17 +224,7 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
 
     def _require(self, sql: str, known: list[str], key: str, *block: str) -> None:
         place = f"{line_of(self._place, *block)}: {': '.join(block)}: {key}"
-        names = {name.lower() for name in known}
-        for column in columns_of(parsed(sql, place)):
-            if column.lower() in names:
-                continue
-            near = difflib.get_close_matches(column, known, 3)
-            meant = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
-            if column in FORECAST:
-                meant = "to read the forecast, name its `question`"
-            elif column in VALUE:
-                meant = "to read what is expected to be spent, name its `value` model"
-            raise BusinessError(f'{place}: no column "{column}"; {meant}')
+        refuse_unknown_columns(sql, known, place)
 
     def _columns(self, entity: str) -> list[dg.TableColumn]:
         described = [dg.TableColumn(name, *words) for name, words in COLUMNS.items()]
@@ -341,3 +331,23 @@ class Segments(dg.Component, dg.Model, dg.Resolvable):
             "group by all order by all"
         )
         return pictures.flows(self.name, self.rules.names, since, day, moved)
+
+
+def refuse_unknown_columns(sql: str, known: Sequence[str], place: str) -> None:
+    """Refuse an expression over a customer's row that reads a column which is none of ``known``.
+
+    Raises
+    ------
+    BusinessError : ``place``, the column, and what is near or would make it known
+    """
+    names = {name.lower() for name in known}
+    for column in columns_of(parsed(sql, place)):
+        if column.lower() in names:
+            continue
+        near = difflib.get_close_matches(column, known, 3)
+        meant = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
+        if column in FORECAST:
+            meant = "to read the forecast, name its `question`"
+        elif column in VALUE:
+            meant = "to read what is expected to be spent, name its `value` model"
+        raise BusinessError(f'{place}: no column "{column}"; {meant}')

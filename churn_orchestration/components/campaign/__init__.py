@@ -1,0 +1,1 @@
+"""A campaign: its lists by day, and what came of them."""

@@ -1,0 +1,331 @@
+"""The list of a day: whom a campaign contacts, with what, and why nobody contacts the others."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from churn_orchestration.churn.calendar import DAY
+from churn_orchestration.churn.campaign.declared import CONTROL, TREATED, Action, Campaign
+from churn_orchestration.churn.campaign.rows import (
+    HELD,
+    OF_LATE,
+    WORTH,
+    WORTH_HIGH,
+    WORTH_LOW,
+    customers,
+    is_cooling,
+    is_open,
+    taken_this_week,
+)
+from churn_orchestration.churn.sql import identifier, literal
+from churn_orchestration.components.question.day_rows import Columns
+from churn_orchestration.storage.day_files import damage
+from churn_orchestration.storage.warehouse import Tables
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from churn_orchestration.churn.campaign.allocation import Allocation
+
+MOST, TINY = 1e300, 1e-9
+"""A number above all gains, and one below all that matter."""
+HELD_BACK, NOT_OPEN, COOLING = "held back", "no action is open to them", "cooling down"
+OFTEN, NO_VALUE, NO_PAY = "contacted often enough", "no value is forecast", "does not pay"
+UNCERTAIN, NO_ROOM = "too uncertain to pay", "no room: next in line"
+COLUMNS: Columns = {
+    "arm": ("text", f"{TREATED}, or {CONTROL}: held back by lot, whatever is forecast"),
+    "control_share": ("double", "share of all customers that the lot holds back"),
+    "in_trial": (
+        "boolean",
+        "an action that is open to the customer pays at the day's prices of contacts and money, "
+        "whichever the arm and whatever contacts went before: from the first such day on the "
+        "customer counts for the effect",
+    ),
+    "action": ("text", "what to do; null: nobody contacts the customer, see why"),
+    "owner": ("text", "who does it"),
+    "channel": ("text", "how"),
+    "deadline": ("date", "the last day on which to do it; null: none is declared"),
+    "churn_probability": ("double", "as forecast on as_of, 0 to 1"),
+    "band": ("text", "as forecast"),
+    WORTH: (
+        "double",
+        "what the customer is worth if kept: the declared amount; or expected spend, at least that "
+        "of one purchase, for who is kept buys; null: not forecast",
+    ),
+    WORTH_LOW: (
+        "double",
+        "lower end of the interval of what a customer spends, as the value model has it; null: no "
+        "outcome is known yet",
+    ),
+    WORTH_HIGH: ("double", "its upper end"),
+    "best_action": (
+        "text",
+        "the action that is done or, where none is, the one that would earn most; what follows is "
+        "of it; null: none is open to the customer",
+    ),
+    "effect": ("double", "the share of would-be leavers that it keeps, by belief"),
+    "expected_gain": ("double", "churn_probability x effect x value, before its cost"),
+    "gain_low": (
+        "double",
+        "the same at the low ends of effect and value, so wider than either; null: an end of the "
+        "value is not known",
+    ),
+    "gain_high": ("double", "the same at their high ends"),
+    "cost": ("double", "of one contact by it"),
+    "why": (
+        "text",
+        f"null: somebody contacts the customer; else the first that holds: {HELD_BACK}; "
+        f"{NOT_OPEN}; {OFTEN}; {COOLING}; {NO_VALUE}; {NO_PAY}, its cost is no less than the "
+        f"expected gain; {UNCERTAIN}, of a cautious campaign: its cost is no less than the gain at "
+        f"the low end of the effect; {NO_ROOM} n",
+    ),
+    "next_in_line": ("bigint", "1 is contacted first, were there room; null: not waiting"),
+    "contact_price": ("double", "what one more contact by best_action would have earned"),
+    "money_price": ("double", "what one more unit of money would have earned"),
+    "gap": ("double", "by which share no list of the day could earn more than this one"),
+    "decision_id": ("text", "hash of campaign, customer and as_of"),
+}  # fmt: skip
+
+
+def store_list(tables: Tables, campaign: Campaign, day: dt.date) -> int:
+    """Store the list of a day, once: after a later one was stored it is issued and stays; its
+    rows.
+    """
+    table = campaign.table
+    stored = tables.recorded_file(table, day)
+    if stored and not damage(stored) and tables.newest_file_day(table, after=day):
+        return int(tables.rows(f"select count(*) from {literal(stored)}")[0][0])
+    frame, listed = _listed(tables, campaign, day)
+    tables.db.register("_list", frame.assign(**listed))
+    key, file = identifier(campaign.entity), literal(tables.day_file(campaign.forecasts, day))
+    [kind] = [k for name, k, *_ in tables.rows(f"describe from {file}") if name == campaign.entity]
+    typed = ", ".join(
+        f"{name}::{'varchar' if kind == 'text' else kind} as {name}"
+        for name, (kind, _) in COLUMNS.items()
+        if name != "decision_id"
+    )
+    of = f"{literal(campaign.name + '|')} || {key}::varchar || {literal(f'|{day}')}"
+    rows = tables.put_day(
+        table,
+        day,
+        f"select {key}::{kind} as {key}, {literal(day)} as as_of, {typed}, "
+        f"sha256({of})[:16] as decision_id from _list order by {key}",
+    )
+    tables.db.unregister("_list")
+    return rows
+
+
+def _listed(
+    tables: Tables, campaign: Campaign, day: dt.date
+) -> "tuple[pd.DataFrame, dict[str, Any]]":
+    """The customers of a day, and what the campaign does about each, by column."""
+    import numpy as np
+
+    from churn_orchestration.churn.campaign.allocation import allocate
+
+    frame = tables.db.execute(_customers(tables, campaign, day)).df()
+    held = frame[HELD].to_numpy(bool)
+    offers = Offers.of(campaign, frame)
+    costs = _numbers(campaign, "cost")
+    budget = np.inf if campaign.budget is None else campaign.budget
+    gain = np.where(offers.eligible, offers.net, np.nan)
+    best = allocate(gain, costs, room(tables, campaign, day), budget, held_back=held)
+    return frame, _columns(campaign, frame, held, offers, best, day)
+
+
+def _customers(tables: Tables, campaign: Campaign, day: dt.date) -> str:
+    def rows_of(table: str) -> str:
+        return literal(tables.day_file(table, day))
+
+    sets = {name: rows_of(f"segments.{name}") for name in campaign.segments}
+    values = rows_of(campaign.values) if campaign.values else None
+    return customers(campaign, rows_of(campaign.forecasts), values, sets, day)
+
+
+def room(tables: Tables, campaign: Campaign, day: dt.date) -> "np.ndarray":
+    """For how many contacts by each action there is room, less those of the week so far."""
+    import numpy as np
+
+    taken = {}
+    if campaign.outreach is not None:
+        taken = dict(tables.rows(taken_this_week(campaign, day)))
+
+    def left(action: Action) -> float:
+        week = np.inf if action.per_week is None else action.per_week - taken.get(action.name, 0)
+        return max(0, min(week, np.inf if action.per_day is None else action.per_day))
+
+    return np.array([left(action) for action in campaign.actions])
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What each of k actions would do for each of n customers; n x k each.
+
+    Parameters
+    ----------
+    net : gain on the mean of the effect, less the cost; NaN: no value is forecast
+    open, reachable : whom the condition takes; of them, who is not cooling down nor contacted often
+        enough
+    pays, sure : the cost is less than the gain; on a cautious campaign, at the effect's low end too
+    often : who was contacted often enough; n
+    """
+
+    net: "np.ndarray"
+    open: "np.ndarray"
+    reachable: "np.ndarray"
+    pays: "np.ndarray"
+    sure: "np.ndarray"
+    often: "np.ndarray"
+
+    @property
+    def eligible(self) -> "np.ndarray":
+        """What may be done."""
+        return self.reachable & self.pays & self.sure
+
+    @classmethod
+    def of(cls, campaign: Campaign, frame: "pd.DataFrame") -> "Offers":
+        """Of the customers of a day."""
+        import numpy as np
+
+        def those(column: Any) -> np.ndarray:
+            names = [column(number) for number in range(len(campaign.actions))]
+            return frame[names].to_numpy(bool)
+
+        at_risk = (frame["churn_probability"] * frame[WORTH].astype(float)).to_numpy()[:, None]
+        cost = _numbers(campaign, "cost")
+        mean, low = (_numbers(campaign, "effect", end) for end in ("mean", "low"))
+        often = np.zeros(len(frame), bool)
+        if campaign.cap:
+            often = frame[OF_LATE].to_numpy() >= campaign.cap.most
+        takes, net = those(is_open), at_risk * mean - cost
+        return cls(
+            net=net, open=takes,
+            reachable=takes & ~those(is_cooling) & ~often[:, None],
+            pays=net > 0, sure=(at_risk * low > cost) | (not campaign.is_cautious), often=often,
+        )  # fmt: skip
+
+
+def _columns(
+    campaign: Campaign,
+    frame: "pd.DataFrame",
+    held: "np.ndarray",
+    offers: Offers,
+    best: "Allocation",
+    day: dt.date,
+) -> dict[str, Any]:
+    """What the campaign does about each customer, by column."""
+    import numpy as np
+
+    done = best.choice >= 0
+    price = best.capacity_price + best.budget_price * _numbers(campaign, "cost")
+    earned = offers.net - price
+    pays = offers.open & offers.pays & offers.sure
+    line = _places(
+        np.where(offers.eligible, earned, -np.inf).max(axis=1),
+        ~held & ~done & offers.eligible.any(axis=1),
+    )
+    shown = np.where(done, best.choice, _first_of(offers, earned))
+    risk = frame["churn_probability"].to_numpy()
+    means, lows, highs = (
+        risk * _of(shown, _numbers(campaign, "effect", end)) * frame[worth].to_numpy(float)
+        for end, worth in (("mean", WORTH), ("low", WORTH_LOW), ("high", WORTH_HIGH))
+    )
+    return {
+        "arm": np.where(held, CONTROL, TREATED),
+        "control_share": campaign.control,
+        "in_trial": (pays & (earned > TINY)).any(axis=1),
+        "action": _of(best.choice, _words(campaign, "name")),
+        "owner": _of(best.choice, _words(campaign, "owner")),
+        "channel": _of(best.choice, _words(campaign, "channel")),
+        "deadline": _deadlines(campaign, best.choice, frame["band"], day),
+        "best_action": _of(shown, _words(campaign, "name")),
+        "effect": _of(shown, _numbers(campaign, "effect", "mean")),
+        "expected_gain": means,
+        "gain_low": lows,
+        "gain_high": highs,
+        "cost": _of(shown, _numbers(campaign, "cost")),
+        "why": _why(frame, held, done, offers, line),
+        "next_in_line": [int(place) or None for place in line],
+        "contact_price": _of(shown, best.capacity_price),
+        "money_price": best.budget_price,
+        "gap": best.gap,
+    }
+
+
+def _numbers(campaign: Campaign, *path: str) -> "np.ndarray":
+    """A number of every action."""
+    import numpy as np
+
+    return np.array([float(attrgetter(".".join(path))(action)) for action in campaign.actions])
+
+
+def _words(campaign: Campaign, name: str) -> "np.ndarray":
+    import numpy as np
+
+    return np.array([getattr(action, name) for action in campaign.actions], object)
+
+
+def _of(action: "np.ndarray", values: "np.ndarray") -> "np.ndarray":
+    """The value of each customer's action, by its number; none where that is -1."""
+    import numpy as np
+
+    none = np.array([None if values.dtype == object else np.nan], values.dtype)
+    return np.concatenate([values, none])[action]
+
+
+def _first_of(offers: Offers, earned: "np.ndarray") -> "np.ndarray":
+    """The action that would earn most of what may be done; of what is open, where nothing may."""
+    import numpy as np
+
+    some = offers.eligible.any(axis=1, keepdims=True)
+    taken = np.where(some, offers.eligible, offers.open)
+    # A value that is not forecast is no number; then the first one that is open is shown.
+    places = np.where(taken, np.nan_to_num(earned, nan=-MOST), -np.inf)
+    return np.where(taken.any(axis=1), places.argmax(axis=1), -1)
+
+
+def _places(earned: "np.ndarray", waits: "np.ndarray") -> "np.ndarray":
+    """The places in the line of those who wait, from 1, who would earn most first; else 0."""
+    import numpy as np
+
+    result = np.zeros(len(earned), int)
+    order = np.argsort(-np.where(waits, earned, -np.inf), kind="stable")[: waits.sum()]
+    result[order] = np.arange(1, len(order) + 1)
+    return result
+
+
+def _why(
+    frame: "pd.DataFrame", held: "np.ndarray", done: "np.ndarray", offers: Offers,
+    line: "np.ndarray",
+) -> "np.ndarray":  # fmt: skip
+    """Why nobody contacts a customer; None where somebody does."""
+    import numpy as np
+
+    nobody = {
+        HELD_BACK: held,
+        NOT_OPEN: ~offers.open.any(axis=1),
+        OFTEN: offers.often,
+        COOLING: ~offers.reachable.any(axis=1),
+        NO_VALUE: frame[WORTH].isna().to_numpy(),
+        NO_PAY: ~(offers.reachable & offers.pays).any(axis=1),
+        UNCERTAIN: ~offers.eligible.any(axis=1),
+    }
+    waiting = np.array([f"{NO_ROOM} {place}" for place in line], object)
+    words = np.select(list(nobody.values()), [np.array(word, object) for word in nobody], waiting)
+    words[done] = None
+    return words
+
+
+def _deadlines(
+    campaign: Campaign, choice: "np.ndarray", bands: "pd.Series", day: dt.date
+) -> list[dt.date | None]:
+    """The last day on which each contact is to be done."""
+    result: list[dt.date | None] = []
+    for action, band in zip(choice, bands, strict=True):
+        days = campaign.actions[action].deadline_days if action >= 0 else None
+        within = days.get(band) if isinstance(days, Mapping) else days
+        result.append(None if within is None else day + within * DAY)
+    return result

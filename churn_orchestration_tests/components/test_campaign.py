@@ -1,0 +1,459 @@
+"""Campaigns: who is on the list of a day, why others are not, and what came of it."""
+
+import datetime as dt
+import hashlib
+import os
+from collections import defaultdict
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.campaign.control import is_held_back
+from churn_orchestration.cli.door import expected_message
+from churn_orchestration.definitions import definitions_of
+from churn_orchestration.report.campaign import actions_report, campaign_report
+from churn_orchestration.report.explain import explain
+from churn_orchestration.report.ranking import exported
+from churn_orchestration.runs import at_work
+from churn_orchestration.storage.door import door
+from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
+
+LAYERS = (*UP_TO_FEATURES, "predictions", "monitoring", "actions")
+CUSTOMERS, FIRST = 600, dt.date(2023, 11, 1)
+WIN_BACK = """\
+type: churn_orchestration.components.Campaign
+attributes:
+  name: win_back
+  churn: churn_10d
+  value: 50
+  control: 0.3
+  contacts: {most: 2, days: 30}
+  outreach: silver.outreach
+  actions:
+    - name: call
+      channel: phone
+      owner: team:success
+      cost: 6
+      capacity_per_day: 20
+      capacity_per_week: 60
+      when: churn_probability > 0.3
+      effect: {low: 0.1, high: 0.5}
+      cool_down_days: 5
+      deadline_days: {high: 5, critical: 2}
+    - name: mail
+      channel: email
+      owner: team:marketing
+      cost: 0.5
+      capacity_per_day: 100
+      effect: {low: 0.02, high: 0.08}
+"""
+PLAIN = """\
+type: churn_orchestration.components.Campaign
+attributes:
+  name: plain
+  churn: churn_10d
+  value: 50
+  actions:
+    - {name: call, channel: phone, owner: ann, cost: 1, effect: {low: 0, high: 0.2}}
+"""
+STATIC = """\
+type: churn_orchestration.components.ChurnModel
+attributes:
+  name: churn_10d
+  kind: static
+  features: customer_features
+  label: {table: silver.orders, condition: amount_usd > 1000}
+  value: orders_amount_sum_7d
+"""
+OUTREACH = """\
+type: churn_orchestration.components.SourceTable
+attributes:
+  name: outreach
+  files: "outreach_{day}.csv"
+  columns:
+    - {name: outreach_id, type: id, required: true}
+    - {name: customer_id, type: id, required: true}
+    - {name: contacted_on, type: date, required: true}
+    - {name: campaign}
+    - {name: action}
+  event_time: contacted_on
+  key: [outreach_id]
+"""
+SILVER = """\
+-- One row per contact. Source: bronze.outreach.
+select outreach_id, customer_id, campaign, action, day, known_on, _partition
+from bronze.outreach
+"""
+QUESTION = """\
+type: churn_orchestration.components.ChurnModel
+attributes:
+  name: churn_10d
+  features: customer_features
+  activity: orders
+  horizon_days: 10
+  value: orders_amount_sum_7d
+"""
+
+COSTS = {"call": 6, "mail": 0.5}
+SPEND = """\
+type: churn_orchestration.components.ValueModel
+attributes:
+  name: spend_10d
+  features: customer_features
+  activity: orders
+  measure: amount
+  horizon_days: 10
+"""
+SEGMENTS = """\
+type: churn_orchestration.components.Segments
+attributes:
+  name: kinds
+  features: customer_features
+  segments:
+    - {name: often, when: orders_count_all > 4}
+  rest: {name: seldom}
+"""
+
+
+@pytest.fixture
+def selling(shop):
+    """Six hundred customers of two months, of whom half leave on the fifth of January."""
+    live(shop, lambda _: 0.5)
+    return shop
+
+
+def live(shop, leaves, pace=3):
+    """Land what customers do; ``leaves``: the probability to leave, of a customer; ``pace``: how
+    seldom they order.
+    """
+    shop.change("business.yaml", "history_from: 2024-01-01", f"history_from: {FIRST}")
+    shop.write("churn_90d/defs.yaml", QUESTION)
+    shop.write("actions/defs.yaml", WIN_BACK)
+    shop.write("outreach/defs.yaml", OUTREACH)
+    shop.write("silver/outreach.sql", SILVER)
+    draw = np.random.default_rng(5)
+    orders = defaultdict(list)
+    for name in (f"c{number:03}" for number in range(CUSTOMERS)):
+        usually, day = draw.gamma(2, pace) + pace, float(draw.integers(0, 20))
+        usual = draw.gamma(4, 5) + 1
+        last = 65 if draw.random() < leaves(name) else 80
+        while day <= last:
+            orders[int(day)].append((name, max(0.01, round(usual * draw.gamma(6, 1 / 6), 2))))
+            day += 1 + draw.exponential(usually)
+    for day in range(81):
+        on = FIRST + dt.timedelta(days=day)
+        lines = "".join(f"o{day}-{who},{who},{on} 10:00,{usd}\n" for who, usd in orders[day])
+        shop.land(f"orders_{on}.csv", "order_id,customer_id,ordered_at,amount_usd\n" + lines)
+    for day in range(1, 21):
+        contacted(shop, day)
+
+
+def contacted(shop, day, *rows, on=None):
+    """The outreach file of a day of January 2024, rows such as ``c001,win_back,call``; ``on``: the
+    day of the contacts, if another.
+    """
+    lines = "".join(f"a{day}-{n},{JAN[on or day]},{row}\n" for n, row in enumerate(rows))
+    header = "outreach_id,contacted_on,customer_id,campaign,action\n"
+    shop.land(f"outreach_{JAN[day]}.csv", header + lines)
+
+
+def held_back(name):
+    return is_held_back(name, "win_back", "shop", 0.3)
+
+
+def rows_of(shop, day):
+    """The list of a day, by customer."""
+    with door(shop.business.state) as db:
+        query = f"from actions.win_back where as_of = date '{JAN[day]}'"
+        return db.execute(query).df().replace({np.nan: None}).set_index("customer_id")
+
+
+def check(shop, asset, name):
+    """Whether a check has passed, and what it says."""
+    with at_work(shop.business) as work:
+        key = dg.AssetCheckKey(dg.AssetKey(asset.split("/")), name)
+        [record] = work.instance.event_log_storage.get_asset_check_execution_history(
+            check_key=key, limit=1
+        )
+    result = record.event.dagster_event.event_specific_data
+    return result.passed, result.description
+
+
+def test_a_list_keeps_its_limits_and_says_of_everybody_else_why_not(selling):
+    selling.refresh(5, layers=LAYERS)
+    rows = rows_of(selling, 5)
+    assert len(rows) == CUSTOMERS
+    for name, row in rows.iterrows():
+        assert row["arm"] == ("control" if held_back(name) else "treated")
+        code = hashlib.sha256(f"win_back|{name}|{JAN[5]}".encode()).hexdigest()[:16]
+        assert row["decision_id"] == code
+    done = rows[rows["action"].notna()]
+    assert done["action"].value_counts().to_dict() == {"mail": 100, "call": 20}
+    assert set(done["arm"]) == {"treated"}
+    assert done["why"].isna().all()
+    calls = done[done["action"] == "call"]
+    assert (calls["churn_probability"] > 0.3).all()
+    due = {"medium": None, "high": JAN[10], "critical": JAN[7]}
+    for _, row in calls.iterrows():
+        deadline = row["deadline"]
+        assert (deadline and deadline.date()) == due[row["band"]]
+    assert rows["effect"].isin([0.3, 0.05]).all()
+    gain = rows["churn_probability"] * 50 * rows["effect"]
+    assert (abs(rows["expected_gain"] - gain) < 1e-12).all()
+    assert rows["gain_low"].lt(rows["expected_gain"]).all()
+    rest = rows[(rows["arm"] == "treated") & rows["action"].isna()]
+    pays = rest["churn_probability"] * 50 * 0.05 > 0.5
+    assert (rest["why"].str.startswith("no room: next in line ") == pays).all()
+    assert (rest.loc[~pays, "why"] == "does not pay").all()
+    assert (rows.loc[rows["arm"] == "control", "why"] == "held back").all()
+    waiting = rest[pays].sort_values("next_in_line")
+    assert waiting["next_in_line"].tolist() == list(range(1, len(waiting) + 1))
+    assert waiting["churn_probability"].astype(float).is_monotonic_decreasing
+    mails = done.loc[done["action"] == "mail", "churn_probability"]
+    assert mails.min() >= waiting["churn_probability"].max()
+    about = metadata(selling, "actions/win_back", JAN[5])
+    assert about["contacts"].value == 120
+    assert about["cost"].value == 20 * 6 + 100 * 0.5
+    assert about["expected_gain"].value == pytest.approx(done["expected_gain"].sum(), abs=1e-3)
+    assert about["one_more_mail"].value > 0
+
+
+def test_the_trial_is_the_same_for_both_arms_whoever_has_room(selling):
+    selling.refresh(5, layers=LAYERS)
+    rows = rows_of(selling, 5)
+    risk = rows["churn_probability"]
+    price = {a: rows.query(f"best_action == '{a}'")["contact_price"].iloc[0] for a in COSTS}
+    call = np.where(risk > 0.3, risk * 50 * 0.3 - COSTS["call"] - price["call"], 0)
+    best = np.maximum(call, risk * 50 * 0.05 - COSTS["mail"] - price["mail"])
+    assert (rows["in_trial"] == (best > 1e-9)).all()
+    shares = rows.groupby("arm")["in_trial"].mean()
+    assert 0 < shares["control"] < 1
+    assert 0 < shares["treated"] < 1
+
+
+def test_contacts_that_are_known_by_then_cool_down_count_against_the_cap_and_fill_the_week(selling):
+    everybody = [f"c{n:03}" for n in range(CUSTOMERS) if not held_back(f"c{n:03}")]
+    called, mailed, late = everybody[:45], everybody[45:50], everybody[50]
+    contacted(selling, 3, *(f"{name},win_back,call" for name in called))
+    contacted(selling, 4, *(f"{name},spring,mail" for name in mailed * 2))
+    contacted(selling, 7, f"{late},win_back,call", on=5)
+    selling.refresh(5, 8, layers=LAYERS)
+    friday, sunday, monday = (rows_of(selling, day) for day in (5, 7, 8))
+    assert (friday["action"] == "call").sum() == 60 - 45  # of the week of 1 January
+    assert (sunday["action"] == "call").sum() == 20  # acted on from Monday on
+    for rows in (friday, sunday):
+        assert not (rows.loc[called, "action"] == "call").any()
+    assert (monday.loc[called, "churn_probability"] > 0.3).any()
+    assert (monday.loc[mailed, "why"] == "contacted often enough").all()
+    assert sunday.loc[late, "action"] != "call"
+    said = check(selling, "actions/win_back", "outreach_is_known")
+    assert said == (False, "10 contacts of an unknown campaign: spring (10)")
+
+
+def test_a_contact_is_not_known_before_it_lands(selling):
+    rows = [f"c{n:03},win_back,call" for n in range(CUSTOMERS) if not held_back(f"c{n:03}")]
+    contacted(selling, 7, *rows[:60], on=5)
+    selling.refresh(5, 7, layers=LAYERS)
+    calls = [(rows_of(selling, day)["action"] == "call").sum() for day in (5, 6, 7)]
+    assert calls == [20, 20, 20]
+    for day, cooling in ((6, False), (7, True)):
+        of_day = rows_of(selling, day).loc[[row[:4] for row in rows[:60]]]
+        assert ((of_day["action"] == "call").any()) != cooling
+
+
+def test_what_was_issued_stays_and_the_newest_list_follows_its_declaration(selling):
+    selling.layers = LAYERS
+    selling.refresh(5, 6)
+    files = {
+        path.name[:10]: path.name
+        for path in selling.business.state.glob("actions/win_back/*.parquet")
+    }
+    selling.change("actions/defs.yaml", "capacity_per_day: 20", "capacity_per_day: 5")
+    assert selling.first_stale(6) == JAN[5]
+    selling.refresh(5, 6, layers=["actions", "monitoring"])
+    assert (rows_of(selling, 5)["action"] == "call").sum() == 20
+    assert (rows_of(selling, 6)["action"] == "call").sum() == 5
+    now = selling.published(
+        "select unnest(files) from meta.shown where table_name = 'actions.win_back'"
+    )
+    assert any(file.endswith(files[str(JAN[5])]) for (file,) in now)
+    assert selling.first_stale(6) is None
+
+
+@pytest.mark.parametrize(
+    ("treated", "control", "verdict"),
+    [(0.1, 0.7, "works"), (0.7, 0.1, "harms"), (0.4, 0.4, "not_known_yet")],
+)
+def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
+    shop, treated, control, verdict
+):
+    live(shop, lambda name: control if held_back(name) else treated, pace=1)
+    shop.change("churn_90d/defs.yaml", "horizon_days: 10", "horizon_days: 5")
+    shop.change("actions/defs.yaml", "      cost: 0.5\n      capacity_per_day: 100\n",
+                "      cost: 0.01\n")  # fmt: skip
+    wrongly = next(f"c{n:03}" for n in range(CUSTOMERS) if held_back(f"c{n:03}"))
+    contacted(shop, 8, f"{wrongly},win_back,mail")
+    shop.refresh(5, 11, layers=LAYERS)
+    assert shop.published("select count(*) from monitoring.win_back_effect where treated > 0 and "
+                          f"measured_on < '{JAN[10]}'") == [(0,)]  # fmt: skip
+    first = rows_of(shop, 5).query("in_trial")
+    names = set(first.index)
+    bought = {
+        name
+        for (name,) in shop.rows(
+            "select distinct customer_id from silver.orders where day between "
+            f"'{JAN[6]}' and '{JAN[10]}'"
+        )
+    }
+    left = {arm: [n not in bought for n in names if held_back(n) == (arm == "control")]
+            for arm in ("treated", "control")}  # fmt: skip
+    [row] = shop.published(
+        "select treated, control, treated_mean, control_mean, verdict, effect, low, high, "
+        f"contaminated from monitoring.win_back_effect where measured_on = '{JAN[10]}'"
+    )
+    assert row[:2] == (len(left["treated"]), len(left["control"]))
+    assert row[2] == pytest.approx(np.mean(left["treated"]))
+    assert row[3] == pytest.approx(np.mean(left["control"]))
+    assert row[4] == verdict
+    assert row[5] == pytest.approx(row[3] - row[2], abs=0.1)
+    assert row[6] < row[5] < row[7]
+    assert row[8] == (wrongly in names)
+    passed, why = check(shop, "monitoring/win_back_effect", "does_no_harm")
+    assert passed == (verdict != "harms")
+    assert passed or why.startswith("more of the treated leave, by 0.")
+    assert check(shop, "actions/win_back", "control_is_left_alone") == (
+        False, f"1 of the control were contacted: {wrongly} on {JAN[8]}",
+    )  # fmt: skip
+    facts, text = campaign_report(shop.business, None)
+    assert facts["campaigns"]["win_back"]["balance"]["fair"]
+    assert {"works": "works", "harms": "harms"}.get(verdict, "not known yet") in text
+
+
+def test_contacts_of_nothing_that_is_declared_are_named(selling):
+    contacted(selling, 5, "c001,win_back,visit", "nobody,win_back,mail", "c002,win_back,mail")
+    selling.refresh(5, layers=LAYERS)
+    assert check(selling, "actions/win_back", "outreach_is_known") == (
+        False,
+        "1 contacts of an unknown action: visit (1); 1 contacts of an unknown customer_id: "
+        "nobody (1)",
+    )
+
+
+def test_money_a_value_model_segments_and_caution_decide_too(selling):
+    for dear, cheap in (("cost: 6", "cost: 0.8"), ("cost: 0.5", "cost: 0.1")):
+        selling.change("actions/defs.yaml", dear, cheap)
+    selling.write("values/defs.yaml", SPEND)
+    selling.write("segments/defs.yaml", SEGMENTS)
+    selling.change("actions/defs.yaml", "value: 50", "value: spend_10d\n  segments: [kinds]\n"
+                   "  budget: 10\n  cautious: true")  # fmt: skip
+    selling.change("actions/defs.yaml", "when: churn_probability > 0.3",
+                   "when: kinds = 'often' and expected_spend > 0")  # fmt: skip
+    selling.refresh(5, layers=(*LAYERS, "values", "segments"))
+    rows = rows_of(selling, 5)
+    done = rows[rows["action"].notna()]
+    assert 0 < done["cost"].sum() <= 10
+    assert done["money_price"].iloc[0] > 0
+    kinds = dict(selling.published("select customer_id, segment from segments.kinds"))
+    calls = done[done["action"] == "call"]
+    assert {kinds[name] for name in calls.index} <= {"often"}
+    low = {"call": 0.1, "mail": 0.02}
+    for _, row in done.iterrows():
+        assert row["churn_probability"] * row["value"] * low[row["action"]] > row["cost"]
+    worth = dict(
+        selling.published(
+            "select customer_id, greatest(expected_spend, spend_per_purchase) from "
+            '"values".spend_10d'
+        )
+    )
+    assert all(row["value"] == worth[name] for name, row in rows.iterrows())
+    assert "too uncertain to pay" in set(rows["why"])
+    assert "spend" in {
+        outcome
+        for (outcome,) in selling.published("select outcome from monitoring.win_back_effect")
+    }
+
+
+def test_the_commands_show_the_list_and_export_and_explain_carry_the_action(selling, tmp_path):
+    selling.refresh(5, 6, layers=LAYERS)
+    facts, text = actions_report(selling.business, None, None, 3, "team:success")
+    of = facts["campaigns"]["win_back"]
+    assert [row["action"] for row in of["list"]] == ["call"] * 3
+    assert all(row["reasons"] for row in of["list"])
+    assert of["next_in_line"][0]["next_in_line"] == 1
+    assert "win_back, to act on from 2024-01-07: 120 contacts" in text
+    assert "nobody contacts the others: " in text
+    with pytest.raises(BusinessError, match="nothing is for ann, but for team:marketing, team:su"):
+        actions_report(selling.business, None, None, 3, "ann")
+    with pytest.raises(BusinessError, match='no campaign "other", but win_back'):
+        actions_report(selling.business, "other", None, 3, None)
+    with pytest.raises(BusinessError, match="no 2024-01-09; there are 2024-01-05 to 2024-01-06"):
+        actions_report(selling.business, None, JAN[9], 3, None)
+    who = of["list"][0]["customer_id"]
+    assert "  win_back: call, team:success by " in explain(selling.business, who, None)[1]
+    held = next(f"c{n:03}" for n in range(CUSTOMERS) if held_back(f"c{n:03}"))
+    assert "  win_back: no contact, held back" in explain(selling.business, held, None)[1]
+    exported(selling.business, None, tmp_path / "list.csv", None)
+    header = (tmp_path / "list.csv").read_text("utf-8-sig").splitlines()[0]
+    assert header.endswith(",action_win_back,why_win_back")
+    facts, text = campaign_report(selling.business, "win_back")
+    need = facts["campaigns"]["win_back"]["sizing"]
+    assert need["every_look_customers"] > need["one_look_customers"] > 0
+    assert "with a look on any day that takes " in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("cost: 6", "cost: -6", "defs.yaml:13: actions.0.cost: Input should be greater"),
+        ("capacity_per_day: 20", "capacity_per_day: 0", "yaml:14: actions.0.capacity_per_day: In"),
+        ("capacity_per_week: 60", "capacity_per_week: 6",
+         "call: capacity_per_week 6 is below capacity_per_day 20: no day could be full"),
+        ("control: 0.3", "control: 1", "defs.yaml:6: control: Input should be less than 1"),
+        ("churn: churn_10d", "churn: churn_9d", "yaml:3: win_back: churn: there is no churn_9d"),
+        ("value: 50", "value: spend", "defs.yaml:3: win_back: value: there is no spend (none at"),
+        ("value: 50", "value: -5", "defs.yaml:5: value: -5: wanted an amount above 0, or the name"),
+        ("value: 50", "value: 50\n  segments: [kinds]", "segments: there is no kinds (none"),
+        ("outreach: silver.outreach", "outreach: silver.calls",
+         "defs.yaml:3: win_back: outreach: there is no silver.calls (bronze."),
+        ("outreach: silver.outreach", "outreach: silver.orders",
+         'outreach: silver.orders has no column "campaign" (order_id, customer_id, day'),
+        ("  outreach: silver.outreach\n", "",
+         "win_back: contacts counts contacts that were made, and no list says that it was act"),
+        ("when: churn_probability > 0.3", "when: churn_probability >",
+         "win_back: call: when: not valid SQL"),
+        ("when: churn_probability > 0.3", "when: churn_probabilty > 0.3",
+         'defs.yaml:10: win_back: call: when: no column "churn_probabilty"; did you mean churn'),
+        ("when: churn_probability > 0.3", "when: tier = 'large'",
+         'no column "tier"; to read what is expected to be spent, name its `value` model'),
+        ("high: 0.5", "high: 1.5", "defs.yaml:17: actions.0.effect.high: Input should be"),
+        ("low: 0.1", "low: 0.7", "effect: low 0.7 is above high 0.5"),
+        ("high: 0.5", "high: 0.5, mean: 0.6", "effect: mean 0.6 is not within low 0.1 and"),
+        ("critical: 2", "urgent: 2", "there is no band urgent (low, medium, high, critical)"),
+        ("name: mail", "name: call", "win_back: two actions are called call"),
+    ],
+)  # fmt: skip
+def test_a_campaign_that_cannot_be_is_refused_by_file_and_line(shop, old, new, message):
+    shop.write("churn_90d/defs.yaml", QUESTION)
+    shop.write("outreach/defs.yaml", OUTREACH)
+    shop.write("silver/outreach.sql", SILVER)
+    shop.write("actions/defs.yaml", WIN_BACK)
+    shop.change("actions/defs.yaml", old, new)
+    with pytest.raises(Exception, match=".") as refusal:
+        definitions_of(shop.business)
+    os.environ["CHURN_BUSINESS"] = str(shop.folder)
+    assert message in str(expected_message(refusal.value))
+
+
+def test_a_static_question_is_refused_for_nobody_is_left_to_be_kept(shop):
+    shop.write("actions/defs.yaml", PLAIN)
+    shop.write("churn_90d/defs.yaml", STATIC)
+    said = why_not_loaded(shop)
+    assert "defs.yaml:3: plain: churn: churn_10d is static: nobody is left to leave" in said
+
+
+def test_a_second_campaign_of_a_name_is_refused_with_the_first(shop):
+    shop.write("actions/defs.yaml", WIN_BACK + "---\n" + WIN_BACK)
+    said = why_not_loaded(shop)
+    assert "defs.yaml:29: a second Campaign called win_back; the first is in " in said
