@@ -54,8 +54,9 @@ def graded(folder: str, landed: str, first: str) -> pd.DataFrame:
     tree = component_tree(business)
     [model] = tree.get_all_components(of_type=ValueModel)
     with at_work(business) as work, work.warehouse.open() as tables:
-        question, fits = model.forecasting(tree, business)
-        forecasts = Forecasts(question, fits(tables))
+        question, fitted = model.forecasting(tree, business)
+        fits = fitted(tables)
+        forecasts = Forecasts(question, fits)
         known_by = dt.date.fromisoformat(landed)
         for as_of in month_ends(
             dt.date.fromisoformat(first), question.horizon.newest_as_of(known_by)

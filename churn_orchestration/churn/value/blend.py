@@ -19,10 +19,10 @@ from churn_orchestration.churn.splits import ENTITY_FOLDS, entity_folds
 from churn_orchestration.churn.value.metrics import TOP
 
 RESAMPLES, SEED = 500, 7
-BETTER, WORSE = 0.05 / 4, 0.05
-"""The chance of an error: for a lead in any of four metrics, and for one of them being worse."""
+BETTER, WORSE = 0.05 / 3, 0.05
+"""The chance of an error: for a lead in any of three metrics, and for one of four being worse."""
 RANKS = ("spearman", "top_decile_capture")
-"""Metrics that no factor common to all changes."""
+"""Metrics that no factor common to all changes; the total is nothing but that factor."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,9 @@ def decide(
 
     Nobody is compared by weights that their own outcome made, or that their day made, where there
     are several: what all spend on a day is a season, and no merit. The blend scores where it is
-    better beyond chance in one of the root of the mean squared error, the total, the rank
-    correlation and what the tenth with the largest forecasts spent, and worse beyond chance in
-    none; on one day alone only the last two can be better. Chance is that of drawing other
-    entities.
+    better beyond chance in the rank correlation, in what the tenth with the largest forecasts
+    spent or, of several days, in the root of the mean squared error, and worse beyond chance in
+    none of these and the total. Chance is that of drawing other entities.
 
     Parameters
     ----------
@@ -89,8 +88,7 @@ def decide(
         rows, others = (fold == each) & of_day, (fold != each) & ~(of_day & several)
         blended[rows] = forecasts.to_numpy()[rows] @ weights(others)
     leads = _leads(blended, forecasts[alone].to_numpy(), spent, ids, days)
-    telling = leads if several else {name: leads[name] for name in RANKS}
-    better = any(lead[1] > 0 for lead in telling.values())
+    better = any(leads[name][1] > 0 for name in (*RANKS, *(["rmse"] if several else [])))
     worse = any(not lead[3] >= 0 for lead in leads.values())  # also where it cannot be known
     final = weights(np.ones(len(spent), bool))
     return Decision(

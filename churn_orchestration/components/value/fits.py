@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
 HISTORY_DAYS = 28
 """Of data, that a month-end needs."""
-MOST_AS_OFS, MOST_GRADED = 6, 4
+MOST_AS_OFS, MOST_GRADED = 6, 3
 """Month-ends that are learned from, and on which the members are weighed: the newest."""
+MOST_KEPT = 12
+"""As_ofs whose features stay in memory for the next month-end."""
 MOST_LEARNED = 50_000
 """Customers of a month-end that are learned from and weighed on, see ``churn.bound``."""
 CHUNKS = 100
@@ -241,8 +243,9 @@ class Fits:
             self._prove(known_by)  # all month-ends are made by the same code
         [(customers,)] = tables.rows(f"select count(*) from ({self._everybody(known_by)})")
         # Rows that were read for a day with fewer customers are of a part that holds this one.
-        usable = {day: rows for day, rows in self._rows.items() if rows[0] <= customers}
-        self._rows = {day: rows for day, rows in usable.items() if day in as_ofs}
+        most = max(customers, MOST_LEARNED)
+        usable = [day for day, (by, _) in self._rows.items() if by <= most]
+        self._rows = {day: self._rows[day] for day in usable[-MOST_KEPT:]}
         if missing := [day for day in as_ofs if day not in self._rows]:
             folder = tables.state / "fits" / question.name / ".features"
             some = partial(some_entities, rows=customers, most=MOST_LEARNED)

@@ -80,8 +80,9 @@ class Forecasts:
         with low and high, null without an earlier day that shows how such forecasts come out
         """
         month_end = self.fits.month_end(day)
+        decision = self.fits.decision(month_end)  # before what it has read is asked for again
         forecast = self.fits.forecast(rows, month_end, self.question.yearly_discount)
-        forecast = _served(forecast, self.fits.decision(month_end))
+        forecast = _served(forecast, decision)
         spread = self.spread(day)
         ends = spread.interval(forecast[SPEND].to_numpy()) if spread else (None, None)
         process = self.fits.process(month_end)
