@@ -263,7 +263,7 @@ def rows_and_process(fits, day):
     """The rows that are learned from on a day, and what the process says of them."""
     last = max(fits.known(day))
     [frame] = fits._read([last], day).values()
-    return frame, fits.process(last).of(frame)
+    return frame, fits.process(day).of(frame)
 
 
 def test_history_that_is_other_than_it_was_is_fitted_again(spending):

@@ -99,7 +99,7 @@ def fit_members(
     Parameters
     ----------
     rows : n rows with the features, of one or several days
-    process : what the purchase process forecast of them on their days
+    process : what the purchase process forecasts of them
     spent : what came, n numbers >= 0
     """
     bought = spent > 0

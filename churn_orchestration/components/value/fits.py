@@ -221,20 +221,18 @@ class Fits:
 
         from churn_orchestration.churn.value.members import fit_members
 
-        frames, processes, spent = [], [], []
+        # One process for all days, the one that scores: a few numbers that many customers gave.
+        process, frames, spent = self.process(known_by), [], []
+        assert isinstance(process, SpendForecast)
         for day, frame in self._read(as_ofs, known_by).items():
-            process = self.process(day)
-            if len(frame) and isinstance(process, SpendForecast):
+            if len(frame):
                 frames.append(frame)
-                processes.append(process.of(frame))
                 spent.append(self.came(frame, day, known_by))
         if not frames:
             return None
-        features = [name for name in frames[0] if name != self.question.entity]
-        return fit_members(
-            pd.concat(frames, ignore_index=True), pd.concat(processes, ignore_index=True),
-            pd.concat(spent).to_numpy(), features,
-        )  # fmt: skip
+        rows = pd.concat(frames, ignore_index=True)
+        features = [name for name in rows if name != self.question.entity]
+        return fit_members(rows, process.of(rows), pd.concat(spent).to_numpy(), features)
 
     def _read(self, as_ofs: list[dt.date], known_by: dt.date) -> dict[dt.date, "pd.DataFrame"]:
         """By as_of, the features of the part of the customers that is learned from by a day."""
