@@ -3,7 +3,11 @@ hold however often they are looked at.
 
 Each customer counts in the arm of the lot, whatever became of the contact. Outcomes are weighted by
 the inverse of the share of their arm; what chance gave an arm in number and in forecast is taken
-out by regression. So the share has to be the one that was drawn with.
+out by regression on the forecast of before the lot. So the share has to be the one that was drawn
+with, and a customer is one row, of the day of their first lot.
+
+The intervals hold for large numbers only (asymptotic confidence sequences, Waudby-Smith, Arbour,
+Sinha, Kennedy and Ramdas 2024): nothing is said of small ones.
 """
 
 import itertools
@@ -120,7 +124,8 @@ def looks(
 ) -> Looks:
     """The effect at the end of each day, by the outcomes known then.
 
-    A day counts as a whole: the order of its rows decides nothing.
+    A day counts as a whole: the order of its rows decides nothing, and later days change no
+    earlier look.
 
     Parameters
     ----------
@@ -134,11 +139,13 @@ def looks(
     ------
     ValueError : an outcome or a forecast is not finite, or the share is not within 0 and 1
     """
+    if not len(outcomes.outcome):
+        return Looks(np.asarray(outcomes.matured), *np.empty((8, 0)))
     rows = _sorted(outcomes, share)
     sign = 1 if less_is_better else -1
     weight = sign * np.where(rows.treated, -1 / (1 - share), 1 / share)
     arms = np.array([1 / share + 1 / (1 - share), sign * (share**-2 - (1 - share) ** -2)])
-    starts = np.flatnonzero(np.r_[True, rows.matured[1:] != rows.matured[:-1]][: len(weight)])
+    starts = np.flatnonzero(np.r_[True, rows.matured[1:] != rows.matured[:-1]])
     first = slice(0, starts[1] if len(starts) > 1 else None)
     columns = [] if rows.forecast is None else [_standard(rows.forecast, first)]
     columns = [np.ones(len(weight)), *columns, _standard(rows.outcome, first)]
@@ -179,7 +186,7 @@ def _moved(skewness: np.ndarray, reached: np.ndarray | float) -> np.ndarray:
 
 def _up_to(starts: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Sums of values (n) up to the end of each day (d)."""
-    return np.add.reduceat(values, starts).cumsum() if len(starts) else values
+    return np.add.reduceat(values, starts).cumsum()
 
 
 def _adjusted(
@@ -263,6 +270,9 @@ def _sorted(outcomes: Outcomes, share: float) -> Outcomes:
         None if outcomes.forecast is None else np.asarray(outcomes.forecast, float),
     )
     by = [given.outcome, given.treated, given.matured]
+    for name, values in vars(given).items():
+        if values is not None and len(values) != len(given.outcome):
+            raise ValueError(f"{name} has {len(values)} rows, outcome {len(given.outcome)}")
     for name in ("outcome", "forecast"):
         values = getattr(given, name)
         if values is not None and not np.isfinite(values).all():
@@ -274,7 +284,7 @@ def _sorted(outcomes: Outcomes, share: float) -> Outcomes:
 
 def _standard(values: np.ndarray, first: slice) -> np.ndarray:
     """Values from their mean on the first day, in units of their spread on it: sums stay small."""
-    return (values - values[first].mean()) / (values[first].std() or 1.0) if len(values) else values
+    return (values - values[first].mean()) / (values[first].std() or 1.0)
 
 
 def _rare(rows: Outcomes) -> list[np.ndarray]:
