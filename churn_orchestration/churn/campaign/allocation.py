@@ -371,6 +371,8 @@ def _by_prices(kinds: _Kinds, limits: _Limits) -> tuple[np.ndarray, np.ndarray, 
     for _ in range(ROUNDS):
         contacts, prices, in_parts = _round(kinds, limits, best_prices, core)
         value = kinds.bound(limits, prices)
+        if abs(value - bound) <= ROUNDING * value:
+            break  # from the best prices the programme comes back to them
         if value < bound:
             bound, best_prices = value, prices
         else:
@@ -424,7 +426,8 @@ def _round(
     moved = _Limits(limits.weights, np.maximum(limits.most - off, 0), limits.wider)
     solved, prices = _relaxed(some, moved)
     kept[core] = solved[: len(core)]
-    holds = (limits.left(kept.sum(axis=0)) >= -limits.wider * (1 + WHOLE)).all()
+    least = -limits.wider - WHOLE * (1 + limits.most)
+    holds = (limits.left(kept.sum(axis=0)) >= least).all()
     gain = float((kept * kinds.worth).sum()) if holds else -np.inf
     contacts = _best(kinds, kinds.at(prices @ limits.weights))
     contacts[core] = np.floor(solved[: len(core)] + WHOLE)

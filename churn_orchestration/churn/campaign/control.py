@@ -19,6 +19,8 @@ DIGITS = 13
 """Hexadecimal digits of the hash that are the lot: 52 bits, as many as a double holds."""
 UNFAIR = 0.001
 """A lot is called unfair where chance alone makes one like it in so many cases."""
+MOST_TEXTS = 20
+"""Of a text so many values are compared, the most frequent; the others together."""
 LONGEST = 104
 """Weeks beyond which an effect counts as out of reach."""
 
@@ -144,13 +146,15 @@ def balance(treated: Mapping[str, Any], control: Mapping[str, Any], share: float
 
 
 def _numbers(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    """A column as numbers: itself with the mean for what is missing, or a 0 or 1 for each text."""
+    """A column as numbers: itself with the mean for what is missing, or 0 and 1 for each text."""
     missing = np.array([v is None or v != v for v in values])
     known = values[~missing]
     if any(isinstance(v, str) for v in known):
-        result = {
-            f"{name} = {v}": (values == v).astype(float) for v in np.unique(known.astype(str))
-        }
+        texts, counts = np.unique(known.astype(str), return_counts=True)
+        most = texts[np.sort(np.argsort(-counts, kind="stable")[:MOST_TEXTS])]
+        result = {f"{name} = {text}": (values == text).astype(float) for text in most}
+        if len(most) < len(texts):
+            result[f"{name} is another"] = (~missing & ~np.isin(values, most)).astype(float)
     else:
         filled = np.where(missing, known.astype(float).mean() if len(known) else 0.0, values)
         result = {name: filled.astype(float)}

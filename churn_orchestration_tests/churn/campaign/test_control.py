@@ -177,6 +177,15 @@ def test_each_value_of_a_text_and_what_is_missing_is_compared_by_its_share() -> 
     assert (result.treated, result.control) == (4, 2)
 
 
+def test_of_many_texts_the_rare_ones_are_compared_together() -> None:
+    towns = [f"town {n:02}" for n in range(50) for _ in range(50 - n)]
+    result = balance({"town": towns}, {"town": towns[::7]}, 0.125)
+    names = [each.name for each in result.differences]
+    assert names == [*(f"town = town {n:02}" for n in range(20)), "town is another"]
+    assert sum(each.treated for each in result.differences) == pytest.approx(1)
+    assert result.joint_p > 0.5
+
+
 def test_arms_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(ValueError, match="columns differ"):
         balance({"a": [1.0]}, {"b": [1.0]}, 0.5)

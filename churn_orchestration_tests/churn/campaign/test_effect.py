@@ -2,6 +2,8 @@
 too few.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -53,11 +55,13 @@ def test_of_arms_in_their_shares_the_estimate_is_the_difference_of_means() -> No
     assert more.once_low < 3.0 < more.once_high
 
 
-def test_estimate_and_error_are_those_of_a_regression_row_by_row() -> None:
-    given = leaving(np.random.default_rng(1), 900, 0.3, 0.05)
-    assert given.forecast is not None
+@pytest.mark.parametrize(("kind", "is_alike"), [(leaving, False), (spending, True)])
+def test_estimate_and_error_are_those_of_a_regression_row_by_row(
+    kind: Callable[..., Outcomes], is_alike: bool
+) -> None:
+    given, larger = kind(np.random.default_rng(1), 1_500, 0.3, 0.1), []
     at = looks(given, 0.3, less_is_better=True)
-    for day in (20, 45, DAYS - 1):
+    for day in (20, 35, DAYS - 1):
         known = given.some(given.matured <= day)
         assert known.forecast is not None
         weight = np.where(known.treated, -1 / 0.7, 1 / 0.3)
@@ -66,8 +70,10 @@ def test_estimate_and_error_are_those_of_a_regression_row_by_row() -> None:
         rest = weight * known.outcome - chance @ by
         assert at.estimate[day] == pytest.approx(rest.mean())
         alike = (known.outcome - by[0] - by[1] * known.forecast).var() * (1 / 0.3 + 1 / 0.7)
+        larger.append(alike > rest.var())
         spread = max(rest.var(), alike) / (len(rest) - 3)
         assert at.error[day] == pytest.approx(np.sqrt(spread))
+    assert any(larger) == is_alike, "the spread is that of both arms as if they were alike"
 
 
 def test_a_forecast_makes_the_interval_narrower() -> None:
@@ -169,7 +175,7 @@ def test_of_few_outcomes_nothing_is_said() -> None:
 
 
 def test_so_many_more_outcomes_are_needed_as_then_are_enough() -> None:
-    given = literal([1, 1, 0, 0, 0], [1, 0, 0, 1, 0, 0, 0])
+    given = literal([1, 1, 1, 0, 0], [1, 0, 0, 1, 0, 1, 0])
     now = measured(given, 5 / 12, less_is_better=True)
     assert now.verdict == NOT_KNOWN_YET
     assert now.more is not None
