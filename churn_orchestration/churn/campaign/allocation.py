@@ -429,7 +429,7 @@ def _round(
     least = -limits.wider - WHOLE * (1 + limits.most)
     holds = (limits.left(kept.sum(axis=0)) >= least).all()
     gain = float((kept * kinds.worth).sum()) if holds else -np.inf
-    contacts = _best(kinds, kinds.at(prices @ limits.weights))
+    contacts = kept if holds else _best(kinds, kinds.at(prices @ limits.weights))
     contacts[core] = np.floor(solved[: len(core)] + WHOLE)
     return _within(contacts, kinds, limits, prices), prices, gain
 

@@ -76,6 +76,28 @@ def test_estimate_and_error_are_those_of_a_regression_row_by_row(
     assert any(larger) == is_alike, "the spread is that of both arms as if they were alike"
 
 
+@pytest.mark.parametrize("effect", [3.0, -3.0])
+def test_intervals_reach_as_far_as_error_and_skewness_say(effect: float) -> None:
+    given = spending(np.random.default_rng(2), 4_000, 0.2, effect)
+    plain = Outcomes(given.matured, given.treated, given.outcome)
+    at = looks(plain, 0.2, less_is_better=False, planned=3_000)
+    weight = np.where(given.treated, 1 / 0.8, -1 / 0.2)
+    rest = weight * (given.outcome - (weight**2 @ given.outcome) / (weight**2).sum())
+    alike = given.outcome - (weight**2 @ given.outcome) / (weight**2).sum()
+    thirds = [((x - x.mean()) ** 3).mean() for x in (rest, alike)]
+    third = max(thirds[0], thirds[1] * (1 / 0.8**2 - 1 / 0.2**2), key=abs)
+    error, estimate = at.error[-1], at.estimate[-1]
+    skewness = third / (error * np.sqrt(4_000 - 2)) ** 3 / np.sqrt(4_000)
+    assert skewness < -0.05, "a control of few who spend much"
+    for far, low, high, widened in (
+        (1.959964, at.once_low[-1], at.once_high[-1], False),
+        (reach(np.array(4_000), 0.05, 3_000), at.low[-1], at.high[-1], True),
+    ):
+        shift = -skewness * (2 * far**2 + 1) / 6
+        assert low == pytest.approx(estimate - error * (far + shift))
+        assert high == pytest.approx(estimate + error * (far - (0 if widened else shift)))
+
+
 def test_a_forecast_makes_the_interval_narrower() -> None:
     given = leaving(np.random.default_rng(2), 4_000, 0.2, 0.0)
     with_it = measured(given, 0.2, less_is_better=True)
