@@ -316,13 +316,17 @@ effective or harmful: on any of the daily looks.
 
 {intervals(given.campaigns)}
 
-Spend is drawn with a skewness of about 18, so that a small control has seldom seen the largest
-customers.
+Spend is log-normal times gamma: a small control has seldom seen the largest customers, and its
+intervals are wider for it. Coverage is of the campaigns of which something is said.
 
 ## When an effect is known
 
 {given.campaigns} campaigns a row, {BASE:.0%} of the control leave, without a forecast. Outcomes are
 those that `sizing` gives for an effect of {EFFECT:.0%} and a power of 80 %; < 0 is harm.
+
+A mean of at most those of one look is below one look by construction. A mean of at most those of
+every look need not be: an effect as small as the one that was sized takes longer to be known, when
+every day is looked at, than by one look at the end.
 
 {stops(given.campaigns)}
 
