@@ -1,9 +1,12 @@
-"""The benchmark of the feature engine compares like with like."""
+"""The benchmarks compare like with like."""
 
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from benchmarks.campaigns import Shop, large, shops
 from benchmarks.features import (
     AS_OFS,
     DECLARED,
@@ -47,3 +50,18 @@ def test_ours_and_naive_sql_give_the_same_features_of_the_same_events(tmp_path: 
     assert (
         same_values(tmp_path) == len(catalogue(DECLARED)) - 2
     )  # naive leaves out two of the trends and gaps
+
+
+def test_simpler_lists_keep_the_limits_of_the_shop_and_earn_less() -> None:
+    shop = Shop.drawn(np.random.default_rng(1), 2_000, 4)
+    for choice in (shop.first(shop.risk, 150), shop.in_turn(shop.risk)):
+        contacts = np.bincount(choice[choice >= 0], minlength=4)
+        assert (contacts <= shop.capacity).all()
+        assert 0 < contacts @ shop.cost <= shop.budget
+    for name, ratios in shops(8).items():
+        assert sum(ratio < 1 for ratio in ratios) >= 7, name
+
+
+def test_a_list_of_many_is_near_the_best() -> None:
+    gap, _, _ = large(20_000, 1)
+    assert gap < 0.01

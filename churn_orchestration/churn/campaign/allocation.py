@@ -9,24 +9,30 @@ computed on those customers whose action they decide, and whoever pays at the pr
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
-from scipy.sparse import csr_array, vstack
+from scipy.optimize import LinearConstraint, linprog, milp
+from scipy.sparse import block_array, csr_array, eye_array, vstack
 
-EXACT = 5_000
-"""Pairs of customers with different gains and actions up to which the list is solved exactly."""
-NODES = 2_000
+EXACT = 3_000
+"""Pairs of a customer and an action that the prices leave undecided: up to so many are solved
+exactly.
+"""
+NODES = 1_000
 """Branches that are tried for it; beyond them the best list so far, with its gap."""
-CORE = 8_000
-"""Customers whose action the prices decide: so many are solved together."""
-ROUNDS = 8
-NEAR = 1e-5
-"""The relative gap that is near enough to stop."""
+CORE = 3_000
+"""Customers whose action the prices decide by little: so many are solved together, with a sample of
+as many others.
+"""
+ROUNDS = 10
+NEAR = 1e-6
+"""The relative gap at which the prices are good enough."""
 SLACK = 1e-3
 """Limits are widened by so much of a contact for the prices: a price is what one more would earn,
 not what the last one did.
 """
 ROUNDING = 1e-9
 """Money within this share of a limit keeps it, and gains within it of the largest are equal."""
+WHOLE = 1e-6
+"""A number of contacts that HiGHS computes is short of a whole one by so much at most."""
 SEED = 20_111_209
 
 
@@ -208,6 +214,8 @@ def _check(
     held_back: np.ndarray,
 ) -> None:
     """Refuse arrays that do not fit each other, and numbers without a meaning."""
+    if gain.ndim != 2:
+        raise ValueError(f"gain has a row a customer and a column an action, not {gain.shape}")
     n, k = gain.shape
     shapes = {
         "cost": (cost.shape, (k,)),
@@ -219,7 +227,7 @@ def _check(
     for name, (given, wanted) in shapes.items():
         if given != wanted:
             raise ValueError(f"{name} has the shape {given}, needed is {wanted}")
-    if np.isinf(gain).any():
+    if np.isposinf(gain).any():
         raise ValueError("a gain is infinite")
     if not (np.isfinite(cost) & (cost >= 0)).all():
         raise ValueError(f"costs are finite and >= 0, not {cost}")
@@ -257,52 +265,88 @@ def _solved(kinds: _Kinds, limits: _Limits) -> tuple[np.ndarray, np.ndarray, flo
     """Contacts of each kind by each action (v x k), the prices of the limits (r), and the bound."""
     if not len(kinds.worth):
         return np.zeros(kinds.worth.shape), np.zeros(len(limits.most)), 0.0
-    few = (kinds.worth > 0).sum() <= EXACT
     contacts, prices, bound = _by_prices(kinds, limits)
-    if few and (contacts * kinds.worth).sum() < bound * (1 - ROUNDING):
-        exact, proved = _exactly(kinds, limits)
-        exact = _within(exact, kinds, limits, prices)
-        if (exact * kinds.worth).sum() > (contacts * kinds.worth).sum():
-            contacts = exact
-        bound = min(bound, proved)
-    return contacts, prices, bound
+    gain = float((contacts * kinds.worth).sum())
+    if gain >= bound * (1 - ROUNDING):
+        return contacts, prices, bound
+    near, open_pairs, fixed = _undecided(kinds, limits, prices, bound - gain)
+    if open_pairs.sum() > EXACT:
+        return contacts, prices, bound
+    some = _Kinds(np.where(open_pairs, kinds.worth, 0)[near], kinds.number[near])
+    least = float((fixed * kinds.worth).sum())
+    left = np.maximum(limits.left(fixed.sum(axis=0)), 0)
+    fixed[near], most = _exactly(some, _Limits(limits.weights, left, limits.wider))
+    exact = _within(fixed, kinds, limits, prices)
+    if (exact * kinds.worth).sum() > gain:
+        contacts = exact
+    return contacts, prices, min(bound, least + most)
+
+
+def _undecided(
+    kinds: _Kinds, limits: _Limits, prices: np.ndarray, gap: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a list may do that is better than one short of the bound by ``gap``.
+
+    A customer who gets less than the best at the prices costs the bound the difference, so what
+    costs more than the gap is not in a better list.
+
+    Returns
+    -------
+    the kinds for which more than one thing is possible (bool, v), their possible actions (bool,
+    v x k), and the contacts of the other kinds (v x k)
+    """
+    reduced = kinds.at(prices @ limits.weights)
+    least = np.maximum(reduced.max(axis=1), 0) - gap * (1 + ROUNDING) - ROUNDING
+    possible = reduced >= least[:, None]
+    near = possible.sum(axis=1) + (least <= 0) > 1
+    fixed = np.where(possible & ~near[:, None], kinds.number[:, None], 0.0)
+    return near, possible & near[:, None], fixed
 
 
 def _exactly(kinds: _Kinds, limits: _Limits) -> tuple[np.ndarray, float]:
-    """The best contacts in whole numbers, and what none can exceed, by HiGHS's branch and bound."""
+    """The best contacts in whole numbers, and what none can exceed, by HiGHS's branch and bound.
+
+    How many contacts each action has is all that has to be whole: who gets them is then a problem
+    of transportation, whose corners are whole. So there are k numbers to branch on.
+    """
     kind, action = np.nonzero(kinds.worth > 0)
-    matrix, most = _constraints(kinds, limits, kind, action)
+    once, pairs, k = _once(kinds, kind), len(kind), kinds.worth.shape[1]
+    counted = csr_array((np.ones(pairs), (action, np.arange(pairs))), (k, pairs))
+    matrix = block_array(
+        [[once, None], [counted, -eye_array(k)], [None, csr_array(limits.weights)]], format="csr"
+    )
+    least = np.repeat([-np.inf, 0, -np.inf], [len(kinds.number), k, len(limits.most)])
     result = milp(
-        -kinds.worth[kind, action],
-        constraints=LinearConstraint(matrix, ub=most),
-        bounds=Bounds(0, kinds.number[kind]),
-        integrality=np.ones(len(kind)),
-        options={"mip_rel_gap": 0, "node_limit": NODES},
+        np.concatenate([-kinds.worth[kind, action], np.zeros(k)]),
+        constraints=LinearConstraint(
+            matrix, least, np.concatenate([kinds.number, np.zeros(k), limits.most])
+        ),
+        integrality=np.repeat([0, 1], [pairs, k]),
+        # Presolving, HiGHS writes to the screen, whatever it is set to.
+        options={"mip_rel_gap": 0, "node_limit": NODES, "presolve": False},
     )
     contacts = np.zeros(kinds.worth.shape)
     if result.x is not None:
-        contacts[kind, action] = np.round(result.x)
+        contacts[kind, action] = np.floor(result.x[:pairs] + WHOLE)
     proved = result.mip_dual_bound
     return contacts, np.inf if proved is None else -float(proved)
 
 
-def _constraints(
-    kinds: _Kinds, limits: _Limits, kind: np.ndarray, action: np.ndarray
-) -> tuple[csr_array, np.ndarray]:
-    """That no customer is contacted twice and all limits hold, of pairs of a kind and an action."""
-    pairs = np.arange(len(kind))
-    once = csr_array((np.ones(len(kind)), (kind, pairs)), (len(kinds.number), len(kind)))
-    matrix = vstack([once, csr_array(limits.weights[:, action])], format="csr")
-    return matrix, np.concatenate([kinds.number, limits.most])
+def _once(kinds: _Kinds, kind: np.ndarray) -> csr_array:
+    """Rows of a programme: how often each kind is contacted, from the kinds of its pairs."""
+    pairs = len(kind)
+    return csr_array((np.ones(pairs), (kind, np.arange(pairs))), (len(kinds.number), pairs))
 
 
 def _relaxed(kinds: _Kinds, limits: _Limits) -> tuple[np.ndarray, np.ndarray]:
     """Contacts that may be fractions, and the prices of the limits."""
     kind, action = np.nonzero(kinds.worth > 0)
-    wide = _Limits(limits.weights, limits.most + limits.wider, limits.wider)
-    matrix, most = _constraints(kinds, wide, kind, action)
+    matrix = vstack([_once(kinds, kind), csr_array(limits.weights[:, action])], format="csr")
     result = linprog(
-        -kinds.worth[kind, action], A_ub=matrix, b_ub=most, bounds=(0, None), method="highs-ds"
+        -kinds.worth[kind, action],
+        A_ub=matrix,
+        b_ub=np.concatenate([kinds.number, limits.most + limits.wider]),
+        method="highs-ds",
     )
     if result.status != 0:
         raise RuntimeError(f"HiGHS did not solve the linear programme: {result.message}")
@@ -316,25 +360,27 @@ def _by_prices(kinds: _Kinds, limits: _Limits) -> tuple[np.ndarray, np.ndarray, 
     """The same as `_solved`, by the linear programme: near the best, or the best itself.
 
     Of many kinds the programme is solved for a sample, then in rounds for those alone whose action
-    may change near the prices so far; the others keep theirs.
+    the prices so far decide by little, with a sample of the others.
     """
-    core, bound = CORE, np.inf
-    if len(kinds.worth) <= core:
+    if len(kinds.worth) <= 2 * CORE:
         contacts, prices = _relaxed(kinds, limits)
-        contacts = _within(np.floor(contacts + 1e-6), kinds, limits, prices)
+        contacts = _within(np.floor(contacts + WHOLE), kinds, limits, prices)
         return contacts, prices, kinds.bound(limits, prices)
-    prices = _of_sample(kinds, limits)
-    best, best_prices = np.zeros(kinds.worth.shape), prices
+    best_prices = _of_sample(kinds, limits)
+    best, bound, core = np.zeros(kinds.worth.shape), np.inf, CORE
     for _ in range(ROUNDS):
-        contacts, prices = _round(kinds, limits, prices, core)
+        contacts, prices, in_parts = _round(kinds, limits, best_prices, core)
         value = kinds.bound(limits, prices)
+        if abs(value - bound) <= ROUNDING * value:
+            break  # from the best prices the programme comes back to them
         if value < bound:
             bound, best_prices = value, prices
+        else:
+            core *= 2
         if (contacts * kinds.worth).sum() > (best * kinds.worth).sum():
             best = contacts
-        if (best * kinds.worth).sum() >= bound * (1 - NEAR):
+        if max(in_parts, (best * kinds.worth).sum()) >= bound * (1 - NEAR):
             break
-        core *= 2
     return best, best_prices, bound
 
 
@@ -348,34 +394,52 @@ def _of_sample(kinds: _Kinds, limits: _Limits) -> np.ndarray:
 
 
 def _round(
-    kinds: _Kinds, limits: _Limits, prices: np.ndarray, core: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Contacts and prices from those prices on, where the action of all but ``core`` kinds is
-    kept.
+    kinds: _Kinds, limits: _Limits, prices: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Contacts and prices by the programme of so many kinds, those nearest to another action at the
+    prices so far, and of as many of the others that each count for several.
 
-    As the others are kept up to a distance alone, the prices move no further than that: below it
-    there is more demand for each action, and above it the kept contacts are given up.
+    By how much these are off at the prices so far, the limits are moved. So the nearer the prices
+    are, the less is off; and where none of the others takes another action, nothing is.
+
+    Returns
+    -------
+    contacts (v x k), prices (r), and the gain where contacts of the core may be fractions; -inf
+    where they exceed a limit
     """
-    price = prices @ limits.weights
-    reduced = kinds.at(price)
+    reduced = kinds.at(prices @ limits.weights)
     two = np.partition(np.column_stack([np.zeros(len(reduced)), reduced]), -2, axis=1)[:, -2:]
-    margin = two[:, 1] - two[:, 0]
-    near = np.zeros(len(margin), bool)
-    near[np.argsort(margin, kind="stable")[:core]] = True
-    reach = margin[near].max()
-    action = np.where(reduced.max(axis=1) > 0, reduced.argmax(axis=1), -1)
-    kept = np.flatnonzero(~near & (action >= 0))
-    contacts = np.zeros(kinds.worth.shape)
-    contacts[kept, action[kept]] = kinds.number[kept]
-    some = kinds.some(near)
-    ends = _Kinds(
-        np.vstack([np.diag(price + reach), np.diag(np.maximum(price - reach, 0))]),
-        np.concatenate([contacts.sum(axis=0), np.full(len(price), kinds.number.sum())]),
+    order = np.argsort(two[:, 1] - two[:, 0], kind="stable")
+    core, others = order[:size], order[size:]
+    every = max(1, -(-len(others) // size))
+    sample = others[every // 2 :: every]
+    kept = _best(kinds, reduced)
+    kept[core] = 0
+    each = kinds.number[others].sum() / max(kinds.number[sample].sum(), 1)
+    of_sample = kinds.number[sample] * each
+    by_sample = of_sample @ (kept[sample] > 0)
+    off = limits.weights @ (kept.sum(axis=0) - by_sample)
+    some = _Kinds(
+        kinds.worth[np.concatenate([core, sample])],
+        np.concatenate([kinds.number[core], of_sample]),
     )
-    both = _Kinds(np.vstack([some.worth, ends.worth]), np.concatenate([some.number, ends.number]))
-    solved, prices = _relaxed(both, limits)
-    contacts[near] = np.floor(solved[: len(some.worth)] + 1e-6)
-    return _within(contacts, kinds, limits, prices), prices
+    moved = _Limits(limits.weights, np.maximum(limits.most - off, 0), limits.wider)
+    solved, prices = _relaxed(some, moved)
+    kept[core] = solved[: len(core)]
+    least = -limits.wider - WHOLE * (1 + limits.most)
+    holds = (limits.left(kept.sum(axis=0)) >= least).all()
+    gain = float((kept * kinds.worth).sum()) if holds else -np.inf
+    contacts = kept if holds else _best(kinds, kinds.at(prices @ limits.weights))
+    contacts[core] = np.floor(solved[: len(core)] + WHOLE)
+    return _within(contacts, kinds, limits, prices), prices, gain
+
+
+def _best(kinds: _Kinds, reduced: np.ndarray) -> np.ndarray:
+    """Contacts of each kind by the action with the largest gain at the prices, if it is > 0."""
+    result = np.zeros(reduced.shape)
+    paying = np.flatnonzero(reduced.max(axis=1) > 0)
+    result[paying, reduced[paying].argmax(axis=1)] = kinds.number[paying]
+    return result
 
 
 def _within(contacts: np.ndarray, kinds: _Kinds, limits: _Limits, prices: np.ndarray) -> np.ndarray:

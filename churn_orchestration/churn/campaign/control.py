@@ -19,6 +19,10 @@ DIGITS = 13
 """Hexadecimal digits of the hash that are the lot: 52 bits, as many as a double holds."""
 UNFAIR = 0.001
 """A lot is called unfair where chance alone makes one like it in so many cases."""
+ALIKE = 1e-9
+"""Columns that differ from a sum of others by less than this share of all say nothing new."""
+MOST_TEXTS = 20
+"""Of a text so many values are compared, the most frequent; the others together."""
 LONGEST = 104
 """Weeks beyond which an effect counts as out of reach."""
 
@@ -136,21 +140,24 @@ def balance(treated: Mapping[str, Any], control: Mapping[str, Any], share: float
         Difference(name, float(v[:t].mean()), float(v[t:].mean()), *map(float, (d, d - r, d + r)))
         for (name, v), d, r in zip(numbers.items(), apart, reached, strict=True)
     )
-    covariance = table.T @ table / (t + c - 1) * (1 / t + 1 / c)
-    inverse, rank = np.linalg.pinv(covariance, hermitian=True), np.linalg.matrix_rank(covariance)
-    joint_p = float(chi2.sf(apart @ inverse @ apart, rank)) if rank else 1.0
+    spreads, ways = np.linalg.eigh(table.T @ table / (t + c - 1) * (1 / t + 1 / c))
+    vary = spreads > ALIKE * spreads.max(initial=0)  # shares of texts come to 1 together
+    distance = float(((apart @ ways)[vary] ** 2 / spreads[vary]).sum())
+    joint_p = float(chi2.sf(distance, vary.sum())) if vary.any() else 1.0
     share_p = float(binomtest(c, t + c, share).pvalue)
     return Balance(differences, t, c, share_p, joint_p, min(share_p, joint_p) >= UNFAIR)
 
 
 def _numbers(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    """A column as numbers: itself with the mean for what is missing, or a 0 or 1 for each text."""
+    """A column as numbers: itself with the mean for what is missing, or 0 and 1 for each text."""
     missing = np.array([v is None or v != v for v in values])
     known = values[~missing]
     if any(isinstance(v, str) for v in known):
-        result = {
-            f"{name} = {v}": (values == v).astype(float) for v in np.unique(known.astype(str))
-        }
+        texts, counts = np.unique(known.astype(str), return_counts=True)
+        most = texts[np.sort(np.argsort(-counts, kind="stable")[:MOST_TEXTS])]
+        result = {f"{name} = {text}": (values == text).astype(float) for text in most}
+        if len(most) < len(texts):
+            result[f"{name} is another"] = (~missing & ~np.isin(values, most)).astype(float)
     else:
         filled = np.where(missing, known.astype(float).mean() if len(known) else 0.0, values)
         result = {name: filled.astype(float)}
