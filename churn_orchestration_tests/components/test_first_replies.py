@@ -52,7 +52,7 @@ DECLARED = FeatureSet("customer_id", (replies(),), (5,), ())
 
 class Ticket(NamedTuple):
     ticket_id: str
-    customer_id: str
+    customer_id: str | None
     opened_at: dt.datetime
     known_on: dt.date
 
@@ -181,6 +181,27 @@ def test_a_wait_is_known_once_both_are_and_changes_when_an_earlier_reply_arrives
     }
     assert seen == {2: [], 3: [(26.0, 1)], 6: [(26.0, 4)], 7: [(28.0, 5)], 8: [(28.0, 6)],
                     9: [(12.0, 8)]}  # fmt: skip
+
+
+def test_one_row_of_a_landing_counts_whole_where_it_has_a_ticket_twice(tables: Tables) -> None:
+    tickets = [Ticket("t1", "ann", at(1, 8), JAN[1]), Ticket("t1", "bob", at(1, 9), JAN[1])]
+    replied = [Reply("r1", "t1", at(2, 8), JAN[2]), Reply("r1", "t1", at(2, 10), JAN[2])]
+    replied += [Reply("r2", "t1", at(3, 8), JAN[3])]
+    for landed in (tickets, tickets[::-1]):
+        store(tables.db, landed, replied)
+        rows = tables.rows(
+            "select customer_id, day, wait_hours, known_on from silver.first_replies order by all"
+        )
+        assert sorted(rows, key=lambda row: row[3]) == [
+            ("bob", None, None, JAN[1]), ("bob", JAN[2], 25, JAN[2]), ("bob", JAN[2], 25, JAN[3])
+        ]  # fmt: skip
+
+
+def test_a_ticket_that_is_corrected_to_nobodys_is_nobodys(tables: Tables) -> None:
+    tickets = [Ticket("t1", "ann", at(1, 8), JAN[1]), Ticket("t1", None, at(1, 8), JAN[3])]
+    store(tables.db, tickets, [Reply("r1", "t1", at(2, 8), JAN[2])])
+    owners = tables.rows("select customer_id from silver.first_replies order by known_on")
+    assert owners == [("ann",), ("ann",), (None,)]
 
 
 def test_a_day_of_the_table_is_the_same_whatever_has_landed_since(tables: Tables) -> None:

@@ -120,7 +120,7 @@ def _differences(measures: Sequence[Measure], entity: str, order: str) -> str:
 
 def changes(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Feature]:
     """The declared changes: the last one, and the lowest and highest of every window."""
-    noun, plural = source.noun, f"{source.noun}s"
+    noun = source.noun
     for m in changing(source):
         name, scale = of_changes(m), f"{10**m.decimals}::double"
         unit = f" {m.unit}" if m.unit else ""
@@ -130,7 +130,7 @@ def changes(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fea
             f"{source.name}_{name}_last_{ALL}",
             f"cast({row}.{name}_last_{ALL} as double) / {scale}", source.name, "change",
             f"last change of the {of}, from the day before it that has one", m.unit,
-            f"{m.name} changed by {{value:+,.2f}}{unit} from the last but one day with {plural} to "
+            f"{m.name} changed by {{value:+,.2f}}{unit} from the last but one day that has it to "
             "the last",
             few, few, ALL,
         )  # fmt: skip
@@ -144,7 +144,7 @@ def changes(declared: FeatureSet, source: EventSource, row: str) -> Iterator[Fea
                     f"{source.name}_{name}_{how}_{suffix}",
                     f"cast({row}.{name}_{how}_{window} as double) / {scale}", source.name, "change",
                     f"{word} change of the {of}, from the day before it that has one", m.unit,
-                    f"{word} change of {m.name} between days with {plural} {when}: "
+                    f"{word} change of {m.name} between days that have it, {when}: "
                     f"{{value:+,.2f}}{unit}",
                     none, none, suffix,
                 )  # fmt: skip

@@ -25,6 +25,8 @@ from churn_orchestration.churn.sql import literal
 PART = re.compile(r'_([sau])(\d+)\."?(\w+)')
 """A column of a merged row in the SQL of a feature, see ``rings``."""
 _WINDOW = re.compile(r"_(\d+)$")
+_CHANGE, _AGAIN = re.compile(r"_change_(last|min|max)_\w+"), re.compile(r"_again_(\d+|all)")
+"""What follows a measure's name in its changes, and a category's in its values of two days."""
 
 
 _Column: TypeAlias = Measure | Category | Flag | Date
@@ -41,6 +43,13 @@ def read_by(table: EventSource | AttributeTable, part: str) -> _Column | None:
     if isinstance(table, EventSource):
         all_columns: tuple[_Column, ...] = (*table.measures, *table.categories, *table.flags)
         named = {column.name: column for column in all_columns}
+        # What is merged of a column may begin as another column's name does.
+        for name, own in named.items():
+            rest = part.removeprefix(name)
+            if isinstance(own, Measure) and own.change and _CHANGE.fullmatch(rest):
+                return own
+            if isinstance(own, Category) and own.repeated and _AGAIN.fullmatch(rest):
+                return own
         fitting = [name for name in named if part.startswith(f"{name}_")]
         return named[max(fitting, key=len)] if fitting else None
     kind, number = part[1], int(re.findall(r"\d+", part)[0])

@@ -518,7 +518,8 @@ def _changes_of(source: EventSource, spans: Mapping[str, Sequence[str]]) -> list
         for window in spans[name]
     ]
     wanted += [(f"{of_changes(m)}_last_{ALL}", _NONE[LOW]) for m in changing(source)]
-    return [f"nullif({name}, {none}) as {name}" for name, none in wanted]
+    # As wide as there: DuckDB rounds a division of another width otherwise beyond 2^53.
+    return [f"cast(nullif({name}, {none}) as hugeint) as {name}" for name, none in wanted]
 
 
 def _listed(source: EventSource) -> list[Part]:

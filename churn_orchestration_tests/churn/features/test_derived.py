@@ -342,10 +342,10 @@ def test_what_is_said_of_changes() -> None:
     said = {f.name: f for f in catalogue(DECLARED)}
     last, lowest = said["orders_amount_change_last_all"], said["orders_amount_change_min_30d"]
     assert worded(-2.5, last.phrase, last.null_phrase) == (
-        "amount changed by -2.50 usd from the last but one day with orders to the last"
+        "amount changed by -2.50 usd from the last but one day that has it to the last"
     )
     assert worded(-2.5, lowest.phrase, lowest.null_phrase) == (
-        "lowest change of amount between days with orders in the last 30 days: -2.50 usd"
+        "lowest change of amount between days that have it, in the last 30 days: -2.50 usd"
     )
     assert lowest.null_means == "no order in the last 30 days with amount after an earlier day"
     assert (last.null_means, last.type) == ("amount on fewer than two days so far", "double")

@@ -22,6 +22,7 @@ from churn_orchestration.churn.features.declared import (
     Measure,
     Ratio,
 )
+from churn_orchestration.churn.features.recorded import read_by
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration_tests.support.daily_parts import make_parts
 from churn_orchestration_tests.support.properties import examples
@@ -199,3 +200,25 @@ def test_one_of_the_two_days_is_enough(field: str) -> None:
     )
     values = [row["plan_fee"] for row in (before, since)]
     assert values == ([None, 9] if field == "available_from" else [9, None])
+
+
+def test_what_is_merged_of_a_column_is_limited_by_its_own_days_whatever_others_are_called():
+    amount = replace(AMOUNT, change="sum", available_from=BEGUN)
+    product = Category("product", "product", repeated=True)
+    source = replace(
+        PLAIN.sources[0],
+        measures=(amount, Measure("product_again", "again", available_from=ENDED)),
+        categories=(product, replace(CHANNEL, name="amount_change", available_from=ENDED)),
+        ratios=(),
+    )
+    part = {name: read_by(source, name) for name in (
+        "amount_change_min_7", "amount_change_last_all", "product_again_7", "product_again_sum_7",
+        "amount_change_values_7", "amount_sum_7",
+    )}  # fmt: skip
+    assert [column.name for column in part.values()] == [
+        "amount", "amount", "product", "product_again", "amount_change", "amount"
+    ]  # fmt: skip
+    declared = replace(PLAIN, sources=(source,), ratios=(), attributes=())
+    from_day = {feature.name: feature.recorded_from for feature in catalogue(declared)}
+    assert from_day["orders_amount_change_min_7d"] == from_day["orders_amount_sum_7d"]
+    assert from_day["orders_product_repeated_share_7d"] is None
