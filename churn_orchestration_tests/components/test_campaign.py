@@ -291,8 +291,9 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
 ):
     live(shop, lambda name: control if held_back(name) else treated, pace=1)
     shop.change("churn_90d/defs.yaml", "horizon_days: 10", "horizon_days: 5")
-    shop.change("actions/defs.yaml", "      cost: 0.5\n      capacity_per_day: 100\n",
-                "      cost: 0.01\n")  # fmt: skip
+    mail = "      cost: 0.5\n      capacity_per_day: 100\n"
+    some = "      cost: 0.01\n      when: days_since_last > 2\n"
+    shop.change("actions/defs.yaml", mail, some)
     wrongly = next(f"c{n:03}" for n in range(CUSTOMERS) if held_back(f"c{n:03}"))
     contacted(shop, 8, f"{wrongly},win_back,mail")
     shop.refresh(5, 11, layers=LAYERS)
@@ -300,6 +301,7 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
                           f"measured_on < '{JAN[10]}'") == [(0,)]  # fmt: skip
     first = rows_of(shop, 5).query("in_trial")
     names = set(first.index)
+    assert 100 < len(names) < CUSTOMERS - 100
     bought = {
         name
         for (name,) in shop.rows(
