@@ -50,7 +50,8 @@ class Allocation:
     group_price : what one more contact within each group's limit would earn; m
     budget_price : what one more unit of money would earn
     reduced : gain at those prices, n x k; -inf where an action is not eligible or does not pay.
-        Whoever has one > 0 belongs to the trial, held back or not
+        Whoever has one > 0 belongs to the trial, held back or not. Where several customers have
+        the gain that is the price, they have 0, and though some are contacted, none is of the trial
     """
 
     choice: np.ndarray
