@@ -3,7 +3,7 @@
 import datetime as dt
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import dagster as dg
 import numpy as np
@@ -291,15 +291,19 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
 ):
     live(shop, lambda name: control if held_back(name) else treated, pace=1)
     shop.change("churn_90d/defs.yaml", "horizon_days: 10", "horizon_days: 5")
-    shop.change("actions/defs.yaml", "      cost: 0.5\n      capacity_per_day: 100\n",
-                "      cost: 0.01\n")  # fmt: skip
+    mail = "      cost: 0.5\n      capacity_per_day: 100\n"
+    some = "      cost: 0.01\n      when: days_since_last > 2\n"
+    shop.change("actions/defs.yaml", mail, some)
+    shop.write("segments/defs.yaml", SEGMENTS.replace("> 4", "> 20"))
+    shop.change("actions/defs.yaml", "value: 50", "value: 50\n  segments: [kinds]")
     wrongly = next(f"c{n:03}" for n in range(CUSTOMERS) if held_back(f"c{n:03}"))
     contacted(shop, 8, f"{wrongly},win_back,mail")
-    shop.refresh(5, 11, layers=LAYERS)
+    shop.refresh(5, 11, layers=(*LAYERS, "segments"))
     assert shop.published("select count(*) from monitoring.win_back_effect where treated > 0 and "
                           f"measured_on < '{JAN[10]}'") == [(0,)]  # fmt: skip
     first = rows_of(shop, 5).query("in_trial")
     names = set(first.index)
+    assert 100 < len(names) < CUSTOMERS - 100
     bought = {
         name
         for (name,) in shop.rows(
@@ -311,8 +315,17 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
             for arm in ("treated", "control")}  # fmt: skip
     [row] = shop.published(
         "select treated, control, treated_mean, control_mean, verdict, effect, low, high, "
-        f"contaminated from monitoring.win_back_effect where measured_on = '{JAN[10]}'"
+        f"contaminated from monitoring.win_back_effect where measured_on = '{JAN[10]}' "
+        "and segments is null"
     )
+    kinds = dict(shop.published("select customer_id, segment from segments.kinds "
+                                f"where as_of = '{JAN[5]}'"))  # fmt: skip
+    of_kinds = Counter((kinds[name], held_back(name)) for name in names)
+    parts = shop.published(
+        f"select segment, treated, control from monitoring.win_back_effect where measured_on = "
+        f"'{JAN[10]}' and segments = 'kinds' order by 1"
+    )
+    assert parts == [(s, of_kinds[s, False], of_kinds[s, True]) for s in ("often", "seldom")]
     assert row[:2] == (len(left["treated"]), len(left["control"]))
     assert row[2] == pytest.approx(np.mean(left["treated"]))
     assert row[3] == pytest.approx(np.mean(left["control"]))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.campaign.allocation import Allocation
 
 MOST, TINY = 1e300, 1e-9
-"""A number above all gains, and one below all that matter."""
+"""A number above all gains, and the share of the largest one that is rounding."""
 HELD_BACK, NOT_OPEN, COOLING = "held back", "no action is open to them", "cooling down"
 OFTEN, NO_VALUE, NO_PAY = "contacted often enough", "no value is forecast", "does not pay"
 UNCERTAIN, NO_ROOM = "too uncertain to pay", "no room: next in line"
@@ -223,6 +223,7 @@ def _columns(
     price = best.capacity_price + best.budget_price * _numbers(campaign, "cost")
     earned = offers.net - price
     pays = offers.open & offers.pays & offers.sure
+    rounding = TINY * np.where(pays, offers.net, 0.0).max(initial=0.0)
     line = _places(
         np.where(offers.eligible, earned, -np.inf).max(axis=1),
         ~held & ~done & offers.eligible.any(axis=1),
@@ -236,7 +237,7 @@ def _columns(
     return {
         "arm": np.where(held, CONTROL, TREATED),
         "control_share": campaign.control,
-        "in_trial": (pays & (earned > TINY)).any(axis=1),
+        "in_trial": (pays & (earned > rounding)).any(axis=1),
         "action": _of(best.choice, _words(campaign, "name")),
         "owner": _of(best.choice, _words(campaign, "owner")),
         "channel": _of(best.choice, _words(campaign, "channel")),
