@@ -65,9 +65,15 @@ def actions_report(
     """
     with door(business.state) as db:
         tables = Tables(db, business.state)
+        there = _campaigns(tables, business, name)
+        owners = {each: _owners(tables, each) for each in there}
+        if owner is not None and not any(owner in those for those in owners.values()):
+            known = ", ".join(sorted(set().union(*owners.values()))) or "nobody"
+            raise BusinessError(f"{business.name}: nothing was ever for {owner}, but for {known}")
         facts = {
             each: _of_list(tables, each, day, most, owner)
-            for each in _campaigns(tables, business, name)
+            for each in there
+            if owner is None or owner in owners[each]
         }
     parts = [part for each, result in facts.items() for part in _list_text(each, result)]
     return {"campaigns": facts}, plain(*parts)
@@ -85,6 +91,12 @@ def _campaigns(tables: Tables, business: Business, name: str | None) -> list[str
     raise BusinessError(f"{business.name}: {message}")
 
 
+def _owners(tables: Tables, name: str) -> set[str]:
+    refuse_damaged(tables.db, f"actions.{name}")
+    rows = tables.rows(f"select distinct owner from actions.{name} where owner is not null")
+    return {owner for (owner,) in rows}
+
+
 def _of_list(
     tables: Tables, name: str, day: dt.date | None, most: int, owner: str | None
 ) -> dict[str, Any]:
@@ -99,10 +111,6 @@ def _of_list(
     of_day = f"(from {table} where as_of = {literal(day)})"
     mine = "action is not null"
     if owner is not None:
-        owners = [o for (o,) in tables.rows(f"select distinct owner from {of_day} where {mine}")]
-        if owner not in owners:
-            there = ", ".join(sorted(owners)) or "nobody"
-            raise BusinessError(f"{table} {day}: nothing is for {owner}, but for {there}")
         mine += f" and owner = {literal(owner)}"
     [forecasts] = shown_upstream(tables, table, "predictions")
     why = f"select {quoted(key)}, reasons from {forecasts} where as_of = {literal(day)}"
@@ -193,7 +201,7 @@ def _limits(facts: Mapping[str, Any]) -> list[str]:
     if facts["one_more_of_money"]:
         lines.append(f"one more unit of money would earn {facts['one_more_of_money']:.2f}")
     if facts["gap"] is not None:
-        lines.append(f"no list within these limits could earn {facts['gap']:.2%} more")
+        lines.append(f"this is at least {1 - facts['gap']:.2%} of what any list could gain here")
     return lines
 
 
@@ -225,8 +233,8 @@ def _of_effect(tables: Tables, name: str) -> dict[str, Any]:
     # As in the effect: whose first day in the trial was under another share is left out.
     first = (
         f"(from (from {table} where in_trial qualify row_number() over (partition by {key} "
-        f"order by as_of) = 1) where control_share = (select any_value(control_share) from {table} "
-        f"where as_of = {literal(day)}))"
+        f"order by as_of) = 1) where (control_share, question) in "
+        f"(select (control_share, question) from {table} where as_of = {literal(day)}))"
     )
     trial = tables.records(
         "select arm, as_of, churn_probability, value, band, effect, control_share "
@@ -330,9 +338,10 @@ def _fair(balance: Mapping[str, Any] | None) -> list[str]:
     largest = max(balance["differences"], key=lambda each: abs(each["standardised"]))
     look = "the lots look fair" if balance["fair"] else "the lots do not look fair"
     return [
-        f"{look}: {balance['treated']:,} treated and {balance['control']:,} control; they differ "
-        f"most in {largest['name']}, by {largest['standardised']:+.2f} standard deviations; chance "
-        f"makes arms that differ as much in {balance['joint_p']:.0%} of cases"
+        f"{look}: {balance['treated']:,} treated and {balance['control']:,} control, of whom "
+        f"chance draws as many or as few in {balance['share_p']:.1%} of cases; they "
+        f"differ most in {largest['name']}, by {largest['standardised']:+.2f} standard deviations; "
+        f"chance makes arms that differ as much in {balance['joint_p']:.1%} of cases"
     ]
 
 

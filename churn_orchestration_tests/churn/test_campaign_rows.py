@@ -98,7 +98,7 @@ def test_customers_contacts_and_the_week_are_as_they_were_known_at_the_end_of_th
     for who, row in got.items():
         risk, spend, each, kind = facts[who]
         mine = [r for r in seen if r[1] == who]
-        of_late = [r for r in mine if r[4] > as_of - dt.timedelta(days=5)]
+        of_late = [r for r in mine if r[4] > as_of + dt.timedelta(days=1 - 5)]  # of the next day
         called = [r for r in mine if r[2:4] == ("win_back", "call")]
         cooling = any(as_of < r[4] + dt.timedelta(days=6) for r in called)
         assert row[HELD] == is_held_back(who, "win_back", "shop", 0.3)

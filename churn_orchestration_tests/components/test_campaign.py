@@ -225,9 +225,11 @@ def test_the_trial_is_the_same_for_both_arms_whoever_has_room(selling):
     rows = rows_of(selling, 5)
     risk = rows["churn_probability"]
     price = {a: rows.query(f"best_action == '{a}'")["contact_price"].iloc[0] for a in COSTS}
-    call = np.where(risk > 0.3, risk * 50 * 0.3 - COSTS["call"] - price["call"], 0)
-    best = np.maximum(call, risk * 50 * 0.05 - COSTS["mail"] - price["mail"])
-    assert (rows["in_trial"] == (best > 1e-9)).all()
+    net = {"call": risk * 50 * 0.3 - COSTS["call"], "mail": risk * 50 * 0.05 - COSTS["mail"]}
+    call = (risk > 0.3) & (net["call"] > 0) & (net["call"] >= price["call"] - 1e-9)
+    mail = (net["mail"] > 0) & (net["mail"] >= price["mail"] - 1e-9)
+    assert (rows["in_trial"] == (call | mail)).all()
+    assert rows.loc[rows["action"].notna(), "in_trial"].all()
     shares = rows.groupby("arm")["in_trial"].mean()
     assert 0 < shares["control"] < 1
     assert 0 < shares["treated"] < 1
@@ -341,7 +343,7 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
     )  # fmt: skip
     facts, text = campaign_report(shop.business, None)
     assert facts["campaigns"]["win_back"]["balance"]["fair"]
-    assert {"works": "works", "harms": "harms"}.get(verdict, "not known yet") in text
+    assert verdict.split("_")[0] in text  # a cell of several words may be on two lines
 
 
 def test_contacts_of_nothing_that_is_declared_are_named(selling):
@@ -397,7 +399,7 @@ def test_the_commands_show_the_list_and_export_and_explain_carry_the_action(sell
     assert of["next_in_line"][0]["next_in_line"] == 1
     assert "win_back, to act on from 2024-01-07: 120 contacts" in text
     assert "nobody contacts the others: " in text
-    with pytest.raises(BusinessError, match="nothing is for ann, but for team:marketing, team:su"):
+    with pytest.raises(BusinessError, match="nothing was ever for ann, but for team:mark"):
         actions_report(selling.business, None, None, 3, "ann")
     with pytest.raises(BusinessError, match='no campaign "other", but win_back'):
         actions_report(selling.business, "other", None, 3, None)
@@ -470,3 +472,22 @@ def test_a_second_campaign_of_a_name_is_refused_with_the_first(shop):
     shop.write("actions/defs.yaml", WIN_BACK + "---\n" + WIN_BACK)
     said = why_not_loaded(shop)
     assert "defs.yaml:29: a second Campaign called win_back; the first is in " in said
+
+
+def test_before_it_begins_a_campaign_has_nobody_on_a_list_nor_in_the_trial(selling):
+    selling.change("actions/defs.yaml", "value: 50", f"value: 50\n  begins: {JAN[6]}")
+    selling.refresh(5, 6, layers=LAYERS)
+    before, after = rows_of(selling, 5), rows_of(selling, 6)
+    assert not before["in_trial"].any()
+    assert set(before["why"]) == {"the campaign has not begun"}
+    assert before["action"].isna().all()
+    assert after["in_trial"].any()
+    assert after["action"].notna().any()
+
+
+def test_what_cannot_be_measured_is_refused(selling):
+    selling.change("actions/defs.yaml", "value: 50", "value: 50\n  begins: soon")
+    assert "begins: soon is no day such as 2024-05-01" in why_not_loaded(selling)
+    selling.change("actions/defs.yaml", "begins: soon", "segments: [treated]")
+    selling.write("segments/defs.yaml", SEGMENTS.replace("name: kinds", "name: treated"))
+    assert "treated is a column of the effect's table" in why_not_loaded(selling)

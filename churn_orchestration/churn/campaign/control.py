@@ -247,7 +247,8 @@ def _reason(always: Need, once: Need, share: float, per_week: float) -> str | No
         return None
     result = (
         f"{always.customers:,} customers are needed to know it on any day, and {per_week:,.0f} "
-        "a week enter the trial: take fewer arms, so that more enter each"
+        "a week enter the trial: take fewer arms, that is one campaign in place of several, or let "
+        "more enter by more capacity or a wider `when`"
     )
     if share < 0.5:
         result += ", hold back a larger share"

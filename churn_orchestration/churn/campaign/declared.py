@@ -74,6 +74,7 @@ class Campaign:
     is_cautious : an action has to pay at the low end of its effect, too
     cap : None: none
     outreach : the log of what was done; None: there is none
+    begins : the first as_of on whose list somebody acts; None: the first of all
     """
 
     name: str
@@ -88,6 +89,7 @@ class Campaign:
     cap: Cap | None
     outreach: EventSource | None
     actions: tuple[Action, ...]
+    begins: dt.date | None = None
 
     @property
     def table(self) -> str:

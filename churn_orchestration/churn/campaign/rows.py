@@ -94,7 +94,7 @@ def contacts(campaign: Campaign, as_of: dt.date) -> str:
 def _contacted(campaign: Campaign, as_of: dt.date) -> str:
     """SQL: of each customer of the log, the contacts of late, and which action is cooling down."""
     cap = campaign.cap
-    since = literal(as_of - DAY * ((cap.days if cap else 1) - 1))
+    since = literal(as_of - DAY * ((cap.days if cap else 2) - 2))  # the list is for the next day
     columns = [f"count(*) filter (day >= {since}) as {OF_LATE}"]
     for number, action in enumerate(campaign.actions):
         ended = f"false as {is_cooling(number)}"

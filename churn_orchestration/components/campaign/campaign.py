@@ -17,7 +17,7 @@ from churn_orchestration.business import Business, BusinessError, digest, line_o
 from churn_orchestration.churn.campaign import declared
 from churn_orchestration.churn.campaign.rows import readable
 from churn_orchestration.churn.features.declared import EventSource
-from churn_orchestration.churn.question.labels import STATIC
+from churn_orchestration.churn.question.labels import EVENT, STATIC
 from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
 from churn_orchestration.churn.rows.user_sql import parsed
 from churn_orchestration.churn.value.question import SpendQuestion
@@ -41,6 +41,11 @@ from churn_orchestration.components.value.value_model import ValueModel
 from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.warehouse import Tables
 
+OF_TRIAL = {
+    "arm", "treated", "touched", "outcome", "matured", "control_share", "question", "is_graded",
+    "spent", "last_contact", "value", "value_low", "value_high", "as_of", "low", "high",
+}  # fmt: skip
+"""Columns beside which the effect's rows have the sets of segments."""
 LOG_IS_READ, LEFT_ALONE, NO_HARM = "outreach_is_known", "control_is_left_alone", "does_no_harm"
 
 
@@ -80,6 +85,11 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
     cautious: bool = Field(
         False, description="true: an action has to pay at the low end of its effect, too"
     )
+    begins: str | None = Field(
+        None,
+        description="the first as_of on whose list somebody acts: before it nobody is on a list or "
+        "in the trial; for a campaign of a business that already has forecasts. Default: the first",
+    )
     contacts: CapSpec | None = Field(
         None, description="how often a customer is contacted at most, over all campaigns of the log"
     )
@@ -98,6 +108,14 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         if not isinstance(value, str) and not 0 < value < float("inf"):
             raise ValueError(f"{value:g}: wanted an amount above 0, or the name of a value model")
         return value
+
+    @field_validator("begins")
+    @classmethod
+    def _is_a_day(cls, begins: str | None) -> str | None:
+        try:
+            return begins and str(dt.date.fromisoformat(begins))
+        except ValueError:
+            raise ValueError(f"begins: {begins} is no day such as 2024-05-01") from None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Campaign":
@@ -135,6 +153,11 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         question = self._named(questions, self.churn, "churn")
         if question.kind == STATIC:
             self._refuse(f"churn: {self.churn} is static: nobody is left to leave, so to be kept")
+        if question.kind == EVENT and question.gap_days:
+            self._refuse(
+                f"churn: {self.churn} has gap_days: who leaves within the gap has no outcome, and "
+                "a contact works there too: name a question without it"
+            )
         [table] = [
             each for each in tree.get_all_components(of_type=FeatureTable)
             if each.name == question.features
@@ -145,6 +168,7 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             declared.Cap(self.contacts.most, self.contacts.days) if self.contacts else None,
             self._log(business, tree, table.entity),
             tuple(action.action() for action in self.actions),
+            dt.date.fromisoformat(self.begins) if self.begins else None,
         )  # fmt: skip
         spend = self._spend(tree, table, business.settings.timezone)
         self._require_segments(tree, table.name)
@@ -213,6 +237,10 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
     def _require_columns(self, plan: declared.Campaign) -> None:
         """Refuse a condition that reads what is no column of a customer's row."""
         known = readable(plan)
+        if taken := [name for name in self.segments if name in OF_TRIAL]:
+            self._refuse(
+                f"segments: {taken[0]} is a column of the effect's table: give the set another name"
+            )
         if twice := [name for name in self.segments if known.count(name) > 1]:
             self._refuse(f"segments: {twice[0]} is a column of the forecast too, or there twice")
         for action in self.actions:
@@ -295,7 +323,14 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
     ) -> DayTable:
         upstream = [plan.table, f"monitoring.{self.churn}_graded"]
         upstream += [f"segments.{name}" for name in plan.segments]
-        measured = (plan.name, plan.entity, plan.segments, plan.control, plan.outreach)
+        measured = (
+            plan.name,
+            plan.question,
+            plan.entity,
+            plan.segments,
+            plan.control,
+            plan.outreach,
+        )
         landed = [spend.activity.table] if spend else []
         landed += [plan.outreach.table] if plan.outreach else []
         return DayTable(

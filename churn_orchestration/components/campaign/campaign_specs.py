@@ -58,7 +58,10 @@ class ActionSpec(dg.Model, dg.Resolvable):
         description="the share of would-be leavers that it keeps, by belief, and how sure that is"
     )
     cool_down_days: int | None = Field(
-        None, ge=1, description="after a contact by it a customer gets no other one for so long"
+        None,
+        ge=1,
+        description="after a contact by it a customer gets no other one by it for so long; "
+        "`contacts` is for all actions",
     )
     deadline_days: int | dict[str, int] | None = Field(
         None, description="days after as_of in which it is to be done: one number, or one by band"
@@ -97,4 +100,4 @@ class CapSpec(dg.Model, dg.Resolvable):
     """How often a customer is contacted at most, by all campaigns of one outreach log."""
 
     most: int = Field(ge=1, description="contacts")
-    days: int = Field(ge=1, description="within so many days")
+    days: int = Field(ge=2, description="within so many days, that of the next contact included")

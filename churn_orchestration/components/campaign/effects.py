@@ -84,7 +84,7 @@ def _trial(tables: Tables, campaign: Campaign, day: dt.date) -> str:
     """
     key = identifier(campaign.entity)
     lists = read_files(tables.day_files(campaign.table, day).values())
-    kept = ("arm", "churn_probability", WORTH, "control_share")
+    kept = ("arm", "churn_probability", WORTH, "control_share", "question")
     first = (
         f"select {key}, min(as_of) as as_of, "
         f"{', '.join(f'arg_min({name}, as_of) as {name}' for name in kept)} "
@@ -103,7 +103,7 @@ def _trial(tables: Tables, campaign: Campaign, day: dt.date) -> str:
         log = f"select {key}, max(day) as last_contact from ({contacts(campaign, day)}) "
         sets += f" left join ({log}where {mine} group by 1) using ({key})"
         touched = "coalesce(last_contact > as_of, false) as touched"
-    share = f"control_share = {campaign.control!r}"
+    share = f"control_share = {campaign.control!r} and question = {literal(campaign.question)}"
     treated = f"arm = {literal(TREATED)} as treated"
     return f"(select *, {treated}, {touched} from ({first}){sets} where {share})"
 

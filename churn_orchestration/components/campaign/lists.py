@@ -34,13 +34,15 @@ MOST, TINY = 1e300, 1e-9
 """A number above all gains, and the share of the largest one that is rounding."""
 HELD_BACK, NOT_OPEN, COOLING = "held back", "no action is open to them", "cooling down"
 OFTEN, NO_VALUE, NO_PAY = "contacted often enough", "no value is forecast", "does not pay"
+NOT_BEGUN = "the campaign has not begun"
 UNCERTAIN, NO_ROOM = "too uncertain to pay", "no room: next in line"
 COLUMNS: Columns = {
     "arm": ("text", f"{TREATED}, or {CONTROL}: held back by lot, whatever is forecast"),
     "control_share": ("double", "share of all customers that the lot holds back"),
+    "question": ("text", "the churn question on whose forecasts the list acts"),
     "in_trial": (
         "boolean",
-        "an action that is open to the customer pays at the day's prices of contacts and money, "
+        "an action that is open to the customer is worth the day's prices of contacts and money, "
         "whichever the arm and whatever contacts went before: from the first such day on the "
         "customer counts for the effect",
     ),
@@ -77,7 +79,8 @@ COLUMNS: Columns = {
     "cost": ("double", "of one contact by it"),
     "why": (
         "text",
-        f"null: somebody contacts the customer; else the first that holds: {HELD_BACK}; "
+        f"null: somebody contacts the customer; else the first that holds: {NOT_BEGUN}; "
+        f"{HELD_BACK}; "
         f"{NOT_OPEN}; {OFTEN}; {COOLING}; {NO_VALUE}; {NO_PAY}, its cost is no less than the "
         f"expected gain; {UNCERTAIN}, of a cautious campaign: its cost is no less than the gain at "
         f"the low end of the effect; {NO_ROOM} n",
@@ -85,7 +88,7 @@ COLUMNS: Columns = {
     "next_in_line": ("bigint", "1 is contacted first, were there room; null: not waiting"),
     "contact_price": ("double", "what one more contact by best_action would have earned"),
     "money_price": ("double", "what one more unit of money would have earned"),
-    "gap": ("double", "by which share no list of the day could earn more than this one"),
+    "gap": ("double", "the share of the best possible gain that this list may lack, at most"),
     "decision_id": ("text", "hash of campaign, customer and as_of"),
 }  # fmt: skip
 
@@ -131,9 +134,13 @@ def _listed(
     offers = Offers.of(campaign, frame)
     costs = _numbers(campaign, "cost")
     budget = np.inf if campaign.budget is None else campaign.budget
-    gain = np.where(offers.eligible, offers.net, np.nan)
+    begun = campaign.begins is None or day >= campaign.begins
+    gain = np.where(offers.eligible & begun, offers.net, np.nan)
     best = allocate(gain, costs, room(tables, campaign, day), budget, held_back=held)
-    return frame, _columns(campaign, frame, held, offers, best, day)
+    listed = _columns(campaign, frame, held, offers, best, day)
+    if not begun:  # nobody acts on it, so nobody is compared from it on
+        listed |= {"in_trial": False, "why": NOT_BEGUN, "next_in_line": None}
+    return frame, listed
 
 
 def _customers(tables: Tables, campaign: Campaign, day: dt.date) -> str:
@@ -237,7 +244,10 @@ def _columns(
     return {
         "arm": np.where(held, CONTROL, TREATED),
         "control_share": campaign.control,
-        "in_trial": (pays & (earned > rounding)).any(axis=1),
+        "question": campaign.question,
+        # With the marginal customer, whose gain is the price: of the treated alone one would be
+        # at it, and of the control as many as are between.
+        "in_trial": (pays & (earned >= -rounding)).any(axis=1),
         "action": _of(best.choice, _words(campaign, "name")),
         "owner": _of(best.choice, _words(campaign, "owner")),
         "channel": _of(best.choice, _words(campaign, "channel")),

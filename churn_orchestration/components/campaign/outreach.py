@@ -79,7 +79,8 @@ def left_alone(tables: Tables, campaign: Campaign, day: dt.date) -> str | None:
     lists = read_files(tables.day_files(campaign.table, day).values())
     rows = tables.rows(
         f"select {key}::varchar, min(day) from ({contacts(campaign, day)}) join (select {key}, "
-        f"min(as_of) as first from {lists} where arm = {literal(CONTROL)} group by 1) "
+        f"min(as_of) as first from {lists} where arm = {literal(CONTROL)} "
+        f"and control_share = {campaign.control!r} group by 1) "
         f"using ({key}) where {CAMPAIGN} = {literal(campaign.name)} and day > first "
         "group by 1 order by 2, 1"
     )
