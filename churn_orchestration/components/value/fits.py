@@ -119,10 +119,15 @@ class Fits:
         return f"{select} order by {entity}"
 
     def forecast(
-        self, rows: str, month_end: dt.date, yearly_discount: float | None = None
+        self,
+        rows: str,
+        month_end: dt.date,
+        yearly_discount: float | None = None,
+        *,
+        learned: bool = True,
     ) -> "pd.DataFrame":
         """Of each customer of feature rows: the entity, what the process of a month-end forecasts,
-        see ``SpendForecast.of``, and what its members do, where it has any.
+        see ``SpendForecast.of``, and if ``learned``, what its members do, where it has any.
 
         Without rows where no process fits.
         """
@@ -131,10 +136,8 @@ class Fits:
         entity, process = self.question.entity, self.process(month_end)
         if isinstance(process, NoFit):
             return pd.DataFrame({entity: [], SPEND: []})
-        process, members = (
-            replace(process, yearly_discount=yearly_discount),
-            self.members(month_end),
-        )
+        process = replace(process, yearly_discount=yearly_discount)
+        members = self.members(month_end) if learned else None
         names = dict.fromkeys([*self.question.columns, *(members.features if members else [])])
 
         def expected(part: pd.DataFrame) -> pd.DataFrame:
@@ -171,15 +174,15 @@ class Fits:
         """Which forecast scores from a month-end on; None: the process, for nothing else was ever
         compared with it.
         """
-        graded = [day for day in self.known(month_end)[-MOST_GRADED:] if self.members(day)]
-        if not graded or self.members(month_end) is None:
-            return None
         from churn_orchestration.churn.value.blend import Decision
 
-        stored = kept(
-            self._path(month_end, "-weights.json"), lambda: self._weigh(month_end, graded)
-        )
-        return Decision.of_record(stored)
+        def record() -> dict[str, Any]:
+            graded = [day for day in self.known(month_end)[-MOST_GRADED:] if self.members(day)]
+            compared = graded and self.members(month_end)
+            return self._weigh(month_end, graded) if compared else {}
+
+        stored = kept(self._path(month_end, "-weights.json"), record)
+        return Decision.of_record(stored) if stored else None
 
     def _weigh(self, month_end: dt.date, graded: list[dt.date]) -> dict[str, Any]:
         import pandas as pd

@@ -80,8 +80,11 @@ class Forecasts:
         with low and high, null without an earlier day that shows how such forecasts come out
         """
         month_end = self.fits.month_end(day)
-        decision = self.fits.decision(month_end)  # before what it has read is asked for again
-        forecast = self.fits.forecast(rows, month_end, self.question.yearly_discount)
+        decision = self.fits.decision(month_end)
+        forecast = self.fits.forecast(
+            rows, month_end, self.question.yearly_discount,
+            learned=decision is not None and decision.blend,
+        )  # fmt: skip
         forecast = _served(forecast, decision)
         spread = self.spread(day)
         ends = spread.interval(forecast[SPEND].to_numpy()) if spread else (None, None)
