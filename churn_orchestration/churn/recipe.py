@@ -15,6 +15,8 @@ from churn_orchestration.churn.splits import FOLD_SEED, entity_folds
 from churn_orchestration.churn.weights import NEAR, Split, stacked, weighed
 
 WEIGHED_DAYS = 3  # the members of a blend are weighed on so many days
+PROCESS_VOTE, EVEN = 0.2, 100
+"""Usual vote of a process, and from how few entities of the rarer outcome on it has half of it."""
 NEAR_ROWS = 10
 """As NEAR where rows of the same day weigh, as a log likelihood: divided by their number."""
 FOLDED_ROWS = 20_000  # the capacity is chosen in folds of so many rows
@@ -137,12 +139,13 @@ def fit(
             f"{churned[~churned.isin([0, 1])].iloc[0]!r}"
         )
     outcome, ids = churned.to_numpy(bool), np.asarray(entity)
-    by_size = Capacity.of(len(features), scarce_entities(outcome, ids))
+    scarce = scarce_entities(outcome, ids)
+    by_size = Capacity.of(len(features), scarce)
     model = LEARNERS[name](capacity or by_size)
     if name == STACK:
         model = stacked(model, features, outcome, ids)
     elif name == BLEND:
-        model = weighed(_joined(model, process), features, outcome, ids, splits, near, fits)
+        model = weighed(_joined(model, process, scarce), features, outcome, ids, splits, near, fits)
     return model.fit(features, outcome, fits)
 
 
@@ -179,10 +182,13 @@ def _boosted(name: str, capacity: Capacity) -> Boosted | None:
     return next((member for member in members if isinstance(member, Boosted)), None)
 
 
-def _joined(model: LogOddsBlend, process: PurchaseProcess | None) -> LogOddsBlend:
-    """The blend with a process as a member, which has a fifth of the vote."""
+def _joined(model: LogOddsBlend, process: PurchaseProcess | None, scarce: int) -> LogOddsBlend:
+    """The blend with a process as a member: it has a fifth of the vote, and more where the others
+    have few entities of the rarer outcome to learn from, for it learns from everybody's dates.
+    """
     if process is None:
         return model
     assert model.weights is not None
+    vote = max(PROCESS_VOTE, EVEN / (EVEN + scarce))
     members = [*model.members, (PROCESS, process)]
-    return LogOddsBlend(members, weights=(*model.weights, sum(model.weights) / 4))
+    return LogOddsBlend(members, weights=(*model.weights, sum(model.weights) * vote / (1 - vote)))

@@ -73,7 +73,10 @@ def test_without_later_days_the_members_have_the_usual_weights(
     first = rows[rows["as_of"] == DAYS[0]]
     model = recipes["right"].fit(first, COLUMNS, "customer_id")
     assert list(model.members_) == ["logistic", "lightgbm", "xgboost", PROCESS]
-    assert model.weights_.tolist() == pytest.approx([0.4, 0.2, 0.2, 0.2])
+    gone = first["label"].sum()
+    vote = 100 / (100 + min(gone, len(first) - gone))
+    usual = [(1 - vote) / 2, (1 - vote) / 4, (1 - vote) / 4, vote]
+    assert model.weights_.tolist() == pytest.approx(usual)
 
 
 def test_the_outcome_of_a_day_weighs_members_that_were_fitted_to_what_was_known_by_then(
@@ -84,6 +87,23 @@ def test_the_outcome_of_a_day_weighs_members_that_were_fitted_to_what_was_known_
     late = rows.assign(label_known_on=rows["label_known_on"].where(~newest, pd.Timestamp.max))
     both = [recipes["right"].fit(table, COLUMNS, "customer_id") for table in (rows, late)]
     assert both[0].weights_.tolist() == both[1].weights_.tolist()
+
+
+def test_the_fewer_the_others_learn_from_the_more_the_process_votes(rows: pd.DataFrame) -> None:
+    votes = {}
+    for customers in (60, 150, 300):
+        few = rows[rows["customer_id"].isin([f"c{number}" for number in range(customers)])]
+        gone = few["label"].to_numpy(bool)
+        scarce = min(few["customer_id"][gone].nunique(), few["customer_id"][~gone].nunique())
+        model = fit("blend", few[COLUMNS], few["label"], few["customer_id"], process=process(TRUTH))
+        assert model.weights is not None
+        votes[customers] = model.weights[-1] / sum(model.weights)
+        assert votes[customers] == pytest.approx(max(0.2, 100 / (100 + scarce)))
+    assert votes[60] > votes[150] > votes[300]
+    many = pd.concat([rows.assign(customer_id=rows["customer_id"] + f"-{n}") for n in range(4)])
+    model = fit("blend", many[COLUMNS], many["label"], many["customer_id"], process=process(TRUTH))
+    assert model.weights is not None
+    assert model.weights[-1] / sum(model.weights) == pytest.approx(0.2)
 
 
 def test_a_day_is_forecast_by_the_newest_process_of_its_time() -> None:
