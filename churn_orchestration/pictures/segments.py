@@ -134,10 +134,13 @@ def flows(
         for (was, now), customers in counts.items():
             at = (shown.index(now), shown.index(was))
             write(axes, f"{customers:,}", at, (0, -3), INK, "center")
-        axes.set_xticks(range(len(shown)), shown, rotation=20, ha="right")
-        axes.set_yticks(range(len(shown)), shown)
+        numbers = [str(number) for number in range(1, len(shown) + 1)]
+        axes.set_xticks(range(len(shown)), numbers)
+        axes.set_yticks(
+            range(len(shown)), [f"{one}  {n}" for one, n in zip(shown, numbers, strict=True)]
+        )
         axes.set(title=f"{total:,} customers moved from {since} to {day}")
-        axes.set(xlabel="to", ylabel="from")
+        axes.set(xlabel="to, by the number of the segment", ylabel="from")
 
     alt = f"{name}: {total:,} customers moved between segments from {since} to {day}"
-    return picture(alt, paint, height=1.4 + 0.32 * max(4, len(shown)), left=0.2)
+    return picture(alt, paint, height=1.4 + 0.32 * max(4, len(shown)), left=0.23)
