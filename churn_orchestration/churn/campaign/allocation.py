@@ -50,8 +50,8 @@ class Allocation:
     group_price : what one more contact within each group's limit would earn; m
     budget_price : what one more unit of money would earn
     reduced : gain at those prices, n x k; -inf where an action is not eligible or does not pay.
-        Whoever has one > 0 belongs to the trial, held back or not. Where several customers have
-        the gain that is the price, they have 0, and though some are contacted, none is of the trial
+        Whoever has one >= 0 belongs to the trial, held back or not: those at the margin, whose
+        gain is the price, have 0, and some of them are contacted
     """
 
     choice: np.ndarray

@@ -71,7 +71,8 @@ class Fits:
         self.process, self.members = cache(self._process), cache(self._members)
         self.decision = cache(self._decision)
         self.forecasts = lru_cache(MOST_GRADED + 1)(self._forecasts)  # whole populations
-        self.first_day, self._prove = cache(self._first_day), prove
+        self.first_day, self._customers = cache(self._first_day), cache(self._count)
+        self._prove = prove
         self._rows = dict[dt.date, tuple[int, "pd.DataFrame"]]()
 
     def month_end(self, day: dt.date) -> dt.date:
@@ -189,10 +190,10 @@ class Fits:
 
         from churn_orchestration.churn.value.blend import decide
 
-        frames = []
+        frames, part = [], self._part(month_end)
         for day in graded:
             rows = self.forecasts(day)
-            rows = rows[rows[self.question.entity].isin(self._part(month_end))]
+            rows = rows[rows[self.question.entity].isin(part)]
             came = self.came(rows, day, month_end)
             frames.append(rows.assign(**{OUTCOME: came, "as_of": str(day), PROCESS: rows[SPEND]}))
         known = pd.concat(frames, ignore_index=True)
@@ -242,7 +243,7 @@ class Fits:
         question, tables = self.question, self.tables
         if not self._rows:
             self._prove(known_by)  # all month-ends are made by the same code
-        [(customers,)] = tables.rows(f"select count(*) from ({self._everybody(known_by)})")
+        customers = self._customers(known_by)
         # Rows that were read for a day with fewer customers are of a part that holds this one.
         most = max(customers, MOST_LEARNED)
         usable = [day for day, (by, _) in self._rows.items() if by <= most]
@@ -262,10 +263,13 @@ class Fits:
 
     def _part(self, known_by: dt.date) -> "pd.Series":
         """The customers who are learned from and weighed on, of all who are known by a day."""
+        some = some_entities("id", self._customers(known_by), MOST_LEARNED)
         everybody = self._everybody(known_by)
-        [(customers,)] = self.tables.rows(f"select count(*) from ({everybody})")
-        some = some_entities("id", customers, MOST_LEARNED)
         return self.tables.db.execute(f"select id from ({everybody}) where {some}").df()["id"]
+
+    def _count(self, known_by: dt.date) -> int:
+        [(customers,)] = self.tables.rows(f"select count(*) from ({self._everybody(known_by)})")
+        return int(customers)
 
     def _everybody(self, known_by: dt.date) -> str:
         activity = self.question.activity
