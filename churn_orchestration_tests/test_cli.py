@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from churn_orchestration_tests.support.shop import without_campaign
+from churn_orchestration_tests.support.shop import without
 
 CLI = [sys.executable, "-m", "churn_orchestration.cli"]
 TABLES = ("raw.orders", "bronze.orders", "quarantine.orders", "silver.orders")
@@ -53,7 +53,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     churn("simulate", "calm", "--customers", "300", "--days", "200", "--out", str(folder))
     from churn_orchestration.business import DEMO
 
-    for name, text in without_campaign(DEMO):
+    for name, text in without(DEMO, "actions", "values"):
         if "customers" not in name.name:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)

@@ -4,6 +4,7 @@ import datetime as dt
 import fnmatch
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from churn_orchestration.business import BusinessError
@@ -64,19 +65,24 @@ class Files:
         >>> Files("orders/{day:%Y%m%d}.csv").day_of("orders/20240131.csv")
         datetime.date(2024, 1, 31)
         """
-        placeholder = _DAY.search(self.pattern)
-        if not placeholder:
+        if (name := _name(self.pattern)) is None or not (fits := name[0].fullmatch(file)):
             return None
-        sides = self.pattern[: placeholder.start()], self.pattern[placeholder.end() :]
-        # A side as a pattern of its own is (?s:...)\Z.
-        before, after = (fnmatch.translate(side)[4:-3].replace(".*", "[^/]*") for side in sides)
-        fits = re.fullmatch(f"{before}(.+?){after}", file)
         try:
-            if not fits:
-                return None
-            return dt.datetime.strptime(fits[1], placeholder[1] or "%Y-%m-%d").date()  # noqa: DTZ007
+            return dt.datetime.strptime(fits[1], name[1]).date()  # noqa: DTZ007
         except ValueError:
             return None
+
+
+@cache
+def _name(pattern: str) -> tuple[re.Pattern[str], str] | None:
+    """What the name of a file of a day is like, and how the day in it is written."""
+    placeholder = _DAY.search(pattern)
+    if not placeholder:
+        return None
+    sides = pattern[: placeholder.start()], pattern[placeholder.end() :]
+    # A side as a pattern of its own is (?s:...)\Z.
+    before, after = (fnmatch.translate(side)[4:-3].replace(".*", "[^/]*") for side in sides)
+    return re.compile(f"{before}(.+?){after}"), placeholder[1] or "%Y-%m-%d"
 
 
 def unusable(path: Path, folder: Path) -> str | None:

@@ -16,7 +16,7 @@ from churn_orchestration.simulator import World, forecasts, furnished, simulate
 from churn_orchestration.storage.door import door
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration_tests.support.in_process import IN_PROCESS, commanded
-from churn_orchestration_tests.support.shop import without_campaign
+from churn_orchestration_tests.support.shop import without
 
 pytestmark = [pytest.mark.usefixtures("churn_data"), *IN_PROCESS]
 AS_OF = "2024-09-17"
@@ -28,7 +28,7 @@ class Business:
 
     def __init__(self, folder: Path, world: World, pattern: Path = DEMO) -> None:
         self.folder, self.world = folder, world
-        for name, text in without_campaign(pattern):
+        for name, text in without(pattern, "actions", "segments", "values"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
         start = world.last_day if world.cancels else "2024-12-16"
