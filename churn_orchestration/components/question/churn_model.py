@@ -14,7 +14,7 @@ from churn_orchestration.business import Business, BusinessError, line_of
 from churn_orchestration.churn.calendar import Every, Horizon
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
-from churn_orchestration.churn.features.origin import landed_by_day
+from churn_orchestration.churn.features.origin import landed_by_day, named_in
 from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.question.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
@@ -443,9 +443,11 @@ def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:
             if isinstance(table, AttributeTable)
             else {}
         )
+        mart = table.mart if isinstance(table, AttributeTable) else None
         for name, sql in read.items():
-            used = {column.lower() for column in columns_of(parsed(sql, f"{place}: {name}"))}
-            if table.table == label.table and (answering := sorted(used & answers)):
+            named = named_in(mart) if mart else columns_of(parsed(sql, f"{place}: {name}"))
+            used = {column.lower() for column in named}
+            if label.table in table.reads and (answering := sorted(used & answers)):
                 raise BusinessError(
                     f'{place}: {table.name}: {name} reads "{answering[0]}" of {label.table}, as '
                     "the label does "
