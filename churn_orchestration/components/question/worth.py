@@ -36,8 +36,9 @@ class Spend:
 class ForecastsSpend(dg.Component):
     """A component that forecasts the spend of the customers of a feature table."""
 
-    name: str
-    features: str
+    if TYPE_CHECKING:  # fields of what inherits it, which has them in an order of its own
+        name: str
+        features: str
 
     @abstractmethod
     def spend(self, tree: dg.ComponentTree, business: Business) -> Spend:
