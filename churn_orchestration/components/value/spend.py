@@ -109,15 +109,17 @@ class Forecasts:
         """
         import pandas as pd
 
-        entity, parts = self.question.entity, [pd.Series(dtype=float)]
-        for day, rows in frame.groupby(pd.to_datetime(frame["as_of"]).dt.date):
+        entity, result = self.question.entity, pd.Series(float("nan"), frame.index)
+        days = pd.to_datetime(frame["as_of"]).dt.date
+        for day in days.unique():
+            here = (days == day).to_numpy()
             if fault := fault_of_amounts(self.fits.tables, self.question, day):
                 raise BusinessError(f"values.{self.question.name}: as of {day}: {fault}")
-            self.fits.tables.db.register("_described", rows)
+            self.fits.tables.db.register("_described", frame[here])
             expected = self.expected("_described", day).set_index(entity)[SPEND]
             self.fits.tables.db.unregister("_described")
-            parts.append(rows[entity].map(expected).astype(float))
-        return pd.concat(parts).reindex(frame.index)
+            result[here] = frame[entity][here].map(expected).to_numpy()
+        return result
 
     def _spread(self, day: dt.date) -> Spread | None:
         """The intervals of a day, from how the forecasts of an earlier one came out."""
