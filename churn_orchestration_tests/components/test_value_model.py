@@ -290,9 +290,13 @@ def test_two_currencies_are_refused_with_the_remedy(shop):
     shop.change(
         "silver/orders.sql", "known_on,", "'usd' || (day = '2024-01-03') as currency, known_on,"
     )
+    shop.change("churn_90d/defs.yaml", "value: orders_amount_sum_7d", "value: spend_30d")
     shop.land_quiet_days(1, 5)
-    refused = shop.refresh(5, layers=(*UP_TO_FEATURES, "values")).refused
-    assert "has amounts in usdfalse and usdtrue: let its .sql" in str(refused["values.spend_30d"])
+    refused = shop.refresh(5, layers=(*UP_TO_FEATURES, "values", "predictions")).refused
+    reason = "has amounts in usdfalse and usdtrue: let its .sql"
+    assert reason in str(refused["values.spend_30d"])
+    at_stake = refused["predictions.churn_90d"][str(JAN[5])]
+    assert "values.spend_30d" in at_stake and reason in at_stake
 
 
 @pytest.mark.parametrize(

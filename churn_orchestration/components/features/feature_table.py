@@ -46,7 +46,7 @@ from churn_orchestration.components.features.feature_specs import (
     RfmSpec,
 )
 from churn_orchestration.components.features.fitness import Place, require_columns
-from churn_orchestration.components.features.mart_features import marts_of, marts_read
+from churn_orchestration.components.features.mart_features import LANDED, marts_of, marts_read
 from churn_orchestration.components.features.misfits import as_declared_result, as_declared_spec
 from churn_orchestration.components.features.own_features import own_table, require_own
 from churn_orchestration.components.features.proof import (
@@ -260,6 +260,8 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         def marts() -> dict[str, declarations.Mart]:
             inputs: list[EventSourceSpec | AttributeTableSpec] = []
             inputs += [*loaded.sources, *loaded.attributes]
+            if all(spec.table.partition(".")[0] in LANDED for spec in inputs):
+                return {}
             business = Business.holding(context.path)
             sources = context.component_tree.get_all_components(of_type=SourceTable)
             keys = {f"bronze.{source.name}": source.key for source in sources}

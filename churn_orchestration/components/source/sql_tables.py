@@ -88,7 +88,11 @@ def silver_keys(business: Business) -> dict[str, list[str]]:
         for _, declared in _declared(business, "silver")
         for item in (declared.get("tables") or {}).items()
     ]
-    return {f"silver.{name}": spec["key"] for name, spec in specs if spec and spec.get("key")}
+    return {
+        f"silver.{name}": spec["key"]
+        for name, spec in specs
+        if isinstance(spec, dict) and spec.get("key")
+    }
 
 
 def _declared(business: Business, layer: str) -> Iterator[tuple[Path, dict[str, Any]]]:
