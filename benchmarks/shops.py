@@ -80,7 +80,7 @@ def business(folder: Path, last: dt.date) -> Business:
         ("business.yaml", "start_date: 2024-12-16", f"start_date: {last}"),
         ("business.yaml", "end_date: 2024-12-30\n", ""),
         ("gold/defs.yaml", "windows: [30, 90, 180, 365]", "windows: [7, 30, 90]"),
-        ("churn_90d/defs.yaml", "orders_amount_sum_365d", "orders_amount_sum_90d"),
+        ("churn_90d/defs.yaml", "value: spend_90d", "value: orders_amount_sum_90d"),
         ("churn_90d/defs.yaml", "as_ofs: 13", "as_ofs: 6"),
     ):
         path = made / name

@@ -14,7 +14,7 @@ from churn_orchestration.report.customer import (
 )
 from churn_orchestration.report.explain_text import explain_text
 from churn_orchestration.report.history import Row, band_since, forecaster_changes, largest_move
-from churn_orchestration.report.ranking import question_named, ranked
+from churn_orchestration.report.ranking import question_named, ranked, worth
 from churn_orchestration.storage.door import door, refuse_damaged
 from churn_orchestration.storage.freshness import shown_upstream
 from churn_orchestration.storage.warehouse import Tables, quoted
@@ -58,6 +58,7 @@ def explain(
             "largest_move": _largest_move(tables, gold, key, entity_id, history, words),
             "scored_days": _scored_days(tables, question, history),
             "unit": _unit(words),
+            "worth": worth(tables, question),
             "values": value.of_entity(tables, table, key, entity_id, now["as_of"]),
             "campaigns": campaign.of_entity(tables, table, key, entity_id, now["as_of"]),
             "segments": segments.of_entity(tables, table, key, entity_id, now["as_of"]),

@@ -23,8 +23,7 @@ def explain_text(facts: dict[str, Any]) -> str:
         *map(_value, facts["values"]),
         *map(_action, facts["campaigns"]),
         "",
-        f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts['unit'])}; "
-        f"{_rank(now)}",
+        f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts)}; {_rank(now)}",
         *(f"  {reason}" for reason in _reasons(now)),
         f"  scored by {now['model_version']}" + _known_on(now),
         "",
@@ -86,13 +85,14 @@ def _rank(now: dict[str, Any]) -> str:
     return f"{ordinal(now['rank'])} of {now['population']:,} in the list{place}"
 
 
-def _stake(now: dict[str, Any], unit: str) -> str:
+def _stake(now: dict[str, Any], facts: dict[str, Any]) -> str:
     if now["at_stake"] is None:
         return ""
-    worth = f"{now['recent_value']:,.0f}{' ' + unit if unit else ''}"
+    unit, worth = facts["unit"] and f" {facts['unit']}", facts["worth"]
+    article = "an" if worth[0] in "aeiou" else "a"
     return (
-        f"; at stake {now['at_stake']:,.0f}{' ' + unit if unit else ''} "
-        f"of a recent value of {worth}"
+        f"; at stake {now['at_stake']:,.0f}{unit} of {article} {worth} of "
+        f"{now['recent_value']:,.0f}{unit}"
     )
 
 

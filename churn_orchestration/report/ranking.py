@@ -18,6 +18,7 @@ from churn_orchestration.report import campaign, segments, value
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
+from churn_orchestration.storage.freshness import shown_upstream
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
 from churn_orchestration.terminal import visible
 
@@ -30,7 +31,7 @@ _FORMULA = re.compile(r"(^|;\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 """Where a spreadsheet begins to compute, full-width signs too; in many countries a `;` begins a
 cell.
 """
-AT_STAKE = "churn_probability * recent_value"
+AT_STAKE, RECENT = "churn_probability * recent_value", "recent value"
 _FIRST = (
     "churn_probability",
     "band",
@@ -85,6 +86,12 @@ def ranked(db: "duckdb.DuckDBPyConnection", question: str, day: dt.date) -> str:
     )
 
 
+def worth(tables: Tables, question: str) -> str:
+    """What ``recent_value`` of a question's forecasts is, in words."""
+    [model, *_] = shown_upstream(tables, f"predictions.{question}", "values") or [""]
+    return f"expected spend ({model.partition('.')[2]})" if model else RECENT
+
+
 def scored(
     db: "duckdb.DuckDBPyConnection", business: Business, question: str | None, day: dt.date | None
 ) -> tuple[str, dt.date]:
@@ -113,8 +120,9 @@ def listed(business: Business, day: dt.date | None, question: str | None, most: 
     """The first of the list of a day (None: the last scored one)."""
     with door(business.state) as db:
         name, day = scored(db, business, question, day)
+        words = worth(Tables(db, business.state), name)
     customers = top_customers(business, day, most, name)
-    return {"question": name, "day": day, "customers": customers}, top_text(customers, day)
+    return {"question": name, "day": day, "customers": customers}, top_text(customers, day, words)
 
 
 def top_customers(
@@ -129,15 +137,16 @@ def top_customers(
     return [{names[1]: row[names[1]]} | row for row in rows]
 
 
-def top_text(customers: list[dict[str, Any]], day: dt.date) -> str:
-    """The first customers of the list, each with its reasons."""
+def top_text(customers: list[dict[str, Any]], day: dt.date, words: str = RECENT) -> str:
+    """The first customers of the list, each with its reasons; ``words``: what they are worth."""
     table = Table(
-        title=f"Most at stake on {day}: probability of churn x recent value",
+        title=f"Most at stake on {day}: probability of churn x {words}",
         title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
     )  # fmt: skip
     for name, justify in (
         ("rank", "right"), ("customer", "left"), ("at stake", "right"), ("churn", "right"),
-        ("band", "left"), ("last active", "right"), ("recent value", "right"), ("why", "left"),
+        ("band", "left"), ("last active", "right"), (words.partition(" (")[0], "right"),
+        ("why", "left"),
     ):  # fmt: skip
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in customers:

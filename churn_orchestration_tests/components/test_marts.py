@@ -2,9 +2,13 @@
 
 import hashlib
 
+import dagster as dg
 import pytest
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.components.question.training import snapshot as snapshots
+from churn_orchestration.definitions import definitions_of
+from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
 
 LAYERS = (*UP_TO_FEATURES, "marts")
@@ -211,3 +215,104 @@ def test_a_column_that_there_is_not_is_refused_by_the_file_of_the_mart(shop):
     with_mart(shop, "select customer_id, no_such as spent_usd from silver.orders")
     shop.land_quiet_days(1, 5)
     assert 'marts/spent.sql: Binder Error: Referenced column "no_such"' in refused(shop, 5, 5)
+
+
+SO_FAR = """\
+  attributes:
+    - name: so_far
+      table: marts.spent
+      measures: [{name: spent, column: spent_usd}]
+      flags: {often: orders > 6}
+  windows:"""
+
+
+def with_features_of_a_mart(shop, select=SPENT, declared=DECLARED):
+    with_mart(shop, select, declared)
+    shop.change("gold/defs.yaml", "  windows:", SO_FAR)
+    shop.change(
+        "churn_90d/defs.yaml",
+        "horizon_days: 90",
+        "horizon_days: 5\n  snapshots: {min_history_days: 3, every: 2, as_ofs: 4}",
+    )
+    shop.land_quiet_days(1, 11)
+    shop.layers = LAYERS
+    return shop
+
+
+def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_first_day(shop):
+    declared = DECLARED.replace("[customer_id]}", "[customer_id], required: [spent_usd]}")
+    only_small = SPENT.replace("sum(amount_usd)", "nullif(sum(amount_usd), 1072)")
+    with_features_of_a_mart(shop, only_small, declared)
+    shop.land_orders(9, f"o9,bob,{JAN[9]} 10:00,9.5", f"late,ann,{JAN[2]} 10:00,100")
+    shop.land_orders(10, f"o10,ann,{JAN[10]} 10:00,10.5", f"o3,ann,{JAN[3]} 10:00,50")
+    shop.land_orders(12, f"o12,bob,{JAN[12]} 10:00,1062.5")
+    done = shop.refresh(5, 12)
+    both = "from gold.customer_features as g full join marts.spent as m using (customer_id, as_of)"
+    equal = "so_far_spent = spent_usd::double and so_far_often = (orders > 6)::int"
+    assert shop.published(f"select count(*), count(*) filter ({equal}) {both}") == [(10, 10)]
+    # A day of the mart that breaks its contract is not read over.
+    refusal = done.refused["gold.customer_features"][str(JAN[12])]
+    assert "marts.spent" in refusal and done.refused["marts.spent"][str(JAN[12])] in refusal
+
+    graph = definitions_of(shop.business).resolve_asset_graph()
+    reads = graph.get(dg.AssetKey(["gold", "customer_features"])).parent_keys
+    assert {dg.AssetKey(["marts", "spent"]), dg.AssetKey(["silver", "orders"])} <= reads
+
+    with at_work(shop.business) as work, work.warehouse.open() as tables:
+        settings = work.questions()["churn_90d"]
+        manifest = snapshots.build(tables, work.business, settings, JAN[11])
+        same = snapshots.differing_rows(tables, settings.question, settings.gold, manifest)
+        assert same == {str(JAN[6]): 0}
+        file = settings.store.snapshot_files(tables.state) / manifest["file"]
+        trained = tables.rows(
+            f"select as_of, so_far_spent, so_far_often from '{file}' order by as_of"
+        )
+    # The mart has no stored day before JAN[5]; its select gives the row of then all the same.
+    assert trained == [(JAN[4], 12.0, 0), (JAN[6], 24.0, 0)]
+
+
+def test_a_leak_below_a_mart_is_refused_by_the_features_that_read_it(shop):
+    with_features_of_a_mart(shop, SPENT.replace("silver.orders", "silver.lifetimes"))
+    shop.write(
+        "silver/lifetimes.sql",
+        "select order_id, customer_id, day, known_on, _partition, "
+        "sum(amount_usd) over (partition by customer_id) as amount_usd from bronze.orders",
+    )
+    done = shop.refresh(5, 7)
+    reason = done.refused["gold.customer_features"][str(JAN[7])]
+    assert reason.startswith("so_far_spent: changed by rows of bronze.orders beyond as_of")
+    assert shop.rows("select count(*) from meta.files where table_name like 'gold.%'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("marts/spent.sql", "from silver.orders", "from gold.customer_features",
+         "gold/defs.yaml:13: customer_features: so_far: marts.spent ({folder}/marts/spent.sql) "
+         "reads gold.customer_features, which is made of features, or may be: they would be made "
+         "of themselves; let a mart of its own read what features are made of"),
+        ("marts/spent.sql", "silver.orders", "predictions.churn_90d",
+         "reads predictions.churn_90d, which is made of features"),
+        ("marts/spent.sql", "silver.orders", "marts.other",
+         "reads marts.other, which is made of features, or may be: they would be made of "
+         "themselves; write its select into a `with` of spent.sql"),
+        ("marts/spent.sql", "customer_id, sum", "customer_id as who, sum",
+         "so_far: {folder}/marts/spent.sql has no column customer_id, whose features they are"),
+        ("gold/defs.yaml", "marts.spent", "marts.spend",
+         "gold/defs.yaml:13: customer_features: so_far: there is no marts.spend (marts.spent)"),
+        ("gold/defs.yaml", "marts.spent", "segments.tiers",
+         "so_far: segments.tiers: features read bronze, silver, and marts of these"),
+        ("gold/defs.yaml", "table: silver.orders", "table: marts.spent",
+         "gold/defs.yaml:6: customer_features: orders: marts.spent says what holds at the end of a "
+         "day, and has no events: name it under `attributes`"),
+        ("gold/defs.yaml", "table: marts.spent", "table: marts.spent\n      latest: day",
+         "so_far: `latest` is of rows that land, and a mart has one row at as_of: take it out"),
+    ],
+)  # fmt: skip
+def test_a_table_that_features_cannot_read_is_refused_by_file_and_line(
+    shop, file, old, new, message
+):
+    with_mart(shop)
+    shop.change("gold/defs.yaml", "  windows:", SO_FAR)
+    shop.change(file, old, new)
+    assert message.format(folder=shop.folder) in why_not_loaded(shop)

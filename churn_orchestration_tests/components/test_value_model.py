@@ -3,19 +3,25 @@
 import datetime as dt
 import shutil
 
+import dagster as dg
 import numpy as np
 import pytest
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.components.tree import component_tree
 from churn_orchestration.components.value import fits as fits_module
+from churn_orchestration.components.value.spend import Forecasts
 from churn_orchestration.components.value.value_model import ValueModel
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.explain import explain
+from churn_orchestration.report.ranking import listed
 from churn_orchestration.report.value import value_report
 from churn_orchestration.runs import at_work
+from churn_orchestration_tests.support.in_process import IN_PROCESS
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
 
+pytestmark = IN_PROCESS
 LAYERS = (*UP_TO_FEATURES, "predictions", "values", "monitoring")
 CUSTOMERS, FIRST = 400, dt.date(2023, 7, 1)
 SPEND = """\
@@ -112,6 +118,8 @@ def test_a_day_made_again_has_the_same_bytes_and_later_rows_change_nothing_of_it
 
 
 def test_the_commands_show_tiers_intervals_and_how_forecasts_came_out(spending):
+    spending.change("churn_90d/defs.yaml", "value: orders_amount_sum_7d", "value: spend_30d")
+    spending.change("churn_90d/defs.yaml", "horizon_days: 90", "horizon_days: 30")
     spending.refresh(5, 6, layers=LAYERS)
     facts, text = value_report(spending.business, None, None, 3)
     result = facts["values"]["spend_30d"]
@@ -127,6 +135,13 @@ def test_the_commands_show_tiers_intervals_and_how_forecasts_came_out(spending):
         value_report(spending.business, "other", None, 3)
     with pytest.raises(BusinessError, match="no 2024-01-09; there are 2024-01-05 to 2024-01-06"):
         value_report(spending.business, None, JAN[9], 3)
+    assert_at_stake_is_expected_spend(spending)
+    with at_work(spending.business) as work:
+        graph = work.definitions.resolve_asset_graph()
+        reads = graph.get(dg.AssetKey(["predictions", "churn_90d"])).parent_keys
+        assert dg.AssetKey(["values", "spend_30d"]) in reads
+        work.train(JAN[6])
+        assert_rows_held_out_have_what_was_expected_then(work)
 
 
 def test_with_a_discount_a_whole_future_is_worth_more_than_the_horizon_and_is_null_without(
@@ -140,6 +155,70 @@ def test_with_a_discount_a_whole_future_is_worth_more_than_the_horizon_and_is_nu
     [(more, known, every)] = spending.published(f"select {worth} from values.spend_30d")
     assert known == every == CUSTOMERS
     assert more > 0.95 * CUSTOMERS
+
+
+def assert_at_stake_is_expected_spend(shop):
+    both = (
+        "from predictions.churn_90d as p full join values.spend_30d as v using (customer_id, as_of)"
+    )
+    assert shop.published(
+        f"select count(*), count(*) filter (p.recent_value = v.expected_spend) {both}"
+    ) == [(2 * CUSTOMERS, 2 * CUSTOMERS)]
+    facts, text = listed(shop.business, JAN[6], None, 3)
+    [(stake, who)] = shop.published(
+        f"select churn_probability * expected_spend, customer_id {both} "
+        f"where as_of = date '{JAN[6]}' order by 1 desc limit 1"
+    )
+    assert (facts["customers"][0]["at_stake"], facts["customers"][0]["customer_id"]) == (stake, who)
+    assert "probability of churn x expected spend (spend_30d)" in text
+    in_words = f"; at stake {stake:,.0f} usd of an expected spend (spend_30d) of "
+    assert in_words in explain(shop.business, who, None)[1]
+
+
+def assert_rows_held_out_have_what_was_expected_then(work):
+    """Of days before the first that is stored, what a run of them would have stored."""
+    [model] = work.tree.get_all_components(of_type=ValueModel)
+    settings = work.questions()["churn_90d"]
+    with work.warehouse.open() as tables:
+        gold = tables.db.execute("from gold.customer_features order by customer_id, as_of").df()
+        stored = "select expected_spend from values.spend_30d order by customer_id, as_of"
+        assert [(value,) for value in settings.spend.of(tables, gold)] == tables.rows(stored)
+        [held_out] = work.business.state.glob("models/churn_90d/*.parquet")
+        graded = tables.db.execute(f"from '{held_out}'").df()
+        as_of = graded["as_of"].min().date()
+        question, fits = model.forecasting(work.tree, work.business)
+        rows = f"({features_at(settings.question.features, as_of)})"
+        forecast, _ = Forecasts(question, fits(tables)).of_day(rows, as_of)
+    expected = forecast.set_index("customer_id")["expected_spend"]
+    of_day = graded[graded["as_of"].dt.date == as_of]
+    assert as_of < JAN[5]
+    assert of_day["recent_value"].tolist() == of_day["customer_id"].map(expected).tolist()
+    assert len(of_day) > 50
+
+
+@pytest.mark.parametrize(
+    ("value", "model", "message"),
+    [
+        ("spend", "", 'value "spend" is no feature of customer_features, nor a value model; there'),
+        ("orders_count_7d", "name: orders_count_7d",
+         "churn_90d/defs.yaml:3: churn_90d: value: \"orders_count_7d\" is a feature of "
+         "customer_features and a value model: give the model another name"),
+        ("spend_30d", "features: others",
+         "value: spend_30d forecasts those of others, not of customer_features"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_nothing_or_two_things_is_refused(shop, value, model, message):
+    shop.write("values/defs.yaml", SPEND)
+    if model:
+        old = "name: spend_30d" if "name" in model else "features: customer_features"
+        shop.change("values/defs.yaml", f"  {old}\n", f"  {model}\n")
+    if "others" in model:
+        text = (shop.folder / "gold" / "defs.yaml").read_text()
+        text = text.replace("name: customer_features", "name: others")
+        shop.write("others/defs.yaml", text.replace("name: orders\n", "name: purchases\n"))
+        shop.change("values/defs.yaml", "activity: orders", "activity: purchases")
+    shop.change("churn_90d/defs.yaml", "value: orders_amount_sum_7d", f"value: {value}")
+    assert message in why_not_loaded(shop)
 
 
 def test_a_mart_reads_what_is_expected_of_its_day(spending):
@@ -211,9 +290,14 @@ def test_two_currencies_are_refused_with_the_remedy(shop):
     shop.change(
         "silver/orders.sql", "known_on,", "'usd' || (day = '2024-01-03') as currency, known_on,"
     )
+    shop.change("churn_90d/defs.yaml", "value: orders_amount_sum_7d", "value: spend_30d")
     shop.land_quiet_days(1, 5)
     refused = shop.refresh(5, layers=(*UP_TO_FEATURES, "values")).refused
-    assert "has amounts in usdfalse and usdtrue: let its .sql" in str(refused["values.spend_30d"])
+    reason = "has amounts in usdfalse and usdtrue: let its .sql"
+    assert reason in str(refused["values.spend_30d"])
+    refused = shop.refresh(5, layers=["predictions"]).refused
+    at_stake = refused["predictions.churn_90d"][str(JAN[5])]
+    assert "values.spend_30d" in at_stake and reason in at_stake
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,12 @@ windows.
 import datetime as dt
 from dataclasses import dataclass, field
 
+from churn_orchestration.churn.rows.known_rows import known_rows, of_day
 from churn_orchestration.churn.sql import identifier, identifiers
 
 ALL = "all"
+CLOCKS = ("day", "known_on", "_partition")
+"""The columns by which a row of what landed is known."""
 
 
 class _Recorded:
@@ -161,9 +164,42 @@ class EventSource:
     active_days_per_month: bool = field(default=False, metadata={"later": True})
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """What landed of which its rows are made: the table itself."""
+        return (self.table,)
+
+    @property
     def days_table(self) -> str:
         """The table of its daily parts."""
         return f"silver.{self.name}_days"
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A select of a day over what landed, which gives its rows at any as_of.
+
+    Parameters
+    ----------
+    select : as it is in ``file``; ``$as_of`` is the day
+    reads : the tables that it names, ``layer.table``, each with its declared key
+    late : those of them that say nothing before they landed, though their rows are dated earlier
+    """
+
+    select: str
+    file: str
+    reads: tuple[tuple[str, tuple[str, ...]], ...]
+    late: tuple[str, ...] = ()
+
+    def at(self, as_of: dt.date) -> str:
+        """SQL, in brackets: its rows at ``as_of``, by what was known at its end."""
+        keys = dict(self.reads)
+
+        def known(table: str) -> str:
+            late = table in self.late
+            rows = known_rows(table, CLOCKS, keys[table], as_of, "_partition", since_landing=late)
+            return f"({rows})"
+
+        return f"(\n{of_day(self.select, as_of, self.file, known)}\n)"
 
 
 @dataclass(frozen=True)
@@ -176,7 +212,7 @@ class AttributeTable:
 
     ``fixed``, where its rows landed at once and are dated earlier: the columns and conditions that
     never change after the row's day. What else a row says is known from its landing on. None: all
-    is known with it.
+    is known with it. ``mart``, where ``table`` is one: its rows at as_of, one of an entity.
     """
 
     name: str
@@ -189,6 +225,12 @@ class AttributeTable:
     by_day: bool = False
     fixed: tuple[str, ...] | None = None
     dates: tuple[Date, ...] = ()
+    mart: Mart | None = field(default=None, metadata={"later": True})
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What landed of which its rows are made: the table itself, or what its mart reads."""
+        return tuple(name for name, _ in self.mart.reads) if self.mart else (self.table,)
 
     def is_known_with_its_row(self, sql: str) -> bool:
         """Whether a column, or a condition, is known as soon as its row is; if not, from its
@@ -325,10 +367,14 @@ class FeatureSet:
         """The names of the tables that it reads, ``layer.table``, in order: of events, their daily
         parts.
         """
-        read = {source.days_table for source in self.sources} | {
-            table.table for table in self.attributes
-        }
+        read = {source.days_table for source in self.sources}
+        read = read.union(*(table.reads for table in self.attributes))
         return sorted(read.union(*(table.reads for table in self.own)))
+
+    @property
+    def marts(self) -> list[str]:
+        """The marts whose rows are attributes, ``marts.x``, in order."""
+        return sorted({table.table for table in self.attributes if table.mart})
 
     @property
     def rings(self) -> list[int]:

@@ -16,6 +16,7 @@ from churn_orchestration.churn.features.declared import (
     EventSource,
     FeatureSet,
     Flag,
+    Mart,
     UserTable,
 )
 from churn_orchestration.churn.features.recorded import PART, read_by
@@ -77,6 +78,11 @@ def origins(declared: FeatureSet, landed: Collection[str] = ()) -> dict[str, Ori
     return result
 
 
+def named_in(mart: Mart) -> list[str]:
+    """Every column that the select of a mart names."""
+    return columns_of(sqlglot.parse_one(mart.select, read="duckdb"))
+
+
 def _columns(table: _Table, part: str) -> frozenset[str]:
     """The columns behind a part of a merged row; none of what counts and dates events."""
     if isinstance(table, UserTable):
@@ -89,6 +95,11 @@ def _columns(table: _Table, part: str) -> frozenset[str]:
         }
         return frozenset(f"{upstream}.{name}" for upstream in table.reads for name in read)
     sql = _measured(table, part)
+    if isinstance(table, AttributeTable) and table.mart:  # all that its select reads, of any table
+        read = {
+            name for name in named_in(table.mart) if name not in (*_TIME, "as_of", table.entity)
+        }
+        return frozenset(f"{upstream}.{name}" for upstream in table.reads for name in read)
     names = columns_of(sqlglot.parse_one(sql, read="duckdb")) if sql else []
     return frozenset(f"{table.table}.{name}" for name in names)
 

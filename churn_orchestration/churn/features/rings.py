@@ -32,7 +32,7 @@ from churn_orchestration.churn.features.parts import (
     scaled,
 )
 from churn_orchestration.churn.features.peers import among_peers, edges_of, fitted_on, slim
-from churn_orchestration.churn.features.seen import latest, read_from, visible_parts
+from churn_orchestration.churn.features.seen import last_known, visible_parts
 from churn_orchestration.churn.sql import identifier, literal
 
 RHYTHM = ("_youngest", "_oldest", "_gaps", "_gap_sum", "_gap_squares")
@@ -430,7 +430,7 @@ def attributes_at(table: AttributeTable, as_of: dt.date) -> str:
     listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
     return f"""
 select {identifier(table.entity)} as _entity, {listed}
-from ({latest(table.table, table.entity, read_from(table), as_of, table.by_day)})"""
+from ({last_known(table, as_of)})"""
 
 
 def _merge(part: Part) -> str:

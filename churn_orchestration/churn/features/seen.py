@@ -55,6 +55,24 @@ def visible_parts(as_of: dt.date) -> str:
     return f"day <= {until} and known_on <= {until} and superseded_on > {until}"
 
 
+def last_known(table: AttributeTable, as_of: dt.date) -> str:
+    """SQL: the row of each entity that counts at ``as_of``, inclusive; of a mart, its one row then,
+    and an error where it has two.
+    """
+    if table.mart is None:
+        return latest(table.table, table.entity, read_from(table), as_of, table.by_day)
+    entity = identifier(table.entity)
+    twice = (
+        f"{table.table} has several rows of one {table.entity} at {as_of}, and features want one: "
+        f"group by {table.entity} in {table.mart.file}"
+    )
+    return (
+        f"select * from (select *, count(*) over (partition by {entity}) as _rows "
+        f"from {table.mart.at(as_of)}) where {entity} is not null "
+        f"and case when _rows > 1 then error({literal(twice)}) else true end"
+    )
+
+
 def latest(
     table: str, entity: str, used: Iterable[str], as_of: dt.date, by_day: bool = False
 ) -> str:

@@ -6,7 +6,7 @@ that were known by then, so that no select can read a later day, whatever it say
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from churn_orchestration.churn.rows.user_sql import nodes_of, statement
@@ -19,7 +19,13 @@ def view_of(table: str) -> str:
 
 
 def known_rows(
-    rows: str, columns: Iterable[str], key: Iterable[str], as_of: dt.date, day: str
+    rows: str,
+    columns: Iterable[str],
+    key: Iterable[str],
+    as_of: dt.date,
+    day: str,
+    *,
+    since_landing: bool = True,
 ) -> str:
     """SQL: the rows of a table that were known at the end of ``as_of``, of a key the last version.
 
@@ -30,6 +36,8 @@ def known_rows(
     key : columns that identify a row; of rows that share it, that which was known last; empty: all
     day : the column by which the table is kept: ``_partition`` of what landed, whose rows say since
         when each is known; else ``as_of`` or ``measured_on``, the day of all that a row says
+    since_landing : whether nothing is known of what landed before it did; if not, a history that
+        landed at once is known by its rows' ``known_on``
 
     >>> known_rows("silver.orders", ["id", "known_on", "_partition"], ["id"],
     ...            dt.date(2024, 1, 2), "_partition")
@@ -38,7 +46,8 @@ def known_rows(
     """
     landed = ("known_on", "_partition") if day == "_partition" else ()
     there = [name for name in landed if name in columns] or [day]
-    bounds = " and ".join(f"{name} <= {literal(as_of)}" for name in reversed(there))
+    bounding = there if since_landing else [name for name in there if name != "_partition"]
+    bounds = " and ".join(f"{name} <= {literal(as_of)}" for name in reversed(bounding))
     result = f"from {rows} where {bounds}"
     if named := list(key):
         newest = ", ".join(f"{name} desc" for name in there)
@@ -50,8 +59,9 @@ def known_rows(
     return result
 
 
-def of_day(select: str, as_of: dt.date, place: str) -> str:
-    """The select of a day: ``$as_of`` is that day, and each table is its view, see ``view_of``.
+def of_day(select: str, as_of: dt.date, place: str, known: Callable[[str], str] = view_of) -> str:
+    """The select of a day: ``$as_of`` is that day, and each table is what ``known`` says of its
+    name: its view, or a select in brackets.
 
     Raises
     ------
@@ -67,8 +77,7 @@ def of_day(select: str, as_of: dt.date, place: str) -> str:
         if "table_name" in node:
             table = f"{node['schema_name']}.{node['table_name']}"
             named = "" if node["alias"] else f" as {identifier(node['table_name'])}"
-            known = f"{view_of(table.lower())}{named}".encode()
-            text = _replaced(text, start, _TABLE, known, place)
+            text = _replaced(text, start, _TABLE, f"{known(table.lower())}{named}".encode(), place)
         elif node["identifier"] != "as_of":
             raise ValueError(f"{place}: there is no ${node['identifier']}; the day is $as_of")
         else:

@@ -296,7 +296,9 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
 
     name: str = Field(pattern=NAME, description="prefix of its features")
     table: str = Field(
-        pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$", description="layer.table, e.g. silver.customers"
+        pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$",
+        description="layer.table, e.g. silver.customers; or a mart of one row an entity that reads "
+        "bronze and silver alone: its row at as_of",
     )
     noun: str = Field("", description="whose attributes they are, where a sentence should say so")
     entity: str | None = Field(
@@ -343,6 +345,16 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
         return columns_in(parsed(condition, f"{self.name}: flag"))
 
     @model_validator(mode="after")
+    def _lands(self) -> "AttributeTableSpec":
+        given = [name for name in ("latest", "fixed") if name in self.model_fields_set]
+        if self.table.startswith("marts.") and given:
+            raise ValueError(
+                f"{self.name}: `{given[0]}` is of rows that land, and a mart has one row at as_of: "
+                "take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _counts_no_events(self) -> "AttributeTableSpec":
         for measure in self.measures:
             for field in ("answered", "change"):
@@ -373,9 +385,11 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
             )
         return self
 
-    def declared(self, entity: str, dated_back: bool) -> declarations.AttributeTable:
+    def declared(
+        self, entity: str, dated_back: bool, mart: declarations.Mart | None = None
+    ) -> declarations.AttributeTable:
         """The same in the words of the engine; ``dated_back``: its rows are dated before their
-        landing.
+        landing; ``mart``: what it reads, if that is a mart.
         """
         by_day, fixed = self.latest == "day", None
         if dated_back and not by_day and self.fixed is not True:
@@ -393,6 +407,7 @@ class AttributeTableSpec(dg.Model, dg.Resolvable):
             by_day,
             fixed,
             tuple(declarations.Date(date.name, date.column) for date in self.dates),
+            mart,
         )
 
 

@@ -28,6 +28,7 @@ from churn_orchestration.components.days import (
     FULL_TAG,
     Computed,
     accepted_spec,
+    blocked,
     blocked_since,
     daily,
     record_and_publish,
@@ -45,6 +46,7 @@ from churn_orchestration.components.features.feature_specs import (
     RfmSpec,
 )
 from churn_orchestration.components.features.fitness import Place, require_columns
+from churn_orchestration.components.features.mart_features import LANDED, marts_of, marts_read
 from churn_orchestration.components.features.misfits import as_declared_result, as_declared_spec
 from churn_orchestration.components.features.own_features import own_table, require_own
 from churn_orchestration.components.features.proof import (
@@ -62,7 +64,7 @@ from churn_orchestration.components.source.landed_at_once import (
     known_late_spec,
 )
 from churn_orchestration.components.source.source_table import SourceTable
-from churn_orchestration.components.source.sql_tables import sql_tables_of
+from churn_orchestration.components.source.sql_tables import silver_keys, sql_tables_of
 from churn_orchestration.storage.day_state import Refusal
 from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration.storage.warehouse import Tables, literal
@@ -130,6 +132,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
     )
     _folder: Path | None = PrivateAttr(default=None)
     _dated_back: Callable[[], set[str]] = PrivateAttr(default=set)
+    _marts: Callable[[], dict[str, declarations.Mart]] = PrivateAttr(default=dict)
 
     @field_validator("windows", "trends", "velocity", "momentum")
     @classmethod
@@ -253,7 +256,21 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             sources = context.component_tree.get_all_components(of_type=SourceTable)
             return dated_back(sources, sql_tables_of(Business.holding(context.path)))
 
-        loaded._dated_back = tables
+        @cache
+        def marts() -> dict[str, declarations.Mart]:
+            inputs: list[EventSourceSpec | AttributeTableSpec] = []
+            inputs += [*loaded.sources, *loaded.attributes]
+            if all(spec.table.partition(".")[0] in LANDED for spec in inputs):
+                return {}
+            business = Business.holding(context.path)
+            sources = context.component_tree.get_all_components(of_type=SourceTable)
+            keys = {f"bronze.{source.name}": source.key for source in sources}
+            return marts_read(
+                inputs, loaded.entity, marts_of(business), keys | silver_keys(business), tables(),
+                (Path(context.path) / "defs.yaml", loaded.name),
+            )  # fmt: skip
+
+        loaded._dated_back, loaded._marts = tables, marts
         return loaded
 
     def declared(self, timezone: str = "UTC") -> declarations.FeatureSet:
@@ -264,7 +281,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             tuple(self.windows),
             tuple(self.trends),
             tuple(
-                table.declared(self.entity, table.table in self._dated_back())
+                table.declared(
+                    self.entity, table.table in self._dated_back(), self._marts().get(table.table)
+                )
                 for table in self.attributes
             ),
             tuple(self.velocity),
@@ -314,7 +333,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         window = dg.TimeWindowPartitionMapping(
             start_offset=-max(declared.rings), allow_nonexistent_upstream_partitions=True
         )
-        upstream, features = declared.tables, catalogue(declared)
+        upstream, features = [*declared.tables, *declared.marts], catalogue(declared)
         declaration = feature_declaration(declared)
         silent = [
             table.name
@@ -326,8 +345,9 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
             key=key,
             deps=[
                 dg.AssetDep(dg.AssetKey(table.split(".")), partition_mapping=window)
-                for table in upstream
-            ],
+                for table in declared.tables
+            ]
+            + [dg.AssetDep(dg.AssetKey(mart.split("."))) for mart in declared.marts],
             description=f"One row per {self.entity} and as_of: {len(features)} features from the "
             "rows with day <= as_of and known_on <= as_of, and from nothing else.\n\n"
             f"{self.description}{look(business, key)}",
@@ -398,6 +418,7 @@ def _refused(
     newest fails; and that proof, of valid days.
     """
     refused = blocked_since(tables, declared.tables, start, days)
+    refused |= blocked(tables, declared.marts, [day for day in days if day not in refused])
     valid = [day for day in days if day not in refused]
     if not valid:
         return refused, None
@@ -409,7 +430,8 @@ def _refused(
 def _missing_or_stale(
     tables: Tables, table: str, declared: declarations.FeatureSet, days: list[dt.date]
 ) -> list[dt.date]:
-    stale = tables.days.stale(table, feature_declaration(declared), declared.tables, days)
+    read = [*declared.tables, *declared.marts]
+    stale = tables.days.stale(table, feature_declaration(declared), read, days)
     there = tables.days.stored(table)
     return [day for day in days if day in stale or day not in there]
 

@@ -7,9 +7,16 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 
+import duckdb
+
 from churn_orchestration.business import SETTINGS, BusinessError
-from churn_orchestration.churn.features.declared import AttributeTable, EventSource, Measure
-from churn_orchestration.churn.rows.shapes import shape
+from churn_orchestration.churn.features.declared import (
+    CLOCKS,
+    AttributeTable,
+    EventSource,
+    Measure,
+)
+from churn_orchestration.churn.rows.shapes import fault_message, shape
 from churn_orchestration.churn.sql import identifier, within
 from churn_orchestration.components.source.doubts import widened
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
@@ -30,7 +37,7 @@ def require_columns(tables: Tables, source: EventSource | AttributeTable, place:
     """Refuse a column that its table has not, and a measure that is no number. Raises
     BusinessError.
     """
-    there = {name.lower(): kind for name, kind in tables.columns(source.table).items()}
+    there = {name.lower(): kind for name, kind in _columns_of(tables, source, place).items()}
     if not there:
         return
     used = {source.entity: "entity"} | {c.column: f"category {c.name}" for c in source.categories}
@@ -62,6 +69,30 @@ def require_columns(tables: Tables, source: EventSource | AttributeTable, place:
                 f"{source.table}.{date.column} is {kind.lower()}: declare it as date or timestamp "
                 "in the contract, or cast it in the SQL"
             )
+
+
+def _columns_of(
+    tables: Tables, source: EventSource | AttributeTable, place: Place
+) -> dict[str, str]:
+    """The columns of a table and their types; of a mart those of its select. None, where there are
+    no rows yet that it could read.
+    """
+    if isinstance(source, EventSource) or source.mart is None:
+        return tables.columns(source.table)
+    for table in source.reads:
+        columns = tables.columns(table)
+        if not columns:
+            return {}
+        if absent := [name for name in CLOCKS if name not in columns]:
+            raise BusinessError(
+                f"{place(source.name)}: {source.table} reads {table}, which has no {absent[0]}: "
+                "what of it was known on a day is not known; let its .sql carry it"
+            )
+    try:
+        described = tables.rows(f"describe from {source.mart.at(dt.date(2000, 1, 1))}")
+    except duckdb.Error as error:
+        raise BusinessError(f"{source.mart.file}: {fault_message(error)}") from None
+    return {name: kind for name, kind, *_ in described}
 
 
 def require_rows(

@@ -76,11 +76,12 @@ def backtest(
     by = Forecaster.of(tables, settings, record, model)
     stored = not is_issued(tables, settings, as_of)
     if stored:
+        valued = settings.valued(tables, frame)
         write(
             tables,
             settings,
             as_of,
-            score(settings, frame, catalogue_words(tables, settings), by),
+            score(settings, valued, catalogue_words(tables, settings), by),
             backtest=True,
         )
         publish(tables)

@@ -4,16 +4,17 @@ YAML.
 
 import difflib
 from collections.abc import Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import dagster as dg
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.business import Business, BusinessError, line_of
 from churn_orchestration.churn.calendar import Every, Horizon
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import AttributeTable, EventSource, FeatureSet
-from churn_orchestration.churn.features.origin import landed_by_day
+from churn_orchestration.churn.features.origin import landed_by_day, named_in
 from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.question.labels import EVENT, STATIC, Label, Question
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
@@ -33,6 +34,7 @@ from churn_orchestration.components.question.scoring.prediction import predictio
 from churn_orchestration.components.question.training.model import model_asset
 from churn_orchestration.components.question.training.promotion import METRIC_WORDS
 from churn_orchestration.components.question.training.snapshot import snapshot_asset
+from churn_orchestration.components.question.worth import ForecastsSpend, Spend
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.source.sql_tables import sql_tables_of
@@ -208,9 +210,11 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     )
     value: str = Field(
         description=(
-            "the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d"
+            "the feature that says what an entity was worth of late, e.g. orders_amount_sum_365d; "
+            "or a value model, whose forecast of the day says what it is worth"
         )
     )
+    _place: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChurnModel":
@@ -253,6 +257,13 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             )
         return self
 
+    @classmethod
+    def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> Self:
+        """As every component, and with the YAML that declares it."""
+        loaded = super().load(attributes, context)
+        loaded._place = Path(context.path) / "defs.yaml"
+        return loaded
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets snapshots/x, models/x, predictions/x, monitoring/x_* and measures/x_*."""
         business = Business.holding(context.path)
@@ -268,7 +279,10 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             )
         table, landed = tables[self.features], _landed(context.component_tree, business)
         pipeline = table.pipeline(context.component_tree, business)
-        settings = self.settings(table, pipeline, str(place), business.settings.timezone, landed)
+        settings = self.settings(
+            table, pipeline, str(place), business.settings.timezone, landed,
+            self.spend(context.component_tree, business, table),
+        )  # fmt: skip
         assets = [
             snapshot_asset(business, settings),
             model_asset(business, settings),
@@ -291,9 +305,10 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         place: str,
         timezone: str,
         landed: Sequence[str] = (),
+        spend: Spend | None = None,
     ) -> QuestionSettings:
-        """The question in the words of ``churn.labels``. Raises BusinessError for an unknown
-        name.
+        """The question in the words of ``churn.labels``; ``spend``: the value model that ``value``
+        names. Raises BusinessError for an unknown name.
         """
         declared = table.declared(timezone)
         sources = {source.name: source for source in declared.sources}
@@ -309,7 +324,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             _refuse_answers(declared, label, f"{place}: {self.name}")
         names = [feature.name for feature in catalogue(declared)]
         named = [
-            ("value", [self.value]),
+            ("value", [] if spend else [self.value]),
             ("vouched", self.vouched),
             ("segments", self.segments or []),
         ]
@@ -317,8 +332,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             if unknown := [name for name in given if name not in names]:
                 near = difflib.get_close_matches(unknown[0], names, 5, 0.5)
                 raise BusinessError(
-                    f'{place}: {self.name}: {field} "{unknown[0]}" is no feature of {table.name}; '
-                    "there are "
+                    f'{place}: {self.name}: {field} "{unknown[0]}" is no feature of {table.name}'
+                    f"{', nor a value model' if field == 'value' else ''}; there are "
                     f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
                 )
         usual = [
@@ -350,7 +365,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.test_as_ofs,
             tuple(self.bands.edges),
             self.bands.relative_to == "base_rate",
-            self.value,
+            spend.table if spend else self.value,
             tuple(
                 self.segments if self.segments is not None else filter(names.__contains__, usual)
             ),
@@ -364,7 +379,33 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             tuple(landed),
             self.snapshots.every,
             pipeline=pipeline,
+            spend=spend,
         )
+
+    def spend(
+        self, tree: dg.ComponentTree, business: Business, table: FeatureTable
+    ) -> Spend | None:
+        """The value model that ``value`` names; None: a feature says what an entity was worth.
+
+        Raises
+        ------
+        BusinessError : it is a feature too, or its forecasts are of others
+        """
+        models = {each.name: each for each in tree.get_all_components(of_type=ForecastsSpend)}  # type: ignore[type-abstract]
+        if self.value not in models:
+            return None
+        model, place = models[self.value], f"{line_of(self._place, self.name)}: {self.name}: value"
+        features = catalogue(table.declared(business.settings.timezone))
+        if self.value in [feature.name for feature in features]:
+            raise BusinessError(
+                f'{place}: "{self.value}" is a feature of {table.name} and a value model: give the '
+                "model another name"
+            )
+        if model.features != table.name:
+            raise BusinessError(
+                f"{place}: {self.value} forecasts those of {model.features}, not of {table.name}"
+            )
+        return model.spend(tree, business)
 
 
 def questions_in(tree: dg.ComponentTree, business: Business) -> dict[str, QuestionSettings]:
@@ -375,8 +416,9 @@ def questions_in(tree: dg.ComponentTree, business: Business) -> dict[str, Questi
         table = features[question.features]
         pipeline = table.pipeline(tree, business)
         result[question.name] = question.settings(
-            table, pipeline, str(business.folder), business.settings.timezone, landed
-        )
+            table, pipeline, str(business.folder), business.settings.timezone, landed,
+            question.spend(tree, business, table),
+        )  # fmt: skip
     return result
 
 
@@ -401,9 +443,11 @@ def _refuse_answers(declared: FeatureSet, label: Label, place: str) -> None:
             if isinstance(table, AttributeTable)
             else {}
         )
+        mart = table.mart if isinstance(table, AttributeTable) else None
         for name, sql in read.items():
-            used = {column.lower() for column in columns_of(parsed(sql, f"{place}: {name}"))}
-            if table.table == label.table and (answering := sorted(used & answers)):
+            named = named_in(mart) if mart else columns_of(parsed(sql, f"{place}: {name}"))
+            used = {column.lower() for column in named}
+            if label.table in table.reads and (answering := sorted(used & answers)):
                 raise BusinessError(
                     f'{place}: {table.name}: {name} reads "{answering[0]}" of {label.table}, as '
                     "the label does "

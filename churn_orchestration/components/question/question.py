@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from churn_orchestration import stages
 from churn_orchestration.business import digest
@@ -14,10 +15,15 @@ from churn_orchestration.churn.protocol import BASE_RATE, OUT_OF_FOLD, PROCESS, 
 from churn_orchestration.churn.question.labels import ALL, INACTIVITY, STATIC, Question
 from churn_orchestration.churn.question.settings import Budget, ContactRule, Economics
 from churn_orchestration.components.question.store import QuestionStore
+from churn_orchestration.components.question.worth import Spend
+from churn_orchestration.storage.warehouse import Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _OF_TRAINING = (
     "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings",
-    "vouched", "vouched_model", "pipeline", "every",
+    "vouched", "vouched_model", "pipeline", "every", "spend",
 )  # fmt: skip
 
 
@@ -33,7 +39,8 @@ class QuestionSettings:
     learner : served; ``test_as_ofs``: how many later as_ofs it is graded on
     edges, relative_bands : lower ends of the bands above low, as probabilities or multiples of the
         base rate
-    value : the feature that says what a customer was worth of late
+    value : the feature that says what a customer was worth of late, or the table of ``spend``
+    spend : the value model that says it instead; None: a feature does
     segments : features whose segments of customers are graded by themselves
     budget : of a search for better settings than the fixed ones; None: there is none
     floors, ceilings : by metric, what a candidate must reach, or stay below, to be promoted
@@ -45,6 +52,7 @@ class QuestionSettings:
     question: Question
     gold: str
     pipeline: Pipeline = field(kw_only=True, repr=False, compare=False)
+    spend: Spend | None = field(default=None, kw_only=True, repr=False, compare=False)
     most_as_ofs: int | None
     min_history_days: int
     learner: str
@@ -113,7 +121,22 @@ class QuestionSettings:
     @cached_property
     def value_unit(self) -> str:
         """The unit of what an entity is worth, such as usd; empty where none is declared."""
+        if self.spend:
+            return self.spend.unit
         return next((f.unit for f in catalogue(self.question.features) if f.name == self.value), "")
+
+    @property
+    def worth(self) -> str:
+        """What an entity is worth, in words."""
+        if self.spend:
+            return f"what the entity is expected to spend, by the forecast of the day: {self.value}"
+        return f"what the entity was worth of late: {self.value}"
+
+    def valued(self, tables: Tables, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Feature rows of any as_ofs, with what each entity was worth by what was known then."""
+        if self.spend is None:
+            return frame
+        return frame.assign(**{self.value: self.spend.of(tables, frame)})
 
     @property
     def grading(self) -> str:

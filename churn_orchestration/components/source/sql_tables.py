@@ -72,22 +72,37 @@ def made_of_landed(name: str, select: Select, _: Keys) -> MadeBySql:
 
 def sql_tables_of(business: Business) -> dict[str, Select]:
     """The silver tables of a business by name, ``silver.orders``."""
-    folders = {
-        path.parent for path in business.files() if path.name == "defs.yaml" and _is_silver(path)
+    return {f"silver.{path.stem}": silver_select(path) for path in sql_paths_of(business, "silver")}
+
+
+def sql_paths_of(business: Business, layer: str) -> list[Path]:
+    """The .sql files of a layer, silver or marts."""
+    folders = {path.parent for path, _ in _declared(business, layer)}
+    return sorted(path for folder in folders for path in folder.glob("*.sql"))
+
+
+def silver_keys(business: Business) -> dict[str, list[str]]:
+    """By silver table, the columns that are declared to identify a row; of others nothing."""
+    specs = [
+        item
+        for _, declared in _declared(business, "silver")
+        for item in (declared.get("tables") or {}).items()
+    ]
+    return {
+        f"silver.{name}": spec["key"]
+        for name, spec in specs
+        if isinstance(spec, dict) and spec.get("key")
     }
-    paths = sorted(path for folder in folders for path in folder.glob("*.sql"))
-    return {f"silver.{path.stem}": silver_select(path) for path in paths}
 
 
-def _is_silver(path: Path) -> bool:
-    """Whether a YAML has a block of this type, and of this layer."""
-    text = path.read_text(encoding="utf-8")
-    if TYPE not in text:
-        return False
-    blocks = [block for block in yaml.safe_load_all(text) if block and block.get("type") == TYPE]
-    return any(
-        (block.get("attributes") or {}).get("layer", "silver") == "silver" for block in blocks
-    )
+def _declared(business: Business, layer: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The blocks of this type, and of a layer: the YAML of each, and its attributes."""
+    for path in business.files():
+        text = path.read_text(encoding="utf-8") if path.name == "defs.yaml" else ""
+        for block in yaml.safe_load_all(text) if TYPE in text else ():
+            declared = (block and block.get("attributes")) or {}
+            if block and block.get("type") == TYPE and declared.get("layer", "silver") == layer:
+                yield path, declared
 
 
 def silver_asset(

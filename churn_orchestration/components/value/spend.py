@@ -79,18 +79,47 @@ class Forecasts:
         ``rows``: SQL to select features from. Returns the entity and the columns of `SpendForecast`
         with low and high, null without an earlier day that shows how such forecasts come out
         """
+        forecast = self.expected(rows, day, self.question.yearly_discount)
+        spread = self.spread(day)
+        ends = spread.interval(forecast[SPEND].to_numpy()) if spread else (None, None)
+        process = self.fits.process(self.fits.month_end(day))
+        reason = process if isinstance(process, NoFit) else None
+        return forecast.assign(**{LOW: ends[0], HIGH: ends[1]}), reason
+
+    def expected(
+        self, rows: str, day: dt.date, yearly_discount: float | None = None
+    ) -> "pd.DataFrame":
+        """What scores of the forecasts of a day, without intervals; without rows where no process
+        fits.
+        """
         month_end = self.fits.month_end(day)
         decision = self.fits.decision(month_end)
         forecast = self.fits.forecast(
-            rows, month_end, self.question.yearly_discount,
-            learned=decision is not None and decision.blend,
-        )  # fmt: skip
-        forecast = _served(forecast, decision)
-        spread = self.spread(day)
-        ends = spread.interval(forecast[SPEND].to_numpy()) if spread else (None, None)
-        process = self.fits.process(month_end)
-        reason = process if isinstance(process, NoFit) else None
-        return forecast.assign(**{LOW: ends[0], HIGH: ends[1]}), reason
+            rows, month_end, yearly_discount, learned=decision is not None and decision.blend
+        )
+        return _served(forecast, decision)
+
+    def of_rows(self, frame: "pd.DataFrame") -> "pd.Series":
+        """What was expected of feature rows of any as_ofs, in their order; null of whom nothing is
+        forecast.
+
+        Raises
+        ------
+        BusinessError : no forecast of spend describes the amounts
+        """
+        import pandas as pd
+
+        entity, result = self.question.entity, pd.Series(float("nan"), frame.index)
+        days = pd.to_datetime(frame["as_of"]).dt.date
+        for day in days.unique():
+            here = (days == day).to_numpy()
+            if fault := fault_of_amounts(self.fits.tables, self.question, day):
+                raise BusinessError(f"values.{self.question.name}: as of {day}: {fault}")
+            self.fits.tables.db.register("_described", frame[here])
+            expected = self.expected("_described", day).set_index(entity)[SPEND]
+            self.fits.tables.db.unregister("_described")
+            result[here] = frame[entity][here].map(expected).to_numpy()
+        return result
 
     def _spread(self, day: dt.date) -> Spread | None:
         """The intervals of a day, from how the forecasts of an earlier one came out."""

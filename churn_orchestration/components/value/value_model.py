@@ -41,6 +41,7 @@ from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.features.proof import require_proved
 from churn_orchestration.components.question.day_rows import Columns, described, put_rows
+from churn_orchestration.components.question.worth import ForecastsSpend, Spend
 from churn_orchestration.components.scaffolding import example
 from churn_orchestration.components.shown import keys
 from churn_orchestration.storage.day_state import Refusal
@@ -48,6 +49,8 @@ from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from churn_orchestration.components.value.fits import Fits
     from churn_orchestration.components.value.spend import Forecasts
 
@@ -87,7 +90,7 @@ class TierSpec(dg.Model, dg.Resolvable):
         tiers=[{"name": "low"}, {"name": "high", "start": 100}],
     )
 )  # fmt: skip
-class ValueModel(dg.Component, dg.Model, dg.Resolvable):
+class ValueModel(ForecastsSpend, dg.Model, dg.Resolvable):
     """What each customer will spend within a horizon, in money, with an interval."""
 
     name: str = Field(pattern=NAME, description="the table's name in values")
@@ -201,6 +204,18 @@ class ValueModel(dg.Component, dg.Model, dg.Resolvable):
             return Fits(tables, question, stages.version(read, stages.VALUES), prove)
 
         return question, fits
+
+    def spend(self, tree: dg.ComponentTree, business: Business) -> Spend:
+        """The same as what a customer is worth to a question of churn."""
+        question, fits = self.forecasting(tree, business)
+
+        def of(tables: Tables, frame: "pd.DataFrame") -> "pd.Series":
+            from churn_orchestration.components.value.spend import Forecasts
+
+            return Forecasts(question, fits(tables)).of_rows(frame)
+
+        unit = question.measure.unit or question.measure.column
+        return Spend(f"values.{self.name}", unit, self._version(question), of)
 
     def _version(self, question: SpendQuestion) -> str:
         return stages.version(digest(question, self.features, self._edges()), stages.VALUES)

@@ -48,6 +48,7 @@ def prediction_asset(business: Business, settings: "QuestionSettings") -> dg.Ass
     """predictions/<question>, one partition a day."""
     key = dg.AssetKey(["predictions", settings.name])
     upstream = [settings.gold, *settings.question.outcome_tables]
+    upstream += [settings.value] if settings.spend else []
     checks = [
         dg.AssetCheckSpec(name, asset=key, description=text.format(name=settings.name))
         for name, text in CHECKS.items()
@@ -152,7 +153,7 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
         ),
         "label_known_on": ("date", "the day on which it is known whether the forecast came true"),
         "days_since_last": ("bigint", f"days since the last {noun}; null: never"),
-        "recent_value": ("double", f"what the entity was worth of late: {settings.value}"),
+        "recent_value": ("double", settings.worth),
         "contact": (
             "boolean",
             f"contact {settings.contact.sentence()}; null: not known before there is a model",

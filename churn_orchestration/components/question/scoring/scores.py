@@ -7,7 +7,8 @@ from churn_orchestration.churn import bound
 from churn_orchestration.churn.protocol import BASE_RATE
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.question.settings import CAPACITY
-from churn_orchestration.churn.sql import identifier
+from churn_orchestration.churn.sql import identifier, quoted
+from churn_orchestration.churn.value.question import SPEND
 from churn_orchestration.components.question.scoring.forecaster import (
     Forecaster,
     forecast,
@@ -138,6 +139,8 @@ def score_days(
     days.
     """
     faults = tables.days.faults(settings.gold, min(days), max(days)) if days else {}
+    if settings.spend and days:
+        faults = tables.days.faults(settings.value, min(days), max(days)) | faults
     refused: dict[dt.date, Refusal] = {
         day: reason
         for day in days
@@ -148,9 +151,7 @@ def score_days(
     rows = {}
     for day in valid:
         frame = tables.db.execute(
-            population(
-                settings.question, f"(from {literal(tables.day_file(settings.gold, day))})", day
-            )
+            population(settings.question, _described(tables, settings, day), day)
             + f" order by {identifier(settings.question.entity)}"
         ).df()
         scored = score(settings, frame, words, Forecaster.in_force(tables, settings, day))
@@ -158,10 +159,24 @@ def score_days(
     return rows, refused
 
 
-def _unanswerable(tables: Tables, settings: "QuestionSettings", day: dt.date) -> Refusal | None:
-    """Why a day may not be scored though its features are valid: who left does not, or no label is
-    known.
+def _described(tables: Tables, settings: "QuestionSettings", day: dt.date) -> str:
+    """SQL, in brackets: the feature rows of a day; with what each is expected to spend, where that
+    is the value.
     """
+    rows = f"from {literal(tables.day_file(settings.gold, day))}"
+    if settings.spend:
+        entity, file = identifier(settings.question.entity), tables.day_file(settings.value, day)
+        spend = f"select {entity}, {SPEND} as {quoted(settings.value)} from {literal(file)}"
+        rows += f" left join ({spend}) using ({entity})"
+    return f"({rows})"
+
+
+def _unanswerable(tables: Tables, settings: "QuestionSettings", day: dt.date) -> Refusal | None:
+    """Why a day may not be scored though its features are valid: who left does not, no label is
+    known, or nobody's value.
+    """
+    if settings.spend and tables.recorded_file(settings.value, day) is None:
+        return f"{settings.value} has no rows of {day}"
     for table in settings.question.outcome_tables:
         if fault := tables.days.fault(table, tables.days.first_day(table) or day, day):
             return fault

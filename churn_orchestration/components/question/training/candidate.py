@@ -20,6 +20,7 @@ from churn_orchestration.components.question.training import card
 from churn_orchestration.storage.files import swap_in, write_text
 from churn_orchestration.storage.model_store import HELD_OUT, RECORD, ModelFiles
 from churn_orchestration.storage.tracking import Tracking
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,6 +101,7 @@ def save_held_out(held_out: "pd.DataFrame", path: Path) -> None:
 
 
 def train_and_save(
+    tables: Tables,
     files: ModelFiles,
     tracking: Tracking,
     settings: "QuestionSettings",
@@ -113,22 +115,22 @@ def train_and_save(
     ``warnings``: what its features may know too much of.
     """
     model, evaluation = _fitted(settings, rows, search)
+    frame = rows.frame
+    unseen = (
+        with_value(tables, settings, evaluation, frame)
+        if evaluation
+        else frame[[settings.question.entity, "as_of", "label"]].head(0)
+    )
     given: dict[str, Any] = {
         "model_version": files.version, "search": search, "warnings": warnings,
     }  # fmt: skip
     given["mlflow_version"] = tracking.find(settings.name, files.version)
-    record = _record(settings, rows, given, model, evaluation)
+    record = _record(settings, rows, given, model, evaluation, unseen)
     if record["mlflow_version"] is None:
         record["mlflow_version"] = _logged(
             files, tracking, settings, rows, record, model, evaluation
         )
     files.save(model)
-    frame = rows.frame
-    unseen = (
-        with_value(settings, evaluation, frame)
-        if evaluation
-        else frame[[settings.question.entity, "as_of", "label"]].head(0)
-    )
     save_held_out(unseen, files.path(HELD_OUT))
     write_text(files.path(RECORD), json.dumps(record, indent=1))
 
@@ -163,11 +165,12 @@ def _record(
     given: dict[str, Any],
     model: "LogOddsBlend",
     evaluation: "Evaluation | None",
+    unseen: "pd.DataFrame",
 ) -> dict[str, Any]:
     """What is kept of a training: what it learned from, how it was graded, what was decided.
 
-    ``given``: model_version, mlflow_version, search and warnings. The order of the keys stays as it
-    is: a model that is made again has the same file.
+    ``given``: model_version, mlflow_version, search and warnings; ``unseen``: see ``with_value``.
+    The order of the keys stays as it is: a model that is made again has the same file.
     """
     from churn_orchestration.churn.learning.contributions import influences
 
@@ -192,7 +195,7 @@ def _record(
             catalogue(question.features)
         ),
     }  # fmt: skip
-    return record | (_acted_on(settings, evaluation, frame) if evaluation else {})
+    return record | (_acted_on(settings, evaluation, frame, unseen) if evaluation else {})
 
 
 def _logged(
@@ -269,12 +272,17 @@ def _pictures(settings: "QuestionSettings", record: dict[str, Any]) -> dict[str,
 
 
 def with_value(
-    settings: "QuestionSettings", evaluation: "Evaluation", frame: "pd.DataFrame"
+    tables: Tables,
+    settings: "QuestionSettings",
+    evaluation: "Evaluation",
+    frame: "pd.DataFrame",
 ) -> "pd.DataFrame":
-    """The rows held out, each with what its customer was worth of late."""
+    """The rows held out, each with what its customer was worth at its as_of."""
     import pandas as pd
 
     keys = [settings.question.entity, "as_of"]
+    held_out = pd.to_datetime(frame["as_of"]).isin(evaluation.held_out["as_of"])
+    frame = settings.valued(tables, frame[held_out])
     values = frame[keys].assign(
         as_of=pd.to_datetime(frame["as_of"]), recent_value=frame[settings.value]
     )
@@ -306,7 +314,10 @@ def _too_good(
 
 
 def _acted_on(
-    settings: "QuestionSettings", evaluation: "Evaluation", frame: "pd.DataFrame"
+    settings: "QuestionSettings",
+    evaluation: "Evaluation",
+    frame: "pd.DataFrame",
+    held_out: "pd.DataFrame",
 ) -> dict[str, Any]:
     """What acting on the held-out forecasts would have done: profit, the rule of contact; and by
     segment.
@@ -316,7 +327,7 @@ def _acted_on(
     from churn_orchestration.churn.grading import contact
     from churn_orchestration.churn.grading.segments import by_segment
 
-    entity, held_out = settings.question.entity, with_value(settings, evaluation, frame)
+    entity = settings.question.entity
     described = frame[[entity, "as_of", *settings.segments]].assign(
         as_of=pd.to_datetime(frame["as_of"])
     )

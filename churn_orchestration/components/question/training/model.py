@@ -82,10 +82,11 @@ def train(
     ]
     inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
     inputs += [manifest.get("processes", {})]
+    inputs += [settings.spend.version] if settings.spend else []
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
-        candidate.train_and_save(files, tracking, settings, rows, search, warnings)
+        candidate.train_and_save(tables, files, tracking, settings, rows, search, warnings)
         if files.ledger_hashes() not in ({}, files.file_hashes()):
             files.identify(REMADE)
     record = files.shown()
