@@ -221,7 +221,7 @@ class ChangesTable:
         def record() -> dict[str, Any]:
             now = f"({features_at(self.declared, day)})"
             tables.db.execute(f"create or replace temp table _now as from {now}")
-            distances = changes.distances("from _now", self._then(day))
+            distances = changes.distances("from _now", self._then(tables, day))
             usual = tables.records(changes.reference(distances))
             [sums] = tables.rows(rate_sums(events, since, "from _now"))
             tables.db.execute("drop table _now")
@@ -232,15 +232,22 @@ class ChangesTable:
         path = tables.state / "fits" / f"{self.name}_changes" / f"{day}-{named}.json"
         return changes, Reference.of_record(kept(path, record))
 
-    def _then(self, day: dt.date) -> str:
-        """SQL: the feature rows of the earlier day, as they were known at its end."""
-        return features_at(self.declared, day - dt.timedelta(days=self.spec.days))
+    def _then(self, tables: Tables, day: dt.date) -> str:
+        """SQL: the feature rows of the earlier day, as they were known at its end: those that are
+        stored, where the same declaration made them, else computed, which gives the same.
+        """
+        gold, then = f"gold.{self.features}", day - dt.timedelta(days=self.spec.days)
+        made_by = tables.days.declaration(gold, day)
+        file = tables.day_file(gold, then) if made_by else None
+        if file and then in tables.days.stored(gold, made_by):
+            return f"from {literal(file)}"
+        return features_at(self.declared, then)
 
     def _store_day(
         self, tables: Tables, day: dt.date, changes: "Changes", reference: "Reference"
     ) -> int:
         file = literal(tables.day_file(f"gold.{self.features}", day))
-        moved = changes.day(changes.distances(f"from {file}", self._then(day)), reference)
+        moved = changes.day(changes.distances(f"from {file}", self._then(tables, day)), reference)
         entity = identifier(self.declared.entity)
         before, fitted_on = day - dt.timedelta(days=self.spec.days), self.fitted_on(tables, day)
         return tables.put_day(
