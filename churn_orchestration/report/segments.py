@@ -19,7 +19,11 @@ CHANGES = (
     "confidence", "compared_with",
 )  # fmt: skip
 """Columns of a set that says how far customers moved."""
-EXPORTED = ("distance", "rose", "fell", "is_unusual", "history", "confidence")
+EXPORTED = {
+    "distance": "round(distance, 2)", "rose": "rose", "fell": "fell", "is_unusual": "is_unusual",
+    "history": "history", "confidence": "round(confidence, 2)",
+}  # fmt: skip
+"""Those of a list for people, as SQL."""
 
 
 def of_entity(
@@ -52,10 +56,11 @@ def joined(tables: Tables, table: str, key: str, select: str, day: dt.date) -> s
     """
     for name in beside(tables, "segments", table):
         refuse_damaged(tables.db, f"segments.{name}")
+        is_changes = bool(_changes(tables, name))
         more = "".join(
-            f", {column} as {quoted(f'{name}_{column}')}"
-            for column in _changes(tables, name)
-            if column in EXPORTED
+            f", {sql} as {quoted(f'{name}_{column}')}"
+            for column, sql in EXPORTED.items()
+            if is_changes
         )
         of_day = (
             f"select {quoted(key)}, segment as {quoted(f'segment_{name}')}{more} "

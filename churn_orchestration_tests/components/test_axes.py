@@ -5,12 +5,14 @@ are.
 import csv
 import json
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 
 from churn_orchestration.churn.segments.axes import Axis
 from churn_orchestration.churn.segments.changes import LEVELS
+from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.explain import explain
 from churn_orchestration.report.ranking import exported
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
@@ -144,3 +146,19 @@ def test_a_day_made_again_has_the_same_bytes_and_keeps_the_axes_of_its_day(busy)
 def test_an_axis_that_cannot_be_is_refused_by_file_and_line(busy, old, new, message):
     busy.change("segments/defs.yaml", old, new)
     assert message in why_not_loaded(busy)
+
+
+def test_a_campaign_may_read_who_changed(busy):
+    busy.write(
+        "actions/defs.yaml",
+        "type: churn_orchestration.components.Campaign\nattributes:\n  name: calls\n"
+        "  churn: churn_90d\n  value: 50\n  segments: [behaviour_changes]\n  actions:\n"
+        "    - {name: call, channel: phone, owner: ann, cost: 1, effect: {low: 0, high: 0.2}, "
+        "when: behaviour_changes = 'changed'}\n",
+    )
+    defs = definitions_of(busy.business)
+    key = dg.AssetKey(["actions", "calls"])
+    parents = defs.resolve_asset_graph().get(key).parent_keys
+    assert dg.AssetKey(["segments", "behaviour_changes"]) in parents
+    busy.change("actions/defs.yaml", "segments: [behaviour_changes]", "segments: [moved]")
+    assert "there is no moved (behaviour, behaviour_changes)" in why_not_loaded(busy)

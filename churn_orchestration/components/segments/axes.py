@@ -76,8 +76,13 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         loaded._place = Path(context.path) / "defs.yaml"
         return loaded
 
+    @property
+    def sets(self) -> list[str]:
+        """The names of its tables."""
+        return [self.name, *([f"{self.name}_changes"] if self.changes else [])]
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The asset segments/x."""
+        """The asset segments/x and, with changes, segments/x_changes."""
         business, tree = Business.holding(context.path), context.component_tree
         tables = {each.name: each for each in tree.get_all_components(of_type=FeatureTable)}
         place = line_of(self._place, self.name)
@@ -124,8 +129,8 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
             fitted=partial(self._fitted, declared, version),
         )  # fmt: skip
         changes.require(known, place)
-        described = changes.table(business, digest(self._declared(), declared), self.description)
-        return dg.Definitions(assets=[asset, described.asset()])
+        moved = changes.table(business, digest(self._declared(), declared), self.description)
+        return dg.Definitions(assets=[asset, moved.asset()])
 
     def _declared(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(axis.name, tuple(axis.features)) for axis in self.axes]
