@@ -122,6 +122,16 @@ def test_a_stated_share_is_above_what_is_unusual_among_peers_and_few_peers_canno
     assert any(len(each) < 49 for each in groups.values())
 
 
+@pytest.mark.parametrize(("peers", "limit"), [(98, None), (99, 99.0), (198, 198.0), (199, 198.0)])
+def test_one_in_a_hundred_is_beyond_the_largest_of_ninety_nine(peers, limit):
+    moved = pd.DataFrame({"peers": "a", "distance": np.arange(1.0, peers + 1), "was_there": True})
+    with duckdb.connect() as db:
+        db.register("moved", moved)
+        rows = db.execute(changes_of([], 0.01).reference("from moved")).fetchall()
+    middle = peers // 2 + 1  # of an even number, the upper one
+    assert rows == [(ALL, peers, middle, limit), ("a", peers, middle, limit)]
+
+
 def test_where_nothing_is_unusual_no_more_than_the_stated_share_is_marked():
     """Customers of one kind, measured again: over many draws the share comes to the stated one."""
     axis = fit_axis("amount", ["amount"], rows_of(3, 0, 2_000))
