@@ -140,7 +140,7 @@ def test_a_day_made_again_has_the_same_bytes_and_keeps_the_axes_of_its_day(busy)
          "defs.yaml:3: behaviour: changes: activity: customer_features has no source visits "
          "(orders)"),
         ("days: 1", "days: 1, shifting: 2", "changed is 1, not above shifting (2)"),
-        ("name: silence", "name: usual", "changes: usual_distance is a column already"),
+        ("name: silence", "name: usual", "changes: two columns would be called usual_distance"),
     ],
 )  # fmt: skip
 def test_an_axis_that_cannot_be_is_refused_by_file_and_line(busy, old, new, message):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.segments.axes import Axis
     from churn_orchestration.churn.segments.changes import Changes, Reference
 
-RESERVED = ("usual_distance",)
-"""Columns that the distance along an axis may not be called."""
+WITHIN = ("was_there", "events", "days")
+"""Columns of the select besides those of the table: the entity is called otherwise."""
 
 
 class ChangesSpec(dg.Model, dg.Resolvable):
@@ -89,7 +89,7 @@ class ChangesTable:
         return f"{self.spec.activity}_count_all", f"{self.spec.activity}_days_since_first"
 
     def require(self, known: Sequence[str], place: str) -> None:
-        """Refuse a source that is not there, and an axis whose distance has a name that is taken.
+        """Refuse a source that is not there, and columns of the same name.
 
         Raises
         ------
@@ -106,10 +106,10 @@ class ChangesTable:
                 f"{place}: {self.name}: changes: {self.features} has no {missing[0]}, which says "
                 "how much is known of a customer"
             )
-        if taken := [axis for axis in self.axes if f"{axis}_distance" in RESERVED]:
+        names = [*(column.name.lower() for column in self._columns()), *WITHIN]
+        if twice := next((name for name in names if names.count(name) > 1), None):
             raise BusinessError(
-                f"{place}: {self.name}: changes: {taken[0]}_distance is a column already: give the "
-                "axis another name"
+                f"{place}: {self.name}: changes: two columns would be called {twice}"
             )
 
     def table(self, business: Business, axes: str, about: str) -> DayTable:
@@ -151,7 +151,8 @@ class ChangesTable:
             described[f"{axis}_distance"] = ("double", f"the same along {axis} alone")
         return [
             *keys(self.declared.entity),
-            *(dg.TableColumn(name, *words) for name, words in (described | self._beside()).items()),
+            *(dg.TableColumn(name, *words) for name, words in described.items()),
+            *(dg.TableColumn(name, *words) for name, words in self._beside().items()),
         ]
 
     def _beside(self) -> dict[str, tuple[str, str]]:
