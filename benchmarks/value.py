@@ -110,9 +110,8 @@ INTERVALS = (
     "Intervals are taken from how the forecasts of an earlier month-end came out, so they hold "
     "where customers go on as they did then. The last shop has the yearly wave of 20 %, with its "
     "peak on 1 December, that simulated shops usually have and the others here have not: what is "
-    "measured on spring and summer is too narrow for autumn. A shop of two years has no earlier "
-    "outcome of the same season that would show it; below 75 % the check `intervals_hold` "
-    "warns.\n\n"
+    "measured on spring and summer is too narrow for autumn. Intervals do not read what came in "
+    "the same season of the year before; below 75 % the check `intervals_hold` warns.\n\n"
     "| scenario | month-ends | coverage | least | most | of intervals above nothing | least | "
     "most | as declared |\n" + "|" + "---|" * 9
 )
