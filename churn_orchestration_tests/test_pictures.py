@@ -86,6 +86,10 @@ CELLS = [
     for n, cohort in enumerate(COHORTS)
     for age in range(24 - n)
 ]
+BY_COHORT = [(cell["cohort"], cell["age"], cell["active"] / 50) for cell in CELLS]
+SPENT = [(cohort, age, 1_250.0 * (age + 1)) for cohort, age, _ in BY_COHORT]
+LAST = dt.date(2023, 12, 30)
+COHORT_KEY = ("cohort", "month")
 MOVERS = [
     {
         "who": f"c{n}",
@@ -133,6 +137,8 @@ DRAWN: dict[str, Callable[[], str | None]] = {
     "churn_rate": lambda: pictures.churn_rate("churn_90d", RATES),
     "at_risk": lambda: pictures.at_risk("churn_90d", DAY, AT_RISK, TITLES, "usd"),
     "retention": lambda: pictures.retention("churn_90d", "order", CELLS),
+    "cohorts": lambda: pictures.cohorts("marts.c", "retention", COHORT_KEY, LAST, BY_COHORT),
+    "cohorts_spent": lambda: pictures.cohorts("marts.c", "spent_usd", COHORT_KEY, LAST, SPENT),
     "movers": lambda: pictures.movers("churn_90d", DAY, MOVERS),
     "performance": lambda: pictures.performance("churn_90d", COURSE),
     "flows": lambda: pictures.flows("rfm", list(BANDS), dt.date(2023, 12, 1), DAY, FLOWS),
@@ -234,6 +240,7 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
     assert pictures.at_risk("churn_90d", DAY, [AT_RISK[0] | {"customers": 0}], TITLES, "") is None
     assert pictures.retention("churn_90d", "order", [CELLS[0]]) is None
     assert pictures.movers("churn_90d", DAY, []) is None
+    assert pictures.cohorts("marts.c", "a", COHORT_KEY, DAY, [(DAY, 0, None)]) is None
 
 
 @pytest.mark.parametrize(
@@ -268,6 +275,8 @@ def test_where_there_is_nothing_there_is_no_picture() -> None:
         ),
         lambda: pictures.retention("q", "order", [CELLS[0], CELLS[1] | {"active": 0}]),
         lambda: pictures.movers("q", DAY, [MOVERS[0] | {"reason": None}]),
+        lambda: pictures.cohorts("marts.c", "a", COHORT_KEY, DAY, [("spring", 0, 0.0)]),
+        lambda: pictures.cohorts("marts.c", "a", COHORT_KEY, DAY, [(DAY, 0, -5.0), (DAY, 1, None)]),
     ],
 )
 def test_scarce_data_still_give_a_picture(drawn: Callable[[], str | None]) -> None:
@@ -308,6 +317,18 @@ def test_a_feature_is_named_in_words_with_a_segment_in_place_of_its_value() -> N
     assert canvas.titled(TITLES, "fee", "up to 9") == "fee of up to 9 usd in the last 90 days"
     assert canvas.titled({"plan": "is a member"}, "plan", "1") == "is a member: 1"
     assert canvas.titled(TITLES, "gone_since", "2") == "gone_since: 2"
+
+
+def test_cohorts_show_the_newest_with_the_month_that_is_not_over_in_brackets() -> None:
+    text = words(DRAWN["cohorts"]())
+    assert "retention, %, by cohort: the newest 12 of 24" in text
+    assert "2023-01" in text
+    assert "2022-12" not in text
+    assert "in brackets: the month is not over" in text
+    assert re.findall(r"\((\d+)\)", text) == [*map(str, range(38, 60, 2)), "100"]
+    over = words(pictures.cohorts("marts.c", "a", COHORT_KEY, dt.date(2023, 12, 31), BY_COHORT))
+    assert "(" not in over
+    assert {"1.2k", "2.5k", "(15k)"} <= set(words(DRAWN["cohorts_spent"]()).split())
 
 
 def test_flows_show_who_moved_where_and_nothing_where_nobody_did() -> None:

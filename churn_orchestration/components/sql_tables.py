@@ -105,6 +105,8 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
                 raise BusinessError(
                     f"{self.place}: tables: there is no {name}.sql next to it ({there})"
                 )
+            if spec.cohorts and self.layer != "marts":
+                raise BusinessError(f"{self.place}: {name}: cohorts: only a mart is drawn")
             columns = selects[name].columns  # not known of a star
             has = (*columns, DAY) if self.layer == "marts" else columns
             if unknown := [column for column in spec.columns if columns and column not in has]:

@@ -3,6 +3,7 @@ bytes.
 """
 
 from churn_orchestration.pictures.canvas import svg
+from churn_orchestration.pictures.cohorts import cohorts
 from churn_orchestration.pictures.forecasts import SCORE_BINS, drift, performance, scores_by_band
 from churn_orchestration.pictures.landed import quarantined_by_rule, rows_by_day
 from churn_orchestration.pictures.measures import at_risk, churn_rate, movers, retention
@@ -15,6 +16,7 @@ __all__ = [
     "at_risk",
     "churn_by_as_of",
     "churn_rate",
+    "cohorts",
     "drift",
     "flows",
     "influences",

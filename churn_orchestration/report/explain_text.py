@@ -19,7 +19,7 @@ def explain_text(facts: dict[str, Any]) -> str:
         f"{facts['key']} {facts['entity']}, {facts['question']} on {now['as_of']}"
         + (" (a look back)" if now["backtest"] else ""),
         *_who(facts["customer"], now["as_of"]),
-        *map(_segment, facts["segments"]),
+        *(line for of in facts["segments"] for line in _segment(of)),
         *map(_value, facts["values"]),
         *map(_action, facts["campaigns"]),
         "",
@@ -53,9 +53,25 @@ def _who(customer: list[dict[str, Any]], day: dt.date) -> Iterator[str]:
             yield lead + "; ".join(source["words"])
 
 
-def _segment(of: dict[str, Any]) -> str:
+def _segment(of: dict[str, Any]) -> Iterator[str]:
     to_do = f": {of['action']}" if of["action"] else ""
-    return f"  {of['set']}: {of['segment']} since {of['since']}{to_do}"
+    yield f"  {of['set']}: {of['segment']} since {of['since']}{to_do}"
+    if of.get("distance") is not None:
+        yield f"    {_distance(of)}"
+    if of.get("history"):
+        sure = "" if of["confidence"] is None else f", confidence {of['confidence']:.0%}"
+        yield f"    history: {of['history']}{sure}"
+
+
+def _distance(of: dict[str, Any]) -> str:
+    usual, unusual_from = of["usual_distance"], of["unusual_from"]
+    peers = ""
+    if usual is not None:
+        mark = "unusual" if of["is_unusual"] else "not unusual"
+        peers = f" (its peers {usual:.2f}; {mark}, which begins at {unusual_from:.2f})"
+    sides = ((side, ", ".join(of[side])) for side in ("rose", "fell"))
+    moved = "".join(f"; {side}: {names}" for side, names in sides if names)
+    return f"{of['distance']:.2f} from where it was on {of['compared_with']}{peers}{moved}"
 
 
 def _value(of: dict[str, Any]) -> str:

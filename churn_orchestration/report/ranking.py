@@ -239,7 +239,11 @@ def _cell(value: Any) -> Any:
 
     >>> _cell("=1+1"), _cell("a;-1"), _cell(-5), _cell("\t=A1"), _cell("C-7")
     ("'=1+1", "a;'-1", -5, '\\t=A1', 'C-7')
+    >>> _cell(["orders_count_90d", "=x"])
+    "orders_count_90d; '=x"
     """
+    if isinstance(value, list):
+        value = "; ".join(map(str, value))
     if not isinstance(value, str):
         return value
     return _FORMULA.sub(r"\1'", visible(value).replace("\t", r"\t").replace("\n", r"\n"))

@@ -14,17 +14,30 @@ from churn_orchestration.storage.freshness import beside, shown, shown_upstream
 from churn_orchestration.storage.warehouse import Tables
 
 MOST_ROWS, MOST_FLOWS = 20, 8
+CHANGES = (
+    "distance", "rose", "fell", "usual_distance", "unusual_from", "is_unusual", "history",
+    "confidence", "compared_with",
+)  # fmt: skip
+"""Columns of a set that says how far customers moved."""
+EXPORTED = {
+    "distance": "round(distance, 2)", "rose": "rose", "fell": "fell", "is_unusual": "is_unusual",
+    "history": "history", "confidence": "round(confidence, 2)",
+}  # fmt: skip
+"""Those of a list for people, as SQL."""
 
 
 def of_entity(
     tables: Tables, table: str, key: str, entity: object, day: dt.date
 ) -> list[dict[str, Any]]:
-    """A customer's segment on a day in each set, and since when; ``table``: of forecasts."""
+    """A customer's segment on a day in each set, and since when, and how far it moved; ``table``:
+    of forecasts.
+    """
     result = []
     for name in beside(tables, "segments", table):
         refuse_damaged(tables.db, f"segments.{name}")
+        more = "".join(f", {column}" for column in _changes(tables, name))
         rows = tables.records(
-            f"select as_of, segment, action, priority from segments.{name} "
+            f"select as_of, segment, action, priority{more} from segments.{name} "
             f"where {quoted(key)} = {literal(entity)} and as_of <= {literal(day)} order by as_of"
         )
         if rows and rows[-1]["as_of"] == day:
@@ -39,16 +52,28 @@ def of_entity(
 
 def joined(tables: Tables, table: str, key: str, select: str, day: dt.date) -> str:
     """SQL: the rows of a select on customers, with the segment of each in every set, as
-    ``segment_<set>``; ``table``: of their forecasts.
+    ``segment_<set>``, and how far it moved; ``table``: of their forecasts.
     """
     for name in beside(tables, "segments", table):
         refuse_damaged(tables.db, f"segments.{name}")
+        is_changes = bool(_changes(tables, name))
+        more = "".join(
+            f", {sql} as {quoted(f'{name}_{column}')}"
+            for column, sql in EXPORTED.items()
+            if is_changes
+        )
         of_day = (
-            f"select {quoted(key)}, segment as {quoted(f'segment_{name}')} "
+            f"select {quoted(key)}, segment as {quoted(f'segment_{name}')}{more} "
             f"from segments.{name} where as_of = {literal(day)}"
         )
         select = f"from ({select}) left join ({of_day}) using ({quoted(key)})"
     return select
+
+
+def _changes(tables: Tables, name: str) -> tuple[str, ...]:
+    """The columns of a set that say how far customers moved; none of another set."""
+    there = {column for column, *_ in tables.rows(f"describe segments.{name}")}
+    return CHANGES if there.issuperset(CHANGES) else ()
 
 
 def segments_report(

@@ -37,6 +37,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS,
     "actions",
     "effect",
 )
+CHANGES = "changes"
 
 ROOTS = {
     RAW: ["churn_orchestration.landing.land", "churn_orchestration.landing.queries"],
@@ -58,6 +59,7 @@ ROOTS = {
     VALUES: ["churn_orchestration.components.value.spend"],
     SEGMENTS: ["churn_orchestration.churn.segments.rules"],
     AXES: ["churn_orchestration.churn.segments.axes"],
+    CHANGES: ["churn_orchestration.churn.segments.changes"],
     MARTS: ["churn_orchestration.components.marts.mart"],
     ACTIONS: ["churn_orchestration.components.campaign.lists"],
     EFFECT: ["churn_orchestration.components.campaign.effects"],

@@ -138,6 +138,15 @@ class DayState:
         )
         return {day for day, made_by in result if declaration in (None, made_by)}
 
+    def declaration(self, table: str, day: dt.date) -> str | None:
+        """What made a day of a table; None: it is not there."""
+        result = self.session.rows(
+            "select declaration from meta.days where table_name = ? and day = ? "
+            "and status = 'stored'",
+            [table, day],
+        )
+        return result[0][0] if result else None
+
     def rows_of(self, table: str, days: Iterable[dt.date]) -> dict[dt.date, int]:
         """The number of rows of those days of a table that are there."""
         query = "select day, rows from meta.days where table_name = ? and status = 'stored' and "

@@ -25,6 +25,11 @@ select customer_id, sum(amount_usd) as spent_usd, count(*) as orders
 from silver.orders
 group by customer_id
 """
+COHORTS = (
+    "select date '2024-01-01' as cohort, 0 as month, sum(amount_usd) as spent_usd "
+    "from silver.orders\n"
+)
+DRAWN = "cohorts: {key: [cohort, month], cohorts: [spent_usd]}"
 
 
 def with_mart(shop, select=SPENT, declared=DECLARED):
@@ -102,6 +107,8 @@ def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
     )
     with_mart(shop).land_quiet_days(1, 6)
     shop.write("marts/overview.sql", select)
+    shop.write("marts/cohorts.sql", COHORTS)
+    shop.change("marts/defs.yaml", "  tables:\n", f"  tables:\n    {DRAWN}\n")
     done = shop.refresh(5, 6, layers=(*UP_TO_FEATURES, "predictions", "marts"))
     assert done.refused == {}
     result = shop.published("from marts.overview order by as_of")
@@ -110,6 +117,35 @@ def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
         (JAN[6], "ann", 6, 24.0, 2),
     ]
     assert all(row[3] in ("low", "medium", "high", "critical") for row in result)
+    drawn = metadata(shop, "marts/cohorts", JAN[6])
+    assert "marts.cohorts 2024-01-06: spent usd of 1 cohorts" in drawn["picture_spent_usd"].value
+    assert "picture_spent_usd" not in metadata(shop, "marts/cohorts", JAN[5])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("key: [cohort, month]", "key: [cohort]", "cohorts: pictures are drawn by a key of two"),
+        ("[spent_usd]", "[spent]", 'cohorts: no column "spent" in cohorts.sql'),
+    ],
+)
+def test_pictures_by_cohort_of_what_is_not_there_are_refused(shop, old, new, message):
+    with_mart(shop)
+    shop.write("marts/cohorts.sql", COHORTS)
+    shop.change("marts/defs.yaml", "  tables:\n", f"  tables:\n    {DRAWN.replace(old, new)}\n")
+    assert message in why_not_loaded(shop)
+
+
+def test_a_silver_table_is_not_drawn(shop):
+    shop.write("silver/defs.yaml", shop_silver("key: [order_id, day], cohorts: [amount_usd]"))
+    assert "silver/defs.yaml: orders: cohorts: only a mart is drawn" in why_not_loaded(shop)
+
+
+def test_what_is_drawn_by_cohort_is_a_number_of_periods_and_the_refusal_says_so(shop):
+    with_mart(shop).land_quiet_days(1, 5)
+    shop.write("marts/cohorts.sql", COHORTS.replace("0 as month", "'first' as month"))
+    shop.change("marts/defs.yaml", "  tables:\n", f"  tables:\n    {DRAWN}\n")
+    assert "month is a whole number of periods, and spent_usd are numbers" in refused(shop, 5, 5)
 
 
 def test_a_mart_that_carries_rows_of_other_days_is_refused_and_says_what_to_write(shop):

@@ -229,7 +229,8 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         sets: dict[str, Segments | Axes] = {
             each.name: each for each in tree.get_all_components(of_type=Segments)
         }
-        sets |= {each.name: each for each in tree.get_all_components(of_type=Axes)}
+        for axes in tree.get_all_components(of_type=Axes):
+            sets |= dict.fromkeys(axes.sets, axes)
         for name in self.segments:
             if self._named(sets, name, "segments").features != features:
                 self._refuse(f"segments: {name} has no customers of {features}")

@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from churn_orchestration import stages
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business, BusinessError, digest
 from churn_orchestration.churn.rows.known_rows import known_rows, of_day, view_of
 from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
-from churn_orchestration.churn.sql import literal
+from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.components.days import (
     Computed,
     accepted_spec,
@@ -159,6 +159,7 @@ def mart_asset(
                     refused=refused | broken,
                     upstream=reads,
                     metadata={max(stored): {"dagster/column_schema": shown}} if stored else {},
+                    pictures=_pictures(tables, name, select, spec, max(stored)) if stored else {},
                     checks=[declared_result(key, broken, silent if spec.key is None else None)],
                 ),
             )
@@ -221,6 +222,33 @@ def _of_day(db: duckdb.DuckDBPyConnection, select: Select, as_of: dt.date) -> st
     carried = [name for name, *_ in db.execute(f"describe {text}").fetchall()]
     first = "" if DAY in carried else f"{literal(as_of)} as {DAY}, "
     return f"select {first}* from (\n{text}\n)"
+
+
+def _pictures(
+    tables: Tables, name: str, select: Select, spec: SqlTableSpec, day: dt.date
+) -> dict[str, str | None]:
+    """What is declared to be drawn by cohort, of a day."""
+    if not spec.cohorts:
+        return {}
+    cohort, age = map(identifier, spec.key or ())
+    values = ", ".join(f"{identifier(each)}::double as {identifier(each)}" for each in spec.cohorts)
+    try:
+        rows = tables.records(
+            f"select {cohort} as cohort, {age}::bigint as age, {values} "
+            f"from {literal(tables.day_file(name, day))} "
+            f"where {cohort} is not null and {age} is not null order by all"
+        )
+    except DATA_FAULTS as error:
+        raise BusinessError(
+            f"{select.path}: cohorts: {fault_message(error)}: {age} is a whole number of periods, "
+            f"and {', '.join(spec.cohorts)} are numbers"
+        ) from None
+    return {
+        f"picture_{each}": pictures.cohorts(
+            name, each, spec.key or (), day, [(r["cohort"], r["age"], r[each]) for r in rows]
+        )
+        for each in spec.cohorts
+    }
 
 
 def _broken(

@@ -20,6 +20,7 @@ from churn_orchestration.churn.sql import identifier, identifiers, literal
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.scaffolding import example
+from churn_orchestration.components.segments.changes import ChangesSpec, ChangesTable
 from churn_orchestration.components.shown import keys
 from churn_orchestration.storage.files import kept
 from churn_orchestration.storage.warehouse import Tables
@@ -56,6 +57,9 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
     description: str = Field("", description="shown in the UI")
     features: str = Field(pattern=NAME, description="the feature table whose customers they are")
     axes: list[AxisSpec] = Field(min_length=1, description="in what customers are compared")
+    changes: ChangesSpec | None = Field(
+        None, description="with it, a second table: how far customers moved between two days"
+    )
     _place: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
@@ -72,8 +76,13 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         loaded._place = Path(context.path) / "defs.yaml"
         return loaded
 
+    @property
+    def sets(self) -> list[str]:
+        """The names of its tables."""
+        return [self.name, *([f"{self.name}_changes"] if self.changes else [])]
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The asset segments/x."""
+        """The asset segments/x and, with changes, segments/x_changes."""
         business, tree = Business.holding(context.path), context.component_tree
         tables = {each.name: each for each in tree.get_all_components(of_type=FeatureTable)}
         place = line_of(self._place, self.name)
@@ -112,7 +121,16 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
             upstream=[gold, *declared.tables],
             store=partial(self._store, declared, version),
         ).asset()
-        return dg.Definitions(assets=[asset])
+        if self.changes is None:
+            return dg.Definitions(assets=[asset])
+        changes = ChangesTable(
+            self.name, self.features, self.changes, declared, [axis.name for axis in self.axes],
+            fitted_on=partial(self._fitted_on, declared),
+            fitted=partial(self._fitted, declared, version),
+        )  # fmt: skip
+        changes.require(known, place)
+        moved = changes.table(business, digest(self._declared(), declared), self.description)
+        return dg.Definitions(assets=[asset, moved.asset()])
 
     def _declared(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(axis.name, tuple(axis.features)) for axis in self.axes]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from churn_orchestration.churn.sql import within
 from churn_orchestration.storage.layers import day_column
@@ -66,6 +66,22 @@ class SqlTableSpec(dg.Model, dg.Resolvable):
         [], repr=False, description="rows that the select is given, and those that it has to make"
     )
 
+    cohorts: list[str] = Field(
+        [],
+        repr=False,
+        description="of a mart whose key is a cohort and the number of periods since it began: "
+        "columns that are drawn by them, a picture each, e.g. [retention, revenue_usd]",
+    )
+
+    @model_validator(mode="after")
+    def _cohorts_by_key(self) -> "SqlTableSpec":
+        if self.cohorts and len(self.key or []) != 2:
+            raise ValueError(
+                "cohorts: pictures are drawn by a key of two columns, the cohort and the number of "
+                "periods since it began, such as `key: [cohort, month]`"
+            )
+        return self
+
     @field_validator("relationships")
     @classmethod
     def _with_column(cls, relationships: dict[str, str]) -> dict[str, str]:
@@ -81,9 +97,8 @@ class SqlTableSpec(dg.Model, dg.Resolvable):
     def columns(self) -> list[str]:
         """The columns that it names."""
         expected = [str(each["column"]) for each in self.expectations if "column" in each]
-        return list(
-            dict.fromkeys([*(self.key or []), *self.required, *self.relationships, *expected])
-        )
+        named = [*(self.key or []), *self.required, *self.relationships, *expected, *self.cohorts]
+        return list(dict.fromkeys(named))
 
     @property
     def related(self) -> list[str]:
