@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import json
 import os
 from collections import Counter, defaultdict
 
@@ -12,6 +13,7 @@ import pytest
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.campaign.control import is_held_back
 from churn_orchestration.cli.door import expected_message
+from churn_orchestration.components.campaign.estimates import read_sealed
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.campaign import actions_report, campaign_report
 from churn_orchestration.report.explain import explain
@@ -362,6 +364,8 @@ def test_a_list_uses_what_was_learned_of_the_effects_once_it_is_known_at_a_month
     )  # fmt: skip
     shop.change("churn_90d/defs.yaml", "horizon_days: 10", "horizon_days: 4")
     shop.change("business.yaml", "start_date: 2024-01-05", "start_date: 2023-12-26")
+    for name in ("outreach/defs.yaml", "silver/outreach.sql"):
+        (shop.folder / name).unlink()
     shop.write("actions/defs.yaml", PLAIN.replace("value: 50", LEARNS))
     with at_work(shop.business) as work:
         work.refresh(dt.date(2023, 12, 26), dt.date(2023, 12, 31), LAYERS)
@@ -397,12 +401,13 @@ def test_a_list_uses_what_was_learned_of_the_effects_once_it_is_known_at_a_month
     assert after["expected_gain"].to_numpy() == pytest.approx(gain.to_numpy())
     [record] = shop.business.state.glob(f"fits/plain_uplift/*-{version}/record.json")
     assert hashlib.sha256(record.read_bytes()).hexdigest() == learned["record_sha256"]
-    tree = next(record.parent.glob("call-*.txt"))
-    tree.write_text(tree.read_text().replace("leaf_value=", "leaf_value=1"))
-    for path in shop.business.state.glob(f"actions/plain/{JAN[0]}*"):
-        path.unlink()  # so that it is made again
-    with pytest.raises(BusinessError, match="is gone or not as it was written: remove the folder"):
-        shop.refresh(0, layers=["actions"])
+    [said] = json.loads(record.read_text())["actions"].values()
+    for name, sealed in said["files"].items():
+        text = read_sealed(record.parent / name, sealed)
+        assert text.startswith("tree\n")  # LightGBM's text
+        (record.parent / name).write_text(text.replace("leaf_value=", "leaf_value=1"))
+        with pytest.raises(BusinessError, match=f"{name}: is gone or not as it was written: remo"):
+            read_sealed(record.parent / name, sealed)
 
 
 def test_contacts_of_nothing_that_is_declared_are_named(selling):

@@ -290,7 +290,9 @@ class Estimates:
             if said["shown"]["verdict"] != LEARNED:
                 continue
             texts = {
-                file.removeprefix(f"{name}-").removesuffix(".txt"): _sealed(folder / file, sealed)
+                file.removeprefix(f"{name}-").removesuffix(".txt"): read_sealed(
+                    folder / file, sealed
+                )
                 for file, sealed in said["files"].items()
             }
             result[name] = Uplift(
@@ -317,8 +319,13 @@ def _record(uplift: "Uplift") -> dict[str, Any]:
     return {"shown": shown, "qini": areas, "scale": asdict(uplift.scale)}
 
 
-def _sealed(path: Path, sha256: str) -> str:
-    """The text of a model file, as it was written."""
+def read_sealed(path: Path, sha256: str) -> str:
+    """The text of a model file, by its hash as it was written.
+
+    Raises
+    ------
+    BusinessError : it is gone, or was changed since
+    """
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if hashlib.sha256(text.encode()).hexdigest() != sha256:
         raise BusinessError(
