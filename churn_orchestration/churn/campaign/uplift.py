@@ -89,7 +89,7 @@ class Learners:
         return self._predicted("treated", features), self._predicted("control", features)
 
     def _predicted(self, name: str, features: np.ndarray) -> np.ndarray:
-        return np.asarray(self.boosters[name].predict(features))
+        return np.asarray(self.boosters[name].predict(features, num_threads=1))
 
     def _effects(self, features: np.ndarray) -> np.ndarray:
         with_arm = np.column_stack([features, np.ones(len(features), features.dtype)])
@@ -116,8 +116,8 @@ def fit_learners(trial: Trial) -> Learners:
     with_arm = np.column_stack([of, arm.astype(of.dtype)])
     treated = _fitted(of[arm], outcome[arm], "binary")
     control = _fitted(of[~arm], outcome[~arm], "binary")
-    gained = outcome[arm] - control.predict(of[arm])
-    missed = treated.predict(of[~arm]) - outcome[~arm]
+    gained = outcome[arm] - np.asarray(control.predict(of[arm], num_threads=1))
+    missed = np.asarray(treated.predict(of[~arm], num_threads=1)) - outcome[~arm]
     boosters = {
         "both": _fitted(with_arm, outcome, "binary"), "treated": treated, "control": control,
         "gained": _fitted(of[arm], gained, "regression"),
@@ -252,8 +252,9 @@ class Scale:
 def scaled(effect: np.ndarray, score: np.ndarray, fold: np.ndarray) -> Scale:
     """The line of the scores by the estimates, each from the mean of its fold.
 
-    Trees exaggerate differences of effects; on those who were not learned from the line says by how
-    much. It is no steeper than 1. Source: the best linear predictor of Chernozhukov, Demirer, Duflo
+    Trees exaggerate differences of effects, or understate them; on those who were not learned from
+    the line says by how much. It is steeper than 1 only as far as a standard error leaves of that,
+    and never falls. Source: the best linear predictor of Chernozhukov, Demirer, Duflo
     and Fernandez-Val 2018, section 3.
     """
     away = effect.astype(float).copy()
@@ -264,7 +265,8 @@ def scaled(effect: np.ndarray, score: np.ndarray, fold: np.ndarray) -> Scale:
     left = score - level - slope * away
     slope_error = float(np.sqrt(((away * left) ** 2).sum())) / squares if squares else 0.0
     error = float(score.std(ddof=1) / np.sqrt(len(score)))
-    return Scale(level, min(max(slope, 0.0), 1.0), float(effect.mean()), error, slope_error)
+    slope = max(0.0, min(slope, max(1.0, slope - slope_error)))
+    return Scale(level, slope, float(effect.mean()), error, slope_error)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,11 @@ COLUMNS: Columns = {
     "lead": ("double", "by how much qini is larger than that of the order by churn probability"),
     "lead_low": ("double", "lower end of its 95 % interval"),
     "lead_high": ("double", "its upper end"),
-    "slope": ("double", "the share of the differences between estimates that held, 0 to 1"),
+    "slope": (
+        "double",
+        "by how much differences between estimates are stretched, as they held on customers who "
+        "were not learned from",
+    ),
     "record_sha256": ("text", "of the record, which has that of every model file"),
     MEASURED_ON: ("date", "the day whose list this is for"),
 }  # fmt: skip
