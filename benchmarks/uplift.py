@@ -14,8 +14,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,7 @@ def real(with_peers: bool) -> str:
         "Qini of ours less that of this one x 1,000", "seconds of processor",
     ]  # fmt: skip
     rows = list[list[object]]()
+    warnings.filterwarnings("ignore")  # of causalml's own
     for mail in MAILS:
         trial, began = hillstrom(mail), time.process_time()
         by = judged(trial)
@@ -318,14 +321,16 @@ def main() -> None:
     if given.within:
         print(*large())
         return
-    warnings.filterwarnings("ignore")  # of causalml's own
     there = importlib.util.find_spec("causalml") is not None
     beside = "Without causalml, which is not installed: `pip install '.[bench-uplift]'`."
     if there:
         beside = f"Beside causalml {version('causalml')}, fitted to and judged on the same folds."
-    few = given.campaigns // 4
-    table, share = nothing(given.campaigns)
-    ever, last = months(few, given.looks)
+    few, each = given.campaigns // 4, given.campaigns // 8
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        trial, without = pool.submit(real, there), pool.submit(nothing, given.campaigns)
+        gained, looked = pool.submit(gains, each), pool.submit(months, few, given.looks)
+        spent = pool.submit(costs)
+    (table, share), (ever, last) = without.result(), looked.result()
     text = f"""# Uplift: on whom a campaign works
 
 Made by `make bench-uplift ARGS="--campaigns {given.campaigns} --looks {given.looks}"`, on \
@@ -340,7 +345,7 @@ estimate than in a random one: the area between both, in visits per customer of 
 the area under the order's own curve. Intervals are of 95 %; the difference is of the same
 customers. {beside}
 
-{real(there)}
+{trial.result()}
 
 ## Nothing to learn
 
@@ -359,11 +364,11 @@ The trial has three tenths of control. A list of 5,000 other customers, with roo
 them, is made by the prior, which is right on the mean; by what was learned, or the prior where it
 abstains; and by the true effects. What counts is what is truly earned.
 
-{gains(given.campaigns // 5)}
+{gained.result()}
 
 ## Cost
 
-{costs()}
+{spent.result()}
 """
     (ROOT / "docs" / "uplift.md").write_text(text, encoding="utf-8")
 

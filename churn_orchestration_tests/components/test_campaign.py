@@ -399,6 +399,8 @@ def test_a_list_uses_what_was_learned_of_the_effects_once_it_is_known_at_a_month
     assert kept[True] > 2 * abs(kept[False])
     gain = after["churn_probability"] * after["effect"] * 50
     assert after["expected_gain"].to_numpy() == pytest.approx(gain.to_numpy())
+    said = campaign_report(shop.business, "plain")[1]
+    assert "call: lists use what was learned of on whom it works: Qini +0." in said
     [record] = shop.business.state.glob(f"fits/plain_uplift/*-{version}/record.json")
     assert hashlib.sha256(record.read_bytes()).hexdigest() == learned["record_sha256"]
     [said] = json.loads(record.read_text())["actions"].values()
