@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from churn_orchestration.churn.campaign.uplift import Uplift
+    from churn_orchestration.churn.campaign.uplift import Trial, Uplift
 
 MOST_LEARNED = 200_000
 """Customers of a trial that are learned from, see ``churn.bound``."""
@@ -97,6 +97,7 @@ class Estimates:
     ) -> None:
         self.tables, self.campaign, self.features = tables, campaign, features
         self.version, self._prove = version, prove
+        self._folder = cache(self._named)
         self._record, self._learned = cache(self._kept), cache(self._read)
 
     def cutoff(self, day: dt.date) -> dt.date | None:
@@ -114,7 +115,7 @@ class Estimates:
 
         cutoff = self.cutoff(day)
         learned = self._learned(cutoff) if cutoff else {}
-        if not learned:
+        if not learned or not len(frame):
             return {}
         assert cutoff is not None
         record = self._record(cutoff)
@@ -147,7 +148,7 @@ class Estimates:
             for name, said in record["actions"].items()
         ]  # fmt: skip
 
-    def _folder(self, cutoff: dt.date) -> Path:
+    def _named(self, cutoff: dt.date) -> Path:
         """Where what is learned at a month-end is kept: under the version of all that it read."""
         tables, campaign = self.tables, self.campaign
         lists = tables.day_files(campaign.table, cutoff - DAY)  # of the last nobody's is known
@@ -204,42 +205,33 @@ class Estimates:
         """The features that are numbers on the last day on which somebody entered."""
         if not len(known):
             return []
-        last = known["as_of"].max()
-        file = self.tables.day_file(
-            self.features, last if isinstance(last, dt.date) else last.date()
-        )
+        file = self.tables.day_file(self.features, known["as_of"].dt.date.max())
         described = self.tables.rows(f"describe from {literal(file)}")
         return [
             name for name, kind, *_ in described
             if NUMBER.fullmatch(str(kind)) and name != self.campaign.entity
         ]  # fmt: skip
 
-    def _trial(self, known: "pd.DataFrame", names: list[str]) -> Any:
+    def _trial(self, known: "pd.DataFrame", names: list[str]) -> "Trial":
         """Customers whose outcome is known, with the features of the day on which they entered."""
         import numpy as np
 
         from churn_orchestration.churn.campaign.uplift import Trial
         from churn_orchestration.churn.splits import entity_folds
 
-        entity = self.campaign.entity
-        key = identifier(entity)
-        kept = some_entities(f"{key}::varchar", len(known), MOST_LEARNED)
-        self.tables.db.register("_known", known.assign(_place=np.arange(len(known))))
-        places = self.tables.db.execute(f"select _place from _known where {kept} order by 1").df()[
-            "_place"
-        ]
-        rows = known.loc[places].reset_index(drop=True)
-        self.tables.db.unregister("_known")
-        days = set(rows["as_of"].dt.date)
-        files = [file for day, file in self._features_of(max(days, default=dt.date.min)).items()
-                 if day in days]  # fmt: skip
-        parts = (
-            list(self._joined(rows, names, rows_of(files), f"using ({key}, as_of)"))
-            if files
-            else []
-        )
+        entity, db = self.campaign.entity, self.tables.db
+        key, parts = identifier(entity), [np.empty((0, len(names) + len(FORECAST)), np.float32)]
+        some = some_entities(f"{key}::varchar", len(known), MOST_LEARNED)
+        db.register("_known", known[[entity]].assign(_place=np.arange(len(known))))
+        kept = db.execute(f"select {some} as kept from _known order by _place").df()["kept"]
+        db.unregister("_known")
+        rows = known[kept.to_numpy(bool)].reset_index(drop=True)
+        if days := set(rows["as_of"].dt.date):
+            entered = self._features_of(max(days)).items()
+            features = rows_of(file for day, file in entered if day in days)
+            parts += self._joined(rows, names, features, f"using ({key}, as_of)")
         return Trial(
-            np.concatenate(parts) if parts else np.empty((0, len(names)), np.float32),
+            np.concatenate(parts),
             rows["treated"].to_numpy(bool),
             1.0 - rows["outcome"].to_numpy(float),
             entity_folds(rows[entity]),

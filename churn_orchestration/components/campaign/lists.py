@@ -94,6 +94,10 @@ COLUMNS: Columns = {
 }  # fmt: skip
 PRIOR = "prior"
 LEARNED_COLUMNS: Columns = {
+    "effect": (
+        "double",
+        "the share of would-be leavers that it keeps; a learned one may be below 0: more leave",
+    ),
     "effect_from": (
         "text",
         f"where the effect is from: {PRIOR}, as declared; or the version of what was learned from "
