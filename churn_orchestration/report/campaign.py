@@ -349,12 +349,13 @@ def _said(whole: Sequence[Mapping[str, Any]]) -> list[str]:
 def _learned_message(row: Mapping[str, Any]) -> str:
     outcomes = f"{row['treated'] + row['control']:,} outcomes known by {row['cutoff']}"
     if row["verdict"] == "too_few":
-        return f"{row['action']}: {outcomes} are too few to learn on whom it works"
+        return f"{row['action']}: {outcomes} are too few to learn its effect"
     area = f"Qini {row['qini']:+.4f} (95 % interval {row['qini_low']:+.4f} to "
     area += f"{row['qini_high']:+.4f}), {outcomes}"
+    used = "the declared effect, for what was learned is not known to be better"
     if row["verdict"] == "learned":
-        return f"{row['action']}: lists use what was learned of on whom it works: {area}"
-    return f"{row['action']}: lists use the declared effect, no order is known to be better: {area}"
+        used = "the effect that was learned of each customer"
+    return f"{row['action']}: lists use {used}: {area}"
 
 
 def _fair(balance: Mapping[str, Any] | None) -> list[str]:

@@ -14,6 +14,7 @@ from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.campaign.control import is_held_back
 from churn_orchestration.cli.door import expected_message
 from churn_orchestration.components.campaign.estimates import read_sealed
+from churn_orchestration.components.campaign.lists import PRIOR, Effects
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.campaign import actions_report, campaign_report
 from churn_orchestration.report.explain import explain
@@ -400,7 +401,7 @@ def test_a_list_uses_what_was_learned_of_the_effects_once_it_is_known_at_a_month
     gain = after["churn_probability"] * after["effect"] * 50
     assert after["expected_gain"].to_numpy() == pytest.approx(gain.to_numpy())
     said = campaign_report(shop.business, "plain")[1]
-    assert "call: lists use what was learned of on whom it works: Qini +0." in said
+    assert "call: lists use the effect that was learned of each customer: Qini +0." in said
     [record] = shop.business.state.glob(f"fits/plain_uplift/*-{version}/record.json")
     assert hashlib.sha256(record.read_bytes()).hexdigest() == learned["record_sha256"]
     [said] = json.loads(record.read_text())["actions"].values()
@@ -410,6 +411,20 @@ def test_a_list_uses_what_was_learned_of_the_effects_once_it_is_known_at_a_month
         (record.parent / name).write_text(text.replace("leaf_value=", "leaf_value=1"))
         with pytest.raises(BusinessError, match=f"{name}: is gone or not as it was written: remo"):
             read_sealed(record.parent / name, sealed)
+
+
+def test_the_effect_of_one_action_is_learned_and_that_of_another_stays_as_declared():
+    believed = Effects(
+        {"call": PRIOR, "mail": PRIOR}, np.array([[0.3, 0.05]]), np.array([[0.1, 0.02]]),
+        np.array([[0.5, 0.08]]),
+    )  # fmt: skip
+    assert believed.but({}) is believed
+    learned = np.array([[0.2, -0.1, 0.4], [0.1, -0.3, 0.2], [0.3, 0.1, 0.6]])
+    both = believed.but({"call": ("v1", learned)})
+    assert both.mean.tolist() == [[0.2, 0.05], [-0.1, 0.05], [0.4, 0.05]]
+    assert both.low.tolist() == [[0.1, 0.02], [-0.3, 0.02], [0.2, 0.02]]
+    assert both.high.tolist() == [[0.3, 0.08], [0.1, 0.08], [0.6, 0.08]]
+    assert both.source_of(np.array(["mail", "call", None])) == [PRIOR, "v1", None]
 
 
 def test_contacts_of_nothing_that_is_declared_are_named(selling):
