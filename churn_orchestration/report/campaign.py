@@ -245,7 +245,20 @@ def _of_effect(tables: Tables, name: str) -> dict[str, Any]:
     return {
         "day": day, "effects": rows or [], "in_trial": len(trial), "outcome_after_days": wait,
         "balance": _balance(trial), "sizing": _sizing(trial, day),
+        "learned": _learned(tables, name),
     }  # fmt: skip
+
+
+def _learned(tables: Tables, name: str) -> list[dict[str, Any]]:
+    """What the campaign has learned of each action by the last month-end; empty: it does not."""
+    table = f"monitoring.{name}_uplift"
+    if f"{name}_uplift" not in shown(tables, "monitoring"):
+        return []
+    refuse_damaged(tables.db, table)
+    newest = f"(select max({MEASURED_ON}) from {table})"
+    return tables.records(
+        f"select * exclude ({MEASURED_ON}) from {table} where {MEASURED_ON} = {newest} order by 1"
+    )
 
 
 def _balance(trial: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -314,7 +327,8 @@ def _effect_text(name: str, facts: Mapping[str, Any]) -> list[str | Table]:
             _effect_of(row["effect"], share), f"{low} to {high}" if low != "-" else "-",
             VERDICTS[row["verdict"]],
         )  # fmt: skip
-    return [table, "", *_said(whole), *_fair(facts["balance"]), *_how_long(facts), ""]
+    learned = [_learned_message(row) for row in facts["learned"]]
+    return [table, "", *_said(whole), *learned, *_fair(facts["balance"]), *_how_long(facts), ""]
 
 
 def _said(whole: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -330,6 +344,18 @@ def _said(whole: Sequence[Mapping[str, Any]]) -> list[str]:
             "count as control all the same, and the effect looks smaller"
         )
     return lines
+
+
+def _learned_message(row: Mapping[str, Any]) -> str:
+    outcomes = f"{row['treated'] + row['control']:,} outcomes known by {row['cutoff']}"
+    if row["verdict"] == "too_few":
+        return f"{row['action']}: {outcomes} are too few to learn its effect"
+    area = f"Qini {row['qini']:+.4f} (95 % interval {row['qini_low']:+.4f} to "
+    area += f"{row['qini_high']:+.4f}), {outcomes}"
+    used = "the declared effect, for what was learned is not known to be better"
+    if row["verdict"] == "learned":
+        used = "the effect that was learned of each customer"
+    return f"{row['action']}: lists use {used}: {area}"
 
 
 def _fair(balance: Mapping[str, Any] | None) -> list[str]:

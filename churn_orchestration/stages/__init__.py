@@ -37,7 +37,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS,
     "actions",
     "effect",
 )
-CHANGES = "changes"
+CHANGES, UPLIFT = "changes", "uplift"
 
 ROOTS = {
     RAW: ["churn_orchestration.landing.land", "churn_orchestration.landing.queries"],
@@ -63,6 +63,7 @@ ROOTS = {
     MARTS: ["churn_orchestration.components.marts.mart"],
     ACTIONS: ["churn_orchestration.components.campaign.lists"],
     EFFECT: ["churn_orchestration.components.campaign.effects"],
+    UPLIFT: ["churn_orchestration.components.campaign.estimates"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
 
@@ -116,6 +117,7 @@ YAML types are here because what they declare is compared by itself, with every 
 LIBRARIES = {
     MODELS: (("lightgbm",), ("scikit-learn",), ("xgboost-cpu", "xgboost"), ("optuna",)),
     VALUES: (("lightgbm",), ("scikit-learn",)),
+    UPLIFT: (("lightgbm",),),
 }
 """The libraries whose release decides what a stage computes, each by the names of its
 distributions.

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import json
 import os
 from collections import Counter, defaultdict
 
@@ -12,6 +13,8 @@ import pytest
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.campaign.control import is_held_back
 from churn_orchestration.cli.door import expected_message
+from churn_orchestration.components.campaign.estimates import read_sealed
+from churn_orchestration.components.campaign.lists import PRIOR, Effects
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.campaign import actions_report, campaign_report
 from churn_orchestration.report.explain import explain
@@ -58,6 +61,7 @@ attributes:
   actions:
     - {name: call, channel: phone, owner: ann, cost: 1, effect: {low: 0, high: 0.2}}
 """
+LEARNS = "value: 50\n  control: 0.5\n  uplift: true"
 STATIC = """\
 type: churn_orchestration.components.ChurnModel
 attributes:
@@ -124,9 +128,10 @@ def selling(shop):
     return shop
 
 
-def live(shop, leaves, pace=3):
+def live(shop, leaves, pace=3, on=65, spends=lambda _: 1):
     """Land what customers do; ``leaves``: the probability to leave, of a customer; ``pace``: how
-    seldom they order.
+    seldom they order; ``on``: the day after which who leaves orders no more; ``spends``: how many
+    times as much as others a customer spends.
     """
     shop.change("business.yaml", "history_from: 2024-01-01", f"history_from: {FIRST}")
     shop.write("churn_90d/defs.yaml", QUESTION)
@@ -138,9 +143,10 @@ def live(shop, leaves, pace=3):
     for name in (f"c{number:03}" for number in range(CUSTOMERS)):
         usually, day = draw.gamma(2, pace) + pace, float(draw.integers(0, 20))
         usual = draw.gamma(4, 5) + 1
-        last = 65 if draw.random() < leaves(name) else 80
+        last = on if draw.random() < leaves(name) else 80
         while day <= last:
-            orders[int(day)].append((name, max(0.01, round(usual * draw.gamma(6, 1 / 6), 2))))
+            usd = usual * draw.gamma(6, 1 / 6) * spends(name)
+            orders[int(day)].append((name, max(0.01, round(usd, 2))))
             day += 1 + draw.exponential(usually)
     for day in range(81):
         on = FIRST + dt.timedelta(days=day)
@@ -344,6 +350,81 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
     facts, text = campaign_report(shop.business, None)
     assert facts["campaigns"]["win_back"]["balance"]["fair"]
     assert verdict.split("_")[0] in text  # a cell of several words may be on two lines
+
+
+def test_a_list_uses_what_was_learned_of_the_effects_once_it_is_known_at_a_month_end(shop):
+    def is_rich(name):
+        return int(name[1:]) % 2 == 0
+
+    def is_control(name):
+        return is_held_back(name, "plain", "shop", 0.5)
+
+    live(
+        shop, lambda name: 0.1 if is_rich(name) and not is_control(name) else 0.7, pace=1, on=54,
+        spends=lambda name: 100 if is_rich(name) else 1,
+    )  # fmt: skip
+    shop.change("churn_90d/defs.yaml", "horizon_days: 10", "horizon_days: 4")
+    shop.change("business.yaml", "start_date: 2024-01-05", "start_date: 2023-12-26")
+    for name in ("outreach/defs.yaml", "silver/outreach.sql"):
+        (shop.folder / name).unlink()
+    shop.write("actions/defs.yaml", PLAIN.replace("value: 50", LEARNS))
+    with at_work(shop.business) as work:
+        work.refresh(dt.date(2023, 12, 26), dt.date(2023, 12, 31), LAYERS)
+    with door(shop.business.state) as db:
+        [learned] = db.execute("from monitoring.plain_uplift").df().to_dict("records")
+    version, as_of = learned["version"], dt.date(2023, 12, 26)
+    assert learned["verdict"] == "learned"
+    assert str(learned["cutoff"].date()) == str(learned["measured_on"].date()) == str(JAN[0])
+    bought = {
+        name
+        for (name,) in shop.rows(
+            "select distinct customer_id from silver.orders "
+            f"where day between '{dt.date(2023, 12, 27)}' and '{dt.date(2023, 12, 30)}'"
+        )
+    }
+    first = f"select customer_id from actions.plain where in_trial and as_of = '{as_of}'"
+    names = [name for (name,) in shop.published(first)]
+    left = {arm: [n not in bought for n in names if is_control(n) == arm] for arm in (False, True)}
+    assert (learned["treated"], learned["control"]) == (len(left[False]), len(left[True]))
+    effect = np.mean(left[True]) - np.mean(left[False])
+    assert learned["effect"] == pytest.approx(effect, abs=0.05)
+    assert learned["qini_low"] > 0
+    with door(shop.business.state) as db:
+        rows = db.execute("from actions.plain where best_action is not null").df()
+    rows["rich"], rows["last"] = rows["customer_id"].map(is_rich), rows["as_of"] == str(JAN[0])
+    before, after = rows[~rows["last"]], rows[rows["last"]]
+    assert set(before["effect_from"]) == {"prior"}
+    assert set(before["effect"]) == {0.1}
+    assert set(after["effect_from"]) == {version}
+    kept = (after["effect"] * after["churn_probability"]).groupby(after["rich"]).mean()
+    assert kept[True] > 2 * abs(kept[False])
+    gain = after["churn_probability"] * after["effect"] * 50
+    assert after["expected_gain"].to_numpy() == pytest.approx(gain.to_numpy())
+    said = campaign_report(shop.business, "plain")[1]
+    assert "call: lists use the effect that was learned of each customer: Qini +0." in said
+    [record] = shop.business.state.glob(f"fits/plain_uplift/*-{version}/record.json")
+    assert hashlib.sha256(record.read_bytes()).hexdigest() == learned["record_sha256"]
+    [said] = json.loads(record.read_text())["actions"].values()
+    for name, sealed in said["files"].items():
+        text = read_sealed(record.parent / name, sealed)
+        assert text.startswith("tree\n")  # LightGBM's text
+        (record.parent / name).write_text(text.replace("leaf_value=", "leaf_value=1"))
+        with pytest.raises(BusinessError, match=f"{name}: is gone or not as it was written: remo"):
+            read_sealed(record.parent / name, sealed)
+
+
+def test_the_effect_of_one_action_is_learned_and_that_of_another_stays_as_declared():
+    believed = Effects(
+        {"call": PRIOR, "mail": PRIOR}, np.array([[0.3, 0.05]]), np.array([[0.1, 0.02]]),
+        np.array([[0.5, 0.08]]),
+    )  # fmt: skip
+    assert believed.but({}) is believed
+    learned = np.array([[0.2, -0.1, 0.4], [0.1, -0.3, 0.2], [0.3, 0.1, 0.6]])
+    both = believed.but({"call": ("v1", learned)})
+    assert both.mean.tolist() == [[0.2, 0.05], [-0.1, 0.05], [0.4, 0.05]]
+    assert both.low.tolist() == [[0.1, 0.02], [-0.3, 0.02], [0.2, 0.02]]
+    assert both.high.tolist() == [[0.3, 0.08], [0.1, 0.08], [0.6, 0.08]]
+    assert both.source_of(np.array(["mail", "call", None])) == [PRIOR, "v1", None]
 
 
 def test_contacts_of_nothing_that_is_declared_are_named(selling):

@@ -4,7 +4,7 @@ do.
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features.declared import EventSource
@@ -75,6 +75,7 @@ class Campaign:
     cap : None: none
     outreach : the log of what was done; None: there is none
     begins : the first as_of on whose list somebody acts; None: the first of all
+    uplift : once outcomes say on whom an action works, that is in place of its believed effect
     """
 
     name: str
@@ -90,6 +91,7 @@ class Campaign:
     outreach: EventSource | None
     actions: tuple[Action, ...]
     begins: dt.date | None = None
+    uplift: bool = field(default=False, metadata={"later": True})
 
     @property
     def table(self) -> str:
@@ -100,6 +102,16 @@ class Campaign:
     def effect_table(self) -> str:
         """The table of what came of it."""
         return f"monitoring.{self.name}_effect"
+
+    @property
+    def uplift_table(self) -> str:
+        """The table of what was learned of its effects."""
+        return f"monitoring.{self.name}_uplift"
+
+    @property
+    def grades(self) -> str:
+        """The table of the outcomes of its question."""
+        return f"monitoring.{self.question}_graded"
 
     @property
     def forecasts(self) -> str:

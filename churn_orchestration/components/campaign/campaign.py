@@ -3,7 +3,7 @@ it.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -24,10 +24,14 @@ from churn_orchestration.churn.value.question import SpendQuestion
 from churn_orchestration.components.campaign.campaign_specs import NAME, ActionSpec, CapSpec
 from churn_orchestration.components.campaign.effects import COLUMNS as EFFECT_COLUMNS
 from churn_orchestration.components.campaign.effects import ORDER, effects
-from churn_orchestration.components.campaign.lists import COLUMNS, store_list
+from churn_orchestration.components.campaign.estimates import COLUMNS as UPLIFT_COLUMNS
+from churn_orchestration.components.campaign.estimates import ORDER as UPLIFT_ORDER
+from churn_orchestration.components.campaign.estimates import Estimates
+from churn_orchestration.components.campaign.lists import COLUMNS, LEARNED_COLUMNS, store_list
 from churn_orchestration.components.campaign.outreach import fault_of_log, left_alone, numbers
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.features.proof import require_proved
 from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.question.day_rows import described, put_rows
 from churn_orchestration.components.scaffolding import example
@@ -44,6 +48,7 @@ from churn_orchestration.storage.warehouse import Tables
 OF_TRIAL = {
     "arm", "treated", "touched", "outcome", "matured", "control_share", "question", "is_graded",
     "spent", "last_contact", "value", "value_low", "value_high", "as_of", "low", "high",
+    "best_action",
 }  # fmt: skip
 """Columns beside which the effect's rows have the sets of segments."""
 LOG_IS_READ, LEFT_ALONE, NO_HARM = "outreach_is_known", "control_is_left_alone", "does_no_harm"
@@ -84,6 +89,11 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
     )
     cautious: bool = Field(
         False, description="true: an action has to pay at the low end of its effect, too"
+    )
+    uplift: bool = Field(
+        False,
+        description="true: once outcomes of both arms say on whom an action works, lists use that "
+        "in place of its `effect`; until then, and where it could be chance, the declared one",
     )
     begins: str | None = Field(
         None,
@@ -168,7 +178,7 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             declared.Cap(self.contacts.most, self.contacts.days) if self.contacts else None,
             self._log(business, tree, table.entity),
             tuple(action.action() for action in self.actions),
-            dt.date.fromisoformat(self.begins) if self.begins else None,
+            dt.date.fromisoformat(self.begins) if self.begins else None, self.uplift,
         )  # fmt: skip
         spend = self._spend(tree, table, business.settings.timezone)
         self._require_segments(tree, table.name)
@@ -177,10 +187,13 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             each.name for each in tree.get_all_components(of_type=Campaign)
             if each.outreach == self.outreach
         ]  # fmt: skip
+        estimates = self._estimates(plan, table, tree, business) if self.uplift else None
         assets = [
-            self._lists(business, plan, table.name, peers).asset(),
+            self._lists(business, plan, table.name, peers, estimates).asset(),
             self._effect(business, plan, table.name, spend).asset(),
         ]
+        if estimates:
+            assets.append(self._learned(business, plan, table.name, estimates).asset())
         return dg.Definitions(assets=assets)
 
     def _refuse(self, words: str, *block: str) -> None:
@@ -248,9 +261,71 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             place = line_of(self._place, self.name, action.name)
             refuse_unknown_columns(action.when, known, f"{place}: {self.name}: {action.name}: when")
 
-    def _lists(
-        self, business: Business, plan: declared.Campaign, features: str, peers: list[str]
+    def _estimates(
+        self,
+        plan: declared.Campaign,
+        table: FeatureTable,
+        tree: dg.ComponentTree,
+        business: Business,
+    ) -> Callable[[Tables], Estimates]:
+        """From the tables to what the campaign has learned."""
+        pipeline, features = table.pipeline(tree, business), f"gold.{table.name}"
+
+        def estimates(tables: Tables) -> Estimates:
+            def prove(day: dt.date) -> None:
+                require_proved(tables, pipeline, features, day)
+
+            return Estimates(tables, plan, features, _version_learned(plan), prove)
+
+        return estimates
+
+    def _learned(
+        self,
+        business: Business,
+        plan: declared.Campaign,
+        features: str,
+        estimates: Callable[[Tables], Estimates],
     ) -> DayTable:
+        def store(tables: Tables, days: list[dt.date]) -> Stored:
+            kept = estimates(tables)
+            rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
+            for day in days:
+                said = kept.rows(day)
+                rows[day] = put_rows(
+                    tables, plan.uplift_table, day, said, UPLIFT_COLUMNS, UPLIFT_ORDER
+                )
+                about[day] = {
+                    f"{row['action']}_{name}": row[name]
+                    for row in said
+                    for name in ("verdict", "qini", "qini_low", "qini_high")
+                    if row.get(name) is not None
+                }
+            return Stored(rows=rows, metadata=about)
+
+        return DayTable(
+            business=business,
+            table=plan.uplift_table,
+            says="One row per action, from the first month-end on: what was learned of its effect "
+            "on each customer, whether that ranks them better than chance, and so whether the "
+            "day's list uses it.",
+            about=self.description,
+            like=f"gold.{features}",
+            columns=described(UPLIFT_COLUMNS),
+            version=_version_learned(plan),
+            upstream=[plan.table, plan.grades],
+            store=store,
+        )
+
+    def _lists(
+        self,
+        business: Business,
+        plan: declared.Campaign,
+        features: str,
+        peers: list[str],
+        estimates: Callable[[Tables], Estimates] | None,
+    ) -> DayTable:
+        depends = [plan, _version_learned(plan)] if estimates else [plan]
+        columns = {**COLUMNS, **(LEARNED_COLUMNS if estimates else {})}
         checks = {}
         if plan.outreach:
             checks = {
@@ -267,10 +342,10 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             "day's is stored it is issued and stays as it is.",
             about=self.description,
             like=f"gold.{features}",
-            columns=[*keys(plan.entity), *described(COLUMNS)],
-            version=stages.version(digest(plan), stages.ACTIONS),
+            columns=[*keys(plan.entity), *described(columns)],
+            version=stages.version(digest(*depends), stages.ACTIONS),
             upstream=self._reads(plan, features),
-            store=partial(self._store, plan, features, peers),
+            store=partial(self._store, plan, features, peers, estimates),
             faults=partial(self._faults, plan),
             checks=checks,
         )
@@ -280,6 +355,7 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             f"gold.{features}", plan.forecasts, *([plan.values] if plan.values else []),
             *(f"segments.{name}" for name in plan.segments),
             *([plan.outreach.table] if plan.outreach else []),
+            *([plan.grades] if plan.uplift else []),
         ]  # fmt: skip
 
     def _faults(
@@ -296,13 +372,14 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         }
 
     def _store(
-        self, plan: declared.Campaign, features: str, peers: list[str], tables: Tables,
-        days: list[dt.date],
+        self, plan: declared.Campaign, features: str, peers: list[str],
+        estimates: Callable[[Tables], Estimates] | None, tables: Tables, days: list[dt.date],
     ) -> Stored:  # fmt: skip
+        learned = estimates(tables) if estimates else None
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         for day in days:
             try:
-                rows[day] = store_list(tables, plan, day)
+                rows[day] = store_list(tables, plan, day, learned)
             except (duckdb.BinderException, *DATA_FAULTS) as error:
                 place = line_of(self._place, self.name)
                 raise BusinessError(f"{place}: {self.name}: {fault_message(error)}") from None
@@ -371,6 +448,13 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         return Stored(
             rows=rows, metadata=about, checks=[_warning(NO_HARM, harmful)] if days else []
         )
+
+
+def _version_learned(plan: declared.Campaign) -> str:
+    """What is learned of a campaign depends on this, besides the rows."""
+    actions = [action.name for action in plan.actions]
+    read = (plan.name, plan.question, plan.entity, plan.control, actions)
+    return stages.version(digest(*read), stages.UPLIFT)
 
 
 def _warning(name: str, message: str | None) -> dg.AssetCheckResult:

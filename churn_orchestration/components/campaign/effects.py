@@ -72,10 +72,19 @@ def _outcomes(
     tables: Tables, campaign: Campaign, spend: SpendQuestion | None, day: dt.date
 ) -> "Iterator[tuple[str, pd.DataFrame]]":
     """Of each kind of outcome, the customers in the trial, with ``outcome``, null: not known."""
-    trial = _trial(tables, campaign, day)
-    yield LEAVES, tables.db.execute(_left(tables, campaign, trial, day)).df()
+    yield LEAVES, left(tables, campaign, day)
     if spend is not None:
+        trial = _trial(tables, campaign, day)
         yield SPEND, tables.db.execute(_spent(campaign, spend, trial, day)).df()
+
+
+def left(tables: Tables, campaign: Campaign, day: dt.date) -> "pd.DataFrame":
+    """Who is in the trial, one row each in the entity's order: their first day in it, as_of, and
+    what was forecast then; ``treated``; ``outcome``, 1 who left, and the day on which that
+    ``matured``, null where it is not known at the end of ``day``.
+    """
+    trial = _trial(tables, campaign, day)
+    return tables.db.execute(_left(tables, campaign, trial, day)).df()
 
 
 def _trial(tables: Tables, campaign: Campaign, day: dt.date) -> str:
@@ -84,7 +93,7 @@ def _trial(tables: Tables, campaign: Campaign, day: dt.date) -> str:
     """
     key = identifier(campaign.entity)
     lists = read_files(tables.day_files(campaign.table, day).values())
-    kept = ("arm", "churn_probability", WORTH, "control_share", "question")
+    kept = ("arm", "churn_probability", WORTH, "best_action", "control_share", "question")
     first = (
         f"select {key}, min(as_of) as as_of, "
         f"{', '.join(f'arg_min({name}, as_of) as {name}' for name in kept)} "

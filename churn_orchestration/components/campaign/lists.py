@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from churn_orchestration.churn.campaign.allocation import Allocation
+    from churn_orchestration.components.campaign.estimates import Estimates
 
 MOST, TINY = 1e300, 1e-9
 """A number above all gains, and the share of the largest one that is rounding."""
@@ -91,23 +92,38 @@ COLUMNS: Columns = {
     "gap": ("double", "the share of the best possible gain that this list may lack, at most"),
     "decision_id": ("text", "hash of campaign, customer and as_of"),
 }  # fmt: skip
+PRIOR = "prior"
+LEARNED_COLUMNS: Columns = {
+    "effect": (
+        "double",
+        "the share of would-be leavers that it keeps; a learned one may be below 0: more leave",
+    ),
+    "effect_from": (
+        "text",
+        f"where the effect is from: {PRIOR}, as declared; or the version of what was learned from "
+        "outcomes",
+    ),
+}
+"""What a list of a campaign has as well that learns its effects."""
 
 
-def store_list(tables: Tables, campaign: Campaign, day: dt.date) -> int:
+def store_list(
+    tables: Tables, campaign: Campaign, day: dt.date, estimates: "Estimates | None" = None
+) -> int:
     """Store the list of a day, once: after a later one was stored it is issued and stays; its
-    rows.
+    rows. ``estimates``: what the campaign has learned; None: it does not learn.
     """
     table = campaign.table
     stored = tables.recorded_file(table, day)
     if stored and not damage(stored) and tables.newest_file_day(table, after=day):
         return int(tables.rows(f"select count(*) from {literal(stored)}")[0][0])
-    frame, listed = _listed(tables, campaign, day)
+    frame, listed = _listed(tables, campaign, day, estimates)
     tables.db.register("_list", frame.assign(**listed))
     key, file = identifier(campaign.entity), literal(tables.day_file(campaign.forecasts, day))
     [kind] = [k for name, k, *_ in tables.rows(f"describe from {file}") if name == campaign.entity]
     typed = ", ".join(
         f"{name}::{'varchar' if kind == 'text' else kind} as {name}"
-        for name, (kind, _) in COLUMNS.items()
+        for name, (kind, _) in {**COLUMNS, **(LEARNED_COLUMNS if estimates else {})}.items()
         if name != "decision_id"
     )
     of = f"{literal(campaign.name + '|')} || {key}::varchar || {literal(f'|{day}')}"
@@ -122,7 +138,7 @@ def store_list(tables: Tables, campaign: Campaign, day: dt.date) -> int:
 
 
 def _listed(
-    tables: Tables, campaign: Campaign, day: dt.date
+    tables: Tables, campaign: Campaign, day: dt.date, estimates: "Estimates | None"
 ) -> "tuple[pd.DataFrame, dict[str, Any]]":
     """The customers of a day, and what the campaign does about each, by column."""
     import numpy as np
@@ -131,13 +147,18 @@ def _listed(
 
     frame = tables.db.execute(_customers(tables, campaign, day)).df()
     held = frame[HELD].to_numpy(bool)
-    offers = Offers.of(campaign, frame)
+    effects = Effects.believed(campaign)
+    if estimates is not None:
+        effects = effects.but(estimates.effects(frame, day))
+    offers = Offers.of(campaign, frame, effects)
     costs = _numbers(campaign, "cost")
     budget = np.inf if campaign.budget is None else campaign.budget
     begun = campaign.begins is None or day >= campaign.begins
     gain = np.where(offers.eligible & begun, offers.net, np.nan)
     best = allocate(gain, costs, room(tables, campaign, day), budget, held_back=held)
-    listed = _columns(campaign, frame, held, offers, best, day)
+    listed = _columns(campaign, frame, held, offers, effects, best, day)
+    if estimates is not None:
+        listed["effect_from"] = effects.source_of(listed["best_action"])
     if not begun:  # nobody acts on it, so nobody is compared from it on
         listed |= {"in_trial": False, "why": NOT_BEGUN, "next_in_line": None}
     return frame, listed
@@ -168,6 +189,46 @@ def room(tables: Tables, campaign: Campaign, day: dt.date) -> "np.ndarray":
 
 
 @dataclass(frozen=True)
+class Effects:
+    """The share of would-be leavers that each of k actions keeps, of each of n customers; n x k, or
+    1 x k: the same of all.
+
+    ``source``: PRIOR, or the version of what was learned, by the name of the action.
+    """
+
+    source: Mapping[str, str]
+    mean: "np.ndarray"
+    low: "np.ndarray"
+    high: "np.ndarray"
+
+    @classmethod
+    def believed(cls, campaign: Campaign) -> "Effects":
+        """As declared."""
+        ends = (_numbers(campaign, "effect", end)[None] for end in ("mean", "low", "high"))
+        return cls({action.name: PRIOR for action in campaign.actions}, *ends)
+
+    def but(self, learned: "Mapping[str, tuple[str, np.ndarray]]") -> "Effects":
+        """The same with what was learned: by action its version, and mean, low and high; 3 x n."""
+        import numpy as np
+
+        if not learned:
+            return self
+        [customers] = {len(each[0]) for _, each in learned.values()}
+        shape = (customers, len(self.source))
+        ends = [np.array(np.broadcast_to(end, shape)) for end in (self.mean, self.low, self.high)]
+        for place, name in enumerate(self.source):
+            if name in learned:
+                for end, values in zip(ends, learned[name][1], strict=True):
+                    end[:, place] = values
+        versions = {name: version for name, (version, _) in learned.items()}
+        return Effects({**self.source, **versions}, *ends)
+
+    def source_of(self, actions: "np.ndarray") -> list[str | None]:
+        """Where the effect of each customer's action is from; none where there is no action."""
+        return [self.source.get(action) for action in actions]
+
+
+@dataclass(frozen=True)
 class Offers:
     """What each of k actions would do for each of n customers; n x k each.
 
@@ -193,7 +254,7 @@ class Offers:
         return self.reachable & self.pays & self.sure
 
     @classmethod
-    def of(cls, campaign: Campaign, frame: "pd.DataFrame") -> "Offers":
+    def of(cls, campaign: Campaign, frame: "pd.DataFrame", effects: Effects) -> "Offers":
         """Of the customers of a day."""
         import numpy as np
 
@@ -203,15 +264,15 @@ class Offers:
 
         at_risk = (frame["churn_probability"] * frame[WORTH].astype(float)).to_numpy()[:, None]
         cost = _numbers(campaign, "cost")
-        mean, low = (_numbers(campaign, "effect", end) for end in ("mean", "low"))
         often = np.zeros(len(frame), bool)
         if campaign.cap:
             often = frame[OF_LATE].to_numpy() >= campaign.cap.most
-        takes, net = those(is_open), at_risk * mean - cost
+        takes, net = those(is_open), at_risk * effects.mean - cost
         return cls(
             net=net, open=takes,
             reachable=takes & ~those(is_cooling) & ~often[:, None],
-            pays=net > 0, sure=(at_risk * low > cost) | (not campaign.is_cautious), often=often,
+            pays=net > 0, often=often,
+            sure=(at_risk * effects.low > cost) | (not campaign.is_cautious),
         )  # fmt: skip
 
 
@@ -220,6 +281,7 @@ def _columns(
     frame: "pd.DataFrame",
     held: "np.ndarray",
     offers: Offers,
+    effects: Effects,
     best: "Allocation",
     day: dt.date,
 ) -> dict[str, Any]:
@@ -237,10 +299,8 @@ def _columns(
     )
     shown = np.where(done, best.choice, _first_of(offers, earned))
     risk = frame["churn_probability"].to_numpy()
-    means, lows, highs = (
-        risk * _of(shown, _numbers(campaign, "effect", end)) * frame[worth].to_numpy(float)
-        for end, worth in (("mean", WORTH), ("low", WORTH_LOW), ("high", WORTH_HIGH))
-    )
+    mean, low, high = (_at(shown, end) for end in (effects.mean, effects.low, effects.high))
+    value, least, most = (frame[w].to_numpy(float) for w in (WORTH, WORTH_LOW, WORTH_HIGH))
     return {
         "arm": np.where(held, CONTROL, TREATED),
         "control_share": campaign.control,
@@ -253,10 +313,11 @@ def _columns(
         "channel": _of(best.choice, _words(campaign, "channel")),
         "deadline": _deadlines(campaign, best.choice, frame["band"], day),
         "best_action": _of(shown, _words(campaign, "name")),
-        "effect": _of(shown, _numbers(campaign, "effect", "mean")),
-        "expected_gain": means,
-        "gain_low": lows,
-        "gain_high": highs,
+        "effect": mean,
+        "expected_gain": risk * mean * value,
+        # Of an effect that may be harm, the more a customer is worth the more is lost.
+        "gain_low": risk * low * np.where(low < 0, most, least),
+        "gain_high": risk * high * np.where(high < 0, least, most),
         "cost": _of(shown, _numbers(campaign, "cost")),
         "why": _why(frame, held, done, offers, line),
         "next_in_line": [int(place) or None for place in line],
@@ -285,6 +346,15 @@ def _of(action: "np.ndarray", values: "np.ndarray") -> "np.ndarray":
 
     none = np.array([None if values.dtype == object else np.nan], values.dtype)
     return np.concatenate([values, none])[action]
+
+
+def _at(action: "np.ndarray", values: "np.ndarray") -> "np.ndarray":
+    """Of values (n x k, or 1 x k) that of each customer's action; NaN where that is -1."""
+    import numpy as np
+
+    shape = (len(action), values.shape[1])
+    taken = np.take_along_axis(np.broadcast_to(values, shape), action[:, None], axis=1)[:, 0]
+    return np.where(action >= 0, taken, np.nan)
 
 
 def _first_of(offers: Offers, earned: "np.ndarray") -> "np.ndarray":
