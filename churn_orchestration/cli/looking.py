@@ -55,6 +55,24 @@ def explain(
     return explain(business_of(context), entity, day_of(day) if day else None, question)
 
 
+@click.command(name="what-if")
+@click.argument("entity")
+@click.option("--day", type=DAY, help="Default: the last scored day.")
+@click.option("--question", help="Default: the only one.")
+@with_json
+@click.pass_context
+def what_if(
+    context: click.Context, entity: str, day: dt.datetime | None, question: str | None
+) -> tuple[Any, ...]:
+    """Show who is alike and at a lower risk, and the least change that leads there."""
+    from churn_orchestration.components.tree import questions_of
+    from churn_orchestration.report.what_if import what_if
+
+    business = business_of(context)
+    settings = chosen_question(questions_of(business), question)
+    return what_if(business, settings, entity, day_of(day) if day else None)
+
+
 @click.command()
 @click.option("--day", type=DAY, help="Default: the last scored day.")
 @click.option(

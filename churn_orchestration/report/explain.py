@@ -32,18 +32,11 @@ def explain(
     with door(business.state) as db:
         tables = Tables(db, business.state)
         question = question_named(db, question)
-        key, kind = _key(tables, question)
         gold, table = _gold(tables, question), f"predictions.{question}"
         refuse_damaged(db, *[gold] if gold else [])
-        result = tables.rows(
-            f"select {quoted(key)}, {', '.join(_NOW)} from predictions.{question} "
-            f"where {quoted(key)} = try_cast(? as {kind}) order by as_of",
-            [entity],
-        )
-        if not result:
-            raise BusinessError(_not_scored_ever(tables, question, gold, key, kind, entity))
-        entity_id, rows = result[0][0], [dict(zip(_NOW, row[1:], strict=True)) for row in result]
-        now = _asked_row(tables, question, entity, rows, day)
+        key, rows = rows_of(tables, question, entity)
+        entity_id = rows[0][key]
+        now = asked_row(tables, question, entity, rows, day)
         words = catalogue(tables, gold) if gold else {}
         history = [row for row in rows if row["backtest"] == now["backtest"]]
         until = [row for row in history if row["as_of"] <= now["as_of"]]
@@ -51,7 +44,8 @@ def explain(
             "entity": str(entity_id),
             "key": key,
             "question": question,
-            "now": now | _place(tables, question, key, entity_id, now["as_of"]),
+            "now": {name: now[name] for name in _NOW}
+            | _place(tables, question, key, entity_id, now["as_of"]),
             "customer": _customer(tables, gold, key, entity_id, now["as_of"], words),
             "band_since": band_since(until)["as_of"],
             "forecaster_changes": [_pair(*pair) for pair in forecaster_changes(history)],
@@ -61,9 +55,28 @@ def explain(
             "values": value.of_entity(tables, table, key, entity_id, now["as_of"]),
             "campaigns": campaign.of_entity(tables, table, key, entity_id, now["as_of"]),
             "segments": segments.of_entity(tables, table, key, entity_id, now["as_of"]),
-            "history": rows,
+            "history": [{name: row[name] for name in _NOW} for row in rows],
         }
     return facts, explain_text(facts)
+
+
+def rows_of(tables: Tables, question: str, entity: str) -> tuple[str, list[dict[str, Any]]]:
+    """The column that names who is scored, and the forecasts of one, oldest first.
+
+    Raises
+    ------
+    BusinessError : there is none, and why
+    """
+    key, kind = _key(tables, question)
+    result = tables.rows(
+        f"select {', '.join((quoted(key), *_NOW))} from predictions.{question} "
+        f"where {quoted(key)} = try_cast(? as {kind}) order by as_of",
+        [entity],
+    )
+    if not result:
+        gold = _gold(tables, question)
+        raise BusinessError(_not_scored_ever(tables, question, gold, key, kind, entity))
+    return key, [dict(zip((key, *_NOW), row, strict=True)) for row in result]
 
 
 def _key(tables: Tables, question: str) -> tuple[str, str]:
@@ -76,7 +89,7 @@ def _gold(tables: Tables, question: str) -> str | None:
     return next(iter(shown_upstream(tables, f"predictions.{question}", "gold")), None)
 
 
-def _asked_row(
+def asked_row(
     tables: Tables, question: str, entity: str, rows: list[dict[str, Any]], day: dt.date | None
 ) -> dict[str, Any]:
     """The prediction of the requested day; else the last forecast, else the last look back."""

@@ -24,6 +24,8 @@ from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.perturbation import Ground
+from churn_orchestration.churn.grading.contact import choose_and_report_rows
+from churn_orchestration.churn.learning.what_if import reachable
 from churn_orchestration.churn.process import fitting
 from churn_orchestration.churn.process.fitting import NoFit, Process
 from churn_orchestration.churn.process.gold import gold_histories
@@ -34,6 +36,8 @@ from churn_orchestration.churn.question.settings import (
     RECALL,
     Budget,
     ContactRule,
+    Fairness,
+    Lever,
 )
 from churn_orchestration.components.features import daily_parts
 from churn_orchestration.components.features.feature_table import (
@@ -56,6 +60,7 @@ from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
+from churn_orchestration.report.what_if import what_if
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash
@@ -687,6 +692,29 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
         card.write(ASKED, trained_shop.state, "zz", tmp_path)
 
 
+def test_the_card_compares_groups_by_the_rule_of_contact_on_the_day_it_was_not_chosen_on(
+    trained_shop: Shop, tmp_path: Path
+) -> None:
+    champion = _champion(trained_shop)
+    asked = replace(ASKED, fairness=Fairness(("orders_channel_web_share_all",)))
+    with trained_shop.open() as tables:
+        text = card.write(asked, trained_shop.state, None, tmp_path, tables)[1].read_text()
+        wrong = replace(ASKED, fairness=Fairness(("colour",), "silver.orders", "customer_id"))
+        with pytest.raises(BusinessError, match='silver.orders has no column "colour" .columns: '):
+            card.write(wrong, trained_shop.state, None, tmp_path, tables)
+    section = text[text.index("## Who fares otherwise") : text.index("## Where it is weak")]
+    lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| orders_")]
+    held = ModelFiles(trained_shop.state, ASKED.name, champion["model_version"]).held_out()
+    newest = choose_and_report_rows(held, "customer_id")[1]
+    counts = [int(line[1].replace(",", "")) for line in lines]
+    assert len(lines) > 1
+    assert sum(counts) == len(newest)
+    contacted = sum(
+        count * float(line[3].split()[0]) for count, line in zip(counts, lines, strict=True)
+    )
+    assert contacted == pytest.approx(ceil(0.1 * len(newest)), abs=1)
+
+
 def test_every_held_out_row_is_in_one_day_and_one_segment_of_each_feature(
     trained_shop: Shop,
 ) -> None:
@@ -984,6 +1012,97 @@ def test_a_training_tells_its_warnings_in_the_terminal_and_on_the_card(trained_s
     assert "- Warning: orders_count_all from 1 to 2: a minimum term?." in card.markdown(
         ASKED, record
     )
+
+
+# ---------------- what if
+
+
+@pytest.fixture
+def riskier(trained_shop: Shop) -> tuple[Shop, QuestionSettings, pd.DataFrame, int]:
+    """A day scored by a model, with what gold says of everybody; the first of the highest risk."""
+    levers = [
+        Lever(f"orders_{name}", up=True) for name in ("amount_sum_30d", "channel_distinct_all")
+    ]
+    asked = asking(actionable=tuple(levers))
+    gold = pd.read_parquet(trained_shop.gold_file(SCORED[-1]))
+    people = trained_shop.score(SCORED[-1]).merge(gold, on="customer_id")
+    place = int(people["churn_probability"].where(people["orders_amount_sum_30d"].notna()).idxmax())
+    return trained_shop, asked, people, place
+
+
+def test_the_look_alike_is_the_nearest_of_all_in_a_lower_band(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, people, place = riskier
+    row = people.iloc[place]
+    names = _model(shop).feature_names_in_
+    usual = people[names].astype(float).quantile([0.25, 0.75]).diff().iloc[1]
+    usual = usual.where(usual > 0, people[names].astype(float).std(ddof=0)).replace(0, 1).fillna(1)
+    bands = ["low", "medium", "high", "critical"]
+    lower = people[people["band"].isin(bands[: bands.index(row["band"])])]
+    apart = ((lower[names].astype(float) - row[names].astype(float)).abs() / usual).clip(upper=3)
+    both = lower[names].isna() & row[names].isna()
+    distance = apart.fillna(1).where(~both, 0).mean(axis=1)
+    facts, text = what_if(shop.business, asked, row["customer_id"], SCORED[-1])
+    other = facts["look_alike"]
+    assert other["entity"] == lower.loc[distance.idxmin(), "customer_id"]
+    assert other["distance"] == pytest.approx(distance.min())
+    assert other["differs"]
+    assert f"most alike in a lower band: {other['entity']}, " in text
+    assert "It is no promise" in text
+
+
+def test_the_least_change_is_scored_by_the_model_that_serves_and_nothing_nearer_crosses(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, people, place = riskier
+    row, model = people.iloc[place], _model(shop)
+    facts, text = what_if(shop.business, asked, row["customer_id"], SCORED[-1])
+    change = facts["change"]
+    frame, _ = snapshots.load(shop.state / "snapshots" / ASKED.name, CUTOFF)
+
+    def chance(**moves: float) -> float:
+        one = people.iloc[[place]].assign(**moves)[list(model.feature_names_in_)].astype(float)
+        return float(model.predict_proba(one)[0, 1])
+
+    said = change["least"] or change["lowest"]
+    moves = {name: move["to"] for name, move in said["moves"].items()}
+    assert chance(**moves) == pytest.approx(said["churn_probability"], abs=1e-12)
+    assert (change["least"] is None) == (said["churn_probability"] >= facts["below"])
+    for name, to in moves.items():
+        assert to in set(frame[name].astype(float)), "never seen in training"
+        assert to > row[name], "declared up"
+        assert f"{said['churn_probability']:.1%} with" in text
+    if len(moves) == 1:
+        [(name, to)] = moves.items()
+        tried = reachable(Lever(name, up=True), row[name], frame[name].to_numpy(float))
+        nearer = [value for value in tried if value < to]
+        assert change["least"] is None or all(chance(**{name: v}) >= facts["below"] for v in nearer)
+
+
+def test_a_what_if_is_refused_where_it_would_be_of_another_forecast(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, people, place = riskier
+    who = people["customer_id"].iloc[place]
+    with pytest.raises(
+        BusinessError, match="or with other bands, than there are now: .churn score"
+    ):
+        what_if(shop.business, replace(asked, edges=(0.1, 0.2, 0.3)), who, SCORED[-1])
+    name = "orders_amount_sum_30d"
+    shop.rewrite_gold(SCORED[-1], f"select * replace ({name} + 9 as {name}) from gold")
+    with shop.open() as tables:
+        publish(tables)
+    with pytest.raises(BusinessError, match="was scored on other features"):
+        what_if(shop.business, asked, who, SCORED[-1])
+    shop.roll_back()
+    shop.score(SCORED[-1])
+    with pytest.raises(BusinessError, match="was scored by rules, before any model"):
+        what_if(shop.business, asked, who, SCORED[-1])
+
+
+def _model(shop: Shop) -> Any:
+    return ModelFiles(shop.state, ASKED.name, _champion(shop)["model_version"]).model()
 
 
 # ---------------- predictions

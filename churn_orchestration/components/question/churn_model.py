@@ -20,8 +20,10 @@ from churn_orchestration.churn.rows.user_sql import columns_of, parsed
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.measures import measure_assets
 from churn_orchestration.components.question.model_specs import (
+    ActionableSpec,
     ContactSpec,
     EconomicsSpec,
+    FairnessSpec,
     SearchSpec,
 )
 from churn_orchestration.components.question.monitoring.drift import drift_asset
@@ -196,6 +198,12 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         None, description="features whose segments are graded; default: value, recency and tenure"
     )
     bands: BandSpec = Field(BandSpec(), description="bands of risk")
+    fairness: FairnessSpec | None = Field(
+        None, description="groups of customers that are to be contacted alike"
+    )
+    actionable: list[ActionableSpec] = Field(
+        [], description="features that somebody can move: `churn what-if` seeks the least of it"
+    )
     vouched: dict[str, str] = Field(
         {},
         description=(
@@ -312,7 +320,10 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             ("value", [self.value]),
             ("vouched", self.vouched),
             ("segments", self.segments or []),
+            ("actionable", [lever.feature for lever in self.actionable]),
         ]
+        if self.fairness and not self.fairness.table:
+            named.append(("fairness", self.fairness.groups))
         for field, given in named:
             if unknown := [name for name in given if name not in names]:
                 near = difflib.get_close_matches(unknown[0], names, 5, 0.5)
@@ -321,6 +332,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                     "there are "
                     f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
                 )
+        self._refuse_own_history(f"{place}: {self.name}")
         usual = [
             self.value,
             f"{self.activity}_days_since_last",
@@ -363,8 +375,22 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.vouched_model,
             tuple(landed),
             self.snapshots.every,
+            self.fairness.fairness(declared.entity) if self.fairness else None,
+            tuple(lever.lever() for lever in self.actionable),
             pipeline=pipeline,
         )
+
+    def _refuse_own_history(self, place: str) -> None:
+        """Refuse to move what a purchase process reads: it is the past itself."""
+        from churn_orchestration.churn.process.columns import gold_columns
+
+        past = gold_columns(self.activity) if self.activity else ()
+        for lever in self.actionable:
+            if lever.feature in past:
+                raise BusinessError(
+                    f"{place}: actionable {lever.feature}: it says when there was activity, which "
+                    "is what the question asks about and nobody can move; take it out"
+                )
 
 
 def questions_in(tree: dg.ComponentTree, business: Business) -> dict[str, QuestionSettings]:

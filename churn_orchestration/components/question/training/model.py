@@ -244,9 +244,8 @@ def model_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
             champion = ledger.champion(
                 tables.state, settings.name, decided_on, settings.question.meaning
             )
-        page, _ = card.write(
-            settings, business.state, record["model_version"], pages.folder(business.state)
-        )
+            folder = pages.folder(business.state)
+            page, _ = card.write(settings, business.state, record["model_version"], folder, tables)
         bounded = f" ({record['bound']})" if record.get("bound") else ""
         context.log.info(
             f"models.{settings.name} {record['model_version']}: {record['rows']:,} rows{bounded}; "
