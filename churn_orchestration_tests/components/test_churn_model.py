@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -60,6 +61,7 @@ from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
+from churn_orchestration.report.sources import sources
 from churn_orchestration.report.what_if import what_if
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.storage import ledger
@@ -1103,6 +1105,49 @@ def test_a_what_if_is_refused_where_it_would_be_of_another_forecast(
 
 def _model(shop: Shop) -> Any:
     return ModelFiles(shop.state, ASKED.name, _champion(shop)["model_version"]).model()
+
+
+# ---------------- where the numbers come from
+
+COUNTED = {
+    "orders_days_since_last": "date_diff('day', max(day), {as_of})",
+    "orders_days_since_first": "date_diff('day', min(day), {as_of})",
+    "orders_gap_days_mean_all": "(max(day) - min(day)) / nullif(count(distinct day) - 1, 0)",
+    "orders_gap_ratio_all": "date_diff('day', max(day), {as_of}) / "
+    "nullif((max(day) - min(day)) / (count(distinct day) - 1), 0)",
+    "orders_count_": "count(*)",
+    "orders_active_days_": "count(distinct day)",
+    "orders_amount_sum_": "coalesce(sum(amount_usd), 0)",
+    "orders_amount_mean_": "avg(amount_usd)",
+    "orders_channel_web_share_": "avg((channel = 'web')::int)",
+    "orders_count_trend_30d": "(2 * count(*) filter (day > {as_of} - 30) - count(*)) / count(*)",
+}
+"""What features are, by the rows that ``churn explain --source`` says they were counted from."""
+
+
+def test_each_number_in_a_reason_is_what_its_source_rows_come_to(trained_shop: Shop) -> None:
+    people, checked = trained_shop.score(SCORED[-1]), Counter[str]()
+    as_of = f"date '{SCORED[-1]}'"
+    with trained_shop.open() as tables:
+        for who, reasons in people[["customer_id", "reasons"]].head(25).itertuples(index=False):
+            for each in sources(tables, ASKED, who, SCORED[-1], list(reasons)):
+                name = max(
+                    (n for n in COUNTED if each["feature"].startswith(n)), key=len, default=None
+                )
+                assert each["table"] == "silver.orders"
+                if name is None:
+                    continue
+                of_each, days = COUNTED[name].format(as_of=as_of), each["first"]
+                since = f"and day >= date '{days}'" if days else ""
+                [(rows, value)] = tables.rows(
+                    f"select count(*), ({of_each})::double from silver.orders "
+                    f"where customer_id = ? and day <= {as_of} {since}", [who],
+                )  # fmt: skip
+                assert (rows, each["value"]) == (each["rows"], pytest.approx(value)), each
+                assert len(tables.rows(each["sql"], [who])) == rows
+                checked[name] += 1
+    assert sum(checked.values()) > 30, checked
+    assert len(checked) >= 4, checked
 
 
 # ---------------- predictions
