@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn.protocol import FACTORS
 from churn_orchestration.report import Report, campaign, segments, value
 from churn_orchestration.report.customer import (
     catalogue,
@@ -45,6 +46,7 @@ def explain(
             "key": key,
             "question": question,
             "now": {name: now[name] for name in _NOW}
+            | _factors(tables, question, key, entity_id, now)
             | _place(tables, question, key, entity_id, now["as_of"]),
             "customer": _customer(tables, gold, key, entity_id, now["as_of"], words),
             "band_since": band_since(until)["as_of"],
@@ -124,6 +126,21 @@ def _place(tables: Tables, question: str, key: str, entity: object, day: dt.date
         [entity],
     )
     return dict(zip(("rank", "population", "at_stake"), place, strict=True))
+
+
+def _factors(
+    tables: Tables, question: str, key: str, entity: object, now: dict[str, Any]
+) -> dict[str, Any]:
+    """What raises the forecast and what lowers it, each by itself, where that is kept."""
+    columns = {name for name, *_ in tables.rows(f"describe predictions.{question}")}
+    if not columns.issuperset(FACTORS):
+        return {}
+    [row] = tables.rows(
+        f"select {', '.join(FACTORS)} from predictions.{question} where as_of = ? and backtest = ? "
+        f"and {quoted(key)} = ?",
+        [now["as_of"], now["backtest"], entity],
+    )
+    return dict(zip(FACTORS, row, strict=True))
 
 
 def _customer(

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.features.feature import topic_of
-from churn_orchestration.churn.protocol import UNTRAINED
+from churn_orchestration.churn.protocol import FACTORS, UNTRAINED
 from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.components.question.scoring.forecaster import Forecaster, forecast
+from churn_orchestration.components.question.scoring.scores import catalogue_words, moves
 from churn_orchestration.report.customer import Words, catalogue, feature_text
 from churn_orchestration.report.explain import asked_row, rows_of
+from churn_orchestration.report.explain_text import factor_lines
 from churn_orchestration.report.history import became
 from churn_orchestration.report.text import plain
 from churn_orchestration.storage.door import door, refuse_damaged
@@ -46,7 +48,8 @@ def what_if(
             "entity": str(asked.row[asked.key]), "key": asked.key, "question": settings.name,
             "day": asked.day, "model_version": asked.by.version,
             "churn_probability": float(asked.row["churn_probability"]), "band": asked.row["band"],
-            "below": asked.below, "look_alike": asked.look_alike(), "change": asked.change(),
+            "below": asked.below, **asked.factors(),
+            "look_alike": asked.look_alike(), "change": asked.change(),
         }  # fmt: skip
     return facts, _text(facts)
 
@@ -115,6 +118,17 @@ class _Asked:
         level = BANDS.index(self.row["band"])
         self.below: float | None = float(edges[level - 1]) if level else None
         self.lower = BANDS[level - 1] if level else None
+
+    def factors(self) -> dict[str, list[str]]:
+        """What raises the forecast most and what lowers it most, in words."""
+        from churn_orchestration.churn.learning.reasons import factors
+
+        row = self.people.iloc[[self.place]]
+        moved = moves(self.settings, self.people, row, self.by)
+        assert moved is not None  # only a known churn rate has none
+        words = catalogue_words(self.tables, self.settings)
+        of_row = [each[0] for each in factors(moved, row, words, among=self.people)]
+        return dict(zip(FACTORS, of_row, strict=True))
 
     def look_alike(self) -> dict[str, Any] | None:
         """The nearest customer in a lower band; None: nobody is in one."""
@@ -234,6 +248,7 @@ def _text(facts: dict[str, Any]) -> str:
     lines = [
         f"{facts['key']} {facts['entity']}, {facts['question']} on {facts['day']}: "
         f"{facts['churn_probability']:.0%}, {facts['band']}",
+        *factor_lines(facts),
         "",
     ]
     if facts["below"] is None:

@@ -61,6 +61,7 @@ from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
+from churn_orchestration.report.explain import explain
 from churn_orchestration.report.sources import sources
 from churn_orchestration.report.what_if import what_if
 from churn_orchestration.simulator import World, furnished
@@ -1080,6 +1081,31 @@ def test_the_least_change_is_scored_by_the_model_that_serves_and_nothing_nearer_
         tried = reachable(Lever(name, up=True), row[name], frame[name].to_numpy(float))
         nearer = [value for value in tried if value < to]
         assert change["least"] is None or all(chance(**{name: v}) >= facts["below"] for v in nearer)
+
+
+def test_what_speaks_for_and_against_is_kept_where_declared_and_the_reasons_stay(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, before, place = riskier
+    assert "protective_factors" not in before
+    who, both = before["customer_id"].iloc[place], replace(asked, factors=True)
+    assert ASKED.scoring == asked.scoring != both.scoring
+    (shop.state / shop.scored_file(SCORED[-1])).unlink()
+    scored = shop.score(SCORED[-1], settings=both)
+    assert scored["reasons"].map(list).tolist() == before["reasons"].map(list).tolist()
+    for reasons, risk, protective in zip(
+        scored["reasons"], scored["risk_factors"], scored["protective_factors"], strict=True
+    ):
+        assert {r[2:] for r in reasons if r.startswith("↑")} <= set(risk)
+        assert {r[2:] for r in reasons if r.startswith("↓")} <= set(protective)
+        assert max(len(risk), len(protective)) <= 3
+    row = scored.set_index("customer_id").loc[who]
+    facts, text = what_if(shop.business, both, who, SCORED[-1])
+    assert facts["risk_factors"] == list(row["risk_factors"])
+    assert facts["protective_factors"] == list(row["protective_factors"])
+    explained = explain(shop.business, who, SCORED[-1])[1]
+    for lines in (text, explained):
+        assert lines.index("for leaving:") < lines.index("against it:")
 
 
 def test_a_what_if_is_refused_where_it_would_be_of_another_forecast(

@@ -76,6 +76,35 @@ def reasons(
     ]
 
 
+def factors(
+    contributions: pd.DataFrame,
+    features: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    top: int = 3,
+    among: pd.DataFrame | None = None,
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Name for each row the ``top`` topics that raise its risk most, and those that lower it most.
+
+    Parameters, words and what is raised as of ``reasons``, but without an arrow.
+
+    >>> words = {"family": ["fee", "visits"], "window": "", "phrase": ["pays {value:.0f}", "came"]}
+    >>> words = pd.DataFrame(words | {"source": "a", "null_phrase": "-"}, index=["fee", "visits"])
+    >>> moved = pd.DataFrame({"fee": [0.4], "visits": [-0.1]})
+    >>> factors(moved, pd.DataFrame({"fee": [50.0], "visits": [1.0]}), words)
+    ([['pays 50']], [['came']])
+    """
+    table = _Table(contributions, features, catalogue, features if among is None else among)
+
+    def named(sums: np.ndarray) -> list[list[str]]:
+        ranked = np.argsort(-sums, axis=1, kind="stable")[:, :top]
+        return [
+            [table.say(topic, row) for topic in topics if sums[row, topic] > 0]
+            for row, topics in enumerate(ranked)
+        ]
+
+    return named(table.sums), named(-table.sums)
+
+
 class _Table:
     """Feature values with their words and topics; arrays are n x f in the order of the
     contributions.

@@ -204,6 +204,11 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     actionable: list[ActionableSpec] = Field(
         [], description="features that somebody can move: `churn what-if` seeks the least of it"
     )
+    factors: bool = Field(
+        False,
+        description="keep with each forecast what raises it most and what lowers it most, three of "
+        "each, beside the `reasons`, which are the strongest of both",
+    )
     vouched: dict[str, str] = Field(
         {},
         description=(
@@ -377,6 +382,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.snapshots.every,
             self.fairness.fairness(declared.entity) if self.fairness else None,
             tuple(lever.lever() for lever in self.actionable),
+            self.factors,
             pipeline=pipeline,
         )
 

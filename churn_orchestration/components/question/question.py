@@ -25,7 +25,7 @@ _OF_TRAINING = (
     "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings",
     "vouched", "vouched_model", "pipeline", "every",
 )  # fmt: skip
-_OF_READERS = ("fairness", "actionable")
+_OF_READERS = ("fairness", "actionable", "factors")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class QuestionSettings:
     landed : the tables, layer.table, whose rows came in files by day
     fairness : groups that are to be contacted alike; None: none are compared
     actionable : the features that somebody can move
+    factors : whether what raises a forecast and what lowers it are kept, each by itself
     """
 
     question: Question
@@ -73,6 +74,7 @@ class QuestionSettings:
     every: calendar.Every = calendar.MONTH
     fairness: Fairness | None = None
     actionable: tuple[Lever, ...] = ()
+    factors: bool = False
 
     @property
     def name(self) -> str:
@@ -90,7 +92,8 @@ class QuestionSettings:
         and who reads what of them, is not.
         """
         apart = (*_OF_TRAINING, *_OF_READERS)
-        return digest(*(getattr(self, f.name) for f in fields(self) if f.name not in apart))
+        declared = [getattr(self, f.name) for f in fields(self) if f.name not in apart]
+        return digest(*declared, *(["factors"] if self.factors else []))
 
     def version(self, stage: str) -> str:
         """What a day of forecasts, or of what is measured of them, depends on."""
