@@ -127,7 +127,8 @@ class _Asked:
         moved = moves(self.settings, self.people, row, self.by)
         assert moved is not None  # only a known churn rate has none
         words = catalogue_words(self.tables, self.settings)
-        of_row = [each[0] for each in factors(moved, row, words, among=self.people)]
+        said = factors(moved, row, words, among=self.people, withheld=self.by.unstable)
+        of_row = [each[0] for each in said]
         return dict(zip(FACTORS, of_row, strict=True))
 
     def look_alike(self) -> dict[str, Any] | None:

@@ -26,6 +26,9 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.perturbation import Ground
 from churn_orchestration.churn.grading.contact import choose_and_report_rows
+from churn_orchestration.churn.learning.contributions import contributions
+from churn_orchestration.churn.learning.reasons import reasons as reasons_of
+from churn_orchestration.churn.learning.reasons import topic_sums
 from churn_orchestration.churn.learning.what_if import reachable
 from churn_orchestration.churn.process import fitting
 from churn_orchestration.churn.process.fitting import NoFit, Process
@@ -39,6 +42,7 @@ from churn_orchestration.churn.question.settings import (
     ContactRule,
     Fairness,
     Lever,
+    Reasons,
 )
 from churn_orchestration.components.features import daily_parts
 from churn_orchestration.components.features.feature_table import (
@@ -49,13 +53,13 @@ from churn_orchestration.components.features.feature_table import (
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.backtest import backtest, rolling
 from churn_orchestration.components.question.question import QuestionSettings
-from churn_orchestration.components.question.scoring import forecaster
+from churn_orchestration.components.question.scoring import forecaster, scores
 from churn_orchestration.components.question.scoring.forecaster import Forecaster
 from churn_orchestration.components.question.scoring.prediction import (
     copied_message,
     prediction_asset,
 )
-from churn_orchestration.components.question.scoring.scores import score_days
+from churn_orchestration.components.question.scoring.scores import catalogue_words, score_days
 from churn_orchestration.components.question.training import card, promotion
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
@@ -1088,7 +1092,7 @@ def test_what_speaks_for_and_against_is_kept_where_declared_and_the_reasons_stay
 ) -> None:
     shop, asked, before, place = riskier
     assert "protective_factors" not in before
-    who, both = before["customer_id"].iloc[place], replace(asked, factors=True)
+    who, both = before["customer_id"].iloc[place], replace(asked, reasons=Reasons(factors=True))
     assert ASKED.scoring == asked.scoring != both.scoring
     (shop.state / shop.scored_file(SCORED[-1])).unlink()
     scored = shop.score(SCORED[-1], settings=both)
@@ -1131,6 +1135,36 @@ def test_a_what_if_is_refused_where_it_would_be_of_another_forecast(
 
 def _model(shop: Shop) -> Any:
     return ModelFiles(shop.state, ASKED.name, _champion(shop)["model_version"]).model()
+
+
+def test_reasons_about_which_refitted_models_disagree_are_withheld(
+    trained_shop: Shop, tmp_path: Path
+) -> None:
+    before = _champion(trained_shop)["model_version"]
+    refitted = replace(ASKED, reasons=Reasons(refits=2))
+    record = trained_shop.train(refitted)
+    assert record["model_version"] != before
+    stability = record["stability"]
+    assert stability["refits"] == 2
+    model = ModelFiles(trained_shop.state, ASKED.name, record["model_version"]).model()
+    frame, _ = snapshots.load(trained_shop.state / "snapshots" / ASKED.name, CUTOFF)
+    newest = frame[frame["as_of"] == frame["as_of"].max()]
+    newest = newest.iloc[:: -(-len(newest) // 500)].assign(as_of=pd.Timestamp(AS_OFS[-1]))
+    features = newest[list(model.feature_names_in_)].astype(float)
+    with trained_shop.open() as tables:
+        words = catalogue_words(tables, ASKED)
+        by = Forecaster.named(tables, refitted, record["model_version"], CUTOFF)
+    sums = topic_sums(contributions(model, features)[0], newest, words)
+    assert set(stability["topics"]) == {topic for topic in sums if sums[topic].any()}
+    [most, *_] = sums.abs().mean().sort_values(ascending=False).index
+    forced = replace(by, unstable=(most,))
+    shown = [scores.score(refitted, newest, words, each) for each in (by, forced)]
+    assert shown[0]["churn_probability"].tolist() == shown[1]["churn_probability"].tolist()
+    assert shown[0]["reasons"].tolist() != shown[1]["reasons"].tolist()
+    without = reasons_of(contributions(model, features)[0], newest, words, withheld=(most,))
+    assert shown[1]["reasons"].tolist() == without
+    text = card.write(refitted, trained_shop.state, record["model_version"], tmp_path)[1]
+    assert "2 models, each fitted without another fifth" in text.read_text()
 
 
 # ---------------- where the numbers come from

@@ -131,6 +131,21 @@ class Fairness:
 
 
 @dataclass(frozen=True)
+class Reasons:
+    """What is kept of why a forecast is as it is.
+
+    Parameters
+    ----------
+    factors : whether what raises it and what lowers it are kept, each by itself
+    refits : how many models are fitted again at a training, each without a fifth of the customers,
+        so that reasons about which they disagree are withheld; 0: none is
+    """
+
+    factors: bool = False
+    refits: int = 0
+
+
+@dataclass(frozen=True)
 class Lever:
     """A feature that somebody can move, and how far it may be moved.
 

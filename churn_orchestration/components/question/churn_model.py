@@ -24,6 +24,7 @@ from churn_orchestration.components.question.model_specs import (
     ContactSpec,
     EconomicsSpec,
     FairnessSpec,
+    ReasonsSpec,
     SearchSpec,
 )
 from churn_orchestration.components.question.monitoring.drift import drift_asset
@@ -204,10 +205,8 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
     actionable: list[ActionableSpec] = Field(
         [], description="features that somebody can move: `churn what-if` seeks the least of it"
     )
-    factors: bool = Field(
-        False,
-        description="keep with each forecast what raises it most and what lowers it most, three of "
-        "each, beside the `reasons`, which are the strongest of both",
+    reasons: ReasonsSpec = Field(
+        ReasonsSpec(), description="what is kept of why a forecast is as it is"
     )
     vouched: dict[str, str] = Field(
         {},
@@ -382,7 +381,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.snapshots.every,
             self.fairness.fairness(declared.entity) if self.fairness else None,
             tuple(lever.lever() for lever in self.actionable),
-            self.factors,
+            self.reasons.reasons(),
             pipeline=pipeline,
         )
 

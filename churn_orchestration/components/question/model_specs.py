@@ -5,6 +5,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field, model_validator
 
+from churn_orchestration.churn.protocol import ENTITY_FOLDS
 from churn_orchestration.churn.question.settings import (
     CAPACITY,
     PROFIT,
@@ -13,6 +14,7 @@ from churn_orchestration.churn.question.settings import (
     Economics,
     Fairness,
     Lever,
+    Reasons,
 )
 
 
@@ -139,6 +141,28 @@ class FairnessSpec(dg.Model, dg.Resolvable):
             tuple(self.groups), self.table, self.entity or entity, self.least_ratio,
             self.most_difference, self.smallest,
         )  # fmt: skip
+
+
+class ReasonsSpec(dg.Model, dg.Resolvable):
+    """What is kept of why a forecast is as it is."""
+
+    factors: bool = Field(
+        False,
+        description="keep with each forecast what raises it most and what lowers it most, three of "
+        "each, beside the `reasons`, which are the strongest of both",
+    )
+    refits: int = Field(
+        0,
+        ge=0,
+        le=ENTITY_FOLDS,
+        description="fit as many models again at a training, each without another fifth of the "
+        "customers, and withhold the reasons about which they disagree; each takes as long as the "
+        "model itself",
+    )
+
+    def reasons(self) -> Reasons:
+        """In the words of ``churn.settings``."""
+        return Reasons(self.factors, self.refits)
 
 
 class ActionableSpec(dg.Model, dg.Resolvable):

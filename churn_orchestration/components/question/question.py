@@ -18,6 +18,7 @@ from churn_orchestration.churn.question.settings import (
     Economics,
     Fairness,
     Lever,
+    Reasons,
 )
 from churn_orchestration.components.question.store import QuestionStore
 
@@ -25,7 +26,7 @@ _OF_TRAINING = (
     "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings",
     "vouched", "vouched_model", "pipeline", "every",
 )  # fmt: skip
-_OF_READERS = ("fairness", "actionable", "factors")
+_OF_READERS = ("fairness", "actionable", "reasons")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class QuestionSettings:
     landed : the tables, layer.table, whose rows came in files by day
     fairness : groups that are to be contacted alike; None: none are compared
     actionable : the features that somebody can move
-    factors : whether what raises a forecast and what lowers it are kept, each by itself
+    reasons : what is kept of why a forecast is as it is
     """
 
     question: Question
@@ -74,7 +75,7 @@ class QuestionSettings:
     every: calendar.Every = calendar.MONTH
     fairness: Fairness | None = None
     actionable: tuple[Lever, ...] = ()
-    factors: bool = False
+    reasons: Reasons = field(default_factory=Reasons)
 
     @property
     def name(self) -> str:
@@ -93,7 +94,7 @@ class QuestionSettings:
         """
         apart = (*_OF_TRAINING, *_OF_READERS)
         declared = [getattr(self, f.name) for f in fields(self) if f.name not in apart]
-        return digest(*declared, *(["factors"] if self.factors else []))
+        return digest(*declared, *(["factors"] if self.reasons.factors else []))
 
     def version(self, stage: str) -> str:
         """What a day of forecasts, or of what is measured of them, depends on."""

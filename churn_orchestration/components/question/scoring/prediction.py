@@ -150,7 +150,7 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
             "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it; "
             f"null: beyond the {bound.MOST_EXPLAINED:,} with the most at stake",
         ),
-        **(_FACTORS if settings.factors else {}),
+        **(_FACTORS if settings.reasons.factors else {}),
         "model_version": (
             "text",
             f"the model that scored the row; before any, {settings.before_a_model}",

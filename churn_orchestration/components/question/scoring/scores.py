@@ -38,7 +38,7 @@ def score(
     from churn_orchestration.churn.learning.bands import band
 
     if frame.empty:
-        columns = ["churn_probability", "band", "reasons", *(FACTORS if settings.factors else ())]
+        columns = ["churn_probability", "band", *_worded(settings)]
         columns += ["model_version", "label_known_on"]
         columns += ["days_since_last", "recent_value", "contact", "confidence"]
         return frame[[settings.question.entity, "as_of"]].reindex(
@@ -114,12 +114,17 @@ def _why(
 
     moved = moves(settings, everybody, frame, by)
     if moved is None:
-        return dict.fromkeys(["reasons", *(FACTORS if settings.factors else ())], [[]] * len(frame))
-    result = {"reasons": reasons(moved, frame, words, among=everybody)}
-    if settings.factors:
-        of_each = factors(moved, frame, words, among=everybody)
+        return dict.fromkeys(_worded(settings), [[]] * len(frame))
+    result = {"reasons": reasons(moved, frame, words, among=everybody, withheld=by.unstable)}
+    if settings.reasons.factors:
+        of_each = factors(moved, frame, words, among=everybody, withheld=by.unstable)
         result |= dict(zip(FACTORS, of_each, strict=True))
     return result
+
+
+def _worded(settings: "QuestionSettings") -> list[str]:
+    """The columns that say in words why a forecast is as it is."""
+    return ["reasons", *(FACTORS if settings.reasons.factors else ())]
 
 
 def moves(

@@ -130,6 +130,7 @@ def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
         pictures.learning(record, settings.titles),
         "## What moves it",
         pictures.influences(record["influences"], settings.titles),
+        _stable(record.get("stability")),
         "## What was checked",
         _controls(evaluation["controls"]),
         _list(f"Warning: {warning}." for warning in record.get("warnings", [])),
@@ -335,6 +336,23 @@ def _controls(controls: Mapping[str, Any]) -> str:
             f"A customer's forecast moves by {controls['company']:.2g} with the other rows "
             "that are scored together with it.",
         ]
+    )
+
+
+def _stable(result: Mapping[str, Any] | None) -> str | None:
+    """How far refitted models give the same reasons, the least first; None: none was fitted."""
+    if result is None:
+        return None
+    rows = [
+        [topic, f"{of['sign']:.2f}", f"{of['rank']:.2f}", "" if of["stable"] else "withheld"]
+        for topic, of in sorted(result["topics"].items(), key=lambda each: each[1]["sign"])
+    ]
+    return (
+        f"{result['refits']} models, each fitted without another fifth of the customers, agree "
+        "with it about the reasons so far: by direction, each customer weighted by how far the "
+        "topic moves the forecast, and by rank. Topics about which they disagree are named to "
+        f"nobody; they would be {result['withheld']:.0%} of the reasons of the newest as_of.\n\n"
+        + _table(["topic", "same direction", "rank correlation", ""], rows)
     )
 
 

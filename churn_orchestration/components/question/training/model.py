@@ -82,6 +82,7 @@ def train(
     ]
     inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
     inputs += [manifest.get("processes", {})]
+    inputs += [f"refits {refits}"] if (refits := settings.reasons.refits) else []
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
