@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
 
-from churn_orchestration.churn.learning.stability import agreement, withheld_share
+from churn_orchestration.churn.learning.stability import agreement, dependence, withheld_share
 
 RNG = np.random.default_rng(11)
 OWN = pd.DataFrame(
@@ -52,3 +53,20 @@ def test_what_is_withheld_is_counted_among_the_three_strongest_that_move_somethi
     assert withheld_share(own, ["b"]) == 1 / 4
     assert withheld_share(own, ["d"]) == 1 / 4, "in the first row it is the fourth"
     assert withheld_share(own, []) == 0
+
+
+def test_a_partial_dependence_is_the_mean_over_rows_of_which_each_has_the_value() -> None:
+    features = pd.DataFrame({"a": RNG.normal(size=30), "b": RNG.poisson(1, 30), "c": 1.0})
+    label = features["a"] + features["b"] + RNG.normal(size=30) > 1
+    models = [LogisticRegression().fit(features[k::2], label[k::2]) for k in (0, 1)]
+    [curve] = dependence(models, features, ["b", "c"])
+    assert curve["feature"] == "b", "the other never differs"
+    assert set(curve["values"]) <= set(features["b"])
+    for place, value in enumerate(curve["values"]):
+        means = []
+        for model in models:
+            each = [model.predict_proba(row.to_frame().T.assign(b=value))[0, 1]
+                    for _, row in features.iterrows()]  # fmt: skip
+            means.append(np.mean(each))
+        got = [curve[name][place] for name in ("mean", "low", "high")]
+        assert got == pytest.approx([means[0], min(means), max(means)])

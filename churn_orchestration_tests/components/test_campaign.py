@@ -16,6 +16,7 @@ from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.campaign import actions_report, campaign_report
 from churn_orchestration.report.explain import explain
 from churn_orchestration.report.ranking import exported
+from churn_orchestration.report.watching import watch_report
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage.door import door
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
@@ -382,6 +383,16 @@ def assert_regions_are_compared(shop, bought):
     assert low < value < high
     assert {metric for _, metric in rates} == {"contact_ratio", "opportunity_difference"}
     assert check(shop, "monitoring/churn_10d_performance", "groups_fare_alike")[0] == (high >= 0.8)
+    facts, text = watch_report(shop.business, None)
+    of_each = {g["segment"]: g for g in facts["questions"]["churn_10d"]["performance"]["groups"]}
+    newest = shop.published(
+        "select segment, value from monitoring.churn_10d_performance where metric = 'contact_rate' "
+        f"and as_of = '{JAN[6]}'"
+    )
+    assert {segment: group["contact_rate"]["value"] for segment, group in of_each.items()} == dict(
+        newest
+    )
+    assert f"region south  {len(counts['south']['contact_rate'])}" in text
 
 
 def test_contacts_of_nothing_that_is_declared_are_named(selling):

@@ -131,6 +131,7 @@ def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
         "## What moves it",
         pictures.influences(record["influences"], settings.titles),
         _stable(record.get("stability")),
+        pictures.dependence(record.get("stability", {}).get("dependence", []), settings.titles),
         "## What was checked",
         _controls(evaluation["controls"]),
         _list(f"Warning: {warning}." for warning in record.get("warnings", [])),
