@@ -43,18 +43,24 @@ def what_if(
     """
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        asked = _Asked(tables, settings, entity, day)
+        customer = _Customer(tables, settings, entity, day)
         facts = {
-            "entity": str(asked.row[asked.key]), "key": asked.key, "question": settings.name,
-            "day": asked.day, "model_version": asked.by.version,
-            "churn_probability": float(asked.row["churn_probability"]), "band": asked.row["band"],
-            "below": asked.below, **asked.factors(),
-            "look_alike": asked.look_alike(), "change": asked.change(),
-        }  # fmt: skip
+            "entity": str(customer.row[customer.key]),
+            "key": customer.key,
+            "question": settings.name,
+            "day": customer.day,
+            "model_version": customer.by.version,
+            "churn_probability": float(customer.row["churn_probability"]),
+            "band": customer.row["band"],
+            "below": customer.below,
+            **customer.factors(),
+            "look_alike": customer.look_alike(),
+            "change": customer.change(),
+        }
     return facts, _text(facts)
 
 
-class _Asked:
+class _Customer:
     """A customer of a day among all that were scored then, with what scored them."""
 
     def __init__(
@@ -67,7 +73,7 @@ class _Asked:
         if version in UNTRAINED:
             raise BusinessError(
                 f"{settings.name}: {self.day} was scored by {version}, before any model: there is "
-                "none to ask what would be otherwise; `churn train` first"
+                "none that could say what would change it; `churn train` first"
             )
         self.by = Forecaster.named(tables, settings, version, self.day)
         self.people = self._scored(now)

@@ -66,6 +66,12 @@ def test_a_unit_of_measurement_does_not_decide_who_is_alike() -> None:
     assert nearest(people, 0, among, spreads(people)) == pytest.approx(in_cents)
 
 
+def test_one_long_tail_does_not_decide_who_is_alike() -> None:
+    people = pd.DataFrame({"money": [0.0, 900.0, 4.0], "orders": [0.0, 0.0, 2.0]})
+    among = np.array([False, True, True])
+    assert nearest(people, 0, among, np.ones(2)) == (1, APART / 2)
+
+
 LEVERS = [Lever("calls", up=False), Lever("orders", up=True), Lever("money", up=True, most=300)]
 SEEN = {
     "calls": np.array([0.0, 1, 2, 3, 4]),
