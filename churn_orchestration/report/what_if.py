@@ -95,7 +95,10 @@ class _Customer:
         )
         refuse_damaged(self.tables.db, table)
         if file is None:
-            raise BusinessError(f"{self.settings.gold} has no {self.day} any more: `churn run`")
+            raise BusinessError(
+                f"{self.settings.gold} keeps no {self.day}, a look back keeps none: "
+                "name a day that `churn score` has scored"
+            )
         key = quoted(self.key)
         return self.tables.db.execute(
             f"select g.*, p.churn_probability, p.band from {literal(file)} as g join (from {table} "
