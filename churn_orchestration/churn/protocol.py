@@ -25,6 +25,8 @@ EXPECTED, REALISED, RESTATED = "expected", "realised", "restated"
 ENTITY_FOLDS = 5
 OUT_OF_FOLD = f"out of fold, not out of time ({ENTITY_FOLDS} folds of entities by hash)"
 """How a question is graded whose outcome has no later day."""
+FACTORS = ("risk_factors", "protective_factors")
+"""What raises a forecast most and what lowers it most, each by itself, where that is kept."""
 MIN_ENTITIES = 20
 """Fewer distinct entities that left, or that stayed, neither train a model nor grade one."""
 

@@ -44,15 +44,46 @@ def top(
 @click.argument("entity")
 @click.option("--day", type=DAY, help="Default: the last scored day.")
 @click.option("--question", help="Default: the only one.")
+@click.option(
+    "--source", is_flag=True, help="Show which rows of which table each number was counted from."
+)
 @with_json
 @click.pass_context
 def explain(
-    context: click.Context, entity: str, day: dt.datetime | None, question: str | None
+    context: click.Context, entity: str, day: dt.datetime | None, question: str | None, source: bool
 ) -> tuple[Any, ...]:
     """Show who a customer is, its risk, why, and how it moved."""
     from churn_orchestration.report.explain import explain
 
-    return explain(business_of(context), entity, day_of(day) if day else None, question)
+    business = business_of(context)
+    facts, text = explain(business, entity, day_of(day) if day else None, question)
+    if not source:
+        return facts, text
+    from churn_orchestration.report.sources import sources, sources_text
+    from churn_orchestration.runs import at_work
+
+    with at_work(business) as work, work.warehouse.open() as tables:
+        settings, as_of = work.questions()[facts["question"]], facts["now"]["as_of"]
+        of_each = sources(tables, settings, facts["entity"], as_of, facts["now"]["reasons"] or [])
+    return facts | {"sources": of_each}, f"{text}\n\n{sources_text(of_each, as_of)}"
+
+
+@click.command(name="what-if")
+@click.argument("entity")
+@click.option("--day", type=DAY, help="Default: the last scored day.")
+@click.option("--question", help="Default: the only one.")
+@with_json
+@click.pass_context
+def what_if(
+    context: click.Context, entity: str, day: dt.datetime | None, question: str | None
+) -> tuple[Any, ...]:
+    """Show who is alike and at a lower risk, and the least change that leads there."""
+    from churn_orchestration.components.tree import questions_of
+    from churn_orchestration.report.what_if import what_if
+
+    business = business_of(context)
+    settings = chosen_question(questions_of(business), question)
+    return what_if(business, settings, entity, day_of(day) if day else None)
 
 
 @click.command()

@@ -99,7 +99,14 @@ def card(
 
     business = business_of(context)
     settings = chosen_question(questions_of(business), question)
-    page, text = write(settings, business.state, version, out or business.state / "cards")
+    given = (settings, business.state, version, out or business.state / "cards")
+    if settings.fairness:  # who is in which group, the warehouse says
+        from churn_orchestration.runs import at_work
+
+        with at_work(business) as work, work.warehouse.open() as tables:
+            page, text = write(*given, tables)
+    else:
+        page, text = write(*given)
     return {"page": str(page), "markdown": str(text)}, f"wrote {page} and {text}"
 
 

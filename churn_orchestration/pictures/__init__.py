@@ -7,7 +7,14 @@ from churn_orchestration.pictures.cohorts import cohorts
 from churn_orchestration.pictures.forecasts import SCORE_BINS, drift, performance, scores_by_band
 from churn_orchestration.pictures.landed import quarantined_by_rule, rows_by_day
 from churn_orchestration.pictures.measures import at_risk, churn_rate, movers, retention
-from churn_orchestration.pictures.models import churn_by_as_of, influences, learning, quality, worth
+from churn_orchestration.pictures.models import (
+    churn_by_as_of,
+    dependence,
+    influences,
+    learning,
+    quality,
+    worth,
+)
 from churn_orchestration.pictures.segments import flows, segments, value_and_risk
 
 __all__ = [
@@ -19,6 +26,7 @@ __all__ = [
     "cohorts",
     "drift",
     "flows",
+    "dependence",
     "influences",
     "learning",
     "movers",

@@ -1,6 +1,6 @@
 """Pictures of training: the snapshot's churn rates, a model's grades, worth and influences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.pictures.canvas import (
@@ -223,3 +223,26 @@ def influences(families: Sequence[Mapping[str, Any]], titles: Mapping[str, str])
         )
 
     return picture(message, paint, height=1.1 + 0.3 * len(shown), left=0.12)
+
+
+def dependence(curves: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str | None:
+    """The mean forecast by the value of a feature, with its range over refitted models.
+
+    ``curves``: from ``churn.learning.stability``; ``titles``: the features in words, by name.
+    """
+    if not curves:
+        return None
+    top = 110 * max(max(curve["high"]) for curve in curves)
+
+    def panel(curve: Mapping[str, Any]) -> "Callable[[Axes], None]":
+        def paint(axes: "Axes") -> None:
+            low, high = ([100 * end for end in curve[name]] for name in ("low", "high"))
+            axes.fill_between(curve["values"], low, high, color=BLUE, alpha=0.2, linewidth=0)
+            axes.plot(curve["values"], [100 * mean for mean in curve["mean"]], "o-", color=BLUE)
+            axes.set(title=titled(titles, curve["feature"], width=99), ylim=(0, top))
+            axes.set_ylabel("mean forecast, %" if curve is curves[0] else "")
+
+        return paint
+
+    message = "Mean forecast if everybody had the value, all else as it is; shaded: refitted models"
+    return picture(message, *map(panel, curves), height=2.9)

@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any
 
 from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.churn.protocol import FACTORS
 from churn_orchestration.report import Report, campaign, segments, value
 from churn_orchestration.report.customer import (
     catalogue,
@@ -32,18 +33,11 @@ def explain(
     with door(business.state) as db:
         tables = Tables(db, business.state)
         question = question_named(db, question)
-        key, kind = _key(tables, question)
         gold, table = _gold(tables, question), f"predictions.{question}"
         refuse_damaged(db, *[gold] if gold else [])
-        result = tables.rows(
-            f"select {quoted(key)}, {', '.join(_NOW)} from predictions.{question} "
-            f"where {quoted(key)} = try_cast(? as {kind}) order by as_of",
-            [entity],
-        )
-        if not result:
-            raise BusinessError(_not_scored_ever(tables, question, gold, key, kind, entity))
-        entity_id, rows = result[0][0], [dict(zip(_NOW, row[1:], strict=True)) for row in result]
-        now = _asked_row(tables, question, entity, rows, day)
+        key, rows = rows_of(tables, question, entity)
+        entity_id = rows[0][key]
+        now = asked_row(tables, question, entity, rows, day)
         words = catalogue(tables, gold) if gold else {}
         history = [row for row in rows if row["backtest"] == now["backtest"]]
         until = [row for row in history if row["as_of"] <= now["as_of"]]
@@ -51,7 +45,9 @@ def explain(
             "entity": str(entity_id),
             "key": key,
             "question": question,
-            "now": now | _place(tables, question, key, entity_id, now["as_of"]),
+            "now": {name: now[name] for name in _NOW}
+            | _factors(tables, question, key, entity_id, now)
+            | _place(tables, question, key, entity_id, now["as_of"]),
             "customer": _customer(tables, gold, key, entity_id, now["as_of"], words),
             "band_since": band_since(until)["as_of"],
             "forecaster_changes": [_pair(*pair) for pair in forecaster_changes(history)],
@@ -62,9 +58,28 @@ def explain(
             "values": value.of_entity(tables, table, key, entity_id, now["as_of"]),
             "campaigns": campaign.of_entity(tables, table, key, entity_id, now["as_of"]),
             "segments": segments.of_entity(tables, table, key, entity_id, now["as_of"]),
-            "history": rows,
+            "history": [{name: row[name] for name in _NOW} for row in rows],
         }
     return facts, explain_text(facts)
+
+
+def rows_of(tables: Tables, question: str, entity: str) -> tuple[str, list[dict[str, Any]]]:
+    """The column that names who is scored, and the forecasts of one, oldest first.
+
+    Raises
+    ------
+    BusinessError : there is none, and why
+    """
+    key, kind = _key(tables, question)
+    result = tables.rows(
+        f"select {', '.join((quoted(key), *_NOW))} from predictions.{question} "
+        f"where {quoted(key)} = try_cast(? as {kind}) order by as_of",
+        [entity],
+    )
+    if not result:
+        gold = _gold(tables, question)
+        raise BusinessError(_not_scored_ever(tables, question, gold, key, kind, entity))
+    return key, [dict(zip((key, *_NOW), row, strict=True)) for row in result]
 
 
 def _key(tables: Tables, question: str) -> tuple[str, str]:
@@ -77,7 +92,7 @@ def _gold(tables: Tables, question: str) -> str | None:
     return next(iter(shown_upstream(tables, f"predictions.{question}", "gold")), None)
 
 
-def _asked_row(
+def asked_row(
     tables: Tables, question: str, entity: str, rows: list[dict[str, Any]], day: dt.date | None
 ) -> dict[str, Any]:
     """The prediction of the requested day; else the last forecast, else the last look back."""
@@ -112,6 +127,21 @@ def _place(tables: Tables, question: str, key: str, entity: object, day: dt.date
         [entity],
     )
     return dict(zip(("rank", "population", "at_stake"), place, strict=True))
+
+
+def _factors(
+    tables: Tables, question: str, key: str, entity: object, now: dict[str, Any]
+) -> dict[str, Any]:
+    """What raises the forecast and what lowers it, each by itself, where that is kept."""
+    columns = {name for name, *_ in tables.rows(f"describe predictions.{question}")}
+    if not columns.issuperset(FACTORS):
+        return {}
+    [row] = tables.rows(
+        f"select {', '.join(FACTORS)} from predictions.{question} where as_of = ? and backtest = ? "
+        f"and {quoted(key)} = ?",
+        [now["as_of"], now["backtest"], entity],
+    )
+    return dict(zip(FACTORS, row, strict=True))
 
 
 def _customer(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from churn_orchestration.churn.bound import MOST_EXPLAINED
+from churn_orchestration.churn.protocol import FACTORS
 from churn_orchestration.report.history import ordinal, sparkline
 from churn_orchestration.report.text import counted, plain
 
@@ -24,12 +25,27 @@ def explain_text(facts: dict[str, Any]) -> str:
         *map(_action, facts["campaigns"]),
         "",
         f"risk: {now['churn_probability']:.0%}, {now['band']}{_stake(now, facts)}; {_rank(now)}",
-        *(f"  {reason}" for reason in _reasons(now)),
+        *_why(now),
         f"  scored by {now['model_version']}" + _known_on(now),
         "",
         *_moved(facts),
     ]
     return plain(*lines)
+
+
+def _why(now: dict[str, Any]) -> Iterator[str]:
+    """The factors for and against, where both are kept; else the reasons."""
+    if now.get("risk_factors") is None:
+        yield from (f"  {reason}" for reason in _reasons(now))
+    else:
+        yield from factor_lines(now)
+
+
+def factor_lines(of: dict[str, Any]) -> Iterator[str]:
+    """What raises a forecast, then what lowers it."""
+    for name, words in zip(FACTORS, ("for leaving", "against it"), strict=True):
+        yield f"  {words}:" + ("" if of[name] else " nothing")
+        yield from (f"    {factor}" for factor in of[name])
 
 
 def _reasons(now: dict[str, Any]) -> list[str]:

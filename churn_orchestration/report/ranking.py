@@ -221,14 +221,17 @@ def _for_people(
     db: "duckdb.DuckDBPyConnection", select: str
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Header and rows of the list as a person reads them."""
-    _, entity, *rest = [name for name, *_ in db.execute(f"describe {select}").fetchall()]
+    described = db.execute(f"describe {select}").fetchall()
+    _, entity, *rest = [name for name, *_ in described]
     others = [name for name in rest if name not in (*_FIRST, "backtest")]
     columns = ["rank", entity, *_FIRST, *others]
+    listed = [name for name, kind, *_ in described if kind == "VARCHAR[]"]
+    texts = ", ".join(f"array_to_string({quoted(name)}, '; ') as {quoted(name)}" for name in listed)
     result = db.execute(
         f"""
 select {", ".join(map(quoted, columns))} from (select * replace (
   round(churn_probability, 4) as churn_probability, round(recent_value, 2) as recent_value,
-  round(at_stake, 2) as at_stake, array_to_string(reasons, '; ') as reasons)
+  round(at_stake, 2) as at_stake, {texts})
     from ({select})) order by rank"""
     )
     return columns, [tuple(map(_cell, row)) for row in result.fetchall()]

@@ -17,6 +17,11 @@ SHOWN = {
     "base_rate": "churn rate",
     "calibration_error": "calibration error",
 }
+GROUPED = {
+    "contact_rate": "contacted",
+    "true_positive_rate": "of the churners",
+    "false_positive_rate": "of those who stay",
+}
 MOST_ALARMS = 5
 Query = Callable[[str], list[dict[str, Any]]]
 
@@ -93,7 +98,26 @@ order by metric""")
         "model_version": rows[0]["model_version"] if rows else None,
         "forecasts": rows[0]["forecasts"] if rows else 0,
         "metrics": {row["metric"]: {name: row[name] for name in _NUMBERS} for row in rows},
+        "groups": _groups(query, table, rows[0]["as_of"]) if rows else [],
     }  # fmt: skip
+
+
+def _groups(query: Query, table: str, as_of: dt.date) -> list[dict[str, Any]]:
+    """How often each declared group is contacted, as last measured; empty where none is
+    declared.
+    """
+    metrics = ", ".join(f"'{metric}'" for metric in GROUPED)
+    rows = query(f"""
+select feature, segment, metric, value, low, high, forecasts from {table}
+where as_of = date '{_day(as_of)}' and metric in ({metrics})
+qualify row_number() over (partition by feature, segment, metric order by measured_on desc) = 1
+order by feature, segment, metric""")
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        names = {"feature": row["feature"], "segment": row["segment"], "rows": row["forecasts"]}
+        of_group = groups.setdefault((row["feature"], row["segment"]), names)
+        of_group[row["metric"]] = {name: row[name] for name in ("value", "low", "high")}
+    return list(groups.values())
 
 
 def _first_week(query: Query, question: str) -> dict[str, Any] | None:
@@ -150,6 +174,13 @@ def _lines(question: str, result: Mapping[str, Any]) -> list[Any]:
         parts.append(lines)
     elif performance:
         parts.append(f"{question}: no outcome is known yet")
+    if performance and performance["groups"]:
+        lines = grid("contacted, by group", "", "customers", *GROUPED.values())
+        for group in performance["groups"]:
+            cells = [_rate(group.get(metric)) for metric in GROUPED]
+            name = f"{group['feature']} {group['segment']}"
+            lines.add_row(name, f"{group['rows']:,}", *cells)
+        parts.append(lines)
     if performance and performance["waiting"]:
         waiting = f"{performance['waiting']:,} forecasts up to {performance['day']}"
         parts.append(f"{waiting} wait for their outcome")
@@ -172,6 +203,13 @@ def _lines(question: str, result: Mapping[str, Any]) -> list[Any]:
         f"  {verdict}: {words}" for verdict, of in by_verdict.items() for words in sentences(of)
     ]
     return parts + said[:MOST_ALARMS]
+
+
+def _rate(result: Mapping[str, float] | None) -> str:
+    """A rate with its interval; of a group that is too small, none."""
+    if result is None:
+        return "too few"
+    return f"{result['value']:.1%} ({result['low']:.1%} to {result['high']:.1%})"
 
 
 def _cells(metric: Mapping[str, float]) -> list[str]:

@@ -70,6 +70,8 @@ ROOTS = {
 WIRING = (
     "churn_orchestration.automation",
     "churn_orchestration.business",
+    "churn_orchestration.churn.features.source_rows",
+    "churn_orchestration.churn.learning.what_if",
     "churn_orchestration.components.campaign.campaign",
     "churn_orchestration.components.campaign.campaign_specs",
     "churn_orchestration.components.campaign.outreach",

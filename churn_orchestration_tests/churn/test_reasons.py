@@ -1,7 +1,8 @@
+import numpy as np
 import pandas as pd
 import pytest
 
-from churn_orchestration.churn.learning.reasons import AGAINST, reasons
+from churn_orchestration.churn.learning.reasons import AGAINST, factors, reasons
 
 CATALOGUE = pd.DataFrame(
     [
@@ -111,6 +112,17 @@ def test_a_sign_against_common_sense_is_spoken_by_a_feature_that_agrees_or_says_
     rich = {"orders_amount_sum_90d": 900.0}
     assert said({"orders_amount_sum_90d": 0.4}, **rich) == [f"↑ 900.00 usd in 90 days{AGAINST}"]
     assert said({"orders_amount_sum_90d": -0.4}, **rich) == ["↓ 900.00 usd in 90 days"]
+
+
+def test_what_raises_a_risk_and_what_lowers_it_are_all_its_reasons_parted_by_direction() -> None:
+    rng, rows = np.random.default_rng(7), 60
+    pushes = pd.DataFrame(rng.normal(size=(rows, len(CATALOGUE))), columns=CATALOGUE.index)
+    values = pd.DataFrame(rng.gamma(2, 5, (rows, len(CATALOGUE))), columns=CATALOGUE.index)
+    risk, protective = factors(pushes, values, CATALOGUE, top=2)
+    for row, everything in enumerate(reasons(pushes, values, CATALOGUE, top=99)):
+        raising = [reason[2:] for reason in everything if reason.startswith("↑ ")]
+        lowering = [reason[2:] for reason in everything if reason.startswith("↓ ")]
+        assert (risk[row], protective[row]) == (raising[:2], lowering[:2])
 
 
 def test_of_conditions_the_one_that_holds_is_named() -> None:

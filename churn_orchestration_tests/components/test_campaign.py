@@ -19,6 +19,7 @@ from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.campaign import actions_report, campaign_report
 from churn_orchestration.report.explain import explain
 from churn_orchestration.report.ranking import exported
+from churn_orchestration.report.watching import watch_report
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage.door import door
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
@@ -119,6 +120,12 @@ attributes:
     - {name: often, when: orders_count_all > 4}
   rest: {name: seldom}
 """
+PEOPLE = """\
+-- One row per order: in which region its customer lives. Source: bronze.orders.
+select customer_id, if(customer_id < 'c400', 'north', 'south') as region, day, known_on, _partition
+from bronze.orders
+"""
+FAIRNESS = "  fairness: {table: silver.people, groups: [region]}\n"
 
 
 @pytest.fixture
@@ -304,6 +311,9 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
     shop.change("actions/defs.yaml", mail, some)
     shop.write("segments/defs.yaml", SEGMENTS.replace("> 4", "> 20"))
     shop.change("actions/defs.yaml", "value: 50", "value: 50\n  segments: [kinds]")
+    if verdict == "works":
+        shop.write("silver/people.sql", PEOPLE)
+        shop.write("churn_90d/defs.yaml", QUESTION.replace(": 10\n", ": 5\n") + FAIRNESS)
     wrongly = next(f"c{n:03}" for n in range(CUSTOMERS) if held_back(f"c{n:03}"))
     contacted(shop, 8, f"{wrongly},win_back,mail")
     shop.refresh(5, 11, layers=(*LAYERS, "segments"))
@@ -347,6 +357,8 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
     assert check(shop, "actions/win_back", "control_is_left_alone") == (
         False, f"1 of the control were contacted: {wrongly} on {JAN[8]}",
     )  # fmt: skip
+    if verdict == "works":
+        assert_regions_are_compared(shop, bought)
     facts, text = campaign_report(shop.business, None)
     assert facts["campaigns"]["win_back"]["balance"]["fair"]
     assert verdict.split("_")[0] in text  # a cell of several words may be on two lines
@@ -425,6 +437,43 @@ def test_the_effect_of_one_action_is_learned_and_that_of_another_stays_as_declar
     assert both.low.tolist() == [[0.1, 0.02], [-0.3, 0.02], [0.2, 0.02]]
     assert both.high.tolist() == [[0.3, 0.08], [0.1, 0.08], [0.6, 0.08]]
     assert both.source_of(np.array(["mail", "call", None])) == [PRIOR, "v1", None]
+
+
+def assert_regions_are_compared(shop, bought):
+    """Of the forecasts of the fifth: who of each region was to be contacted, and who left."""
+    counts = defaultdict(lambda: defaultdict(list))
+    for name, contact in shop.published(
+        f"select customer_id, contact from predictions.churn_10d where as_of = '{JAN[5]}'"
+    ):
+        of_region = counts["north" if name < "c400" else "south"]
+        of_region["contact_rate"].append(contact)
+        kind = "false_positive_rate" if name in bought else "true_positive_rate"
+        of_region[kind].append(contact)
+    stored = shop.published(
+        "select segment, metric, value, low, high, forecasts from "
+        f"monitoring.churn_10d_performance where as_of = '{JAN[5]}' and feature = 'region'"
+    )
+    assert {row[0] for row in stored} == {"north", "south"}
+    rates = {(segment, metric): value for segment, metric, value, *_ in stored}
+    for segment, of_region in counts.items():
+        for metric, contacts in of_region.items():
+            assert rates.pop((segment, metric)) == pytest.approx(np.mean(contacts))
+    north, south = (np.mean(counts[each]["contact_rate"]) for each in ("north", "south"))
+    [(value, low, high)] = [row[2:5] for row in stored if row[1] == "contact_ratio"]
+    assert value == pytest.approx(min(north, south) / max(north, south))
+    assert low < value < high
+    assert {metric for _, metric in rates} == {"contact_ratio", "opportunity_difference"}
+    assert check(shop, "monitoring/churn_10d_performance", "groups_fare_alike")[0] == (high >= 0.8)
+    facts, text = watch_report(shop.business, None)
+    of_each = {g["segment"]: g for g in facts["questions"]["churn_10d"]["performance"]["groups"]}
+    newest = shop.published(
+        "select segment, value from monitoring.churn_10d_performance where metric = 'contact_rate' "
+        f"and as_of = '{JAN[6]}'"
+    )
+    assert {segment: group["contact_rate"]["value"] for segment, group in of_each.items()} == dict(
+        newest
+    )
+    assert f"region south {len(counts['south']['contact_rate'])} " in " ".join(text.split())
 
 
 def test_contacts_of_nothing_that_is_declared_are_named(selling):

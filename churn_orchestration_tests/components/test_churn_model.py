@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,11 @@ from churn_orchestration.churn.calendar import Horizon, days_between
 from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.declared import Category, EventSource, FeatureSet, Measure
 from churn_orchestration.churn.features.perturbation import Ground
+from churn_orchestration.churn.grading.contact import choose_and_report_rows
+from churn_orchestration.churn.learning.contributions import contributions
+from churn_orchestration.churn.learning.reasons import reasons as reasons_of
+from churn_orchestration.churn.learning.reasons import topic_sums
+from churn_orchestration.churn.learning.what_if import reachable
 from churn_orchestration.churn.process import fitting
 from churn_orchestration.churn.process.fitting import NoFit, Process
 from churn_orchestration.churn.process.gold import gold_histories
@@ -34,6 +40,9 @@ from churn_orchestration.churn.question.settings import (
     RECALL,
     Budget,
     ContactRule,
+    Fairness,
+    Lever,
+    Reasons,
 )
 from churn_orchestration.components.features import daily_parts
 from churn_orchestration.components.features.feature_table import (
@@ -44,18 +53,21 @@ from churn_orchestration.components.features.feature_table import (
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.backtest import backtest, rolling
 from churn_orchestration.components.question.question import QuestionSettings
-from churn_orchestration.components.question.scoring import forecaster
+from churn_orchestration.components.question.scoring import forecaster, scores
 from churn_orchestration.components.question.scoring.forecaster import Forecaster
 from churn_orchestration.components.question.scoring.prediction import (
     copied_message,
     prediction_asset,
 )
-from churn_orchestration.components.question.scoring.scores import score_days
+from churn_orchestration.components.question.scoring.scores import catalogue_words, score_days
 from churn_orchestration.components.question.training import card, promotion
 from churn_orchestration.components.question.training import model as models
 from churn_orchestration.components.question.training import snapshot as snapshots
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
+from churn_orchestration.report.explain import explain
+from churn_orchestration.report.sources import sources
+from churn_orchestration.report.what_if import what_if
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.day_files import content_hash
@@ -687,6 +699,29 @@ def test_the_card_says_what_the_record_says_and_its_page_stands_alone(
         card.write(ASKED, trained_shop.state, "zz", tmp_path)
 
 
+def test_the_card_compares_groups_by_the_rule_of_contact_on_the_day_it_was_not_chosen_on(
+    trained_shop: Shop, tmp_path: Path
+) -> None:
+    champion = _champion(trained_shop)
+    asked = replace(ASKED, fairness=Fairness(("orders_channel_web_share_all",)))
+    with trained_shop.open() as tables:
+        text = card.write(asked, trained_shop.state, None, tmp_path, tables)[1].read_text()
+        wrong = replace(ASKED, fairness=Fairness(("colour",), "silver.orders", "customer_id"))
+        with pytest.raises(BusinessError, match='silver.orders has no column "colour" .columns: '):
+            card.write(wrong, trained_shop.state, None, tmp_path, tables)
+    section = text[text.index("## Who fares otherwise") : text.index("## Where it is weak")]
+    lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| orders_")]
+    held = ModelFiles(trained_shop.state, ASKED.name, champion["model_version"]).held_out()
+    newest = choose_and_report_rows(held, "customer_id")[1]
+    counts = [int(line[1].replace(",", "")) for line in lines]
+    assert len(lines) > 1
+    assert sum(counts) == len(newest)
+    contacted = sum(
+        count * float(line[3].split()[0]) for count, line in zip(counts, lines, strict=True)
+    )
+    assert contacted == pytest.approx(ceil(0.1 * len(newest)), abs=1)
+
+
 def test_every_held_out_row_is_in_one_day_and_one_segment_of_each_feature(
     trained_shop: Shop,
 ) -> None:
@@ -984,6 +1019,195 @@ def test_a_training_tells_its_warnings_in_the_terminal_and_on_the_card(trained_s
     assert "- Warning: orders_count_all from 1 to 2: a minimum term?." in card.markdown(
         ASKED, record
     )
+
+
+# ---------------- what if
+
+
+@pytest.fixture
+def riskier(trained_shop: Shop) -> tuple[Shop, QuestionSettings, pd.DataFrame, int]:
+    """A day scored by a model, with what gold says of everybody; the first of the highest risk."""
+    levers = [
+        Lever(f"orders_{name}", up=True) for name in ("amount_sum_30d", "channel_distinct_all")
+    ]
+    asked = asking(actionable=tuple(levers))
+    gold = pd.read_parquet(trained_shop.gold_file(SCORED[-1]))
+    people = trained_shop.score(SCORED[-1]).merge(gold, on="customer_id")
+    place = int(people["churn_probability"].where(people["orders_amount_sum_30d"].notna()).idxmax())
+    return trained_shop, asked, people, place
+
+
+def test_the_look_alike_is_the_nearest_of_all_in_a_lower_band(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, people, place = riskier
+    row = people.iloc[place]
+    names = _model(shop).feature_names_in_
+    usual = people[names].astype(float).quantile([0.25, 0.75]).diff().iloc[1]
+    usual = usual.where(usual > 0, people[names].astype(float).std(ddof=0)).replace(0, 1).fillna(1)
+    bands = ["low", "medium", "high", "critical"]
+    lower = people[people["band"].isin(bands[: bands.index(row["band"])])]
+    apart = ((lower[names].astype(float) - row[names].astype(float)).abs() / usual).clip(upper=3)
+    both = lower[names].isna() & row[names].isna()
+    distance = apart.fillna(1).where(~both, 0).mean(axis=1)
+    facts, text = what_if(shop.business, asked, row["customer_id"], SCORED[-1])
+    other = facts["look_alike"]
+    assert other["entity"] == lower.loc[distance.idxmin(), "customer_id"]
+    assert other["distance"] == pytest.approx(distance.min())
+    assert other["differs"]
+    assert f"most alike in a lower band: {other['entity']}, " in text
+    assert "It is no promise" in text
+
+
+def test_the_least_change_is_scored_by_the_model_that_serves_and_nothing_nearer_crosses(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, people, place = riskier
+    row, model = people.iloc[place], _model(shop)
+    facts, text = what_if(shop.business, asked, row["customer_id"], SCORED[-1])
+    change = facts["change"]
+    frame, _ = snapshots.load(shop.state / "snapshots" / ASKED.name, CUTOFF)
+
+    def chance(**moves: float) -> float:
+        one = people.iloc[[place]].assign(**moves)[list(model.feature_names_in_)].astype(float)
+        return float(model.predict_proba(one)[0, 1])
+
+    said = change["least"] or change["lowest"]
+    moves = {name: move["to"] for name, move in said["moves"].items()}
+    assert chance(**moves) == pytest.approx(said["churn_probability"], abs=1e-12)
+    assert (change["least"] is None) == (said["churn_probability"] >= facts["below"])
+    for name, to in moves.items():
+        assert to in set(frame[name].astype(float)), "never seen in training"
+        assert to > row[name], "declared up"
+        assert f"{said['churn_probability']:.1%} with" in text
+    if len(moves) == 1:
+        [(name, to)] = moves.items()
+        tried = reachable(Lever(name, up=True), row[name], frame[name].to_numpy(float))
+        nearer = [value for value in tried if value < to]
+        assert change["least"] is None or all(chance(**{name: v}) >= facts["below"] for v in nearer)
+
+
+def test_what_speaks_for_and_against_is_kept_where_declared_and_the_reasons_stay(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, before, place = riskier
+    assert "protective_factors" not in before
+    who, both = before["customer_id"].iloc[place], replace(asked, reasons=Reasons(factors=True))
+    assert ASKED.scoring == asked.scoring != both.scoring
+    (shop.state / shop.scored_file(SCORED[-1])).unlink()
+    scored = shop.score(SCORED[-1], settings=both)
+    assert scored["reasons"].map(list).tolist() == before["reasons"].map(list).tolist()
+    for reasons, risk, protective in zip(
+        scored["reasons"], scored["risk_factors"], scored["protective_factors"], strict=True
+    ):
+        assert {r[2:] for r in reasons if r.startswith("↑")} <= set(risk)
+        assert {r[2:] for r in reasons if r.startswith("↓")} <= set(protective)
+        assert max(len(risk), len(protective)) <= 3
+    row = scored.set_index("customer_id").loc[who]
+    facts, text = what_if(shop.business, both, who, SCORED[-1])
+    assert facts["risk_factors"] == list(row["risk_factors"])
+    assert facts["protective_factors"] == list(row["protective_factors"])
+    explained = explain(shop.business, who, SCORED[-1])[1]
+    for lines in (text, explained):
+        assert lines.index("for leaving:") < lines.index("against it:")
+
+
+def test_a_what_if_is_refused_where_it_would_be_of_another_forecast(
+    riskier: tuple[Shop, QuestionSettings, pd.DataFrame, int],
+) -> None:
+    shop, asked, people, place = riskier
+    who = people["customer_id"].iloc[place]
+    with pytest.raises(
+        BusinessError, match="or with other bands, than there are now: .churn score"
+    ):
+        what_if(shop.business, replace(asked, edges=(0.1, 0.2, 0.3)), who, SCORED[-1])
+    name = "orders_amount_sum_30d"
+    shop.rewrite_gold(SCORED[-1], f"select * replace ({name} + 9 as {name}) from gold")
+    with shop.open() as tables:
+        publish(tables)
+    with pytest.raises(BusinessError, match="was scored on other features"):
+        what_if(shop.business, asked, who, SCORED[-1])
+    shop.roll_back()
+    shop.score(SCORED[-1])
+    with pytest.raises(BusinessError, match="was scored by rules, before any model"):
+        what_if(shop.business, asked, who, SCORED[-1])
+
+
+def _model(shop: Shop) -> Any:
+    return ModelFiles(shop.state, ASKED.name, _champion(shop)["model_version"]).model()
+
+
+def test_reasons_about_which_refitted_models_disagree_are_withheld(
+    trained_shop: Shop, tmp_path: Path
+) -> None:
+    before = _champion(trained_shop)["model_version"]
+    refitted = replace(ASKED, reasons=Reasons(refits=2))
+    record = trained_shop.train(refitted)
+    assert record["model_version"] != before
+    stability = record["stability"]
+    assert stability["refits"] == 2
+    model = ModelFiles(trained_shop.state, ASKED.name, record["model_version"]).model()
+    frame, _ = snapshots.load(trained_shop.state / "snapshots" / ASKED.name, CUTOFF)
+    newest = frame[frame["as_of"] == frame["as_of"].max()]
+    newest = newest.iloc[:: -(-len(newest) // 500)].assign(as_of=pd.Timestamp(AS_OFS[-1]))
+    features = newest[list(model.feature_names_in_)].astype(float)
+    with trained_shop.open() as tables:
+        words = catalogue_words(tables, ASKED)
+        by = Forecaster.named(tables, refitted, record["model_version"], CUTOFF)
+    sums = topic_sums(contributions(model, features)[0], newest, words)
+    assert set(stability["topics"]) == {topic for topic in sums if sums[topic].any()}
+    [most, *_] = sums.abs().mean().sort_values(ascending=False).index
+    forced = replace(by, unstable=(most,))
+    shown = [scores.score(refitted, newest, words, each) for each in (by, forced)]
+    assert shown[0]["churn_probability"].tolist() == shown[1]["churn_probability"].tolist()
+    assert shown[0]["reasons"].tolist() != shown[1]["reasons"].tolist()
+    without = reasons_of(contributions(model, features)[0], newest, words, withheld=(most,))
+    assert shown[1]["reasons"].tolist() == without
+    text = card.write(refitted, trained_shop.state, record["model_version"], tmp_path)[1]
+    assert "2 models, each fitted without another fifth" in text.read_text()
+
+
+# ---------------- where the numbers come from
+
+COUNTED = {
+    "orders_days_since_last": "date_diff('day', max(day), {as_of})",
+    "orders_days_since_first": "date_diff('day', min(day), {as_of})",
+    "orders_gap_days_mean_all": "(max(day) - min(day)) / nullif(count(distinct day) - 1, 0)",
+    "orders_gap_ratio_all": "date_diff('day', max(day), {as_of}) / "
+    "nullif((max(day) - min(day)) / (count(distinct day) - 1), 0)",
+    "orders_count_": "count(*)",
+    "orders_active_days_": "count(distinct day)",
+    "orders_amount_sum_": "coalesce(sum(amount_usd), 0)",
+    "orders_amount_mean_": "avg(amount_usd)",
+    "orders_channel_web_share_": "avg((channel = 'web')::int)",
+    "orders_count_trend_30d": "(2 * count(*) filter (day > {as_of} - 30) - count(*)) / count(*)",
+}
+"""What features are, by the rows that ``churn explain --source`` says they were counted from."""
+
+
+def test_each_number_in_a_reason_is_what_its_source_rows_come_to(trained_shop: Shop) -> None:
+    people, checked = trained_shop.score(SCORED[-1]), Counter[str]()
+    as_of = f"date '{SCORED[-1]}'"
+    with trained_shop.open() as tables:
+        for who, reasons in people[["customer_id", "reasons"]].head(25).itertuples(index=False):
+            for each in sources(tables, ASKED, who, SCORED[-1], list(reasons)):
+                name = max(
+                    (n for n in COUNTED if each["feature"].startswith(n)), key=len, default=None
+                )
+                assert each["table"] == "silver.orders"
+                if name is None:
+                    continue
+                of_each, days = COUNTED[name].format(as_of=as_of), each["first"]
+                since = f"and day >= date '{days}'" if days else ""
+                [(rows, value)] = tables.rows(
+                    f"select count(*), ({of_each})::double from silver.orders "
+                    f"where customer_id = ? and day <= {as_of} {since}", [who],
+                )  # fmt: skip
+                assert (rows, each["value"]) == (each["rows"], pytest.approx(value)), each
+                assert len(tables.rows(each["sql"], [who])) == rows
+                checked[name] += 1
+    assert sum(checked.values()) > 30, checked
+    assert len(checked) >= 4, checked
 
 
 # ---------------- predictions

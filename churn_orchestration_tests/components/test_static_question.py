@@ -18,6 +18,7 @@ import yaml
 from churn_orchestration import report
 from churn_orchestration.business import PACKAGE, BusinessError
 from churn_orchestration.churn.features.perturbation import Pipeline
+from churn_orchestration.churn.question.settings import Fairness
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.features.proof import pipeline_of
 from churn_orchestration.components.question.backtest import backtest
@@ -30,6 +31,7 @@ from churn_orchestration.runs import Work, at_work
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration_tests.support.in_process import IN_PROCESS
+from churn_orchestration_tests.support.shop import FEATURES as ORDERS_FEATURES
 from churn_orchestration_tests.support.shop import JAN, Shop, metadata
 
 pytestmark = IN_PROCESS
@@ -434,3 +436,47 @@ def test_the_settings_that_the_docs_show_are_understood() -> None:
                      **yaml.safe_load(block.partition("```")[0]))  # fmt: skip
     assert settings.search
     assert settings.search.budget().seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"fairness": {"groups": []}}, "at least 1 item"),
+        ({"fairness": {"groups": ["plan", "plan"]}}, "each of them once"),
+        ({"fairness": {"groups": ["plan"], "entity": "id"}}, "`entity` goes with `table`"),
+        (
+            {"actionable": [{"feature": "a", "direction": "up", "least": 3, "most": 1}]},
+            "actionable: a: `least` 3.0 is above `most` 1.0",
+        ),
+        ({"reasons": {"refits": 6}}, "less than or equal to 5"),
+    ],
+)
+def test_groups_levers_and_refits_that_make_no_sense_are_refused(
+    changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        question(**changed)
+
+
+def test_groups_and_levers_are_features_by_name_and_nobody_moves_the_past() -> None:
+    given = yaml.safe_load(FEATURES)["attributes"]
+    none, lever = f"is no feature of {given['name']}", {"direction": "down"}
+    for changed, message in (
+        ({"fairness": {"groups": ["colour"]}}, f'fairness "colour" {none}'),
+        (
+            {"actionable": [lever | {"feature": "mood"}]},
+            f'actionable "mood" {none}',
+        ),
+    ):
+        with pytest.raises(BusinessError, match=message):
+            question(**changed).settings(*described(given), "churn/defs.yaml", "UTC")
+    of_table = {"groups": ["colour"], "table": "bronze.customers"}
+    settings = question(fairness=of_table).settings(*described(given), "churn/defs.yaml", "UTC")
+    assert settings.fairness == Fairness(("colour",), "bronze.customers", given["entity"])
+    given = yaml.safe_load(ORDERS_FEATURES)["attributes"]
+    silent = question(
+        kind="inactivity", label=None, activity="orders", horizon_days=90,
+        value="orders_amount_sum_7d", actionable=[lever | {"feature": "orders_days_since_last"}],
+    )  # fmt: skip
+    with pytest.raises(BusinessError, match="actionable orders_days_since_last: .* take it out"):
+        silent.settings(*described(given), "churn/defs.yaml", "UTC")

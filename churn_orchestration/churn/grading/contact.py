@@ -80,6 +80,15 @@ def choose_and_report_rows(
     return held_out[~newest], held_out[newest]
 
 
+def as_contacted(
+    rule: ContactRule, held_out: pd.DataFrame, entity: str, economics: Economics
+) -> pd.DataFrame:
+    """The held-out rows to report on, each with whether the rule contacts it: ``contact``."""
+    chosen_on, reported_on = choose_and_report_rows(held_out, entity)
+    least = threshold(rule, chosen_on, economics)
+    return reported_on.assign(contact=contacted(rule, reported_on, least, economics))
+
+
 def contact_summary(
     rule: ContactRule, held_out: pd.DataFrame, entity: str, economics: Economics
 ) -> dict[str, Any]:

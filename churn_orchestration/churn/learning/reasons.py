@@ -3,6 +3,7 @@ words.
 """
 
 import re
+from collections.abc import Collection
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +28,7 @@ def reasons(
     catalogue: pd.DataFrame,
     top: int = 3,
     among: pd.DataFrame | None = None,
+    withheld: Collection[str] = (),
 ) -> list[list[str]]:
     """Name for each row the ``top`` topics with the largest absolute sum of contributions.
 
@@ -48,6 +50,7 @@ def reasons(
         not empty
     top : number of topics, > 0
     among : the rows whose median row each is compared with, as wide; None: ``features``
+    withheld : topics that are not named, such as "orders/money"
 
     Returns
     -------
@@ -65,15 +68,57 @@ def reasons(
     [['↑ pays 50'], ['↓ pays nothing']]
     """
     table = _Table(contributions, features, catalogue, features if among is None else among)
-    ranked = np.argsort(-np.abs(table.sums), axis=1, kind="stable")[:, :top]
+    sums = table.shown(withheld)
+    ranked = np.argsort(-np.abs(sums), axis=1, kind="stable")[:, :top]
     return [
         [
-            (RAISES if table.sums[row, topic] > 0 else LOWERS) + table.say(topic, row)
+            (RAISES if sums[row, topic] > 0 else LOWERS) + table.say(topic, row)
             for topic in topics
-            if table.sums[row, topic]
+            if sums[row, topic]
         ]
         for row, topics in enumerate(ranked)
     ]
+
+
+def factors(
+    contributions: pd.DataFrame,
+    features: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    top: int = 3,
+    among: pd.DataFrame | None = None,
+    withheld: Collection[str] = (),
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Name for each row the ``top`` topics that raise its risk most, and those that lower it most.
+
+    Parameters, words and what is raised as of ``reasons``, but without an arrow.
+
+    >>> words = {"family": ["fee", "visits"], "window": "", "phrase": ["pays {value:.0f}", "came"]}
+    >>> words = pd.DataFrame(words | {"source": "a", "null_phrase": "-"}, index=["fee", "visits"])
+    >>> moved = pd.DataFrame({"fee": [0.4], "visits": [-0.1]})
+    >>> factors(moved, pd.DataFrame({"fee": [50.0], "visits": [1.0]}), words)
+    ([['pays 50']], [['came']])
+    """
+    table = _Table(contributions, features, catalogue, features if among is None else among)
+
+    def named(sums: np.ndarray) -> list[list[str]]:
+        ranked = np.argsort(-sums, axis=1, kind="stable")[:, :top]
+        return [
+            [table.say(topic, row) for topic in topics if sums[row, topic] > 0]
+            for row, topics in enumerate(ranked)
+        ]
+
+    sums = table.shown(withheld)
+    return named(sums), named(-sums)
+
+
+def topic_sums(
+    contributions: pd.DataFrame, features: pd.DataFrame, catalogue: pd.DataFrame
+) -> pd.DataFrame:
+    """What each topic adds to each row's log odds; n x topics, by name. Parameters as of
+    ``reasons``.
+    """
+    table = _Table(contributions, features, catalogue, features)
+    return pd.DataFrame(table.sums, columns=list(table.names))
 
 
 class _Table:
@@ -133,6 +178,10 @@ class _Table:
             np.where(self.idle, 0.0, self.push) @ of_topic
             + np.where(self.idle, self.push, 0.0) @ of_silence
         )
+
+    def shown(self, withheld: Collection[str]) -> np.ndarray:
+        """The sums, but 0 of the topics that are withheld."""
+        return np.where(np.isin(self.names.to_numpy(str), list(withheld)), 0.0, self.sums)
 
     def _idle(self, source: str, window: str | None) -> np.ndarray:
         """Where a feature is what it is because nothing happened in its window."""

@@ -106,3 +106,58 @@ class ContactRule:
             RECALL: f"the fewest that find {self.floor or 0:.0%} of those who churn",
             PRECISION: f"the most of whom {self.floor or 0:.0%} would churn",
         }[self.by]
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """Groups of customers that are to be contacted alike.
+
+    Parameters
+    ----------
+    groups : columns of ``table``, each value of which is a group
+    table : ``layer.table`` with a row per customer, and the column that names them; None: the
+        feature table, of whose numbers the quarters are groups
+    least_ratio : of the contact rate of a group to the highest, what is fair; the four-fifths rule
+    most_difference : of the true positive rate of a group to the highest, what is fair
+    smallest : with fewer customers a group is not judged
+    """
+
+    groups: tuple[str, ...]
+    table: str | None = None
+    entity: str = ""
+    least_ratio: float = 0.8
+    most_difference: float = 0.1
+    smallest: int = 20
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What is kept of why a forecast is as it is.
+
+    Parameters
+    ----------
+    factors : whether what raises it and what lowers it are kept, each by itself
+    refits : how many models are fitted again at a training, each without a fifth of the customers,
+        so that reasons about which they disagree are withheld; 0: none is
+    """
+
+    factors: bool = False
+    refits: int = 0
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A feature that somebody can move, and how far it may be moved.
+
+    Parameters
+    ----------
+    up : whether it may rise; else it may fall
+    least, most : the values between which it may lie; None: those that the training has seen
+    step : how far apart the values are that it may take; None: those that the training has seen
+    """
+
+    feature: str
+    up: bool
+    least: float | None = None
+    most: float | None = None
+    step: float | None = None

@@ -21,8 +21,11 @@ from churn_orchestration.churn.rows.user_sql import columns_of, parsed
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.measures import measure_assets
 from churn_orchestration.components.question.model_specs import (
+    ActionableSpec,
     ContactSpec,
     EconomicsSpec,
+    FairnessSpec,
+    ReasonsSpec,
     SearchSpec,
 )
 from churn_orchestration.components.question.monitoring.drift import drift_asset
@@ -198,6 +201,15 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
         None, description="features whose segments are graded; default: value, recency and tenure"
     )
     bands: BandSpec = Field(BandSpec(), description="bands of risk")
+    fairness: FairnessSpec | None = Field(
+        None, description="groups of customers that are to be contacted alike"
+    )
+    actionable: list[ActionableSpec] = Field(
+        [], description="features that somebody can move: `churn what-if` seeks the least of it"
+    )
+    reasons: ReasonsSpec = Field(
+        ReasonsSpec(), description="what is kept of why a forecast is as it is"
+    )
     vouched: dict[str, str] = Field(
         {},
         description=(
@@ -327,7 +339,10 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             ("value", [] if spend else [self.value]),
             ("vouched", self.vouched),
             ("segments", self.segments or []),
+            ("actionable", [lever.feature for lever in self.actionable]),
         ]
+        if self.fairness and not self.fairness.table:
+            named.append(("fairness", self.fairness.groups))
         for field, given in named:
             if unknown := [name for name in given if name not in names]:
                 near = difflib.get_close_matches(unknown[0], names, 5, 0.5)
@@ -336,6 +351,7 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                     f"{', nor a value model' if field == 'value' else ''}; there are "
                     f"{', '.join(near or names[:5])}, ... (all: gold.{table.name}_catalogue)"
                 )
+        self._refuse_own_history(f"{place}: {self.name}")
         usual = [
             self.value,
             f"{self.activity}_days_since_last",
@@ -378,6 +394,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
             self.vouched_model,
             tuple(landed),
             self.snapshots.every,
+            self.fairness.fairness(declared.entity) if self.fairness else None,
+            tuple(lever.lever() for lever in self.actionable),
+            self.reasons.reasons(),
             pipeline=pipeline,
             spend=spend,
         )
@@ -406,6 +425,18 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                 f"{place}: {self.value} forecasts those of {model.features}, not of {table.name}"
             )
         return model.spend(tree, business)
+
+    def _refuse_own_history(self, place: str) -> None:
+        """Refuse to move what a purchase process reads: it is the past itself."""
+        from churn_orchestration.churn.process.columns import gold_columns
+
+        past = gold_columns(self.activity) if self.activity else ()
+        for lever in self.actionable:
+            if lever.feature in past:
+                raise BusinessError(
+                    f"{place}: actionable {lever.feature}: it says when there was activity, which "
+                    "is what the question asks about and nobody can move; take it out"
+                )
 
 
 def questions_in(tree: dg.ComponentTree, business: Business) -> dict[str, QuestionSettings]:

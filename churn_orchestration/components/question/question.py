@@ -13,7 +13,14 @@ from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.features.perturbation import Pipeline
 from churn_orchestration.churn.protocol import BASE_RATE, OUT_OF_FOLD, PROCESS, RULES
 from churn_orchestration.churn.question.labels import ALL, INACTIVITY, STATIC, Question
-from churn_orchestration.churn.question.settings import Budget, ContactRule, Economics
+from churn_orchestration.churn.question.settings import (
+    Budget,
+    ContactRule,
+    Economics,
+    Fairness,
+    Lever,
+    Reasons,
+)
 from churn_orchestration.components.question.store import QuestionStore
 from churn_orchestration.components.question.worth import Spend
 from churn_orchestration.storage.warehouse import Tables
@@ -25,6 +32,7 @@ _OF_TRAINING = (
     "most_as_ofs", "min_history_days", "learner", "test_as_ofs", "budget", "floors", "ceilings",
     "vouched", "vouched_model", "pipeline", "every", "spend",
 )  # fmt: skip
+_OF_READERS = ("fairness", "actionable", "reasons")
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,9 @@ class QuestionSettings:
     vouched : features that may know much of the outcome, each with the reason why that is right
     vouched_model : why a model may be better than any clean one; empty: nobody says so
     landed : the tables, layer.table, whose rows came in files by day
+    fairness : groups that are to be contacted alike; None: none are compared
+    actionable : the features that somebody can move
+    reasons : what is kept of why a forecast is as it is
     """
 
     question: Question
@@ -70,6 +81,9 @@ class QuestionSettings:
     vouched_model: str = ""
     landed: tuple[str, ...] = ()
     every: calendar.Every = calendar.MONTH
+    fairness: Fairness | None = None
+    actionable: tuple[Lever, ...] = ()
+    reasons: Reasons = field(default_factory=Reasons)
 
     @property
     def name(self) -> str:
@@ -83,10 +97,12 @@ class QuestionSettings:
 
     @property
     def scoring(self) -> str:
-        """Hash of what forecasts, and what is measured of them, depend on; how models are trained
-        is not.
+        """Hash of what forecasts, and what is measured of them, depend on; how models are trained,
+        and who reads what of them, is not.
         """
-        return digest(*(getattr(self, f.name) for f in fields(self) if f.name not in _OF_TRAINING))
+        apart = (*_OF_TRAINING, *_OF_READERS)
+        declared = [getattr(self, f.name) for f in fields(self) if f.name not in apart]
+        return digest(*declared, *(["factors"] if self.reasons.factors else []))
 
     def version(self, stage: str) -> str:
         """What a day of forecasts, or of what is measured of them, depends on."""

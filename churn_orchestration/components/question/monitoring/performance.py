@@ -3,7 +3,7 @@ known.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from churn_orchestration import pictures, stages
-from churn_orchestration.business import Business
+from churn_orchestration.business import Business, digest
 from churn_orchestration.churn.protocol import EXPECTED, MIN_ENTITIES, REALISED, RESTATED
 from churn_orchestration.churn.sql import identifier, identifiers
 from churn_orchestration.components.day_table import DayTable, Stored
+from churn_orchestration.components.question import groups
 from churn_orchestration.components.question.day_rows import described, put_rows, read_files
 from churn_orchestration.components.question.monitoring.graded import last_known
 from churn_orchestration.storage.layers import MEASURED_ON
@@ -147,14 +148,40 @@ def measure(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:
         last = last_known(tables, settings, as_of, day)
         graded = tables.db.execute(f"from ({last}) where label is not null order by {entity}").df()
         kind = RESTATED if restated else REALISED
-        rows += realised(
-            settings,
-            graded,
-            _segmented(tables, settings, as_of),
-            of | {"as_of": as_of, "kind": kind},
-        )
+        about = of | {"as_of": as_of, "kind": kind}
+        rows += realised(settings, graded, _segmented(tables, settings, as_of), about)
+        for group in _compared(tables, settings, as_of, graded):
+            of_group = about | {"model_version": graded["model_version"].iloc[0]}
+            segment = (group["feature"], group["segment"])
+            rows += _rows(of_group, group, group["rows"], segment)
     order = "kind, as_of, feature nulls first, segment nulls first, metric"
     return put_rows(tables, settings.store.performance, day, rows, COLUMNS, order)
+
+
+def _compared(
+    tables: Tables, settings: "QuestionSettings", as_of: dt.date, graded: "pd.DataFrame"
+) -> list[dict[str, Any]]:
+    """How the declared groups of the graded forecasts of one as_of fared."""
+    if graded.empty or not settings.fairness:
+        return []
+    features = tables.day_file(settings.gold, as_of)
+    attributes = groups.attributes(tables, settings, as_of, features)
+    return [] if attributes is None else groups.compared(settings, graded, attributes)
+
+
+def _alike(
+    tables: Tables, settings: "QuestionSettings", days: Sequence[dt.date]
+) -> dg.AssetCheckResult:
+    """The check of the groups: of the newest as_of that was graded on one of ``days``."""
+    files = [tables.day_file(settings.store.grades, day) for day in days]
+    graded = read_files(file for file in files if file)
+    [(as_of,)] = tables.rows(f"select max(as_of) from {graded}") if days else [(None,)]
+    result = []
+    if as_of:
+        last = last_known(tables, settings, as_of, max(days))
+        rows = tables.db.execute(f"from ({last}) where label is not null").df()
+        result = _compared(tables, settings, as_of, rows)
+    return groups.alike(settings, as_of, result)
 
 
 def _waiting(tables: Tables, settings: "QuestionSettings", day: dt.date) -> int:
@@ -190,10 +217,18 @@ def performance_asset(business: Business, settings: "QuestionSettings") -> dg.As
         "became known on the day, on matured forecasts only. What was expected is "
         "graded so by what came.",
         columns=described(COLUMNS),
-        version=settings.version(stages.PERFORMANCE),
-        upstream=[settings.store.forecasts, settings.store.grades],
+        version=_version(settings),
+        upstream=[settings.store.forecasts, settings.store.grades, *groups.read(settings)],
         store=partial(_store, settings),
+        checks={groups.ALIKE: groups.ALIKE_SAYS} if settings.fairness else {},
     ).asset()
+
+
+def _version(settings: "QuestionSettings") -> str:
+    """What a day depends on: its groups too, where there are any."""
+    if not settings.fairness:
+        return settings.version(stages.PERFORMANCE)
+    return stages.version(digest(settings.scoring, settings.fairness), stages.PERFORMANCE)
 
 
 def _store(settings: "QuestionSettings", tables: Tables, days: list[dt.date]) -> Stored:
@@ -202,6 +237,7 @@ def _store(settings: "QuestionSettings", tables: Tables, days: list[dt.date]) ->
         rows=rows,
         metadata={day: day_metadata(tables, settings, day) for day in rows},
         pictures={"picture_performance": picture(tables, settings, max(rows))} if rows else {},
+        checks=[_alike(tables, settings, list(rows))] if settings.fairness else [],
     )
 
 

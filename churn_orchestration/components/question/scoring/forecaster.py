@@ -33,6 +33,7 @@ class Forecaster:
     """What scores a day: a model and its record; without a model a purchase process, the rules, or
     the known churn rate.
 
+    ``unstable``: topics of reasons about which refitted models disagree, which are not named.
     ``contact_threshold``: the probability from which on a customer is contacted; None: the capacity
     decides, or nobody knows, see ``contact``.
     """
@@ -42,6 +43,7 @@ class Forecaster:
     process: "DayProcess | None" = None
     base_rate: float | None = None
     contact_threshold: float | None = None
+    unstable: tuple[str, ...] = ()
 
     @property
     def confidence(self) -> str:
@@ -85,6 +87,11 @@ class Forecaster:
             model,
             base_rate=record["base_rate"],
             contact_threshold=_contact_threshold(tables, settings, version),
+            unstable=tuple(
+                topic
+                for topic, of in record.get("stability", {}).get("topics", {}).items()
+                if not of["stable"]
+            ),
         )
 
 

@@ -33,6 +33,10 @@ from churn_orchestration.storage.warehouse import Tables, literal
 if TYPE_CHECKING:
     from churn_orchestration.components.question.question import QuestionSettings
 
+_FACTORS = {
+    "risk_factors": ("text[]", "what raises this forecast most, strongest first"),
+    "protective_factors": ("text[]", "what lowers this forecast most, strongest first"),
+}
 SHOWN = 3  # days that were scored again, in words
 CHECKS = {
     "somebody_is_scored": "The population of the day is not empty.",
@@ -147,6 +151,7 @@ def _columns(settings: "QuestionSettings") -> list[dg.TableColumn]:
             "what moves this forecast most, strongest first; ↑ raises the risk, ↓ lowers it; "
             f"null: beyond the {bound.MOST_EXPLAINED:,} with the most at stake",
         ),
+        **(_FACTORS if settings.reasons.factors else {}),
         "model_version": (
             "text",
             f"the model that scored the row; before any, {settings.before_a_model}",

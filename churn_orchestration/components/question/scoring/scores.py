@@ -4,7 +4,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from churn_orchestration.churn import bound
-from churn_orchestration.churn.protocol import BASE_RATE
+from churn_orchestration.churn.protocol import BASE_RATE, FACTORS
 from churn_orchestration.churn.question.labels import population
 from churn_orchestration.churn.question.settings import CAPACITY
 from churn_orchestration.churn.sql import identifier, quoted
@@ -39,7 +39,8 @@ def score(
     from churn_orchestration.churn.learning.bands import band
 
     if frame.empty:
-        columns = ["churn_probability", "band", "reasons", "model_version", "label_known_on"]
+        columns = ["churn_probability", "band", *_worded(settings)]
+        columns += ["model_version", "label_known_on"]
         columns += ["days_since_last", "recent_value", "contact", "confidence"]
         return frame[[settings.question.entity, "as_of"]].reindex(
             columns=[settings.question.entity, "as_of", *columns]
@@ -51,7 +52,7 @@ def score(
     return frame[[settings.question.entity, "as_of"]].assign(
         churn_probability=probability,
         band=band(probability, settings.edges, base_rate),
-        reasons=_reasons(settings, frame, words, by, probability),
+        **_reasons(settings, frame, words, by, probability),
         model_version=by.version,
         label_known_on=frame["as_of"].map(known_on),
         days_since_last=frame[settings.silence] if settings.silence else None,
@@ -83,19 +84,20 @@ def _reasons(
     words: "pd.DataFrame",
     by: Forecaster,
     probability: "np.ndarray",
-) -> "np.ndarray":
-    """What speaks for each forecast; beyond MOST_EXPLAINED rows, for those with the most at stake,
-    and None for the others.
+) -> "dict[str, np.ndarray]":
+    """What speaks for each forecast, and FACTORS where they are declared; beyond MOST_EXPLAINED
+    rows, for those with the most at stake, and None for the others.
     """
     import numpy as np
 
     at_stake = np.nan_to_num(probability * frame[settings.value].to_numpy(float), nan=-np.inf)
     places = np.sort(np.lexsort((-probability, -at_stake))[: bound.MOST_EXPLAINED])
-    result = np.full(len(frame), None, object)
-    for place, why in zip(
-        places, _why(settings, frame, frame.iloc[places], words, by), strict=True
-    ):
-        result[place] = why
+    result = {}
+    of_places = _why(settings, frame, frame.iloc[places], words, by)
+    for name, of_each in of_places.items():
+        result[name] = np.full(len(frame), None, object)
+        for place, why in zip(places, of_each, strict=True):
+            result[name][place] = why
     return result
 
 
@@ -105,14 +107,35 @@ def _why(
     frame: "pd.DataFrame",
     words: "pd.DataFrame",
     by: Forecaster,
-) -> list[list[str]]:
+) -> dict[str, list[list[str]]]:
     """What speaks for the forecasts of ``frame``, some of everybody, in words; a known churn rate
     has no reasons.
     """
+    from churn_orchestration.churn.learning.reasons import factors, reasons
+
+    moved = moves(settings, everybody, frame, by)
+    if moved is None:
+        return dict.fromkeys(_worded(settings), [[]] * len(frame))
+    result = {"reasons": reasons(moved, frame, words, among=everybody, withheld=by.unstable)}
+    if settings.reasons.factors:
+        of_each = factors(moved, frame, words, among=everybody, withheld=by.unstable)
+        result |= dict(zip(FACTORS, of_each, strict=True))
+    return result
+
+
+def _worded(settings: "QuestionSettings") -> list[str]:
+    """The columns that say in words why a forecast is as it is."""
+    return ["reasons", *(FACTORS if settings.reasons.factors else ())]
+
+
+def moves(
+    settings: "QuestionSettings", everybody: "pd.DataFrame", frame: "pd.DataFrame", by: Forecaster
+) -> "pd.DataFrame | None":
+    """What each feature adds to the log odds of the rows of ``frame``, some of everybody; None: of
+    a known churn rate.
+    """
     import pandas as pd
     from scipy.special import logit
-
-    from churn_orchestration.churn.learning.reasons import reasons
 
     if by.model is not None:
         from churn_orchestration.churn.learning.contributions import (
@@ -120,16 +143,14 @@ def _why(
         )  # imports every learner
 
         features = frame[list(by.model.feature_names_in_)].astype(float)
-        moved = of_entities(by.model, features, frame[settings.question.entity])
-        return reasons(moved, frame, words, among=everybody)
+        return of_entities(by.model, features, frame[settings.question.entity])
     if by.process is not None:
-        return reasons(by.process.contributions(frame), frame, words, among=everybody)
+        return by.process.contributions(frame)
     if by.version == BASE_RATE:
-        return [[]] * len(frame)
+        return None
     odds, usual = (logit(forecast(settings, rows, by)) for rows in (frame, everybody))
     # Both features of the rules are of one topic, the silence.
-    moved = pd.DataFrame({settings.silence: odds - usual.mean()})
-    return reasons(moved, frame, words, among=everybody)
+    return pd.DataFrame({settings.silence: odds - usual.mean()})
 
 
 def score_days(
@@ -198,11 +219,13 @@ def write(
     """
     entity, base = identifier(settings.question.entity), settings.question.base
     kind = tables.columns(base.table)[base.entity]
+    factors = "".join(f" {name}::varchar[] as {name}," for name in FACTORS if name in scored)
     tables.db.register("_scored", scored)
     select = f"""
 select {entity}::{kind} as {entity}, as_of::date as as_of, \
 churn_probability::double as churn_probability,
-  band::varchar as band, reasons::varchar[] as reasons, model_version::varchar as model_version,
+  band::varchar as band, reasons::varchar[] as reasons,{factors}
+  model_version::varchar as model_version,
   label_known_on::date as label_known_on, days_since_last::bigint as days_since_last,
   recent_value::double as recent_value, contact::boolean as contact, \
 confidence::varchar as confidence,

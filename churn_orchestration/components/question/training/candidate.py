@@ -4,6 +4,8 @@ MLflow.
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from churn_orchestration.churn.grading.evaluation import Evaluation
     from churn_orchestration.churn.learners import LogOddsBlend
+    from churn_orchestration.churn.recipe import Recipe
     from churn_orchestration.components.question.question import QuestionSettings
     from churn_orchestration.components.question.training.snapshot import TrainingRows
 
@@ -125,7 +128,9 @@ def train_and_save(
         "model_version": files.version, "search": search, "warnings": warnings,
     }  # fmt: skip
     given["mlflow_version"] = tracking.find(settings.name, files.version)
-    record = _record(settings, rows, given, model, evaluation, unseen)
+    record = _record(settings, rows, given, model, evaluation, unseen) | _stability(
+        settings, rows, search, model
+    )
     if record["mlflow_version"] is None:
         record["mlflow_version"] = _logged(
             files, tracking, settings, rows, record, model, evaluation
@@ -139,14 +144,10 @@ def _fitted(
     settings: "QuestionSettings", rows: "TrainingRows", search: Mapping[str, Any]
 ) -> "tuple[LogOddsBlend, Evaluation | None]":
     """The model of all rows, and how its recipe did on rows unseen; None: there are none."""
-    from churn_orchestration.churn.capacity import Capacity, HopelessLabel
+    from churn_orchestration.churn.capacity import HopelessLabel
     from churn_orchestration.churn.grading import evaluation as evaluations
-    from churn_orchestration.churn.recipe import Recipe
 
-    question, frame = settings.question, rows.frame
-    capacity = search["capacity"] and Capacity(*search["capacity"])
-    processes = members(question, rows.manifest.get("processes", {}))
-    recipe = Recipe(search["learner"], capacity, processes)
+    question, frame, recipe = settings.question, rows.frame, _recipe(settings, rows, search)
     try:
         evaluation = evaluations.evaluate(frame, question, recipe, settings.test_as_ofs)
         columns = evaluations.feature_columns(frame, question)
@@ -157,6 +158,48 @@ def _fitted(
         ) from None
     model.folds_ = dict(evaluation.models) if evaluation else {}
     return model, evaluation
+
+
+def _recipe(
+    settings: "QuestionSettings", rows: "TrainingRows", search: Mapping[str, Any]
+) -> "Recipe":
+    """How the model of a snapshot is made."""
+    from churn_orchestration.churn.capacity import Capacity
+    from churn_orchestration.churn.recipe import Recipe
+
+    capacity = search["capacity"] and Capacity(*search["capacity"])
+    processes = members(settings.question, rows.manifest.get("processes", {}))
+    return Recipe(search["learner"], capacity, processes)
+
+
+def _stability(
+    settings: "QuestionSettings",
+    rows: "TrainingRows",
+    search: Mapping[str, Any],
+    model: "LogOddsBlend",
+) -> dict[str, Any]:
+    """How far refitted models give the same reasons; nothing where no refit is declared."""
+    if not settings.reasons.refits:
+        return {}
+    import pandas as pd
+
+    from churn_orchestration.churn.capacity import HopelessLabel
+    from churn_orchestration.churn.learning.stability import stability
+
+    words = pd.DataFrame(
+        [asdict(feature) for feature in catalogue(settings.question.features)]
+    ).set_index("name")
+    try:
+        result = stability(
+            model, partial(_recipe, settings, rows, search), rows.frame, settings.question.entity,
+            words, settings.reasons.refits,
+        )  # fmt: skip
+    except HopelessLabel as error:
+        raise BusinessError(
+            f"{settings.name}: without a fifth of the customers no model can be fitted: {error}; "
+            "take `refits` out of `reasons`"
+        ) from None
+    return {"stability": result}
 
 
 def _record(

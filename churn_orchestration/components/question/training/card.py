@@ -3,6 +3,7 @@ page.
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 from churn_orchestration import pictures
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.question.labels import STATIC
+from churn_orchestration.components.question import groups
 from churn_orchestration.components.question.training.promotion import report_table
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.model_store import ModelFiles
+from churn_orchestration.storage.warehouse import Tables
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from churn_orchestration.components.question.question import QuestionSettings
 
 STYLE = (
@@ -29,10 +34,16 @@ MUCH_GAP = 0.05  # between forecast and churn rate, shown as a limit
 
 
 def write(
-    settings: "QuestionSettings", state: Path, version: str | None, folder: Path
+    settings: "QuestionSettings",
+    state: Path,
+    version: str | None,
+    folder: Path,
+    tables: Tables | None = None,
 ) -> tuple[Path, Path]:
     """Write the card of a model, as a page and as Markdown; of the champion, where no version is
     named.
+
+    ``tables``: the open warehouse, which says who is in which of the groups that are to fare alike.
 
     Raises
     ------
@@ -67,6 +78,8 @@ def write(
         held_out = files.held_out()
         entity, economics = settings.question.entity, settings.economics
         record["contact"] = contact.contact_summary(settings.contact, held_out, entity, economics)
+        if settings.fairness and tables:
+            record["groups"] = _groups(tables, settings, held_out, record["cutoff"])
     text = markdown(settings, record)
     folder.mkdir(parents=True, exist_ok=True)
     plain, html = (folder / f"{settings.name}-{result[0]}.{kind}" for kind in ("md", "html"))
@@ -109,6 +122,7 @@ def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
         _by_segment(record["by_day"], "as_of", {}),
         "## Whom to contact",
         _contact(settings, record["contact"]),
+        *_fair(record.get("groups"), settings),
         "## Where it is weak",
         "Segments of customers, the worst first. Skill: the share of the log loss of the segment's "
         "own churn rate that the forecast takes away; below 0 it knows less than that rate.",
@@ -116,6 +130,8 @@ def markdown(settings: "QuestionSettings", record: Mapping[str, Any]) -> str:
         pictures.learning(record, settings.titles),
         "## What moves it",
         pictures.influences(record["influences"], settings.titles),
+        _stable(record.get("stability")),
+        pictures.dependence(record.get("stability", {}).get("dependence", []), settings.titles),
         "## What was checked",
         _controls(evaluation["controls"]),
         _list(f"Warning: {warning}." for warning in record.get("warnings", [])),
@@ -256,6 +272,43 @@ def _contact(settings: "QuestionSettings", result: Mapping[str, Any]) -> str:
     )
 
 
+def _groups(
+    tables: Tables, settings: "QuestionSettings", held_out: "pd.DataFrame", cutoff: str
+) -> list[dict[str, Any]]:
+    """How the declared groups would have fared by the rule of contact, on rows it was not chosen
+    on.
+    """
+    from churn_orchestration.churn.grading import contact
+
+    entity, as_of = settings.question.entity, held_out["as_of"].max().date()
+    rows = contact.as_contacted(settings.contact, held_out, entity, settings.economics)
+    folder = settings.store.snapshot_files(tables.state)
+    manifest = json.loads((folder / f"{cutoff}.json").read_text())
+    attributes = groups.attributes(tables, settings, as_of, folder / manifest["file"])
+    return groups.compared(settings, rows[rows["as_of"].dt.date == as_of], attributes)
+
+
+def _fair(result: Sequence[Mapping[str, Any]] | None, settings: "QuestionSettings") -> list[str]:
+    """The groups that are to fare alike, and who does not; nothing where none is declared."""
+    if not result:
+        return []
+    from churn_orchestration.churn.grading.fairness import unfair
+
+    fairness = settings.fairness
+    assert fairness is not None
+    return [
+        "## Who fares otherwise",
+        "Of the same rows, by group: the share that the rule would have contacted, of all, of "
+        "those who churned and of those who stayed, each with its 95 % interval; and against the "
+        "group where it is highest, with intervals that hold for all comparisons together. A group "
+        f"with fewer than {fairness.smallest} customers is not judged. A group that churns less is "
+        "rightly contacted less: what is fair is for people to say.",
+        groups.markdown(result),
+        _list(f"Warning: {sentence}." for sentence in unfair(result, fairness))
+        or "None fares worse than declared beyond chance.",
+    ]
+
+
 def _by_segment(result: Sequence[Mapping[str, Any]], name: str, titles: Mapping[str, str]) -> str:
     rows = [
         [
@@ -284,6 +337,23 @@ def _controls(controls: Mapping[str, Any]) -> str:
             f"A customer's forecast moves by {controls['company']:.2g} with the other rows "
             "that are scored together with it.",
         ]
+    )
+
+
+def _stable(result: Mapping[str, Any] | None) -> str | None:
+    """How far refitted models give the same reasons, the least first; None: none was fitted."""
+    if result is None:
+        return None
+    rows = [
+        [topic, f"{of['sign']:.2f}", f"{of['rank']:.2f}", "" if of["stable"] else "withheld"]
+        for topic, of in sorted(result["topics"].items(), key=lambda each: each[1]["sign"])
+    ]
+    return (
+        f"{result['refits']} models, each fitted without another fifth of the customers, agree "
+        "with it about the reasons so far: by direction, each customer weighted by how far the "
+        "topic moves the forecast, and by rank. Topics about which they disagree are named to "
+        f"nobody; they would be {result['withheld']:.0%} of the reasons of the newest as_of.\n\n"
+        + _table(["topic", "same direction", "rank correlation", ""], rows)
     )
 
 

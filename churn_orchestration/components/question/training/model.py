@@ -83,6 +83,7 @@ def train(
     inputs += [dict(settings.floors), dict(settings.ceilings), settings.vouched_model, warnings]
     inputs += [manifest.get("processes", {})]
     inputs += [settings.spend.version] if settings.spend else []
+    inputs += [f"refits {refits}"] if (refits := settings.reasons.refits) else []
     version = digest(manifest["sha256"], inputs, stages.identity(stages.MODELS))
     files = ModelFiles(tables.state, settings.name, version)
     if not files.are_there():
@@ -245,9 +246,8 @@ def model_asset(business: Business, settings: "QuestionSettings") -> dg.AssetsDe
             champion = ledger.champion(
                 tables.state, settings.name, decided_on, settings.question.meaning
             )
-        page, _ = card.write(
-            settings, business.state, record["model_version"], pages.folder(business.state)
-        )
+            folder = pages.folder(business.state)
+            page, _ = card.write(settings, business.state, record["model_version"], folder, tables)
         bounded = f" ({record['bound']})" if record.get("bound") else ""
         context.log.info(
             f"models.{settings.name} {record['model_version']}: {record['rows']:,} rows{bounded}; "
