@@ -37,6 +37,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS,
     "actions",
     "effect",
 )
+OFFERS = "offers"
 
 ROOTS = {
     RAW: ["churn_orchestration.landing.land", "churn_orchestration.landing.queries"],
@@ -61,6 +62,7 @@ ROOTS = {
     MARTS: ["churn_orchestration.components.marts.mart"],
     ACTIONS: ["churn_orchestration.components.campaign.lists"],
     EFFECT: ["churn_orchestration.components.campaign.effects"],
+    OFFERS: ["churn_orchestration.components.offers.lists"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
 
@@ -78,6 +80,7 @@ WIRING = (
     "churn_orchestration.components.features.fitness",
     "churn_orchestration.components.features.misfits",
     "churn_orchestration.components.features.proof",
+    "churn_orchestration.components.offers.offers",
     "churn_orchestration.components.question.backtest",
     "churn_orchestration.components.question.churn_model",
     "churn_orchestration.components.day_table",
@@ -112,6 +115,7 @@ YAML types are here because what they declare is compared by itself, with every 
 LIBRARIES = {
     MODELS: (("lightgbm",), ("scikit-learn",), ("xgboost-cpu", "xgboost"), ("optuna",)),
     VALUES: (("lightgbm",), ("scikit-learn",)),
+    OFFERS: (("lightgbm",), ("scikit-learn",)),
 }
 """The libraries whose release decides what a stage computes, each by the names of its
 distributions.
