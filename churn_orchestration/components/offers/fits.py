@@ -41,7 +41,7 @@ HISTORY_DAYS = 28
 """Of data, that a month-end needs."""
 MOST_AS_OFS = 2
 """Month-ends that a ranker learns from, and on which methods are graded: the newest."""
-MOST_LEARNED = 2_000
+MOST_LEARNED = 3_000
 """Customers of a month-end that are learned from and graded, see ``churn.bound``."""
 PER_ITEM = 50
 """Pairs of an item that are kept."""

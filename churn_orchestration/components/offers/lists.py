@@ -140,7 +140,7 @@ def _why(pairs: str) -> str:
     times = "own_baskets::bigint || case when own_baskets = 1 then ' time' else ' times' end"
     return (
         f"case when own_baskets > 0 then 'bought before: ' || {times} || ', last on ' || "
-        f"last_bought_on when together > 0 then 'bought together with ' || ({companion}) "
+        f"last_bought_on::date when together > 0 then 'bought together with ' || ({companion}) "
         "else 'popular' end"
     )
 

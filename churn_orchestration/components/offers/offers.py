@@ -86,7 +86,7 @@ class RetiredSpec(dg.Model, dg.Resolvable):
     )
 
 
-@dg.scaffold_with(example(features="customer_features", table="silver.items", item="product_id"))
+@dg.scaffold_with(example(features="customer_features", table="silver.orders", item="channel"))
 class Offers(dg.Component, dg.Model, dg.Resolvable):
     """What to offer to each customer: products bought together, lists that are judged by what was
     bought later, and when each item is due again.
