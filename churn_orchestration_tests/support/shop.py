@@ -237,10 +237,10 @@ class Shop:
 
 def without_campaign(pattern: Path) -> Iterator[tuple[Path, str]]:
     """The YAML and SQL of a business, each with its place in it, but for its campaign and the log
-    of what was done, of which most scenarios have no file.
+    of what was done, of which most scenarios have no file, and for its offers, which take time.
     """
     for path in sorted([*pattern.rglob("*.yaml"), *pattern.rglob("*.sql")]):
-        if path.parent.name != "actions" and path.stem != "outreach":
+        if path.parent.name not in ("actions", "offers") and path.stem != "outreach":
             blocks = path.read_text(encoding="utf-8").split("---\n")
             text = "---\n".join(block for block in blocks if "name: outreach\n" not in block)
             yield (

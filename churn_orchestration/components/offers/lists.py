@@ -24,7 +24,7 @@ from churn_orchestration.components.offers.fits import OfferFits
 from churn_orchestration.components.question.day_rows import Columns
 from churn_orchestration.storage.files import literal_parquet
 
-SLICE = 20_000
+SLICE = 5_000
 """Customers whose candidates are in memory at once."""
 SCORES = {
     POPULAR: "item_recent", PERSONAL: "own_share", TOGETHER: "together", FACTORS: "factors",
