@@ -86,7 +86,7 @@ def _segment(tables: Tables, segment: str, day: dt.date) -> tuple[str, str]:
         rows = tables.rows(
             f"select distinct segment from segments.{each} where as_of = ? order by 1", [day]
         )
-        names[each] = [found for (found,) in rows]
+        names[each] = [each_name for (each_name,) in rows]
     having = [each for each in names if name in names[each]]
     if not having:
         listed = "; ".join(f"{each}: {', '.join(of)}" for each, of in names.items() if of)

@@ -224,8 +224,8 @@ def test_grades_are_those_of_an_oracle(db):
         best = sum(1 / math.log2(rank + 1) for rank in range(1, min(3, len(bought)) + 1))
         gain = sum(1 / math.log2(rank + 1) for rank in hits)
         expected[who] = (len(hits) / len(bought), gain / best)
-    found = db.execute(graded(ranked("candidates", "personal", 3), "from came", 3)).fetchall()
-    assert {who: grades for who, *grades in found} == {
+    result = db.execute(graded(ranked("candidates", "personal", 3), "from came", 3)).fetchall()
+    assert {who: grades for who, *grades in result} == {
         who: pytest.approx(grades) for who, grades in expected.items()
     }
     first = {row["entity"]: row for row in rows}
@@ -277,12 +277,12 @@ def test_an_item_is_due_when_half_of_such_purchases_had_come():
         for habit in {row[0] for row in counted}:
             steps = survival([row[1:] for row in counted if row[0] == habit])
             db.executemany("insert into curve values (?, ?, ?)", [(habit, *s) for s in steps])
-        found = db.execute(due("from measured", "curve", as_of, 10)).df()
+        result = db.execute(due("from measured", "curve", as_of, 10)).df()
         curve = db.execute("from curve where habit = 1 order by age").fetchall()
     waiting = measured[measured["next_days"].isna()]
-    assert len(found) == len(waiting) == 200
-    assert (found["due_by"].dropna().dt.date > as_of).all()
-    for row in found[found["purchases"] < 4].to_dict("records"):
+    assert len(result) == len(waiting) == 200
+    assert (result["due_by"].dropna().dt.date > as_of).all()
+    for row in result[result["purchases"] < 4].to_dict("records"):
         age = (as_of - row["last_bought_on"].date()).days / row["usual_days"]
         now = [share for _, at, share in curve if at <= age + 1e-4][-1]
         ahead = [at for _, at, share in curve if share <= now / 2]
@@ -303,8 +303,8 @@ def test_the_curve_of_repeat_purchases_is_that_of_kaplan_and_meier():
         (age, sum(c for a, c in rows if a == age), sum(a == age for a, _ in rows))
         for age in {age for age, _ in rows}
     )
-    found = survival(counted)
-    for age, share in found:
+    result = survival(counted)
+    for age, share in result:
         slow = 1.0
         for at in sorted({a for a, came in rows if came and a / 100 <= age}):
             slow *= 1 - sum(a == at and c for a, c in rows) / sum(a >= at for a, _ in rows)
