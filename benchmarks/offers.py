@@ -56,6 +56,7 @@ CASES = {
 }
 """The days whose lists are graded, by what is done with what a customer bought before."""
 SERVED = "served"
+PAIRS = "## Pairs at size"
 PRODUCTS, BASKETS = 300_000, 2_000_000
 HEAD = (
     "# Offers and simpler lists\n\n"
@@ -167,7 +168,11 @@ def shown(name: str, table: pd.DataFrame) -> str:
 def calibration(offered: pd.DataFrame) -> str:
     """Probabilities of the ranker's first five beside the share that was bought, by fifth."""
     fifth = offered["probability"].rank(method="first", pct=True).mul(5).clip(upper=4.999)
-    lines = ["| fifth of the offers | mean probability | bought |", "|---|---|---|"]
+    lines = [
+        "Probabilities of the ranker's first five of everybody, on all days above, beside the "
+        "share that was bought:", "",
+        "| fifth of the offers | mean probability | bought |", "|---|---|---|",
+    ]  # fmt: skip
     for place, rows in offered.groupby(fifth.astype(int)):
         mean = rows.mean()
         lines.append(f"| {place + 1} | {mean['probability']:.3f} | {mean['came']:.3f} |")
@@ -228,22 +233,26 @@ def large() -> str:
         [(pairs,)] = db.execute("select count(*) from pairs").fetchall()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
-        "## Pairs at size\n\n"
+        f"{PAIRS}\n\n"
         f"{products:,} products in {BASKETS:,} baskets ({lines:,} lines, made by a hash), pairs in "
         f"at least 5 baskets, two threads, `memory_limit` 2 GB: {wall:.0f} s of the clock and "
         f"{processor:.0f} s of processor, at most {memory:.1f} GB of the process, {pairs // 2:,} "
-        "pairs."
+        f"pairs. {os.getloadavg()[0]:.0f} processes wanted the {os.cpu_count()} cores then, this "
+        "one among them."
     )
 
 
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="pairs, keep or leave_out; the page is not written then")
+    parser.add_argument("--only", help="pairs: of the page that part; keep, leave_out: no page")
     only = parser.parse_args().only
     parts = [large()] if only in (None, "pairs") else []  # first: memory is of the whole process
     made = [lists(name, days) for name, days in CASES.items() if only in (None, name)]
     print("\n\n".join([*made, *parts]))
+    if only == "pairs":
+        before, _, _ = PAGE.read_text().partition(PAIRS)
+        PAGE.write_text(before + parts[0] + "\n")
     if only is None:
         PAGE.write_text("\n\n".join([HEAD, *(part.strip() for part in (*made, *parts))]) + "\n")
 

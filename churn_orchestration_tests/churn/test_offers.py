@@ -164,14 +164,13 @@ def test_what_was_bought_before_is_offered_as_the_rule_of_repurchase_says(db, li
     for who, _, what, day in known(lines):
         last[who, what] = max(day, last.get((who, what), day))
     kept = {(row["entity"], row["item"]) for row in shown(db, offering())}
-    assert kept & set(last)
+    assert kept & set(last) == set(last)
     new = {(row["entity"], row["item"]) for row in shown(db, offering(again_after=None))}
     assert new
     assert not new & set(last)
     later = {(row["entity"], row["item"]) for row in shown(db, offering(again_after=30))}
-    again = later & set(last)
-    assert again
-    assert all(last[pair] <= AS_OF - DAY * 30 for pair in again)
+    assert later & set(last) == {pair for pair, day in last.items() if day <= AS_OF - DAY * 30}
+    assert AS_OF - DAY * 30 in last.values()
 
 
 def test_an_item_is_not_offered_once_it_is_retired_or_nobody_buys_it(db, lines):
@@ -201,6 +200,8 @@ def test_rows_that_are_no_purchase_do_not_count(db, lines):
         f"from ({offering(quantity='quantity').known(AS_OF)}) order by all"
     ).fetchall()
     assert {(who, order, what, day) for who, what, order, day in rows} == bought
+    rows = db.execute(f"from ({offering(window_days=30).known(AS_OF)})").fetchall()
+    assert {(who, order, what, day) for who, what, order, day in rows} == known(lines, window=30)
     days = db.execute(
         f"select distinct basket from ({offering(basket=None).known(AS_OF)})"
     ).fetchall()

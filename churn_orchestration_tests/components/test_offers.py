@@ -118,6 +118,8 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
     )
     assert {str(row[0]) for row in figures} == {"2023-11-30", "2023-12-31"}
     assert {row[1] for row in figures} == {"popularity", "personal", "together", "ranker"}
+    recalls = {row[0]: row[3:5] for row in figures if row[1:3] == ("popularity", "recall")}
+    assert recalls[dt.date(2023, 12, 31)] == recall_of_popular(selling, dt.date(2023, 12, 31))
     means = {
         method: sum(row[3] * row[4] for row in figures if row[1:3] == (method, "ndcg"))
         for method in {row[1] for row in figures}
@@ -164,6 +166,34 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
         fit.unlink()
     selling.refresh(31, layers=["offers"])
     assert sorted(selling.business.state.glob("offers/*/*")) == files
+
+
+def recall_of_popular(shop, as_of):
+    """Of the three items that most customers bought in 30 days; and the customers who bought."""
+    lines = shop.rows(
+        "select customer_id, item_id, day from silver.orders where item_id is not null"
+    )
+
+    def days_before(day):
+        return (as_of - day).days
+
+    seen = [line for line in lines if 0 <= days_before(line[2]) < 90]
+    recent = {(who, item) for who, item, day in seen if days_before(day) < 30}
+    ever = {(who, item) for who, item, _ in seen}
+    popular = sorted(
+        {item for _, item in ever},
+        key=lambda what: (
+            -sum(item == what for _, item in recent),
+            -sum(item == what for _, item in ever),
+            what,
+        ),
+    )[:3]
+    came = defaultdict(set)
+    for who, item, day in lines:
+        if -10 <= days_before(day) < 0 and who in {who for who, _ in ever}:
+            came[who].add(item)
+    shares = [len(items & set(popular)) / len(items) for items in came.values()]
+    return pytest.approx((sum(shares) / len(shares), len(shares)))
 
 
 def test_what_the_block_names_has_to_be_there(selling):
