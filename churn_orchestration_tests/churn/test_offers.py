@@ -1,12 +1,14 @@
 """Offers next to slow oracles: pairs, candidates, grades, the choice, and when an item is due."""
 
 import datetime as dt
+import importlib.util
 import math
 import random
 from collections import Counter, defaultdict
 from itertools import combinations
 
 import duckdb
+import pandas as pd
 import pytest
 
 from churn_orchestration.churn.calendar import DAY, Horizon
@@ -22,6 +24,7 @@ from churn_orchestration.churn.offers.candidates import (
 )
 from churn_orchestration.churn.offers.declared import Offering, Retired
 from churn_orchestration.churn.offers.due import ages, due, intervals, survival
+from churn_orchestration.churn.offers.factors import factor_scores
 from churn_orchestration.churn.offers.grading import choose, graded, ranked
 from churn_orchestration.churn.offers.pairs import count_pairs
 
@@ -310,3 +313,33 @@ def test_the_curve_of_repeat_purchases_is_that_of_kaplan_and_meier():
         for at in sorted({a for a, came in rows if came and a / 100 <= age}):
             slow *= 1 - sum(a == at and c for a, c in rows) / sum(a >= at for a, _ in rows)
         assert share == pytest.approx(slow)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("implicit") is None, reason="the extra `offers` is not installed"
+)
+def test_a_factorisation_knows_the_taste_of_a_customer_whatever_the_order_of_the_ids():
+    """Two tastes of ten items each; everybody lacks one item of the own taste."""
+    own = pd.DataFrame(
+        [
+            (f"c{who:02}", f"p{10 * (who % 2) + item:02}", 1 + (item == who % 7))
+            for who in range(40)
+            for item in range(10)
+            if item != who // 2 % 10
+        ],
+        columns=["entity", "item", "baskets"],
+    )
+    items = own["item"].drop_duplicates().sort_values()
+    everybody = own["entity"].drop_duplicates()
+    scores = factor_scores(own, everybody, items, 2, 10)
+    assert len(scores) == 40 * 10
+    for who in range(40):
+        of = scores[scores["entity"] == f"c{who:02}"]
+        assert {int(item[1:]) // 10 for item in of["item"]} == {who % 2}
+    again = factor_scores(own, everybody[::-1], items, 2, 10)
+    key = ["entity", "item"]
+    assert (
+        scores.sort_values(key)
+        .reset_index(drop=True)
+        .equals(again.sort_values(key).reset_index(drop=True))
+    )

@@ -1,6 +1,7 @@
 """Offers of a small shop: lists by day, the method that was chosen, the command, and refusals."""
 
 import datetime as dt
+import importlib.util
 import random
 from collections import defaultdict
 
@@ -196,7 +197,12 @@ def recall_of_popular(shop, as_of):
     return pytest.approx((sum(shares) / len(shares), len(shares)))
 
 
-def test_what_the_block_names_has_to_be_there(selling):
+def test_what_the_block_names_has_to_be_there(selling, monkeypatch):
+    spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *others: None if name == "implicit" else spec(name, *others),
+    )
     for old, new, words in (
         (
             "item: item_id\n  horizon",
@@ -204,6 +210,7 @@ def test_what_the_block_names_has_to_be_there(selling):
             'item: silver.orders has no column "sku"',
         ),
         ("table: silver.orders", "table: silver.lines", "table: there is no silver.lines"),
+        ("most: 3", "factors: 8", "factors: the library implicit is not installed: pip install"),
         ("by_recency", "by_colour", "segments: there is no by_colour (by_recency)"),
         ("retired_on: ends_on", "retired_on: over", 'retired_on: bronze.ends has no column "over"'),
     ):
