@@ -21,6 +21,7 @@ from churn_orchestration.components import (
     Campaign,
     ChurnModel,
     FeatureTable,
+    Offers,
     Segments,
     SourceTable,
     SqlTables,
@@ -60,6 +61,7 @@ BLOCKS = {
         "Campaign",
         "[Act on Monday](../how-to/campaign.md) has an example.",
     ),
+    "offers.md": (Offers, "Offers", "[Offer products](../how-to/offers.md) has an example."),
     "axes.md": (
         Axes,
         "Axes",

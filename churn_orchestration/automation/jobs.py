@@ -29,6 +29,7 @@ DAILY_LAYERS = (
     "measures",
     "values",
     "segments",
+    "offers",
     "actions",
     "marts",
 )

@@ -216,6 +216,31 @@ def campaign(context: click.Context, name: str | None) -> tuple[Any, ...]:
 
 
 @click.command()
+@click.option("--segment", help="`name`, or `set:name`. Default: all customers.")
+@click.option("--customers", type=click.IntRange(1), default=10, show_default=True)
+@click.option(
+    "--products", type=click.IntRange(1), default=5, show_default=True, help="Of each customer."
+)
+@click.option("--day", type=DAY, help="Default: the newest day.")
+@click.option("--offers", "name", help="Default: the only block of offers.")
+@with_json
+@click.pass_context
+def recommend(
+    context: click.Context,
+    segment: str | None,
+    customers: int,
+    products: int,
+    day: dt.datetime | None,
+    name: str | None,
+) -> tuple[Any, ...]:
+    """Print what to offer to whom, with the probability that it is bought, and why."""
+    from churn_orchestration.report.offers import recommend_report
+
+    of = day_of(day) if day else None
+    return recommend_report(business_of(context), name, segment, of, customers, products)
+
+
+@click.command()
 @with_json
 @click.pass_context
 def test(context: click.Context) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from churn_orchestration.components.campaign.campaign import Campaign
 from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.offers.offers import Offers
 from churn_orchestration.components.question.churn_model import ChurnModel
 from churn_orchestration.components.segments.axes import Axes
 from churn_orchestration.components.segments.segments import Segments
@@ -14,6 +15,7 @@ __all__ = [
     "Campaign",
     "ChurnModel",
     "FeatureTable",
+    "Offers",
     "Segments",
     "SourceTable",
     "SqlTables",

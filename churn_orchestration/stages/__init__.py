@@ -37,7 +37,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS,
     "actions",
     "effect",
 )
-CHANGES, UPLIFT = "changes", "uplift"
+CHANGES, UPLIFT, OFFERS = "changes", "uplift", "offers"
 
 ROOTS = {
     RAW: ["churn_orchestration.landing.land", "churn_orchestration.landing.queries"],
@@ -64,6 +64,7 @@ ROOTS = {
     ACTIONS: ["churn_orchestration.components.campaign.lists"],
     EFFECT: ["churn_orchestration.components.campaign.effects"],
     UPLIFT: ["churn_orchestration.components.campaign.estimates"],
+    OFFERS: ["churn_orchestration.components.offers.lists"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
 
@@ -84,6 +85,7 @@ WIRING = (
     "churn_orchestration.components.features.mart_features",
     "churn_orchestration.components.features.misfits",
     "churn_orchestration.components.features.proof",
+    "churn_orchestration.components.offers.offers",
     "churn_orchestration.components.question.backtest",
     "churn_orchestration.components.question.churn_model",
     "churn_orchestration.components.day_table",
@@ -120,6 +122,7 @@ LIBRARIES = {
     MODELS: (("lightgbm",), ("scikit-learn",), ("xgboost-cpu", "xgboost"), ("optuna",)),
     VALUES: (("lightgbm",), ("scikit-learn",)),
     UPLIFT: (("lightgbm",),),
+    OFFERS: (("lightgbm",), ("scikit-learn",)),
 }
 """The libraries whose release decides what a stage computes, each by the names of its
 distributions.

@@ -11,7 +11,7 @@ from churn_orchestration.storage.warehouse import Tables
 
 LAYER_ORDER = (
     "raw", "bronze", "quarantine", "silver", "gold", "snapshots", "predictions", "monitoring",
-    "measures", "values", "segments", "actions", "marts",
+    "measures", "values", "segments", "offers", "actions", "marts",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ PARQUET_LAYERS = (
     *MEASURED_LAYERS,
     "values",
     "segments",
+    "offers",
     "actions",
     "marts",
 )

@@ -22,6 +22,7 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "Axes": "axes",
         "ValueModel": "spend",
         "Campaign": "autumn",
+        "Offers": "next_purchases",
     }.items():
         scaffold_object(
             tmp_path / "shop" / folder,
@@ -43,4 +44,8 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "values/spend",
         "actions/autumn",
         "monitoring/autumn_effect",
+        "offers/next_purchases",
+        "offers/next_purchases_pairs",
+        "offers/next_purchases_due",
+        "monitoring/next_purchases_offers",
     } <= keys

@@ -28,7 +28,7 @@ class Business:
 
     def __init__(self, folder: Path, world: World, pattern: Path = DEMO) -> None:
         self.folder, self.world = folder, world
-        for name, text in without(pattern, "actions", "segments", "values"):
+        for name, text in without(pattern, "actions", "offers", "segments", "values"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
         start = world.last_day if world.cancels else "2024-12-16"

@@ -53,6 +53,7 @@ READ = (
     "measures",
     "values",
     "segments",
+    "offers",
     "actions",
     "marts",
 )

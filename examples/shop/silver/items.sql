@@ -8,7 +8,7 @@ with lines as (
     from bronze.order_items as i
     inner join bronze.orders as o using (order_id)
 )
-select l.order_id, l.line, l.customer_id, l.day, p.category, l.known_on, l._partition
+select l.order_id, l.line, l.customer_id, l.day, l.product_id, p.category, l.known_on, l._partition
 from lines as l
 left join bronze.products as p
     on p.product_id = l.product_id and p.valid_from <= l.day and p.known_on <= l.known_on

@@ -1,0 +1,1 @@
+"""What to offer to whom, as tables by day."""
