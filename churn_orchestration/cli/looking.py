@@ -64,15 +64,36 @@ def explain(
     help=".csv, .xlsx or .parquet",
 )
 @click.option("--question", help="Default: the only one.")
+@click.option(
+    "--shape",
+    type=click.Choice(["list", "crm"]),
+    default="list",
+    show_default=True,
+    help="list: everybody with a forecast. crm: the contacts of a campaign, to be handed back.",
+)
+@click.option("--campaign", help="Of --shape crm. Default: the only one.")
 @with_json
 @click.pass_context
 def export(
-    context: click.Context, day: dt.datetime | None, out: Path, question: str | None
+    context: click.Context,
+    day: dt.datetime | None,
+    out: Path,
+    question: str | None,
+    shape: str,
+    campaign: str | None,
 ) -> tuple[Any, ...]:
     """Write the list of a day to a file, the most at stake first."""
+    from churn_orchestration.report.crm import exported_contacts
     from churn_orchestration.report.ranking import exported
 
-    return exported(business_of(context), day_of(day) if day else None, out, question)
+    business, of = business_of(context), day_of(day) if day else None
+    if shape == "crm":
+        if question:
+            raise click.UsageError("--question: a campaign has its question; wanted: --campaign")
+        return exported_contacts(business, campaign, of, out)
+    if campaign:
+        raise click.UsageError("--campaign is of --shape crm")
+    return exported(business, of, out, question)
 
 
 @click.command()
