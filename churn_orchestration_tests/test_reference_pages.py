@@ -19,6 +19,7 @@ from churn_orchestration.cli import main
 from churn_orchestration.components import (
     Axes,
     Campaign,
+    Recommendations,
     ChurnModel,
     FeatureTable,
     Segments,
@@ -54,6 +55,11 @@ BLOCKS = {
         ValueModel,
         "ValueModel",
         "[Forecast value](../how-to/value.md) has an example.",
+    ),
+    "recommendations.md": (
+        Recommendations,
+        "Recommendations",
+        "[Read the week](../how-to/digest.md) has an example.",
     ),
     "campaign.md": (
         Campaign,

@@ -206,6 +206,41 @@ def campaign(context: click.Context, name: str | None) -> tuple[Any, ...]:
 
 
 @click.command()
+@click.option("--week", type=DAY, help="A day of it. Default: the newest week that is over.")
+@click.option("--rows", help="The name of a number: print the rows that it is made of.")
+@with_json
+@click.pass_context
+def digest(context: click.Context, week: dt.datetime | None, rows: str | None) -> tuple[Any, ...]:
+    """Write what a week brought, as Markdown; each number with the command that prints its rows."""
+    from churn_orchestration.report.digest import digest_report
+
+    return digest_report(business_of(context), day_of(week) if week else None, rows)
+
+
+@click.command()
+@click.option("--apply", "applied", type=int, help="Record that this one was done.")
+@click.option("--skip", "skipped", type=int, help="Record that this one will not be done.")
+@click.option("--reason", help="Why; kept in the ledger. Wanted by --skip.")
+@with_json
+@click.pass_context
+def recommendations(
+    context: click.Context, applied: int | None, skipped: int | None, reason: str | None
+) -> tuple[Any, ...]:
+    """List what the platform itself would change, or record what you decided. It edits no file."""
+    from churn_orchestration.churn.watching.recommended import APPLY, SKIP
+    from churn_orchestration.report.recommendations import decide, recommendations_report
+
+    business = business_of(context)
+    if applied is not None and skipped is not None:
+        raise click.UsageError("wanted: one of --apply and --skip")
+    if applied is not None:
+        return decide(business, applied, APPLY, reason)
+    if skipped is not None:
+        return decide(business, skipped, SKIP, reason)
+    return recommendations_report(business)
+
+
+@click.command()
 @with_json
 @click.pass_context
 def test(context: click.Context) -> tuple[Any, ...]:

@@ -37,6 +37,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS,
     "actions",
     "effect",
 )
+RECOMMENDATIONS = "recommendations"
 
 ROOTS = {
     RAW: ["churn_orchestration.landing.land", "churn_orchestration.landing.queries"],
@@ -61,6 +62,7 @@ ROOTS = {
     MARTS: ["churn_orchestration.components.marts.mart"],
     ACTIONS: ["churn_orchestration.components.campaign.lists"],
     EFFECT: ["churn_orchestration.components.campaign.effects"],
+    RECOMMENDATIONS: ["churn_orchestration.components.recommendations.rules"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
 
@@ -88,6 +90,7 @@ WIRING = (
     "churn_orchestration.components.question.training.card",
     "churn_orchestration.components.question.training.promotion",
     "churn_orchestration.components.question.training.trigger",
+    "churn_orchestration.components.recommendations.recommendations",
     "churn_orchestration.components.scaffolding",
     "churn_orchestration.components.segments",
     "churn_orchestration.components.shown",

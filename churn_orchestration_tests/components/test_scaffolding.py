@@ -22,6 +22,7 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "Axes": "axes",
         "ValueModel": "spend",
         "Campaign": "autumn",
+        "Recommendations": "platform",
     }.items():
         scaffold_object(
             tmp_path / "shop" / folder,

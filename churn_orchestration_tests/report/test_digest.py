@@ -4,17 +4,26 @@ the platform itself recommends; on one shop of two weeks.
 
 import csv
 import datetime as dt
+import json
+import re
+import shlex
 from collections import defaultdict
 
+import dagster as dg
 import numpy as np
 import pytest
 
+from churn_orchestration.business import BusinessError
+from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.crm import exported_contacts
+from churn_orchestration.report.digest import digest_report
+from churn_orchestration.runs import at_work
 from churn_orchestration.storage.door import door
+from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, Shop, set_data
 
 LAYERS = (*UP_TO_FEATURES, "predictions", "monitoring", "segments", "actions")
-CUSTOMERS, FIRST = 120, dt.date(2023, 11, 1)
+CUSTOMERS, FIRST = 200, dt.date(2023, 11, 1)
 QUESTION = """\
 type: churn_orchestration.components.ChurnModel
 attributes:
@@ -23,6 +32,7 @@ attributes:
   activity: orders
   horizon_days: 5
   value: orders_amount_sum_7d
+  bands: {edges: [0.2, 0.4, 0.6]}
 """
 SEGMENTS = """\
 type: churn_orchestration.components.Segments
@@ -39,14 +49,14 @@ attributes:
   name: win_back
   churn: churn_5d
   value: 20
-  control: 0.3
+  control: 0.5
   outreach: silver.outreach
   actions:
     - name: call
       channel: phone
       owner: team:success
       cost: 0.5
-      capacity_per_day: 8
+      capacity_per_day: 30
       effect: {low: 0.1, high: 0.5}
       cool_down_days: 30
       deadline_days: 5
@@ -68,6 +78,11 @@ SILVER = r"""-- One row per contact that was made. Source: bronze.outreach.
 select decision_id as outreach_id, regexp_replace(customer_id, '^''([=+@-])', '\1') as customer_id,
   campaign, action, done_on as day, known_on, _partition
 from bronze.outreach where done_on is not null
+"""
+RECOMMENDATIONS = """\
+type: churn_orchestration.components.Recommendations
+attributes:
+  weeks: 1
 """
 COLUMNS = (
     "decision_id,campaign,as_of,customer_id,action,channel,owner,deadline,churn_probability,band,"
@@ -97,7 +112,7 @@ def live(shop):
     for name, text in {
         "churn_90d/defs.yaml": QUESTION, "segments/defs.yaml": SEGMENTS,
         "actions/defs.yaml": WIN_BACK, "outreach/defs.yaml": OUTREACH,
-        "silver/outreach.sql": SILVER,
+        "silver/outreach.sql": SILVER, "recommendations/defs.yaml": RECOMMENDATIONS,
     }.items():  # fmt: skip
         shop.write(name, text)
     draw = np.random.default_rng(5)
@@ -105,10 +120,10 @@ def live(shop):
     for number in range(CUSTOMERS):
         name = f"-c{number:03}" if number % 7 == 0 else f"c{number:03}"
         day, last = float(draw.integers(0, 9)), 65 if draw.random() < 0.5 else 80
-        usual = draw.gamma(4, 5) + 1
+        usual, pace = draw.gamma(4, 5) + 1, draw.gamma(2, 1.5) + 1
         while day <= last:
             orders[int(day)].append((name, max(0.01, round(usual * draw.gamma(6, 1 / 6), 2))))
-            day += 1 + draw.exponential(3)
+            day += 1 + draw.exponential(pace)
     for day in range(81):
         on = FIRST + dt.timedelta(days=day)
         lines = "".join(f"o{day}-{who},{who},{on} 10:00,{usd}\n" for who, usd in orders[day])
@@ -147,7 +162,7 @@ def test_a_contact_is_a_row_with_what_a_person_needs_and_nobody_held_back_is_amo
     rows = {row["decision_id"]: row for row in selling.handed_back}
     assert ",".join(selling.handed_back[0]) == COLUMNS
     assert set(rows) == set(done["decision_id"])
-    assert len(rows) == 8
+    assert len(rows) == 30
     for who, row in done.iterrows():
         got = rows[row["decision_id"]]
         assert got["customer_id"] == ("'" + who if who.startswith("-") else who)
@@ -172,3 +187,84 @@ def test_what_is_filled_in_comes_back_as_contacts_and_what_is_not_is_none(sellin
         for row in selling.handed_back:
             cooling = why.loc[named[row["decision_id"]]] == "cooling down"
             assert cooling == (made.get(row["decision_id"], JAN[20]) <= JAN[day])
+
+
+def printed_by(line):
+    """What a command line prints, run in this process."""
+    return commanded(*shlex.split(line)[1:]).output
+
+
+def forecasts(shop, day):
+    with door(shop.business.state) as db:
+        frame = db.execute(f"from predictions.churn_5d where as_of = date '{JAN[day]}'").df()
+    return frame.set_index("customer_id")
+
+
+def test_every_number_of_a_digest_is_printed_by_the_command_it_names_with_its_rows(selling):
+    facts, text = digest_report(selling.business, None, None)
+    assert (facts["monday"], facts["until"]) == (JAN[8], JAN[14])
+    bold = re.findall(r"- .*?\*\*(.+?)\*\*.*\n  `(.+?)`", text)
+    assert len(bold) == len(facts["numbers"]) >= 8
+    for fact, (number, line) in zip(facts["numbers"], bold, strict=True):
+        assert line == fact["command"]
+        assert printed_by(line).startswith(f"{fact['name']}: {number}, of ")
+        printed = json.loads(printed_by(line + " --json"))
+        assert printed["number"] == pytest.approx(fact["number"])
+        rows, what = printed["rows"], fact["name"].split(".")[-1]
+        again = {
+            "at_stake": lambda rows: [sum(row["at_stake"] or 0 for row in rows)],
+            "leaves": lambda rows: (
+                [row["treated"] * row["low"] for row in rows]
+                + [row["treated"] * row["high"] for row in rows]
+            ),
+            "call": lambda rows: [sum(row["one_more"] for row in rows) / len(rows)],
+        }.get(what, lambda rows: [len(rows)])
+        assert fact["number"] == pytest.approx(again(rows))
+
+
+def test_the_numbers_of_a_week_are_those_of_its_forecasts_and_add_up(selling):
+    facts, text = digest_report(selling.business, JAN[10], None)
+    number = {each["name"]: each["number"] for each in facts["numbers"]}
+    now, then = forecasts(selling, 14), forecasts(selling, 7)
+    risky = {n for n, row in now.iterrows() if row["band"] in ("high", "critical")}
+    before = {n for n, row in then.iterrows() if row["band"] in ("high", "critical")}
+    assert number["churn_5d.at_risk"] == [len(risky)]
+    assert number["churn_5d.came"] == [len(risky - before)]
+    assert number["churn_5d.left"] == [len(before - risky)]
+    assert len(before) + len(risky - before) - len(before - risky) == len(risky) > 0
+    moved = [n for n in now.index if n in then.index and now.loc[n, "band"] != then.loc[n, "band"]]
+    assert number["churn_5d.moved"] == [len(moved)]
+    at_stake = (now["churn_probability"] * now["recent_value"]).sum()
+    assert number["churn_5d.at_stake"] == pytest.approx([at_stake])
+    prices = [list_of(selling, day)["contact_price"].dropna().iloc[0] for day in range(8, 15)]
+    assert number["win_back.call"] == pytest.approx([np.mean(prices)])
+    assert "Whether it does anything is not known yet. The outcome is known of " in text
+    earlier = digest_report(selling.business, JAN[5], None)[0]["numbers"]
+    assert "churn_5d.came" not in {each["name"] for each in earlier}
+
+
+def test_what_is_no_week_or_no_number_is_refused_in_words(selling):
+    with pytest.raises(BusinessError, match="no day of the week from 2024-01-22 on is scored; th"):
+        digest_report(selling.business, JAN[23], None)
+    with pytest.raises(BusinessError, match='no number "praise" in that week; there are churn_5d.'):
+        digest_report(selling.business, None, "praise")
+
+
+def test_a_week_that_is_over_is_sent_once_to_those_that_are_alerted(selling, listener):
+    settings = (selling.folder / "business.yaml").read_text()
+    selling.write("business.yaml", settings + f"alerts: ['json://{listener.address}']\n")
+    said, cursor = [], None
+    definitions = definitions_of(selling.business)
+    for _ in range(2):
+        with (
+            at_work(selling.business) as work,
+            dg.build_sensor_context(work.instance, cursor, definitions=definitions) as context,
+        ):
+            tick = definitions.resolve_sensor_def("weekly_digest").evaluate_tick(context)
+        said, cursor = [*said, tick.skip_message], tick.cursor
+    selling.write("business.yaml", settings)
+    assert said == ["sent: the week up to 2024-01-14", "the week up to 2024-01-14 was sent"]
+    [(_, post)] = listener.posts
+    assert post["title"] == "[shop] the week up to 2024-01-14"
+    assert "customers at risk" in post["message"]
+    assert not re.search(r"c\d\d\d", post["message"])
