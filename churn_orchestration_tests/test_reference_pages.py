@@ -19,9 +19,9 @@ from churn_orchestration.cli import main
 from churn_orchestration.components import (
     Axes,
     Campaign,
-    Recommendations,
     ChurnModel,
     FeatureTable,
+    Recommendations,
     Segments,
     SourceTable,
     SqlTables,

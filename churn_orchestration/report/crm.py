@@ -73,7 +73,10 @@ def _day_of(tables: Tables, campaign: str, day: dt.date | None) -> dt.date:
 
 
 def _contacts(tables: Tables, campaign: str, day: dt.date) -> tuple[str, str]:
-    """SQL: the rows of the export, and their order."""
+    """SQL: the rows of the export, and their order.
+
+    Of 16 hexadecimal digits one in 800 reads as a number, such as 12e45: hence the ``d``.
+    """
     table = f"actions.{campaign}"
     entity = tables.rows(f"describe {table}")[0][0]
     key = quoted(entity)
@@ -89,8 +92,8 @@ def _contacts(tables: Tables, campaign: str, day: dt.date) -> tuple[str, str]:
     joined = segments.joined(tables, forecasts, entity, listed, day)
     names = [f"segment_{each}" for each in beside(tables, "segments", forecasts)]
     columns = [
-        "decision_id", "campaign", "as_of", key, "action", "channel", "owner", "deadline",
-        "round(churn_probability, 4) as churn_probability", "band",
+        "'d' || decision_id as decision_id", "campaign", "as_of", key, "action", "channel", "owner",
+        "deadline", "round(churn_probability, 4) as churn_probability", "band",
         *(f"round({each}, 2) as {each}" for each in ("value", "value_low", "value_high")),
         "round(expected_gain, 2) as expected_gain", *map(quoted, names),
         *(f"reason_{n}" for n in range(1, REASONS + 1)), f"null::date as {DONE_ON}",

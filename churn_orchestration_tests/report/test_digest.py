@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.watching.recommended import APPLY, SKIP
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.crm import exported_contacts
 from churn_orchestration.report.digest import digest_report
+from churn_orchestration.report.recommendations import decide
 from churn_orchestration.runs import at_work
+from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, Shop, set_data
@@ -60,6 +63,11 @@ attributes:
       effect: {low: 0.1, high: 0.5}
       cool_down_days: 30
       deadline_days: 5
+    - name: mail
+      channel: email
+      owner: team:marketing
+      cost: 0.01
+      effect: {low: 0.02, high: 0.06}
 """
 OUTREACH = """\
 type: churn_orchestration.components.SourceTable
@@ -140,7 +148,8 @@ def handed_back(shop):
     exported_contacts(shop.business, None, JAN[7], out)
     with out.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    for day, filled_in in ((8, rows[::2]), (9, rows[1:2])):
+    calls = [row for row in rows if row["action"] == "call"]
+    for day, filled_in in ((8, calls[::2]), (9, calls[1:2])):
         for row in filled_in:
             row["done_on"] = str(JAN[day])
         with (shop.landing / f"crm_{JAN[day]}.csv").open("w", encoding="utf-8", newline="") as file:
@@ -150,10 +159,15 @@ def handed_back(shop):
     return rows
 
 
-def list_of(shop, day):
+def table(shop, name, day):
+    """A published day of customers, by customer."""
     with door(shop.business.state) as db:
-        frame = db.execute(f"from actions.win_back where as_of = date '{JAN[day]}'").df()
+        frame = db.execute(f"from {name} where as_of = date '{JAN[day]}'").df()
     return frame.set_index("customer_id")
+
+
+def list_of(shop, day):
+    return table(shop, "actions.win_back", day)
 
 
 def test_a_contact_is_a_row_with_what_a_person_needs_and_nobody_held_back_is_among_them(selling):
@@ -161,32 +175,36 @@ def test_a_contact_is_a_row_with_what_a_person_needs_and_nobody_held_back_is_amo
     done = listed[listed["action"].notna()]
     rows = {row["decision_id"]: row for row in selling.handed_back}
     assert ",".join(selling.handed_back[0]) == COLUMNS
-    assert set(rows) == set(done["decision_id"])
-    assert len(rows) == 30
+    assert set(rows) == set("d" + done["decision_id"])
+    assert len(rows) > 60
+    reasons = table(selling, "predictions.churn_5d", 7)["reasons"]
+    due = {"call": ("team:success", str(JAN[12])), "mail": ("team:marketing", "")}
     for who, row in done.iterrows():
-        got = rows[row["decision_id"]]
+        got = rows["d" + row["decision_id"]]
         assert got["customer_id"] == ("'" + who if who.startswith("-") else who)
-        assert (got["owner"], got["deadline"]) == ("team:success", str(JAN[12]))
+        assert (got["owner"], got["deadline"]) == due[row["action"]]
         assert float(got["churn_probability"]) == pytest.approx(row["churn_probability"], abs=1e-4)
         assert float(got["value"]) == pytest.approx(row["value"], abs=0.01)
-        assert got["reason_1"][0] in "↑↓"
+        said = [got[f"reason_{n}"] for n in (1, 2, 3)]
+        assert said == ([*reasons[who], "", "", ""])[:3]
         assert got["segment_kinds"] in ("often", "seldom")
 
 
 def test_what_is_filled_in_comes_back_as_contacts_and_what_is_not_is_none(selling):
-    made = {row["decision_id"]: JAN[8] for row in selling.handed_back[::2]}
-    made[selling.handed_back[1]["decision_id"]] = JAN[9]
-    named = dict(list_of(selling, 7).reset_index()[["decision_id", "customer_id"]].to_numpy())
+    calls = [row["decision_id"] for row in selling.handed_back if row["action"] == "call"]
+    made = dict.fromkeys(calls[::2], JAN[8]) | {calls[1]: JAN[9]}
+    listed = list_of(selling, 7)
+    named = dict(zip("d" + listed["decision_id"], listed.index, strict=True))
     back = selling.rows(
         "select outreach_id, customer_id, day, min(known_on) from silver.outreach group by all"
     )
     assert sorted(back) == sorted((each, named[each], day, day) for each, day in made.items())
     assert any(who.startswith("-") for who in (row[1] for row in back))
     for day in (8, 9):
-        why = list_of(selling, day)["why"]
-        for row in selling.handed_back:
-            cooling = why.loc[named[row["decision_id"]]] == "cooling down"
-            assert cooling == (made.get(row["decision_id"], JAN[20]) <= JAN[day])
+        called = list_of(selling, day)["action"] == "call"
+        again = {each for each in calls if called.loc[named[each]]}
+        assert again
+        assert not again & {each for each, on in made.items() if on <= JAN[day]}
 
 
 def printed_by(line):
@@ -194,10 +212,8 @@ def printed_by(line):
     return commanded(*shlex.split(line)[1:]).output
 
 
-def forecasts(shop, day):
-    with door(shop.business.state) as db:
-        frame = db.execute(f"from predictions.churn_5d where as_of = date '{JAN[day]}'").df()
-    return frame.set_index("customer_id")
+def churn(shop, *arguments):
+    return commanded("--business", str(shop.folder), *arguments).output
 
 
 def test_every_number_of_a_digest_is_printed_by_the_command_it_names_with_its_rows(selling):
@@ -213,6 +229,7 @@ def test_every_number_of_a_digest_is_printed_by_the_command_it_names_with_its_ro
         rows, what = printed["rows"], fact["name"].split(".")[-1]
         again = {
             "at_stake": lambda rows: [sum(row["at_stake"] or 0 for row in rows)],
+            "mail": lambda rows: [sum(row["one_more"] for row in rows) / len(rows)],
             "leaves": lambda rows: (
                 [row["treated"] * row["low"] for row in rows]
                 + [row["treated"] * row["high"] for row in rows]
@@ -225,7 +242,7 @@ def test_every_number_of_a_digest_is_printed_by_the_command_it_names_with_its_ro
 def test_the_numbers_of_a_week_are_those_of_its_forecasts_and_add_up(selling):
     facts, text = digest_report(selling.business, JAN[10], None)
     number = {each["name"]: each["number"] for each in facts["numbers"]}
-    now, then = forecasts(selling, 14), forecasts(selling, 7)
+    now, then = (table(selling, "predictions.churn_5d", day) for day in (14, 7))
     risky = {n for n, row in now.iterrows() if row["band"] in ("high", "critical")}
     before = {n for n, row in then.iterrows() if row["band"] in ("high", "critical")}
     assert number["churn_5d.at_risk"] == [len(risky)]
@@ -236,9 +253,12 @@ def test_the_numbers_of_a_week_are_those_of_its_forecasts_and_add_up(selling):
     assert number["churn_5d.moved"] == [len(moved)]
     at_stake = (now["churn_probability"] * now["recent_value"]).sum()
     assert number["churn_5d.at_stake"] == pytest.approx([at_stake])
-    prices = [list_of(selling, day)["contact_price"].dropna().iloc[0] for day in range(8, 15)]
+    lists = [list_of(selling, day) for day in range(8, 15)]
+    prices = [rows.loc[rows["best_action"] == "call", "contact_price"].iloc[0] for rows in lists]
     assert number["win_back.call"] == pytest.approx([np.mean(prices)])
-    assert "Whether it does anything is not known yet. The outcome is known of " in text
+    kept = number["win_back.leaves"]
+    assert kept[0] < 0 < kept[1]
+    assert f"**{kept[0]:+,.1f} to {kept[1]:+,.1f}**. Whether it does anything is not known" in text
     earlier = digest_report(selling.business, JAN[5], None)[0]["numbers"]
     assert "churn_5d.came" not in {each["name"] for each in earlier}
 
@@ -268,3 +288,40 @@ def test_a_week_that_is_over_is_sent_once_to_those_that_are_alerted(selling, lis
     assert post["title"] == "[shop] the week up to 2024-01-14"
     assert "customers at risk" in post["message"]
     assert not re.search(r"c\d\d\d", post["message"])
+
+
+def test_what_is_recommended_is_decided_in_the_ledger_where_the_change_is_seen(selling):
+    def recommended():
+        facts = json.loads(churn(selling, "recommendations", "--json"))["recommendations"]
+        return {row["subject"]: row for row in facts}
+
+    room = recommended()["win_back.call"]
+    assert (room["kind"], room["since"], room["status"]) == ("capacity", str(JAN[11]), "open")
+    with pytest.raises(BusinessError, match="--skip: wanted: --reason"):
+        decide(selling.business, room["number"], SKIP, None)
+    with pytest.raises(BusinessError, match="no change is seen since 2024-01-11; make it first"):
+        decide(selling.business, room["number"], APPLY, None)
+    with pytest.raises(BusinessError, match="there is no recommendation 99; there are 1"):
+        decide(selling.business, 99, APPLY, None)
+    more = ("actions/defs.yaml", "capacity_per_day: 30", "capacity_per_day: 31")
+    selling.change(*more)
+    said = churn(selling, "recommendations", "--apply", str(room["number"]))
+    selling.change(more[0], *more[:0:-1])
+    assert said == (
+        f"recommendation {room['number']}, make room for more of call: applied, decision 1 of the "
+        "ledger\n"
+    )
+    with pytest.raises(BusinessError, match="was applied on 2024-01-15"):
+        decide(selling.business, room["number"], SKIP, "no staff")
+    after = recommended()["win_back.call"]
+    assert (after["status"], after["decided_on"]) == ("applied", str(JAN[15]))
+    [effect] = selling.published(
+        "select effect from monitoring.win_back_effect where segments is null and measured_on = "
+        f"'{JAN[15]}'"
+    )
+    assert after["before"]["value"] == effect[0]
+    assert after["after"] is None
+    [line] = ledger.read(selling.business.state)
+    assert line["evidence"]["declared_before"] != line["evidence"]["declared"]
+    open_then = digest_report(selling.business, JAN[14], None)[0]["numbers"]
+    assert "recommended" in {each["name"] for each in open_then}

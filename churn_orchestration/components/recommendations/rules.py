@@ -5,7 +5,7 @@ campaigns, models.
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.churn import calendar
 from churn_orchestration.churn.features.catalogue import catalogue
@@ -18,11 +18,13 @@ from churn_orchestration.churn.sql import literal
 from churn_orchestration.churn.watching import recommended, signals
 from churn_orchestration.churn.watching.recommended import Recommendation, names
 from churn_orchestration.components.question.day_rows import Columns, read_files
-from churn_orchestration.components.question.question import QuestionSettings
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.model_store import ModelFiles
 from churn_orchestration.storage.warehouse import Tables
+
+if TYPE_CHECKING:
+    from churn_orchestration.components.question.question import QuestionSettings
 
 TABLE = "monitoring.recommendations"
 HARMFUL = "harmful"
@@ -57,7 +59,7 @@ class Declared:
     """
 
     features: dict[str, FeatureSet]
-    questions: Sequence[QuestionSettings]
+    questions: "Sequence[QuestionSettings]"
     campaigns: Sequence[str]
     weeks: int
 
@@ -135,13 +137,13 @@ def _columns(tables: Tables, declared: Declared) -> Iterator[Recommendation]:
                 )  # fmt: skip
 
 
-def _champion(tables: Tables, settings: QuestionSettings, day: dt.date) -> dict[str, Any] | None:
+def _champion(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, Any] | None:
     """The record of the model in force for a day; None: there is none."""
     row = ledger.champion(tables.state, settings.name, day, settings.question.meaning)
     return row and ModelFiles(tables.state, settings.name, row["model_version"]).record()
 
 
-def _gain(tables: Tables, settings: QuestionSettings, day: dt.date) -> Iterator[Recommendation]:
+def _gain(tables: Tables, settings: "QuestionSettings", day: dt.date) -> Iterator[Recommendation]:
     """Families of features that move no forecast of the model in force."""
     record = _champion(tables, settings, day)
     none = recommended.without_gain(record["influences"]) if record else []
@@ -155,7 +157,9 @@ def _gain(tables: Tables, settings: QuestionSettings, day: dt.date) -> Iterator[
         )  # fmt: skip
 
 
-def _retrain(tables: Tables, settings: QuestionSettings, day: dt.date) -> Iterator[Recommendation]:
+def _retrain(
+    tables: Tables, settings: "QuestionSettings", day: dt.date
+) -> Iterator[Recommendation]:
     """A training, by the signals of the sensors that retrain, where it has something to learn."""
     state = _state(tables, settings, day)
     found = (find(state) for find in signals.SIGNALS.values()) if state else ()
@@ -171,7 +175,7 @@ def _retrain(tables: Tables, settings: QuestionSettings, day: dt.date) -> Iterat
 
 
 def _state(
-    tables: Tables, settings: QuestionSettings, day: dt.date
+    tables: Tables, settings: "QuestionSettings", day: dt.date
 ) -> signals.ChampionState | None:
     """The monitored state of the model in force at the end of a day; None: there is none."""
     record = _champion(tables, settings, day)
@@ -202,7 +206,7 @@ def _state(
 
 
 def _realised(
-    tables: Tables, settings: QuestionSettings, version: str, day: dt.date
+    tables: Tables, settings: "QuestionSettings", version: str, day: dt.date
 ) -> tuple[dt.date | None, dict[str, dict[str, float]]]:
     """By metric, how the newest forecasts of a model with an outcome came out; and their day."""
     files = tables.day_files(settings.store.performance, day)
@@ -219,7 +223,7 @@ def _realised(
 
 
 def _drifted(
-    tables: Tables, settings: QuestionSettings, version: str, day: dt.date
+    tables: Tables, settings: "QuestionSettings", version: str, day: dt.date
 ) -> dict[str, str]:
     file = tables.day_file(settings.store.drift, day)
     if file is None:
@@ -236,7 +240,7 @@ def _drifted(
 
 
 def _of_month(
-    tables: Tables, settings: QuestionSettings, day: dt.date, horizons: Horizons
+    tables: Tables, settings: "QuestionSettings", day: dt.date, horizons: Horizons
 ) -> list[Recommendation]:
     """What the last whole month says of a question's horizon; judged once a month."""
     question = settings.question
@@ -249,7 +253,7 @@ def _of_month(
     return [judged] if judged else []
 
 
-def _horizon(tables: Tables, settings: QuestionSettings, last: dt.date) -> Recommendation | None:
+def _horizon(tables: Tables, settings: "QuestionSettings", last: dt.date) -> Recommendation | None:
     """A longer horizon, where many of those called churned come back; as `churn question`."""
     question, own = settings.question, settings.question.horizon
     base = question.base.table
@@ -296,16 +300,16 @@ def _room(tables: Tables, campaign: str, weeks: int, day: dt.date) -> Iterator[R
         yield Recommendation(
             recommended.CAPACITY, f"{campaign}.{action}",
             f"make room for more of {action}",
-            f"on each of the {days} lists of {weeks} weeks one more would have earned more than "
-            f"the {cost:g} it costs, after its cost; {earned:.2f} on average",
+            f"on each of the {days} lists of the last {7 * weeks} days one more would have earned "
+            f"more than the {cost:g} it costs, after its cost; {earned:.2f} on average",
             measured_by,
         )  # fmt: skip
     for _, earned, _, days in always("'money'", "money_price", "1"):
         yield Recommendation(
             recommended.BUDGET, campaign,
             f"give {campaign} more money",
-            f"on each of the {days} lists of {weeks} weeks one more unit of money would have "
-            f"earned more than itself; {earned:.2f} on average",
+            f"on each of the {days} lists of the last {7 * weeks} days one more unit of money "
+            f"would have earned more than itself; {earned:.2f} on average",
             measured_by,
         )  # fmt: skip
 
