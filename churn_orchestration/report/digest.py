@@ -300,11 +300,13 @@ def _of_effect(tables: Tables, name: str, week: Week) -> Iterator[Number]:
 def _saved_words(name: str, row: Mapping[str, Any]) -> str:
     """The sentence about an effect: praise only where it is known to work."""
     what = "customers kept" if row["outcome"] == "leaves" else "more spent"
-    known = {"works": "It works.", "harms": "It does harm."}.get(
-        row["verdict"], "Whether it does anything is not known yet."
+    known = {"works": " It works.", "harms": " It does harm."}.get(
+        row["verdict"], " Whether it does anything is not known yet."
     )
+    if row["low"] is None:  # the number says that it is not known
+        known = ""
     return (
-        f"{name}: {what}, 95 % at every look: {{}}. {known} The outcome is known of "
+        f"{name}: {what}, 95 % at every look: {{}}.{known} The outcome is known of "
         f"{row['treated']:,} treated customers and {row['control']:,} of the control; "
         f"{row['waiting']:,} wait for theirs."
     )

@@ -8,13 +8,18 @@ import json
 import re
 import shlex
 from collections import defaultdict
+from dataclasses import replace
 
 import dagster as dg
 import numpy as np
 import pytest
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.features.catalogue import catalogue
 from churn_orchestration.churn.watching.recommended import APPLY, SKIP
+from churn_orchestration.components.campaign.effects import COLUMNS as EFFECT
+from churn_orchestration.components.question.day_rows import put_rows
+from churn_orchestration.components.recommendations.rules import Declared, Horizons, of_day
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.crm import exported_contacts
 from churn_orchestration.report.digest import digest_report
@@ -325,3 +330,48 @@ def test_what_is_recommended_is_decided_in_the_ledger_where_the_change_is_seen(s
     assert line["evidence"]["declared_before"] != line["evidence"]["declared"]
     open_then = digest_report(selling.business, JAN[14], None)[0]["numbers"]
     assert "recommended" in {each["name"] for each in open_then}
+
+
+def test_harm_and_lack_of_money_are_recommended_against_where_they_are_known(selling):
+    declared = Declared({}, [], ["other"], 1)
+    effect = {"outcome": "leaves", "effect": -0.1, "low": -0.2, "high": -0.02}
+    lists = {"action": ("text", ""), "best_action": ("text", ""), "cost": ("double", "")}
+    lists |= {f"{what}_price": ("double", "") for what in ("contact", "money")}
+    lists |= {"as_of": ("date", "")}
+    with selling.tables() as tables:
+        for day in JAN[9:16]:
+            row = {"best_action": "call", "cost": 2, "contact_price": 1.5, "money_price": 1.25}
+            put_rows(tables, "actions.other", day, [row | {"as_of": day}], lists, "as_of")
+        for day, verdict in ((JAN[14], "not_known_yet"), (JAN[15], "harms")):
+            row = effect | {"verdict": verdict, "measured_on": day}
+            put_rows(tables, "monitoring.other_effect", day, [row], EFFECT, "outcome")
+        made = {day: of_day(tables, declared, day, Horizons()) for day in (JAN[14], JAN[15])}
+    assert made[JAN[14]] == []
+    money, stop = made[JAN[15]]
+    assert (money.kind, money.subject, money.measured_by) == ("budget", "other", "other.leaves")
+    assert money.reason == (
+        "on each of the 7 lists of the last 7 days one more unit of money would have earned more "
+        "than itself; 1.25 on average"
+    )
+    assert (stop.kind, stop.subject) == ("stop", "other")
+    assert stop.reason.startswith("its effect is known to be below 0: leaves -0.1 (-0.2 to -0.02)")
+
+
+def test_features_that_say_nothing_and_columns_that_nobody_reads_are_named(selling):
+    with at_work(selling.business) as work, work.warehouse.open() as tables:
+        [settings] = work.questions().values()
+        features = settings.question.features
+        without = replace(features, sources=(replace(features.sources[0], measures=()),))
+        declared = Declared({settings.gold: features}, [settings], [], 1)
+        made = {each.kind: each for each in of_day(tables, declared, JAN[15], Horizons())}
+        declared = Declared({settings.gold: without}, [settings], [], 1)
+        fewer = {each.kind: each for each in of_day(tables, declared, JAN[15], Horizons())}
+    gold = table(selling, settings.gold, 15)
+    names = [each.name for each in catalogue(features)]
+    dull = [name for name in names if gold[name].nunique(dropna=False) < 2]
+    assert len(dull) > 0
+    assert made["drop"].advice.endswith(f": {len(dull)} of {len(names)} features")
+    assert "add" not in made
+    assert fewer["add"].advice == (
+        "let gold.customer_features read amount_usd, or take the columns out"
+    )

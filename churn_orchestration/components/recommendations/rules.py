@@ -123,11 +123,16 @@ def _features(tables: Tables, declared: Declared, day: dt.date) -> Iterator[Reco
 
 
 def _columns(tables: Tables, declared: Declared) -> Iterator[Recommendation]:
-    """Columns of the tables of features that no feature reads."""
+    """Columns of the tables of features that no feature reads; of an event, its time is read."""
     sets = list(declared.features.values())
     for gold, features in declared.features.items():
+        events = {source.table for source in features.sources}
         for table in sorted({source.table for source in features.inputs}):
-            there = tables.columns(table)
+            there = [
+                name
+                for name, kind in tables.columns(table).items()
+                if table not in events or not kind.startswith(("DATE", "TIMESTAMP"))
+            ]
             if unread := recommended.unread(there, sets, table):
                 yield Recommendation(
                     recommended.ADD, table,
