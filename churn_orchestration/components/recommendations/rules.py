@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TABLE = "monitoring.recommendations"
 HARMFUL = "harmful"
 MONTHS = 3
-"""As_ofs, each the last day of a month, on which a horizon is judged."""
+"""So many as_ofs, a month apart, judge a horizon."""
 COLUMNS: Columns = {
     "kind": ("text", "drop, add, horizon, capacity, budget, stop or retrain"),
     "subject": ("text", "the table, question, campaign or action that it is about"),
