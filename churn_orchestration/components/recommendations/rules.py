@@ -3,8 +3,10 @@ campaigns, models.
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.churn import calendar
@@ -197,34 +199,47 @@ def _state(
     version, last = record["model_version"], trained[-1]
     newest = ModelFiles(tables.state, settings.name, last["model_version"]).record()
     season = {f.name for f in catalogue(settings.question.features) if f.family == CALENDAR}
-    as_of, realised = _realised(tables, settings, version, day)
+    in_vain = takewhile(lambda row: row["decision"] != PROMOTE, reversed(trained))
     return signals.ChampionState(
         day=day, version=version, cutoff=dt.date.fromisoformat(record["cutoff"]),
         trained_on=dt.date.fromisoformat(last["decided_on"]),
-        as_ofs=[dt.date.fromisoformat(each) for each in newest["as_ofs"]], in_vain={},
+        as_ofs=[dt.date.fromisoformat(each) for each in newest["as_ofs"]],
+        in_vain=Counter(row["trigger"] for row in in_vain),
         features=[name for name in record["features"] if name not in season],
         declared=[f.name for f in catalogue(settings.question.features) if f.name not in season],
         matured=settings.question.horizon.newest_as_of(day),
         graded=record["evaluation"]["report"].get("model", {}),
-        realised_as_of=as_of, realised=realised, drifted=_drifted(tables, settings, version, day),
+        drifted=_drifted(tables, settings, version, day),
+        **_measured(tables, settings, version, day),
     )  # fmt: skip
 
 
-def _realised(
+def _measured(
     tables: Tables, settings: "QuestionSettings", version: str, day: dt.date
-) -> tuple[dt.date | None, dict[str, dict[str, float]]]:
-    """By metric, how the newest forecasts of a model with an outcome came out; and their day."""
+) -> dict[str, Any]:
+    """What monitoring measured of a model by the end of a day, as fields of ``ChampionState``."""
     files = tables.day_files(settings.store.performance, day)
     if not files:
-        return None, {}
-    rows = tables.rows(
-        f"select as_of, metric, value, low, high from {read_files(files.values())} "
-        f"where feature is null and kind <> {literal(EXPECTED)} and low is not null and "
-        f"model_version = {literal(version)} qualify as_of = max(as_of) over () "
+        return {}
+    rows = tables.records(
+        f"select as_of, kind, metric, value, low, high from {read_files(files.values())} where "
+        f"feature is null and low is not null and model_version = {literal(version)} "
         f"order by {MEASURED_ON}"
     )
-    measured = {row[1]: dict(zip(("value", "low", "high"), row[2:], strict=True)) for row in rows}
-    return (rows[0][0] if rows else None), measured
+    known = [row["as_of"] for row in rows if row["kind"] != EXPECTED]
+    newest = max(known, default=None)
+
+    def of(as_of: dt.date | None, is_expected: bool) -> dict[str, dict[str, float]]:
+        return {
+            row["metric"]: {end: row[end] for end in ("value", "low", "high")}
+            for row in rows
+            if row["as_of"] == as_of and (row["kind"] == EXPECTED) == is_expected
+        }
+
+    return {
+        "realised_as_of": newest, "realised": of(newest, False), "foreseen": of(newest, True),
+        "expected": of(day, True),
+    }  # fmt: skip
 
 
 def _drifted(
