@@ -28,7 +28,13 @@ from churn_orchestration.runs import at_work
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door
 from churn_orchestration_tests.support.in_process import commanded
-from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, Shop, set_data
+from churn_orchestration_tests.support.shop import (
+    JAN,
+    UP_TO_FEATURES,
+    Shop,
+    set_data,
+    why_not_loaded,
+)
 
 LAYERS = (*UP_TO_FEATURES, "predictions", "monitoring", "segments", "actions")
 CUSTOMERS, FIRST = 200, dt.date(2023, 11, 1)
@@ -383,3 +389,9 @@ def test_features_that_say_nothing_and_columns_that_nobody_reads_are_named(selli
     assert fewer["add"].advice == (
         "let gold.customer_features read amount_usd, one, or take the columns out"
     )
+
+
+def test_a_second_block_of_recommendations_is_refused(shop):
+    shop.write("recommendations/defs.yaml", f"{RECOMMENDATIONS}---\n{RECOMMENDATIONS}")
+    said = why_not_loaded(shop)
+    assert "recommendations/defs.yaml: there are two Recommendations blocks; one is" in said

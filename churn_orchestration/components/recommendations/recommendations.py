@@ -45,15 +45,18 @@ class Recommendations(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The asset monitoring/recommendations."""
         business, tree = Business.holding(context.path), context.component_tree
+        place = Path(context.path) / "defs.yaml"
         if len(tree.get_all_components(of_type=Recommendations)) > 1:
-            place = Path(context.path) / "defs.yaml"
-            raise BusinessError(f"{place}: a second Recommendations block: one is for all")
+            raise BusinessError(
+                f"{place}: there are two Recommendations blocks; one is for all: take one out"
+            )
         campaigns = tree.get_all_components(of_type=Campaign)
         questions = list(questions_in(tree, business).values())
         features = tree.get_all_components(of_type=FeatureTable)
         if not features:
-            place = Path(context.path) / "defs.yaml"
-            raise BusinessError(f"{place}: there is no FeatureTable: nothing to recommend about")
+            raise BusinessError(
+                f"{place}: there is no FeatureTable: nothing to recommend about; declare one"
+            )
         declared = Declared(
             {f"gold.{t.name}": t.declared(business.settings.timezone) for t in features},
             questions,
@@ -70,6 +73,7 @@ class Recommendations(dg.Component, dg.Model, dg.Resolvable):
         ]
         upstream += [lists(name) for name in declared.campaigns]
         upstream += [effects(name) for name in declared.campaigns]
+        about = [*declared.features, *(q.name for q in declared.questions), *declared.campaigns]
         landed = {source.table for each in declared.features.values() for source in each.inputs}
         return DayTable(
             business=business,
@@ -79,7 +83,7 @@ class Recommendations(dg.Component, dg.Model, dg.Resolvable):
             about="Recommended from what was known at the end of the day.",
             like=next(iter(declared.features)),
             columns=described(COLUMNS),
-            version=stages.version(digest(self.weeks, *declared.features), stages.RECOMMENDATIONS),
+            version=stages.version(digest(self.weeks, *about), stages.RECOMMENDATIONS),
             upstream=[*upstream, *sorted(landed)],
             store=partial(_store, business, declared),
         )
