@@ -54,7 +54,7 @@ def recommendations(tables: Tables, until: dt.date = dt.date.max) -> list[dict[s
         row["decided_on"] = last and dt.date.fromisoformat(last["decided_on"])
         row["why"] = last and last["reason"]
         row["before"] = last and last["evidence"]["measured"]
-        row["after"] = last and _measured(tables, row["measured_by"], row["decided_on"])
+        row["after"] = last and measured(tables, row["measured_by"], row["decided_on"])
     return rows
 
 
@@ -67,7 +67,7 @@ def _subject(identity: str) -> str:
     return f"recommendation {identity}"
 
 
-def _measured(
+def measured(
     tables: Tables, measured_by: str, after: dt.date | None = None, until: dt.date = dt.date.max
 ) -> dict[str, Any] | None:
     """The newest realised log loss of a question, or effect of a campaign; None: not known.
@@ -179,12 +179,12 @@ def decide(
                 f"{', '.join(map(str, there)) or 'none'}"
             )
         row, day = there[number], tables.days.newest()
-        measured = _measured(tables, row["measured_by"], until=day or dt.date.max)
+        before = measured(tables, row["measured_by"], until=day or dt.date.max)
     if row["status"] in (APPLIED, SKIPPED):
         raise BusinessError(
             f"{business.name}: recommendation {number} was {row['status']} on {row['decided_on']}"
         )
-    seen = _seen(business, row)
+    seen = change_seen(business, row)
     if reason is None and decision == SKIP:
         raise BusinessError("--skip: wanted: --reason, why not")
     if reason is None and not seen:
@@ -196,7 +196,7 @@ def decide(
         "kind": row["kind"], "subject": row["subject"], "advice": row["advice"],
         "reason": row["reason"], "since": str(row["since"]), "change_seen": seen,
         "declared_before": row["declared"], "declared": business.files_hash(),
-        "measured_by": row["measured_by"], "measured": measured,
+        "measured_by": row["measured_by"], "measured": before,
     }  # fmt: skip
     line = ledger.append(
         business.state, _subject(row["id"]), decision, reason or f"done: {seen}", MANUAL,
@@ -206,7 +206,7 @@ def decide(
     return line, f"{words}{line['sequence']} of the ledger"
 
 
-def _seen(business: Business, row: Mapping[str, Any]) -> str | None:
+def change_seen(business: Business, row: Mapping[str, Any]) -> str | None:
     """What is seen of the change that a recommendation wants; None: nothing."""
     if row["kind"] == RETRAIN:
         trained = [

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pytest
 
 from churn_orchestration.business import BusinessError
@@ -23,10 +24,11 @@ from churn_orchestration.components.recommendations.rules import Declared, Horiz
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.crm import exported_contacts
 from churn_orchestration.report.digest import digest_report
-from churn_orchestration.report.recommendations import decide
+from churn_orchestration.report.recommendations import change_seen, decide, measured
 from churn_orchestration.runs import at_work
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door
+from churn_orchestration.storage.warehouse import Tables
 from churn_orchestration_tests.support.in_process import commanded
 from churn_orchestration_tests.support.shop import (
     JAN,
@@ -395,3 +397,29 @@ def test_a_second_block_of_recommendations_is_refused(shop):
     shop.write("recommendations/defs.yaml", f"{RECOMMENDATIONS}---\n{RECOMMENDATIONS}")
     said = why_not_loaded(shop)
     assert "recommendations/defs.yaml: there are two Recommendations blocks; one is" in said
+
+
+def test_what_came_of_it_is_the_newest_log_loss_that_was_known_of_later_forecasts(selling):
+    with door(selling.business.state) as db:
+        rows = db.execute("from monitoring.churn_5d_performance").df()
+        rows = rows[(rows["metric"] == "log_loss") & (rows["kind"] != "expected")]
+        rows = rows[rows["feature"].isna()].sort_values(["as_of", "measured_on"])
+        tables = Tables(db, selling.business.state)
+        for after, until in ((None, JAN[13]), (JAN[7], JAN[14]), (JAN[8], JAN[14])):
+            known = rows[rows["measured_on"] <= pd.Timestamp(until)]
+            newest = known[known["as_of"] > pd.Timestamp(after)] if after else known
+            found = measured(tables, "churn_5d.log_loss", after, until)
+            assert found["value"] == newest["value"].iloc[-1]
+            assert found["of"] == str(newest["as_of"].iloc[-1].date())
+        assert measured(tables, "churn_5d.log_loss", JAN[14]) is None
+        assert measured(tables, "nothing.leaves") is None
+
+
+def test_a_training_is_seen_in_the_ledger_if_it_came_since(shop):
+    ledger.append(
+        shop.business.state, "q", "keep", "because", "manual", {}, model_version="v1",
+        cutoff="2024-01-08", decided_on="2024-01-09",
+    )  # fmt: skip
+    row = {"kind": "retrain", "subject": "q", "declared": "x"}
+    for since, seen in ((JAN[9], "trained, decision 1 of the ledger"), (JAN[10], None)):
+        assert change_seen(shop.business, row | {"since": since}) == seen

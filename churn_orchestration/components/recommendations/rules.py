@@ -127,21 +127,23 @@ def _features(tables: Tables, declared: Declared, day: dt.date) -> Iterator[Reco
 def _columns(tables: Tables, declared: Declared) -> Iterator[Recommendation]:
     """Columns of the tables of features that no feature reads; of an event, its time is read."""
     sets = list(declared.features.values())
-    for gold, features in declared.features.items():
-        events = {source.table for source in features.sources}
-        for table in sorted({source.table for source in features.inputs}):
-            there = [
-                name
-                for name, kind in tables.columns(table).items()
-                if table not in events or not kind.startswith(("DATE", "TIMESTAMP"))
-            ]
-            if unread := recommended.unread(there, sets, table):
-                yield Recommendation(
-                    recommended.ADD, table,
-                    f"let {gold} read {names(unread)}, or take the columns out",
-                    f"{len(unread)} of {len(there)} columns are read by no feature",
-                    _measured_by(declared, gold),
-                )  # fmt: skip
+    events = {source.table for each in sets for source in each.sources}
+    readers = {
+        source.table: gold for gold, each in declared.features.items() for source in each.inputs
+    }
+    for table, gold in sorted(readers.items()):
+        there = [
+            name
+            for name, kind in tables.columns(table).items()
+            if table not in events or not kind.startswith(("DATE", "TIMESTAMP"))
+        ]
+        if unread := recommended.unread(there, sets, table):
+            yield Recommendation(
+                recommended.ADD, table,
+                f"let {gold} read {names(unread)}, or take the columns out",
+                f"{len(unread)} of {len(there)} columns are read by no feature",
+                _measured_by(declared, gold),
+            )  # fmt: skip
 
 
 def _champion(tables: Tables, settings: "QuestionSettings", day: dt.date) -> dict[str, Any] | None:
