@@ -171,6 +171,12 @@ class Business:
     def closed(self) -> ClosedDays:
         return ClosedDays.parse(self.settings.closed)
 
+    def files_hash(self) -> str:
+        """The hash of its YAML and SQL, wherever its folder lies."""
+        files = sorted(self.files())
+        names = (str(path.relative_to(self.folder)) for path in files)
+        return digest(*names, *(path.read_bytes() for path in files))
+
     def files(self) -> Iterator[Path]:
         """Its YAML and SQL, in folders that it shares by a link too; not what has landed or is
         hidden.

@@ -14,6 +14,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.components.question.churn_model import questions_in
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
+from churn_orchestration.report.weekly_digest import digest_sensor
 from churn_orchestration.storage.resources import bring_up_to_date, resources
 
 
@@ -41,7 +42,11 @@ def definitions_of(business: Business, loaded: dg.ComponentTree | None = None) -
         settings = questions.values()
         acting = dg.Definitions(
             jobs=[roll_back_job(questions)],
-            sensors=[*sensors(business, settings), alert_sensor(business, settings)],
+            sensors=[
+                *sensors(business, settings),
+                alert_sensor(business, settings),
+                digest_sensor(business),
+            ],
         )
         return dg.Definitions.merge(result, automation(business, sources), acting, bound)
 

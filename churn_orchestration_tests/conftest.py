@@ -29,7 +29,7 @@ RUNNING = (
     *APART, *LONG,
     "test_alerts.py", "components/test_axes.py", "test_bad_input.py", "components/test_campaign.py",
     "test_churn_model.py",
-    "test_cli.py", "test_daemon.py", "test_dagster_ui.py", "test_daily_parts.py",
+    "test_cli.py", "test_daemon.py", "test_dagster_ui.py", "test_daily_parts.py", "test_digest.py",
     "test_definitions.py", "test_explain.py", "test_feature_history.py", "test_first_replies.py",
     "test_first_week.py", "test_issued.py", "test_landing_changes.py", "test_leakage.py",
     "test_marts.py", "test_months_ahead.py", "test_names.py", "components/test_offers.py",

@@ -22,6 +22,7 @@ from churn_orchestration.components import (
     ChurnModel,
     FeatureTable,
     Offers,
+    Recommendations,
     Segments,
     SourceTable,
     SqlTables,
@@ -55,6 +56,11 @@ BLOCKS = {
         ValueModel,
         "ValueModel",
         "[Forecast value](../how-to/value.md) has an example.",
+    ),
+    "recommendations.md": (
+        Recommendations,
+        "Recommendations",
+        "[Read the week](../how-to/digest.md) has an example.",
     ),
     "campaign.md": (
         Campaign,

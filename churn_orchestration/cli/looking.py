@@ -95,15 +95,36 @@ def what_if(
     help=".csv, .xlsx or .parquet",
 )
 @click.option("--question", help="Default: the only one.")
+@click.option(
+    "--shape",
+    type=click.Choice(["list", "crm"]),
+    default="list",
+    show_default=True,
+    help="list: everybody with a forecast. crm: the contacts of a campaign, to be handed back.",
+)
+@click.option("--campaign", help="Of --shape crm. Default: the only one.")
 @with_json
 @click.pass_context
 def export(
-    context: click.Context, day: dt.datetime | None, out: Path, question: str | None
+    context: click.Context,
+    day: dt.datetime | None,
+    out: Path,
+    question: str | None,
+    shape: str,
+    campaign: str | None,
 ) -> tuple[Any, ...]:
     """Write the list of a day to a file, the most at stake first."""
+    from churn_orchestration.report.crm import exported_contacts
     from churn_orchestration.report.ranking import exported
 
-    return exported(business_of(context), day_of(day) if day else None, out, question)
+    business, of = business_of(context), day_of(day) if day else None
+    if shape == "crm":
+        if question:
+            raise click.UsageError("--question: a campaign has its question; wanted: --campaign")
+        return exported_contacts(business, campaign, of, out)
+    if campaign:
+        raise click.UsageError("--campaign is of --shape crm")
+    return exported(business, of, out, question)
 
 
 @click.command()
@@ -238,6 +259,40 @@ def recommend(
 
     of = day_of(day) if day else None
     return recommend_report(business_of(context), name, segment, of, customers, products)
+
+
+@click.option("--week", type=DAY, help="A day of it. Default: the newest week that is over.")
+@click.option("--rows", help="The name of a number: print the rows that it is made of.")
+@with_json
+@click.pass_context
+def digest(context: click.Context, week: dt.datetime | None, rows: str | None) -> tuple[Any, ...]:
+    """Write what a week brought, as Markdown; each number with the command that prints its rows."""
+    from churn_orchestration.report.digest import digest_report
+
+    return digest_report(business_of(context), day_of(week) if week else None, rows)
+
+
+@click.command()
+@click.option("--apply", "applied", type=int, help="Record that this one was done.")
+@click.option("--skip", "skipped", type=int, help="Record that this one will not be done.")
+@click.option("--reason", help="Why; kept in the ledger. Wanted by --skip.")
+@with_json
+@click.pass_context
+def recommendations(
+    context: click.Context, applied: int | None, skipped: int | None, reason: str | None
+) -> tuple[Any, ...]:
+    """List what the platform itself would change, or record what you decided. It edits no file."""
+    from churn_orchestration.churn.watching.recommended import APPLY, SKIP
+    from churn_orchestration.report.recommendations import decide, recommendations_report
+
+    business = business_of(context)
+    if applied is not None and skipped is not None:
+        raise click.UsageError("wanted: one of --apply and --skip")
+    if applied is not None:
+        return decide(business, applied, APPLY, reason)
+    if skipped is not None:
+        return decide(business, skipped, SKIP, reason)
+    return recommendations_report(business)
 
 
 @click.command()

@@ -4,6 +4,7 @@ from churn_orchestration.components.campaign.campaign import Campaign
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.offers.offers import Offers
 from churn_orchestration.components.question.churn_model import ChurnModel
+from churn_orchestration.components.recommendations.recommendations import Recommendations
 from churn_orchestration.components.segments.axes import Axes
 from churn_orchestration.components.segments.segments import Segments
 from churn_orchestration.components.source.source_table import SourceTable
@@ -16,6 +17,7 @@ __all__ = [
     "ChurnModel",
     "FeatureTable",
     "Offers",
+    "Recommendations",
     "Segments",
     "SourceTable",
     "SqlTables",

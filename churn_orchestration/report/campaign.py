@@ -65,7 +65,7 @@ def actions_report(
     """
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        there = _campaigns(tables, business, name)
+        there = campaigns(tables, business, name)
         owners = {each: _owners(tables, each) for each in there}
         if owner is not None and not any(owner in those for those in owners.values()):
             known = ", ".join(sorted(set().union(*owners.values()))) or "nobody"
@@ -79,7 +79,8 @@ def actions_report(
     return {"campaigns": facts}, plain(*parts)
 
 
-def _campaigns(tables: Tables, business: Business, name: str | None) -> list[str]:
+def campaigns(tables: Tables, business: Business, name: str | None) -> list[str]:
+    """The campaigns at the door, or the one of a name. Raises BusinessError: there is none such."""
     there = shown(tables, "actions")
     if there and name in (None, *there):
         return [each for each in there if name in (None, each)]
@@ -215,7 +216,7 @@ def campaign_report(business: Business, name: str | None) -> tuple[dict[str, Any
     """
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        facts = {each: _of_effect(tables, each) for each in _campaigns(tables, business, name)}
+        facts = {each: _of_effect(tables, each) for each in campaigns(tables, business, name)}
     parts = [part for each, result in facts.items() for part in _effect_text(each, result)]
     return {"campaigns": facts}, plain(*parts)
 

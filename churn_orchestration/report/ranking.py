@@ -2,11 +2,7 @@
 machines.
 """
 
-import csv
 import datetime as dt
-import re
-from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +11,18 @@ from rich.table import Table
 from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.protocol import BASE_RATE, PROCESS, UNTRAINED
 from churn_orchestration.report import campaign, segments, value
+from churn_orchestration.report.sheets import refuse_other_names, write_rows
 from churn_orchestration.report.text import command, plain
 from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door, refuse_damaged, refuse_no_probabilities
 from churn_orchestration.storage.freshness import shown_upstream
 from churn_orchestration.storage.warehouse import Tables, literal, quoted
-from churn_orchestration.terminal import visible
 
 if TYPE_CHECKING:
     import duckdb
 
 Report = tuple[Any, ...]
 
-_FORMULA = re.compile(r"(^|;\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where a spreadsheet begins to compute, full-width signs too; in many countries a `;` begins a
-cell.
-"""
 AT_STAKE, RECENT = "churn_probability * recent_value", "recent value"
 _FIRST = (
     "churn_probability",
@@ -172,21 +164,17 @@ def exported(business: Business, day: dt.date | None, out: Path, question: str |
     and a text that a spreadsheet would compute begins with an apostrophe. ``.parquet`` is for
     machines: every column as it is stored.
     """
-    if out.suffix not in _WRITERS:
-        *others, last = _WRITERS
-        raise BusinessError(
-            f"--out {out}: wanted a name that ends in {', '.join(others)} or {last}"
-        )
+    refuse_other_names(out)
     with door(business.state) as db:
         name, day = scored(db, business, question, day)
-        out.parent.mkdir(parents=True, exist_ok=True)
         tables, table = Tables(db, business.state), f"predictions.{name}"
         key = db.execute(f"describe {table}").fetchall()[0][0]
         ranking = segments.joined(tables, table, key, ranked(db, name, day), day)
         ranking = value.joined(tables, table, key, ranking, day)
         ranking = campaign.joined(tables, table, key, ranking, day)
         ranking = f"select rank, * exclude (rank) from ({ranking}) order by rank"
-        rows = _WRITERS[out.suffix](db, ranking, out)
+        of_people = ranking if out.suffix == ".parquet" else _for_people(db, ranking)
+        rows = write_rows(db, of_people, out)
         by = db.execute(
             f"select any_value(model_version) from predictions.{name} where as_of = ?", [day]
         )
@@ -217,68 +205,16 @@ def unranked_message(business: Business, question: str, scored_by: str | None) -
     return f"; {how}, for no model is in force; {because}"
 
 
-def _for_people(
-    db: "duckdb.DuckDBPyConnection", select: str
-) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Header and rows of the list as a person reads them."""
+def _for_people(db: "duckdb.DuckDBPyConnection", select: str) -> str:
+    """SQL: the list as a person reads it."""
     described = db.execute(f"describe {select}").fetchall()
     _, entity, *rest = [name for name, *_ in described]
     others = [name for name in rest if name not in (*_FIRST, "backtest")]
     columns = ["rank", entity, *_FIRST, *others]
     listed = [name for name, kind, *_ in described if kind == "VARCHAR[]"]
     texts = ", ".join(f"array_to_string({quoted(name)}, '; ') as {quoted(name)}" for name in listed)
-    result = db.execute(
-        f"""
+    return f"""
 select {", ".join(map(quoted, columns))} from (select * replace (
   round(churn_probability, 4) as churn_probability, round(recent_value, 2) as recent_value,
   round(at_stake, 2) as at_stake, {texts})
     from ({select})) order by rank"""
-    )
-    return columns, [tuple(map(_cell, row)) for row in result.fetchall()]
-
-
-def _cell(value: Any) -> Any:
-    r"""A value as a cell that no spreadsheet takes for a formula, and no terminal for a command.
-
-    >>> _cell("=1+1"), _cell("a;-1"), _cell(-5), _cell("\t=A1"), _cell("C-7")
-    ("'=1+1", "a;'-1", -5, '\\t=A1', 'C-7')
-    >>> _cell(["orders_count_90d", "=x"])
-    "orders_count_90d; '=x"
-    """
-    if isinstance(value, list):
-        value = "; ".join(map(str, value))
-    if not isinstance(value, str):
-        return value
-    return _FORMULA.sub(r"\1'", visible(value).replace("\t", r"\t").replace("\n", r"\n"))
-
-
-def _write_csv(db: "duckdb.DuckDBPyConnection", select: str, out: Path) -> int:
-    header, rows = _for_people(db, select)
-    with out.open("w", encoding="utf-8-sig", newline="") as file:
-        csv.writer(file).writerows(chain([header], rows))
-    return len(rows)
-
-
-def _write_xlsx(db: "duckdb.DuckDBPyConnection", select: str, out: Path) -> int:
-    from openpyxl import Workbook
-
-    header, rows = _for_people(db, select)
-    book = Workbook(write_only=True)
-    sheet = book.create_sheet("customers")
-    sheet.freeze_panes = "C2"
-    for cells in chain([header], rows):
-        sheet.append(list(cells))
-    book.save(out)
-    return len(rows)
-
-
-def _write_parquet(db: "duckdb.DuckDBPyConnection", select: str, out: Path) -> int:
-    [(rows,)] = db.execute(f"copy ({select}) to {literal(out)} (format parquet)").fetchall()
-    return int(rows)
-
-
-_WRITERS: dict[str, Callable[["duckdb.DuckDBPyConnection", str, Path], int]] = {
-    ".csv": _write_csv,
-    ".xlsx": _write_xlsx,
-    ".parquet": _write_parquet,
-}

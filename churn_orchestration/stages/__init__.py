@@ -37,7 +37,7 @@ GRADED, PERFORMANCE, FIRST_WEEK, DRIFT, MEASURES, VALUES, SEGMENTS, AXES, MARTS,
     "actions",
     "effect",
 )
-CHANGES, UPLIFT, OFFERS = "changes", "uplift", "offers"
+CHANGES, UPLIFT, OFFERS, RECOMMENDATIONS = "changes", "uplift", "offers", "recommendations"
 
 ROOTS = {
     RAW: ["churn_orchestration.landing.land", "churn_orchestration.landing.queries"],
@@ -65,6 +65,7 @@ ROOTS = {
     EFFECT: ["churn_orchestration.components.campaign.effects"],
     UPLIFT: ["churn_orchestration.components.campaign.estimates"],
     OFFERS: ["churn_orchestration.components.offers.lists"],
+    RECOMMENDATIONS: ["churn_orchestration.components.recommendations.rules"],
 }
 """Where each stage begins: its modules are these and all that they import, but for WIRING."""
 
@@ -97,6 +98,7 @@ WIRING = (
     "churn_orchestration.components.question.training.card",
     "churn_orchestration.components.question.training.promotion",
     "churn_orchestration.components.question.training.trigger",
+    "churn_orchestration.components.recommendations.recommendations",
     "churn_orchestration.components.scaffolding",
     "churn_orchestration.components.segments",
     "churn_orchestration.components.shown",

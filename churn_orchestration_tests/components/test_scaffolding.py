@@ -23,6 +23,7 @@ def test_every_scaffolded_block_is_valid_as_it_stands(tmp_path: Path, churn_data
         "ValueModel": "spend",
         "Campaign": "autumn",
         "Offers": "next_purchases",
+        "Recommendations": "platform",
     }.items():
         scaffold_object(
             tmp_path / "shop" / folder,

@@ -16,16 +16,18 @@ import pytest
 from scipy.special import logit
 
 from benchmarks.bad_champion import force_upside_down
+from churn_orchestration.automation.retraining import champion_state
 from churn_orchestration.business import DEMO, Business, BusinessError
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features.catalogue import worded
 from churn_orchestration.churn.features.feature import ACTIVITY, topic_of
 from churn_orchestration.churn.learning.contributions import contributions
 from churn_orchestration.churn.learning.reasons import AGAINST
-from churn_orchestration.churn.watching.signals import SIGNALS
+from churn_orchestration.churn.watching.signals import SIGNALS, what_is_new
 from churn_orchestration.cli import main
 from churn_orchestration.components.question.monitoring.drift_page import SAMPLED, SHOWN
 from churn_orchestration.components.question.training.promotion import record_of
+from churn_orchestration.components.recommendations.rules import Declared, Horizons, of_day
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.watching import watch_report as message
 from churn_orchestration.runs import at_work
@@ -357,6 +359,50 @@ def test_what_is_at_risk_is_that_of_the_predictions_of_each_day(watched: Watched
     assert differing == []
     days = "select count(distinct measured_on) from measures.churn_90d_at_risk"
     assert watched.rows(days) == [((LAST - CUTOFF).days + 1,)]
+
+
+def test_what_the_platform_would_change_is_what_features_monitoring_and_orders_say(
+    watched: Watched,
+) -> None:
+    with at_work(watched.business) as work, work.warehouse.open() as tables:
+        [settings] = work.questions().values()
+        declared = Declared({settings.gold: settings.question.features}, [settings], [], 4)
+        made = {(r.kind, r.subject): r for r in of_day(tables, declared, LAST, Horizons())}
+        gold = tables.db.execute(f"from {settings.gold} where as_of = '{LAST}'").df()
+        orders = tables.db.execute("select customer_id, day, known_on from silver.orders").df()
+    state = champion_state(watched.business, settings)
+    assert state
+    signalled = [found for find in SIGNALS.values() if (found := find(state))]
+    cooled = [found for found in signalled if state.cool_on(found.trigger) <= LAST]
+    assert (("retrain", settings.name) in made) == bool(cooled and what_is_new(state))
+    assert all(found.trigger == "drift" or found.evidence in made["retrain", settings.name].reason
+               for found in cooled)  # fmt: skip
+    dull = [name for name in state.declared if gold[name].nunique(dropna=False) < 2]
+    said = f"{len(dull)} of {len(state.declared)} features"
+    assert (dull == []) or made["drop", settings.gold].advice.endswith(f": {said}")
+    assert "add" not in {kind for kind, _ in made}
+    back = came_back(orders, settings.question.observation_days, pd.Timestamp(2024, 6, 30))
+    assert f"by 2024-06-30, {back:.0%} of those called churned came back" in (
+        made["horizon", settings.name].reason
+    )
+
+
+def came_back(orders: pd.DataFrame, window: int, last: pd.Timestamp) -> float:
+    """Of those who were silent for the horizon, the share that ordered in the 90 days after it, of
+    the three as_ofs, a month apart, of which that is known last.
+    """
+    known = orders[(orders["known_on"] <= last) & (orders["day"] <= last)]
+    silent = returned = 0
+    for as_of in (pd.Timestamp(2024, month, 18) for month in (1, 2, 3)):
+        before = known[(known["day"] <= as_of) & (known["known_on"] <= as_of)]
+        recent = before.groupby("customer_id")["day"].max()
+        there = set(recent.index[(as_of - recent).dt.days < window])
+        after = known[known["day"] > as_of].assign(wait=(known["day"] - as_of).dt.days)
+        first = after.groupby("customer_id")["wait"].min()
+        waits = [first.get(name, 10**6) for name in there]
+        silent += sum(wait > HORIZON for wait in waits)
+        returned += sum(HORIZON < wait <= HORIZON + 90 for wait in waits)
+    return returned / silent
 
 
 def test_where_nothing_speaks_for_a_training_each_sensor_says_so(watched: Watched) -> None:
