@@ -24,10 +24,12 @@ def numbers(tables: Tables, campaign: Campaign, day: dt.date) -> dict[str, Any]:
         f"any_value(money_price) as one_more_of_money, any_value(gap) as gap from {file}"
     )
     prices = tables.rows(
-        "select best_action, any_value(contact_price) "
+        "select best_action, any_value(contact_price), any_value(hour_price) "
         f"from {file} where best_action is not null group by 1 order by 1"
     )
-    result = totals | {f"one_more_{action}": price for action, price in prices}
+    result = totals | {f"one_more_{action}": price for action, price, _ in prices}
+    owner = {action.name: action.owner for action in campaign.actions}
+    result |= {f"one_more_hour_of_{owner[action]}": price for action, _, price in prices}
     result |= dict(
         tables.rows(f"select 'contacts_' || action, count(action) from {file} "
                     "where action is not null group by 1 order by 1")
