@@ -2,6 +2,7 @@
 bytes.
 """
 
+from churn_orchestration.pictures.campaigns import effect, listed
 from churn_orchestration.pictures.canvas import svg
 from churn_orchestration.pictures.forecasts import SCORE_BINS, drift, performance, scores_by_band
 from churn_orchestration.pictures.landed import quarantined_by_rule, rows_by_day
@@ -16,9 +17,11 @@ __all__ = [
     "churn_by_as_of",
     "churn_rate",
     "drift",
+    "effect",
     "flows",
     "influences",
     "learning",
+    "listed",
     "movers",
     "performance",
     "quality",

@@ -12,7 +12,7 @@ import dagster as dg
 import duckdb
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from churn_orchestration import stages
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business, BusinessError, digest, line_of
 from churn_orchestration.churn.campaign import declared
 from churn_orchestration.churn.campaign.rows import readable
@@ -28,9 +28,14 @@ from churn_orchestration.components.campaign.campaign_specs import (
     OwnerSpec,
 )
 from churn_orchestration.components.campaign.effects import COLUMNS as EFFECT_COLUMNS
-from churn_orchestration.components.campaign.effects import ORDER, Measured, effects
+from churn_orchestration.components.campaign.effects import ORDER, Measured, course, effects
 from churn_orchestration.components.campaign.lists import COLUMNS, store_list
-from churn_orchestration.components.campaign.outreach import fault_of_log, left_alone, numbers
+from churn_orchestration.components.campaign.outreach import (
+    fault_of_log,
+    left_alone,
+    numbers,
+    priorities,
+)
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.question.churn_model import ChurnModel
@@ -171,15 +176,7 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             each for each in tree.get_all_components(of_type=FeatureTable)
             if each.name == question.features
         ]  # fmt: skip
-        plan = declared.Campaign(
-            self.name, table.entity, self.churn, self.value, tuple(self.segments), self.control,
-            business.name, self.budget, self.cautious,
-            declared.Cap(self.contacts.most, self.contacts.days) if self.contacts else None,
-            self._log(business, tree, table.entity),
-            tuple(action.action() for action in self.actions),
-            dt.date.fromisoformat(self.begins) if self.begins else None,
-            tuple((owner.name, owner.hours_per_day) for owner in self.owners),
-        )  # fmt: skip
+        plan = self.plan(business, tree, table.entity)
         spend = self._spend(tree, table, business.settings.timezone)
         self._require_time()
         segments = self._segments(tree, table.name)
@@ -193,6 +190,18 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             self._effect(business, plan, table.name, segments, question.settle_days, spend).asset(),
         ]
         return dg.Definitions(assets=assets)
+
+    def plan(self, business: Business, tree: dg.ComponentTree, entity: str) -> declared.Campaign:
+        """What it declares, in the words of ``churn.campaign``."""
+        return declared.Campaign(
+            self.name, entity, self.churn, self.value, tuple(self.segments), self.control,
+            business.name, self.budget, self.cautious,
+            declared.Cap(self.contacts.most, self.contacts.days) if self.contacts else None,
+            self._log(business, tree, entity),
+            tuple(action.action() for action in self.actions),
+            dt.date.fromisoformat(self.begins) if self.begins else None,
+            tuple((owner.name, owner.hours_per_day) for owner in self.owners),
+        )  # fmt: skip
 
     def _require_time(self) -> None:
         """Refuse hours that nothing is counted against, and minutes that nobody counts."""
@@ -362,7 +371,12 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             unknown = fault_of_log(tables, plan, peers, customers, max(days))
             checks = [_warning(LOG_IS_READ, unknown)]
             checks.append(_warning(LEFT_ALONE, left_alone(tables, plan, max(days))))
-        return Stored(rows=rows, metadata=about, checks=checks)
+        drawn = {"picture_list": self._picture(tables, plan, max(days))} if days else {}
+        return Stored(rows=rows, metadata=about, pictures=drawn, checks=checks)
+
+    def _picture(self, tables: Tables, plan: declared.Campaign, day: dt.date) -> str | None:
+        contacted, waiting = priorities(tables, plan, day)
+        return pictures.listed(self.name, day, contacted, waiting)
 
     def _effect(
         self,
@@ -423,9 +437,11 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
                 if row[name] is not None
             }
             harmful = "; ".join(_harm(row) for row in whole.values() if row["verdict"] == "harms")
-        return Stored(
-            rows=rows, metadata=about, checks=[_warning(NO_HARM, harmful)] if days else []
-        )
+        drawn = {}
+        if days:
+            drawn = {"picture_effect": pictures.effect(self.name, course(tables, plan, max(days)))}
+        checks = [_warning(NO_HARM, harmful)] if days else []
+        return Stored(rows=rows, metadata=about, pictures=drawn, checks=checks)
 
 
 def _warning(name: str, message: str | None) -> dg.AssetCheckResult:

@@ -12,7 +12,7 @@ from churn_orchestration.churn.features.seen import visible
 from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.churn.value.question import SpendQuestion
 from churn_orchestration.components.campaign.trial import trial_until
-from churn_orchestration.components.question.day_rows import Columns
+from churn_orchestration.components.question.day_rows import Columns, read_files
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAVES, SPEND = "leaves", "spend"
-LEVEL = 0.05
+LEVEL, MOST_DAYS = 0.05, 120
 COLUMNS: Columns = {
     "outcome": (
         "text",
@@ -88,6 +88,23 @@ def effects(
     for outcome, rows in _outcomes(tables, campaign, measured, day):
         result += _measured(campaign, measured.declared, outcome, rows, day)
     return result
+
+
+def course(tables: Tables, campaign: Campaign, day: dt.date) -> list[dict[str, Any]]:
+    """What was known of all customers by each of the last days up to one, oldest first."""
+    table = campaign.effect_table
+    days = tables.rows(
+        f"select day from meta.files where table_name = ? and day <= ? "
+        f"order by day desc limit {MOST_DAYS}",
+        [table, day],
+    )
+    files = [file for (each,) in days if (file := tables.day_file(table, each))]
+    if not files:
+        return []
+    return tables.records(
+        f"select {MEASURED_ON}, outcome, effect, low, high, verdict from {read_files(files)} "
+        f"where segments is null order by {MEASURED_ON}, outcome"
+    )
 
 
 def _outcomes(

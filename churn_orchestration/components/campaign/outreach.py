@@ -41,6 +41,17 @@ def numbers(tables: Tables, campaign: Campaign, day: dt.date) -> dict[str, Any]:
     }
 
 
+def priorities(tables: Tables, campaign: Campaign, day: dt.date) -> tuple[list[float], list[float]]:
+    """Gain less cost of who is on the list of a day, and of who waits; those who come first
+    first.
+    """
+    file = literal(tables.day_file(campaign.table, day))
+    net = f"select expected_gain - cost from {file}"
+    contacted = tables.rows(f"{net} where action is not null order by 1 desc")
+    waiting = tables.rows(f"{net} where next_in_line is not null order by next_in_line")
+    return [each for (each,) in contacted], [each for (each,) in waiting]
+
+
 def fault_of_log(
     tables: Tables, campaign: Campaign, campaigns: Sequence[str], customers: str, day: dt.date
 ) -> str | None:
