@@ -361,26 +361,6 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
         "select contaminated from monitoring.win_back_effect where measured_on = "
         f"'{JAN[11]}' and segments is null"
     ) == [(len(during) + (wrongly in names),)]
-    kinds = dict(shop.published("select customer_id, segment from segments.kinds "
-                                f"where as_of = '{JAN[5]}'"))  # fmt: skip
-    of_kinds = Counter((kinds[name], held_back(name)) for name in names)
-    parts = shop.published(
-        f"select segment, treated, control from monitoring.win_back_effect where measured_on = "
-        f"'{JAN[10]}' and segments = 'kinds' order by 1"
-    )
-    assert parts == [(s, of_kinds[s, False], of_kinds[s, True]) for s in ("often", "seldom")]
-    assert row[:2] == (len(left["treated"]), len(left["control"]))
-    assert row[2] == pytest.approx(np.mean(left["treated"]))
-    assert row[3] == pytest.approx(np.mean(left["control"]))
-    assert row[4] == verdict
-    assert row[5] == pytest.approx(row[3] - row[2], abs=0.1)
-    assert row[6] < row[5] < row[7]
-    assert row[8] == (wrongly in names)
-    assert late in names, "a contact after the outcome was known is to be one of the trial"
-    assert shop.published(
-        "select contaminated from monitoring.win_back_effect where measured_on = "
-        f"'{JAN[11]}' and segments is null"
-    ) == [(wrongly in names,)]
     passed, why = check(shop, "monitoring/win_back_effect", "does_no_harm")
     assert passed == (verdict != "harms")
     assert passed or why.startswith("more of the treated leave, by 0.")
