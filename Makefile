@@ -5,7 +5,7 @@ READY  := .venv/.ready
 # Compiled code is kept: the suite starts a hundred processes, and compiling costs each of them seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day bench-process bench-value bench-business bench-campaigns gates clean
+.PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day bench-process bench-value bench-business bench-campaigns bench-monday gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -79,6 +79,9 @@ bench-business: $(READY)  ## a business of 100,000 customers, step by step (ARGS
 
 bench-campaigns: $(READY)  ## docs/campaigns.md: intervals of effects, lists next to simpler ones, a million customers
 	$(BIN)/python -m benchmarks.campaigns $(ARGS)
+
+bench-monday: $(READY)  ## docs/monday.md: lists acted on in a simulated business, and whether their effect is seen
+	$(BIN)/python -m benchmarks.monday $(ARGS)
 
 bench-drift-speed: $(READY)  ## the drift of a day beside Evidently, a million rows x 100 features
 	$(BIN)/python -m benchmarks.drift_speed $(ARGS)
