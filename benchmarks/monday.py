@@ -158,7 +158,9 @@ KINDS = {
                 "  control: 0.2",
                 "  control: 0.5\n  outreach: silver.outreach\n  contacts: {most: 1, days: 30}",
             ),
-            ("actions/defs.yaml", "capacity_per_day: 8", "capacity_per_day: 60"),
+            ("actions/defs.yaml", "value: 900 ", "value: 2000 "),
+            ("actions/defs.yaml", "capacity_per_day: 8", "capacity_per_day: 300"),
+            ("actions/defs.yaml", "capacity_per_day: 40", "capacity_per_day: 600"),
         ),
         "keep_companies",
         "company_id",
@@ -316,7 +318,7 @@ class Trial:
             ).df()
             listed = db.execute(
                 f"select {kind.entity}, owner, action, as_of, deadline from "
-                f"actions.{kind.campaign} where action is not null"
+                f"actions.{kind.campaign} where action is not null and as_of = date '{SUNDAY}'"
             ).df()
         for name, folder in (("real", place / "world"), ("without", self.folder / "without")):
             trial[name] = self._left(folder, trial)
@@ -446,7 +448,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--customers", type=int, default=6000, help="of a shop, in all its days")
-    parser.add_argument("--companies", type=int, default=2500, help="of a help desk, the same")
+    parser.add_argument("--companies", type=int, default=2000, help="of a help desk, the same")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", help="shop or help desk; the page is not written")
     given = parser.parse_args()

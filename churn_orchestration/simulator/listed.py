@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import re
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -32,7 +33,7 @@ def made_of_list(world: World, number: int, signed_up: np.ndarray, before: int) 
     first, last = (max(campaign.first, world.first_day), min(campaign.last, world.last_day))
     rows = []
     for name, day in _listed(world, number):
-        place = _number(world, name) - 1 - before
+        place = _number(world, name, campaign.listed) - 1 - before
         if not first <= day <= last or not 0 <= place < len(signed_up):
             continue
         on = world.ordinal(day)
@@ -65,12 +66,12 @@ def _listed(world: World, number: int) -> list[tuple[str, dt.date]]:
             ) from None
 
 
-def _number(world: World, name: str) -> int:
-    """The number of a customer, from 1, by their id."""
+def _number(world: World, name: str, listed: Path | None) -> int:
+    """The number of a customer, from 1, by their id in a file."""
     pattern = (helpdesk if world.cancels else retail).ID
     number = int(digits) if (digits := re.sub(r"^\D+", "", name)).isdigit() else 0
     if not 1 <= number <= world.customers or pattern % number != name:
-        raise ScenarioError(f"listed: there is no customer {name}")
+        raise ScenarioError(f"{listed}: there is no customer {name}")
     return number
 
 
