@@ -46,13 +46,13 @@ TEXT = """# A campaign in a business whose truth is known
 
 Made by `make bench-monday ARGS="--customers {customers} --companies {companies} --seed {seed}"`:
 the demo's YAML and that of `examples/helpdesk`, with a horizon of {horizon} days, half of the
-customers held back by lot, and room for everybody who is worth a contact. {customers:,} customers
-and {companies:,} companies sign up over all days of the simulation.
+customers held back by lot, and more room for contacts. {customers:,} customers and {companies:,}
+companies sign up over all days of the simulation.
 
 Each business is simulated and run up to Sunday, {sunday}. Its list of that day is acted on from
 Monday on: {made} of it, within {within} days. Then the same world goes on with these contacts, and
-its files land day by day until {last}, when all outcomes of the trial are known. A contact that
-works divides the chance to leave on a day by {works:.0f}, one that harms multiplies it by
+its files land day by day until {last}, when the outcomes of all who were on it are known. A contact
+that works divides the chance to leave on a day by {works:.0f}, one that harms multiplies it by
 {harms:.0f}.
 
 The truth is the same world in which contacts do nothing, by the same chance: who leaves in it and

@@ -23,13 +23,18 @@ def numbers(tables: Tables, campaign: Campaign, day: dt.date) -> dict[str, Any]:
         "coalesce(sum(cost) filter (action is not null), 0) as cost, "
         f"any_value(money_price) as one_more_of_money, any_value(gap) as gap from {file}"
     )
+    # A list that an older release issued has no hours.
+    has = {name for name, *_ in tables.rows(f"describe from {file}")}
+    hour = "any_value(hour_price)" if "hour_price" in has else "null"
     prices = tables.rows(
-        "select best_action, any_value(contact_price), any_value(hour_price) "
+        f"select best_action, any_value(contact_price), {hour} "
         f"from {file} where best_action is not null group by 1 order by 1"
     )
     result = totals | {f"one_more_{action}": price for action, price, _ in prices}
     owner = {action.name: action.owner for action in campaign.actions}
-    result |= {f"one_more_hour_of_{owner[action]}": price for action, _, price in prices}
+    result |= {
+        f"one_more_hour_of_{owner[action]}": price for action, _, price in prices if action in owner
+    }
     result |= dict(
         tables.rows(f"select 'contacts_' || action, count(action) from {file} "
                     "where action is not null group by 1 order by 1")
