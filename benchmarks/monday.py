@@ -52,8 +52,8 @@ companies sign up over all days of the simulation.
 Each business is simulated and run up to Sunday, {sunday}. Its list of that day is acted on from
 Monday on: {made} of it, within {within} days. Then the same world goes on with these contacts, and
 its files land day by day until {last}, when the outcomes of all who were on it are known. A contact
-that works divides the chance to leave on a day by {works:.0f}, one that harms multiplies it by
-{harms:.0f}.
+that works divides the chance to leave on a day by {works}, one
+that harms multiplies it by {harms:.0f}.
 
 The truth is the same world in which contacts do nothing, by the same chance: who leaves in it and
 not in this one was kept. Nobody of the control lives another life, and the platform's counts of who
@@ -103,6 +103,7 @@ class Kind:
         replaced in which file
     scenario, world : what is simulated, and what differs from the scenario
     landed : of each table that lands, the column with the day of a row; a shop's files have it
+    effects : by how much the log of the chance to leave on a day falls of who was contacted
     campaign, entity, actions : as its YAML names them
     """
 
@@ -115,6 +116,7 @@ class Kind:
     scenario: str
     world: dict[str, Any]
     landed: dict[str, str]
+    effects: dict[str, float]
 
 
 KINDS = {
@@ -142,6 +144,7 @@ KINDS = {
             "leaving": {"per_day": 0.015, "shape": 1, "may_return": 0},
         },
         {"orders": "", "customers": "", "outreach": ""},
+        {"works": 4.0, "does nothing": 0.0, "harms": -3.0},
     ),
     "help desk": Kind(
         ROOT / "examples" / "helpdesk",
@@ -176,10 +179,10 @@ KINDS = {
             "tickets": "created_at", "ticket_interactions": "interaction_timestamp",
             "invoices": "invoiced_on", "cancellations": "cancelled_on", "outreach": "contacted_on",
         },
+        {"works": 1.5, "does nothing": 0.0, "harms": -3.0},
     ),
 }  # fmt: skip
-EFFECTS = {"works": 4.0, "does nothing": 0.0, "harms": -3.0}
-"""By how much the log of the hazard falls of who was contacted."""
+EFFECTS = ("works", "does nothing", "harms")
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ class Trial:
         place = self.folder / effect.replace(" ", "_")
         shutil.copytree(self.folder / "data", place / "data")
         shutil.copytree(self.folder / "landing", place / "landing")
-        simulate(self._world(EFFECTS[effect]), place / "world", processes=1)
+        simulate(self._world(self.kind.effects[effect]), place / "world", processes=1)
         self._land(place / "world", place / "landing", LAST)
         self._set(place)
         with at_work(self.business) as work:
@@ -411,8 +414,8 @@ def page(facts: list[dict[str, Any]], given: argparse.Namespace) -> str:
         [
             each["business"], each["actions"], f"{each['treated']:,} + {each['control']:,}",
             f"{each['contacted']:,}", f"{each['saved']:+,}", f"{each['true_effect']:+.1%}",
-            f"{each['effect']:+.1%}", f"{each['low']:+.1%} to {each['high']:+.1%}",
-            "yes" if each["low"] <= each["true_effect"] <= each["high"] else "no",
+            _share(each["effect"]), _interval(each),
+            _holds(each),
             each["verdict"].replace("_", " "),
             f"{each['more']:,}" if each["more"] else "-",
         ]
@@ -421,7 +424,8 @@ def page(facts: list[dict[str, Any]], given: argparse.Namespace) -> str:
     owners = [
         [
             each["business"], owner["owner"], f"{owner['listed']:,}", f"{owner['contacts']:,}",
-            f"{owner['days']:.1f}", f"{owner['in_time']:.0%}",
+            f"{owner['days']:.1f}",
+            "no deadline" if pd.isna(owner["in_time"]) else f"{owner['in_time']:.0%}",
         ]
         for each in facts
         if each["actions"] == "works"
@@ -430,7 +434,10 @@ def page(facts: list[dict[str, Any]], given: argparse.Namespace) -> str:
     return TEXT.format(
         customers=given.customers, companies=given.companies, seed=given.seed, sunday=SUNDAY,
         horizon=HORIZON, last=LAST, made=f"{MADE:.0%}", within=WITHIN,
-        works=np.exp(EFFECTS["works"]), harms=np.exp(-EFFECTS["harms"]),
+        works=" and ".join(
+            f"{np.exp(kind.effects['works']):.1f} at the {name}" for name, kind in KINDS.items()
+        ),
+        harms=np.exp(-KINDS["shop"].effects["harms"]),
         table=_table(heads, rows),
         owners=_table(
             ["business", "owner", "on the list", "contacts", "days after the list, mean",
@@ -438,6 +445,23 @@ def page(facts: list[dict[str, Any]], given: argparse.Namespace) -> str:
             owners,
         ),
     )  # fmt: skip
+
+
+def _share(value: float | None) -> str:
+    return "too few" if pd.isna(value) else f"{value:+.1%}"
+
+
+def _interval(facts: dict[str, Any]) -> str:
+    if pd.isna(facts["effect"]):
+        return "-"
+    return f"{facts['low']:+.1%} to {facts['high']:+.1%}"
+
+
+def _holds(facts: dict[str, Any]) -> str:
+    """Whether the interval holds the true effect."""
+    if pd.isna(facts["effect"]):
+        return "-"
+    return "yes" if facts["low"] <= facts["true_effect"] <= facts["high"] else "no"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
