@@ -5,7 +5,7 @@ READY  := .venv/.ready
 # Compiled code is kept: the suite starts a hundred processes, and compiling costs each of them seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day bench-process bench-value bench-business bench-campaigns bench-uplift bench-offers gates clean
+.PHONY: demo quick test thorough ui check stages docs reference results bad-input features bench bench-models bench-training bench-drift bench-landed bench-drift-speed bench-retraining bench-one-day bench-process bench-value bench-business bench-campaigns bench-uplift bench-offers bench-monday gates clean
 
 demo: $(READY)  ## a simulated company, from landing files to ranked customers
 	$(BIN)/churn demo
@@ -85,6 +85,9 @@ bench-uplift: $(READY)  ## docs/uplift.md: on whom a campaign works, beside caus
 
 bench-offers: $(READY)  ## docs/offers.md: lists of items beside simpler ones, pairs of 300,000 products (needs `.[offers]`)
 	$(BIN)/python -m benchmarks.offers $(ARGS)
+
+bench-monday: $(READY)  ## docs/monday.md: lists acted on in a simulated business, and whether their effect is seen
+	$(BIN)/python -m benchmarks.monday $(ARGS)
 
 bench-drift-speed: $(READY)  ## the drift of a day beside Evidently, a million rows x 100 features
 	$(BIN)/python -m benchmarks.drift_speed $(ARGS)

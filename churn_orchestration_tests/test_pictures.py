@@ -103,6 +103,19 @@ MOVERS = [
 
 FLOWS = [("low", "medium", 40), ("low", "high", 3), ("critical", "low", 12)]
 
+EFFECTS = [
+    {
+        "measured_on": day,
+        "outcome": outcome,
+        "effect": 0.05,
+        "low": n / 300 - 0.25,
+        "high": 0.35 - n / 900,
+    }
+    | {"verdict": "not_known_yet" if n < 80 else "works"}
+    for n, day in enumerate(days_between(dt.date(2023, 12, 1), DAY))
+    for outcome in ("leaves", "spend")
+]
+
 TITLES = {
     "plan": "plan …",
     "orders_1": "… orders so far",
@@ -143,6 +156,8 @@ DRAWN: dict[str, Callable[[], str | None]] = {
     "performance": lambda: pictures.performance("churn_90d", COURSE),
     "flows": lambda: pictures.flows("rfm", list(BANDS), dt.date(2023, 12, 1), DAY, FLOWS),
     "drift": lambda: pictures.drift("churn_90d", DAY, DRIFTED, TITLES),
+    "listed": lambda: pictures.listed("win_back", DAY, [9.0, 5.0] * 60, [4.0, 1.0] * 300),
+    "effect": lambda: pictures.effect("win_back", EFFECTS),
 }
 
 
@@ -217,6 +232,19 @@ def test_the_words_say_what_was_found() -> None:
     assert "2022-11" not in words(DRAWN["retention"]())
     assert "c0 rose most, 10 to 90 %; the forecaster changed" in words(DRAWN["movers"]())
     assert "↑ silent ↑ silent ↑ silent ↑ silent ↑ ..." in words(DRAWN["movers"]())
+
+
+def test_a_campaign_s_pictures_say_what_the_room_holds_and_what_is_known() -> None:
+    list_ = words(pictures.listed("win_back", DAY, [9, 5], [4.0]))
+    assert "win_back on 2024-03-01: 2 contacts gain 14 after their cost" in list_
+    assert "1 wait for room: 4" in list_
+    known = words(pictures.effect("win_back", EFFECTS))
+    assert "Fewer who leave, % of all: works" in known
+    early = [row | {"effect": None, "low": None, "high": None} for row in EFFECTS[:40]]
+    one = [*early, *EFFECTS[40:42]]
+    assert "More spent by a customer: not known yet" in words(pictures.effect("win_back", one))
+    assert pictures.effect("win_back", early) is None
+    assert pictures.listed("win_back", DAY, [], []) is None
 
 
 def test_rules_beyond_the_fifth_are_told_together() -> None:

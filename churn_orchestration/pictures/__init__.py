@@ -2,6 +2,7 @@
 bytes.
 """
 
+from churn_orchestration.pictures.campaigns import effect, listed
 from churn_orchestration.pictures.canvas import svg
 from churn_orchestration.pictures.cohorts import cohorts
 from churn_orchestration.pictures.forecasts import SCORE_BINS, drift, performance, scores_by_band
@@ -25,10 +26,12 @@ __all__ = [
     "churn_rate",
     "cohorts",
     "drift",
+    "effect",
     "flows",
     "dependence",
     "influences",
     "learning",
+    "listed",
     "movers",
     "performance",
     "quality",

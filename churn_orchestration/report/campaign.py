@@ -17,6 +17,8 @@ from churn_orchestration.storage.warehouse import Tables
 
 REASONS, WAITING = 3, 5
 WEEK, LONG = 7, 104
+MOST_EXPLAINED = 0.9
+"""A share above this of few grades says little of those to come."""
 VERDICTS = {"works": "works", "harms": "harms", "not_known_yet": "not known yet"}
 
 
@@ -139,9 +141,15 @@ def _of_list(
         f"from {of_day} where why is not null group by 1 order by 2 desc, 1"
     )
     [(money, gap)] = tables.rows(f"select any_value(money_price), any_value(gap) from {of_day}")
+    hours = list[dict[str, Any]]()
+    if "hour_price" in {column for column, *_ in tables.rows(f"describe {table}")}:
+        hours = tables.records(
+            f"select owner, any_value(hour_price) as one_more_hour from {of_day} "
+            "where owner is not null and hour_price is not null group by 1 order by 1"
+        )
     return {
         "day": day, "key": key, "owner": owner, "list": listed, "next_in_line": waiting,
-        "actions": totals, "nobody": nobody, "one_more_of_money": money, "gap": gap,
+        "actions": totals, "nobody": nobody, "hours": hours, "one_more_of_money": money, "gap": gap,
     }  # fmt: skip
 
 
@@ -199,6 +207,10 @@ def _waiting(key: str, rows: Sequence[Mapping[str, Any]]) -> list[str | Table]:
 def _limits(facts: Mapping[str, Any]) -> list[str]:
     nobody = ", ".join(f"{row['why']} {row['customers']:,}" for row in facts["nobody"])
     lines = [f"nobody contacts the others: {nobody}"] if nobody else []
+    lines += [
+        f"one more hour of {row['owner']} would earn {row['one_more_hour']:,.2f}"
+        for row in facts["hours"]
+    ]
     if facts["one_more_of_money"]:
         lines.append(f"one more unit of money would earn {facts['one_more_of_money']:.2f}")
     if facts["gap"] is not None:
@@ -245,7 +257,7 @@ def _of_effect(tables: Tables, name: str) -> dict[str, Any]:
     [(wait,)] = tables.rows(f"select max(label_known_on - as_of) from {forecasts}")
     return {
         "day": day, "effects": rows or [], "in_trial": len(trial), "outcome_after_days": wait,
-        "balance": _balance(trial), "sizing": _sizing(trial, day),
+        "balance": _balance(trial), "sizing": _sizing(trial, day, _explained(tables, forecasts)),
         "learned": _learned(tables, name),
     }  # fmt: skip
 
@@ -280,9 +292,34 @@ def _balance(trial: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return asdict(balance(arms["treated"], arms["control"], trial[0]["control_share"]))
 
 
-def _sizing(trial: Sequence[Mapping[str, Any]], day: dt.date) -> dict[str, Any] | None:
+def _explained(tables: Tables, forecasts: str) -> float:
+    """The share of the outcomes' variance that forecasts explain, by those that were graded; 0:
+    too few were.
+    """
+    from churn_orchestration.churn.campaign.effect import FEWEST
+
+    name = f"{forecasts.partition('.')[2]}_graded"
+    if name not in shown(tables, "monitoring"):
+        return 0.0
+    grades = f"monitoring.{name}"
+    refuse_damaged(tables.db, grades)
+    key = quoted(tables.rows(f"describe {grades}")[0][0])
+    [(number, share)] = tables.rows(
+        "select count(*), regr_r2(label::int, churn_probability) from "
+        f"(select label, churn_probability from {grades} qualify row_number() over (partition by "
+        f"{key}, as_of order by {MEASURED_ON} desc, regraded desc nulls last) = 1) "
+        "where label is not null"
+    )
+    return min(share, MOST_EXPLAINED) if number >= 2 * FEWEST and share == share and share else 0.0
+
+
+def _sizing(
+    trial: Sequence[Mapping[str, Any]], day: dt.date, explained: float
+) -> dict[str, Any] | None:
     """How many customers it takes to know the believed effect, and who enters; None: nobody is in
     the trial.
+
+    ``explained``: the share of the outcomes' variance that forecasts explain
     """
     from churn_orchestration.churn.campaign.control import sizing
 
@@ -295,8 +332,11 @@ def _sizing(trial: Sequence[Mapping[str, Any]], day: dt.date) -> dict[str, Any] 
     per_week = entered * WEEK / days if days else 0.0
     rate = sum(row["churn_probability"] for row in trial) / len(trial)
     believed = sum(row["churn_probability"] * row["effect"] for row in trial) / len(trial)
-    need = sizing(rate, believed, trial[0]["control_share"], per_week)
-    result = {"base_rate": rate, "effect": believed, "per_week": per_week}
+    share = trial[0]["control_share"]
+    need = sizing(rate, believed, share, per_week, explained=explained)
+    result = {
+        "base_rate": rate, "effect": believed, "per_week": per_week, "explained": explained,
+    }  # fmt: skip
     for look, wanted in (("every_look", need.every_look), ("one_look", need.one_look)):
         more = max(0, wanted.customers - len(trial))
         result |= {
@@ -381,6 +421,11 @@ def _how_long(facts: Mapping[str, Any]) -> list[str]:
         f"{need['base_rate'] - need['effect']:.1%} of whom it acts on; about "
         f"{need['per_week']:,.0f} customers a week enter",
     ]
+    if need["explained"]:
+        lines.append(
+            f"  forecasts explain {need['explained']:.0%} of how outcomes differ, by those that "
+            "were graded, so it takes that much fewer"
+        )
     for look, words in (("every_look", "with a look on any day"), ("one_look", "with one look")):
         weeks = need[f"{look}_weeks"]
         when = "nobody enters, so never" if weeks is None else f"in {counted(int(weeks), 'week')}"

@@ -177,8 +177,13 @@ def outreach_effects(world: World, lives: Lives, horizon_days: int) -> pd.DataFr
     Returns
     -------
     customer (number from 0), day, campaign, treated, true_effect: one row a contact or control, by
-    day; below 0 where a contact keeps. Contacts that come later are left out of both
+    day; below 0 where a contact keeps. Contacts that come later are left out of both. Of a world
+    that follows lists true_effect is missing: what they do shows in the same world without it
     """
+    columns = ["customer", "day", "campaign", "treated", "true_effect"]
+    if world.follows_lists:
+        touched = pd.DataFrame(lives.contacts, columns=columns[:4]).astype({"treated": bool})
+        return touched.assign(customer=touched["customer"] + lives.first, true_effect=np.nan)
     result = []
     for day, campaign in np.unique(lives.contacts[:, 1:3], axis=0).tolist():
         those = lives.contacts[(lives.contacts[:, 1] == day) & (lives.contacts[:, 2] == campaign)]
@@ -188,7 +193,7 @@ def outreach_effects(world: World, lives: Lives, horizon_days: int) -> pd.DataFr
         effect = reached.quiet(day + 1, horizon_days) - alone.quiet(day + 1, horizon_days)
         result.append(np.column_stack([those, effect]))
     every = np.concatenate(result or [np.empty((0, 5))])
-    table = pd.DataFrame(every, columns=["customer", "day", "campaign", "treated", "true_effect"])
+    table = pd.DataFrame(every, columns=columns)
     table = table.astype({"customer": int, "day": int, "campaign": int, "treated": bool})
     return table.assign(customer=table["customer"] + lives.first)
 

@@ -228,6 +228,13 @@ select 'CAN' || substr(company_id, 5) as cancellation_id, company_id,
 from companies where "left" is not null
 """
 
+_OUTREACH = """
+select printf('OUT%07d', row_number() over (order by t.day, campaign, number)) as outreach_id,
+  company_id, date '{first}' + t.day::int as contacted_on, action
+from touched as t join campaigns using (campaign)
+join (select number, company_id from companies) using (number)
+"""
+
 _SELECTS = {
     "companies": _COMPANIES,
     "customers": _CUSTOMERS,
@@ -238,19 +245,22 @@ _SELECTS = {
     "cancellations": _CANCELLATIONS,
 }
 TABLES = tuple(_SELECTS)
+"""Of every help desk; of one that follows lists, ``outreach`` too."""
 _HIDDEN = ["number", "left", "cause", "nth", "day", "bad", "ends_at", "key"]
 
 TRUE_ENTITIES = "select company_id, number from companies"
 TRUE_EVENTS = "select ticket_id, company_id, created_at, bad from tickets order by 1"
 
 
-def tables(_: World) -> tuple[str, ...]:
+def tables(world: World) -> tuple[str, ...]:
     """The tables of a help desk that land."""
-    return TABLES
+    return (*TABLES, "outreach") if world.outreach else TABLES
 
 
 def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
-    """Make the tables of the help desk of ``people`` and ``happened``, see ``produce``."""
+    """Make the tables of the help desk of ``people``, ``happened`` and ``touched``, see
+    ``produce``.
+    """
     db.execute("create table course (day integer, price double)")
     db.execute(
         "insert into course select unnest(?), unnest(?)",
@@ -263,23 +273,24 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
         "personal": world.faults.personal_in_text,
         "leaky": '"left" is not null' if world.faults.leaky_tag else "false",
     }  # fmt: skip
-    for name, select in _SELECTS.items():
+    for name in tables(world):
+        select = {**_SELECTS, "outreach": _OUTREACH}[name]
         db.execute(f"create table {name} as {select.format(**said)}")
 
 
 def land(
-    db: duckdb.DuckDBPyConnection, _: World, folder: Path, progress: Callable[[int, int], None]
+    db: duckdb.DuckDBPyConnection, world: World, folder: Path, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[str, int]]:
     """Write the exports, ``folder/<table>_en.csv``; rows by table. A file appears whole or not at
     all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for done, name in enumerate(TABLES, 1):
+    for done, name in enumerate(tables(world), 1):
         columns = [column for column, *_ in db.execute(f"describe {name}").fetchall()]
         kept = ", ".join(f'"{column}"' for column in columns if column not in _HIDDEN)
         part = folder / f"{name}_en.part"
         db.execute(f"copy (select {kept} from {name} order by 1) to '{part}' (format csv, header)")
         part.replace(folder / f"{name}_en.csv")
-        progress(done, len(TABLES))
+        progress(done, len(tables(world)))
         [(rows,)] = db.execute(f"select count(*) from {name}").fetchall()
         yield name, rows

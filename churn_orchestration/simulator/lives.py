@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from churn_orchestration.churn.campaign.control import is_held_back
+from churn_orchestration.simulator.listed import made_of_list
 from churn_orchestration.simulator.retail import ID
 from churn_orchestration.simulator.world import World
 
@@ -80,7 +81,8 @@ def draw(world: World, block: int) -> Lives:
     rate = who.choice(len(world.rates[0]), count, p=world.rates[1])
     frailty = who.choice(len(world.frailties[0]), count, p=world.frailties[1])
     contacts = _contacts(world, signed_up, block * BLOCK, touch)
-    happened = _course(world, signed_up, segment, rate, frailty, contacts, course)
+    chance = _Chance(world, block, course)
+    happened = _course(world, signed_up, segment, rate, frailty, contacts, chance)
     customer, day, bad, absences = happened
     second = clock.integers(0, 86_400, len(day))
     order = np.lexsort((customer, second, day))
@@ -100,13 +102,16 @@ def _contacts(
     """
     result = [np.empty((0, 4), dtype=np.int64)]
     for number, campaign in enumerate(world.outreach):
+        if campaign.listed:
+            result.append(made_of_list(world, number, signed_up, before))
+            continue
         first, last = (
             max(0, world.ordinal(campaign.first)),
             min(world.days - 1, world.ordinal(campaign.last)),
         )
         for day in range(first, last + 1):
             known = int(np.searchsorted(signed_up, day - 30, side="right"))  # sign-ups are sorted
-            drawn = np.flatnonzero(rng.random(known) < campaign.per_day)
+            drawn = np.flatnonzero(rng.random(known) < (campaign.per_day or 0))
             treated = rng.random(len(drawn)) >= campaign.control
             if campaign.lots:
                 business, name = campaign.lots
@@ -170,6 +175,37 @@ class Contacted:
         return moved
 
 
+@dataclass(frozen=True)
+class _Chance:
+    """What is drawn of a block: from one stream, or where a world follows lists from one a day, so
+    that no draw depends on who has left.
+    """
+
+    world: World
+    block: int
+    stream: np.random.Generator
+
+    def of(self, day: int) -> np.random.Generator:
+        """What the draws of a day come from."""
+        if not self.world.follows_lists:
+            return self.stream
+        return np.random.default_rng([self.world.seed, self.block, day])
+
+    def events(
+        self, rng: np.random.Generator, rates: np.ndarray, new: int, with_us: np.ndarray, bad: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Events of a day and how many of them go badly, of customers by their rates.
+
+        ``new``: from this customer on they sign up on the day, which is their first event.
+        """
+        events = rng.poisson(rates)
+        if not self.world.follows_lists:
+            events[~with_us] = 0
+        events[new:] = 1
+        ill = rng.binomial(events, bad)
+        return events * with_us, ill * with_us
+
+
 def _course(
     world: World,
     signed_up: np.ndarray,
@@ -177,7 +213,7 @@ def _course(
     rate: np.ndarray,
     frailty: np.ndarray,
     contacts: np.ndarray,
-    rng: np.random.Generator,
+    chance: _Chance,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(customer, day, bad) of every event, by day and customer, and the absences."""
     kinds = list(world.segments.values())
@@ -196,11 +232,8 @@ def _course(
         new = int(np.searchsorted(signed_up, day, side="left"))
         if not here:
             continue
-        with_us = state[:here] == WITH_US
-        events = rng.poisson(pace[:here] * season[day])
-        events[~with_us] = 0
-        events[new:] = 1
-        ill = rng.binomial(events, bad[day])
+        rng, with_us = chance.of(day), state[:here] == WITH_US
+        events, ill = chance.events(rng, pace[:here] * season[day], new, with_us, bad[day])
         gone_well = events - ill
         satisfaction[:here] *= memory
         satisfaction[:here] += world.experience.help * gone_well - world.experience.hurt * ill

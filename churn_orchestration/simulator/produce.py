@@ -49,7 +49,8 @@ def simulate(
     frailty, when they last left, why, and came back), ``events.parquet`` (as they happened, and
     whether they went badly) and ``world.json``, which is there once all is; of outreach,
     ``outreach.parquet``: what each contact did, or would have done to a control, to the probability
-    of no order in EFFECT_DAYS. One that was stopped is recomputed.
+    of no order in EFFECT_DAYS; of a world that follows lists it is not there. One that was stopped
+    is recomputed.
 
     Returns
     -------
@@ -94,8 +95,8 @@ def furnished(
     ``helpdesk``.
 
     They are made of ``people`` (number, signed_up, segment, and the truth about them), ``happened``
-    (number, day, second, bad), ``mailed`` (number, day, opened, clicked) and ``touched`` (number,
-    day, campaign, treated, true_effect).
+    (number, day, second, bad), ``mailed`` (number, day, opened, clicked), ``touched`` (number, day,
+    campaign, treated, true_effect) and ``campaigns`` (campaign, action).
     """
     with (
         tempfile.TemporaryDirectory(prefix=".simulating-", dir=scratch_in) as scratch,
@@ -112,6 +113,9 @@ def furnished(
         for name in ("people", "happened", "mailed", "touched"):
             db.execute(f"create view {name} as from read_parquet('{scratch}/{name}-*.parquet')")
         db.execute(_MACROS)
+        db.execute("create table campaigns (campaign integer, action varchar)")
+        for number, campaign in enumerate(world.outreach):
+            db.execute("insert into campaigns values (?, ?)", [number, campaign.action])
         BUSINESSES[world.business].furnish(db, world)
         yield db
 
@@ -248,7 +252,7 @@ def _write_truth(db: duckdb.DuckDBPyConnection, world: World, truth: Path) -> No
         f"from people as p join ({business.TRUE_ENTITIES}) as e using (number) order by 1"
     )
     selects = {"people": people, "events": business.TRUE_EVENTS}
-    if world.outreach:
+    if world.outreach and not world.follows_lists:
         selects["outreach"] = "select * exclude (day) from outreach order by 1"
     for name, select in selects.items():
         db.execute(

@@ -240,9 +240,6 @@ def furnish(db: duckdb.DuckDBPyConnection, world: World) -> None:
     course = [list(range(world.days)), amounts.tolist(), (amounts * (1 + world.prices())).tolist()]
     db.execute("create table course (day integer, amount double, price double)")
     db.execute("insert into course select unnest(?), unnest(?), unnest(?)", course)
-    db.execute("create table campaigns (campaign integer, action varchar)")
-    for number, campaign in enumerate(world.outreach):
-        db.execute("insert into campaigns values (?, ?)", [number, campaign.action])
     began = world.new_channel_from
     said = {
         **_GOODS,

@@ -20,13 +20,22 @@ badly, segment and sign-up are seen. ``forecast`` turns this page into probabili
 """
 
 import datetime as dt
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from scipy import stats
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -121,6 +130,10 @@ class Change(_Section):
     mix: dict[str, float] | None = None
 
 
+OF_LISTS = {"listed", "made", "within_days"}
+"""What only a campaign has that follows a platform's lists."""
+
+
 class Campaign(_Section):
     """Outreach: on each of its days customers are drawn, of whom a share is a control and not
     contacted.
@@ -130,16 +143,43 @@ class Campaign(_Section):
     share is left alone, so that the contacts are its own; ``effect``: by segment, how much the log
     of the hazard falls for ``lasting_days`` from the next day on; 0 if not named, and negative
     where it drives customers away.
+
+    ``listed``: CSV or Parquet with the entity's column, ``day`` and ``action``, as a platform lists
+    whom to contact from the next day on. Then nobody is drawn: of the rows of this action from
+    ``first`` to ``last`` the share ``made`` becomes a contact, within ``within_days``.
     """
 
     action: str
     first: dt.date
     last: dt.date
-    per_day: float = Field(gt=0, le=1)
+    per_day: float | None = Field(None, gt=0, le=1)
     control: float = Field(0.5, ge=0, lt=1)
     lots: tuple[str, str] | None = None
     effect: dict[str, float]
     lasting_days: int = Field(60, gt=0)
+    listed: Path | None = None
+    made: float = Field(1, gt=0, le=1)
+    within_days: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _drawn_or_listed(self) -> "Campaign":
+        if (self.per_day is None) == (self.listed is None):
+            raise ValueError(f"{self.action}: one of per_day and listed says whom it contacts")
+        drawn, listed = {"control", "lots"}, {"made", "within_days"}
+        if wrong := self.model_fields_set & (listed if self.listed is None else drawn):
+            whom = "drawn" if self.listed is None else "listed"
+            raise ValueError(f"{self.action}: {min(wrong)} is not of customers who are {whom}")
+        if self.listed and not self.listed.is_file():
+            raise ValueError(f"{self.action}: listed: there is no file {self.listed}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_noted(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is noted beside the files: of a list what is in it, wherever it lies."""
+        noted: dict[str, Any] = fields(self)
+        if self.listed is None:
+            return {name: noted[name] for name in noted if name not in OF_LISTS}
+        return noted | {"listed": hashlib.sha256(self.listed.read_bytes()).hexdigest()}
 
 
 class Mail(_Section):
@@ -286,9 +326,10 @@ class World(_Section):
             raise ValueError(
                 "leaving: may_return: a company that has cancelled does not return, wanted 0"
             )
-        of_shops = {"outreach", "new_channel_from", "mail"} & self.model_fields_set
-        if self.cancels and (of_shops or any(change.amount for change in self.changes)):
-            message = "outreach, new_channel_from, mail and changes of amount"
+        of_shops = {"new_channel_from", "mail"} & self.model_fields_set
+        drawn = any(campaign.listed is None for campaign in self.outreach)
+        if self.cancels and (of_shops or drawn or any(change.amount for change in self.changes)):
+            message = "outreach without lists, new_channel_from, mail and changes of amount"
             raise ValueError(f"{message}: a help desk has none of them")
         for again in (*self.faults.resent, *self.faults.copied):
             if again.sent_on <= again.day:
@@ -330,6 +371,13 @@ class World(_Section):
     def cancels(self) -> bool:
         """Whether leaving is seen, as a cancellation, and not only a silence that goes on."""
         return self.business == "helpdesk"
+
+    @property
+    def follows_lists(self) -> bool:
+        """Whether a platform says whom to contact. Then chance is drawn for each customer and day
+        whoever is contacted, so that with and without an effect a world is the same but for it.
+        """
+        return any(campaign.listed for campaign in self.outreach)
 
     def refuse_beyond(self, as_of: dt.date, horizon_days: int) -> None:
         """Raise ScenarioError where a day, or the horizon after it, lies beyond the simulation."""

@@ -8,20 +8,25 @@ from collections import Counter, defaultdict
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pytest
 
-from churn_orchestration.business import BusinessError
+from churn_orchestration.business import PACKAGE, Business, BusinessError
 from churn_orchestration.churn.campaign.control import is_held_back
 from churn_orchestration.cli.door import expected_message
+from churn_orchestration.components.campaign.campaign import Campaign
 from churn_orchestration.components.campaign.estimates import read_sealed
-from churn_orchestration.components.campaign.lists import PRIOR, Effects
+from churn_orchestration.components.campaign.lists import PRIOR, Effects, store_list
+from churn_orchestration.components.tree import component_tree
 from churn_orchestration.definitions import definitions_of
 from churn_orchestration.report.campaign import actions_report, campaign_report
 from churn_orchestration.report.explain import explain
 from churn_orchestration.report.ranking import exported
 from churn_orchestration.report.watching import watch_report
 from churn_orchestration.runs import at_work
+from churn_orchestration.storage import ledger
 from churn_orchestration.storage.door import door
+from churn_orchestration.storage.resources import Warehouse
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
 
 LAYERS = (*UP_TO_FEATURES, "predictions", "monitoring", "actions")
@@ -290,6 +295,17 @@ def test_what_was_issued_stays_and_the_newest_list_follows_its_declaration(selli
     selling.refresh(5, 6, layers=["actions", "monitoring"])
     assert (rows_of(selling, 5)["action"] == "call").sum() == 20
     assert (rows_of(selling, 6)["action"] == "call").sum() == 5
+    again = selling.published(
+        "select as_of, decided_on, count(*) filter (action = 'call') from restated.win_back_lists "
+        "group by all"
+    )
+    assert [(str(day), str(on), calls) for day, on, calls in again] == [
+        (str(JAN[5]), str(JAN[6]), 5)
+    ]
+    [line] = [row for row in ledger.read(selling.business.state)
+              if row["subject"] == "actions.win_back"]  # fmt: skip
+    assert (line["decision"], line["cutoff"]) == ("restate", str(JAN[5]))
+    assert "rows differ: what was issued stays" in line["reason"]
     now = selling.published(
         "select unnest(files) from meta.shown where table_name = 'actions.win_back'"
     )
@@ -314,8 +330,9 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
     if verdict == "works":
         shop.write("silver/people.sql", PEOPLE)
         shop.write("churn_90d/defs.yaml", QUESTION.replace(": 10\n", ": 5\n") + FAIRNESS)
-    wrongly = next(f"c{n:03}" for n in range(CUSTOMERS) if held_back(f"c{n:03}"))
+    wrongly, *late = [f"c{n:03}" for n in range(CUSTOMERS) if held_back(f"c{n:03}")][:12]
     contacted(shop, 8, f"{wrongly},win_back,mail")
+    contacted(shop, 11, *(f"{name},win_back,mail" for name in late))
     shop.refresh(5, 11, layers=(*LAYERS, "segments"))
     assert shop.published("select count(*) from monitoring.win_back_effect where treated > 0 and "
                           f"measured_on < '{JAN[10]}'") == [(0,)]  # fmt: skip
@@ -351,16 +368,31 @@ def test_an_effect_is_known_once_outcomes_matured_by_the_arm_of_the_lot(
     assert row[5] == pytest.approx(row[3] - row[2], abs=0.1)
     assert row[6] < row[5] < row[7]
     assert row[8] == (wrongly in names)
+    entered = dict(shop.published("select customer_id, min(as_of) from actions.win_back "
+                                  "where in_trial group by 1"))  # fmt: skip
+    during = [n for n in late if n in entered and JAN[6] <= entered[n] < JAN[11]]
+    assert any(entered.get(n) == JAN[5] for n in late), "one whose outcome was known before it"
+    assert shop.published(
+        "select contaminated from monitoring.win_back_effect where measured_on = "
+        f"'{JAN[11]}' and segments is null"
+    ) == [(len(during) + (wrongly in names),)]
     passed, why = check(shop, "monitoring/win_back_effect", "does_no_harm")
     assert passed == (verdict != "harms")
     assert passed or why.startswith("more of the treated leave, by 0.")
     assert check(shop, "actions/win_back", "control_is_left_alone") == (
-        False, f"1 of the control were contacted: {wrongly} on {JAN[8]}",
+        False, f"12 of the control were contacted: {wrongly} on {JAN[8]}, {late[0]} on {JAN[11]}, "
+        f"{late[1]} on {JAN[11]} and 9 more",
     )  # fmt: skip
     if verdict == "works":
         assert_regions_are_compared(shop, bought)
     facts, text = campaign_report(shop.business, None)
     assert facts["campaigns"]["win_back"]["balance"]["fair"]
+    graded = np.array(shop.published(
+        "select label::int, churn_probability from monitoring.churn_10d_graded"
+    ))  # fmt: skip
+    explained = facts["campaigns"]["win_back"]["sizing"]["explained"]
+    assert explained == pytest.approx(np.corrcoef(graded.T)[0, 1] ** 2)
+    assert f"forecasts explain {explained:.0%} of how outcomes differ" in text
     assert verdict.split("_")[0] in text  # a cell of several words may be on two lines
 
 
@@ -492,7 +524,10 @@ def test_money_a_value_model_segments_and_caution_decide_too(selling):
     selling.write("values/defs.yaml", SPEND)
     selling.write("segments/defs.yaml", SEGMENTS)
     selling.change("actions/defs.yaml", "value: 50", "value: spend_10d\n  segments: [kinds]\n"
-                   "  budget: 10\n  cautious: true")  # fmt: skip
+                   "  budget: 10\n  cautious: true\n"
+                   "  owners: [{name: 'team:success', hours_per_day: 0.5}]")  # fmt: skip
+    selling.change("actions/defs.yaml", "capacity_per_day: 20", "minutes: 10")
+    selling.change("actions/defs.yaml", "      capacity_per_week: 60\n", "")
     selling.change("actions/defs.yaml", "when: churn_probability > 0.3",
                    "when: kinds = 'often' and expected_spend > 0")  # fmt: skip
     selling.refresh(5, layers=(*LAYERS, "values", "segments"))
@@ -503,6 +538,16 @@ def test_money_a_value_model_segments_and_caution_decide_too(selling):
     kinds = dict(selling.published("select customer_id, segment from segments.kinds"))
     calls = done[done["action"] == "call"]
     assert {kinds[name] for name in calls.index} <= {"often"}
+    assert len(calls) == 3, "half an hour holds three calls of ten minutes"
+    assert done["in_trial"].all()
+    [hour] = set(rows.loc[rows["best_action"] == "call", "hour_price"])
+    assert hour > 0
+    assert rows.loc[rows["best_action"] == "mail", "hour_price"].isna().all()
+    assert metadata(selling, "actions/win_back", JAN[5])["one_more_hour_of_team:success"].value > 0
+    assert (
+        f"one more hour of team:success would earn {hour:,.2f}"
+        in actions_report(selling.business, None, None, 3, None)[1]
+    )
     low = {"call": 0.1, "mail": 0.02}
     for _, row in done.iterrows():
         assert row["churn_probability"] * row["value"] * low[row["action"]] > row["cost"]
@@ -577,6 +622,12 @@ def test_the_commands_show_the_list_and_export_and_explain_carry_the_action(sell
         ("high: 0.5", "high: 0.5, mean: 0.6", "effect: mean 0.6 is not within low 0.1 and"),
         ("critical: 2", "urgent: 2", "there is no band urgent (low, medium, high, critical)"),
         ("name: mail", "name: call", "win_back: two actions are called call"),
+        ("value: 50", "value: 50\n  owners: [{name: 'team:success', hours_per_day: 6}]",
+         "defs.yaml:11: win_back: call: team:success has hours_per_day: give the `minutes` that"),
+        ("value: 50", "value: 50\n  owners: [{name: ann, hours_per_day: 6}]",
+         "defs.yaml:6: win_back: ann: owns no action: those are of team:marketing, team:success"),
+        ("cost: 6", "cost: 6\n      minutes: 10",
+         "defs.yaml:10: win_back: call: minutes are counted by nobody: give team:success `hours"),
     ],
 )  # fmt: skip
 def test_a_campaign_that_cannot_be_is_refused_by_file_and_line(shop, old, new, message):
@@ -621,3 +672,49 @@ def test_what_cannot_be_measured_is_refused(selling):
     selling.change("actions/defs.yaml", "begins: soon", "segments: [treated]")
     selling.write("segments/defs.yaml", SEGMENTS.replace("name: kinds", "name: treated"))
     assert "treated is a column of the effect's table" in why_not_loaded(selling)
+
+
+def test_the_help_desk_s_managers_call_whom_it_served_badly_within_their_room(
+    tmp_path, churn_data, monkeypatch
+):
+    assert churn_data
+    monkeypatch.setenv("CHURN_HELPDESK", "/nowhere")
+    desk, day = Business(PACKAGE.parent / "examples" / "helpdesk"), JAN[5]
+    tree = component_tree(desk)
+    [campaign] = tree.get_all_components(of_type=Campaign)
+    plan = campaign.plan(desk, tree, "company_id")
+    kinds = ["angry_and_leaving", "breached", "heavy_users", "silent", "served_well"]
+    bands = ["critical", "high", "medium", "low"]
+    with Warehouse.of(tmp_path).open() as tables:
+        rows = "from (select printf('COMP%05d', n) as company_id, n from range(1, 401) as t(n))"
+        of_day = f"select company_id, date '{day}' as as_of"
+        tables.put_day(
+            "predictions.cancels_90d", day,
+            f"{of_day}, (1 + n % 97) / 200 as churn_probability, {bands}[1 + n % 4] as band, "
+            "0::double as recent_value, 1::bigint as days_since_last, true as contact, "
+            f"'' as confidence, false as backtest {rows} order by 1",
+        )  # fmt: skip
+        tables.put_day(
+            "segments.service", day, f"{of_day}, {kinds}[1 + n % 5] as segment {rows} order by 1"
+        )
+        assert store_list(tables, plan, day) == 400
+        listed = tables.db.execute(
+            f"from {tables.day_file(plan.table, day).as_posix()!r} "
+            f"join {tables.day_file('segments.service', day).as_posix()!r} using (company_id)"
+        ).df()
+    done = listed[listed["action"].notna()]
+    assert done["action"].value_counts().to_dict() == {"training": 40, "account_call": 8}
+    assert set(done["arm"]) == {"treated"}
+    calls, trained = (done[done["action"] == each] for each in ("account_call", "training"))
+    assert set(calls["owner"]) == {"account managers"}
+    assert set(calls["segment"]) <= {"angry_and_leaving", "breached"}
+    assert set(trained["owner"]) == {"customer success"}
+    assert "silent" not in set(trained["segment"])
+    days = {"critical": 1, "high": 2, "medium": 5}
+    for _, row in calls.iterrows():
+        within = days.get(row["band"])
+        due = None if within is None else day + dt.timedelta(days=within)
+        assert (None if row["deadline"] is pd.NaT else row["deadline"].date()) == due
+    assert (trained["deadline"].dt.date == JAN[19]).all()
+    silent = listed[(listed["segment"] == "silent") & (listed["arm"] == "treated")]
+    assert set(silent["why"]) == {"no action is open to them"}

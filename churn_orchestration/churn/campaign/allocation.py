@@ -47,11 +47,10 @@ class Allocation:
     bound : no list earns more
     gap : (bound - gain) / bound; 0 where the bound is 0
     capacity_price : what one more contact by each action would earn; k
-    group_price : what one more contact within each group's limit would earn; m
+    group_price : what one more unit of each group's limit would earn; m
     budget_price : what one more unit of money would earn
     reduced : gain at those prices, n x k; -inf where an action is not eligible or does not pay.
-        Whoever has one >= 0 belongs to the trial, held back or not: those at the margin, whose
-        gain is the price, have 0, and some of them are contacted
+        See `of_trial`
     """
 
     choice: np.ndarray
@@ -135,8 +134,9 @@ def allocate(
     cost : of one contact by each action, >= 0; k
     capacity : contacts by each action at most, whole numbers >= 0 or inf; k
     budget : money at most, >= 0 or inf
-    groups : m x k, 1 where an action counts against the group's limit (an owner, a channel)
-    group_limits : contacts of each group at most, whole numbers >= 0 or inf; m
+    groups : m x k, what a contact by each action takes of the group's limit (the minutes of an
+        owner, or 1 of a channel), >= 0
+    group_limits : of each group, >= 0 or inf; m
     held_back : bool, n; they are not contacted, use no limit and move no price, but have `reduced`
 
     Raises
@@ -181,6 +181,35 @@ def allocate(
         choice, total, bound, (bound - total) / bound if bound else 0.0,
         of_all[:k], of_all[k:-1], float(of_all[-1] / dearest), reduced,
     )  # fmt: skip
+
+
+def of_trial(
+    pays: np.ndarray, gain: np.ndarray, price: np.ndarray, choice: np.ndarray
+) -> np.ndarray:
+    """Who belongs to the trial, held back or not; bool, n.
+
+    Those who are worth the prices. At the margin the gain is the price, and some are contacted. The
+    last of a budget may go to somebody who is worth less: then all who are worth as much do.
+
+    Parameters
+    ----------
+    pays : whether each action is open to each customer and pays, whatever contacts went before;
+        n x k
+    gain : net of cost; n x k
+    price : of one contact by each action, of capacities and money; k
+    choice : the number of the action of each customer who is contacted, else -1; n
+
+    >>> gain, price = np.array([[5.0], [3.0], [2.0], [1.0], [0.5]]), np.array([3.0])
+    >>> of_trial(gain > 0, gain, price, np.array([0, -1, -1, -1, -1])).tolist()
+    [True, True, False, False, False]
+    >>> of_trial(gain > 0, gain, price, np.array([0, -1, -1, 0, -1])).tolist()
+    [True, True, True, True, False]
+    """
+    rounding = ROUNDING * np.where(pays, gain, 0.0).max(initial=0.0)
+    done, worth = choice[:, None] == np.arange(gain.shape[1]), gain - price
+    least = np.where(done, worth, np.inf).min(axis=0, initial=0.0)
+    result: np.ndarray = (pays & (worth >= least - rounding)).any(axis=1)
+    return result
 
 
 def _power_of_two(most: float) -> float:
@@ -232,12 +261,13 @@ def _check(
         raise ValueError("a gain is infinite")
     if not (np.isfinite(cost) & (cost >= 0)).all():
         raise ValueError(f"costs are finite and >= 0, not {cost}")
-    if not np.isin(groups, (0, 1)).all():
-        raise ValueError("groups has other entries than 0 and 1")
-    for name, most in (("capacity", capacity), ("group_limits", group_limits)):
-        whole = np.isinf(most) | (np.floor(most) == most)
-        if not ((most >= 0) & whole).all():
-            raise ValueError(f"{name} is of whole numbers >= 0 or inf, not {most}")
+    if not (np.isfinite(groups) & (groups >= 0)).all():
+        raise ValueError("what a contact takes of a group's limit is finite and >= 0")
+    if not (group_limits >= 0).all():
+        raise ValueError(f"group_limits are >= 0 or inf, not {group_limits}")
+    whole = np.isinf(capacity) | (np.floor(capacity) == capacity)
+    if not ((capacity >= 0) & whole).all():
+        raise ValueError(f"capacity is of whole numbers >= 0 or inf, not {capacity}")
     if not budget >= 0:
         raise ValueError(f"the budget is >= 0, not {budget}")
 

@@ -37,6 +37,7 @@ class Action:
     per_day, per_week : contacts at most, of a day and of a week from Monday on; None: any number
     cool_down_days : after a contact by it, so many days go by before the next one; None: none
     deadline_days : days from as_of in which it is to be done, or those by band; None: none
+    minutes : of its owner that a contact takes; None: nobody counts them
     """
 
     name: str
@@ -49,6 +50,7 @@ class Action:
     per_week: int | None = None
     cool_down_days: int | None = None
     deadline_days: int | Mapping[str, int] | None = None
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Campaign:
     cap : None: none
     outreach : the log of what was done; None: there is none
     begins : the first as_of on whose list somebody acts; None: the first of all
+    hours : of a day that each owner has, by name; whoever is not there has no limit
     uplift : once outcomes say on whom an action works, that is in place of its believed effect
     """
 
@@ -91,12 +94,18 @@ class Campaign:
     outreach: EventSource | None
     actions: tuple[Action, ...]
     begins: dt.date | None = None
+    hours: tuple[tuple[str, float], ...] = ()
     uplift: bool = field(default=False, metadata={"later": True})
 
     @property
     def table(self) -> str:
         """The table of its lists, ``layer.table``."""
         return f"actions.{self.name}"
+
+    @property
+    def restated(self) -> str:
+        """The table of what lists that were issued would be now."""
+        return f"restated.{self.name}_lists"
 
     @property
     def effect_table(self) -> str:

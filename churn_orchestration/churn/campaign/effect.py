@@ -338,16 +338,19 @@ def measured_by_segment(
     less_is_better: bool,
     level: float = 0.05,
     planned: int = PLANNED,
+    declared: int = 0,
 ) -> dict[str, Effect]:
     """The effect in each segment, by name; all intervals together miss an effect at ``level``.
 
-    By Bonferroni; ``planned`` is of each segment.
+    By Bonferroni over as many segments as are ``declared``, or there are if those are more: how
+    many have outcomes by a look is not fixed beforehand. ``planned`` is of each segment.
     """
     names = np.unique(segment)
+    number = max(len(names), declared)
     return {
         str(name): measured(
             outcomes.some(segment == name), share,
-            less_is_better=less_is_better, level=level / len(names), planned=planned,
+            less_is_better=less_is_better, level=level / number, planned=planned,
         )
         for name in names
     }  # fmt: skip

@@ -12,7 +12,7 @@ import dagster as dg
 import duckdb
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from churn_orchestration import stages
+from churn_orchestration import pictures, stages
 from churn_orchestration.business import Business, BusinessError, digest, line_of
 from churn_orchestration.churn.campaign import declared
 from churn_orchestration.churn.campaign.rows import readable
@@ -21,14 +21,24 @@ from churn_orchestration.churn.question.labels import EVENT, STATIC
 from churn_orchestration.churn.rows.shapes import DATA_FAULTS, fault_message
 from churn_orchestration.churn.rows.user_sql import parsed
 from churn_orchestration.churn.value.question import SpendQuestion
-from churn_orchestration.components.campaign.campaign_specs import NAME, ActionSpec, CapSpec
+from churn_orchestration.components.campaign.campaign_specs import (
+    NAME,
+    ActionSpec,
+    CapSpec,
+    OwnerSpec,
+)
 from churn_orchestration.components.campaign.effects import COLUMNS as EFFECT_COLUMNS
-from churn_orchestration.components.campaign.effects import ORDER, effects
+from churn_orchestration.components.campaign.effects import ORDER, Measured, course, effects
 from churn_orchestration.components.campaign.estimates import COLUMNS as UPLIFT_COLUMNS
 from churn_orchestration.components.campaign.estimates import ORDER as UPLIFT_ORDER
 from churn_orchestration.components.campaign.estimates import Estimates
 from churn_orchestration.components.campaign.lists import COLUMNS, LEARNED_COLUMNS, store_list
-from churn_orchestration.components.campaign.outreach import fault_of_log, left_alone, numbers
+from churn_orchestration.components.campaign.outreach import (
+    fault_of_log,
+    left_alone,
+    numbers,
+    priorities,
+)
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.features.proof import require_proved
@@ -47,7 +57,7 @@ from churn_orchestration.storage.warehouse import Tables
 
 OF_TRIAL = {
     "arm", "treated", "touched", "outcome", "matured", "control_share", "question", "is_graded",
-    "spent", "last_contact", "value", "value_low", "value_high", "as_of", "low", "high",
+    "spent", "contact_days", "value", "value_low", "value_high", "as_of", "low", "high",
     "best_action",
 }  # fmt: skip
 """Columns beside which the effect's rows have the sets of segments."""
@@ -108,6 +118,10 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         pattern=r"^(bronze|silver)\.[a-z][a-z0-9_]*$",
         description="layer.table of what was really done: a row per contact with the entity, "
         "`campaign`, `action`, and day and known_on as every source",
+    )
+    owners: list[OwnerSpec] = Field(
+        [],
+        description="who has only so many hours of a day; each of their actions says its `minutes`",
     )
     actions: list[ActionSpec] = Field(min_length=1, description="what may be done")
     _place: Path = PrivateAttr(default=Path())
@@ -172,16 +186,10 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             each for each in tree.get_all_components(of_type=FeatureTable)
             if each.name == question.features
         ]  # fmt: skip
-        plan = declared.Campaign(
-            self.name, table.entity, self.churn, self.value, tuple(self.segments), self.control,
-            business.name, self.budget, self.cautious,
-            declared.Cap(self.contacts.most, self.contacts.days) if self.contacts else None,
-            self._log(business, tree, table.entity),
-            tuple(action.action() for action in self.actions),
-            dt.date.fromisoformat(self.begins) if self.begins else None, self.uplift,
-        )  # fmt: skip
+        plan = self.plan(business, tree, table.entity)
         spend = self._spend(tree, table, business.settings.timezone)
-        self._require_segments(tree, table.name)
+        self._require_time()
+        segments = self._segments(tree, table.name)
         self._require_columns(plan)
         peers = [
             each.name for each in tree.get_all_components(of_type=Campaign)
@@ -190,11 +198,51 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         estimates = self._estimates(plan, table, tree, business) if self.uplift else None
         assets = [
             self._lists(business, plan, table.name, peers, estimates).asset(),
-            self._effect(business, plan, table.name, spend).asset(),
+            self._effect(business, plan, table.name, segments, question.settle_days, spend).asset(),
         ]
         if estimates:
             assets.append(self._learned(business, plan, table.name, estimates).asset())
         return dg.Definitions(assets=assets)
+
+    def plan(self, business: Business, tree: dg.ComponentTree, entity: str) -> declared.Campaign:
+        """What it declares, in the words of ``churn.campaign``."""
+        return declared.Campaign(
+            self.name, entity, self.churn, self.value, tuple(self.segments), self.control,
+            business.name, self.budget, self.cautious,
+            declared.Cap(self.contacts.most, self.contacts.days) if self.contacts else None,
+            self._log(business, tree, entity),
+            tuple(action.action() for action in self.actions),
+            dt.date.fromisoformat(self.begins) if self.begins else None,
+            tuple((owner.name, owner.hours_per_day) for owner in self.owners), self.uplift,
+        )  # fmt: skip
+
+    def _require_time(self) -> None:
+        """Refuse hours that nothing is counted against, and minutes that nobody counts."""
+        names = [owner.name for owner in self.owners]
+        for owner in self.owners:
+            if names.count(owner.name) > 1:
+                self._refuse("is there twice among owners", owner.name)
+            if not (mine := [each for each in self.actions if each.owner == owner.name]):
+                others = ", ".join(sorted({each.owner for each in self.actions}))
+                self._refuse(f"owns no action: those are of {others}", owner.name)
+            for action in mine:
+                if action.minutes is None:
+                    self._refuse(
+                        f"{owner.name} has hours_per_day: give the `minutes` that a contact takes",
+                        action.name,
+                    )
+                elif action.minutes > 60 * owner.hours_per_day:
+                    self._refuse(
+                        f"minutes {action.minutes:g} are more than the {owner.hours_per_day:g} "
+                        f"hours of {owner.name}: nobody would ever be contacted by it",
+                        action.name,
+                    )
+        for action in self.actions:
+            if action.minutes is not None and action.owner not in names:
+                self._refuse(
+                    f"minutes are counted by nobody: give {action.owner} `hours_per_day` in owners",
+                    action.name,
+                )
 
     def _refuse(self, words: str, *block: str) -> None:
         place = line_of(self._place, self.name, *block)
@@ -238,7 +286,13 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             )
         return model.question(table, timezone)
 
-    def _require_segments(self, tree: dg.ComponentTree, features: str) -> None:
+    def _segments(self, tree: dg.ComponentTree, features: str) -> dict[str, int]:
+        """How many segments each set that is read declares; clusters are declared by none.
+
+        Raises
+        ------
+        BusinessError : there is no such set, or it has other customers
+        """
         sets: dict[str, Segments | Axes] = {
             each.name: each for each in tree.get_all_components(of_type=Segments)
         }
@@ -247,6 +301,11 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
         for name in self.segments:
             if self._named(sets, name, "segments").features != features:
                 self._refuse(f"segments: {name} has no customers of {features}")
+        return {
+            name: len(each.segments) + 1
+            for name in self.segments
+            if isinstance(each := sets[name], Segments)
+        }
 
     def _require_columns(self, plan: declared.Campaign) -> None:
         """Refuse a condition that reads what is no column of a customer's row."""
@@ -390,13 +449,20 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             unknown = fault_of_log(tables, plan, peers, customers, max(days))
             checks = [_warning(LOG_IS_READ, unknown)]
             checks.append(_warning(LEFT_ALONE, left_alone(tables, plan, max(days))))
-        return Stored(rows=rows, metadata=about, checks=checks)
+        drawn = {"picture_list": self._picture(tables, plan, max(days))} if days else {}
+        return Stored(rows=rows, metadata=about, pictures=drawn, checks=checks)
+
+    def _picture(self, tables: Tables, plan: declared.Campaign, day: dt.date) -> str | None:
+        contacted, waiting = priorities(tables, plan, day)
+        return pictures.listed(self.name, day, contacted, waiting)
 
     def _effect(
         self,
         business: Business,
         plan: declared.Campaign,
         features: str,
+        segments: Mapping[str, int],
+        settle_days: int,
         spend: SpendQuestion | None,
     ) -> DayTable:
         upstream = [plan.table, f"monitoring.{self.churn}_graded"]
@@ -408,7 +474,10 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             plan.segments,
             plan.control,
             plan.outreach,
+            settle_days,
+            segments,
         )
+        version = stages.version(digest(*measured, spend), stages.EFFECT)
         landed = [spend.activity.table] if spend else []
         landed += [plan.outreach.table] if plan.outreach else []
         return DayTable(
@@ -420,22 +489,23 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             about=self.description,
             like=f"gold.{features}",
             columns=described(EFFECT_COLUMNS),
-            version=stages.version(digest(*measured, spend), stages.EFFECT),
+            version=version,
             upstream=[*upstream, *dict.fromkeys(landed)],
-            store=partial(self._store_effect, plan, spend),
+            store=partial(
+                self._store_effect, plan, Measured(version, settle_days, segments, spend)
+            ),
             checks={
                 NO_HARM: "No outcome of all customers is known to be worse than the control's."
             },
         )
 
     def _store_effect(
-        self, plan: declared.Campaign, spend: SpendQuestion | None, tables: Tables,
-        days: list[dt.date],
-    ) -> Stored:  # fmt: skip
+        self, plan: declared.Campaign, by: Measured, tables: Tables, days: list[dt.date]
+    ) -> Stored:
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         harmful = None
         for day in days:
-            measured = effects(tables, plan, spend, day)
+            measured = effects(tables, plan, by, day)
             rows[day] = put_rows(tables, plan.effect_table, day, measured, EFFECT_COLUMNS, ORDER)
             whole = {row["outcome"]: row for row in measured if row["segments"] is None}
             about[day] = {
@@ -445,9 +515,11 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
                 if row[name] is not None
             }
             harmful = "; ".join(_harm(row) for row in whole.values() if row["verdict"] == "harms")
-        return Stored(
-            rows=rows, metadata=about, checks=[_warning(NO_HARM, harmful)] if days else []
-        )
+        drawn = {}
+        if days:
+            drawn = {"picture_effect": pictures.effect(self.name, course(tables, plan, max(days)))}
+        checks = [_warning(NO_HARM, harmful)] if days else []
+        return Stored(rows=rows, metadata=about, pictures=drawn, checks=checks)
 
 
 def _version_learned(plan: declared.Campaign) -> str:

@@ -66,6 +66,12 @@ class ActionSpec(dg.Model, dg.Resolvable):
     deadline_days: int | dict[str, int] | None = Field(
         None, description="days after as_of in which it is to be done: one number, or one by band"
     )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="of its owner's time that a contact takes, for an owner with `hours_per_day`",
+    )
 
     @field_validator("deadline_days")
     @classmethod
@@ -92,8 +98,17 @@ class ActionSpec(dg.Model, dg.Resolvable):
         return declared.Action(
             self.name, self.channel, self.owner, self.cost, self.when, self.effect.effect(),
             self.capacity_per_day, self.capacity_per_week, self.cool_down_days,
-            self.deadline_days,
+            self.deadline_days, self.minutes,
         )  # fmt: skip
+
+
+class OwnerSpec(dg.Model, dg.Resolvable):
+    """Who does some of the actions, and has only so much time."""
+
+    name: str = Field(min_length=1, description="the `owner` of actions")
+    hours_per_day: float = Field(
+        gt=0, le=1000, description="time of a day for all their contacts of the campaign"
+    )
 
 
 class CapSpec(dg.Model, dg.Resolvable):

@@ -1,7 +1,8 @@
 """What a campaign has done so far, by intention to treat, from matured outcomes."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.churn.campaign.declared import CAMPAIGN, TREATED, Campaign
@@ -10,6 +11,7 @@ from churn_orchestration.churn.features.parts import scaled
 from churn_orchestration.churn.features.seen import visible
 from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.churn.value.question import SpendQuestion
+from churn_orchestration.components.campaign.trial import trial_at, trial_until
 from churn_orchestration.components.question.day_rows import Columns, read_files
 from churn_orchestration.storage.layers import MEASURED_ON
 from churn_orchestration.storage.warehouse import Tables
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAVES, SPEND = "leaves", "spend"
-LEVEL = 0.05
+LEVEL, MOST_DAYS = 0.05, 120
 COLUMNS: Columns = {
     "outcome": (
         "text",
@@ -46,36 +48,84 @@ COLUMNS: Columns = {
         "about how many more outcomes until it is known, if the effect is as it looks; null: it "
         "never will, or too few outcomes to say",
     ),
-    "contacted": ("bigint", "of the treated, those with a contact in the outreach log since"),
+    "contacted": (
+        "bigint",
+        "of the treated, those with a contact in the outreach log since, and by the end of the "
+        "outcome",
+    ),
     "contaminated": ("bigint", "of the control, those with one, who count as control all the same"),
     MEASURED_ON: ("date", "the day at whose end this was known"),
 }  # fmt: skip
 ORDER = "outcome, segments nulls first, segment nulls first"
 
 
-def effects(
-    tables: Tables, campaign: Campaign, spend: SpendQuestion | None, day: dt.date
-) -> list[dict[str, Any]]:
-    """The rows of a day: of all customers, and of each segment of the sets that are read.
+@dataclass(frozen=True)
+class Measured:
+    """What a campaign is measured by.
 
-    ``spend``: the value model's question; None: no money is measured.
+    Parameters
+    ----------
+    declaration : what the trial depends on, a ``stages.Version`` as text
+    settle_days : of the churn question
+    declared : of each set of segments, how many it declares
+    spend : the value model's question; None: no money is measured
     """
-    if not tables.day_files(campaign.table, day):
+
+    declaration: str
+    settle_days: int
+    declared: Mapping[str, int]
+    spend: SpendQuestion | None
+
+
+def effects(
+    tables: Tables, campaign: Campaign, measured: Measured, day: dt.date
+) -> list[dict[str, Any]]:
+    """The rows of a day: of all customers, and of each segment of the sets that are read."""
+    first = tables.first_file_day(campaign.table)
+    if first is None or first > day:
         return []
     result = list[dict[str, Any]]()
-    for outcome, rows in _outcomes(tables, campaign, spend, day):
-        result += _measured(campaign, outcome, rows, day)
+    for outcome, rows in _outcomes(tables, campaign, measured, day):
+        result += _measured(campaign, measured.declared, outcome, rows, day)
     return result
 
 
+def course(tables: Tables, campaign: Campaign, day: dt.date) -> list[dict[str, Any]]:
+    """What was known of all customers by each of the last days up to one, oldest first."""
+    table = campaign.effect_table
+    days = tables.rows(
+        f"select day from meta.files where table_name = ? and day <= ? "
+        f"order by day desc limit {MOST_DAYS}",
+        [table, day],
+    )
+    files = [file for (each,) in days if (file := tables.day_file(table, each))]
+    if not files:
+        return []
+    return tables.records(
+        f"select {MEASURED_ON}, outcome, effect, low, high, verdict from {read_files(files)} "
+        f"where segments is null order by {MEASURED_ON}, outcome"
+    )
+
+
 def _outcomes(
-    tables: Tables, campaign: Campaign, spend: SpendQuestion | None, day: dt.date
+    tables: Tables, campaign: Campaign, measured: Measured, day: dt.date
 ) -> "Iterator[tuple[str, pd.DataFrame]]":
-    """Of each kind of outcome, the customers in the trial, with ``outcome``, null: not known."""
-    yield LEAVES, left(tables, campaign, day)
-    if spend is not None:
-        trial = _trial(tables, campaign, day)
-        yield SPEND, tables.db.execute(_spent(campaign, spend, trial, day)).df()
+    """Of each kind of outcome, the customers in the trial, with ``outcome``, null: not known, and
+    whether the log has a contact between their first day in it and the end of the outcome.
+
+    Those whose lot was drawn with another share are left out.
+    """
+    key, joined = identifier(campaign.entity), ""
+    logged = campaign.outreach is not None
+    if logged:
+        mine = f"{CAMPAIGN} = {literal(campaign.name)}"
+        log = f"select {key}, list(day) as contact_days from ({contacts(campaign, day)})"
+        joined = f" left join ({log} where {mine} group by 1) using ({key})"
+    trial = _by_lot(campaign, trial_until(tables, campaign, measured.declaration, day) + joined)
+    touched = _touched(f"matured - {measured.settle_days}", logged)
+    yield LEAVES, tables.db.execute(f"select *, {touched} {_with_outcome(campaign, trial)}").df()
+    if measured.spend is not None:
+        yield SPEND, tables.db.execute(_spent(campaign, measured.spend, trial, day)).df()
 
 
 def left(tables: Tables, campaign: Campaign, day: dt.date) -> "pd.DataFrame":
@@ -83,55 +133,30 @@ def left(tables: Tables, campaign: Campaign, day: dt.date) -> "pd.DataFrame":
     what was forecast then; ``treated``; ``outcome``, 1 who left, and the day on which that
     ``matured``, null where it is not known at the end of ``day``.
     """
-    trial = _trial(tables, campaign, day)
-    return tables.db.execute(_left(tables, campaign, trial, day)).df()
+    trial = _by_lot(campaign, f"({trial_at(tables, campaign, day)})")
+    return tables.db.execute(f"select * {_with_outcome(campaign, trial)}").df()
 
 
-def _trial(tables: Tables, campaign: Campaign, day: dt.date) -> str:
-    """SQL, in brackets: each customer of the trial on the first day in it, and whether the log has
-    a contact since. Those whose lot was drawn with another share are left out.
-    """
-    key = identifier(campaign.entity)
-    lists = read_files(tables.day_files(campaign.table, day).values())
-    kept = ("arm", "churn_probability", WORTH, "best_action", "control_share", "question")
-    first = (
-        f"select {key}, min(as_of) as as_of, "
-        f"{', '.join(f'arg_min({name}, as_of) as {name}' for name in kept)} "
-        f"from {lists} where in_trial group by 1"
-    )
-    sets = ""
-    for name in campaign.segments:
-        files = tables.day_files(f"segments.{name}", day)
-        rows = (
-            f"select {key}, as_of, segment as {identifier(name)} from {read_files(files.values())}"
-        )
-        sets += f" left join ({rows}) using ({key}, as_of)"
-    touched = "false as touched"
-    if campaign.outreach is not None:
-        mine = f"{CAMPAIGN} = {literal(campaign.name)}"
-        log = f"select {key}, max(day) as last_contact from ({contacts(campaign, day)}) "
-        sets += f" left join ({log}where {mine} group by 1) using ({key})"
-        touched = "coalesce(last_contact > as_of, false) as touched"
+def _by_lot(campaign: Campaign, trial: str) -> str:
+    """SQL, in brackets: the trial without those whose lot was drawn with another share."""
     share = f"control_share = {campaign.control!r} and question = {literal(campaign.question)}"
-    treated = f"arm = {literal(TREATED)} as treated"
-    return f"(select *, {treated}, {touched} from ({first}){sets} where {share})"
+    return f"(select *, arm = {literal(TREATED)} as treated from {trial} where {share})"
 
 
-def _left(tables: Tables, campaign: Campaign, trial: str, day: dt.date) -> str:
-    """SQL: with the label of the first day in the trial, as known at the end of a day."""
-    key = identifier(campaign.entity)
-    grades = tables.day_files(f"monitoring.{campaign.question}_graded", day)
-    if not grades:
-        return f"select *, null::double as outcome, null::date as matured from {trial}"
-    last = (
-        f"select {key}, as_of, label::int::double as outcome, label_known_on as matured, true as "
-        f"is_graded from {read_files(grades.values())} qualify row_number() over (partition by "
-        f"{key}, as_of order by {MEASURED_ON} desc, regraded desc nulls last) = 1"
-    )
-    # Who had left before the outcome began has no outcome, and waits for none.
-    known = "(is_graded is null or outcome is not null)"
-    joined = f"{trial} left join ({last}) using ({key}, as_of)"
-    return f"select * from {joined} where {known} order by {key}"
+def _with_outcome(campaign: Campaign, trial: str) -> str:
+    """SQL: without those who had left before the outcome began, and so wait for none."""
+    known = "is_graded is null or outcome is not null"
+    return f"from {trial} where {known} order by {identifier(campaign.entity)}"
+
+
+def _touched(until: str, logged: bool) -> str:
+    """SQL: whether there is a contact after the first day in the trial, and by the end of the
+    outcome; where that is null, at all.
+    """
+    if not logged:
+        return "false as touched"
+    within = f"lambda d: d > as_of and (d > {until}) is not true"
+    return f"coalesce(len(list_filter(contact_days, {within})), 0) > 0 as touched"
 
 
 def _spent(campaign: Campaign, spend: SpendQuestion, trial: str, day: dt.date) -> str:
@@ -147,15 +172,21 @@ def _spent(campaign: Campaign, spend: SpendQuestion, trial: str, day: dt.date) -
         f"on e.{key} = t.{key} and {within} group by 1"
     )
     known = f"as_of + {before + length + horizon.settle_days}"
-    matured = f"{known} <= {literal(day)}"
+    matured, until = f"{known} <= {literal(day)}", f"as_of + {before + length}"
     return (
-        f"select *, if({matured}, spent, null) as outcome, if({matured}, {known}, null)::date as "
-        f"matured from {trial} join ({sums}) using ({key}) order by {key}"
+        f"select * exclude (outcome, matured), if({matured}, spent, null) as outcome, "
+        f"if({matured}, {known}, null)::date as matured, "
+        f"{_touched(until, campaign.outreach is not None)} "
+        f"from {trial} join ({sums}) using ({key}) order by {key}"
     )
 
 
 def _measured(
-    campaign: Campaign, outcome: str, rows: "pd.DataFrame", day: dt.date
+    campaign: Campaign,
+    declared: Mapping[str, int],
+    outcome: str,
+    rows: "pd.DataFrame",
+    day: dt.date,
 ) -> Iterator[dict[str, Any]]:
     """The effect on all, then in each segment."""
     from churn_orchestration.churn.campaign import effect
@@ -169,7 +200,7 @@ def _measured(
         matured = within[within["outcome"].notna()]
         parts = effect.measured_by_segment(
             matured[name].to_numpy(), _of(outcome, matured), campaign.control,
-            less_is_better=less, level=LEVEL,
+            less_is_better=less, level=LEVEL, declared=declared.get(name, 0),
         )  # fmt: skip
         for segment, part in parts.items():
             yield _row(outcome, name, segment, within[within[name] == segment], part, day)

@@ -20,6 +20,7 @@ from churn_orchestration.churn.campaign.rows import (
     taken_this_week,
 )
 from churn_orchestration.churn.sql import identifier, literal
+from churn_orchestration.components.campaign.restated import keep_apart
 from churn_orchestration.components.question.day_rows import Columns
 from churn_orchestration.storage.day_files import damage
 from churn_orchestration.storage.warehouse import Tables
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from churn_orchestration.churn.campaign.allocation import Allocation
     from churn_orchestration.components.campaign.estimates import Estimates
 
-MOST, TINY = 1e300, 1e-9
-"""A number above all gains, and the share of the largest one that is rounding."""
+MOST = 1e300
+"""A number above all gains."""
 HELD_BACK, NOT_OPEN, COOLING = "held back", "no action is open to them", "cooling down"
 OFTEN, NO_VALUE, NO_PAY = "contacted often enough", "no value is forecast", "does not pay"
 NOT_BEGUN = "the campaign has not begun"
@@ -44,8 +45,8 @@ COLUMNS: Columns = {
     "in_trial": (
         "boolean",
         "an action that is open to the customer is worth the day's prices of contacts and money, "
-        "whichever the arm and whatever contacts went before: from the first such day on the "
-        "customer counts for the effect",
+        "or as much as the last contact of a budget, whichever the arm and whatever contacts went "
+        "before: from the first such day on the customer counts for the effect",
     ),
     "action": ("text", "what to do; null: nobody contacts the customer, see why"),
     "owner": ("text", "who does it"),
@@ -88,6 +89,11 @@ COLUMNS: Columns = {
     ),
     "next_in_line": ("bigint", "1 is contacted first, were there room; null: not waiting"),
     "contact_price": ("double", "what one more contact by best_action would have earned"),
+    "hour_price": (
+        "double",
+        "what one more hour of the owner of best_action would have earned; null: the time of the "
+        "owner has no limit",
+    ),
     "money_price": ("double", "what one more unit of money would have earned"),
     "gap": ("double", "the share of the best possible gain that this list may lack, at most"),
     "decision_id": ("text", "hash of campaign, customer and as_of"),
@@ -110,31 +116,39 @@ LEARNED_COLUMNS: Columns = {
 def store_list(
     tables: Tables, campaign: Campaign, day: dt.date, estimates: "Estimates | None" = None
 ) -> int:
-    """Store the list of a day, once: after a later one was stored it is issued and stays; its
-    rows. ``estimates``: what the campaign has learned; None: it does not learn.
+    """Store the list of a day; its rows. After a later one was stored it is issued and stays, and
+    what it would be now is kept apart where it differs.
+
+    ``estimates``: what the campaign has learned; None: it does not learn.
     """
     table = campaign.table
     stored = tables.recorded_file(table, day)
-    if stored and not damage(stored) and tables.newest_file_day(table, after=day):
-        return int(tables.rows(f"select count(*) from {literal(stored)}")[0][0])
     frame, listed = _listed(tables, campaign, day, estimates)
     tables.db.register("_list", frame.assign(**listed))
+    select = _typed(tables, campaign, day, {**COLUMNS, **(LEARNED_COLUMNS if estimates else {})})
+    if stored and not damage(stored) and tables.newest_file_day(table, after=day):
+        keep_apart(tables, campaign, day, select)
+        rows = int(tables.rows(f"select count(*) from {literal(stored)}")[0][0])
+    else:
+        rows = tables.put_day(table, day, select)
+    tables.db.unregister("_list")
+    return rows
+
+
+def _typed(tables: Tables, campaign: Campaign, day: dt.date, columns: Columns) -> str:
+    """SQL: the rows of ``_list`` with the types of the columns, in order."""
     key, file = identifier(campaign.entity), literal(tables.day_file(campaign.forecasts, day))
     [kind] = [k for name, k, *_ in tables.rows(f"describe from {file}") if name == campaign.entity]
     typed = ", ".join(
         f"{name}::{'varchar' if kind == 'text' else kind} as {name}"
-        for name, (kind, _) in {**COLUMNS, **(LEARNED_COLUMNS if estimates else {})}.items()
+        for name, (kind, _) in columns.items()
         if name != "decision_id"
     )
     of = f"{literal(campaign.name + '|')} || {key}::varchar || {literal(f'|{day}')}"
-    rows = tables.put_day(
-        table,
-        day,
+    return (
         f"select {key}::{kind} as {key}, {literal(day)} as as_of, {typed}, "
-        f"sha256({of})[:16] as decision_id from _list order by {key}",
+        f"sha256({of})[:16] as decision_id from _list order by {key}"
     )
-    tables.db.unregister("_list")
-    return rows
 
 
 def _listed(
@@ -155,7 +169,8 @@ def _listed(
     budget = np.inf if campaign.budget is None else campaign.budget
     begun = campaign.begins is None or day >= campaign.begins
     gain = np.where(offers.eligible & begun, offers.net, np.nan)
-    best = allocate(gain, costs, room(tables, campaign, day), budget, held_back=held)
+    time, hours = time_taken(campaign)
+    best = allocate(gain, costs, room(tables, campaign, day), budget, time, hours, held_back=held)
     listed = _columns(campaign, frame, held, offers, effects, best, day)
     if estimates is not None:
         listed["effect_from"] = effects.source_of(listed["best_action"])
@@ -186,6 +201,23 @@ def room(tables: Tables, campaign: Campaign, day: dt.date) -> "np.ndarray":
         return max(0, min(week, np.inf if action.per_day is None else action.per_day))
 
     return np.array([left(action) for action in campaign.actions])
+
+
+def time_taken(campaign: Campaign) -> "tuple[np.ndarray, np.ndarray]":
+    """The hours that a contact by each action takes of each owner with limited time, m x k, and
+    those that each has; m.
+    """
+    import numpy as np
+
+    taken = [
+        [
+            (action.minutes or 0) / 60 if action.owner == owner else 0.0
+            for action in campaign.actions
+        ]
+        for owner, _ in campaign.hours
+    ]
+    there = np.array([hours for _, hours in campaign.hours])
+    return np.array(taken).reshape(len(there), len(campaign.actions)), there
 
 
 @dataclass(frozen=True)
@@ -288,11 +320,16 @@ def _columns(
     """What the campaign does about each customer, by column."""
     import numpy as np
 
+    from churn_orchestration.churn.campaign.allocation import of_trial
+
     done = best.choice >= 0
+    time, _ = time_taken(campaign)
     price = best.capacity_price + best.budget_price * _numbers(campaign, "cost")
+    price = price + best.group_price @ time
+    hours = {name: each for (name, _), each in zip(campaign.hours, best.group_price, strict=True)}
+    an_hour = np.array([hours.get(action.owner, np.nan) for action in campaign.actions])
     earned = offers.net - price
     pays = offers.open & offers.pays & offers.sure
-    rounding = TINY * np.where(pays, offers.net, 0.0).max(initial=0.0)
     line = _places(
         np.where(offers.eligible, earned, -np.inf).max(axis=1),
         ~held & ~done & offers.eligible.any(axis=1),
@@ -305,9 +342,7 @@ def _columns(
         "arm": np.where(held, CONTROL, TREATED),
         "control_share": campaign.control,
         "question": campaign.question,
-        # With the marginal customer, whose gain is the price: of the treated alone one would be
-        # at it, and of the control as many as are between.
-        "in_trial": (pays & (earned >= -rounding)).any(axis=1),
+        "in_trial": of_trial(pays, offers.net, price, best.choice),
         "action": _of(best.choice, _words(campaign, "name")),
         "owner": _of(best.choice, _words(campaign, "owner")),
         "channel": _of(best.choice, _words(campaign, "channel")),
@@ -322,6 +357,7 @@ def _columns(
         "why": _why(frame, held, done, offers, line),
         "next_in_line": [int(place) or None for place in line],
         "contact_price": _of(shown, best.capacity_price),
+        "hour_price": _of(shown, an_hour),
         "money_price": best.budget_price,
         "gap": best.gap,
     }

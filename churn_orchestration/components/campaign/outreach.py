@@ -23,11 +23,18 @@ def numbers(tables: Tables, campaign: Campaign, day: dt.date) -> dict[str, Any]:
         "coalesce(sum(cost) filter (action is not null), 0) as cost, "
         f"any_value(money_price) as one_more_of_money, any_value(gap) as gap from {file}"
     )
+    # A list that an older release issued has no hours.
+    has = {name for name, *_ in tables.rows(f"describe from {file}")}
+    hour = "any_value(hour_price)" if "hour_price" in has else "null"
     prices = tables.rows(
-        "select best_action, any_value(contact_price) "
+        f"select best_action, any_value(contact_price), {hour} "
         f"from {file} where best_action is not null group by 1 order by 1"
     )
-    result = totals | {f"one_more_{action}": price for action, price in prices}
+    result = totals | {f"one_more_{action}": price for action, price, _ in prices}
+    owner = {action.name: action.owner for action in campaign.actions}
+    result |= {
+        f"one_more_hour_of_{owner[action]}": price for action, _, price in prices if action in owner
+    }
     result |= dict(
         tables.rows(f"select 'contacts_' || action, count(action) from {file} "
                     "where action is not null group by 1 order by 1")
@@ -37,6 +44,17 @@ def numbers(tables: Tables, campaign: Campaign, day: dt.date) -> dict[str, Any]:
         for name, value in result.items()
         if value is not None
     }
+
+
+def priorities(tables: Tables, campaign: Campaign, day: dt.date) -> tuple[list[float], list[float]]:
+    """Gain less cost of who is on the list of a day, and of who waits; those who come first
+    first.
+    """
+    file = literal(tables.day_file(campaign.table, day))
+    net = f"select expected_gain - cost from {file}"
+    contacted = tables.rows(f"{net} where action is not null order by 1 desc")
+    waiting = tables.rows(f"{net} where next_in_line is not null order by next_in_line")
+    return [each for (each,) in contacted], [each for (each,) in waiting]
 
 
 def fault_of_log(

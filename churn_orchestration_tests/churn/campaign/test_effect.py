@@ -218,6 +218,11 @@ def test_of_segments_each_is_held_to_its_share_of_the_level() -> None:
     alone = measured(given.some(segment == "old"), 0.3, less_is_better=True, level=0.02)
     assert result["old"] == alone
     assert sum(each.control for each in result.values()) == (~given.treated).sum()
+    seen = segment != "vip"  # of whom no outcome is known yet
+    early = measured_by_segment(
+        segment[seen], given.some(seen), 0.3, less_is_better=True, level=0.06, declared=3
+    )
+    assert early == {"new": result["new"], "old": alone}
 
 
 def test_the_interval_of_every_look_is_narrowest_where_it_was_planned() -> None:
