@@ -119,7 +119,8 @@ def test_a_day_made_again_has_the_same_bytes_and_later_rows_change_nothing_of_it
 
 def test_the_commands_show_tiers_intervals_and_how_forecasts_came_out(spending):
     spending.change("churn_90d/defs.yaml", "value: orders_amount_sum_7d", "value: spend_30d")
-    spending.change("churn_90d/defs.yaml", "horizon_days: 90", "horizon_days: 30")
+    quick = "horizon_days: 30\n  learner: logistic\n  test_as_ofs: 1\n  snapshots: {as_ofs: 2}"
+    spending.change("churn_90d/defs.yaml", "horizon_days: 90", quick)
     spending.refresh(5, 6, layers=LAYERS)
     facts, text = value_report(spending.business, None, None, 3)
     result = facts["values"]["spend_30d"]
