@@ -138,7 +138,7 @@ def of_day(
     came = fits.came(day, known_by)
     probabilities = db.execute(
         f"select probability, c.item is not null as came from ({first}) left join ({came}) as c "
-        "using (entity, item)"
+        "using (entity, item) order by entity, item"
     ).df()
     db.unregister("_scored")
     return result, probabilities
