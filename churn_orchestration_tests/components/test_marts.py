@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.features.source_rows import source_rows
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.features.proof import proved
 from churn_orchestration.components.question.training import snapshot as snapshots
@@ -278,6 +279,16 @@ def with_features_of_a_mart(shop, select=SPENT, declared=DECLARED):
     return shop
 
 
+CLUSTERS = """\
+type: churn_orchestration.components.Axes
+attributes:
+  name: habits
+  features: customer_features
+  axes: [{name: spent, features: [so_far_spent]}]
+  changes: {activity: orders, days: 1}
+"""
+
+
 def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_first_day(shop):
     declared = DECLARED.replace("[customer_id]}", "[customer_id], required: [spent_usd]}")
     only_small = SPENT.replace("sum(amount_usd)", "nullif(sum(amount_usd), 1072)")
@@ -285,7 +296,13 @@ def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_
     shop.land_orders(9, f"o9,bob,{JAN[9]} 10:00,9.5", f"late,ann,{JAN[2]} 10:00,100")
     shop.land_orders(10, f"o10,ann,{JAN[10]} 10:00,10.5", f"o3,ann,{JAN[3]} 10:00,50")
     shop.land_orders(12, f"o12,bob,{JAN[12]} 10:00,1062.5")
-    done = shop.refresh(5, 12)
+    shop.write("segments/defs.yaml", CLUSTERS)
+    done = shop.refresh(5, 12, layers=(*LAYERS, "segments"))
+    assert shop.published(
+        "select h.customer_id, c.customer_id from segments.habits as h join "
+        "segments.habits_changes as c using (customer_id, as_of) "
+        f"where as_of = date '{JAN[11]}' order by 1"
+    ) == [("ann", "ann"), ("bob", "bob")]
     both = "from gold.customer_features as g full join marts.spent as m using (customer_id, as_of)"
     equal = "so_far_spent = spent_usd::double and so_far_often = (orders > 6)::int"
     assert shop.published(f"select count(*), count(*) filter ({equal}) {both}") == [(10, 10)]
@@ -302,6 +319,11 @@ def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_
         manifest = snapshots.build(tables, work.business, settings, JAN[11])
         same = snapshots.differing_rows(tables, settings.question, settings.gold, manifest)
         assert same == {str(JAN[6]): 0}
+        about = {"feature": "so_far_spent", "source": "so_far", "window": ""}
+        rows = source_rows(settings.question.features, about, JAN[6])
+        assert rows and [row[:3] for row in tables.db.execute(rows.sql, ["ann"]).fetchall()] == [
+            ("ann", 24, 6)
+        ]
         file = settings.store.snapshot_files(tables.state) / manifest["file"]
         trained = tables.rows(
             f"select as_of, so_far_spent, so_far_often from '{file}' order by as_of"
