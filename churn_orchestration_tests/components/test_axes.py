@@ -162,6 +162,15 @@ def test_an_axis_that_cannot_be_is_refused_by_file_and_line(busy, old, new, mess
     assert message in why_not_loaded(busy)
 
 
+def test_a_set_that_is_called_as_the_changes_of_another_is_refused_by_file_and_line(busy):
+    other = AXES.partition("  changes")[0].replace("behaviour", "behaviour_changes")
+    busy.write("others/defs.yaml", other)
+    assert why_not_loaded(busy) == (
+        f"{busy.folder}/others/defs.yaml:3: 2 blocks make segments.behaviour_changes: give one of "
+        "them another name"
+    )
+
+
 def test_a_campaign_may_read_who_changed(busy):
     busy.write(
         "actions/defs.yaml",

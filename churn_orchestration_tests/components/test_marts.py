@@ -130,7 +130,7 @@ def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
     ("old", "new", "message"),
     [
         ("key: [cohort, month]", "key: [cohort]", "cohorts: pictures are drawn by a key of two"),
-        ("[spent_usd]", "[spent]", 'cohorts: no column "spent" in cohorts.sql'),
+        ("[spent_usd]", "[spent]", 'marts/defs.yaml:5: cohorts: no column "spent" in cohorts.sql'),
     ],
 )
 def test_pictures_by_cohort_of_what_is_not_there_are_refused(shop, old, new, message):
@@ -142,7 +142,7 @@ def test_pictures_by_cohort_of_what_is_not_there_are_refused(shop, old, new, mes
 
 def test_a_silver_table_is_not_drawn(shop):
     shop.write("silver/defs.yaml", shop_silver("key: [order_id, day], cohorts: [amount_usd]"))
-    assert "silver/defs.yaml: orders: cohorts: only a mart is drawn" in why_not_loaded(shop)
+    assert "silver/defs.yaml:5: orders: cohorts: only a mart is drawn" in why_not_loaded(shop)
 
 
 def test_what_is_drawn_by_cohort_is_a_number_of_periods_and_the_refusal_says_so(shop):
