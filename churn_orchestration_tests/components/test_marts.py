@@ -5,6 +5,7 @@ import hashlib
 import dagster as dg
 import pytest
 
+from churn_orchestration import pictures
 from churn_orchestration.business import BusinessError
 from churn_orchestration.churn.features.source_rows import source_rows
 from churn_orchestration.components.features.feature_table import FeatureTable
@@ -30,10 +31,10 @@ from silver.orders
 group by customer_id
 """
 COHORTS = (
-    "select date '2024-01-01' as cohort, 0 as month, sum(amount_usd) as spent_usd "
+    "select date '2024-01-01' as cohort, 0 as month, sum(amount_usd) as spent_usd, 7.5 as age "
     "from silver.orders\n"
 )
-DRAWN = "cohorts: {key: [cohort, month], cohorts: [spent_usd]}"
+DRAWN = "cohorts: {key: [cohort, month], cohorts: [spent_usd, age]}"
 
 
 def with_mart(shop, select=SPENT, declared=DECLARED):
@@ -123,6 +124,7 @@ def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
     assert all(row[3] in ("low", "medium", "high", "critical") for row in result)
     drawn = metadata(shop, "marts/cohorts", JAN[6])
     assert "marts.cohorts 2024-01-06: spent usd of 1 cohorts" in drawn["picture_spent_usd"].value
+    assert "(7.5)" in (pictures.svg(drawn["picture_age"].value) or "")
     assert "picture_spent_usd" not in metadata(shop, "marts/cohorts", JAN[5])
 
 
@@ -130,7 +132,11 @@ def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
     ("old", "new", "message"),
     [
         ("key: [cohort, month]", "key: [cohort]", "cohorts: pictures are drawn by a key of two"),
-        ("[spent_usd]", "[spent]", 'marts/defs.yaml:5: cohorts: no column "spent" in cohorts.sql'),
+        (
+            "[spent_usd, age]",
+            "[spent]",
+            'marts/defs.yaml:5: cohorts: no column "spent" in cohorts.sql',
+        ),
     ],
 )
 def test_pictures_by_cohort_of_what_is_not_there_are_refused(shop, old, new, message):
@@ -149,7 +155,9 @@ def test_what_is_drawn_by_cohort_is_a_number_of_periods_and_the_refusal_says_so(
     with_mart(shop).land_quiet_days(1, 5)
     shop.write("marts/cohorts.sql", COHORTS.replace("0 as month", "'first' as month"))
     shop.change("marts/defs.yaml", "  tables:\n", f"  tables:\n    {DRAWN}\n")
-    assert "month is a whole number of periods, and spent_usd are numbers" in refused(shop, 5, 5)
+    assert "month is a whole number of periods, and spent_usd, age are numbers" in refused(
+        shop, 5, 5
+    )
 
 
 def test_a_mart_that_carries_rows_of_other_days_is_refused_and_says_what_to_write(shop):
