@@ -370,6 +370,33 @@ def line_of(path: Path, *names: str) -> str:
     return f"{path}:{line}"
 
 
+def line_of_key(path: Path, *keys: str) -> str:
+    """``file:line`` of a key, below those before it."""
+    nodes, line = yaml_documents(path), 1
+    for key in keys:
+        pairs = [
+            pair
+            for node in nodes
+            if isinstance(node, yaml.MappingNode)
+            for pair in node.value
+            if pair[0].value == key
+        ]
+        if not pairs:
+            break
+        nodes, line = [value for _, value in pairs], pairs[0][0].start_mark.line + 1
+    return f"{path}:{line}"
+
+
+def lines_named(business: Business, name: str) -> list[str]:
+    """``file:line`` of every block that is called so."""
+    files = sorted(path for path in business.files() if path.name == "defs.yaml")
+    return [
+        f"{path}:{node.start_mark.line + 1}"
+        for path in files
+        for node in _called(yaml_documents(path), name)
+    ]
+
+
 def _called(nodes: list[yaml.Node], name: str) -> Iterator[yaml.Node]:
     for node in nodes:
         if isinstance(node, yaml.MappingNode):

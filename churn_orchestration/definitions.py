@@ -3,6 +3,7 @@ sensors.
 """
 
 import warnings
+from collections import Counter
 
 import dagster as dg
 
@@ -10,7 +11,7 @@ from churn_orchestration.automation.alerts import alert_sensor
 from churn_orchestration.automation.jobs import automation
 from churn_orchestration.automation.retraining import sensors
 from churn_orchestration.automation.rollback import roll_back_job
-from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.business import Business, BusinessError, lines_named
 from churn_orchestration.components.question.churn_model import questions_in
 from churn_orchestration.components.source.source_table import SourceTable
 from churn_orchestration.components.tree import component_tree
@@ -37,6 +38,7 @@ def definitions_of(business: Business, loaded: dg.ComponentTree | None = None) -
         tree = loaded or component_tree(business)
         result, sources = tree.build_defs(), tree.get_all_components(of_type=SourceTable)
         bound = dg.Definitions(resources=resources(business))
+        _refuse_two_of_a_name(business, result)
         _refuse_unknown_upstreams(result)
         questions = questions_in(tree, business)
         settings = questions.values()
@@ -49,6 +51,21 @@ def definitions_of(business: Business, loaded: dg.ComponentTree | None = None) -
             ],
         )
         return dg.Definitions.merge(result, automation(business, sources), acting, bound)
+
+
+def _refuse_two_of_a_name(business: Business, result: dg.Definitions) -> None:
+    """Two blocks of one name, or a block that is called as what another one makes beside its
+    table.
+    """
+    assets = [asset for asset in result.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    made = Counter(spec.key for asset in assets for spec in asset.specs)
+    for key, times in made.items():
+        if times > 1:
+            places = lines_named(business, key.path[-1])
+            raise BusinessError(
+                f"{', '.join(places) or business.folder}: {times} blocks make "
+                f"{'.'.join(key.path)}: give one of them another name"
+            )
 
 
 def _refuse_unknown_upstreams(result: dg.Definitions) -> None:

@@ -354,6 +354,9 @@ def test_cohorts_show_the_newest_with_the_month_that_is_not_over_in_brackets() -
     assert "2022-12" not in text
     assert "in brackets: the month is not over" in text
     assert re.findall(r"\((\d+)\)", text) == [*map(str, range(38, 60, 2)), "100"]
+    by_number = [(cohort, 0, 1.0) for cohort in range(1, 15)]
+    numbers = words(pictures.cohorts("marts.c", "a", COHORT_KEY, LAST, by_number)).split()
+    assert {"9", "14"} <= {*numbers} and not {"1", "2"} & {*numbers}
     over = words(pictures.cohorts("marts.c", "a", COHORT_KEY, dt.date(2023, 12, 31), BY_COHORT))
     assert "(" not in over
     assert {"1.2k", "2.5k", "(15k)"} <= set(words(DRAWN["cohorts_spent"]()).split())

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from churn_orchestration.business import Business, BusinessError
+from churn_orchestration.business import Business, BusinessError, line_of_key
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.marts.mart import DAY, made_of_day, mart_asset, mart_select
 from churn_orchestration.components.scaffolding import example
@@ -100,19 +100,17 @@ class SqlTables(dg.Component, dg.Model, dg.Resolvable):
         BusinessError.
         """
         for name, spec in self.tables.items():
+            place = f"{line_of_key(self.place, 'attributes', 'tables', name)}: {name}"
             if name not in selects:
                 there = ", ".join(selects) or "none at all"
-                raise BusinessError(
-                    f"{self.place}: tables: there is no {name}.sql next to it ({there})"
-                )
+                raise BusinessError(f"{place}: there is no {name}.sql next to it ({there})")
             if spec.cohorts and self.layer != "marts":
-                raise BusinessError(f"{self.place}: {name}: cohorts: only a mart is drawn")
+                raise BusinessError(f"{place}: cohorts: only a mart is drawn")
             columns = selects[name].columns  # not known of a star
             has = (*columns, DAY) if self.layer == "marts" else columns
             if unknown := [column for column in spec.columns if columns and column not in has]:
                 raise BusinessError(
-                    f'{self.place}: {name}: no column "{unknown[0]}" in {name}.sql '
-                    f"({', '.join(columns)})"
+                    f'{place}: no column "{unknown[0]}" in {name}.sql ({", ".join(columns)})'
                 )
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from churn_orchestration.pictures.canvas import BLUE, INK, picture
 
@@ -19,7 +19,7 @@ def cohorts(
     measure: str,
     key: Sequence[str],
     day: dt.date,
-    cells: Sequence[tuple[object, int, float | None]],
+    cells: Sequence[tuple[Any, int, float | None]],
 ) -> str | None:
     """A number of each cohort in each period of its life, the newest cohorts. None without any.
 
@@ -35,7 +35,7 @@ def cohorts(
     drawn = {(cohort, age): value for cohort, age, value in cells if value is not None}
     if not drawn:
         return None
-    all_cohorts = sorted({cohort for cohort, _ in drawn}, key=str)
+    all_cohorts = sorted({cohort for cohort, _ in drawn})
     shown = all_cohorts[-MOST_COHORTS:]
     ages = sorted({age for cohort, age in drawn if cohort in shown})[:MOST_AGES]
     drawn = {place: drawn[place] for place in drawn if place[0] in shown and place[1] in ages}
@@ -76,7 +76,7 @@ def cohorts(
     return picture(alt, paint, height=1.1 + 0.22 * max(4, len(shown)), left=0.12)
 
 
-def _open(drawn: Mapping[tuple[object, int], float], day: dt.date) -> set[tuple[object, int]]:
+def _open(drawn: Mapping[tuple[Any, int], float], day: dt.date) -> set[tuple[Any, int]]:
     """The cells of the month of a day, where that is not its last."""
     if (day + dt.timedelta(days=1)).day == 1:
         return set()

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from churn_orchestration.churn.features.declared import (
+    AttributeTable,
     Category,
     EventSource,
     FeatureSet,
     Flag,
+    Mart,
     Measure,
     UserTable,
 )
@@ -68,6 +70,14 @@ def test_a_column_is_read_by_a_measure_a_category_a_flag_a_key_or_a_select_of_on
     with_own = FeatureSet("customer_id", (orders,), own=(own,))
     assert unread(columns, [plain, with_own], "silver.orders") == ["note"]
     assert unread(["note", "day"], [plain], "silver.other") == ["note"]
+    spent = "select customer_id, sum(tax) as taxed from silver.orders group by 1"
+    mart = Mart(spent, "spent.sql", (("silver.orders", ("order_id",)),))
+    with_mart = FeatureSet(
+        "customer_id",
+        (orders,),
+        attributes=(AttributeTable("m", "marts.m", "customer_id", mart=mart),),
+    )
+    assert unread(columns, [with_mart], "silver.orders") == ["note"]
 
 
 @pytest.mark.parametrize("seed", range(6))

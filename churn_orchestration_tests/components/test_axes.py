@@ -123,6 +123,20 @@ def test_a_day_made_again_has_the_same_bytes_and_keeps_the_axes_of_its_day(busy)
     busy.refresh(5, 6, layers=["segments"])
     assert files == sorted(path.name for path in busy.business.state.glob("segments/behaviour*/*"))
     assert kept == sorted((busy.business.state / "fits" / "behaviour").glob("*.json"))
+    moved_the_same_whether_the_earlier_day_was_made_again_or_not(busy)
+
+
+def moved_the_same_whether_the_earlier_day_was_made_again_or_not(busy):
+    """An earlier day whose files came again is not read as it was stored before."""
+    busy.land_orders(5, *(f"more-{each},c{each:03},{JAN[5]} 10:00,5" for each in range(100)))
+    busy.refresh(5, layers=UP_TO_FEATURES[:-1])
+    rows = f"from segments.behaviour_changes where as_of = date '{JAN[6]}' order by customer_id"
+    before = busy.published(rows)
+    busy.refresh(6, layers=LAYERS)
+    alone = busy.published(rows)
+    assert alone != before
+    busy.refresh(5, 6, layers=LAYERS)
+    assert busy.published(rows) == alone
 
 
 @pytest.mark.parametrize(
@@ -146,6 +160,15 @@ def test_a_day_made_again_has_the_same_bytes_and_keeps_the_axes_of_its_day(busy)
 def test_an_axis_that_cannot_be_is_refused_by_file_and_line(busy, old, new, message):
     busy.change("segments/defs.yaml", old, new)
     assert message in why_not_loaded(busy)
+
+
+def test_a_set_that_is_called_as_the_changes_of_another_is_refused_by_file_and_line(busy):
+    other = AXES.partition("  changes")[0].replace("behaviour", "behaviour_changes")
+    busy.write("others/defs.yaml", other)
+    assert why_not_loaded(busy) == (
+        f"{busy.folder}/others/defs.yaml:3: 2 blocks make segments.behaviour_changes: give one of "
+        "them another name"
+    )
 
 
 def test_a_campaign_may_read_who_changed(busy):

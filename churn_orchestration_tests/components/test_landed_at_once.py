@@ -79,6 +79,24 @@ def test_a_ratio_of_what_is_known_late_is_known_as_late(shop_with_customers):
     ) == [("orders / customer", JAN[5])]
 
 
+def test_a_mart_of_what_landed_at_once_is_known_from_the_landing_too(shop_with_customers):
+    shop = shop_with_customers
+    shop.write(
+        "marts/defs.yaml",
+        "type: churn_orchestration.components.SqlTables\nattributes: {layer: marts}\n",
+    )
+    shop.write("marts/fond.sql", "select customer_id, nps, country from bronze.customers\n")
+    shop.change("gold/defs.yaml", "table: bronze.customers", "table: marts.fond")
+    assert late_of(shop) == ["customer_nps", "customer_country", "customer_fond"]
+    done = shop.refresh(5, layers=(*UP_TO_FEATURES, "marts"))
+    assert done.refused == {}
+    assert "gold.customer_features" not in done.notes  # there is no `fixed` to ask for
+    assert shop.published(
+        "select distinct available_from from gold.customer_features_catalogue "
+        "where source = 'customer'"
+    ) == [(JAN[5],)]
+
+
 def test_what_is_declared_fixed_is_known_with_its_row(shop_with_customers):
     shop = shop_with_customers
     assert late_of(shop) == ["customer_nps", "customer_country", "customer_fond"]

@@ -5,7 +5,9 @@ import hashlib
 import dagster as dg
 import pytest
 
+from churn_orchestration import pictures
 from churn_orchestration.business import BusinessError
+from churn_orchestration.churn.features.source_rows import source_rows
 from churn_orchestration.components.features.feature_table import FeatureTable
 from churn_orchestration.components.features.proof import proved
 from churn_orchestration.components.question.training import snapshot as snapshots
@@ -29,10 +31,10 @@ from silver.orders
 group by customer_id
 """
 COHORTS = (
-    "select date '2024-01-01' as cohort, 0 as month, sum(amount_usd) as spent_usd "
+    "select date '2024-01-01' as cohort, 0 as month, sum(amount_usd) as spent_usd, 7.5 as age "
     "from silver.orders\n"
 )
-DRAWN = "cohorts: {key: [cohort, month], cohorts: [spent_usd]}"
+DRAWN = "cohorts: {key: [cohort, month], cohorts: [spent_usd, age]}"
 
 
 def with_mart(shop, select=SPENT, declared=DECLARED):
@@ -122,6 +124,7 @@ def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
     assert all(row[3] in ("low", "medium", "high", "critical") for row in result)
     drawn = metadata(shop, "marts/cohorts", JAN[6])
     assert "marts.cohorts 2024-01-06: spent usd of 1 cohorts" in drawn["picture_spent_usd"].value
+    assert "(7.5)" in (pictures.svg(drawn["picture_age"].value) or "")
     assert "picture_spent_usd" not in metadata(shop, "marts/cohorts", JAN[5])
 
 
@@ -129,7 +132,11 @@ def test_a_mart_reads_features_and_forecasts_of_its_day_and_other_marts(shop):
     ("old", "new", "message"),
     [
         ("key: [cohort, month]", "key: [cohort]", "cohorts: pictures are drawn by a key of two"),
-        ("[spent_usd]", "[spent]", 'cohorts: no column "spent" in cohorts.sql'),
+        (
+            "[spent_usd, age]",
+            "[spent]",
+            'marts/defs.yaml:5: cohorts: no column "spent" in cohorts.sql',
+        ),
     ],
 )
 def test_pictures_by_cohort_of_what_is_not_there_are_refused(shop, old, new, message):
@@ -141,14 +148,16 @@ def test_pictures_by_cohort_of_what_is_not_there_are_refused(shop, old, new, mes
 
 def test_a_silver_table_is_not_drawn(shop):
     shop.write("silver/defs.yaml", shop_silver("key: [order_id, day], cohorts: [amount_usd]"))
-    assert "silver/defs.yaml: orders: cohorts: only a mart is drawn" in why_not_loaded(shop)
+    assert "silver/defs.yaml:5: orders: cohorts: only a mart is drawn" in why_not_loaded(shop)
 
 
 def test_what_is_drawn_by_cohort_is_a_number_of_periods_and_the_refusal_says_so(shop):
     with_mart(shop).land_quiet_days(1, 5)
     shop.write("marts/cohorts.sql", COHORTS.replace("0 as month", "'first' as month"))
     shop.change("marts/defs.yaml", "  tables:\n", f"  tables:\n    {DRAWN}\n")
-    assert "month is a whole number of periods, and spent_usd are numbers" in refused(shop, 5, 5)
+    assert "month is a whole number of periods, and spent_usd, age are numbers" in refused(
+        shop, 5, 5
+    )
 
 
 def test_a_mart_that_carries_rows_of_other_days_is_refused_and_says_what_to_write(shop):
@@ -278,6 +287,16 @@ def with_features_of_a_mart(shop, select=SPENT, declared=DECLARED):
     return shop
 
 
+CLUSTERS = """\
+type: churn_orchestration.components.Axes
+attributes:
+  name: habits
+  features: customer_features
+  axes: [{name: spent, features: [so_far_spent]}]
+  changes: {activity: orders, days: 1}
+"""
+
+
 def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_first_day(shop):
     declared = DECLARED.replace("[customer_id]}", "[customer_id], required: [spent_usd]}")
     only_small = SPENT.replace("sum(amount_usd)", "nullif(sum(amount_usd), 1072)")
@@ -285,7 +304,13 @@ def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_
     shop.land_orders(9, f"o9,bob,{JAN[9]} 10:00,9.5", f"late,ann,{JAN[2]} 10:00,100")
     shop.land_orders(10, f"o10,ann,{JAN[10]} 10:00,10.5", f"o3,ann,{JAN[3]} 10:00,50")
     shop.land_orders(12, f"o12,bob,{JAN[12]} 10:00,1062.5")
-    done = shop.refresh(5, 12)
+    shop.write("segments/defs.yaml", CLUSTERS)
+    done = shop.refresh(5, 12, layers=(*LAYERS, "segments"))
+    assert shop.published(
+        "select h.customer_id, c.customer_id from segments.habits as h join "
+        "segments.habits_changes as c using (customer_id, as_of) "
+        f"where as_of = date '{JAN[11]}' order by 1"
+    ) == [("ann", "ann"), ("bob", "bob")]
     both = "from gold.customer_features as g full join marts.spent as m using (customer_id, as_of)"
     equal = "so_far_spent = spent_usd::double and so_far_often = (orders > 6)::int"
     assert shop.published(f"select count(*), count(*) filter ({equal}) {both}") == [(10, 10)]
@@ -302,6 +327,11 @@ def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_
         manifest = snapshots.build(tables, work.business, settings, JAN[11])
         same = snapshots.differing_rows(tables, settings.question, settings.gold, manifest)
         assert same == {str(JAN[6]): 0}
+        about = {"feature": "so_far_spent", "source": "so_far", "window": ""}
+        rows = source_rows(settings.question.features, about, JAN[6])
+        assert rows and [row[:3] for row in tables.db.execute(rows.sql, ["ann"]).fetchall()] == [
+            ("ann", 24, 6)
+        ]
         file = settings.store.snapshot_files(tables.state) / manifest["file"]
         trained = tables.rows(
             f"select as_of, so_far_spent, so_far_often from '{file}' order by as_of"

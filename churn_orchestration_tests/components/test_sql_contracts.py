@@ -139,11 +139,11 @@ def test_a_join_that_doubles_every_order_is_noted_where_no_key_is_declared(shop)
     [
         (
             "{ordres: {key: [order_id]}}",
-            r"silver/defs.yaml: tables: there is no ordres.sql next to it \(orders\)",
+            r"silver/defs.yaml:3: ordres: there is no ordres.sql next to it \(orders\)",
         ),
         (
             "{orders: {key: [id]}}",
-            r'silver/defs.yaml: orders: no column "id" in orders.sql \(order_id, ',
+            r'silver/defs.yaml:3: orders: no column "id" in orders.sql \(order_id, ',
         ),
     ],
 )

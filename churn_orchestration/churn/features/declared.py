@@ -240,13 +240,20 @@ class AttributeTable:
 
     @property
     def known_late(self) -> list[str]:
-        """The families of the features that are known from the landing of their row on."""
+        """The families of the features that are known from the landing of their row on; of a mart,
+        all, where a table that it reads says nothing before it landed.
+        """
         read = [(m.name, m.column) for m in self.measures] + [
             (c.name, c.column) for c in self.categories
         ]
         read += [(flag.name, flag.condition) for flag in self.flags]
         read += [(date.name, date.column) for date in self.dates]
-        return [f"{self.name}_{name}" for name, sql in read if not self.is_known_with_its_row(sql)]
+        late = bool(self.mart and self.mart.late)
+        return [
+            f"{self.name}_{name}"
+            for name, sql in read
+            if late or not self.is_known_with_its_row(sql)
+        ]
 
 
 @dataclass(frozen=True)

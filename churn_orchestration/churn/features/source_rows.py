@@ -7,7 +7,7 @@ from typing import Any
 
 from churn_orchestration.churn.calendar import DAY
 from churn_orchestration.churn.features.declared import EventSource, FeatureSet
-from churn_orchestration.churn.features.seen import latest, read_from, visible
+from churn_orchestration.churn.features.seen import last_known, visible
 from churn_orchestration.churn.sql import identifier, literal
 
 _BEFORE = {"trend": 2, "velocity": 2, "acceleration": 3}
@@ -51,8 +51,7 @@ def source_rows(
         if isinstance(table, EventSource):
             rows, first = visible(table, as_of), _first(about, as_of)
         else:
-            rows = latest(table.table, table.entity, read_from(table), as_of, table.by_day)
-            first = None
+            rows, first = last_known(table, as_of), None
         since = f" and day >= {literal(first)}" if first else ""
         sql = f"select * from ({rows}) where {identifier(table.entity)} = ?{since}"
         return SourceRows(table.table, first, as_of, sql)

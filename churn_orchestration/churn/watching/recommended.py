@@ -10,7 +10,8 @@ from typing import Any
 import sqlglot
 
 from churn_orchestration.churn.calendar import DAY
-from churn_orchestration.churn.features.declared import FeatureSet
+from churn_orchestration.churn.features.declared import AttributeTable, FeatureSet
+from churn_orchestration.churn.features.origin import named_in
 from churn_orchestration.churn.features.seen import read_from
 from churn_orchestration.churn.rows.user_sql import columns_of, parsed
 from churn_orchestration.churn.sql import identifier, literal
@@ -96,6 +97,9 @@ def unread(columns: Collection[str], declared: Sequence[FeatureSet], table: str)
     read = set(OURS)
     for features in declared:
         for source in features.inputs:
+            mart = source.mart if isinstance(source, AttributeTable) else None
+            if mart and table in source.reads:
+                read |= {name.lower() for name in named_in(mart)}
             if source.table != table:
                 continue
             read.add(source.entity.lower())

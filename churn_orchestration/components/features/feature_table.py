@@ -338,7 +338,7 @@ class FeatureTable(dg.Component, dg.Model, dg.Resolvable):
         silent = [
             table.name
             for spec, table in zip(self.attributes, declared.attributes, strict=True)
-            if table.known_late and spec.fixed is None
+            if table.known_late and spec.fixed is None and table.mart is None
         ]
 
         @dg.asset(

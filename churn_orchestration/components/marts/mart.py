@@ -232,10 +232,10 @@ def _pictures(
     if not spec.cohorts:
         return {}
     cohort, age = map(identifier, spec.key or ())
-    values = ", ".join(f"{identifier(each)}::double as {identifier(each)}" for each in spec.cohorts)
+    values = ", ".join(f"{identifier(each)}::double" for each in spec.cohorts)
     try:
-        rows = tables.records(
-            f"select {cohort} as cohort, {age}::bigint as age, {values} "
+        rows = tables.rows(
+            f"select {cohort}, {age}::bigint, {values} "
             f"from {literal(tables.day_file(name, day))} "
             f"where {cohort} is not null and {age} is not null order by all"
         )
@@ -246,9 +246,9 @@ def _pictures(
         ) from None
     return {
         f"picture_{each}": pictures.cohorts(
-            name, each, spec.key or (), day, [(r["cohort"], r["age"], r[each]) for r in rows]
+            name, each, spec.key or (), day, [(cohort, age, of[n]) for cohort, age, *of in rows]
         )
-        for each in spec.cohorts
+        for n, each in enumerate(spec.cohorts)
     }
 
 

@@ -74,7 +74,12 @@ class Recommendations(dg.Component, dg.Model, dg.Resolvable):
         upstream += [lists(name) for name in declared.campaigns]
         upstream += [effects(name) for name in declared.campaigns]
         about = [*declared.features, *(q.name for q in declared.questions), *declared.campaigns]
-        landed = {source.table for each in declared.features.values() for source in each.inputs}
+        landed = {
+            table
+            for each in declared.features.values()
+            for source in each.inputs
+            for table in source.reads
+        }
         return DayTable(
             business=business,
             table=TABLE,

@@ -129,7 +129,10 @@ def _columns(tables: Tables, declared: Declared) -> Iterator[Recommendation]:
     sets = list(declared.features.values())
     events = {source.table for each in sets for source in each.sources}
     readers = {
-        source.table: gold for gold, each in declared.features.items() for source in each.inputs
+        source.table: gold
+        for gold, each in declared.features.items()
+        for source in each.inputs
+        if source.table not in each.marts  # people read what else a mart has
     }
     for table, gold in sorted(readers.items()):
         there = [

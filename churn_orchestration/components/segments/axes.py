@@ -187,9 +187,9 @@ class Axes(dg.Component, dg.Model, dg.Resolvable):
         """
         firsts = [
             first
-            for source in declared.inputs
+            for table in sorted({name for source in declared.inputs for name in source.reads})
             for (first,) in tables.rows(
-                f"select min(day) from {source.table} where known_on <= {literal(day)}"
+                f"select min(day) from {table} where known_on <= {literal(day)}"
             )
             if first
         ]

@@ -15,6 +15,7 @@ from churn_orchestration.churn.features.declared import FeatureSet
 from churn_orchestration.churn.features.rings import features_at
 from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.components.day_table import DayTable, Stored
+from churn_orchestration.components.features.feature_table import feature_declaration
 from churn_orchestration.components.shown import keys
 from churn_orchestration.storage.files import kept
 from churn_orchestration.storage.warehouse import Tables
@@ -235,13 +236,15 @@ class ChangesTable:
 
     def _then(self, tables: Tables, day: dt.date) -> str:
         """SQL: the feature rows of the earlier day, as they were known at its end: those that are
-        stored, where the same declaration made them, else computed, which gives the same.
+        stored, where they are what would be made now, else computed, which gives the same.
         """
         gold, then = f"gold.{self.features}", day - dt.timedelta(days=self.spec.days)
-        made_by = tables.days.declaration(gold, day)
-        file = tables.day_file(gold, then) if made_by else None
-        if file and then in tables.days.stored(gold, made_by):
-            return f"from {literal(file)}"
+        made_by = feature_declaration(self.declared)
+        read = [*self.declared.tables, *self.declared.marts]
+        if then in tables.days.stored(gold) and not tables.days.stale(
+            gold, made_by, read, [then], whatever_its_age=True
+        ):
+            return f"from {literal(tables.day_file(gold, then))}"
         return features_at(self.declared, then)
 
     def _store_day(

@@ -36,9 +36,16 @@ def known_from(tables: Tables, declared: FeatureSet) -> dict[str, dt.date]:
     """
     families: dict[str, dt.date] = {}
     for table in declared.attributes:
-        if table.known_late and tables.columns(table.table):
-            [(landed,)] = tables.rows(f"select min(_partition) from {table.table}")
-            families |= dict.fromkeys(table.known_late if landed else [], landed)
+        late = table.mart.late if table.mart else (table.table,)
+        landings = [
+            landed
+            for name in (late if table.known_late else ())
+            if tables.columns(name)
+            for (landed,) in tables.rows(f"select min(_partition) from {name}")
+            if landed
+        ]
+        if landings:
+            families |= dict.fromkeys(table.known_late, max(landings))
     known = dict[str, dt.date]()
     for f in catalogue(declared):
         landings = [families[f.family]] if f.family in families else []
