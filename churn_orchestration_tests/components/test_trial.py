@@ -13,7 +13,7 @@ from churn_orchestration.storage.warehouse import Tables
 
 FIRST = dt.date(2024, 1, 1)
 PLAN = Campaign(
-    "win_back", "who", "q", 50, ("kind",), 0.3, "shop", None, False, None, None,
+    "win_back", "who", "q", 50, ("graded",), 0.3, "shop", None, False, None, None,
     (Action("call", "phone", "ann", 5, "true", Effect(0.1, 0.2, 0.3)),),
 )  # fmt: skip
 DAYS = 12
@@ -48,7 +48,7 @@ class Lists:
         ] + [(who, FIRST, draw() < 0.5, day, day, True) for who in people if draw() < 0.1]
         self.put("actions.win_back", day, self.lists[number], "who, as_of, arm, churn_probability,"
                  "value, best_action, control_share, question, in_trial")  # fmt: skip
-        self.put("segments.kind", day, self.kinds[number], "who, as_of, segment")
+        self.put("segments.graded", day, self.kinds[number], "who, as_of, segment")
         self.put("monitoring.q_graded", day, self.grades[number],
                  "who, as_of, label, label_known_on, measured_on, regraded")  # fmt: skip
 
@@ -107,7 +107,7 @@ def test_after_an_old_list_or_grade_is_another_the_trial_is_recounted(lists):
 
 def test_a_day_reads_no_list_of_the_days_before_it(lists):
     lists.trial(DAYS - 2)
-    for table in ("actions.win_back", "segments.kind", "monitoring.q_graded"):
+    for table in ("actions.win_back", "segments.graded", "monitoring.q_graded"):
         for number in range(DAYS - 1):
             lists.tables.day_file(table, FIRST + dt.timedelta(days=number)).unlink()
     assert lists.trial(DAYS - 1) == lists.recount(DAYS - 1)
