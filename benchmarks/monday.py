@@ -150,6 +150,8 @@ KINDS = {
         ROOT / "examples" / "helpdesk",
         ("marts",),
         (
+            ("cancels_90d/defs.yaml", "_30d,", "_90d,"),
+            ("cancels_90d/defs.yaml", "_60d,", "_180d,"),
             ("cancels_90d/defs.yaml", "name: cancels_90d", "name: cancels_30d"),
             ("cancels_90d/defs.yaml", "horizon_days: 90", f"horizon_days: {HORIZON}"),
             ("segments/defs.yaml", "question: cancels_90d", "question: cancels_30d"),

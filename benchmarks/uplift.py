@@ -226,7 +226,11 @@ def months(campaigns: int, looks: int) -> tuple[int, int]:
     ever, last = 0, 0
     for rng, n, share in _drawn(campaigns, 2):
         whole = Campaign.drawn(rng, n, share, 0.0).trial
-        at = [learn(whole.some(np.arange(n) < n * (k + 1) // looks)).verdict for k in range(looks)]
+        at, look = list[str](), 0
+        for month in range(1, looks + 1):
+            trial = whole.some(np.arange(n) < n * month // looks)
+            look += trial.is_enough
+            at.append(learn(trial, max(look, 1)).verdict)
         ever, last = ever + (LEARNED in at), last + (at[-1] == LEARNED)
     sys.stderr.write(f"  {looks} looks: {ever} ever, {last} at the last\n")
     return ever, last
@@ -355,8 +359,11 @@ nothing differs. {share:.1%} of them keep what was believed.
 
 {table}
 
-A campaign is looked at each month-end, and by one interval each time. Of {few} campaigns without an
-effect {ever} are learned at one of {given.looks} looks at least, and {last} at the last one.
+A campaign is looked at each month-end, and each look has its share of the level. Of {few} \
+campaigns
+without an effect {ever} are learned at one of {given.looks} looks at least, and {last} at the \
+last one. The
+other campaigns of this page are looked at once.
 
 ## What a list gains
 

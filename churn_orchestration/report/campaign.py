@@ -391,7 +391,7 @@ def _learned_message(row: Mapping[str, Any]) -> str:
     outcomes = f"{row['treated'] + row['control']:,} outcomes known by {row['cutoff']}"
     if row["verdict"] == "too_few":
         return f"{row['action']}: {outcomes} are too few to learn its effect"
-    area = f"Qini {row['qini']:+.4f} (95 % interval {row['qini_low']:+.4f} to "
+    area = f"Qini {row['qini']:+.4f} (95 % at every look {row['qini_low']:+.4f} to "
     area += f"{row['qini_high']:+.4f}), {outcomes}"
     used = "the declared effect, for what was learned is not known to be better"
     if row["verdict"] == "learned":

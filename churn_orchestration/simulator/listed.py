@@ -55,7 +55,7 @@ def _listed(world: World, number: int) -> list[tuple[str, dt.date]]:
     types = ", all_varchar = true" if read == "read_csv" else ""
     with connect() as db:
         try:
-            return db.execute(
+            rows = db.execute(
                 f"select distinct {entity}::varchar, day::date from {read}({literal(path)}{types}) "
                 f"where action = {literal(campaign.action)} order by 2, 1"
             ).fetchall()
@@ -64,6 +64,11 @@ def _listed(world: World, number: int) -> list[tuple[str, dt.date]]:
             raise ScenarioError(
                 f"{path}: wanted columns {entity}, day and action: {reason}"
             ) from None
+    if any(None in row for row in rows):
+        raise ScenarioError(
+            f"{path}: there is a row of {campaign.action} without {entity} or day: give it both"
+        )
+    return rows
 
 
 def _number(world: World, name: str, listed: Path | None) -> int:

@@ -417,7 +417,7 @@ def test_a_list_uses_what_was_learned_of_the_effects_once_it_is_known_at_a_month
     with door(shop.business.state) as db:
         [learned] = db.execute("from monitoring.plain_uplift").df().to_dict("records")
     version, as_of = learned["version"], dt.date(2023, 12, 26)
-    assert learned["verdict"] == "learned"
+    assert (learned["verdict"], learned["look"]) == ("learned", 1)
     assert str(learned["cutoff"].date()) == str(learned["measured_on"].date()) == str(JAN[0])
     bought = {
         name
@@ -672,6 +672,10 @@ def test_what_cannot_be_measured_is_refused(selling):
     selling.change("actions/defs.yaml", "begins: soon", "segments: [treated]")
     selling.write("segments/defs.yaml", SEGMENTS.replace("name: kinds", "name: treated"))
     assert "treated is a column of the effect's table" in why_not_loaded(selling)
+    selling.change("actions/defs.yaml", "segments: [treated]", "uplift: true")
+    selling.change("gold/defs.yaml", "  windows:", "  keep_days: 3\n  windows:")
+    said = "win_back: uplift learns from the features of the day on which a customer entered, and "
+    assert said + "customer_features drops those of old days" in why_not_loaded(selling)
 
 
 def test_the_help_desk_s_managers_call_whom_it_served_badly_within_their_room(

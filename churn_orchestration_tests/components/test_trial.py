@@ -13,7 +13,7 @@ from churn_orchestration.storage.warehouse import Tables
 
 FIRST = dt.date(2024, 1, 1)
 PLAN = Campaign(
-    "win_back", "who", "q", 50, ("kind",), 0.3, "shop", None, False, None, None,
+    "win_back", "who", "q", 50, ("graded",), 0.3, "shop", None, False, None, None,
     (Action("call", "phone", "ann", 5, "true", Effect(0.1, 0.2, 0.3)),),
 )  # fmt: skip
 DAYS = 12
@@ -37,8 +37,8 @@ class Lists:
         day, draw = FIRST + dt.timedelta(days=number), self.draw.random
         people = [f"c{n}" for n in range(30) if draw() < 0.8]
         self.lists[number] = [
-            (who, day, "treated" if int(who[1:]) % 3 else "control", draw(), 10 * draw(), 0.3, "q",
-             draw() < 0.15)
+            (who, day, "treated" if int(who[1:]) % 3 else "control", draw(), 10 * draw(),
+             "call" if draw() < 0.5 else "mail", 0.3, "q", draw() < 0.15)
             for who in people
         ]  # fmt: skip
         self.kinds[number] = [(who, day, "big" if draw() < 0.5 else "small") for who in people]
@@ -47,8 +47,8 @@ class Lists:
             (who, of, draw() < 0.5 if draw() < 0.9 else None, day, day, None) for who, of in known
         ] + [(who, FIRST, draw() < 0.5, day, day, True) for who in people if draw() < 0.1]
         self.put("actions.win_back", day, self.lists[number], "who, as_of, arm, churn_probability,"
-                 "value, control_share, question, in_trial")  # fmt: skip
-        self.put("segments.kind", day, self.kinds[number], "who, as_of, segment")
+                 "value, best_action, control_share, question, in_trial")  # fmt: skip
+        self.put("segments.graded", day, self.kinds[number], "who, as_of, segment")
         self.put("monitoring.q_graded", day, self.grades[number],
                  "who, as_of, label, label_known_on, measured_on, regraded")  # fmt: skip
 
@@ -94,7 +94,7 @@ def lists(tmp_path):
 def test_the_trial_of_each_day_is_that_of_all_lists_up_to_it(lists):
     for number in (0, 1, 2, 5, 6, DAYS - 1):
         assert lists.trial(number) == lists.recount(number)
-    assert {row[8] for row in lists.recount(DAYS - 1)} == {0.0, 1.0, None}
+    assert {row[9] for row in lists.recount(DAYS - 1)} == {0.0, 1.0, None}
 
 
 def test_after_an_old_list_or_grade_is_another_the_trial_is_recounted(lists):
@@ -107,7 +107,7 @@ def test_after_an_old_list_or_grade_is_another_the_trial_is_recounted(lists):
 
 def test_a_day_reads_no_list_of_the_days_before_it(lists):
     lists.trial(DAYS - 2)
-    for table in ("actions.win_back", "segments.kind", "monitoring.q_graded"):
+    for table in ("actions.win_back", "segments.graded", "monitoring.q_graded"):
         for number in range(DAYS - 1):
             lists.tables.day_file(table, FIRST + dt.timedelta(days=number)).unlink()
     assert lists.trial(DAYS - 1) == lists.recount(DAYS - 1)

@@ -99,6 +99,8 @@ def help_desk(folder, row):
         ("COMP99999,2024-06-01,call", "there is no customer COMP99999"),
         ("COMP1,2024-06-01,call", "there is no customer COMP1"),
         ("COMP00001,soon,call", "wanted columns company_id, day and action"),
+        (",2024-06-01,call", "there is a row of call without company_id or day"),
+        ("COMP00001,,call", "there is a row of call without company_id or day"),
     ],
 )
 def test_a_list_that_cannot_be_is_refused_with_the_reason(tmp_path, row, message):

@@ -64,9 +64,36 @@ class Trial:
     @property
     def is_enough(self) -> bool:
         """Whether anything is learned from it."""
-        arms = [self.outcome[self.treated], self.outcome[~self.treated]]
-        fewest = min(min(arm.sum(), len(arm) - arm.sum()) for arm in arms)
-        return min(map(len, arms)) >= FEWEST and fewest >= FEWEST_EACH
+        return _is_enough(self.treated, self.outcome)
+
+
+def _is_enough(treated: np.ndarray, outcome: np.ndarray) -> bool:
+    arms = [outcome[treated], outcome[~treated]]
+    fewest = min(min(arm.sum(), len(arm) - arm.sum()) for arm in arms)
+    return bool(min(map(len, arms)) >= FEWEST and fewest >= FEWEST_EACH)
+
+
+def looks(treated: np.ndarray, outcome: np.ndarray, known_on: np.ndarray) -> int:
+    """How many month-ends, up to that of the last day, had enough to learn from and an outcome that
+    the one before had not; n of each, ``known_on`` as datetime64.
+    """
+    months = known_on.astype("datetime64[M]")
+    return sum(
+        _is_enough(treated[until], outcome[until])
+        for until in (months <= month for month in np.unique(months))
+    )
+
+
+def level_of(look: int, level: float = LEVEL) -> float:
+    """The level of one look, by its number from 1, such that all looks together have ``level``,
+    however many there will be.
+
+    Source: Bonferroni, by shares of 6 / (pi look)^2, whose sum is 1 (Euler 1735).
+
+    >>> [round(level_of(look), 4) for look in (1, 2, 6)]
+    [0.0304, 0.0076, 0.0008]
+    """
+    return float(6 * level / (np.pi * look) ** 2)
 
 
 @dataclass(frozen=True)
@@ -322,8 +349,15 @@ class Uplift:
         return self.scale.effect(self.learners.effects(features).mean(axis=1))
 
 
-def learn(trial: Trial, level: float = LEVEL) -> Uplift:
+def learn(trial: Trial, look: int = 1, level: float = LEVEL) -> Uplift:
     """Learn the effects of a trial, judge them, and abstain where they could be chance.
+
+    Parameters
+    ----------
+    look : its number, see `looks`; where nothing differs customers are learned at any of them with
+        a chance of ``level`` at most
+    level : of Qini at all looks; that belief orders better is judged by each look alone, so that
+        it is not left for too little
 
     Raises
     ------
@@ -336,8 +370,9 @@ def learn(trial: Trial, level: float = LEVEL) -> Uplift:
     by = judged(trial)
     blend, score, seen = by.effects.mean(axis=1), by.score, trial.some(by.rows)
     each = {**dict(zip(LEARNERS, by.effects.T, strict=True)), BLEND: blend, BELIEF: seen.believed}
-    areas = {name: qini(effect, score, seen.fold, level) for name, effect in each.items()}
-    lead = led(blend, seen.believed, score, seen.fold, level)
+    at = level_of(look, level)
+    areas = {name: qini(effect, score, seen.fold, at) for name, effect in each.items()}
+    lead = led(blend, seen.believed, score, seen.fold)
     scale = scaled(blend, score, seen.fold)
     if areas[BLEND].low <= 0 or lead[-1] < 0:
         return Uplift(ABSTAINS, treated, control, areas, lead, scale, None)

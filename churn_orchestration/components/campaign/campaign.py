@@ -186,6 +186,11 @@ class Campaign(dg.Component, dg.Model, dg.Resolvable):
             each for each in tree.get_all_components(of_type=FeatureTable)
             if each.name == question.features
         ]  # fmt: skip
+        if self.uplift and table.keep_days is not None:
+            self._refuse(
+                f"uplift learns from the features of the day on which a customer entered, and "
+                f"{table.name} drops those of old days: remove its keep_days"
+            )
         plan = self.plan(business, tree, table.entity)
         spend = self._spend(tree, table, business.settings.timezone)
         self._require_time()

@@ -53,13 +53,20 @@ COLUMNS: Columns = {
     ),
     "treated": ("bigint", "customers of the treated arm whose outcome is known"),
     "control": ("bigint", "customers of the control whose outcome is known"),
+    "look": (
+        "bigint",
+        "the number of the month-end, of those with enough outcomes and a new one; 0: too few",
+    ),
     "effect": ("double", "by how much less of the treated leave, on the mean of both arms"),
     "qini": (
         "double",
         "how much more is had by treating the customers in the order of the estimate than in a "
         "random one: the area between both, in customers kept, per customer of the trial",
     ),
-    "qini_low": ("double", "lower end of its 95 % interval"),
+    "qini_low": (
+        "double",
+        "lower end of its interval; those of all month-ends and actions hold at once in 95 %",
+    ),
     "qini_high": ("double", "its upper end"),
     "auuc": ("double", "the area under the curve of the order itself"),
     "lead": ("double", "by how much qini is larger than that of the order by churn probability"),
@@ -175,7 +182,7 @@ class Estimates:
 
     def _learn(self, cutoff: dt.date, folder: Path) -> dict[str, Any]:
         """Learn the effect of each action, write its trees; what is to be kept of it besides."""
-        from churn_orchestration.churn.campaign.uplift import learn
+        from churn_orchestration.churn.campaign.uplift import LEVEL, learn, looks
 
         known = left(self.tables, self.campaign, cutoff)
         known = known[known["outcome"].notna()].reset_index(drop=True)
@@ -185,12 +192,17 @@ class Estimates:
         actions = dict[str, Any]()
         for action in self.campaign.actions:
             of_action = known[known["best_action"] == action.name].reset_index(drop=True)
-            uplift = learn(self._trial(of_action, names))
+            look = looks(
+                of_action["treated"].to_numpy(bool), of_action["outcome"].to_numpy(float),
+                of_action["matured"].to_numpy("datetime64[D]"),
+            )  # fmt: skip
+            level = LEVEL / len(self.campaign.actions)
+            uplift = learn(self._trial(of_action, names), max(look, 1), level)
             texts = uplift.learners.texts() if uplift.learners else {}
             files = {each: f"{action.name}-{each}.txt" for each in texts}
             for each, text in texts.items():
                 write_text(folder / files[each], text)
-            actions[action.name] = _record(uplift) | {
+            actions[action.name] = _record(uplift, look) | {
                 "files": {
                     files[each]: hashlib.sha256(text.encode()).hexdigest()
                     for each, text in texts.items()
@@ -298,12 +310,13 @@ class Estimates:
         return result
 
 
-def _record(uplift: "Uplift") -> dict[str, Any]:
+def _record(uplift: "Uplift", look: int) -> dict[str, Any]:
     """What is kept of an action's uplift besides its trees: what is shown of it, and the rest."""
     from churn_orchestration.churn.campaign.uplift import BLEND
 
     shown: dict[str, Any] = {
         "verdict": uplift.verdict, "treated": uplift.treated, "control": uplift.control,
+        "look": look,
     }  # fmt: skip
     if uplift.scale is None:
         return {"shown": shown, "qini": {}, "scale": None}

@@ -116,15 +116,15 @@ def _with_grades(
     if grades is None:
         return rows
     last = (
-        f"select {key}, as_of, label::int::double as graded, label_known_on as graded_on from "
+        f"select {key}, as_of, label::int::double as _left, label_known_on as _known_on from "
         f"{grades} qualify row_number() over (partition by {key}, as_of "
         f"order by {MEASURED_ON} desc, regraded desc nulls last) = 1"
     )
     return (
-        "select * exclude (graded, graded_on, again) replace ("
-        "if(again, graded, outcome) as outcome, if(again, graded_on, matured) as matured, "
-        "if(again, true, is_graded) as is_graded) "
-        f"from (select t.*, graded, graded_on, g.as_of is not null as again from ({rows}) as t "
+        "select * exclude (_left, _known_on, _again) replace ("
+        "if(_again, _left, outcome) as outcome, if(_again, _known_on, matured) as matured, "
+        "if(_again, true, is_graded) as is_graded) "
+        f"from (select t.*, _left, _known_on, g.as_of is not null as _again from ({rows}) as t "
         f"left join ({last}) as g using ({key}, as_of))"
     )
 

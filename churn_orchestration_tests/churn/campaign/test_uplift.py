@@ -23,6 +23,8 @@ from churn_orchestration.churn.campaign.uplift import (
     judged,
     learn,
     led,
+    level_of,
+    looks,
     qini,
     scaled,
 )
@@ -207,6 +209,28 @@ def test_without_an_effect_it_abstains_and_of_few_it_says_so() -> None:
     trial = drawn(2_000, 0.7)
     stays = np.where(trial.treated, 1.0, trial.outcome)  # nobody treated leaves: nothing to learn
     assert learn(replace(trial, outcome=stays)).verdict == TOO_FEW
+
+
+def test_month_ends_with_enough_outcomes_and_a_new_one_are_counted() -> None:
+    trial = drawn(1_500, 0.0)
+    months = np.array(["2024-01-20", "2024-02-03", "2024-02-29", "2024-05-01"], "datetime64[D]")
+    known_on = months[np.random.default_rng(3).choice(4, 1_500, p=[0.1, 0.4, 0.3, 0.2])]
+    assert not trial.some(known_on <= months[0]).is_enough
+    assert trial.some(known_on <= months[2]).is_enough
+    for number, last in enumerate(months):  # nothing is new in March and April
+        until = known_on <= last
+        looked = looks(trial.treated[until], trial.outcome[until], known_on[until])
+        assert looked == [0, 1, 1, 2][number]
+
+
+def test_each_look_has_its_share_of_the_level_and_the_order_by_belief_all_of_it(trial) -> None:
+    assert sum(map(level_of, range(1, 10_000))) == pytest.approx(0.05, rel=1e-3)
+    first, late = learn(trial), learn(trial, 10**9)
+    wide, wider = (each.qini[BLEND].high - each.qini[BLEND].low for each in (first, late))
+    share = 0.05 * 6 / np.pi**2
+    assert wider / wide == pytest.approx(norm.ppf(share / 2e18) / norm.ppf(share / 2))
+    assert (first.verdict, late.verdict) == (LEARNED, ABSTAINS)
+    assert first.lead == late.lead
 
 
 def test_what_is_no_trial_is_refused(trial) -> None:
