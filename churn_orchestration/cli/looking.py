@@ -261,6 +261,7 @@ def recommend(
     return recommend_report(business_of(context), name, segment, of, customers, products)
 
 
+@click.command()
 @click.option("--week", type=DAY, help="A day of it. Default: the newest week that is over.")
 @click.option("--rows", help="The name of a number: print the rows that it is made of.")
 @with_json
