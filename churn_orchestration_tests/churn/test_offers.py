@@ -13,6 +13,7 @@ import pytest
 
 from churn_orchestration.churn.calendar import DAY, Horizon
 from churn_orchestration.churn.features.declared import EventSource
+from churn_orchestration.churn.offers import factors, pairs
 from churn_orchestration.churn.offers.candidates import (
     FEATURES,
     OFFERED,
@@ -23,7 +24,6 @@ from churn_orchestration.churn.offers.candidates import (
 )
 from churn_orchestration.churn.offers.declared import Offering, Retired
 from churn_orchestration.churn.offers.due import ages, due, intervals, survival
-from churn_orchestration.churn.offers import factors, pairs
 from churn_orchestration.churn.offers.grading import choose, graded, ranked
 from churn_orchestration.churn.offers.pairs import count_pairs
 
@@ -212,7 +212,7 @@ def test_an_item_of_an_order_is_bought_once_though_its_rows_have_several_days(db
     assert {(basket, day) for basket, day, _ in bought} == {("o1", DAY_0)}
 
 
-def test_as_many_popular_items_are_candidates_as_are_offered(db, lines):
+def test_as_many_popular_items_are_candidates_as_are_offered(db):
     db.execute(
         "insert into lines select 'c' || range, 'x', 'q' || range, 1, "
         f"date '{AS_OF}', date '{AS_OF}', null from range(40)"
@@ -365,7 +365,7 @@ def test_the_curve_of_repeat_purchases_is_that_of_kaplan_and_meier():
 @pytest.mark.skipif(
     importlib.util.find_spec("implicit") is None, reason="the extra `offers` is not installed"
 )
-def test_a_factorisation_knows_the_taste_of_a_customer_whatever_the_order_of_the_ids():
+def test_a_factorisation_knows_the_taste_of_a_customer_whatever_the_order_of_the_ids(monkeypatch):
     """Two tastes of ten items each; everybody lacks one item of the own taste."""
     own = pd.DataFrame(
         [
@@ -383,6 +383,7 @@ def test_a_factorisation_knows_the_taste_of_a_customer_whatever_the_order_of_the
     for who in range(40):
         of = scores[scores["entity"] == f"c{who:02}"]
         assert {int(item[1:]) // 10 for item in of["item"]} == {who % 2}
+    monkeypatch.setattr(factors, "PER_PASS", 60)  # three customers
     again = factors.factorise(own, 2).scores(everybody[::-1], items, 10)
     key = ["entity", "item"]
     assert (

@@ -107,7 +107,7 @@ def show_candidates(
 
     The tables of ``show_history`` and ``show_offered`` are those of ``as_of``.
     """
-    may = allowed(offering, as_of)
+    may, common = allowed(offering, as_of), max(COMMON, offering.most)
     db.execute(
         f"create or replace temp table _mine as select o.* from {OWN} as o "
         f"semi join {entities} using (entity) qualify row_number() over "
@@ -125,7 +125,7 @@ def show_candidates(
         f"select entity, item from _mine semi join {OFFERED} using (item) where {may}",
         _first("_near", may, NEAREST),
         f"select entity, item from (select entity, item from {entities}, (select item from {ITEMS} "
-        f"semi join {OFFERED} using (item) order by recent desc, item limit {max(COMMON, offering.most)})) "
+        f"semi join {OFFERED} using (item) order by recent desc, item limit {common})) "
         f"left join {OWN} using (entity, item) where {may}",
     ]
     sources += [_first(factors, may, NEAREST)] if factors else []

@@ -28,9 +28,9 @@ class Retired:
 
     def items(self, as_of: dt.date) -> str:
         """SQL: the items that are retired on a day by the row that was known last at its end."""
-        item, on, day = identifier(self.item), identifier(self.on), literal(as_of)
+        item, on, day = identifier(self.item), f"{identifier(self.on)}::date", literal(as_of)
         return (
-            f"select item from (select {item}::varchar as item, {on}::date as on_day from {self.table} "
+            f"select item from (select {item}::varchar as item, {on} as on_day from {self.table} "
             f"where known_on <= {day} and {item} is not null qualify row_number() over ("
             f"partition by {item} order by known_on desc, _partition desc, {on} desc nulls last) "
             f"= 1) where on_day <= {day}"
@@ -96,11 +96,12 @@ class Offering:
         )
 
     def known(self, as_of: dt.date) -> str:
-        """SQL: the purchases of the window of an as_of, each item of an entity's basket once: on its
-        first day, where the rows of an order have several.
+        """SQL: the purchases of the window of an as_of, each item of an entity's basket once: on
+        its first day, where the rows of an order have several.
         """
         first = as_of - DAY * (self.window_days - 1)
+        lines = self.lines(first, as_of, as_of)
         return (
-            f"select entity, item, basket, min(day) as day from ({self.lines(first, as_of, as_of)}) "
+            f"select entity, item, basket, min(day) as day from ({lines}) "
             "where item is not null and basket is not null group by all"
         )

@@ -123,7 +123,7 @@ class OfferFits:
             self.tables.db, self.offering, as_of, entities, literal_parquet(pairs), factors, result
         )
 
-    def _factors_of(self, as_of: dt.date) -> "Factors":
+    def _factors_of(self, as_of: dt.date) -> "Factors":  # noqa: ARG002, its cache is by day
         """The factorisation of an as_of, whose history is shown."""
         from churn_orchestration.churn.offers.factors import factorise
 

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from churn_orchestration import stages
 from churn_orchestration.business import Business, BusinessError, digest, line_of
-from churn_orchestration.churn.calendar import Horizon, last_month_end
+from churn_orchestration.churn.calendar import Horizon, month_ends
 from churn_orchestration.churn.features.declared import EventSource
 from churn_orchestration.churn.offers.candidates import METHODS
 from churn_orchestration.churn.offers.declared import Offering, Retired
@@ -286,7 +286,7 @@ class Offers(dg.Component, dg.Model, dg.Resolvable):
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         for day in days:
             counted_on = fits.month_end(day)
-            has_rows = day in (start, last_month_end(day, day))
+            has_rows = day == start or day in month_ends(day, day)
             select = (
                 f"select {literal(day)} as as_of, item, other, place, baskets, item_baskets, "
                 f"other_baskets, support, confidence, lift, {strength()} as strength, "
