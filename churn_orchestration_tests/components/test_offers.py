@@ -173,6 +173,15 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
         month_end, other = dt.date(2024, 1, 31), dt.date(2024, 1, 30)
         stored = block._store_pairs(dt.date(2024, 1, 1), prepare, tables, [other, month_end])
         assert stored.rows == {other: 0, month_end: len(pairs)}
+        wrong = block.retired.model_copy(update={"retired_on": "item_id"})
+        for update, words in (
+            ({"quantity": "item_id"}, "quantity: silver.orders.item_id is varchar, no number"),
+            ({"retired": wrong}, "retired_on: bronze.ends.item_id is varchar, no date"),
+        ):
+            other_block = block.model_copy(update=update)
+            with pytest.raises(BusinessError, match=words) as refusal:
+                other_block.offering(tree, selling.business)[1](tables)
+            assert "offers/defs.yaml:3: next_due" in str(refusal.value)
         fits = prepare(tables)
         earlier = fits.ranker
         fits.ranker = lambda on: None if on == day else earlier(on)
