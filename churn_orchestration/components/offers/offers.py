@@ -461,11 +461,12 @@ class Offers(dg.Component, dg.Model, dg.Resolvable):
         stored = f"select {entity}::varchar as entity, * from {literal(files[as_of])}"
         came = f"select * from ({fits.came(as_of, day)}) semi join ({stored}) using (entity)"
         [(recall, ndcg, customers)] = tables.rows(
-            "select avg(recall), avg(ndcg), count(*) from "
+            # The order in which floating numbers are summed differs from run to run.
+            "select round(avg(recall), 9), round(avg(ndcg), 9), count(*) from "
             f"({graded(f'select entity, item, rank from ({stored})', came, offering.most)})"
         )
         [(expected, bought)] = tables.rows(
-            "select avg(s.buy_probability), avg((c.item is not null)::integer) "
+            "select round(avg(s.buy_probability), 9), avg((c.item is not null)::integer) "
             f"from (from ({stored}) where buy_probability is not null) as s "
             f"left join ({came}) as c on c.entity = s.entity and c.item = s.item"
         )
