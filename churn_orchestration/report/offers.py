@@ -10,7 +10,7 @@ from churn_orchestration.business import Business, BusinessError
 from churn_orchestration.churn.sql import literal, quoted
 from churn_orchestration.report.text import command, counted, grid, plain
 from churn_orchestration.storage.door import door, refuse_damaged
-from churn_orchestration.storage.freshness import shown
+from churn_orchestration.storage.freshness import beside, shown
 from churn_orchestration.storage.warehouse import Tables
 
 PARTS = ("_pairs", "_due")
@@ -44,13 +44,15 @@ def recommend_report(
         refuse_damaged(db, table)
         day = _day(tables, table, day)
         key = tables.rows(f"describe {table}")[0][0]
-        of = _segment(tables, segment, day) if segment else None
+        of = _segment(tables, table, segment, day) if segment else None
         facts = _facts(tables, table, key, day, of, customers, products)
     return facts, plain(*_shown(facts, segment))
 
 
 def _chosen(business: Business, tables: Tables, name: str | None) -> str:
-    there = [each for each in shown(tables, "offers") if not each.endswith(PARTS)]
+    every = shown(tables, "offers")
+    parts = {name + part for name in every for part in PARTS}
+    there = [name for name in every if name not in parts]
     if not there:
         raise BusinessError(
             f"{business.name}: nothing is offered: declare an `Offers` block, then "
@@ -72,9 +74,11 @@ def _day(tables: Tables, table: str, day: dt.date | None) -> dt.date:
     return day or days[-1]
 
 
-def _segment(tables: Tables, segment: str, day: dt.date) -> tuple[str, str]:
-    """The set and the name of a segment; its set is looked up where it is not given."""
-    there = shown(tables, "segments")
+def _segment(tables: Tables, table: str, segment: str, day: dt.date) -> tuple[str, str]:
+    """The set and the name of a segment of the customers of a table; its set is looked up where it
+    is not given.
+    """
+    there = beside(tables, "segments", table)
     given, _, name = segment.rpartition(":")
     if given and given not in there:
         raise BusinessError(

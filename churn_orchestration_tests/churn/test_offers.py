@@ -13,7 +13,7 @@ import pytest
 
 from churn_orchestration.churn.calendar import DAY, Horizon
 from churn_orchestration.churn.features.declared import EventSource
-from churn_orchestration.churn.offers import pairs
+from churn_orchestration.churn.offers import factors, pairs
 from churn_orchestration.churn.offers.candidates import (
     FEATURES,
     OFFERED,
@@ -24,7 +24,6 @@ from churn_orchestration.churn.offers.candidates import (
 )
 from churn_orchestration.churn.offers.declared import Offering, Retired
 from churn_orchestration.churn.offers.due import ages, due, intervals, survival
-from churn_orchestration.churn.offers.factors import factor_scores
 from churn_orchestration.churn.offers.grading import choose, graded, ranked
 from churn_orchestration.churn.offers.pairs import count_pairs
 
@@ -193,6 +192,35 @@ def test_an_item_is_not_offered_once_it_is_retired_or_nobody_buys_it(db, lines):
     assert {"p1", "p2", "p3"} <= items
 
 
+def test_an_item_that_retires_within_a_day_is_retired_on_that_day(db):
+    db.execute(
+        f"create table ends as select 'p0' as what, timestamp '{AS_OF} 17:30' as ends_on, "
+        f"date '{DAY_0}' as known_on, null::date as _partition"
+    )
+    of = offering(retired=Retired("ends", "what", "ends_on"))
+    assert "p0" not in {row["item"] for row in shown(db, of)}
+
+
+def test_an_item_of_an_order_is_bought_once_though_its_rows_have_several_days(db):
+    db.execute("delete from lines where \"order\" <> 'o1'")
+    db.execute(f"update lines set day = '{DAY_0}', known_on = '{DAY_0}'")
+    db.execute(
+        "insert into lines select * replace (day + 1 as day, known_on + 1 as known_on) from lines"
+    )
+    bought = db.execute(f"select basket, day, item from ({offering().known(AS_OF)})").fetchall()
+    assert len(bought) == len({item for *_, item in bought}) > 0
+    assert {(basket, day) for basket, day, _ in bought} == {("o1", DAY_0)}
+
+
+def test_as_many_popular_items_are_candidates_as_are_offered(db):
+    db.execute(
+        "insert into lines select 'c' || range, 'x', 'q' || range, 1, "
+        f"date '{AS_OF}', date '{AS_OF}', null from range(40)"
+    )
+    rows = Counter(row["entity"] for row in shown(db, offering(most=45)))
+    assert min(rows.values()) >= 45
+
+
 def test_rows_that_are_no_purchase_do_not_count(db, lines):
     bought = {
         (who, order, what, day)
@@ -300,6 +328,25 @@ def test_an_item_is_due_when_half_of_such_purchases_had_come():
             assert row["due_by"] != row["due_by"]  # null
 
 
+def test_what_everybody_buys_on_the_seventh_day_is_due_on_the_seventh_day():
+    """7 days are 1.0145 usual intervals: a curve of whole hundredths must not make 8 of them."""
+    with duckdb.connect() as db:
+        db.execute(
+            "create table measured as select 'c' || n as entity, 'p' as item, 2 as purchases, "
+            f"date '{AS_OF}' - if(n = 0, 4, 20) as day, if(n = 0, null, 7) as next_days, "
+            "6.9 as usual_days from range(20) as t(n)"
+        )
+        counted = db.execute(ages("from measured", AS_OF)).fetchall()
+        db.execute("create table curve (habit integer, age double, share double)")
+        for age, share in survival([row[1:] for row in counted]):
+            db.execute("insert into curve values (1, ?, ?)", [age, share])
+        result = db.execute(
+            "select due_by, repeat_probability from "
+            f"({due('from measured', 'curve', AS_OF, 3)}) where entity = 'c0'"
+        ).fetchall()
+    assert result == [(AS_OF + DAY * 3, 1.0)]
+
+
 def test_the_curve_of_repeat_purchases_is_that_of_kaplan_and_meier():
     draw = random.Random(1)
     rows = [(draw.randrange(1, 40), draw.random() < 0.6) for _ in range(300)]
@@ -318,7 +365,7 @@ def test_the_curve_of_repeat_purchases_is_that_of_kaplan_and_meier():
 @pytest.mark.skipif(
     importlib.util.find_spec("implicit") is None, reason="the extra `offers` is not installed"
 )
-def test_a_factorisation_knows_the_taste_of_a_customer_whatever_the_order_of_the_ids():
+def test_a_factorisation_knows_the_taste_of_a_customer_whatever_the_order_of_the_ids(monkeypatch):
     """Two tastes of ten items each; everybody lacks one item of the own taste."""
     own = pd.DataFrame(
         [
@@ -331,12 +378,13 @@ def test_a_factorisation_knows_the_taste_of_a_customer_whatever_the_order_of_the
     )
     items = own["item"].drop_duplicates().sort_values()
     everybody = own["entity"].drop_duplicates()
-    scores = factor_scores(own, everybody, items, 2, 10)
+    scores = factors.factorise(own, 2).scores(everybody, items, 10)
     assert len(scores) == 40 * 10
     for who in range(40):
         of = scores[scores["entity"] == f"c{who:02}"]
         assert {int(item[1:]) // 10 for item in of["item"]} == {who % 2}
-    again = factor_scores(own, everybody[::-1], items, 2, 10)
+    monkeypatch.setattr(factors, "PER_PASS", 60)  # three customers
+    again = factors.factorise(own, 2).scores(everybody[::-1], items, 10)
     key = ["entity", "item"]
     assert (
         scores.sort_values(key)

@@ -8,7 +8,10 @@ from collections import defaultdict
 import pytest
 
 from churn_orchestration.business import BusinessError
+from churn_orchestration.components.offers.offers import Offers
+from churn_orchestration.components.tree import component_tree
 from churn_orchestration.report.offers import recommend_report
+from churn_orchestration.runs import at_work
 from churn_orchestration_tests.support.shop import JAN, UP_TO_FEATURES, metadata, why_not_loaded
 
 LAYERS = (*UP_TO_FEATURES, "segments", "offers", "monitoring")
@@ -19,10 +22,11 @@ history_from: 2023-10-01
 start_date: 2024-01-31
 end_date: 2024-02-05
 """
+# The name ends as that of one of its tables.
 OFFERS = """\
 type: churn_orchestration.components.Offers
 attributes:
-  name: next_buys
+  name: next_due
   features: customer_features
   table: silver.orders
   item: item_id
@@ -84,7 +88,7 @@ def selling(shop):
 def test_lists_are_ranked_graded_explained_and_kept(selling):
     selling.refresh(31, layers=LAYERS)
     day = JAN[31]
-    lists = selling.published("from offers.next_buys order by customer_id, rank")
+    lists = selling.published("from offers.next_due order by customer_id, rank")
     assert len(lists) == 41 * 3
     assert {row[1] for row in lists} == {day}
     assert "p0" not in {row[3] for row in lists}
@@ -115,7 +119,7 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
     assert {(row[10], row[11]) for row in lists} == {(day, dt.date(2024, 2, 10))}
 
     figures = selling.published(
-        "select as_of, method, metric, value, customers, is_used from monitoring.next_buys_offers"
+        "select as_of, method, metric, value, customers, is_used from monitoring.next_due_offers"
     )
     assert {str(row[0]) for row in figures} == {"2023-11-30", "2023-12-31"}
     assert {row[1] for row in figures} == {"popularity", "personal", "together", "ranker"}
@@ -127,11 +131,11 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
     }
     [used] = {row[1] for row in figures if row[5]}
     assert used == max(means, key=means.get)
-    about = metadata(selling, "offers/next_buys", day)
+    about = metadata(selling, "offers/next_due", day)
     assert about["method"].value == used
     assert about["cold_customers"].value == 1
 
-    pairs = selling.published("select item, other, baskets from offers.next_buys_pairs")
+    pairs = selling.published("select item, other, baskets from offers.next_due_pairs")
     both = selling.rows(
         "with bought as (select distinct customer_id, day, item_id from silver.orders where "
         "day > date '2023-11-02' and item_id is not null) select a.item_id, b.item_id, count(*) "
@@ -139,9 +143,9 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
         "where a.item_id <> b.item_id group by all having count(*) >= 5"
     )
     assert sorted(pairs) == sorted(both)
-    unnamed = metadata(selling, "offers/next_buys_pairs", day)
+    unnamed = metadata(selling, "offers/next_due_pairs", day)
     assert unnamed["rows_without_item"].value == 1
-    due = selling.published("select due_by, repeat_probability from offers.next_buys_due")
+    due = selling.published("select due_by, repeat_probability from offers.next_due_due")
     assert due
     assert all(by is None or by > day for by, _ in due)
     assert all(0 <= share <= 1 for _, share in due)
@@ -152,7 +156,7 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
     best = max(row[5] for row in warm)
     assert facts["rows"][0]["buy_probability"] == best
     assert "orders the lists" in text
-    facts, _ = recommend_report(selling.business, "next_buys", "by_recency:gone", day, 9, 9)
+    facts, _ = recommend_report(selling.business, "next_due", "by_recency:gone", day, 9, 9)
     assert [row["customer_id"] for row in facts["rows"]] == ["old"] * 3
     for segment, words in (
         ("others:gone", 'no set of segments "others"'),
@@ -162,8 +166,30 @@ def test_lists_are_ranked_graded_explained_and_kept(selling):
             recommend_report(selling.business, None, segment, None, 2, 2)
         assert words in str(refusal.value)
 
+    with at_work(selling.business) as work, work.warehouse.open() as tables:
+        tree = component_tree(selling.business)
+        [block] = tree.get_all_components(of_type=Offers)
+        prepare = block.offering(tree, selling.business)[1]
+        month_end, other = dt.date(2024, 1, 31), dt.date(2024, 1, 30)
+        stored = block._store_pairs(dt.date(2024, 1, 1), prepare, tables, [other, month_end])
+        assert stored.rows == {other: 0, month_end: len(pairs)}
+        wrong = block.retired.model_copy(update={"retired_on": "item_id"})
+        for update, words in (
+            ({"quantity": "item_id"}, "quantity: silver.orders.item_id is varchar, no number"),
+            ({"retired": wrong}, "retired_on: bronze.ends.item_id is varchar, no date"),
+        ):
+            other_block = block.model_copy(update=update)
+            with pytest.raises(BusinessError, match=words) as refusal:
+                other_block.offering(tree, selling.business)[1](tables)
+            assert "offers/defs.yaml:3: next_due" in str(refusal.value)
+        fits = prepare(tables)
+        earlier = fits.ranker
+        fits.ranker = lambda on: None if on == day else earlier(on)
+        figures = fits._decide(day)["choice"]["figures"]
+        assert {figure["method"] for figure in figures} == {"popularity", "personal", "together"}
+
     files = sorted(selling.business.state.glob("offers/*/*"))
-    for fit in selling.business.state.glob("fits/next_buys/*"):
+    for fit in selling.business.state.glob("fits/next_due/*"):
         fit.unlink()
     selling.refresh(31, layers=["offers"])
     assert sorted(selling.business.state.glob("offers/*/*")) == files
@@ -216,6 +242,6 @@ def test_what_the_block_names_has_to_be_there(selling, monkeypatch):
     ):
         selling.change("offers/defs.yaml", old, new)
         refused = why_not_loaded(selling)
-        assert "offers/defs.yaml:3: next_buys" in refused
+        assert "offers/defs.yaml:3: next_due" in refused
         assert words in refused
         selling.write("offers/defs.yaml", OFFERS)

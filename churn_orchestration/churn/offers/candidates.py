@@ -25,7 +25,8 @@ METHODS = {
     RANKER: "a ranker of all of these, learned from earlier month-ends",
 }
 NEAREST, COMMON = 25, 20
-"""Candidates of a customer by what goes with theirs or a factorisation; by popularity."""
+"""Candidates of a customer by what goes with theirs or a factorisation; by popularity,
+or as many as are offered, if these are more."""
 MOST_OWN = 60
 """Items of a customer that are candidates, and by which others are looked up: the newest."""
 FEATURES = (
@@ -106,7 +107,7 @@ def show_candidates(
 
     The tables of ``show_history`` and ``show_offered`` are those of ``as_of``.
     """
-    may = allowed(offering, as_of)
+    may, common = allowed(offering, as_of), max(COMMON, offering.most)
     db.execute(
         f"create or replace temp table _mine as select o.* from {OWN} as o "
         f"semi join {entities} using (entity) qualify row_number() over "
@@ -124,7 +125,7 @@ def show_candidates(
         f"select entity, item from _mine semi join {OFFERED} using (item) where {may}",
         _first("_near", may, NEAREST),
         f"select entity, item from (select entity, item from {entities}, (select item from {ITEMS} "
-        f"semi join {OFFERED} using (item) order by recent desc, item limit {COMMON})) "
+        f"semi join {OFFERED} using (item) order by recent desc, item limit {common})) "
         f"left join {OWN} using (entity, item) where {may}",
     ]
     sources += [_first(factors, may, NEAREST)] if factors else []

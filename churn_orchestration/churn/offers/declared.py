@@ -28,7 +28,7 @@ class Retired:
 
     def items(self, as_of: dt.date) -> str:
         """SQL: the items that are retired on a day by the row that was known last at its end."""
-        item, on, day = identifier(self.item), identifier(self.on), literal(as_of)
+        item, on, day = identifier(self.item), f"{identifier(self.on)}::date", literal(as_of)
         return (
             f"select item from (select {item}::varchar as item, {on} as on_day from {self.table} "
             f"where known_on <= {day} and {item} is not null qualify row_number() over ("
@@ -96,9 +96,12 @@ class Offering:
         )
 
     def known(self, as_of: dt.date) -> str:
-        """SQL: the purchases of the window of an as_of, each item of a basket once."""
+        """SQL: the purchases of the window of an as_of, each item of an entity's basket once: on
+        its first day, where the rows of an order have several.
+        """
         first = as_of - DAY * (self.window_days - 1)
+        lines = self.lines(first, as_of, as_of)
         return (
-            f"select distinct entity, item, basket, day from ({self.lines(first, as_of, as_of)}) "
-            "where item is not null and basket is not null"
+            f"select entity, item, basket, min(day) as day from ({lines}) "
+            "where item is not null and basket is not null group by all"
         )

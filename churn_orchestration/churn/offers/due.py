@@ -49,7 +49,7 @@ def ages(measured: str, as_of: dt.date) -> str:
     day = literal(as_of)
     return (
         f"select {HABIT} as habit, "
-        f"ceil(100 * coalesce(next_days, {day} - day) / usual_days)::bigint as age, "
+        f"floor(100 * coalesce(next_days, {day} - day) / usual_days)::bigint as age, "
         f"count(next_days) as came, count(*) as people from ({measured}) group by all "
         "order by habit, age"
     )

@@ -31,9 +31,8 @@ def graded(ranked: str, came: str, most: int) -> str:
     return (
         f"with bought as ({came}), wanted as (select entity, count(*) as items from bought "
         f"group by entity), hit as (select entity, count(*) as hits, "
-        f"sum(list_extract([{gain}], rank)) as gain from (select entity, rank "
-        f"from ({ranked}) join bought using (entity, item) where rank <= {most} "
-        f"order by entity, rank) group by entity) "
+        f"sum(list_extract([{gain}], rank) order by rank) as gain from ({ranked}) "
+        f"join bought using (entity, item) where rank <= {most} group by entity) "
         "select w.entity as entity, coalesce(h.hits, 0) / w.items as recall, "
         f"coalesce(h.gain, 0) / list_extract([{best}], least(w.items, {most})) as ndcg "
         "from wanted as w left join hit as h using (entity)"

@@ -35,6 +35,7 @@ from churn_orchestration.storage.warehouse import Tables
 if TYPE_CHECKING:
     import pandas as pd
 
+    from churn_orchestration.churn.offers.factors import Factors
     from churn_orchestration.churn.offers.ranker import Calibration, Ranker
 
 HISTORY_DAYS = 28
@@ -60,6 +61,7 @@ class OfferFits:
         self.first_day, self.ranker = cache(self._first_day), cache(self._ranker)
         self.choice, self.calibration = cache(self._choice), cache(self._calibration)
         self._candidates = lru_cache(2 * MOST_AS_OFS + 1)(self._candidates_of)
+        self._factors = lru_cache(1)(self._factors_of)
 
     def month_end(self, day: dt.date) -> dt.date:
         """The day to which the lists of a day are fitted: the last month-end, so that they move
@@ -96,11 +98,16 @@ class OfferFits:
     def _count(self, path: Path) -> None:
         """Count the pairs of the purchases that are shown, and keep them."""
         offering, db = self.offering, self.tables.db
-        count_pairs(db, BOUGHT, PAIRS, offering.min_baskets, offering.most_items, PER_ITEM)
+        # A basket of two entities may hold an item twice.
+        db.execute(
+            f"create or replace temp table _lines as select distinct basket, item from {BOUGHT}"
+        )
+        count_pairs(db, "_lines", PAIRS, offering.min_baskets, offering.most_items, PER_ITEM)
         path.parent.mkdir(parents=True, exist_ok=True)
         writing = path.with_suffix(".writing")
         db.execute(f"copy {PAIRS} to {literal(writing)} ({PARQUET})")
-        db.execute(f"drop table {PAIRS}")
+        for table in (PAIRS, "_lines"):
+            db.execute(f"drop table {table}")
         swap_in(writing, path)
 
     def show(self, as_of: dt.date, entities: str, pairs: Path, result: str) -> None:
@@ -111,21 +118,27 @@ class OfferFits:
         """
         factors = "_offers_factors" if self.offering.factors else None
         if factors:
-            self._factorise(entities, factors)
+            self._score(as_of, entities, factors)
         show_candidates(
             self.tables.db, self.offering, as_of, entities, literal_parquet(pairs), factors, result
         )
 
-    def _factorise(self, entities: str, result: str) -> None:
-        from churn_orchestration.churn.offers.factors import factor_scores
+    def _factors_of(self, as_of: dt.date) -> "Factors":  # noqa: ARG002, its cache is by day
+        """The factorisation of an as_of, whose history is shown."""
+        from churn_orchestration.churn.offers.factors import factorise
 
-        db, factors = self.tables.db, self.offering.factors
-        assert factors is not None
-        scores = factor_scores(
-            db.execute(f"select entity, item, baskets from {OWN} order by entity, item").df(),
+        own = self.tables.db.execute(
+            f"select entity, item, baskets from {OWN} order by entity, item"
+        ).df()
+        assert self.offering.factors is not None
+        return factorise(own, self.offering.factors)
+
+    def _score(self, as_of: dt.date, entities: str, result: str) -> None:
+        """Make the table of the best items of some entities by the factorisation of an as_of."""
+        db = self.tables.db
+        scores = self._factors(as_of).scores(
             db.execute(f"select entity from {entities} order by 1").df()["entity"],
             db.execute(f"select item from {OFFERED} order by 1").df()["item"],
-            factors,
             # What may not be offered again would take the places of what may.
             NEAREST * (1 if self.offering.again_after == 0 else 4),
         )
@@ -204,8 +217,8 @@ class OfferFits:
         result = {}
         for day in self.known(month_end):
             ranker = self.ranker(day)
-            if ranker:
-                rows = self._outcome(day, month_end)
+            rows = self._outcome(day, month_end)
+            if ranker and not rows.empty:
                 result[day] = rows.assign(**{RANKER: ranker.scores(rows)})
         return result
 
@@ -230,12 +243,14 @@ class OfferFits:
 
         from churn_orchestration.churn.offers.ranker import calibrated
 
-        scored, calibration = self._scored(month_end), None
-        if scored and self.ranker(month_end):
+        # A ranker that was good is no method while there is none of this month-end.
+        scored = self._scored(month_end) if self.ranker(month_end) else {}
+        calibration = None
+        if scored:
             rows = pd.concat(scored.values())
             calibration = calibrated(rows[RANKER].to_numpy(), rows["came"].to_numpy()).record()
         methods, days = self.methods, scored
-        if not scored:  # nobody has ranked yet: what needs no learning is compared
+        if not scored:  # what needs no learning is compared
             methods = [name for name in methods if name != RANKER]
             days = {day: self._candidates(day) for day in self.known(month_end)}
         grades: dict[str, dict[tuple[str, str], tuple[float, float]]] = {m: {} for m in methods}

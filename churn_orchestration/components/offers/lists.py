@@ -40,7 +40,7 @@ COLUMNS: Columns = {
         "probability that the customer buys it within the horizon, 0 to 1; null: a cold customer, "
         "or no outcome of such scores was known at the month-end",
     ),
-    WHY: ("text", "bought before, bought together with another item, or popular"),
+    WHY: ("text", "bought before, together with another item, by customers alike, or popular"),
     "last_bought_on": ("date", "when the customer last bought it; null: not in the window"),
     COLD: ("boolean", "nothing is known of the customer in the window: the list is the segment's"),
     "method": ("text", "what ordered the list; see monitoring"),
@@ -141,7 +141,7 @@ def _why(pairs: str) -> str:
     return (
         f"case when own_baskets > 0 then 'bought before: ' || {times} || ', last on ' || "
         f"last_bought_on::date when together > 0 then 'bought together with ' || ({companion}) "
-        "else 'popular' end"
+        "when factors > 0 then 'bought by customers who buy alike' else 'popular' end"
     )
 
 

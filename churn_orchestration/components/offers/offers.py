@@ -4,6 +4,7 @@ offers/x_due, when a customer buys an item again; monitoring/x_offers, how the l
 
 import datetime as dt
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from churn_orchestration import stages
 from churn_orchestration.business import Business, BusinessError, digest, line_of
-from churn_orchestration.churn.calendar import Horizon, last_month_end
+from churn_orchestration.churn.calendar import Horizon, month_ends
 from churn_orchestration.churn.features.declared import EventSource
 from churn_orchestration.churn.offers.candidates import METHODS
 from churn_orchestration.churn.offers.declared import Offering, Retired
@@ -23,6 +24,7 @@ from churn_orchestration.churn.offers.pairs import strength
 from churn_orchestration.churn.sql import identifier, literal
 from churn_orchestration.components.day_table import DayTable, Stored
 from churn_orchestration.components.features.feature_table import FeatureTable
+from churn_orchestration.components.features.fitness import NUMBER
 from churn_orchestration.components.offers.lists import (
     COLUMNS,
     DUE_COLUMNS,
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from churn_orchestration.components.offers.fits import OfferFits
 
 NAME = r"^[a-z][a-z0-9_]*$"
+DATE = re.compile(r"DATE|TIMESTAMP.*")
+"""The types of a day from which an item is retired."""
 TABLE = r"^(bronze|silver)\.[a-z][a-z0-9_]*$"
 NAMED, SERVED, BOUGHT, EXPECTED = "items_are_named", "served", "bought_share", "expected_share"
 QUALITY: Columns = {
@@ -217,6 +221,7 @@ class Offers(dg.Component, dg.Model, dg.Resolvable):
         def fits(tables: Tables) -> "OfferFits":
             from churn_orchestration.components.offers.fits import OfferFits
 
+            self._require_kinds(tables)
             return OfferFits(tables, offering, stages.version(digest(offering), stages.OFFERS))
 
         return offering, fits
@@ -240,6 +245,20 @@ class Offers(dg.Component, dg.Model, dg.Resolvable):
                 self._refuse(
                     f'{field}: {table} has no column "{name}" ({", ".join(has)}): let a .sql of '
                     "silver name it so"
+                )
+
+    def _require_kinds(self, tables: Tables) -> None:
+        """Refuse a quantity that is no number, and an end that is no date. Raises BusinessError."""
+        read = [("quantity", self.table, self.quantity, NUMBER, "number")]
+        if self.retired:
+            ends = self.retired.retired_on
+            read.append(("retired_on", self.retired.table, ends, DATE, "date"))
+        for field, table, name, kinds, wanted in read:
+            kind = tables.columns(table).get(name or "")
+            if kind and not kinds.fullmatch(kind):
+                self._refuse(
+                    f"{field}: {table}.{name} is {kind.lower()}, no {wanted}: declare its type "
+                    "in the contract, or cast it in the SQL"
                 )
 
     def _require_segments(self, tree: dg.ComponentTree) -> None:
@@ -286,7 +305,7 @@ class Offers(dg.Component, dg.Model, dg.Resolvable):
         rows, about = dict[dt.date, int](), dict[dt.date, Mapping[str, Any]]()
         for day in days:
             counted_on = fits.month_end(day)
-            has_rows = day in (start, last_month_end(day, day))
+            has_rows = day == start or day in month_ends(day, day)
             select = (
                 f"select {literal(day)} as as_of, item, other, place, baskets, item_baskets, "
                 f"other_baskets, support, confidence, lift, {strength()} as strength, "
@@ -442,11 +461,12 @@ class Offers(dg.Component, dg.Model, dg.Resolvable):
         stored = f"select {entity}::varchar as entity, * from {literal(files[as_of])}"
         came = f"select * from ({fits.came(as_of, day)}) semi join ({stored}) using (entity)"
         [(recall, ndcg, customers)] = tables.rows(
-            "select avg(recall), avg(ndcg), count(*) from "
+            # The order in which floating numbers are summed differs from run to run.
+            "select round(avg(recall), 9), round(avg(ndcg), 9), count(*) from "
             f"({graded(f'select entity, item, rank from ({stored})', came, offering.most)})"
         )
         [(expected, bought)] = tables.rows(
-            "select avg(s.buy_probability), avg((c.item is not null)::integer) "
+            "select round(avg(s.buy_probability), 9), avg((c.item is not null)::integer) "
             f"from (from ({stored}) where buy_probability is not null) as s "
             f"left join ({came}) as c on c.entity = s.entity and c.item = s.item"
         )
