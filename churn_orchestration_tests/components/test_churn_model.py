@@ -66,7 +66,7 @@ from churn_orchestration.components.question.training import snapshot as snapsho
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
 from churn_orchestration.report.explain import explain
-from churn_orchestration.report.sources import sources
+from churn_orchestration.report.sources import sources, sources_text
 from churn_orchestration.report.what_if import what_if
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.storage import ledger
@@ -1206,6 +1206,9 @@ def test_each_number_in_a_reason_is_what_its_source_rows_come_to(trained_shop: S
                 assert (rows, each["value"]) == (each["rows"], pytest.approx(value)), each
                 assert len(tables.rows(each["sql"], [who])) == rows
                 checked[name] += 1
+        gone = sources(tables, ASKED, "nobody", SCORED[-1], ["↑ no order yet"])
+    assert gone == []
+    assert "that the features of that day still have" in sources_text(gone, SCORED[-1])
     assert sum(checked.values()) > 30, checked
     assert len(checked) >= 4, checked
 
