@@ -709,6 +709,15 @@ def test_the_card_compares_groups_by_the_rule_of_contact_on_the_day_it_was_not_c
         wrong = replace(ASKED, fairness=Fairness(("colour",), "silver.orders", "customer_id"))
         with pytest.raises(BusinessError, match='silver.orders has no column "colour" .columns: '):
             card.write(wrong, trained_shop.state, None, tmp_path, tables)
+        numbered = "select 1 as customer_id, 'at' as country, day, known_on, _partition"
+        tables.db.execute(f"create table silver.numbered as {numbered} from silver.orders limit 1")
+        for table, why in (("numbered", "table that casts it"), ("none", "`churn run` makes it")):
+            wrong = replace(
+                ASKED, fairness=Fairness(("country",), f"silver.{table}", "customer_id")
+            )
+            with pytest.raises(BusinessError, match=f"silver.{table}.* {why}"):
+                card.write(wrong, trained_shop.state, None, tmp_path, tables)
+        tables.db.execute("drop table silver.numbered")
     section = text[text.index("## Who fares otherwise") : text.index("## Where it is weak")]
     lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| orders_")]
     held = ModelFiles(trained_shop.state, ASKED.name, champion["model_version"]).held_out()
