@@ -1131,15 +1131,21 @@ def test_a_what_if_is_refused_where_it_would_be_of_another_forecast(
     ):
         what_if(shop.business, replace(asked, edges=(0.1, 0.2, 0.3)), who, SCORED[-1])
     name = "orders_amount_sum_30d"
-    shop.rewrite_gold(SCORED[-1], f"select * replace ({name} + 9 as {name}) from gold")
-    with shop.open() as tables:
-        publish(tables)
-    with pytest.raises(BusinessError, match="was scored on other features"):
-        what_if(shop.business, asked, who, SCORED[-1])
+    for gold in (
+        f"select * from gold where customer_id <> '{who}'",
+        f"select * replace ({name} + 9 as {name}) from gold",
+        f"select * exclude ({name}) from gold",
+    ):
+        shop.rewrite_gold(SCORED[-1], gold)
+        with shop.open() as tables:
+            publish(tables)
+        with pytest.raises(BusinessError, match="was scored on other features"):
+            what_if(shop.business, asked, who, SCORED[-1])
     shop.roll_back()
     shop.score(SCORED[-1])
+    other = people["customer_id"].iloc[place - 1]
     with pytest.raises(BusinessError, match="was scored by rules, before any model"):
-        what_if(shop.business, asked, who, SCORED[-1])
+        what_if(shop.business, asked, other, SCORED[-1])
 
 
 def _model(shop: Shop) -> Any:
