@@ -63,7 +63,8 @@ def explain(
     from churn_orchestration.runs import at_work
 
     with at_work(business) as work, work.warehouse.open() as tables:
-        settings, as_of = work.questions()[facts["question"]], facts["now"]["as_of"]
+        settings = chosen_question(work.questions(), facts["question"])
+        as_of = facts["now"]["as_of"]
         of_each = sources(tables, settings, facts["entity"], as_of, facts["now"]["reasons"] or [])
     return facts | {"sources": of_each}, f"{text}\n\n{sources_text(of_each, as_of)}"
 

@@ -7,28 +7,22 @@ from churn_orchestration.churn.features.catalogue import LOWERS, RAISES
 from churn_orchestration.churn.features.source_rows import source_rows
 from churn_orchestration.churn.learning.reasons import AGAINST
 from churn_orchestration.components.question.question import QuestionSettings
-from churn_orchestration.report.customer import Words, catalogue, feature_text
+from churn_orchestration.report.customer import Words, catalogue, feature_row, feature_text
 from churn_orchestration.report.text import counted, plain
-from churn_orchestration.storage.warehouse import Tables, literal, quoted
+from churn_orchestration.storage.warehouse import Tables
 
 
 def sources(
     tables: Tables, settings: QuestionSettings, entity: object, day: dt.date, reasons: list[str]
 ) -> list[dict[str, Any]]:
     """Of each number in the reasons of a forecast: feature, value, formula, and the rows that were
-    counted.
+    counted; nothing of a reason whose words are not those of the features any more.
 
     ``tables``: the open warehouse. ``sql`` gives the rows themselves, for ``?`` the customer; it,
     ``table`` and ``rows`` are null of a feature that is no count of a source's rows.
     """
-    file = tables.day_file(settings.gold, day)
-    if file is None:
-        return []
-    result = tables.db.execute(
-        f"from {literal(file)} where {quoted(settings.question.entity)} = ?", [entity]
-    )
-    names, [row] = [column[0] for column in result.description], result.fetchall()
-    values, words = dict(zip(names, row, strict=True)), catalogue(tables, settings.gold)
+    values = feature_row(tables, settings.gold, settings.question.entity, entity, day)
+    words = catalogue(tables, settings.gold)
     of_each = []
     for reason in reasons:
         for name in _named(words, values, reason):
@@ -61,7 +55,7 @@ def sources_text(of_each: list[dict[str, Any]], day: dt.date) -> str:
             origin = f"{counted(each['rows'], 'row')} of {each['table']}, {days}"
         lines.append(f"    {each['feature']} = {value}: {each['formula']}; {origin}")
     if len(lines) == 1:
-        lines.append("  no reason names a number")
+        lines.append("  no reason names a number that the features of that day still have")
     return plain(*lines)
 
 

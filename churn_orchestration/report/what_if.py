@@ -101,9 +101,9 @@ class _Customer:
             )
         key = quoted(self.key)
         return self.tables.db.execute(
-            f"select g.*, p.churn_probability, p.band from {literal(file)} as g join (from {table} "
+            f"select p.{key}, g.* exclude ({key}), p.churn_probability, p.band from (from {table} "
             f"where as_of = {literal(self.day)} and model_version = ? and backtest = ?) as p "
-            f"using ({key}) order by {key}",
+            f"left join {literal(file)} as g using ({key}) order by p.{key}",
             [now["model_version"], now["backtest"]],
         ).df()
 
@@ -114,7 +114,9 @@ class _Customer:
         from churn_orchestration.churn.learning.bands import BANDS, band
 
         settings, scored = self.settings, self.people["churn_probability"].to_numpy()
-        again = forecast(settings, self.people, self.by)
+        assert self.by.model is not None
+        is_there = set(self.by.model.feature_names_in_) <= set(self.people)
+        again = forecast(settings, self.people, self.by) if is_there else np.zeros(len(scored))
         rate = (self.by.base_rate or float(scored.mean())) if settings.relative_bands else None
         bands = band(again, settings.edges, rate)
         if not np.allclose(again, scored, rtol=0, atol=1e-9) or bands != list(self.people["band"]):

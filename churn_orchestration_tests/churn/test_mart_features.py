@@ -6,8 +6,15 @@ import random
 import duckdb
 import pytest
 
-from churn_orchestration.churn.features.declared import AttributeTable, Category, Mart, Measure
+from churn_orchestration.churn.features.declared import (
+    AttributeTable,
+    Category,
+    FeatureSet,
+    Mart,
+    Measure,
+)
 from churn_orchestration.churn.features.rings import attributes_at
+from churn_orchestration.churn.features.source_rows import source_rows
 
 SPENT = """\
 -- One row per customer. spent: so far.
@@ -82,3 +89,14 @@ def test_two_rows_of_a_customer_are_an_error_and_no_choice(db):
     table = attributes(select="select customer_id, amount as spent, word from silver.orders")
     with pytest.raises(duckdb.Error, match="marts.spent has several rows of one customer_id at"):
         db.execute(attributes_at(table, day(30))).fetchall()
+
+
+def test_the_source_of_a_feature_of_a_mart_is_its_row_of_the_day(db):
+    declared = FeatureSet("customer_id", (), attributes=(attributes(),))
+    about = {"feature": "recent_spent", "source": "recent", "family": "recent_spent", "window": ""}
+    for number in (12, 30, 44):
+        counted = source_rows(declared, about, day(number))
+        assert (counted.table, counted.first) == ("marts.spent", None)
+        for who, cents, _ in by_hand(orders(), day(number), late=False):
+            [row] = db.execute(f"select spent from ({counted.sql})", [who]).fetchall()
+            assert row == (cents / 100,)

@@ -131,6 +131,17 @@ def test_nothing_is_proposed_beyond_what_was_seen_or_is_allowed() -> None:
     assert len(reachable(Lever("orders", up=True), 8, SEEN["orders"])) == 0
     assert reachable(Lever("orders", up=True, most=20, step=2), 5, SEEN["orders"]).tolist() == [7]
     assert reachable(Lever("orders", up=True, step=2), 9, SEEN["orders"]).tolist() == []
+    assert reachable(Lever("orders", up=False, most=4, step=1), 7, SEEN["orders"]).tolist() == [
+        4, 3, 2, 1, 0,
+    ]  # fmt: skip
+
+
+def test_a_step_reaches_the_bound_that_it_divides_and_a_small_one_takes_no_memory() -> None:
+    tenths = reachable(Lever("share", up=True, step=0.1), 0, np.array([0, 0.3]))
+    assert tenths.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert tenths.max() <= 0.3
+    cents = reachable(Lever("money", up=False, step=0.01), 1e13, np.array([0, 1e13]))
+    assert (len(cents), cents[0], cents[-1]) == (20, 1e13 - 0.01, 0)
 
 
 def test_an_unknown_value_is_not_moved() -> None:

@@ -66,7 +66,7 @@ from churn_orchestration.components.question.training import snapshot as snapsho
 from churn_orchestration.pictures.canvas import titled
 from churn_orchestration.report import model_text, rolled
 from churn_orchestration.report.explain import explain
-from churn_orchestration.report.sources import sources
+from churn_orchestration.report.sources import sources, sources_text
 from churn_orchestration.report.what_if import what_if
 from churn_orchestration.simulator import World, furnished
 from churn_orchestration.storage import ledger
@@ -709,6 +709,15 @@ def test_the_card_compares_groups_by_the_rule_of_contact_on_the_day_it_was_not_c
         wrong = replace(ASKED, fairness=Fairness(("colour",), "silver.orders", "customer_id"))
         with pytest.raises(BusinessError, match='silver.orders has no column "colour" .columns: '):
             card.write(wrong, trained_shop.state, None, tmp_path, tables)
+        numbered = "select 1 as customer_id, 'at' as country, day, known_on, _partition"
+        tables.db.execute(f"create table silver.numbered as {numbered} from silver.orders limit 1")
+        for table, why in (("numbered", "table that casts it"), ("none", "`churn run` makes it")):
+            wrong = replace(
+                ASKED, fairness=Fairness(("country",), f"silver.{table}", "customer_id")
+            )
+            with pytest.raises(BusinessError, match=f"silver.{table}.* {why}"):
+                card.write(wrong, trained_shop.state, None, tmp_path, tables)
+        tables.db.execute("drop table silver.numbered")
     section = text[text.index("## Who fares otherwise") : text.index("## Where it is weak")]
     lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| orders_")]
     held = ModelFiles(trained_shop.state, ASKED.name, champion["model_version"]).held_out()
@@ -1122,15 +1131,21 @@ def test_a_what_if_is_refused_where_it_would_be_of_another_forecast(
     ):
         what_if(shop.business, replace(asked, edges=(0.1, 0.2, 0.3)), who, SCORED[-1])
     name = "orders_amount_sum_30d"
-    shop.rewrite_gold(SCORED[-1], f"select * replace ({name} + 9 as {name}) from gold")
-    with shop.open() as tables:
-        publish(tables)
-    with pytest.raises(BusinessError, match="was scored on other features"):
-        what_if(shop.business, asked, who, SCORED[-1])
+    for gold in (
+        f"select * from gold where customer_id <> '{who}'",
+        f"select * replace ({name} + 9 as {name}) from gold",
+        f"select * exclude ({name}) from gold",
+    ):
+        shop.rewrite_gold(SCORED[-1], gold)
+        with shop.open() as tables:
+            publish(tables)
+        with pytest.raises(BusinessError, match="was scored on other features"):
+            what_if(shop.business, asked, who, SCORED[-1])
     shop.roll_back()
     shop.score(SCORED[-1])
+    other = people["customer_id"].iloc[place - 1]
     with pytest.raises(BusinessError, match="was scored by rules, before any model"):
-        what_if(shop.business, asked, who, SCORED[-1])
+        what_if(shop.business, asked, other, SCORED[-1])
 
 
 def _model(shop: Shop) -> Any:
@@ -1206,6 +1221,9 @@ def test_each_number_in_a_reason_is_what_its_source_rows_come_to(trained_shop: S
                 assert (rows, each["value"]) == (each["rows"], pytest.approx(value)), each
                 assert len(tables.rows(each["sql"], [who])) == rows
                 checked[name] += 1
+        gone = sources(tables, ASKED, "nobody", SCORED[-1], ["↑ no order yet"])
+    assert gone == []
+    assert "that the features of that day still have" in sources_text(gone, SCORED[-1])
     assert sum(checked.values()) > 30, checked
     assert len(checked) >= 4, checked
 

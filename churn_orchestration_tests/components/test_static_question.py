@@ -448,6 +448,10 @@ def test_the_settings_that_the_docs_show_are_understood() -> None:
             {"actionable": [{"feature": "a", "direction": "up", "least": 3, "most": 1}]},
             "actionable: a: `least` 3.0 is above `most` 1.0",
         ),
+        (
+            {"actionable": [{"feature": "a", "direction": way} for way in ("up", "down")]},
+            "actionable: a: each feature once",
+        ),
         ({"reasons": {"refits": 6}}, "less than or equal to 5"),
     ],
 )

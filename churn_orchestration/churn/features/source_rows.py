@@ -10,9 +10,11 @@ from churn_orchestration.churn.features.declared import EventSource, FeatureSet
 from churn_orchestration.churn.features.seen import last_known, visible
 from churn_orchestration.churn.sql import identifier, literal
 
-_BEFORE = {"trend": 2, "velocity": 2, "acceleration": 3}
-"""How many windows a feature compares, by a word of its name; any other one reads one."""
-_WHOLE_LIFE = ("momentum",)
+_BEFORE = {"trend": 2, "velocity": 2}
+"""How many windows the features of a family compare; those of any other one read one."""
+_ACCELERATION = 3
+_WHOLE_LIFE = ("momentum", "change")  # a change is from a day that may lie before the window
+_AMONG_PEERS = ("cohort", "rfm")
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,18 @@ def source_rows(
     declared: FeatureSet, about: Mapping[str, Any], as_of: dt.date
 ) -> SourceRows | None:
     """The rows that a feature reads at ``as_of``, as they were known at its end; None: of a select
-    of the user's own, or of the day itself.
+    of the user's own, of the day itself, or among peers.
 
-    ``about``: its row of the catalogue: feature, source and window
+    ``about``: its row of the catalogue: feature, source, family and window
 
     >>> orders = EventSource("orders", "silver.orders", "customer_id", "order")
-    >>> about = {"feature": "orders_count_trend_30d", "source": "orders", "window": "30d"}
+    >>> about = {"feature": "orders_count_trend_30d", "source": "orders", "family": "trend"}
+    >>> about |= {"window": "30d"}
     >>> source_rows(FeatureSet("customer_id", (orders,)), about, dt.date(2024, 3, 31)).first
     datetime.date(2024, 2, 1)
     """
     for table in declared.inputs:
-        if table.name != about["source"]:
+        if table.name != about["source"] or about["family"] in _AMONG_PEERS:
             continue
         if isinstance(table, EventSource):
             rows, first = visible(table, as_of), _first(about, as_of)
@@ -59,8 +62,11 @@ def source_rows(
 
 
 def _first(about: Mapping[str, Any], as_of: dt.date) -> dt.date | None:
-    days, words = str(about["window"]).removesuffix("d"), about["feature"].split("_")
-    if not days.isdigit() or any(word in words for word in _WHOLE_LIFE):
+    window, family = str(about["window"]), about["family"]
+    days = window.removesuffix("d")
+    if not days.isdigit() or family in _WHOLE_LIFE:
         return None
-    windows = max((times for word, times in _BEFORE.items() if word in words), default=1)
+    windows = _BEFORE.get(family, 1)
+    if family == "velocity" and about["feature"].endswith(f"_acceleration_{window}"):
+        windows = _ACCELERATION
     return as_of - (int(days) * windows - 1) * DAY

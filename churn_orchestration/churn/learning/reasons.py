@@ -3,7 +3,7 @@ words.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property
 
 import numpy as np
@@ -70,13 +70,10 @@ def reasons(
     table = _Table(contributions, features, catalogue, features if among is None else among)
     sums = table.shown(withheld)
     ranked = np.argsort(-np.abs(sums), axis=1, kind="stable")[:, :top]
+    moved = np.take_along_axis(sums, ranked, axis=1)
     return [
-        [
-            (RAISES if sums[row, topic] > 0 else LOWERS) + table.say(topic, row)
-            for topic in topics
-            if sums[row, topic]
-        ]
-        for row, topics in enumerate(ranked)
+        [(RAISES if by > 0 else LOWERS) + words for by, words in zip(*row, strict=True) if by]
+        for row in zip(moved.tolist(), table.say(ranked, moved != 0).tolist(), strict=True)
     ]
 
 
@@ -102,10 +99,8 @@ def factors(
 
     def named(sums: np.ndarray) -> list[list[str]]:
         ranked = np.argsort(-sums, axis=1, kind="stable")[:, :top]
-        return [
-            [table.say(topic, row) for topic in topics if sums[row, topic] > 0]
-            for row, topics in enumerate(ranked)
-        ]
+        raised = np.take_along_axis(sums, ranked, axis=1) > 0
+        return [[words for words in row if words] for row in table.say(ranked, raised).tolist()]
 
     sums = table.shown(withheld)
     return named(sums), named(-sums)
@@ -156,9 +151,7 @@ class _Table:
             self.names.get_indexer(topics),
             self.names.get_indexer(silences),
         )
-        self.members = [
-            np.flatnonzero(self.topics == topic).tolist() for topic in range(len(self.names))
-        ]
+        self.members = [np.flatnonzero(self.topics == topic) for topic in range(len(self.names))]
         self.idle = np.column_stack(
             [self._idle(*about) for about in zip(sources, words["window"], strict=True)]
         )
@@ -166,7 +159,9 @@ class _Table:
             [self.above[name] * SENSE.get(family, 0) for name, family in families.items()]
         )
         """What a value does by common sense: 1 raises the risk, -1 lowers it, 0 may do either."""
-        self.is_condition = [not _SHOWS_VALUE.search(str(phrase)) for phrase in words["phrase"]]
+        self.is_condition = np.array(
+            [not _SHOWS_VALUE.search(str(phrase)) for phrase in words["phrase"]]
+        )
 
     @cached_property
     def sums(self) -> np.ndarray:
@@ -191,55 +186,95 @@ class _Table:
         days = np.inf if window == ALL else int(window.removesuffix("d"))
         return np.isnan(silence) | (silence >= days)
 
-    def say(self, topic: int, row: int) -> str:
-        """The words of a topic in a row."""
-        source, _, name = self.names[topic].partition("/")
-        direction = np.sign(self.sums[row, topic])
-        pattern, is_sensible = (
-            self._pattern(source, row, direction) if name == ACTIVITY else (None, False)
-        )
-        if pattern and is_sensible:
-            return pattern
-        members, feature = [m for m in self.members[topic] if not self.idle[row, m]], self.features
-        if held := [
-            m for m in members if self.is_condition[m] and self._value(feature[m], row) == 1
-        ]:
-            return self._worded(feature[held[0]], row)
-        push, sense = self.push[row] * direction, self.sense[row] * direction
-        least = (
-            1 if pattern else 0
-        )  # in place of a pattern speaks only what common sense is sure of
-        if pushing := [m for m in members if push[m] > 0 and sense[m] >= least]:
-            return self._worded(feature[max(pushing, key=push.__getitem__)], row)
-        return (pattern or self._worded(feature[max(members, key=push.__getitem__)], row)) + AGAINST
+    def say(self, topics: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        """The words of topics, rows x some of them; empty where one is not ``shown``."""
+        result = np.full(topics.shape, "", object)
+        for topic in np.unique(topics[shown]):
+            rows, places = np.nonzero(shown & (topics == topic))
+            result[rows, places] = self._of_topic(int(topic), rows)
+        return result
 
-    def _pattern(self, source: str, row: int, direction: float) -> tuple[str | None, bool]:
+    def _of_topic(self, topic: int, rows: np.ndarray) -> np.ndarray:
+        """The words of a topic in some rows, each of which it moves."""
+        source, _, name = self.names[topic].partition("/")
+        direction = np.sign(self.sums[rows, topic])
+        is_pattern = name == ACTIVITY and f"{source}_days_since_last" in self.values
+        result, is_said = np.full(len(rows), "", object), np.zeros(len(rows), bool)
+        if is_pattern:
+            result, is_said = self._pattern(source, rows, direction)
+        others = np.flatnonzero(~is_said)
+        # In place of a pattern speaks only what common sense is sure of.
+        feature, is_against = self._speaking(
+            topic, rows[others], direction[others], least=1 if is_pattern else 0
+        )
+        for member in np.unique(feature[~is_against] if is_pattern else feature):
+            speaks = (feature == member) & ~(is_against & is_pattern)
+            result[others[speaks]] = self._worded(self.features[member], rows[others[speaks]])
+        result[others[is_against]] += AGAINST
+        return result
+
+    def _speaking(
+        self, topic: int, rows: np.ndarray, direction: np.ndarray, least: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of some rows the member of a topic whose words it has, and whether it speaks against the
+        direction; a condition that holds goes before all others.
+        """
+        members = self.members[topic]
+        if not len(members):
+            return np.zeros(len(rows), int), np.ones(len(rows), bool)
+        cells, toward = np.ix_(rows, members), direction[:, None]
+        awake, push = ~self.idle[cells], self.push[cells] * toward
+        values = np.column_stack([self.values[self.features[m]][rows] for m in members])
+        held = awake & self.is_condition[members] & (values == 1)
+        sensible = awake & (push > 0) & (self.sense[cells] * toward >= least)
+        strongest = [np.where(some, push, -np.inf).argmax(axis=1) for some in (sensible, awake)]
+        is_held, is_sensible = held.any(axis=1), sensible.any(axis=1)
+        place = np.select([is_held, is_sensible], [held.argmax(axis=1), strongest[0]], strongest[1])
+        return members[place], ~(is_held | is_sensible)
+
+    def _pattern(
+        self, source: str, rows: np.ndarray, direction: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """How often the events of a source come and how long ago the last was; is that sensible?"""
         last, usual, ratio = (
             f"{source}_{end}" for end in ("days_since_last", "gap_days_mean_all", "gap_ratio_all")
         )
-        if last not in self.values:
-            return None, False
-        silence, gap = (self._value(name, row) for name in (last, usual))
-        if np.isnan(silence):
-            return self._worded(last, row), direction > 0
-        speaking = [name for name in (last, usual, ratio) if not np.isnan(self._value(name, row))]
-        leaning = [self.above[name][row] * direction for name in speaking]
-        is_sensible = max(leaning) > 0 or not any(leaning)
-        if np.isnan(gap):
-            return f"{self._worded(last, row)}, and on no other day", is_sensible
-        lately = self._worded(last, row)
-        if silence > LONG * gap:
-            lately = worded(silence, "none for {value:.0f} days", "")
-        return f"{self._worded(usual, row)}, {lately}", is_sensible
+        silence, lately = self.values[last][rows], self._worded(last, rows)
+        leaning = np.column_stack(
+            [self.above[name][rows] * direction for name in (last, usual, ratio)
+             if name in self.above]
+        )  # fmt: skip
+        is_sensible = (leaning > 0).any(axis=1) | ~leaning.any(axis=1)
+        is_sensible = np.where(np.isnan(silence), direction > 0, is_sensible)
+        if usual not in self.values:
+            gap, often = np.full(len(rows), np.nan), np.full(len(rows), "", object)
+        else:
+            gap, often = self.values[usual][rows], self._worded(usual, rows)
+        is_long = silence > LONG * gap
+        lately[is_long] = _of_distinct(
+            silence[is_long], lambda value: worded(value, "none for {value:.0f} days", "")
+        )
+        once = ~np.isnan(silence) & np.isnan(gap)
+        again = ~np.isnan(silence) & ~np.isnan(gap)
+        lately[once] += ", and on no other day"
+        lately[again] = often[again] + ", " + lately[again]
+        return lately, is_sensible
 
-    def _value(self, feature: str, row: int) -> float:
-        """A value; NaN where there is no such feature."""
-        return float(self.values[feature][row]) if feature in self.values else np.nan
-
-    def _worded(self, feature: str, row: int) -> str:
+    def _worded(self, feature: str, rows: np.ndarray) -> np.ndarray:
+        """The values of a feature in some rows, in words."""
         phrase, null_phrase, zero_phrase = self.phrases[feature]
-        return worded(self._value(feature, row), phrase, null_phrase, zero_phrase or "")
+        return _of_distinct(
+            self.values[feature][rows],
+            lambda value: worded(value, phrase, null_phrase, zero_phrase or ""),
+        )
+
+
+def _of_distinct(values: np.ndarray, text: Callable[[float], str]) -> np.ndarray:
+    """The text of each value, made once of each distinct one; 0 and -0 are two."""
+    distinct, place = np.unique(values.view(np.int64), return_inverse=True)
+    said = np.empty(len(distinct), object)
+    said[:] = [text(value) for value in distinct.view(float).tolist()]
+    return said[place]
 
 
 def _above_median(values: np.ndarray, among: np.ndarray) -> np.ndarray:

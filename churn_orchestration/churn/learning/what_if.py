@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from math import ceil, floor
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from churn_orchestration.churn.question.settings import Lever
 MOST_FEATURES = 2  # that change together: nobody can act on more of them at once
 MOST_VALUES = 20  # of a feature that are tried, evenly spread over what is allowed
 APART = 3.0  # usual spreads; what lies further apart in one feature counts as so far
+EXACT = 1e-9  # of a step, within which a value is on it
 UNKNOWN_APART = 1.0  # usual spreads between a known value and an unknown one
 
 Moves = dict[str, tuple[float, float]]
@@ -87,17 +89,21 @@ def reachable(lever: Lever, value: float, seen: np.ndarray) -> np.ndarray:
         return np.array([])
     low = max(known.min(), -np.inf if lever.least is None else lever.least)
     high = min(known.max(), np.inf if lever.most is None else lever.most)
-    values = np.unique(known)
     if lever.step is not None:
-        end = high if lever.up else low
-        steps = np.arange(1, int(abs(end - value) / lever.step + 1e-9) + 1)
-        values = np.sort(value + (1 if lever.up else -1) * lever.step * steps)
+        near, far = (low - value, high - value) if lever.up else (value - high, value - low)
+        first = max(1, ceil(near / lever.step - EXACT))
+        some = first + _evenly(floor(far / lever.step + EXACT) - first + 1)
+        # The last step may end beside a bound, by the last bits of a float.
+        return np.clip(value + (lever.step if lever.up else -lever.step) * some, low, high)
+    values = np.unique(known)
     beyond = values > value if lever.up else values < value
     values = values[beyond & (values >= low) & (values <= high)]
-    values = values if lever.up else values[::-1]
-    if len(values) > MOST_VALUES:
-        values = values[np.linspace(0, len(values) - 1, MOST_VALUES).round().astype(int)]
-    return values
+    return (values if lever.up else values[::-1])[_evenly(len(values))]
+
+
+def _evenly(count: int) -> np.ndarray:
+    """Of so many places MOST_VALUES at most, from the first to the last."""
+    return np.linspace(0, max(count, 1) - 1, max(0, min(count, MOST_VALUES))).round().astype(int)
 
 
 def least_change(

@@ -263,6 +263,9 @@ class ChurnModel(dg.Component, dg.Model, dg.Resolvable):
                     f'{self.name}: {field}: "{unknown[0]}" is no metric; there are '
                     f"{', '.join(METRIC_WORDS)}"
                 )
+        moved = [lever.feature for lever in self.actionable]
+        if twice := [name for name in moved if moved.count(name) > 1]:
+            raise ValueError(f"{self.name}: actionable: {twice[0]}: each feature once")
         if self.observation_days != "all" and self.observation_days < 1:
             raise ValueError(
                 f"{self.name}: observation_days {self.observation_days}: at least 1, or all"

@@ -37,7 +37,7 @@ def attributes(
 
     Raises
     ------
-    BusinessError : the table has no such column
+    BusinessError : there is no such table yet, or no such column
     """
     fairness, entity = settings.fairness, settings.question.entity
     if fairness is None or (fairness.table is None and features is None):
@@ -47,6 +47,10 @@ def attributes(
         rows, key = f"(from {literal(features)} where as_of = {literal(as_of)})", entity
     else:
         rows, key = fairness.table, fairness.entity
+        if not tables.columns(rows):
+            raise BusinessError(
+                f"{settings.name}: fairness: {rows} is not there yet: `churn run` makes it"
+            )
     there = [name for name, *_ in tables.rows(f"describe from {rows}")]
     if absent := [name for name in (key, *fairness.groups) if name not in there]:
         raise BusinessError(
@@ -71,7 +75,14 @@ def compared(
 
     assert settings.fairness is not None
     entity = settings.question.entity
-    known = graded[[entity, "label", "contact"]].merge(of_each, on=entity, how="left")
+    try:
+        known = graded[[entity, "label", "contact"]].merge(of_each, on=entity, how="left")
+    except ValueError:
+        raise BusinessError(
+            f"{settings.name}: fairness: {entity} is {of_each[entity].dtype} in "
+            f"{settings.fairness.table}, and {graded[entity].dtype} in the forecasts: name a .sql "
+            "table that casts it"
+        ) from None
     try:
         return fairness.by_group(known, settings.fairness)
     except fairness.TooManyGroupsError as error:
