@@ -275,13 +275,13 @@ def digest(context: click.Context, week: dt.datetime | None, rows: str | None) -
 
 
 @click.command()
-@click.option("--apply", "applied", type=int, help="Record that this one was done.")
-@click.option("--skip", "skipped", type=int, help="Record that this one will not be done.")
+@click.option("--apply", "applied", metavar="ID", help="Record that this one was done.")
+@click.option("--skip", "skipped", metavar="ID", help="Record that this one will not be done.")
 @click.option("--reason", help="Why; kept in the ledger. Wanted by --skip.")
 @with_json
 @click.pass_context
 def recommendations(
-    context: click.Context, applied: int | None, skipped: int | None, reason: str | None
+    context: click.Context, applied: str | None, skipped: str | None, reason: str | None
 ) -> tuple[Any, ...]:
     """List what the platform itself would change, or record what you decided. It edits no file."""
     from churn_orchestration.churn.watching.recommended import APPLY, SKIP

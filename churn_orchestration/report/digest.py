@@ -1,10 +1,12 @@
 """`churn digest`: what a week brought, each number with the command that prints its rows.
 
 A number is an aggregate of rows that are selected at the door, so its rows are those that it is
-made of. What is selected is of days up to the week's last, whenever somebody asks.
+made of. They are of days up to the week's last; what was mended or waived later is as it is now,
+and the sentence names the day.
 """
 
 import datetime as dt
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +17,7 @@ from churn_orchestration.churn.sql import literal, quoted
 from churn_orchestration.landing.files import Files
 from churn_orchestration.report.declared import declared
 from churn_orchestration.report.new_files import missing_days
-from churn_orchestration.report.ranking import AT_STAKE, questions
+from churn_orchestration.report.ranking import AT_STAKE, questions, worth
 from churn_orchestration.report.recommendations import OPEN, recommendations
 from churn_orchestration.report.text import command, counted, grid, plain
 from churn_orchestration.storage.door import door, refuse_damaged
@@ -53,14 +55,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Week:
-    """Monday to Sunday, as far as it is scored: ``until`` is its last scored day."""
+    """Monday to Sunday, or to the newest scored day, ``until``."""
 
     monday: dt.date
     until: dt.date
 
     @property
     def is_over(self) -> bool:
-        """Whether its Sunday is scored."""
+        """Whether its Sunday, or a later day where that was refused, is scored."""
         return self.until == self.monday + 6 * DAY
 
     @classmethod
@@ -75,7 +77,8 @@ class Week:
             raise BusinessError(
                 f"{business.name}: nobody is scored yet: {command(business, 'run')}"
             )
-        weeks = {_monday(each): cls(_monday(each), each) for each in sorted(scored)}
+        mondays, newest = sorted({_monday(each) for each in scored}), max(scored)
+        weeks = {each: cls(each, min(each + 6 * DAY, newest)) for each in mondays}
         if day is None:
             over = [week for week in weeks.values() if week.is_over]
             return (over or list(weeks.values()))[-1]
@@ -152,11 +155,11 @@ def _written(number: Number, values: Sequence[Any]) -> str:
 
 
 def _sentence(number: Number, values: Sequence[Any]) -> str:
-    return number.words.format(f"**{_written(number, values)}**")
+    return number.words.replace("{}", f"**{_written(number, values)}**", 1)
 
 
 def _command(business: Business, week: Week, number: Number) -> str:
-    return command(business, f"digest --week {week.monday} --rows {number.name}")
+    return command(business, f"digest --week {week.monday} --rows {shlex.quote(number.name)}")
 
 
 def _markdown(business: Business, week: Week, facts: Sequence[dict[str, Any]]) -> str:
@@ -204,27 +207,28 @@ def _cell(value: Any) -> str:
 def _numbers(tables: Tables, business: Business, week: Week) -> Iterator[Number]:
     for question in questions(tables.db):
         yield from _of_question(tables, question, week)
+        yield from _of_drift(tables, business, question, week)
     for name in shown(tables, "actions"):
         refuse_damaged(tables.db, f"actions.{name}")
         yield from _of_effect(tables, name, week)
         yield from _of_room(tables, name, week)
-    yield from _of_platform(tables, week)
+    yield from _of_platform(tables, business, week)
     yield from _of_data(tables, business, week)
 
 
-def _of_platform(tables: Tables, week: Week) -> Iterator[Number]:
+def _of_platform(tables: Tables, business: Business, week: Week) -> Iterator[Number]:
     """What the platform itself would change, and nobody has decided on by the end of a week."""
     those = [row for row in recommendations(tables, week.until) if row["status"] == OPEN]
     if those:
         rows = ", ".join(
-            f"({row['number']}, {literal(row['since'])}, {literal(row['advice'])}, "
-            f"{literal(row['reason'])})"
+            f"({', '.join(literal(row[name]) for name in ('id', 'since', 'advice', 'reason'))})"
             for row in those
         )
         yield Number(
             "recommended", "To decide",
-            f"select * from (values {rows}) as open (number, since, advice, reason) order by 1",
-            "Open recommendations of the platform: {}. `churn recommendations` lists them.",
+            f"from (values {rows}) as open (id, since, advice, reason) order by since, advice",
+            f"What the platform would change, undecided on {week.until}: {{}}. "
+            f"`{command(business, 'recommendations')}` lists all.",
         )  # fmt: skip
 
 
@@ -249,7 +253,7 @@ def _of_question(tables: Tables, question: str, week: Week) -> Iterator[Number]:
     stake = f"select *, {AT_STAKE} as at_stake from {now} {order}"
     yield Number(
         f"{question}.at_stake", "At risk", stake,
-        f"{question}: at stake on {day}, churn probability x recent value: {{}}.",
+        f"{question}: at stake on {day}, churn probability x {worth(tables, question)}: {{}}.",
         ("coalesce(sum(at_stake), 0)::double",), ",.0f",
     )  # fmt: skip
     if before is None:
@@ -259,13 +263,32 @@ def _of_question(tables: Tables, question: str, week: Week) -> Iterator[Number]:
     change = f"select {key}, was, band, churn_probability {both}"
     for name, condition, said in (
         ("came", f"band in {AT_RISK} and (was in {AT_RISK}) is not true", "came to be at risk"),
-        ("left", f"was in {AT_RISK} and (band in {AT_RISK}) is not true", "ceased to be at risk"),
+        ("left", f"was in {AT_RISK} and band not in {AT_RISK}", "ceased to be at risk"),
+        ("gone", f"was in {AT_RISK} and band is null", "were at risk and are forecast no more"),
         ("moved", "was <> band", "moved from one band to another"),
     ):
         yield Number(
             f"{question}.{name}", "At risk", f"{change} where {condition} order by {key}",
-            f"{question}: customers who {said} since {before}: {{}}.",
+            f"{question}: customers who {said}, on {day} against {before}: {{}}.",
+            says_zero=name != "gone",
         )  # fmt: skip
+
+
+def _of_drift(tables: Tables, business: Business, question: str, week: Week) -> Iterator[Number]:
+    """Features whose drift was harmful on a day of a week."""
+    drift = f"{question}_drift"
+    if drift not in shown(tables, "monitoring"):
+        return
+    refuse_damaged(tables.db, f"monitoring.{drift}")
+    yield Number(
+        f"{question}.drifted", "Data",
+        f"select feature, count(distinct {MEASURED_ON}) as days, max({MEASURED_ON}) as last, "
+        f"max_by(effect, abs(effect)) as effect from monitoring.{drift} where verdict = 'harmful' "
+        f"and {MEASURED_ON} between {literal(week.monday)} and {literal(week.until)} "
+        "group by 1 order by 1",
+        f"{question}: features that changed in the week and shift the forecasts: {{}}. "
+        f"`{command(business, 'watch')}` shows how far.", says_zero=False,
+    )  # fmt: skip
 
 
 def _of_effect(tables: Tables, name: str, week: Week) -> Iterator[Number]:
@@ -293,23 +316,39 @@ def _of_effect(tables: Tables, name: str, week: Week) -> Iterator[Number]:
         )  # fmt: skip
         yield replace(kept, words=_saved_words(name, row))
         if row["verdict"] == "harms":
-            words = f"{name} does harm, of {row['outcome']} {{}}: stop it, or change what it does."
+            words = (
+                f"{name} does harm, {_what(row)} by the 95 % interval: {{}}. Stop it, or change "
+                "what it does."
+            )
             yield replace(kept, name=f"{kept.name}.harm", section="To decide", words=words)
+    if rows:
+        yield Number(
+            f"{name}.contaminated", "Campaigns",
+            f"select outcome, {MEASURED_ON}, control, waiting, contaminated from {effect} where "
+            f"segments is null and {MEASURED_ON} = {literal(rows[0][MEASURED_ON])} order by all",
+            f"{name}: customers of the control who had a contact all the same: {{}}. They count as "
+            "control, so the effect looks smaller than it is.",
+            ("max(contaminated)",), says_zero=False,
+        )  # fmt: skip
 
 
 def _saved_words(name: str, row: Mapping[str, Any]) -> str:
     """The sentence about an effect: praise only where it is known to work."""
-    what = "customers kept" if row["outcome"] == "leaves" else "more spent"
+    interval = " (95 % interval)"
     known = {"works": " It works.", "harms": " It does harm."}.get(
         row["verdict"], " Whether it does anything is not known yet."
     )
     if row["low"] is None:  # the number says that it is not known
-        known = ""
+        interval = known = ""
     return (
-        f"{name}: {what}, 95 % at every look: {{}}.{known} The outcome is known of "
-        f"{row['treated']:,} treated customers and {row['control']:,} of the control; "
-        f"{row['waiting']:,} wait for theirs."
+        f"{name}: {_what(row)} by {row[MEASURED_ON]}, compared with the control: {{}}{interval}."
+        f"{known} {row['treated']:,} treated customers and {row['control']:,} of the "
+        f"control have their outcome; {row['waiting']:,} wait for it."
     )
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    return "customers kept" if row["outcome"] == "leaves" else "additional spend"
 
 
 def _of_room(tables: Tables, name: str, week: Week) -> Iterator[Number]:
@@ -335,6 +374,18 @@ def _of_room(tables: Tables, name: str, week: Week) -> Iterator[Number]:
             f"over the {counted(lists, 'list')} of the week.",
             ("avg(one_more)",), ",.2f", says_zero=False,
         )  # fmt: skip
+    if "hour_price" in {column for column, *_ in tables.rows(f"describe {table}")}:
+        hours = (
+            f"select as_of, owner, any_value(hour_price) as one_more from {table} where {of_week} "
+            "and owner is not null and hour_price is not null group by all order by all"
+        )
+        for (owner,) in tables.rows(f"select distinct owner from ({hours}) order by 1"):
+            yield Number(
+                f"{name}.hours.{owner}", "To decide",
+                f"from ({hours}) where owner = {literal(owner)} order by as_of",
+                f"{name}: one more hour of {owner} a day would have earned {{}}, on average.",
+                ("avg(one_more)",), ",.2f", says_zero=False,
+            )  # fmt: skip
     money = (
         f"select as_of, any_value(money_price) as one_more from {table} where {of_week} "
         "and money_price is not null group by 1 order by 1"
@@ -348,20 +399,31 @@ def _of_room(tables: Tables, name: str, week: Week) -> Iterator[Number]:
 
 def _of_data(tables: Tables, business: Business, week: Week) -> Iterator[Number]:
     """What is refused, has changed, or has not come, of days up to the end of a week."""
-    until = f"day <= {literal(week.until)}"
+    until, now = f"day <= {literal(week.until)}", f"as of {tables.days.newest()}"
+    status = command(business, "status")
     yield Number(
         "refused", "Data",
         "select table_name, day from meta.days anti join meta.waivers using (table_name, day) "
         f"where status = 'refused' and {until} order by day, table_name",
-        "Days of tables that a check refuses: {}. `churn status` says why, and what mends it.",
-        says_zero=False,
+        f"Days up to {week.until} of which a table is refused, {now}: {{}}. `{status}` says why, "
+        "and what mends it.", ("count(distinct day)",), says_zero=False,
     )  # fmt: skip
     yield Number(
         "changed", "Data",
         "select table_name, column_name, since, max(day) as last from meta.changes "
         f"anti join meta.accepted using (table_name, column_name, since) where {until} "
         "group by all order by since, table_name, column_name",
-        "Open changes in what landed: {}. `churn status` says which.", says_zero=False,
+        f"Changes in what landed up to {week.until}, not accepted, {now}: {{}}. "
+        f"`{status}` says how.", says_zero=False,
+    )  # fmt: skip
+    yield Number(
+        "quarantined", "Data",
+        "select table_name, day, rows from meta.days where table_name like 'quarantine.%' and "
+        f"status = 'stored' and rows > 0 and day between {literal(week.monday)} and "
+        f"{literal(week.until)} order by day, table_name",
+        "Rows of the week that break a contract, and so count nowhere: {}. The tables of "
+        "quarantine have them, each with its reason.",
+        ("coalesce(sum(rows), 0)::bigint",), says_zero=False,
     )  # fmt: skip
     late = [
         (source, day)
@@ -373,5 +435,6 @@ def _of_data(tables: Tables, business: Business, week: Week) -> Iterator[Number]
         rows = ", ".join(f"({literal(source)}, {literal(day)})" for source, day in late)
         yield Number(
             "late", "Data", f"select * from (values {rows}) as late (source, day)",
-            "Files of the week that have not come: {}. Nothing of those days counts.",
+            f"Files of the week that have not come, {now}: {{}}. What they would hold does not "
+            "count.",
         )  # fmt: skip

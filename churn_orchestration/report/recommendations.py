@@ -34,6 +34,7 @@ STATUS = {APPLY: APPLIED, SKIP: SKIPPED}
 def recommendations(tables: Tables, until: dt.date = dt.date.max) -> list[dict[str, Any]]:
     """All recommendations up to a day, the oldest first, as was decided by then.
 
+    ``id``: a hash of what it is about and of its first day, so it never comes to mean another one.
     ``status``: open, applied, skipped; or passed: it ceased to hold, and nobody had decided.
     """
     if TABLE.partition(".")[2] not in shown(tables, "monitoring"):
@@ -41,14 +42,14 @@ def recommendations(tables: Tables, until: dt.date = dt.date.max) -> list[dict[s
     refuse_damaged(tables.db, TABLE)
     stored = f"(from meta.days where table_name = {literal(TABLE)} and status = 'stored')"
     rows = tables.records(episodes(TABLE, stored, until))
-    decided = {
-        row["subject"]: row
-        for row in ledger.read(tables.state)
-        if row["decision"] in STATUS and row["decided_on"] <= str(until)
-    }
-    for row in rows:
-        row["id"] = _id(row)
-        last = decided.get(_subject(row["id"]))
+    decisions = [
+        line
+        for line in ledger.read(tables.state)
+        if line["decision"] in STATUS and line["decided_on"] <= str(until)
+    ]
+    decided = {place_decided(rows, line): line for line in decisions}
+    for place, row in enumerate(rows):
+        row["id"], last = _id(row), decided.get(place)
         undecided = OPEN if row["holds"] else PASSED
         row["status"] = STATUS[last["decision"]] if last else undecided
         row["decided_on"] = last and dt.date.fromisoformat(last["decided_on"])
@@ -60,11 +61,23 @@ def recommendations(tables: Tables, until: dt.date = dt.date.max) -> list[dict[s
 
 def _id(row: Mapping[str, Any]) -> str:
     text = f"{row['kind']}|{row['subject']}|{row['since']}"
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _subject(identity: str) -> str:
-    return f"recommendation {identity}"
+def place_decided(rows: Sequence[Mapping[str, Any]], line: Mapping[str, Any]) -> int | None:
+    """Which of the recommendations, the oldest first, a line of the ledger is about; None: none is
+    there now. It is the first that held between its first day then and the day of the decision:
+    days that were computed again may have moved its first day.
+    """
+    about, of = line["evidence"], ("kind", "subject")
+    held = (
+        place
+        for place, row in enumerate(rows)
+        if all(row[name] == about[name] for name in of)
+        and str(row["last"]) >= about["since"]
+        and str(row["since"]) <= line["decided_on"]
+    )
+    return next(held, None)
 
 
 def measured(
@@ -109,8 +122,8 @@ def recommendations_report(business: Business) -> tuple[dict[str, Any], str]:
     if not parts:
         parts = ["nothing is recommended"]
     if any(row["status"] == OPEN for row in rows):
-        apply = command(business, "recommendations --apply N")
-        skip = command(business, "recommendations --skip N --reason WHY")
+        apply = command(business, "recommendations --apply ID")
+        skip = command(business, "recommendations --skip ID --reason WHY")
         parts += ["to record that you have done one, or that you will not:", f"  {apply}"]
         parts += [f"  {skip}"]
     return {"recommendations": rows}, plain(*parts)
@@ -129,14 +142,14 @@ def _table(status: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     ends = ("since", "to do", "why") if status in (OPEN, PASSED) else (
         "decided", "to do", "what came of it",
     )  # fmt: skip
-    table = grid(status, "N", *ends)
+    table = grid(status, "id", *ends)
     for column in table.columns:
         column.justify = "left"
     for row in rows:
         when, says = row["since"], row["reason"]
         if row["decided_on"]:
             when, says = row["decided_on"], f"{row['why']}; {_came_of_it(row)}"
-        table.add_row(str(row["number"]), str(when), row["advice"], says)
+        table.add_row(row["id"], str(when), row["advice"], says)
     return table
 
 
@@ -156,12 +169,13 @@ def _value(measured: Mapping[str, Any]) -> str:
 
 
 def decide(
-    business: Business, number: int, decision: str, reason: str | None
+    business: Business, chosen: str, decision: str, reason: str | None
 ) -> tuple[dict[str, Any], str]:
     """Record what a person decided on a recommendation: one line of the ledger. No file is edited.
 
     Parameters
     ----------
+    chosen : its ``id``
     decision : APPLY, which is recorded where the change is seen: another hash of the YAML and SQL
         than when it was recommended first, or a training since; or SKIP
     reason : why, wanted to skip and to apply where no change is seen
@@ -172,24 +186,25 @@ def decide(
     """
     with door(business.state) as db:
         tables = Tables(db, business.state)
-        there = {row["number"]: row for row in _there(tables, business)}
-        if number not in there:
+        there = {row["id"]: row for row in _there(tables, business)}
+        if chosen not in there:
+            still = [each for each, row in there.items() if row["status"] == OPEN]
             raise BusinessError(
-                f"{business.name}: there is no recommendation {number}; there are "
-                f"{', '.join(map(str, there)) or 'none'}"
+                f"{business.name}: there is no recommendation {chosen}; open: "
+                f"{', '.join(still) or 'none'}"
             )
-        row, day = there[number], tables.days.newest()
+        row, day = there[chosen], tables.days.newest()
         before = measured(tables, row["measured_by"], until=day or dt.date.max)
     if row["status"] in (APPLIED, SKIPPED):
         raise BusinessError(
-            f"{business.name}: recommendation {number} was {row['status']} on {row['decided_on']}"
+            f"{business.name}: recommendation {chosen} was {row['status']} on {row['decided_on']}"
         )
     seen = change_seen(business, row)
     if reason is None and decision == SKIP:
         raise BusinessError("--skip: wanted: --reason, why not")
     if reason is None and not seen:
         raise BusinessError(
-            f"{business.name}: recommendation {number}, {row['advice']}: no change is seen since "
+            f"{business.name}: recommendation {chosen}, {row['advice']}: no change is seen since "
             f"{row['since']}; make it first, or say with --reason where it was made"
         )
     evidence = {
@@ -199,10 +214,10 @@ def decide(
         "measured_by": row["measured_by"], "measured": before,
     }  # fmt: skip
     line = ledger.append(
-        business.state, _subject(row["id"]), decision, reason or f"done: {seen}", MANUAL,
+        business.state, f"recommendation {chosen}", decision, reason or f"done: {seen}", MANUAL,
         evidence, decided_on=str(day), asked_by="churn recommendations",
     )  # fmt: skip
-    words = f"recommendation {number}, {row['advice']}: {STATUS[decision]}, decision "
+    words = f"recommendation {chosen}, {row['advice']}: {STATUS[decision]}, decision "
     return line, f"{words}{line['sequence']} of the ledger"
 
 

@@ -30,8 +30,8 @@ class Business:
         self.folder, self.world = folder, world
         for name, text in without(pattern, "actions", "offers", "segments", "values"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            # Nobody forecasts spend here, so a customer is worth what they spent; no model is fitted
-            # again only to see whether its reasons hold.
+            # Nobody forecasts spend here, so a customer is worth what they spent; no model is
+            # fitted again only to see whether its reasons hold.
             text = text.replace("value: spend_90d", "value: orders_amount_sum_365d")
             (folder / name).write_text(text.replace(", refits: 2", ""))
         start = world.last_day if world.cancels else "2024-12-16"

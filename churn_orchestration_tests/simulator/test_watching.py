@@ -366,7 +366,7 @@ def test_what_the_platform_would_change_is_what_features_monitoring_and_orders_s
 ) -> None:
     with at_work(watched.business) as work, work.warehouse.open() as tables:
         [settings] = work.questions().values()
-        declared = Declared({settings.gold: settings.question.features}, [settings], [], 4)
+        declared = Declared({settings.gold: settings.question.features}, [settings], {}, 4)
         made = {(r.kind, r.subject): r for r in of_day(tables, declared, LAST, Horizons())}
         gold = tables.db.execute(f"from {settings.gold} where as_of = '{LAST}'").df()
         orders = tables.db.execute("select customer_id, day, known_on from silver.orders").df()

@@ -134,6 +134,29 @@ def always_full(lists: str, by: str, price: str, more_than: str, day: dt.date, w
     )
 
 
+def most_a_contact(effect: Mapping[str, Any], value: float | None, logged: bool) -> float | None:
+    """What one contact earned at most, by the high end of a campaign's effect; None: not known.
+
+    The effect is on a customer of the treated arm, contacted or not; those whom nobody contacted
+    are taken to have earned nothing. All that wait count as treated, so it is rather too much.
+
+    Parameters
+    ----------
+    effect : high, treated, waiting, contacted of one outcome
+    value : what a unit of it is worth; None: not known
+    logged : whether a log says who was contacted; if not, each is counted once
+
+    >>> effect = {"high": 0.02, "treated": 300, "waiting": 100, "contacted": 200}
+    >>> most_a_contact(effect, 20, True), most_a_contact(effect, 20, False)
+    (0.8, 0.4)
+    >>> most_a_contact(effect | {"contacted": 0}, 20, True)
+    """
+    if value is None or (logged and not effect["contacted"]):
+        return None
+    each = (effect["treated"] + effect["waiting"]) / effect["contacted"] if logged else 1.0
+    return float(effect["high"] * value * each)
+
+
 def episodes(table: str, days: str, until: dt.date) -> str:
     """SQL: each recommendation once for every unbroken row of stored days on which it was made.
 
@@ -145,8 +168,8 @@ def episodes(table: str, days: str, until: dt.date) -> str:
 
     Returns
     -------
-    number, from 1 in the order of ``since``; kind, subject, since, last, advice, reason (of the
-    last day), measured_by, declared (of the first day), holds: on the newest stored day
+    kind, subject, since, last, advice, reason (of the last day), measured_by, declared (of the
+    first day), holds: on the newest stored day; the oldest first
     """
     return f"""
 with stored as (
@@ -155,9 +178,9 @@ with stored as (
 made as (
   select r.*, place, place - row_number() over (partition by kind, subject order by place) as island
   from {table} as r join stored on day = measured_on)
-select row_number() over (order by min(measured_on), kind, subject) as number, kind, subject,
+select kind, subject,
   min(measured_on) as since, max(measured_on) as last, arg_max(advice, measured_on) as advice,
   arg_max(reason, measured_on) as reason, arg_max(measured_by, measured_on) as measured_by,
   arg_min(declared, measured_on) as declared,
   max(place) = (select max(place) from stored) as holds
-from made group by kind, subject, island order by 1"""
+from made group by kind, subject, island order by since, kind, subject"""

@@ -38,8 +38,9 @@ class Recommendations(dg.Component, dg.Model, dg.Resolvable):
     weeks: int = Field(
         4,
         ge=1,
-        description="for how long one more contact, or unit of money, has to earn more than it "
-        "costs before more room is recommended",
+        description="how long one more contact, or unit of money, has to earn more than it costs "
+        "before more room is recommended, and a table has no event before it is recommended to "
+        "take its features out",
     )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
@@ -60,7 +61,7 @@ class Recommendations(dg.Component, dg.Model, dg.Resolvable):
         declared = Declared(
             {f"gold.{t.name}": t.declared(business.settings.timezone) for t in features},
             questions,
-            [each.name for each in campaigns],
+            {each.name: each.outreach is not None for each in campaigns},
             self.weeks,
         )
         return dg.Definitions(assets=[self._table(business, declared).asset()])

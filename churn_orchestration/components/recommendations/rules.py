@@ -4,7 +4,7 @@ campaigns, models.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -56,13 +56,14 @@ class Declared:
     Parameters
     ----------
     features : of each feature table, gold.x, what is declared
-    questions : all of them; ``campaigns``: their names
-    weeks : how long a price has to be above its cost
+    questions : all of them
+    campaigns : their names, and whether a log says who was contacted
+    weeks : how long a price has to be above its cost, or a table without an event
     """
 
     features: dict[str, FeatureSet]
     questions: "Sequence[QuestionSettings]"
-    campaigns: Sequence[str]
+    campaigns: Mapping[str, bool]
     weeks: int
 
 
@@ -71,12 +72,16 @@ def of_day(
 ) -> list[Recommendation]:
     """The recommendations of a day; ``horizons``: those of the months that were judged already."""
     moving = [each for each in declared.questions if each.question.kind != STATIC]
-    result = [*_features(tables, declared, day), *_columns(tables, declared)]
+    result = [*_features(tables, declared, day), *_stale(tables, declared, day)]
+    result += _columns(tables, declared)
     for settings in moving:
         result += [*_gain(tables, settings, day), *_retrain(tables, settings, day)]
         result += _of_month(tables, settings, day, horizons)
     for campaign in declared.campaigns:
-        result += [*_room(tables, campaign, declared.weeks, day), *_stop(tables, campaign, day)]
+        result += [
+            *_room(tables, campaign, declared.weeks, day),
+            *_stop(tables, declared, campaign, day),
+        ]
     return result
 
 
@@ -121,6 +126,28 @@ def _features(tables: Tables, declared: Declared, day: dt.date) -> Iterator[Reco
             recommended.DROP, gold,
             f"take out what says nothing: {len(dull)} of {len(read)} features",
             "; ".join(reasons), _measured_by(declared, gold),
+        )  # fmt: skip
+
+
+def _stale(tables: Tables, declared: Declared, day: dt.date) -> Iterator[Recommendation]:
+    """Tables of events that have had none for weeks: their features speak of an ever older past."""
+    sources = {
+        source.table: (gold, features, source)
+        for gold, features in declared.features.items()
+        for source in features.sources
+    }
+    for table, (gold, features, source) in sorted(sources.items()):
+        seen = f"day <= {literal(day)} and known_on <= {literal(day)}"
+        [(newest,)] = tables.rows(f"select max(day) from {table} where {seen}")
+        if newest is None or (day - newest).days < 7 * declared.weeks:
+            continue
+        read = [each.name for each in catalogue(features) if each.source == source.name]
+        yield Recommendation(
+            recommended.DROP, table,
+            f"mend what fills {table}, or take its features out of {gold}",
+            f"its newest event is of {newest}, {(day - newest).days} days before; {len(read)} "
+            f"features are made of it: {names(read)}",
+            _measured_by(declared, gold),
         )  # fmt: skip
 
 
@@ -313,10 +340,9 @@ def _horizon(tables: Tables, settings: "QuestionSettings", last: dt.date) -> Rec
 
 def _room(tables: Tables, campaign: str, weeks: int, day: dt.date) -> Iterator[Recommendation]:
     """More room, where one more contact or unit of money earned more than it costs for weeks."""
-    files = tables.day_files(lists(campaign), day)
-    if not files:
+    rows, measured_by = _lists(tables, campaign, weeks, day), f"{campaign}.{recommended.LEAVES}"
+    if rows is None:
         return
-    rows, measured_by = read_files(files.values()), f"{campaign}.{recommended.LEAVES}"
 
     def always(by: str, price: str, cost: str) -> list[tuple[Any, ...]]:
         return tables.rows(recommended.always_full(rows, by, price, cost, day, weeks))
@@ -339,20 +365,61 @@ def _room(tables: Tables, campaign: str, weeks: int, day: dt.date) -> Iterator[R
         )  # fmt: skip
 
 
-def _stop(tables: Tables, campaign: str, day: dt.date) -> Iterator[Recommendation]:
-    """An end, where the campaign is known to do harm."""
+def _lists(tables: Tables, campaign: str, weeks: int, day: dt.date) -> str | None:
+    """SQL to select the lists of the last weeks from; None: there are none."""
+    since = day - calendar.DAY * (7 * weeks - 1)
+    files = [f for of, f in tables.day_files(lists(campaign), day).items() if of >= since]
+    return read_files(files) if files else None
+
+
+def _stop(
+    tables: Tables, declared: Declared, campaign: str, day: dt.date
+) -> Iterator[Recommendation]:
+    """An end, where a campaign is known to do harm, or to earn less than its contacts cost."""
     file = tables.day_file(effects(campaign), day)
     if file is None:
         return
-    rows = tables.rows(
-        f"select outcome, effect, low, high from read_parquet({literal(file)}) where segments is "
-        "null and verdict = 'harms' order by outcome"
+    rows = tables.records(
+        f"from read_parquet({literal(file)}) where segments is null order by outcome"
     )
-    if rows:
-        said = (f"{of} {effect:+.3g} ({low:+.3g} to {high:+.3g})" for of, effect, low, high in rows)
+    harm = [row for row in rows if row["verdict"] == "harms"]
+    reason = _too_weak(tables, declared, campaign, rows, day)
+    if harm:
+        said = (
+            f"{row['outcome']} {row['effect']:+.3g} ({row['low']:+.3g} to {row['high']:+.3g})"
+            for row in harm
+        )
+        reason = f"its effect is known to be below 0: {'; '.join(said)}, 95 % at every look"
+    if reason:
         yield Recommendation(
             recommended.STOP, campaign,
-            f"stop {campaign}, or change what it does",
-            f"its effect is known to be below 0: {'; '.join(said)}, 95 % at every look",
-            f"{campaign}.{rows[0][0]}",
+            f"stop {campaign}, or change what it does", reason,
+            f"{campaign}.{(harm or rows)[0]['outcome']}",
         )  # fmt: skip
+
+
+def _too_weak(
+    tables: Tables, declared: Declared, campaign: str, rows: Sequence[dict[str, Any]], day: dt.date
+) -> str | None:
+    """Why a campaign does not pay, by the high end of each of its outcomes; None: it may."""
+    recent = _lists(tables, campaign, declared.weeks, day)
+    if recent is None or not rows or any(row["high"] is None for row in rows):
+        return None
+    [(value, cost)] = tables.rows(
+        f"select avg(value) filter (in_trial), avg(cost) filter (action is not null) from {recent}"
+    )
+    most = [
+        recommended.most_a_contact(
+            row,
+            value if row["outcome"] == recommended.LEAVES else 1.0,
+            declared.campaigns[campaign],
+        )
+        for row in rows
+    ]
+    if cost is None or any(each is None or each >= cost for each in most):
+        return None
+    said = (f"{row['outcome']} at most {each:.3g}" for row, each in zip(rows, most, strict=True))
+    return (
+        f"a contact costs {cost:.3g} and is known to earn less, by the high end of the 95 % "
+        f"interval at every look: {'; '.join(said)}"
+    )
