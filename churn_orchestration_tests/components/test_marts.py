@@ -327,7 +327,7 @@ def test_features_of_a_mart_are_the_same_in_training_and_scoring_and_before_its_
         manifest = snapshots.build(tables, work.business, settings, JAN[11])
         same = snapshots.differing_rows(tables, settings.question, settings.gold, manifest)
         assert same == {str(JAN[6]): 0}
-        about = {"feature": "so_far_spent", "source": "so_far", "window": ""}
+        about = {"feature": "so_far_spent", "source": "so_far", "family": "attribute", "window": ""}
         rows = source_rows(settings.question.features, about, JAN[6])
         assert rows and [row[:3] for row in tables.db.execute(rows.sql, ["ann"]).fetchall()] == [
             ("ann", 24, 6)
