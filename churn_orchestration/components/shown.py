@@ -98,8 +98,12 @@ def selected(
     upstream.
 
     The type of a computed column is known once the table is made: ``types``.
+
+    >>> columns = selected(["share", "more"], "share: good from 0.5. more: of it; or none", {})
+    >>> tuple(column.description for column in columns)
+    ('good from 0.5', 'of it')
     """
-    described = dict(re.findall(r"(?<![\w.])(\w+): ([^.;]+)", comment))
+    described = dict(re.findall(r"(?<![\w.])(\w+): ((?:[^.;]|\.(?=\S))+)", comment))
     known = {name: platform(name)[0] for name in PLATFORM} | dict(upstream)
     computed = dg.TableColumn("", "computed")
     return [
